@@ -1,0 +1,89 @@
+"""Files that are whole or absent, hashes of what they hold, and where the cache is."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CHUNK = 1 << 20
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; renamed to `path` when the block ends well, removed when it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield beside
+        with beside.open("rb") as written:
+            os.fsync(written.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Write `content` so that `path` holds all of it or what it held before."""
+    with atomic_path(path) as beside:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON that is the same text for the same value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def sha256_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as content:
+        while chunk := content.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def cache_dir() -> Path:
+    """``$REUSEBENCH_CACHE``, or this platform's usual place."""
+    if chosen := os.environ.get("REUSEBENCH_CACHE"):
+        return Path(chosen)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "reusebench"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reusebench"
+
+
+def sha256_tree(folder: Path) -> str:
+    """One hash of a folder: the relative names and contents of its files, hidden ones left out.
+
+    File hashes are remembered in the cache by path, size and modification time, so that a 10 GB
+    checkpoint is read once.
+    """
+    folder = Path(folder).resolve()
+    memory_file = cache_dir() / "hashes" / f"{sha256_text(str(folder))}.json"
+    try:
+        memory = json.loads(memory_file.read_text())
+        memory = memory if isinstance(memory, dict) else {}
+    except (OSError, ValueError):
+        memory = {}
+    fresh: dict[str, list[Any]] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_file() or any(part.startswith(".") for part in Path(name).parts):
+            continue
+        stat = path.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns]
+        known = memory.get(name)
+        fresh[name] = known if known and known[:2] == stamp else [*stamp, sha256_file(path)]
+    if fresh != memory:
+        try:
+            atomic_write(memory_file, json.dumps(fresh))
+        except OSError:
+            pass  # an unwritable cache costs time, not correctness
+    return sha256_text(canonical_json({name: entry[2] for name, entry in fresh.items()}))

@@ -1,0 +1,77 @@
+"""Plug-ins: one class a file, found by name; other packages add theirs through entry points.
+
+The idea of "one class a file, no registry to edit" is benchopt's.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+from typing import ClassVar, TypeVar
+
+from common.errors import UserError, nearest
+
+
+class Plugin:
+    """Something found by name: a strategy, schedule, family, combiner, metric or figure."""
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why this cannot run here (a missing extra, weights, GPU) and what to do; None if it can."""
+        return None
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(cls) or "").partition("\n")[0]
+
+
+P = TypeVar("P", bound=Plugin)
+
+
+@cache
+def discover(package: str, base: type[P], group: str) -> dict[str, type[P]]:
+    """Every named subclass of `base`, by name.
+
+    Args:
+        package: the package whose modules hold one plug-in each, e.g. ``"generators.strategies"``.
+        base: the class they derive from.
+        group: the entry-point group of other packages' plug-ins, e.g. ``"reusebench.strategies"``.
+
+    Raises:
+        UserError: two plug-ins have one name, or an entry point is not a subclass of `base`.
+    """
+    found: dict[str, type[P]] = {}
+
+    def add(plugin: type[P], where: str) -> None:
+        if plugin.name in found and found[plugin.name] is not plugin:
+            raise UserError(f"two plug-ins are called {plugin.name!r}: the second is in {where}", "rename one of them")
+        found[plugin.name] = plugin
+
+    for module_info in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        module = importlib.import_module(f"{package}.{module_info.name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, base) and value.name and value.__module__ == module.__name__:
+                add(value, module.__name__)
+    for point in entry_points(group=group):
+        plugin = point.load()
+        if not (isinstance(plugin, type) and issubclass(plugin, base) and plugin.name):
+            raise UserError(f"the entry point {point.value!r} of {group} is not a named {base.__name__} class")
+        add(plugin, point.value)
+    return dict(sorted(found.items()))
+
+
+def find(name: str, package: str, base: type[P], group: str) -> type[P]:
+    """The plug-in called `name`.
+
+    Raises:
+        UserError: there is none; the nearest name is in the hint.
+    """
+    known = discover(package, base, group)
+    if name not in known:
+        raise UserError(f"unknown {base.__name__.lower()} {name!r}", nearest(name, known))
+    return known[name]
