@@ -1,1 +1,1 @@
-"""."""
+"""The command line, thin: it parses, wires the rooms below, and prints."""

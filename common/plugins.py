@@ -8,7 +8,7 @@ import inspect
 import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from common.errors import UserError, nearest
 
@@ -33,7 +33,6 @@ class Plugin:
 P = TypeVar("P", bound=Plugin)
 
 
-@cache
 def discover(package: str, base: type[P], group: str) -> dict[str, type[P]]:
     """Every named subclass of `base`, by name.
 
@@ -45,9 +44,15 @@ def discover(package: str, base: type[P], group: str) -> dict[str, type[P]]:
     Raises:
         UserError: two plug-ins have one name, or an entry point is not a subclass of `base`.
     """
-    found: dict[str, type[P]] = {}
+    found: dict[str, type[P]] = _discover(package, base, group)
+    return found
 
-    def add(plugin: type[P], where: str) -> None:
+
+@cache
+def _discover(package: str, base: Any, group: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def add(plugin: Any, where: str) -> None:
         if plugin.name in found and found[plugin.name] is not plugin:
             raise UserError(f"two plug-ins are called {plugin.name!r}: the second is in {where}", "rename one of them")
         found[plugin.name] = plugin
@@ -55,7 +60,12 @@ def discover(package: str, base: type[P], group: str) -> dict[str, type[P]]:
     for module_info in pkgutil.iter_modules(importlib.import_module(package).__path__):
         module = importlib.import_module(f"{package}.{module_info.name}")
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, base) and value.name and value.__module__ == module.__name__:
+            if (
+                isinstance(value, type)
+                and issubclass(value, base)
+                and value.name
+                and value.__module__ == module.__name__
+            ):
                 add(value, module.__name__)
     for point in entry_points(group=group):
         plugin = point.load()

@@ -1,1 +1,1 @@
-"""."""
+"""Everything up to the pictures: prompts, conditioning, clustering, sharing plans, model families, the executor."""

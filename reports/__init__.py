@@ -1,1 +1,1 @@
-"""."""
+"""Views of a run folder: frames, tables, figures, MLflow. Reads records, never runs anything."""

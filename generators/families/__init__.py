@@ -1,1 +1,1 @@
-"""."""
+"""Model families, one a file."""

@@ -1,1 +1,1 @@
-"""."""
+"""Clustering strategies, one a file, found by name: features in, tree out."""

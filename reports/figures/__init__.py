@@ -1,1 +1,1 @@
-"""."""
+"""One figure a file, found by name; others come through the entry-point group ``reusebench.figures``."""

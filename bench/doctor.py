@@ -1,0 +1,166 @@
+"""`bench doctor`: what this machine can run, and what to do about what it cannot."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from generators.catalogue import ModelEntry
+
+GIB = 2**30
+LITTLE_MEMORY, LITTLE_DISK = 4 * GIB, 2 * GIB
+SECONDS = 5
+EXTRAS = {"miniature": "resvg_py"}
+Level = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, how it stands, what to do. ``fail`` makes the default sweep impossible."""
+
+    level: Level
+    what: str
+    state: str
+    todo: str = ""
+
+
+def doctor(
+    out: Annotated[Path, typer.Option(help="The folder that would hold runs.")] = Path("runs"),
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="An MLflow server to look for.", envvar="MLFLOW_TRACKING_URI")
+    ] = None,
+) -> None:
+    """Look at device, memory, disk, libraries, checkpoints, cache, prompt sets and tracking server."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _libraries,
+        _device,
+        _memory,
+        lambda: _disk(out),
+        _cache,
+        _models,
+        _datasets,
+        lambda: _tracking(tracking_uri),
+    ]
+    failed = False
+    for check in checks:
+        for finding in check():
+            failed |= finding.level == "fail"
+            todo = f"  -> {finding.todo}" if finding.todo else ""
+            typer.echo(f"{finding.level:4}  {finding.what:26} {finding.state}{todo}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _libraries() -> Iterator[Finding]:
+    from importlib.util import find_spec
+
+    from sweeps.machine import versions
+
+    for library, found in versions().items():
+        yield Finding("ok", library, found)
+    for extra, module in EXTRAS.items():
+        if find_spec(module) is None:
+            yield Finding("warn", f"extra {extra}", "not installed", f"to train it: pip install 'reusebench[{extra}]'")
+        else:
+            yield Finding("ok", f"extra {extra}", "installed")
+
+
+def _device() -> Iterator[Finding]:
+    import torch
+
+    if not torch.cuda.is_available():
+        cores = f"cpu, {os.cpu_count()} cores"
+        yield Finding("warn", "device", cores, "fine for the embedded model; the real ones need a CUDA GPU")
+    for number in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(number)
+        yield Finding("ok", f"device cuda:{number}", f"{about.name}, {about.total_memory / GIB:.0f} GiB")
+
+
+def _memory() -> Iterator[Finding]:
+    import psutil
+
+    free = psutil.virtual_memory().available
+    level: Level = "ok" if free > LITTLE_MEMORY else "warn"
+    yield Finding(level, "memory", f"{free / GIB:.1f} GiB free", "" if level == "ok" else "close other programs")
+
+
+def _disk(out: Path) -> Iterator[Finding]:
+    place = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    if not os.access(place, os.W_OK):
+        yield Finding("fail", "disk", f"{place} cannot be written", "choose another folder with --out")
+    elif free < LITTLE_DISK:
+        yield Finding("warn", "disk", f"{free / GIB:.1f} GiB free at {place}", "free some space, or choose --out")
+    else:
+        yield Finding("ok", "disk", f"{free / GIB:.1f} GiB free at {place}")
+
+
+def _cache() -> Iterator[Finding]:
+    from common.files import atomic_write, cache_dir
+
+    probe = cache_dir() / "probe"
+    try:
+        atomic_write(probe, "")
+        probe.unlink()
+    except OSError as error:
+        todo = "set REUSEBENCH_CACHE to a folder that can be written; without one checkpoints are hashed every time"
+        yield Finding("warn", "cache", f"{cache_dir()}: {error.strerror}", todo)
+    else:
+        yield Finding("ok", "cache", str(cache_dir()))
+
+
+def _models() -> Iterator[Finding]:
+    from bench.listings import not_here
+    from generators import catalogue
+
+    for name, entry in catalogue.models().items():
+        default = name == catalogue.default_model()
+        reason = not_here(entry) or (_missing_scorers(entry) if default else None)
+        level: Level = "ok" if reason is None else "fail" if default else "warn"
+        yield Finding(level, f"model {name}", "found" if reason is None else "not here", reason or "")
+
+
+def _missing_scorers(entry: "ModelEntry") -> str | None:
+    from generators.catalogue import locate
+
+    try:
+        for source in entry.scorers.values():
+            locate(source)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _datasets() -> Iterator[Finding]:
+    from generators.prompts import prompt_sets
+    from sweeps.spec import DEFAULT_DATASET
+
+    known = prompt_sets()
+    if DEFAULT_DATASET not in known:
+        yield Finding("fail", f"prompts {DEFAULT_DATASET}", "not here", "install the package again")
+    for name, about in known.items():
+        reason = about.unavailable()
+        level: Level = "ok" if reason is None else "fail" if name == DEFAULT_DATASET else "warn"
+        yield Finding(level, f"prompts {name}", "found" if reason is None else "not here", reason or "")
+
+
+def _tracking(uri: str | None) -> Iterator[Finding]:
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    if uri is None or not uri.startswith(("http://", "https://")):
+        yield Finding("ok", "MLflow", uri or "a file beside the runs")
+        return
+    try:
+        with urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS):
+            yield Finding("ok", "MLflow", uri)
+    except (URLError, OSError, ValueError) as error:
+        todo = "start it, or leave --tracking-uri out; a sweep runs without it"
+        yield Finding("warn", "MLflow", f"{uri} does not answer: {error}", todo)

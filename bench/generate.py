@@ -1,0 +1,115 @@
+"""`bench generate`: one set of images, the official code's everyday use: prompts, name, tau in; images, tree out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench import options as o
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from sweeps.grid import Cell
+
+COLUMNS, LARGEST = 8, 256  # pictures a row of the grid, pixels of one
+
+
+def generate(
+    context: typer.Context,
+    prompt: o.Prompts = None,
+    prompts: o.PromptFile = None,
+    dataset: o.Datasets = None,
+    limit: o.Limit = None,
+    name: Annotated[
+        str | None, typer.Option(help="The folder's name; by default it follows from what is asked.")
+    ] = None,
+    tau: Annotated[list[str] | None, typer.Option(help="How much to share; 1 unless given.")] = None,
+    standard: Annotated[bool, typer.Option("--standard", help="Share nothing: tau 0.")] = False,
+    out: Annotated[Path, typer.Option(help="The folder that holds it.")] = Path("generated"),
+    model: o.Models = None,
+    strategy: o.Strategies = None,
+    features: o.Features = None,
+    schedule: o.Schedules = None,
+    combiner: o.Combiners = None,
+    noise: o.Noises = None,
+    steps: o.Steps = None,
+    seed: o.Seeds = None,
+    scheduler: o.Schedulers = None,
+    guidance: o.Guidances = None,
+    negative_prompt: o.NegativePrompt = None,
+    height: o.Height = None,
+    width: o.Width = None,
+    prior_steps: o.PriorSteps = None,
+    prior_guidance: o.PriorGuidance = None,
+    prior_seed: o.PriorSeed = None,
+    dtype: o.Dtype = None,
+    device: o.Device = None,
+    batch_size: o.BatchSize = None,
+) -> None:
+    """Generate images of some prompts with shared early steps, without a sweep or scores.
+
+    Leaves images/, grid.png, dendrogram.png, plan.npz and tree.npz, and prints what was saved.
+    """
+    from bench.results import seconds_line
+    from bench.screen import screen
+    from generators.sharing.plan import build_plan
+    from sweeps.grid import cells
+    from sweeps.making import Families, Maker, write_prompts
+    from sweeps.source_run import BATCH_SIZE, PLAN, TREE
+    from sweeps.spec import make_spec
+
+    if standard and tau:
+        raise UserError("--standard is tau 0, and --tau was given too", "give one of them")
+    flags = o.given(context.params)
+    if not {"prompt", "prompts", "dataset"} & flags.keys():
+        raise UserError("no prompts were given", 'add --prompt "...", --prompts FILE or --dataset NAME')
+    spec = make_spec([flags, {"tau": "0" if standard else tau or "1"}])
+    folder = out / (name or spec.default_name())
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty", "choose another --name, or delete it")
+    where = o.device_of(spec.device)
+    with screen() as seen:
+        cell, *others = cells(spec, where)
+        if others:
+            raise UserError(f"one set of images is one cell; this asks for {1 + len(others)}", "use `bench sweep`")
+        maker = Maker(cell.source, Families(where), spec.batch_size or BATCH_SIZE, seen)
+        tree = maker.tree(cell.strategy, cell.asked.features)
+        plan = build_plan(tree, cell.schedule, float(cell.asked.tau), maker.steps, cell.asked.combiner)
+        write_prompts(folder, cell.source.prompts.prompts)
+        tree.save(folder / TREE)
+        plan.save(folder / PLAN)
+        maker.make(plan, folder)
+        _draw(folder, cell, plan.savings)
+    typer.echo(
+        f"{plan.n_prompts} images at tau {cell.asked.tau:f}: {plan.node_steps:,} of {plan.standard_node_steps:,} "
+        f"denoiser steps, {plan.savings:.1%} saved\nresults  {folder}/ (images/, grid.png, dendrogram.png)\n"
+        f"time     {seconds_line(seen.seconds)}"
+    )
+
+
+def _draw(folder: Path, cell: "Cell", savings: float) -> None:
+    from reports.figures.dendrogram import draw_tree
+    from reports.style import save, theme
+    from reports.tree import load_tree
+    from sweeps.source_run import TREE
+
+    _mosaic(sorted((folder / "images").glob("[0-9]*.png")), folder / "grid.png")
+    with theme():
+        tree = load_tree(folder / TREE)
+        if drawing := draw_tree(tree, cell.source.prompts.prompts, {float(cell.asked.tau): savings}):
+            save(drawing, folder / "dendrogram")
+
+
+def _mosaic(pictures: list[Path], path: Path) -> None:
+    """All pictures in prompt order, eight a row."""
+    from PIL import Image
+
+    with Image.open(pictures[0]) as first:
+        width, height = (min(length, LARGEST) for length in first.size)
+    rows = -(-len(pictures) // COLUMNS)
+    grid = Image.new("RGB", (min(len(pictures), COLUMNS) * width, rows * height), "white")
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, COLUMNS)
+        with Image.open(picture) as image:
+            grid.paste(image.resize((width, height)), (column * width, row * height))
+    grid.save(path)

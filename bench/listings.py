@@ -1,0 +1,138 @@
+"""`bench models|datasets|strategies|...`: what there is, and whether it can run here."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench import options as o
+
+if TYPE_CHECKING:
+    from generators.catalogue import ModelEntry
+
+EMBEDDED = "embedded:"
+
+models = typer.Typer(help="Models: list them.", no_args_is_help=True)
+datasets = typer.Typer(help="Prompt sets: list them, show one.", no_args_is_help=True)
+strategies = typer.Typer(help="Clustering strategies: list them, show one.", no_args_is_help=True)
+presets = typer.Typer(help="Sweeps in the box: list them.", no_args_is_help=True)
+GROUPS = {"models": models, "datasets": datasets, "strategies": strategies, "presets": presets}
+
+Name = Annotated[str, typer.Argument(help="Its name.")]
+
+
+@models.command("list")
+def list_models(as_json: o.Json = False) -> None:
+    """Every model, its defaults, and whether it can run here."""
+    from generators import catalogue
+
+    rows = [
+        {
+            "name": entry.name,
+            "family": entry.family,
+            "description": entry.description,
+            "defaults": entry.defaults,
+            "scorers": entry.scorers,
+            "unavailable": not_here(entry),
+        }
+        for entry in catalogue.models().values()
+    ]
+    _show(rows, ("name", "family", "description", "unavailable"), as_json)
+
+
+@datasets.command("list")
+def list_datasets(as_json: o.Json = False) -> None:
+    """Every prompt set, and whether it is here."""
+    from generators.prompts import prompt_sets
+
+    rows = [
+        {"name": name, "description": known.description, "unavailable": known.unavailable()}
+        for name, known in prompt_sets().items()
+    ]
+    _show(rows, ("name", "description", "unavailable"), as_json)
+
+
+@datasets.command("show")
+def show_dataset(name: Name, as_json: o.Json = False) -> None:
+    """The prompts of one set, one a line."""
+    from generators.prompts import prompt_set
+
+    prompts = prompt_set(name).prompts
+    typer.echo(json.dumps(prompts) if as_json else "\n".join(prompts))
+
+
+@strategies.command("list")
+def list_strategies(as_json: o.Json = False) -> None:
+    """Every clustering strategy, what it costs, and whether it can run here."""
+    from generators.strategies.base import strategies as found
+
+    rows = [
+        {
+            "name": name,
+            "version": strategy.version,
+            "description": strategy.summary(),
+            "complexity": strategy.complexity,
+            "memory": strategy.memory,
+            "unavailable": strategy.unavailable(),
+        }
+        for name, strategy in found().items()
+    ]
+    _show(rows, ("name", "description", "complexity", "memory", "unavailable"), as_json)
+
+
+@strategies.command("show")
+def show_strategy(name: Name, as_json: o.Json = False) -> None:
+    """One strategy: its documentation and parameters."""
+    from inspect import getdoc
+
+    from generators.strategies.base import get_strategy
+
+    strategy = type(get_strategy(name))
+    parameters = {
+        key: {"type": str(field.annotation), "default": field.default, "description": field.description}
+        for key, field in strategy.model_fields.items()
+    }
+    if as_json:
+        typer.echo(json.dumps({"name": name, "documentation": getdoc(strategy), "parameters": parameters}, default=str))
+        return
+    typer.echo(f"{name} (version {strategy.version}): {strategy.complexity} time, {strategy.memory} memory\n")
+    typer.echo(getdoc(strategy) or "")
+    for key, about in parameters.items():
+        typer.echo(f"\n  {key} = {about['default']!r}: {about['description'] or about['type']}")
+
+
+@presets.command("list")
+def list_presets(as_json: o.Json = False) -> None:
+    """Every preset of `bench sweep --preset`."""
+    from sweeps.spec import presets as found
+
+    rows = [{"name": name, "description": description} for name, description in found().items()]
+    _show(rows, ("name", "description"), as_json)
+
+
+def not_here(entry: "ModelEntry") -> str | None:
+    """Why a model cannot run without asking the hub, and what to do; None if it can."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    reason = entry.unavailable()
+    if reason and not any(source.startswith(EMBEDDED) or Path(source).is_dir() for source in entry.sources.values()):
+        return "its weights come from the Hugging Face hub when it is first used, or pass a folder as --model"
+    return reason
+
+
+def _show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(list(rows), default=str))
+        return
+    from rich.table import Table
+
+    from bench.results import stdout
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column("runs here" if column == "unavailable" else column, overflow="fold")
+    for row in rows:
+        table.add_row(*("yes" if row[c] is None and c == "unavailable" else str(row[c]) for c in columns))
+    stdout().print(table)

@@ -1,0 +1,87 @@
+"""The entry point `bench`: its commands, and how a mistake is told. Imports nothing heavy."""
+
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from bench import doctor, flops, generate, listings, plan, report, sweep
+from common.errors import UserError
+
+USER_ERROR, INTERRUPTED = 2, 130
+DEBUG = "--debug"
+
+
+class Bench(TyperGroup):
+    """The group of commands. A user's mistake is one line and a hint on standard error, never a traceback."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """`--debug` may stand anywhere."""
+        return super().parse_args(ctx, sorted(args, key=lambda argument: argument != DEBUG))
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            say(f"error: {error.message}")
+            if error.hint:
+                say(f"hint: {error.hint}")
+            raise typer.Exit(USER_ERROR) from None
+        except KeyboardInterrupt:
+            say("interrupted: run the same command again to continue")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def say(text: str) -> None:
+    """One line on standard error."""
+    print(" ".join(text.split()), file=sys.stderr)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"reusebench {version('reusebench')}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="bench",
+    cls=Bench,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Benchmark computation reuse across prompts in text-to-image diffusion: what it saves, what it costs.",
+    epilog="`bench sweep --tau 0..2` runs the embedded model on its prompts and says where the results are.",
+)
+
+
+@app.callback()
+def bench(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options of every command."""
+
+
+app.command("sweep")(sweep.sweep)
+app.command("plan")(plan.plan)
+app.command("generate")(generate.generate)
+app.command("report")(report.report)
+app.command("flops")(flops.flops)
+app.command("doctor")(doctor.doctor)
+for name, group in listings.GROUPS.items():
+    app.add_typer(group, name=name)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""`bench plan`: what sharing would save, with no generation at all."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench import options as o
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from generators.catalogue import ModelEntry
+    from generators.settings import GenerationSettings
+    from generators.sharing.tree import Tree
+    from sweeps.spec import SweepSpec
+
+MANY = ("model", "dataset", "strategy", "features", "schedule", "steps", "seed", "scheduler", "guidance")
+
+
+def plan(
+    context: typer.Context,
+    tau: o.Taus = None,
+    target_savings: Annotated[
+        float | None, typer.Option(help="Answer with the tau that saves this share of denoiser steps, e.g. 0.5.")
+    ] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="Ready embeddings, a .npy or .safetensors file: no model is loaded.")
+    ] = None,
+    model: o.Models = None,
+    dataset: o.Datasets = None,
+    prompts: o.PromptFile = None,
+    prompt: o.Prompts = None,
+    limit: o.Limit = None,
+    strategy: o.Strategies = None,
+    features: o.Features = None,
+    schedule: o.Schedules = None,
+    steps: o.Steps = None,
+    seed: o.Seeds = None,
+    scheduler: o.Schedulers = None,
+    guidance: o.Guidances = None,
+    prior_steps: o.PriorSteps = None,
+    prior_guidance: o.PriorGuidance = None,
+    prior_seed: o.PriorSeed = None,
+    dtype: o.Dtype = None,
+    device: o.Device = None,
+    as_json: o.Json = False,
+) -> None:
+    """Predict node-steps and savings of a prompt set at some taus, or the tau that reaches given savings."""
+    from sweeps.spec import make_spec
+
+    flags = o.given(context.params)
+    if tau and target_savings is not None:
+        raise UserError("--tau and --target-savings ask opposite questions", "give one of them")
+    spec = make_spec([flags])
+    for axis in MANY:
+        if len(getattr(spec, axis)) > 1:
+            raise UserError(f"a plan is of one {axis}, not of {len(getattr(spec, axis))}", "run one plan for each")
+    planned = _from_embeddings(spec, embeddings, flags) if embeddings else _from_prompts(spec)
+    rows = planned.answers(spec) if target_savings is None else [planned.target(spec, target_savings)]
+    if as_json:
+        typer.echo(json.dumps(rows))
+    else:
+        _print(rows, planned.title)
+
+
+class Planned:
+    """A tree, its K, and the model whose FLOPs are meant, if any."""
+
+    def __init__(self, tree: "Tree", steps: int, title: str, model: "tuple[ModelEntry, GenerationSettings] | None"):
+        self.tree, self.steps, self.title, self.model = tree, steps, title, model
+
+    def answers(self, spec: "SweepSpec") -> list[dict[str, Any]]:
+        """One object a tau."""
+        from generators.sharing.savings import node_steps
+        from generators.sharing.schedule import get_schedule
+        from sweeps.cost import Cost, cost
+
+        schedule, n = get_schedule(spec.schedule[0]), self.tree.n_leaves
+        rows = []
+        for tau in spec.tau:
+            nodes = node_steps(self.tree, schedule, float(tau), self.steps)
+            found = cost(*self.model, n, self.steps, nodes) if self.model else Cost(nodes, n * self.steps)
+            rows.append({"tau": float(tau), "prompts": n, "steps": self.steps, **found.plain()})
+        return rows
+
+    def target(self, spec: "SweepSpec", target: float) -> dict[str, Any]:
+        """The tau that reaches the target, or what the most is."""
+        from dataclasses import asdict
+
+        from generators.sharing.savings import tau_for_savings
+        from generators.sharing.schedule import get_schedule
+
+        found = tau_for_savings(self.tree, get_schedule(spec.schedule[0]), self.steps, target)
+        return {"target": target, "prompts": self.tree.n_leaves, "steps": self.steps, **asdict(found)}
+
+
+def _from_embeddings(spec: "SweepSpec", path: Path, flags: dict[str, Any]) -> Planned:
+    from generators.catalogue import model
+    from generators.embeddings import load_embeddings
+    from sweeps.grid import parse_strategy, prompts_of, settings_of
+
+    named = any(name in flags for name in ("dataset", "prompts", "prompt"))
+    n_prompts = sum(len(each) for each in prompts_of(spec)) if named else None
+    rows = load_embeddings(path, n_prompts)
+    tree = parse_strategy(spec.strategy[0]).tree(rows, seed=spec.seed[0])
+    title = f"{len(rows)} embeddings of {path}"
+    if "model" in flags:
+        entry = model(spec.model[0])
+        settings = next(settings_of(spec, entry, "cpu"))
+        from generators.families.base import get_family
+
+        steps = get_family(entry.family).load(entry, "cpu", settings.dtype).sampler(settings).K
+        return Planned(tree, steps, f"{title}, {entry.name}", (entry, settings))
+    if not spec.steps:
+        raise UserError("without a model, the number of steps is not known", "add for example --steps 40")
+    return Planned(tree, spec.steps[0], title, None)
+
+
+def _from_prompts(spec: "SweepSpec") -> Planned:
+    from bench.screen import screen
+    from sweeps.grid import features_of, parse_strategy, sources
+    from sweeps.making import Families, Maker
+    from sweeps.source_run import BATCH_SIZE
+
+    device = o.device_of(spec.device)
+    source, *others = sources(spec, device)
+    if others:
+        raise UserError("a plan is of one prompt set", "run one plan for each")
+    with screen() as seen:
+        maker = Maker(source, Families(device), BATCH_SIZE, seen)
+        tree = maker.tree(parse_strategy(spec.strategy[0]), features_of(spec, source.entry)[0])
+    title = f"{len(source.prompts)} prompts of {source.prompts.name}, {source.entry.name}"
+    return Planned(tree, maker.steps, title, (source.entry, source.settings))
+
+
+def _print(rows: list[dict[str, Any]], title: str) -> None:
+    from rich.table import Table
+
+    from bench.results import si, stdout
+
+    if "target" in rows[0]:
+        found = rows[0]
+        answer = "saves" if found["reached"] else f"{found['target']:.1%} is out of reach; the most is"
+        typer.echo(f"{title}: tau {found['tau']:g} {answer} {found['savings']:.1%} of denoiser steps")
+        return
+    table = Table(box=None, pad_edge=False, title=f"{title}, {rows[0]['steps']} steps", title_justify="left")
+    for heading in ("tau", "node-steps", "of", "steps saved", "FLOPs", "FLOPs saved"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            *(f"{row['tau']:g}", f"{row['node_steps']:,}", f"{row['standard_node_steps']:,}", f"{row['savings']:.1%}"),
+            *(si(row.get("flops")), f"{row['flop_savings']:.1%}" if "flop_savings" in row else "-"),
+        )
+    stdout().print(table)

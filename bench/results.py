@@ -1,0 +1,99 @@
+"""What `bench sweep` and `bench report` print when they are done, and what a dry run prints instead."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from reports.render import Report
+    from sweeps.cost import Cost
+    from sweeps.grid import Cell
+    from sweeps.record import Record
+
+PIPED_WIDTH = 160
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def stdout() -> Console:
+    """Standard output; wide where it is no terminal."""
+    console = Console(markup=False, highlight=False)
+    return console if console.is_terminal else Console(markup=False, highlight=False, width=PIPED_WIDTH)
+
+
+def print_summary(records: Sequence["Record"]) -> None:
+    """The table of a run, one row a cell."""
+    from reports.formats import to_rich
+    from reports.tables import summary
+
+    console = stdout()
+    console.print(to_rich(summary(records), console.width))
+
+
+def print_places(run: Path, report: "Report", tracking: str | None = None) -> None:
+    """Where everything is."""
+    lines = {
+        "tables": f"{report.tables[0].parent}/ ({_suffixes(report.tables)})" if report.tables else None,
+        "figures": f"{report.figures[0].parent}/ ({_suffixes(report.figures)})" if report.figures else None,
+        "images": f"{run / 'cells'}/*/images/",
+        "MLflow": tracking,
+    }
+    stdout().print(f"\nresults  {run}/", soft_wrap=True)
+    for what, where in lines.items():
+        if where:
+            stdout().print(f"{what:8} {where}", soft_wrap=True)
+
+
+def print_costs(costs: Sequence[tuple["Cell", "Cost"]], disk: int, run: Path) -> None:
+    """A dry run's table: every cell, what it will cost, and what sharing will save."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("cell", "model", "dataset", "strategy", "schedule", "seed"):
+        table.add_column(heading)
+    for heading in ("tau", "prompts", "node-steps", "steps saved", "FLOPs", "FLOPs saved"):
+        table.add_column(heading, justify="right")
+    for cell, cost in costs:
+        asked = cell.asked
+        table.add_row(
+            *(cell.id[:8], asked.model, asked.dataset, asked.strategy, asked.schedule, str(asked.seed)),
+            *(f"{asked.tau:f}", str(len(cell.source.prompts)), f"{cost.node_steps:,}", f"{cost.savings:.1%}"),
+            *(si(cost.flops), "-" if cost.flop_savings is None else f"{cost.flop_savings:.1%}"),
+        )
+    console = stdout()
+    console.print(table)
+    console.print(
+        f"{len(costs)} cells in {run}/, at most {size(disk)} of pictures. "
+        "Prompts were encoded to predict this; no image was made and nothing written.",
+        soft_wrap=True,
+    )
+
+
+def seconds_line(seconds: Mapping[str, float]) -> str:
+    """How the time divides, largest first."""
+    parts = sorted(seconds.items(), key=lambda part: -part[1])
+    return ", ".join(f"{name} {value:.1f} s" for name, value in parts if value >= 0.05)
+
+
+def si(value: float | None) -> str:
+    """A count with an SI prefix: 1.25 T."""
+    if value is None:
+        return "-"
+    for prefix in ("", "k", "M", "G", "T", "P"):
+        if value < 1000:
+            return f"{value:.3g} {prefix}".rstrip()
+        value /= 1000
+    return f"{value:.3g} E"
+
+
+def size(count: float) -> str:
+    """A number of bytes."""
+    for unit in UNITS[:-1]:
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} {UNITS[-1]}"
+
+
+def _suffixes(paths: Sequence[Path]) -> str:
+    return ", ".join(sorted({path.suffix.lstrip(".") for path in paths}))

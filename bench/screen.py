@@ -1,0 +1,104 @@
+"""What a person sees while a command works: progress bars, a line a cell, notes. All on standard error."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from sweeps.events import (
+    CellFinished,
+    CellStarted,
+    Event,
+    Note,
+    StageAdvanced,
+    StageFinished,
+    StageStarted,
+    SweepStarted,
+)
+from sweeps.record import Record
+
+NAMES = {
+    "encode": "encoding prompts",
+    "cluster": "clustering",
+    "denoise": "denoising",
+    "decode": "decoding pictures",
+    "score": "scoring pictures",
+}
+
+
+class Screen:
+    """Shows a stream of events; `seconds` adds up what each kind of stage took."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+        self._cells: TaskID | None = None
+        self._stage: TaskID | None = None
+        self._what = ""
+        self._name, self._since = "", 0.0
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case SweepStarted(cells=cells):
+                self._cells = self.progress.add_task("cells", total=len(cells))
+            case CellStarted(cell=cell):
+                self._what = f"tau {cell.asked.tau:f}"
+            case StageStarted(stage=stage, total=total):
+                self._name, self._since = stage, time.perf_counter()
+                what = f"{NAMES.get(stage, stage)}, {self._what}" if self._what else NAMES.get(stage, stage)
+                self._stage = self.progress.add_task(what, total=total)
+            case StageAdvanced(done=done) if self._stage is not None:
+                self.progress.advance(self._stage, done)
+            case StageFinished() if self._stage is not None:
+                self.progress.remove_task(self._stage)
+                self._stage = None
+                self.seconds[self._name] = self.seconds.get(self._name, 0.0) + time.perf_counter() - self._since
+            case CellFinished(record=record, kept=kept):
+                self._finished(record, kept)
+            case Note(text=text):
+                self.say(f"note: {text}")
+            case _:
+                pass
+
+    def say(self, text: str) -> None:
+        self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _finished(self, record: Record, kept: bool) -> None:
+        if self._cells is not None:
+            self.progress.advance(self._cells)
+        if record.error:
+            self.say(f"failed: {place(record)}: {record.error.message}")
+        elif record.plan:
+            taken = "kept" if kept else f"{sum(record.timings.values()):.1f} s"
+            self.say(f"done: {place(record)}: {record.plan.savings:.1%} of denoising saved, {taken}")
+
+
+def place(record: Record) -> str:
+    """Where a cell stands, short."""
+    asked = record.asked
+    return f"{asked.model} on {asked.dataset}, {asked.strategy}, seed {asked.seed}, tau {asked.tau:f}"
+
+
+@contextmanager
+def screen() -> Iterator[Screen]:
+    """A screen whose bars are gone when the block ends; its lines stay."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield Screen(progress)

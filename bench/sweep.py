@@ -1,0 +1,137 @@
+"""`bench sweep`: the same prompts with and without sharing, over a grid, with tables and figures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench import options as o
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.screen import Screen
+    from reports.render import Report
+    from sweeps.grid import Cell
+    from sweeps.record import Record
+    from sweeps.spec import SweepSpec
+
+FAILED = 1
+
+
+def sweep(
+    context: typer.Context,
+    tau: o.Taus = None,
+    model: o.Models = None,
+    dataset: o.Datasets = None,
+    prompts: o.PromptFile = None,
+    prompt: o.Prompts = None,
+    limit: o.Limit = None,
+    strategy: o.Strategies = None,
+    features: o.Features = None,
+    schedule: o.Schedules = None,
+    combiner: o.Combiners = None,
+    noise: o.Noises = None,
+    steps: o.Steps = None,
+    seed: o.Seeds = None,
+    scheduler: o.Schedulers = None,
+    guidance: o.Guidances = None,
+    negative_prompt: o.NegativePrompt = None,
+    height: o.Height = None,
+    width: o.Width = None,
+    prior_steps: o.PriorSteps = None,
+    prior_guidance: o.PriorGuidance = None,
+    prior_seed: o.PriorSeed = None,
+    dtype: o.Dtype = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="A metric, or NAME=CHECKPOINT; `none` for none. By default all that the model has."),
+    ] = None,
+    device: o.Device = None,
+    batch_size: o.BatchSize = None,
+    preset: Annotated[str | None, typer.Option(help="A sweep in the box; flags win over it.")] = None,
+    spec: Annotated[Path | None, typer.Option(help="A YAML file that says the same as flags; flags win.")] = None,
+    name: Annotated[str | None, typer.Option(help="The run's name; by default it follows from the sweep.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and their cost; make nothing.")] = False,
+    rescore: Annotated[bool, typer.Option("--rescore", help="Score again what is there; make no image.")] = False,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="An MLflow server; by default a file beside the runs.", envvar="MLFLOW_TRACKING_URI"),
+    ] = None,
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.")] = True,
+) -> None:
+    """Generate the same prompts with and without sharing, score both, and say what sharing saved and cost.
+
+    Axes take several values: repeat the option or separate values with commas. The same command continues a sweep
+    that was interrupted.
+    """
+    from bench.results import print_costs, print_places, print_summary, seconds_line
+    from bench.screen import screen
+    from sweeps.cost import picture_bytes
+    from sweeps.grid import cells as make_cells
+    from sweeps.predict import predict
+
+    asked = _spec(preset, spec, o.given(context.params))
+    folder = out / _checked_name(name or asked.default_name())
+    where = o.device_of(asked.device)
+    with screen() as seen:
+        cells = make_cells(asked, where)
+        if dry_run:
+            costs = predict(cells, folder, where, seen)
+        else:
+            uri = (tracking_uri or f"sqlite:///{(out / 'mlflow.db').resolve()}") if mlflow else None
+            records, report = _run(asked, cells, folder, where, seen, rescore, uri)
+    if dry_run:
+        print_costs(costs, picture_bytes(cells), folder)
+        return
+    print_summary(records)
+    print_places(folder, report, uri)
+    typer.echo(f"time     {seconds_line(seen.seconds)}")
+    if any(record.status == "failed" for record in records):
+        raise typer.Exit(FAILED)
+
+
+def _run(
+    spec: "SweepSpec",
+    cells: "list[Cell]",
+    folder: Path,
+    device: str,
+    seen: "Screen",
+    rescore: bool,
+    uri: str | None,
+) -> "tuple[list[Record], Report]":
+    """The cells, then tables and figures, then what MLflow gets of them."""
+    from bench.publish import publish
+    from reports.tracking import MlflowTracker
+    from sweeps.events import CellFinished, Event, Note, SweepStarted
+    from sweeps.runner import run_sweep
+
+    tracker = MlflowTracker(uri, lambda line: seen(Note(line))) if uri else None
+
+    def emit(event: Event) -> None:
+        seen(event)
+        if tracker and isinstance(event, SweepStarted):
+            prompts = {cell.source.prompts.name: cell.source.prompts.prompts for cell in event.cells}
+            tracker.sweep_started(event.spec.model_dump(mode="json"), prompts, event.run)
+        elif tracker and isinstance(event, CellFinished):
+            tracker.cell_finished(event.record)
+
+    records = run_sweep(spec, cells, folder, device=device, emit=emit, rescore=rescore)
+    report = publish(folder, records)
+    for note in report.notes:
+        seen(Note(note))
+    if tracker:
+        tracker.sweep_finished(folder, records)
+    return records, report
+
+
+def _spec(preset: str | None, path: Path | None, flags: dict[str, Any]) -> "SweepSpec":
+    from sweeps.spec import make_spec, read_preset, read_yaml
+
+    return make_spec([read_preset(preset) if preset else {}, read_yaml(path) if path else {}, flags])
+
+
+def _checked_name(name: str) -> str:
+    if Path(name).name != name or name.startswith("."):
+        raise UserError(f"{name!r} cannot be a run's name", "it names one folder; --out says where that is")
+    return name

@@ -1,0 +1,64 @@
+"""Rows cut into batches that fit in memory."""
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+
+from common.errors import UserError
+
+T = TypeVar("T")
+
+# What PyTorch's allocators, cuDNN and cuBLAS say when memory runs out without a class of its own.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+
+
+class Batches:
+    """A batch size that halves, and stays halved, when memory runs out.
+
+    Attributes:
+        size: rows a batch, as of now.
+        notes: a sentence for every halving.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise UserError(f"a batch of {size} holds nothing", "use a batch size of 1 or more")
+        self.size = size
+        self.notes: list[str] = []
+
+    def each(self, count: int, work: Callable[[slice], T]) -> Iterator[T]:
+        """`work(rows)` for rows 0..count-1 in order; the rows that did not fit are tried again in a smaller batch.
+
+        Raises:
+            UserError: a single row does not fit.
+        """
+        start = 0
+        while start < count:
+            rows = slice(start, min(start + self.size, count))
+            try:
+                result = work(rows)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                yield result
+                start = rows.stop
+                continue
+            # Out here the traceback is gone, and with it what held the memory.
+            self._halve(rows.stop - rows.start)
+
+    def _halve(self, failed: int) -> None:
+        if failed == 1:
+            raise UserError(
+                "memory ran out with a single row in the batch", "use smaller pictures, --dtype fp16, or another device"
+            )
+        self.size = failed // 2
+        self.notes.append(f"memory ran out at batch size {failed}: went on with {self.size}")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on an accelerator or the CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)

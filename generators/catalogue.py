@@ -1,0 +1,138 @@
+"""Models by name or folder: their family, where their weights are, their default settings and scorers."""
+
+from functools import cache
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from common.errors import UserError, nearest
+from common.files import canonical_json, sha256_text, sha256_tree
+
+EMBEDDED = "embedded:"
+
+
+class ModelEntry(BaseModel):
+    """One model.
+
+    Attributes:
+        sources: by role (Kandinsky: ``prior``, ``decoder``): a hub id, a folder, or ``embedded:NAME``.
+        defaults: values of `GenerationSettings`.
+        scorers: a metric's name -> the checkpoint it scores this model's pictures with by default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    family: str
+    description: str = ""
+    sources: dict[str, str]
+    defaults: dict[str, Any]
+    scorers: dict[str, str] = {}
+
+    def source(self, role: str) -> str:
+        """The folder or hub id of one part."""
+        return locate(self.sources[role])
+
+    def weights_hash(self) -> str:
+        """One hash of all parts: their files where they are folders, their commit where they are on the hub.
+
+        Raises:
+            UserError: a part is neither here nor on a hub that can be reached.
+        """
+        from generators.checkpoints import hub_commit
+
+        def part(source: str) -> str:
+            return sha256_tree(Path(source)) if Path(source).is_dir() else hub_commit(source)
+
+        self.check()
+        return sha256_text(canonical_json({role: part(self.source(role)) for role in self.sources}))
+
+    def check(self) -> None:
+        """Raises UserError if a part is not a pipeline that can be had here; downloads no weights."""
+        from generators.checkpoints import pipeline_class
+
+        for role in self.sources:
+            pipeline_class(self.source(role))
+
+    def unavailable(self) -> str | None:
+        """Why this model cannot run here and what to do; None if it can. Asks the hub for models it hosts."""
+        try:
+            self.check()
+        except UserError as error:
+            return str(error)
+        return None
+
+
+def locate(source: str) -> str:
+    """The folder or hub id that a source means; ``embedded:NAME`` becomes a folder."""
+    if source.startswith(EMBEDDED):
+        return str(embedded_path(source.removeprefix(EMBEDDED)))
+    return source
+
+
+def embedded_path(name: str) -> Path:
+    """The folder of a checkpoint that comes with this package, such as ``kandinsky/decoder``.
+
+    The `miniature` package is found, not imported.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    spec = find_spec("miniature")
+    for place in (spec and spec.submodule_search_locations) or ():
+        folder = Path(place) / "checkpoints" / name
+        if folder.is_dir():
+            return folder
+    raise UserError(
+        f"the embedded checkpoint {name!r} is not installed", "install the package again with its checkpoints"
+    )
+
+
+def models() -> dict[str, ModelEntry]:
+    """Every catalogued model by name."""
+    return {name: ModelEntry(name=name, **entry) for name, entry in _catalogue()["models"].items()}
+
+
+def default_model() -> str:
+    """The name of the model that runs where none is asked for."""
+    return str(_catalogue()["default"])
+
+
+def model(name_or_folder: str) -> ModelEntry:
+    """The catalogued model of that name, or the checkpoint folder at that path.
+
+    Raises:
+        UserError: there is neither, or no family can read the folder.
+    """
+    known = models()
+    if name_or_folder in known:
+        return known[name_or_folder]
+    folder = Path(name_or_folder)
+    if folder.is_dir():
+        return _folder_entry(folder.resolve())
+    if folder.is_absolute() or len(folder.parts) > 1:
+        raise UserError(f"the model folder {folder} does not exist", nearest(name_or_folder, known))
+    raise UserError(f"unknown model {name_or_folder!r}", nearest(name_or_folder, known))
+
+
+def _folder_entry(folder: Path) -> ModelEntry:
+    from generators.families.base import families
+
+    layouts = []
+    for family in families().values():
+        entry = family.recognise(folder)
+        if entry is not None:
+            return entry
+        layouts.append(f"{family.name}: {family.layout}")
+    raise UserError(f"no model family reads the folder {folder}", "expected " + "; ".join(layouts))
+
+
+@cache
+def _catalogue() -> dict[str, Any]:
+    import yaml
+
+    content: dict[str, Any] = yaml.safe_load(files("generators").joinpath("catalogue.yaml").read_text())
+    return content

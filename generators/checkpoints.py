@@ -1,0 +1,126 @@
+"""Checkpoints in the diffusers format, from a folder or the Hugging Face hub: safetensors only, no remote code."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+
+OFFLINE = "check the network and the name, or download it elsewhere and pass the folder with --model FOLDER"
+
+
+def pipeline_class(source: str) -> str:
+    """The pipeline class named in `source`'s model_index.json.
+
+    Raises:
+        UserError: the folder or its index is missing or unreadable, or the hub has no such model.
+    """
+    return str(_read(source, "model_index.json").get("_class_name"))
+
+
+def load_config(source: str, subfolder: str, filename: str = "config.json") -> dict[str, Any]:
+    """One component's configuration; its weights are not fetched.
+
+    Raises:
+        UserError: it is missing or unreadable.
+    """
+    return _read(source, f"{subfolder}/{filename}")
+
+
+def load_pipeline(expected: str, source: str, dtype: Any, device: Any) -> Any:
+    """The diffusers pipeline at `source`, in `dtype` on `device`.
+
+    Args:
+        expected: the pipeline's class name; what the checkpoint says of itself must be the same.
+
+    Raises:
+        UserError: missing, of another class, or its weights are absent or damaged.
+    """
+    import diffusers
+    from safetensors import SafetensorError
+
+    check_pipeline(expected, source)
+    try:
+        with _quiet():
+            pipeline = getattr(diffusers, expected).from_pretrained(source, torch_dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        hint = "copy or train the checkpoint again" if Path(source).exists() else OFFLINE
+        raise UserError(f"cannot load the weights of {source}: {reason}", hint) from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def check_pipeline(expected: str, source: str) -> None:
+    """Raises UserError unless `source` is a checkpoint of the pipeline class `expected`."""
+    found = pipeline_class(source)
+    if found != expected:
+        raise UserError(f"{source} is a {found}, not a {expected}", "choose a checkpoint of this model family")
+
+
+def hub_commit(hub_id: str) -> str:
+    """The commit of a hub model: the hub's current one, or the cached one where the hub cannot be reached.
+
+    Raises:
+        UserError: neither answers.
+    """
+    # .../snapshots/<commit>/model_index.json
+    return _path(hub_id, "model_index.json").parent.name
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No loading bars: a checkpoint has many parts, and the command line shows its own progress."""
+    import diffusers
+    import transformers
+
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    shown = [library for library in libraries if library.is_progress_bar_enabled()]
+    for library in shown:
+        library.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            # The argument is called dtype since mid-2026; every diffusers before 1.0 takes this name.
+            warnings.filterwarnings("ignore", ".*torch_dtype.*", FutureWarning)
+            yield
+    finally:
+        for library in shown:
+            library.enable_progress_bar()
+
+
+def _read(source: str, filename: str) -> dict[str, Any]:
+    path = _path(source, filename)
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}", "the checkpoint is damaged: copy or train it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no configuration", "the checkpoint is damaged: copy or train it again")
+    return content
+
+
+def _path(source: str, filename: str) -> Path:
+    folder = Path(source)
+    if folder.is_dir():
+        path = folder / filename
+        if not path.is_file():
+            raise UserError(f"{folder} holds no {filename}", "give the folder of a diffusers checkpoint")
+        return path
+    if folder.is_absolute():
+        raise UserError(f"the model folder {folder} does not exist", "check the path")
+    return _hub_path(source, filename)
+
+
+@cache
+def _hub_path(hub_id: str, filename: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(hub_id, filename))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"cannot fetch {filename} of {hub_id} from the Hugging Face hub: {reason}", OFFLINE) from None

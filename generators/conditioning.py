@@ -1,0 +1,70 @@
+"""What a family feeds its denoiser, a row a prompt."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+from common.files import atomic_path
+from generators.combiners.base import get_combiner
+
+if TYPE_CHECKING:
+    from generators.sharing.plan import SharingPlan
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """Named float32 tensors on the CPU whose first axis is the prompt."""
+
+    tensors: dict[str, Tensor]
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(tensor) for name, tensor in self.tensors.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"conditioning tensors need one row a prompt, got {lengths}")
+        for name, tensor in self.tensors.items():
+            if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+                raise ValueError(f"conditioning {name!r} is {tensor.dtype} on {tensor.device}, not float32 on the CPU")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def rows(self, plan: "SharingPlan", nodes: Iterable[int]) -> dict[str, Tensor]:
+        """Each plan node's conditioning, [n nodes, ...]: its prompts' rows under the plan's combiner."""
+        combiner = get_combiner(plan.combiner)
+        picked = [
+            (torch.tensor(plan.members(node)), None if plan.weight is None else torch.tensor(plan.weights(node)))
+            for node in nodes
+        ]
+        return {
+            name: torch.stack([combiner.combine(tensor[members], weights) for members, weights in picked])
+            for name, tensor in self.tensors.items()
+        }
+
+    def save(self, path: Path) -> None:
+        """As safetensors; whole or not at all."""
+        from safetensors.torch import save_file
+
+        with atomic_path(path) as beside:
+            save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, beside)
+
+    @classmethod
+    def load(cls, path: Path) -> "Conditioning":
+        """What `save` wrote.
+
+        Raises:
+            UserError: the file is damaged or holds something else.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return cls(load_file(path))
+        except (SafetensorError, ValueError) as error:
+            raise UserError(
+                f"{path} holds no readable conditioning: {error}", "delete it and run the same command again"
+            ) from None

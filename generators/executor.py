@@ -1,0 +1,165 @@
+"""Runs a sharing plan on a model family. Knows nothing of clustering; `standard` is just another plan."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from generators.batching import Batches
+from generators.conditioning import Conditioning
+from generators.families.base import Family
+from generators.noise import NoiseSource, node_key
+from generators.settings import GenerationSettings
+
+if TYPE_CHECKING:
+    from generators.sharing.plan import SharingPlan
+
+# (k, plan nodes [b], their latents after step k, the x0 predicted at step k or None)
+Observer = Callable[[int, NDArray[np.int64], Tensor, Tensor | None], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Execution:
+    """What a plan's run gave and what it took.
+
+    Attributes:
+        latents: [P, *latent shape] on the CPU, in the family's dtype.
+        prompts: [P]; the prompt of each row, ascending. All of them, unless the plan was restricted.
+        calls: denoiser calls that succeeded.
+        rows: plan nodes denoised over all calls; the plan's `node_steps`.
+        batch_size_used: rows a batch at the end: less than asked if memory ran out.
+        notes: what happened on the way that a record should say.
+    """
+
+    latents: Tensor
+    prompts: NDArray[np.int64]
+    calls: int
+    rows: int
+    batch_size_used: int
+    notes: tuple[str, ...]
+
+
+@torch.no_grad()
+def execute(
+    plan: "SharingPlan",
+    family: Family,
+    conditioning: Conditioning,
+    keys: Sequence[str],
+    settings: GenerationSettings,
+    *,
+    noise: NoiseSource,
+    batch_size: int,
+    observers: Sequence[Observer] = (),
+) -> Execution:
+    """Denoises every node of `plan` over its steps (Algorithm 1 of the paper).
+
+    At each step the active nodes are taken in ascending order, `batch_size` at a time; a node that
+    begins takes its source's latent, or fresh noise where it has none.
+
+    Args:
+        keys: one a prompt, the same for the same picture wherever it is made (`PromptSet.keys`).
+        observers: called after every batch with (k, nodes, latents, predicted x0); what they keep of the
+            latents they copy.
+
+    Raises:
+        UserError: memory runs out with a single node in the batch.
+        ValueError: plan, conditioning, keys and scheduler do not belong together.
+    """
+    run = _Run(plan, family, conditioning, keys, settings, noise, Batches(batch_size), observers)
+    for k in range(plan.steps):
+        run.enter(k)
+        run.step(k)
+    return run.finish()
+
+
+def decode_images(
+    family: Family, latents: Tensor, settings: GenerationSettings, batches: Batches
+) -> Iterator[NDArray[np.uint8]]:
+    """The pictures of finished latents in order, a batch at a time: uint8 [b, height, width, 3]."""
+    return batches.each(len(latents), lambda rows: family.decode(latents[rows], settings))
+
+
+@dataclass
+class _Run:
+    """The active nodes, ascending, with their latents and noise keys, as the steps go by."""
+
+    plan: "SharingPlan"
+    family: Family
+    conditioning: Conditioning
+    prompt_keys: Sequence[str]
+    settings: GenerationSettings
+    noise: NoiseSource
+    batches: Batches
+    observers: Sequence[Observer]
+
+    def __post_init__(self) -> None:
+        n, sampler = self.plan.n_prompts, self.family.sampler(self.settings)
+        if not len(self.conditioning) == len(self.prompt_keys) == n:
+            raise ValueError(
+                f"a plan of {n} prompts, {len(self.conditioning)} conditioned, {len(self.prompt_keys)} keys"
+            )
+        if self.plan.steps != sampler.K:
+            raise ValueError(f"a plan of {self.plan.steps} steps, a scheduler of {sampler.K} denoiser evaluations")
+        self.sampler = sampler
+        self.shape = self.family.latent_shape(self.settings)
+        self.nodes: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self.latents = torch.empty(0, *self.shape, dtype=self.family.dtype, device=self.family.device)
+        self.keys: list[str] = []
+        self.calls = self.rows = 0
+
+    def enter(self, k: int) -> None:
+        """Nodes that begin at step k take their places; those that stopped leave."""
+        nodes = self.plan.active(k)
+        if np.array_equal(nodes, self.nodes):
+            return
+        begins = self.plan.first[nodes] == k
+        origin = np.where(begins, self.plan.source[nodes], nodes)
+        fresh = origin < 0
+        places = self._places(origin[~fresh])
+        latents = torch.empty(len(nodes), *self.shape, dtype=self.family.dtype, device=self.family.device)
+        latents[~fresh] = self.latents[places]
+        known = dict(zip(self.nodes.tolist(), self.keys, strict=True))
+        self.keys = [known.get(node) or self._key(node) for node in nodes.tolist()]
+        if fresh.any():
+            drawn = self.noise.initial([self.keys[i] for i in np.flatnonzero(fresh)], self.shape)
+            latents[fresh] = drawn.to(latents) * self.sampler.init_sigma
+        self.nodes, self.latents = nodes, latents
+
+    def step(self, k: int) -> None:
+        """Every active node one step on."""
+        for rows, x0 in self.batches.each(len(self.nodes), lambda rows: self._step_rows(k, rows)):
+            self.calls += 1
+            self.rows += rows.stop - rows.start
+            for observer in self.observers:
+                observer(k, self.nodes[rows], self.latents[rows], x0)
+
+    def finish(self) -> Execution:
+        """The latents every prompt ended with."""
+        prompts = np.flatnonzero(self.plan.output >= 0)
+        return Execution(
+            latents=self.latents[self._places(self.plan.output[prompts])].cpu(),
+            prompts=prompts,
+            calls=self.calls,
+            rows=self.rows,
+            batch_size_used=self.batches.size,
+            notes=tuple(self.batches.notes),
+        )
+
+    def _step_rows(self, k: int, rows: slice) -> tuple[slice, Tensor | None]:
+        nodes, keys, latents = self.nodes[rows], self.keys[rows], self.latents[rows]
+        conditioning = self.conditioning.rows(self.plan, nodes)
+        output = self.family.predict(latents, k, self.sampler, conditioning, self.settings)
+        after, x0 = self.sampler.step(output, k, latents, lambda shape, draw: self.noise.step(keys, k, shape[1:], draw))
+        self.latents[rows] = after
+        return rows, x0
+
+    def _places(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where these nodes' latents are among the active ones."""
+        return np.searchsorted(self.nodes, nodes)
+
+    def _key(self, node: int) -> str:
+        return node_key([self.prompt_keys[prompt] for prompt in self.plan.members(node)])

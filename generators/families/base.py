@@ -1,0 +1,125 @@
+"""What a model family is: everything about one kind of model that the executor needs, behind one face."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.errors import UserError
+from common.plugins import Plugin, discover, find
+from generators.batching import Batches
+from generators.catalogue import ModelEntry
+from generators.component import Component
+from generators.conditioning import Conditioning
+from generators.sampler import Sampler
+from generators.settings import GenerationSettings
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Family(Plugin, ABC):
+    """A kind of text-to-image model, loaded.
+
+    Attributes:
+        layout: what a folder of this family holds, for people.
+        features_options: what prompts can be clustered by; the first is the default.
+        entry: the model this is.
+        device: where the denoiser runs.
+        dtype: of latents and weights.
+    """
+
+    layout: ClassVar[str]
+    features_options: ClassVar[tuple[str, ...]]
+    entry: ModelEntry
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    @abstractmethod
+    def recognise(cls, folder: Path) -> ModelEntry | None:
+        """The folder as a model of this family; None if it is laid out as another's."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
+        """The model, checked; weights come when first used.
+
+        Raises:
+            UserError: a part is missing, or is not what this family needs.
+        """
+
+    @abstractmethod
+    def encode(
+        self,
+        prompts: Sequence[str],
+        keys: Sequence[str],
+        settings: GenerationSettings,
+        batches: Batches | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Conditioning:
+        """The prompts' conditioning; `on_progress` hears how many prompts were done after every batch."""
+
+    @abstractmethod
+    def release_encoders(self) -> None:
+        """Gives back the memory that only `encode` needs."""
+
+    @abstractmethod
+    def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
+        """What strategies cluster, [N, D]."""
+
+    @abstractmethod
+    def sampler(self, settings: GenerationSettings) -> Sampler:
+        """The timesteps and the step between them; no weights needed."""
+
+    @abstractmethod
+    def latent_shape(self, settings: GenerationSettings) -> tuple[int, ...]:
+        """Of one row; no weights needed. Raises UserError if the model cannot make that size."""
+
+    @abstractmethod
+    def predict(
+        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
+    ) -> Tensor:
+        """The guided model output at step k that the scheduler's step takes, from latents [b, ...] and their rows."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor, settings: GenerationSettings) -> NDArray[np.uint8]:
+        """Pictures, [b, height, width, 3], of finished latents."""
+
+    @classmethod
+    @abstractmethod
+    def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
+        """What a run computes, from configurations alone.
+
+        Raises:
+            UserError: a configuration cannot be had.
+        """
+
+    def components(self, settings: GenerationSettings) -> list[Component]:
+        """What a run of this model computes."""
+        return self.components_of(self.entry, settings)
+
+
+def torch_device(name: str) -> torch.device:
+    """The device called `name`; a UserError if this machine has none such."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"the device {name!r} cannot be used: {reason}", "use --device cpu") from None
+    return device
+
+
+def families() -> dict[str, type[Family]]:
+    """Every family by name."""
+    return discover("generators.families", Family, "reusebench.families")  # type: ignore[type-abstract]
+
+
+def get_family(name: str) -> type[Family]:
+    """The family called `name`; a UserError with the nearest name if there is none."""
+    return find(name, "generators.families", Family, "reusebench.families")  # type: ignore[type-abstract]

@@ -1,0 +1,247 @@
+"""Kandinsky 2.2, computed as diffusers' own pipelines compute it."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from common.errors import UserError
+from generators.batching import Batches
+from generators.catalogue import ModelEntry, models
+from generators.checkpoints import check_pipeline, load_config, load_pipeline
+from generators.component import Component, diffusers_module, transformers_module
+from generators.conditioning import Conditioning
+from generators.families.base import DTYPES, Family, torch_device
+from generators.noise import derived_key
+from generators.sampler import Sampler
+from generators.settings import GenerationSettings
+
+PIPELINES = {"prior": "KandinskyV22PriorPipeline", "decoder": "KandinskyV22Pipeline"}
+ENCODE_BATCH = 32
+
+
+class Kandinsky(Family):
+    """Kandinsky 2.2: a prior turns text into an image embedding, a UNet and MoVQ turn that into a picture.
+
+    Follows `KandinskyV22PriorPipeline` and `KandinskyV22Pipeline` of diffusers operation by operation,
+    so that the same noise gives the same bits. Both embeddings, conditional and unconditional, are
+    conditioning, and a cluster's are combined alike (as in the official code).
+    """
+
+    name = "kandinsky"
+    layout = "a folder with prior/ and decoder/, each a diffusers pipeline"
+    features_options = ("image_embeds",)
+
+    def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
+        self.entry, self.device, self.dtype = entry, device, dtype
+        self._prior: Any = None
+
+    @classmethod
+    def recognise(cls, folder: Path) -> ModelEntry | None:
+        """The folder with the settings of the paper's Kandinsky 2.2, at the size its UNet was trained for."""
+        sources = {role: str(folder / role) for role in PIPELINES}
+        if not all(Path(source).is_dir() for source in sources.values()):
+            return None
+        paper = models()["kandinsky-2.2"]
+        defaults = {**paper.defaults, "scheduler": "default"}
+        side = load_config(sources["decoder"], "unet").get("sample_size")
+        if isinstance(side, int):
+            defaults["height"] = defaults["width"] = side * _scale(sources["decoder"])
+        entry = {"name": str(folder), "description": "", "sources": sources, "defaults": defaults}
+        return paper.model_copy(update=entry)
+
+    @classmethod
+    def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
+        for role, pipeline in PIPELINES.items():
+            check_pipeline(pipeline, model.source(role))
+        return cls(model, torch_device(device), DTYPES[dtype])
+
+    @cached_property
+    def decoder(self) -> Any:
+        """The stock `KandinskyV22Pipeline`."""
+        return load_pipeline(PIPELINES["decoder"], self.entry.source("decoder"), self.dtype, self.device)
+
+    @property
+    def prior(self) -> Any:
+        """The stock `KandinskyV22PriorPipeline`."""
+        if self._prior is None:
+            self._prior = load_pipeline(PIPELINES["prior"], self.entry.source("prior"), self.dtype, self.device)
+        return self._prior
+
+    def release_encoders(self) -> None:
+        self._prior = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def encode(
+        self,
+        prompts: Sequence[str],
+        keys: Sequence[str],
+        settings: GenerationSettings,
+        batches: Batches | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Conditioning:
+        """`image_embeds` and `negative_image_embeds`, [N, D], by the stock prior's own call.
+
+        Every prompt has a noise stream of its own, so that its embedding does not depend on its batch.
+        An empty negative prompt is the stock default: the image encoder's embedding of a black picture.
+        """
+        seed, negative = settings.embedding_seed, settings.negative_prompt
+
+        def work(rows: slice) -> tuple[Tensor, Tensor]:
+            batch, batch_keys = list(prompts[rows]), keys[rows]
+            generators = [_generator(seed, "prior", key) for key in batch_keys]
+            if negative:  # the stock prior embeds the negative prompts as further rows of the batch
+                generators += [_generator(seed, "negative prior", key) for key in batch_keys]
+            output = self.prior(
+                batch,
+                negative_prompt=[negative] * len(batch) if negative else None,
+                num_inference_steps=settings.prior_steps,
+                guidance_scale=settings.prior_guidance,
+                generator=generators,
+            )
+            if on_progress is not None:
+                on_progress(len(batch))
+            return output.image_embeds.float().cpu(), output.negative_image_embeds.float().cpu()
+
+        done = list((batches or Batches(ENCODE_BATCH)).each(len(prompts), work))
+        image_embeds, negative_image_embeds = (torch.cat(part) for part in zip(*done, strict=True))
+        return Conditioning({"image_embeds": image_embeds, "negative_image_embeds": negative_image_embeds})
+
+    def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
+        if option not in self.features_options:
+            raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(self.features_options))
+        return conditioning.tensors[option].double().numpy()
+
+    def sampler(self, settings: GenerationSettings) -> Sampler:
+        config = load_config(self.entry.source("decoder"), "scheduler", "scheduler_config.json")
+        return Sampler(config, settings.scheduler, settings.steps, self.device)
+
+    def latent_shape(self, settings: GenerationSettings) -> tuple[int, ...]:
+        return _latent_shape(self.entry.source("decoder"), settings)
+
+    @torch.no_grad()
+    def predict(
+        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
+    ) -> Tensor:
+        guided = settings.guidance > 1
+        embeds = torch.cat([rows["negative_image_embeds"], rows["image_embeds"]]) if guided else rows["image_embeds"]
+        noise: Tensor = self.decoder.unet(
+            sample=sampler.scale_input(torch.cat([latents] * 2) if guided else latents, k),
+            timestep=sampler.timesteps[k],
+            encoder_hidden_states=None,
+            added_cond_kwargs={"image_embeds": embeds.to(self.device, self.dtype)},
+            return_dict=False,
+        )[0]
+        noise, variance = torch.split(noise, latents.shape[1], dim=1)
+        if guided:
+            unconditional, conditional = noise.chunk(2)
+            noise = unconditional + settings.guidance * (conditional - unconditional)
+            variance = variance.chunk(2)[1]
+        return torch.cat([noise, variance], dim=1) if sampler.learned_variance else noise
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, settings: GenerationSettings) -> NDArray[np.uint8]:
+        image = self.decoder.movq.decode(latents.to(self.device, self.dtype), force_not_quantize=True)["sample"]
+        image = (image * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
+        pictures: NDArray[np.uint8] = (image * 255).round().astype(np.uint8)
+        return pictures
+
+    @classmethod
+    def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
+        """As the stock pipelines compute one prompt's picture in a call of its own.
+
+        In a longer call the black picture is embedded once for all its prompts.
+        """
+        prior_source, decoder_source = model.source("prior"), model.source("decoder")
+        text, image, prior = (load_config(prior_source, part) for part in ("text_encoder", "image_encoder", "prior"))
+        unet, movq = (load_config(decoder_source, part) for part in ("unet", "movq"))
+        tokens, width, side = prior["num_embeddings"], prior["embedding_dim"], image["image_size"]
+        latent = _latent_shape(decoder_source, settings)
+        prompt_rows = (2 if settings.negative_prompt else 1) * (2 if settings.prior_guidance > 1 else 1)
+
+        text_encoder = Component(
+            "text encoder",
+            phase="encode",
+            unit="prompt",
+            calls=prompt_rows,
+            build=transformers_module("CLIPTextModelWithProjection", text),
+            inputs=lambda _: ((torch.zeros(1, tokens, dtype=torch.long),), {}),
+        )
+        image_encoder = Component(
+            "image encoder",
+            phase="encode",
+            unit="prompt",
+            calls=0 if settings.negative_prompt else 1,
+            build=transformers_module("CLIPVisionModelWithProjection", image),
+            inputs=lambda _: ((torch.zeros(1, 3, side, side),), {}),
+        )
+        prior_transformer = Component(
+            "prior",
+            phase="encode",
+            unit="prompt",
+            calls=prompt_rows * settings.prior_steps,
+            build=diffusers_module("PriorTransformer", prior),
+            inputs=lambda _: (
+                (torch.zeros(1, width), torch.zeros(1), torch.zeros(1, width), torch.zeros(1, tokens, width)),
+                {},
+            ),
+        )
+        denoiser = Component(
+            "denoiser",
+            phase="denoise",
+            unit="node_step",
+            calls=2 if settings.guidance > 1 else 1,
+            build=diffusers_module("UNet2DConditionModel", unet),
+            inputs=lambda _: (
+                (torch.zeros(1, *latent), torch.zeros(1), None),
+                {"added_cond_kwargs": {"image_embeds": torch.zeros(1, width)}},
+            ),
+        )
+        decoder = Component(
+            "decoder",
+            phase="decode",
+            unit="image",
+            calls=1,
+            build=lambda: _MoVQDecoder(diffusers_module("VQModel", movq)()),
+            inputs=lambda _: ((torch.zeros(1, *latent),), {}),
+        )
+        return [text_encoder, image_encoder, prior_transformer, denoiser, decoder]
+
+
+class _MoVQDecoder(nn.Module):
+    """The half of the MoVQ that makes pictures."""
+
+    def __init__(self, movq: Any) -> None:
+        super().__init__()
+        self.movq = movq
+
+    def forward(self, latents: Tensor) -> Tensor:
+        pictures: Tensor = self.movq.decode(latents, force_not_quantize=True)["sample"]
+        return pictures
+
+
+def _scale(decoder: str) -> int:
+    """f of `downscale_height_and_width`: a latent pixel is f picture pixels wide."""
+    return int(2 ** (len(load_config(decoder, "movq")["block_out_channels"]) - 1))
+
+
+def _latent_shape(decoder: str, settings: GenerationSettings) -> tuple[int, ...]:
+    """The stock pipeline rounds sizes up to multiples of f^2 without a word; here they must be."""
+    scale = _scale(decoder)
+    unit = scale**2
+    for side, pixels in (("height", settings.height), ("width", settings.width)):
+        if pixels % unit:
+            near = max(unit, round(pixels / unit) * unit)
+            raise UserError(f"{side} {pixels} is not a multiple of {unit}, which this model needs", f"use {near}")
+    channels = load_config(decoder, "unet")["in_channels"]
+    return (channels, settings.height // scale, settings.width // scale)
+
+
+def _generator(*parts: object) -> torch.Generator:
+    return torch.Generator().manual_seed(derived_key(*parts) % 2**63)

@@ -1,0 +1,199 @@
+"""Prompts: checked, named, keyed; from files, from the command line, and from known sets."""
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from common.errors import UserError, nearest
+from common.files import canonical_json, sha256_file, sha256_text
+from generators.prompt_files import read_rows
+
+FOLDER = Path(__file__).parent / "prompt_sets"
+GROUP = "reusebench.datasets"
+DATASETS = "BENCH_DATASETS"
+TOO_LONG = 10_000
+REFUSED = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's control characters, lone surrogates, line and paragraph separators
+
+PromptKey = str
+"""SHA-256 of a prompt's text in hex, ``#``, and its number among equal texts before it."""
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Prompts in order, at least one.
+
+    Attributes:
+        name: what results call it.
+        prompts: the texts, N of them; equal ones are allowed.
+        source: where they came from.
+    """
+
+    name: str
+    prompts: tuple[str, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        if not self.prompts:
+            raise UserError(f"{self.source} holds no prompts")
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the texts in order; not of the name or the source."""
+        return sha256_text(canonical_json(self.prompts))
+
+    @cached_property
+    def keys(self) -> list[PromptKey]:
+        """What each prompt's noise is drawn from, N of them: the same wherever else the prompt stands."""
+        seen: Counter[str] = Counter()
+        keys = []
+        for prompt in self.prompts:
+            keys.append(f"{sha256_text(prompt)}#{seen[prompt]}")
+            seen[prompt] += 1
+        return keys
+
+
+class KnownPrompts(BaseModel):
+    """A known prompt set, as its YAML file or entry point describes it: the prompts, or the file that holds them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str
+    prompts: tuple[str, ...] = ()
+    file: str | None = None
+    sha256: str | None = None
+    source: str | None = None
+    licence: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "KnownPrompts":
+        if bool(self.prompts) == bool(self.file):
+            raise ValueError("give either `prompts` or `file`")
+        if self.file and not (self.sha256 and self.source and self.licence):
+            raise ValueError("a `file` needs `sha256`, `source` and `licence`")
+        return self
+
+    def path(self) -> Path | None:
+        """Where the file is: in the folder that ``$BENCH_DATASETS`` names."""
+        folder = os.environ.get(DATASETS)
+        return Path(folder) / self.file if folder and self.file else None
+
+    def unavailable(self) -> str | None:
+        """Why it cannot be loaded here and what to do; None if it can."""
+        path = self.path()
+        if self.file is None or (path and path.is_file()):
+            return None
+        place = f"set {DATASETS} to the folder that holds it" if path is None else f"put it into {path.parent}"
+        return f"needs {self.file}: get it from {self.source} and {place}"
+
+    def load(self) -> PromptSet:
+        """The prompts.
+
+        Raises:
+            UserError: the file is not there, or is another than the one described.
+        """
+        if reason := self.unavailable():
+            raise UserError(f"prompt set {self.name!r} {reason}")
+        path = self.path()
+        if path is None:
+            return _checked(self.name, f"prompt set {self.name!r}", _numbered(self.prompts))
+        if sha256_file(path) != self.sha256:
+            raise UserError(f"{path} is not the file of prompt set {self.name!r}", f"get it again from {self.source}")
+        return _checked(self.name, str(path), read_rows(path))
+
+
+def prompt_sets() -> dict[str, KnownPrompts]:
+    """Every known prompt set, by name."""
+    return dict(_known())
+
+
+def prompt_set(name: str) -> PromptSet:
+    """The known prompt set called `name`.
+
+    Raises:
+        UserError: there is none, or its file is not here.
+    """
+    known = _known()
+    if name not in known:
+        raise UserError(f"unknown prompt set {name!r}", nearest(name, known))
+    return known[name].load()
+
+
+def load_prompts(path: Path) -> PromptSet:
+    """One's own prompts from a file, named after it (see `read_rows` for what it may be).
+
+    Raises:
+        UserError: the file cannot be read, holds none, or one that is refused; the line is named.
+    """
+    return _checked(Path(path).stem, str(path), read_rows(path))
+
+
+def given_prompts(texts: Iterable[str], source: str = "--prompt") -> PromptSet:
+    """One's own prompts as given, say on the command line.
+
+    Raises:
+        UserError: there are none, or one is refused; it is numbered.
+    """
+    return _checked("prompts", source, _numbered(texts))
+
+
+def _numbered(texts: Iterable[str]) -> Iterable[tuple[str, str]]:
+    return ((f"prompt {number}", text) for number, text in enumerate(texts, 1))
+
+
+def _checked(name: str, source: str, rows: Iterable[tuple[str, str]]) -> PromptSet:
+    return PromptSet(name, tuple(_checked_text(text, f"{source}, {where}") for where, text in rows), source)
+
+
+def _checked_text(text: str, where: str) -> str:
+    """The text with tabs and newlines as spaces; else as it is, surrounding spaces included."""
+    if not text.strip():
+        raise UserError(f"{where} is empty", "remove it, or write a prompt there")
+    if len(text) >= TOO_LONG:
+        raise UserError(f"{where} has {len(text):,} characters", f"a prompt has fewer than {TOO_LONG:,}")
+    text = re.sub(r"[\t\n\r]+", " ", text)
+    for column, character in enumerate(text, 1):
+        if unicodedata.category(character) in REFUSED:
+            raise UserError(f"{where} has the control character U+{ord(character):04X} at {column}", "remove it")
+    return text
+
+
+@cache
+def _known() -> dict[str, KnownPrompts]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found: dict[str, KnownPrompts] = {}
+    for path in sorted(FOLDER.glob("*.yaml")):
+        try:
+            described = yaml.load(path.read_text(encoding="utf-8"), loader)
+        except yaml.YAMLError as error:
+            raise UserError(f"{path} is not YAML: {error}") from error
+        found[path.stem] = _described(path.stem, described, str(path))
+    for point in entry_points(group=GROUP):
+        if point.name in found:
+            raise UserError(f"two prompt sets are called {point.name!r}: the second is {point.value}", "rename one")
+        found[point.name] = _described(point.name, point.load(), point.value)
+    return found
+
+
+def _described(name: str, description: Any, where: str) -> KnownPrompts:
+    if not isinstance(description, Mapping):
+        raise UserError(f"{where} does not describe a prompt set", "it maps `description` and `prompts` or `file`")
+    try:
+        return KnownPrompts.model_validate({**description, "name": name})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(map(str, fault["loc"])) or "prompt set"
+        raise UserError(f"{where}, {key}: {fault['msg']}") from error

@@ -1,0 +1,215 @@
+"""Plans: which cluster is denoised over which steps, and from whose latent it starts."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from common.errors import UserError
+from generators.sharing.arrays import read_npz, read_only, write_npz
+from generators.sharing.schedule import Schedule
+from generators.sharing.tree import Tree
+
+KIND = "reusebench plan 1"
+INTEGERS = ("first", "stop", "source", "order", "lo", "hi", "output")
+
+
+@dataclass(frozen=True, eq=False)
+class SharingPlan:
+    """A forest of n nodes; the path from a root to a prompt's output covers steps 0..K-1 once each.
+
+    Attributes:
+        n_prompts: N.
+        steps: K, the number of denoiser evaluations of a prompt.
+        first, stop: int64 [n]; node i is denoised at steps ``first[i] .. stop[i] - 1``, 0-based.
+        source: int64 [n]; the node from whose latent it starts; -1 starts from fresh noise at step 0.
+        order: int64 [L]; prompts, in runs.
+        lo, hi: int64 [n]; node i serves, and is conditioned on, ``order[lo[i]:hi[i]]``.
+        weight: float32 [L], each prompt's weight in its nodes' conditioning, > 0; None for equal weights.
+        output: int64 [N]; the node that ends with each prompt's latent; -1 where none is wanted.
+        combiner: how a node's prompts become its conditioning.
+
+    Raises:
+        UserError: the arrays are no such plan.
+    """
+
+    n_prompts: int
+    steps: int
+    first: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    source: NDArray[np.int64]
+    order: NDArray[np.int64]
+    lo: NDArray[np.int64]
+    hi: NDArray[np.int64]
+    weight: NDArray[np.float32] | None
+    output: NDArray[np.int64]
+    combiner: str
+
+    def __post_init__(self) -> None:
+        for name in INTEGERS:
+            object.__setattr__(self, name, read_only(getattr(self, name), np.int64, f"a plan's {name}"))
+        if self.weight is not None:
+            object.__setattr__(self, "weight", read_only(self.weight, np.float32, "a plan's weight"))
+        self._check()
+
+    def _check(self) -> None:
+        nodes = len(self.first)
+        if self.n_prompts < 1 or self.steps < 1 or len(self.output) != self.n_prompts or not self.combiner:
+            raise UserError(f"no plan: {self.n_prompts} prompts, {self.steps} steps, combiner {self.combiner!r}")
+        if not all(len(array) == nodes for array in (self.stop, self.source, self.lo, self.hi)):
+            raise UserError("a plan's first, stop, source, lo and hi differ in length")
+        if ((self.first < 0) | (self.first >= self.stop) | (self.stop > self.steps)).any():
+            raise UserError(f"a plan's node is denoised over no steps, or over others than 0 to {self.steps - 1}")
+        if ((self.source < -1) | (self.source >= nodes) | ((self.source < 0) != (self.first == 0))).any():
+            raise UserError("a plan's node has no source, or starts at step 0 and has one")
+        started = self.source >= 0
+        if (self.stop[self.source[started]] != self.first[started]).any():
+            raise UserError("a plan's node starts at another step than its source ends")
+        if ((self.lo < 0) | (self.lo >= self.hi) | (self.hi > len(self.order))).any():
+            raise UserError("a plan's node serves no prompt")
+        if ((self.order < 0) | (self.order >= self.n_prompts)).any():
+            raise UserError("a plan's node serves a prompt that is not there")
+        if self.weight is not None and (
+            len(self.weight) != len(self.order) or not (np.isfinite(self.weight) & (self.weight > 0)).all()
+        ):
+            raise UserError("a plan's weights must be finite and positive, one an entry of order")
+        ends = self.output[self.output >= 0]
+        if (self.output < -1).any() or (ends >= nodes).any() or (self.stop[ends] != self.steps).any():
+            raise UserError("a prompt's output is no node that is denoised to the end")
+
+    @property
+    def node_steps(self) -> int:
+        """Denoiser evaluations, counted in rows."""
+        return int(np.sum(self.stop - self.first))
+
+    @property
+    def standard_node_steps(self) -> int:
+        """What the same prompts cost with nobody sharing."""
+        return self.steps * int(np.count_nonzero(self.output >= 0))
+
+    @property
+    def savings(self) -> float:
+        """The fraction of standard generation's node-steps that is saved (the paper's "compute saved")."""
+        standard = self.standard_node_steps
+        return (standard - self.node_steps) / standard if standard else 0.0
+
+    @property
+    def solo(self) -> NDArray[np.bool_]:
+        """bool [N]: prompts whose whole path is nodes of their own, which is standard generation's path."""
+        owner = np.where(self.hi - self.lo == 1, self.order[self.lo], -1)
+        node, solo = self.output, self.output >= 0
+        while (node >= 0).any():
+            solo = solo & ((node < 0) | (owner[node] == np.arange(self.n_prompts)))
+            node = np.where(node < 0, -1, self.source[node])
+        return solo
+
+    def active(self, k: int) -> NDArray[np.int64]:
+        """The nodes denoised at step `k` (0-based), ascending."""
+        return np.flatnonzero((self.first <= k) & (k < self.stop))
+
+    def members(self, i: int) -> NDArray[np.int64]:
+        """The prompts that node `i` serves and is conditioned on."""
+        return self.order[self.lo[i] : self.hi[i]]
+
+    def weights(self, i: int) -> NDArray[np.float32]:
+        """float32: the share of each of node `i`'s members in its conditioning; their sum is 1."""
+        size = self.hi[i] - self.lo[i]
+        weight = np.ones(size) if self.weight is None else self.weight[self.lo[i] : self.hi[i]].astype(np.float64)
+        shares: NDArray[np.float32] = (weight / weight.sum()).astype(np.float32)
+        return shares
+
+    def restricted(self, prompts: NDArray[np.bool_]) -> Self:
+        """The part of the plan that these prompts need: whole nodes, with their members and weights.
+
+        Args:
+            prompts: bool [N].
+
+        Raises:
+            UserError: it is no such mask.
+        """
+        if prompts.shape != (self.n_prompts,) or prompts.dtype != np.bool_:
+            raise UserError(f"a plan is restricted to a mask of its {self.n_prompts} prompts")
+        wanted = np.where(prompts, self.output, -1)
+        needed = np.zeros(len(self.first), dtype=np.bool_)
+        nodes = np.unique(wanted[wanted >= 0])
+        while nodes.size:
+            needed[nodes] = True
+            sources = self.source[nodes]
+            nodes = np.unique(sources[sources >= 0])
+        number = np.append(np.cumsum(needed) - 1, -1)
+        kept = {name: getattr(self, name)[needed] for name in ("first", "stop", "lo", "hi")}
+        return replace(self, **kept, source=number[self.source[needed]], output=number[wanted])
+
+    def save(self, path: Path) -> None:
+        """Write the plan to an .npz file."""
+        arrays: dict[str, ArrayLike] = {field.name: getattr(self, field.name) for field in fields(self)}
+        write_npz(path, KIND, {name: value for name, value in arrays.items() if value is not None})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: the file is missing, damaged or no plan.
+        """
+        stored: dict[str, Any] = {"weight": None, **read_npz(path, KIND)}
+        try:
+            stored |= {name: stored[name].item() for name in ("n_prompts", "steps", "combiner")}
+            return cls(**stored)
+        except (KeyError, TypeError, ValueError, UserError) as error:
+            raise UserError(
+                f"{path} holds no whole plan: {error}", "remove it and run again to make it anew"
+            ) from error
+
+
+def build_plan(tree: Tree, schedule: Schedule, tau: float, steps: int, combiner: str = "mean") -> SharingPlan:
+    """The plan of `tree` under `schedule` (Algorithm 1).
+
+    A cluster is denoised from the step at which its parent splits to the one at which it does, so its interval takes
+    two binary searches on phi: O(M log K), vectorised. Clusters with no steps are left out; node i < N is prompt
+    i alone, with which every path ends.
+
+    Args:
+        tau: how much is shared, >= 0; 0 is standard generation.
+        steps: K, the number of denoiser evaluations (``len(scheduler.timesteps)``).
+        combiner: how a cluster's prompts become its conditioning.
+
+    Raises:
+        UserError: tau or steps is out of range.
+    """
+    split = schedule.split_steps(tree.score, tau, steps)
+    split[: tree.n_leaves] = steps
+    first = np.where(tree.parent < 0, 0, split[tree.parent])
+    kept = first < split
+    ancestor = _nearest(tree.parent, kept)
+    number = np.append(np.cumsum(kept) - 1, -1)
+    return SharingPlan(
+        n_prompts=tree.n_leaves,
+        steps=steps,
+        first=first[kept],
+        stop=split[kept],
+        source=np.where(first > 0, number[ancestor], -1)[kept],
+        order=tree.leaf_order,
+        lo=tree.lo[kept],
+        hi=tree.hi[kept],
+        weight=None,
+        output=np.arange(tree.n_leaves),
+        combiner=combiner,
+    )
+
+
+def standard_plan(n: int, steps: int) -> SharingPlan:
+    """Standard generation: every one of `n` prompts alone for all K = `steps` steps."""
+    prompts = np.arange(n)
+    nobody, whole = np.full(n, -1), np.full(n, steps)
+    return SharingPlan(n, steps, 0 * prompts, whole, nobody, prompts, prompts, prompts + 1, None, prompts, "mean")
+
+
+def _nearest(parent: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Each node's nearest kept ancestor, -1 for none, by pointer jumping: O(M log M) however deep the tree."""
+    up, good = np.append(parent, -1), np.append(kept, True)
+    while not good[up].all():
+        up = np.where(good[up], up, up[up])
+    return up[:-1]

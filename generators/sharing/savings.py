@@ -1,0 +1,69 @@
+"""What sharing saves, from the tree alone: no plan is built."""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.errors import UserError
+from generators.sharing.schedule import Schedule
+from generators.sharing.tree import Tree
+
+# Decimals of four significant digits, in order: 1.000e-12, 1.001e-12, ..., 9.999e14.
+MANTISSAS, LOWEST, DECADES = 9000, -12, 27
+
+
+@dataclass(frozen=True)
+class TauForSavings:
+    """The answer to "which tau saves this much?".
+
+    Attributes:
+        tau: the smallest decimal of four significant digits that saves the target or, where none does, the most.
+        savings: what it saves, a fraction of standard generation's node-steps.
+        reached: whether that is the target or more.
+        most: the largest savings that any tau gives.
+    """
+
+    tau: float
+    savings: float
+    reached: bool
+    most: float
+
+
+def node_steps(tree: Tree, schedule: Schedule, tau: float, steps: int) -> int:
+    """Denoiser evaluations, counted in rows, of `tree` under this schedule: N K less what sharing saves.
+
+    Until a cluster splits, its children's evaluations are one: it saves (children - 1) a step.
+    """
+    inner = slice(tree.n_leaves, None)
+    saved = (tree.n_children[inner] - 1) * schedule.split_steps(tree.score[inner], tau, steps)
+    return tree.n_leaves * steps - int(np.sum(saved))
+
+
+def tau_for_savings(tree: Tree, schedule: Schedule, steps: int, target: float) -> TauForSavings:
+    """The smallest tau that saves `target`, by bisection: savings are a step function that never falls with tau.
+
+    Args:
+        steps: K, the number of denoiser evaluations.
+        target: fraction of standard generation's node-steps to save, 0 to 1.
+
+    Raises:
+        UserError: the target is no fraction.
+    """
+    if not 0 <= target <= 1:
+        raise UserError(f"savings must be between 0 and 1, not {target}", "write 0.5 for 50%")
+    standard = tree.n_leaves * steps
+
+    def savings(tau: float) -> float:
+        return (standard - node_steps(tree, schedule, tau, steps)) / standard
+
+    last = MANTISSAS * DECADES - 1
+    most = savings(_decimal(last))
+    goal = min(target, most)
+    tau = 0.0 if goal == 0 else _decimal(bisect_left(range(last), goal, key=lambda index: savings(_decimal(index))))
+    return TauForSavings(tau, savings(tau), most >= target, most)
+
+
+def _decimal(index: int) -> float:
+    exponent, mantissa = divmod(index, MANTISSAS)
+    return float(f"{1000 + mantissa}e{LOWEST - 3 + exponent}")

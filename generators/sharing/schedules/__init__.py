@@ -1,0 +1,1 @@
+"""Sharing schedules, one a file, found by name."""

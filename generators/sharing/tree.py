@@ -1,0 +1,213 @@
+"""Trees of clusters as arrays: which cluster merges into which, and at what height."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from common.errors import UserError
+from generators.sharing.arrays import read_npz, read_only, write_npz
+
+KIND = "reusebench tree 1"
+Repair = Literal["monotone"]
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A forest of clusters over N prompts, of any arity.
+
+    Attributes:
+        parent: int64 [M]; the cluster that each one merges into, -1 at roots; ``parent[i] > i``.
+        score: float64 [M]; the merge height (the paper's c^score); 0 at leaves, never falling towards the root.
+        n_leaves: N; the leaves are nodes 0..N-1, in prompt order.
+
+    Raises:
+        UserError: the arrays are no such forest.
+    """
+
+    parent: NDArray[np.int64]
+    score: NDArray[np.float64]
+    n_leaves: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parent", read_only(self.parent, np.int64, "a tree's parents"))
+        object.__setattr__(self, "score", read_only(self.score, np.float64, "a tree's scores"))
+        _check_structure(self.parent, self.score, self.n_leaves)
+        below = np.flatnonzero((self.parent >= 0) & (self.parent <= np.arange(len(self.parent))))
+        if below.size:
+            raise UserError(f"node {below[0]} comes after its parent {self.parent[below[0]]}", "use Tree.from_parents")
+        child = np.flatnonzero(self.parent >= 0)
+        falling = child[self.score[self.parent[child]] < self.score[child]]
+        if falling.size:
+            node = falling[0]
+            raise UserError(
+                f"heights fall towards the root: node {node} has {self.score[node]:.6g}, "
+                f"its parent {self.parent[node]} has {self.score[self.parent[node]]:.6g}",
+                "use a monotone linkage (Ward, average, complete, single), or repair='monotone'",
+            )
+
+    @classmethod
+    def from_linkage(cls, Z: ArrayLike, repair: Repair | None = None) -> Self:
+        """The tree of a SciPy linkage matrix.
+
+        Args:
+            Z: [N-1, 4]; row i merges nodes ``Z[i, 0]`` and ``Z[i, 1]`` into node N+i at height ``Z[i, 2]``.
+            repair: None refuses heights that fall towards the root; ``"monotone"`` raises them to their running
+                maximum from the leaves, as SciPy's ``fcluster`` does.
+
+        Raises:
+            UserError: Z is no linkage matrix, or its heights fall and no repair was asked for.
+        """
+        matrix = np.asarray(Z, dtype=np.float64)
+        if matrix.ndim != 2 or matrix.shape[1] != 4:
+            raise UserError(f"a linkage matrix is [N-1, 4], not {list(matrix.shape)}")
+        merges, n_leaves = len(matrix), len(matrix) + 1
+        made = np.repeat(np.arange(n_leaves, n_leaves + merges), 2)
+        children = matrix[:, :2].ravel()
+        if not (np.sort(children) == np.arange(2 * merges)).all() or (children >= made).any():
+            raise UserError("no linkage matrix: every node but the last must merge once, into a later one")
+        parent = np.full(n_leaves + merges, -1)
+        parent[children.astype(np.int64)] = made
+        return cls.from_parents(parent, np.concatenate([np.zeros(n_leaves), matrix[:, 2]]), n_leaves, repair)
+
+    @classmethod
+    def from_parents(cls, parent: ArrayLike, score: ArrayLike, n_leaves: int, repair: Repair | None = None) -> Self:
+        """The tree of these parents, whose inner nodes may be numbered in any way.
+
+        Inner nodes are renumbered, deepest first, only where a parent comes before its child. Arguments and errors
+        are those of `Tree` and `from_linkage`.
+        """
+        parents = read_only(parent, np.int64, "a tree's parents")
+        scores = read_only(score, np.float64, "a tree's scores")
+        _check_structure(parents, scores, n_leaves)
+        if ((parents >= 0) & (parents <= np.arange(len(parents)))).any():
+            parents, scores = _children_first(parents, scores, n_leaves)
+        if repair == "monotone":
+            scores = _running_maximum(parents, scores)
+        elif repair is not None:
+            raise UserError(f"unknown repair {repair!r}", "known: monotone")
+        return cls(parents, scores, n_leaves)
+
+    @classmethod
+    def singletons(cls, n: int) -> Self:
+        """The forest of `n` prompts in which nobody shares."""
+        return cls(np.full(n, -1), np.zeros(n), n)
+
+    @cached_property
+    def n_children(self) -> NDArray[np.int64]:
+        """int64 [M]: into how many clusters each one splits; 0 at leaves."""
+        return np.bincount(self.parent[self.parent >= 0], minlength=len(self.parent))
+
+    @property
+    def leaf_order(self) -> NDArray[np.int64]:
+        """int64 [N]: the prompts, ordered so that every cluster is ``leaf_order[lo[i]:hi[i]]``."""
+        order = np.empty(self.n_leaves, dtype=np.int64)
+        order[self.lo[: self.n_leaves]] = np.arange(self.n_leaves)
+        return order
+
+    @property
+    def lo(self) -> NDArray[np.int64]:
+        """int64 [M]: where each cluster's members begin in `leaf_order`."""
+        return self._spans[0]
+
+    @property
+    def hi(self) -> NDArray[np.int64]:
+        """int64 [M]: where each cluster's members end in `leaf_order`."""
+        return self._spans[1]
+
+    @cached_property
+    def _spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Sizes are summed towards the roots, then every node hands its span to its children from the right.
+
+        A loop over plain integers: levels cannot be vectorised, as a chain of N merges has N of them.
+        """
+        parents = self.parent.tolist()
+        size = [1] * self.n_leaves + [0] * (len(parents) - self.n_leaves)
+        for node, up in enumerate(parents):
+            if up >= 0:
+                size[up] += size[node]
+        end = [0] * len(parents)
+        free = [*end, self.n_leaves]  # the last, which -1 finds, is above the roots
+        for node in range(len(parents) - 1, -1, -1):
+            up = parents[node]
+            end[node] = free[node] = free[up]
+            free[up] -= size[node]
+        hi = np.array(end, dtype=np.int64)
+        return hi - np.array(size, dtype=np.int64), hi
+
+    def to_linkage(self) -> NDArray[np.float64]:
+        """This tree as a SciPy linkage matrix [N-1, 4], for dendrograms.
+
+        Raises:
+            UserError: it has several roots, or a node with other than two children.
+        """
+        if len(self.parent) != 2 * self.n_leaves - 1 or (self.n_children[self.n_leaves :] != 2).any():
+            raise UserError("only a binary tree with one root has a linkage matrix")
+        children = np.argsort(self.parent[:-1], kind="stable").reshape(-1, 2)
+        size = (self.hi - self.lo)[self.n_leaves :]
+        return np.column_stack([children, self.score[self.n_leaves :], size])
+
+    def save(self, path: Path) -> None:
+        """Write the tree to an .npz file."""
+        write_npz(path, KIND, {"parent": self.parent, "score": self.score, "n_leaves": self.n_leaves})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: the file is missing, damaged or no tree.
+        """
+        stored = read_npz(path, KIND)
+        try:
+            return cls(stored["parent"], stored["score"], int(stored["n_leaves"]))
+        except (KeyError, TypeError, ValueError, UserError) as error:
+            raise UserError(
+                f"{path} holds no whole tree: {error}", "remove it and run again to make it anew"
+            ) from error
+
+
+def _check_structure(parent: NDArray[np.int64], score: NDArray[np.float64], n_leaves: int) -> None:
+    if n_leaves < 1 or len(parent) < n_leaves or len(score) != len(parent):
+        raise UserError(f"no tree: {n_leaves} leaves, {len(parent)} parents, {len(score)} scores")
+    if ((parent < -1) | (parent >= len(parent)) | ((parent >= 0) & (parent < n_leaves))).any():
+        raise UserError("a parent is neither -1 nor an inner node")
+    if not np.isin(np.arange(n_leaves, len(parent)), parent).all():
+        raise UserError("an inner node has no children")
+    if not np.isfinite(score).all() or (score < 0).any():
+        raise UserError("scores must be finite and not negative")
+    if score[:n_leaves].any():
+        raise UserError("a leaf's score must be 0")
+
+
+def _children_first(
+    parent: NDArray[np.int64], score: NDArray[np.float64], n_leaves: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The same tree with its inner nodes numbered from the deepest to the roots."""
+    depth = _depths(parent)
+    old = np.concatenate([np.arange(n_leaves), n_leaves + np.argsort(-depth[n_leaves:], kind="stable")])
+    new = np.append(np.argsort(old), -1)
+    return new[parent[old]], score[old]
+
+
+def _depths(parent: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Steps from each node to its root, by pointer jumping: O(M log M) however deep the tree."""
+    up = np.append(parent, -1)  # its own last entry stands above the roots, and -1 finds it
+    depth = (up >= 0).astype(np.int64)
+    for _ in range(len(parent).bit_length()):
+        depth += depth[up]
+        up = up[up]
+    if (up >= 0).any():
+        raise UserError("the parents form a cycle")
+    return depth[:-1]
+
+
+def _running_maximum(parent: NDArray[np.int64], score: NDArray[np.float64]) -> NDArray[np.float64]:
+    heights = score.tolist()
+    for node, up in enumerate(parent.tolist()):
+        if up >= 0 and heights[up] < heights[node]:
+            heights[up] = heights[node]
+    return np.array(heights)

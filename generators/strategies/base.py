@@ -1,0 +1,100 @@
+"""What a clustering strategy is, how one is found by name, and which features it accepts."""
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from common.errors import UserError, nearest
+from common.plugins import Plugin, discover, find
+from generators.sharing.tree import Tree
+
+PACKAGE, GROUP = "generators.strategies", "reusebench.strategies"
+
+
+class Strategy(Plugin, BaseModel):
+    """A way to cluster prompts by their features.
+
+    A plug-in declares its parameters as pydantic fields, so that they can be listed (``model_fields``), validated and
+    hashed (``model_dump``); `complexity` and `memory` say what `tree` costs for N prompts. It knows nothing of
+    diffusion.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    complexity: ClassVar[str] = ""
+    memory: ClassVar[str] = ""
+
+    @classmethod
+    def configured(cls, **parameters: Any) -> Self:
+        """The strategy with these parameters.
+
+        Raises:
+            UserError: it has no such parameter, or not with such a value.
+        """
+        for parameter in parameters:
+            if parameter not in cls.model_fields:
+                raise UserError(
+                    f"strategy {cls.name!r} has no parameter {parameter!r}", nearest(parameter, cls.model_fields)
+                )
+        try:
+            return cls(**parameters)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(map(str, fault["loc"]))
+            raise UserError(f"strategy {cls.name!r}, parameter {where!r}: {fault['msg']}") from error
+
+    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+        """Cluster prompts.
+
+        Args:
+            features: float64 [N, D], one row a prompt.
+            seed: for strategies that draw at random; others ignore it.
+
+        Raises:
+            UserError: the features cannot be clustered (see `check_features`).
+        """
+        raise NotImplementedError
+
+
+def strategies() -> dict[str, type[Strategy]]:
+    """Every strategy, by name."""
+    return discover(PACKAGE, Strategy, GROUP)
+
+
+def get_strategy(name: str, **parameters: Any) -> Strategy:
+    """The strategy called `name` with these parameters.
+
+    Raises:
+        UserError: there is none, or it does not take them.
+    """
+    return find(name, PACKAGE, Strategy, GROUP).configured(**parameters)
+
+
+def check_features(features: ArrayLike, what: str = "features") -> NDArray[np.float64]:
+    """The features as float64 [N, D], if they have directions to compare.
+
+    Args:
+        what: what an error calls them.
+
+    Raises:
+        UserError: they are not 2-D floating-point numbers, there are none, or a row holds NaN or infinity, or has no
+            norm above 0; the first such row is named, counting from 1.
+    """
+    matrix = np.asarray(features)
+    if matrix.ndim != 2 or matrix.dtype.kind != "f" or not matrix.size:
+        raise UserError(f"{what}: not [prompts, dimensions] of floats but {list(matrix.shape)} of {matrix.dtype}")
+    matrix = matrix.astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        norm = np.linalg.norm(matrix, axis=1)
+    faults = {
+        "holds NaN": np.isnan(matrix).any(axis=1),
+        "holds infinity": np.isinf(matrix).any(axis=1),
+        "is zero: it has no direction to compare": norm == 0,
+        "is too large to take its norm": np.isinf(norm),
+    }
+    for fault, rows in faults.items():
+        if rows.any():
+            raise UserError(f"{what}: row {np.argmax(rows) + 1} of {len(matrix)} {fault}")
+    return matrix

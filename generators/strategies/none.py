@@ -1,0 +1,18 @@
+"""No sharing."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generators.sharing.tree import Tree
+from generators.strategies.base import Strategy
+
+
+class NoSharing(Strategy):
+    """Every prompt alone at every tau: standard generation as a strategy, the baseline of the others."""
+
+    name = "none"
+    complexity = "O(N)"
+    memory = "O(N)"
+
+    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+        return Tree.singletons(len(features))

@@ -1,0 +1,36 @@
+"""Reading the pictures that are scored."""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def read_picture(path: Path) -> "Image":
+    """The whole picture as RGB.
+
+    Raises:
+        UserError: it is missing, damaged, or no picture; the file is named.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except FileNotFoundError:
+        raise UserError(f"the picture {path} is missing", "generate it again, then score") from None
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        zlib.error,
+        Image.DecompressionBombError,
+    ) as error:
+        raise UserError(f"the picture {path} cannot be read: {error}", "delete it and generate it again") from error

@@ -1,0 +1,203 @@
+"""The scorer: a small `BlipForQuestionAnswering` that answers yes or no to "Does this figure show ...?".
+
+VQAScore (arXiv 2404.01291) is its probability of "yes". It learns from artwork alone, and never from the denoiser:
+what it calls damaged are blends, blur, noise and decoded broken latents.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    BlipConfig,
+    BlipForQuestionAnswering,
+    BlipImageProcessor,
+    BlipProcessor,
+    BlipTextConfig,
+    BlipVisionConfig,
+    CLIPModel,
+    CLIPTokenizer,
+)
+
+from miniature.pictures import SIDE
+from miniature.training.damage import decoded, spoil
+from miniature.training.data import Pictures, any_caption, training_pictures
+from miniature.training.encoders import WIDTH
+from miniature.training.loop import Recipe, fit, pick_device
+from miniature.training.tokenizer import QUESTION, train_tokenizer
+from miniature.world import BACKGROUNDS, CONCEPTS, SCENE_CONCEPTS, STYLES, Scene, caption
+
+RECIPE = Recipe(steps=1_600, batch=48, learning_rate=8e-4, weight_decay=0.02, ema=0.997)
+QUESTIONS = 4
+LONGEST = 64
+
+
+def build(tokenizer: CLIPTokenizer) -> BlipForQuestionAnswering:
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+            "sep_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}  # fmt: skip
+    heads = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 4 * WIDTH,
+        "num_attention_heads": WIDTH // 64,
+        "hidden_act": "gelu",
+    }
+    text = BlipTextConfig(
+        vocab_size=len(tokenizer), encoder_hidden_size=WIDTH, num_hidden_layers=2, max_position_embeddings=LONGEST,
+        projection_dim=WIDTH, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **heads, **ends,
+    )  # fmt: skip
+    vision = BlipVisionConfig(image_size=SIDE, patch_size=8, num_hidden_layers=4, projection_dim=WIDTH, **heads)
+    return BlipForQuestionAnswering(
+        BlipConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=WIDTH)
+    )
+
+
+def heed_padding(model: BlipForQuestionAnswering) -> None:
+    """Give the decoder's cross-attention the mask it is meant to have.
+
+    transformers passes the question's mask under a name that cross-attention ignores (seen in 5.23), so padding would
+    be read. Scorers that never pad get the same answers with and without this.
+    """
+
+    def masked(
+        module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
+        return args, {**kwargs, "encoder_attention_mask": kwargs.get("attention_mask")}
+
+    for layer in model.text_decoder.bert.encoder.layer:
+        layer.crossattention.self.register_forward_pre_hook(masked, with_kwargs=True)
+
+
+@torch.no_grad()
+def start_from(model: BlipForQuestionAnswering, clip: CLIPModel) -> None:
+    """Begin with the contrastive image encoder's weights.
+
+    CLIP normalises its patches before the first layer and BLIP does not: the norm's scale and shift, at the spread
+    the untrained picture has, go into the embeddings. What that misses, training mends.
+    """
+    mine, theirs = model.vision_model, clip.vision_model
+    table = theirs.embeddings.position_embedding.weight
+    patches = theirs.embeddings.patch_embedding.weight
+    first = theirs.embeddings.class_embedding + table[0]
+    spread = (table[1:].var(1).mean() + patches.flatten(1).square().sum(1).mean() * 0.3).sqrt()
+    gain, shift = theirs.pre_layrnorm.weight, theirs.pre_layrnorm.bias
+    mine.embeddings.patch_embedding.weight.copy_(patches * (gain / spread)[:, None, None, None])
+    mine.embeddings.patch_embedding.bias.zero_()
+    mine.embeddings.class_embedding.zero_()
+    mine.embeddings.position_embedding[0, 0] = theirs.pre_layrnorm(first)
+    mine.embeddings.position_embedding[0, 1:] = table[1:] * gain / spread + shift
+    for block, source in zip(mine.encoder.layers, theirs.encoder.layers, strict=False):
+        attention = source.self_attn
+        three = (attention.q_proj, attention.k_proj, attention.v_proj)
+        block.self_attn.qkv.weight.copy_(torch.cat([p.weight for p in three]))
+        block.self_attn.qkv.bias.copy_(torch.cat([p.bias for p in three]))
+        block.self_attn.projection.load_state_dict(attention.out_proj.state_dict())
+        for name in ("layer_norm1", "layer_norm2", "mlp"):
+            getattr(block, name).load_state_dict(getattr(source, name).state_dict())
+    mine.post_layernorm.load_state_dict(theirs.post_layernorm.state_dict())
+
+
+def changed(scene: Scene, rng: np.random.Generator, thing: str | None = None) -> Scene:
+    """A hard negative: the scene with one of concept, style, colour or place changed."""
+    things = ["concept", "style", "colour"] + (["place"] if scene.relation else [])
+    thing = thing or str(rng.choice(things))
+
+    def other(options: tuple[str, ...], not_these: tuple[str, ...]) -> str:
+        return str(rng.choice([option for option in options if option not in not_these]))
+
+    if thing == "place":
+        opposite = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}[
+            str(scene.relation)
+        ]
+        return replace(scene, relation=opposite)
+    if thing == "style":
+        return replace(scene, style=other(STYLES, (scene.style,)))
+    if thing == "colour":
+        return replace(scene, background=other(tuple(BACKGROUNDS), (scene.background,)))
+    concepts = list(scene.concepts)
+    concepts[rng.integers(len(concepts))] = other(SCENE_CONCEPTS if scene.relation else tuple(CONCEPTS), scene.concepts)
+    return replace(scene, concepts=tuple(concepts))
+
+
+def question_for(scene: Scene, true: bool, rng: np.random.Generator) -> str:
+    """A caption of the scene, true or false; a false one names what was changed."""
+    if true:
+        return any_caption(scene, rng)[0]
+    if rng.random() < 0.2:
+        return caption(changed(changed(scene, rng, "concept"), rng))
+    thing = str(rng.choice(["concept", "style", "colour"] + (["place"] * 2 if scene.relation else [])))
+    wrong = changed(scene, rng, thing)
+    full = rng.random() < 0.6
+    return caption(wrong, style=full or thing == "style", background=full or thing == "colour")
+
+
+def processor(tokenizer: CLIPTokenizer) -> BlipProcessor:
+    size = {"height": SIDE, "width": SIDE}
+    return BlipProcessor(BlipImageProcessor(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3), tokenizer)
+
+
+class Lessons:
+    """Batches of pictures, each with several questions and their answers."""
+
+    def __init__(self, pictures: Pictures, work: Path) -> None:
+        self.pictures = pictures
+        self.rows, self.whole, self.spoilt = decoded(pictures, work)
+
+    def draw(self, rng: np.random.Generator, size: int) -> tuple[Tensor, list[Scene], np.ndarray]:
+        """Pictures [size, 3, 64, 64] in [-1, 1]; what they show or showed; which are whole."""
+        half, quarter = size // 2, size // 4
+        rows = rng.integers(len(self.pictures), size=size - quarter)
+        real = self.pictures.tensor(rows)
+        count = len(rows) - half
+        real[half:] = spoil(real[half:], real[:count], rng)
+        drawn = rng.integers(len(self.rows), size=quarter)
+        keep = rng.random(quarter) < 0.5
+        from_latents = torch.where(torch.from_numpy(keep)[:, None, None, None], self.whole[drawn], self.spoilt[drawn])
+        batch = torch.cat([real, from_latents.permute(0, 3, 1, 2).float() / 127.5 - 1])
+        scenes = [self.pictures.scenes[i] for i in [*rows, *self.rows[drawn].tolist()]]
+        return batch, scenes, np.concatenate([np.arange(len(rows)) < half, keep])
+
+
+def train(work: Path, steps: int | None = None) -> None:
+    recipe = replace(RECIPE, steps=steps or RECIPE.steps)
+    pictures, tokenizer, device = training_pictures(work), train_tokenizer(work), pick_device()
+    torch.manual_seed(recipe.seed)
+    model = build(tokenizer)
+    start_from(model, CLIPModel.from_pretrained(work / "clip"))
+    heed_padding(model)
+    lessons = Lessons(pictures, work)
+    yes, no = (tokenizer(word).input_ids for word in ("yes", "no"))
+
+    def loss_of(rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        shown, scenes, whole = lessons.draw(rng, recipe.batch)
+        true = rng.random((recipe.batch, QUESTIONS)) < 0.5
+        # a spoilt picture is asked about what it showed, and the answer is no
+        asked = [
+            question_for(s, bool(t) or (not w and rng.random() < 0.7), rng)
+            for s, w, row in zip(scenes, whole, true, strict=True)
+            for t in row
+        ]
+        said = (true & whole[:, None]).reshape(-1)
+        text = tokenizer(
+            [QUESTION.format(a) for a in asked], padding=True, truncation=True, max_length=LONGEST, return_tensors="pt"
+        ).to(device)
+        seen = model.vision_model(pixel_values=shown.to(device)).last_hidden_state.repeat_interleave(QUESTIONS, 0)
+        states = model.text_encoder(
+            input_ids=text.input_ids, attention_mask=text.attention_mask, encoder_hidden_states=seen
+        )[0]
+        answers = torch.tensor([yes if s else no for s in said], device=device)
+        out = model.text_decoder(
+            input_ids=answers[:, :-1], encoder_hidden_states=states, encoder_attention_mask=text.attention_mask
+        ).logits
+        guess = out[:, 0].float().softmax(-1)[:, yes[1]].detach().cpu().numpy() > 0.5
+        right = guess == said
+        loss = F.cross_entropy(out.float().flatten(0, 1), answers[:, 1:].flatten())
+        return loss, {"right": float(right.mean()), "right_whole": float(right[np.repeat(whole, QUESTIONS)].mean())}
+
+    fit("vqa", model, loss_of, recipe, work)
+    model.save_pretrained(work / "vqa", safe_serialization=True)
+    processor(tokenizer).save_pretrained(work / "vqa")
+    (work / "vqa" / "vqa.json").write_text(json.dumps({"question": QUESTION, "answer": "yes"}))

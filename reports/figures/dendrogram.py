@@ -1,0 +1,93 @@
+"""The tree that the prompts were clustered into, and what each tau shares of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from reports.base import Figure, RunView
+from reports.style import INK, canvas, colours, finish, shorten
+from reports.tree import MergeTree, load_tree
+
+if TYPE_CHECKING:
+    from matplotlib import figure as mpl
+    from matplotlib.axes import Axes
+
+LABELS_UP_TO = 200
+LABEL_LENGTH = 60
+NEAREST_TAUS = 0.17  # of the root's height, so that their labels do not touch
+
+
+class Dendrogram(Figure):
+    """The tree of a series' prompts, and where phi starts at some taus: what joins right of phi is shared."""
+
+    name = "dendrogram"
+    per_series: ClassVar[bool] = True
+
+    def draw(self, run: RunView) -> "mpl.Figure | None":
+        record = run.records[0]
+        tree = load_tree(record.folder(run.path) / "tree.npz")
+        saved = {float(each.asked.tau): each.plan.savings for each in run.records if each.plan}
+        return draw_tree(tree, record.prompts(run.path), saved)
+
+
+def draw_tree(tree: MergeTree, prompts: Sequence[str], saved: Mapping[float, float]) -> "mpl.Figure | None":
+    """A tree from its root (left) to the prompts (right); None where nothing merges.
+
+    Any arity and any number of roots, which SciPy's `dendrogram` does not draw.
+
+    Args:
+        tree: over the prompts.
+        prompts: their texts; written out up to 200 of them.
+        saved: share of denoiser steps saved by tau; taus that stand clear of each other are drawn where phi starts.
+    """
+    if not np.any(tree.parent >= 0):
+        return None
+    labelled = len(prompts) <= LABELS_UP_TO
+    figure = canvas(8.5, max(2.6, 1.0 + 0.125 * len(prompts)) if labelled else 9.0, layout="constrained")
+    axes = figure.subplots()
+    _draw_branches(axes, tree)
+    _draw_taus(axes, saved, top=float(tree.score.max()))
+    finish(axes, "merge height  (φ falls from τ to 0 over the steps; clusters that join right of φ share the step)", "")
+    axes.spines[["left"]].set_visible(False)
+    axes.yaxis.tick_right()
+    axes.set_yticks([])
+    if labelled:
+        axes.set_yticks(
+            range(len(prompts)), [shorten(prompts[leaf], LABEL_LENGTH) for leaf in tree.leaf_order], fontsize=6.5
+        )
+        axes.tick_params("y", length=0)
+    axes.set_ylim(len(prompts) - 0.4, -0.6)
+    axes.set_xlim(axes.get_xlim()[1], 0)
+    return figure
+
+
+def _draw_branches(axes: "Axes", tree: MergeTree) -> None:
+    from matplotlib.collections import LineCollection
+
+    child = np.flatnonzero(tree.parent >= 0)
+    parent = tree.parent[child]
+    heights = np.stack([tree.score[child], tree.score[parent], tree.score[parent]], axis=1)
+    places = np.stack([tree.place[child], tree.place[child], tree.place[parent]], axis=1)
+    axes.add_collection(LineCollection(list(np.stack([heights, places], axis=2)), colors=INK, linewidths=0.9))
+    axes.autoscale_view()
+
+
+def _draw_taus(axes: "Axes", saved: Mapping[float, float], top: float) -> None:
+    chosen: list[float] = []
+    for tau in sorted(tau for tau in saved if tau > 0):
+        if not chosen or (tau <= 1.1 * top and tau - chosen[-1] >= NEAREST_TAUS * top):
+            chosen.append(tau)
+    for tau, colour in zip(chosen, colours(len(chosen)), strict=True):
+        axes.axvline(tau, color=colour, linewidth=1.2, zorder=0)
+        axes.annotate(
+            f"τ = {tau:g}\n{saved[tau]:.0%} saved",
+            (tau, 1),
+            (0, 3),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            color=colour,
+            fontsize=8,
+            ha="center",
+            va="bottom",
+        )

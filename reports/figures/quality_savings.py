@@ -1,0 +1,40 @@
+"""What sharing costs in quality."""
+
+from typing import TYPE_CHECKING
+
+from reports.base import Figure, RunView
+from reports.style import FAINT, canvas
+
+if TYPE_CHECKING:
+    from matplotlib import figure as mpl
+
+
+class QualitySavings(Figure):
+    """Win rate and mean paired difference against savings, with 95% intervals; a grey line where both are even."""
+
+    name = "quality_savings"
+
+    def draw(self, run: RunView) -> "mpl.Figure | None":
+        from reports.curves import draw_curves, name_series, room_for_names
+        from reports.frame import figure_names, paired_metrics
+
+        names = figure_names(run.records)
+        rows = [_panels(names, metric) for metric in paired_metrics(names)]
+        if not rows:
+            return None
+        columns = max(len(row) for row in rows)
+        figure = canvas(4.3 * columns + room_for_names(run), 3.4 * len(rows), layout="constrained")
+        for axes, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
+            for panel, (name, even) in zip(axes, row.items(), strict=False):
+                panel.axhline(even * run.label(name).scale, color=FAINT, linewidth=1, zorder=0)
+                draw_curves(panel, run, name)
+            for unused in axes[len(row) :]:
+                unused.set_axis_off()
+            name_series(axes[len(row) - 1], run, list(row)[-1])
+        return figure
+
+
+def _panels(names: list[str], metric: str) -> dict[str, float]:
+    """The figures to draw, and where ours and standard are even."""
+    differences = [name for name in names if name.startswith(f"{metric}.") and name.endswith("difference")]
+    return {f"{metric}.win_rate": 0.5, **dict.fromkeys(differences[:1], 0.0)}

@@ -1,0 +1,113 @@
+"""The summary table as text: for programs (CSV), people (Markdown, terminal) and papers (LaTeX)."""
+
+from collections.abc import Sequence
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+from reports.frame import frame
+from reports.tables import Entry, Summary
+from sweeps.record import Record
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+HEADING = 8
+LATEX = str.maketrans(
+    {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
+
+
+def to_csv(records: Sequence[Record]) -> str:
+    """Every number of every cell in full precision, failed cells too: `reports.frame.frame`."""
+    return str(frame(records).to_csv(index=False))
+
+
+def to_markdown(table: Summary) -> str:
+    """A pipe table between its caption and its notes; intervals stand beside their values."""
+    lines = [
+        table.headings,
+        ["---:" if column.numeric else ":---" for column in table.columns],
+        *([str(entry) for entry in row] for row in table.rows()),
+    ]
+    body = [f"| {' | '.join(_markdown(text) for text in line)} |" for line in lines]
+    return "\n".join([_markdown(table.caption), "", *body, "", *(f"- {_markdown(note)}" for note in table.notes), ""])
+
+
+def to_latex(table: Summary) -> str:
+    """A ``table`` environment with booktabs rules, its caption and notes; every text is escaped."""
+    import pandas as pd
+
+    body = pd.DataFrame([[str(entry) for entry in row] for row in table.rows()], columns=pd.Index(table.headings))
+    styler = body.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    return str(
+        styler.to_latex(
+            hrules=True,
+            column_format="".join("r" if column.numeric else "l" for column in table.columns),
+            caption=". ".join([table.caption, *table.notes]).translate(LATEX),
+            label="tab:summary",
+            position_float="centering",
+        )
+    )
+
+
+def to_rich(table: Summary, width: int | None = None) -> "Group":
+    """The table for a terminal; no number is ever cut.
+
+    Args:
+        table: what to show.
+        width: the terminal's columns; where one table is wider, intervals go under their values, or the figures
+            are spread over several tables with the same rows. None: no limit.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    layouts = [_fitting(table, between, width or 10_000) for between in (" ", "\n")]
+    return Group(*min(layouts, key=len), *(Text(line) for line in [table.caption, *table.notes]))
+
+
+def _fitting(table: Summary, between: str, width: int) -> "list[Table]":
+    """As few tables as fit, each starting with the columns that name the row."""
+    from rich.console import Console
+
+    console = Console(width=10_000)
+    keys = [i for i, column in enumerate(table.columns) if column.key]
+    tables: list[Table] = []
+    shown = keys
+    for i in (i for i, column in enumerate(table.columns) if not column.key):
+        wider = _rich(table, [*shown, i], between)
+        if tables and (shown == keys or console.measure(wider).maximum <= width):
+            tables[-1], shown = wider, [*shown, i]
+        else:
+            tables.append(_rich(table, [*keys, i], between))
+            shown = [*keys, i]
+    return tables
+
+
+def _rich(table: Summary, columns: list[int], between: str) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = table.rows()
+    texts = [_texts([row[i] for row in rows], between) for i in columns]
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for i, entries in zip(columns, texts, strict=True):
+        broad = max([HEADING, *(len(line) for entry in entries for line in entry.splitlines())])
+        heading = "\n".join(wrap(table.columns[i].heading, broad))
+        shown.add_column(Text(heading), justify="right" if table.columns[i].numeric else "left", no_wrap=True)
+    series = [record.asked.model_copy(update={"tau": 0}) for record in table.records]
+    for i, row in enumerate(zip(*texts, strict=True)):
+        shown.add_row(*(Text(text) for text in row), end_section=series[i : i + 1] != series[i + 1 : i + 2])
+    return shown
+
+
+def _texts(entries: Sequence[Entry], between: str) -> list[str]:
+    """Intervals are of one width, so that values stand under each other."""
+    broad = max((len(entry.interval) for entry in entries), default=0)
+    return [f"{entry.value}{between}{entry.interval:>{broad}}" if broad else entry.value for entry in entries]
+
+
+def _markdown(text: str) -> str:
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())

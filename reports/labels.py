@@ -1,0 +1,87 @@
+"""What a figure is called and how its numbers are written.
+
+Metrics say so themselves: a record's ``scorers[<metric>]["figures"][<figure>]`` holds ``label``, ``unit``
+(``fraction``, ``score`` or ``count``) and ``higher_is_better``. What a record leaves out follows from the
+figure's name, so that a new metric shows up without a line changed here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from sweeps.record import Figure, Record
+
+ACRONYMS = {"clip", "dino", "fid", "kid", "lpips", "psnr", "ssim", "vqa"}
+FRACTIONS = {"rate", "savings"}
+COUNTS = ("wins", "ties", "losses")
+MISSING = "-"
+
+
+@dataclass(frozen=True)
+class Label:
+    """A figure's heading, its unit as in `metrics.base.FigureInfo`, and which way is better (None: neither)."""
+
+    text: str
+    unit: str = "score"
+    higher_is_better: bool | None = None
+    signed: bool = False
+
+    @property
+    def scale(self) -> float:
+        """What a value is multiplied by where it is shown: fractions are in percent."""
+        return 100.0 if self.unit == "fraction" else 1.0
+
+    @property
+    def heading(self) -> str:
+        return f"{self.text}, %" if self.unit == "fraction" else self.text
+
+    @property
+    def axis(self) -> str:
+        """The heading with the direction that is better, for an axis."""
+        if self.higher_is_better is None:
+            return self.heading
+        return f"{self.heading} ({'higher' if self.higher_is_better else 'lower'} is better)"
+
+    def number(self, value: float | None) -> str:
+        """``51.2`` of a fraction, ``0.6521`` of a score, ``97`` of a count; a dash where there is none."""
+        if value is None or not isfinite(value):
+            return MISSING
+        digits = {"fraction": 1, "count": 0}.get(self.unit, 4)
+        text = f"{value * self.scale:{'+' if self.signed else ''}.{digits}f}"
+        return text.lstrip("+-") if float(text) == 0 else text
+
+    def interval(self, figure: Figure) -> str:
+        """``[43.1, 56.9]``, or nothing where there is none."""
+        if figure.low is None or figure.high is None:
+            return ""
+        return f"[{self.number(figure.low)}, {self.number(figure.high)}]"
+
+
+def label(name: str, records: Iterable[Record]) -> Label:
+    """The label of the figure ``<metric>.<figure>``, from the first of these records that describes it."""
+    metric, _, figure = name.partition(".")
+    signed = "difference" in figure
+    for record in records:
+        if info := _described(record, metric, figure):
+            return Label(info["label"], info.get("unit", "score"), info.get("higher_is_better"), signed)
+    text = " ".join(words for words in (title(metric), figure.replace("_", " ")) if words)
+    return Label(text, _guessed_unit(figure or metric), signed=signed)
+
+
+def title(metric: str) -> str:
+    """A metric's name as words: ``clip_diversity`` is ``CLIP diversity``."""
+    words = metric.replace("_", " ").replace("-", " ").split()
+    return " ".join(word.upper() if word.lower() in ACRONYMS else word for word in words)
+
+
+def _described(record: Record, metric: str, figure: str) -> dict[str, Any] | None:
+    figures = record.scorers.get(metric, {}).get("figures")
+    info = figures.get(figure) if isinstance(figures, dict) else None
+    return info if isinstance(info, dict) and isinstance(info.get("label"), str) else None
+
+
+def _guessed_unit(name: str) -> str:
+    if FRACTIONS & set(name.split("_")):
+        return "fraction"
+    return "count" if name in COUNTS else "score"

@@ -1,0 +1,80 @@
+"""Writes a run's report: ``report/tables`` and ``report/figures``, made anew from its records."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.errors import UserError
+from common.files import atomic_write
+from reports.base import Figure, RunView, figures
+from sweeps.record import Record, load_records
+
+REPORT = "report"
+
+
+@dataclass
+class Report:
+    """What was written, and what could not be and why."""
+
+    tables: list[Path] = field(default_factory=list)
+    figures: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def write_report(run: Path, records: Sequence[Record] | None = None) -> Report:
+    """Write the tables (CSV, Markdown, LaTeX) and every figure (PNG, SVG) that has something to show.
+
+    Args:
+        run: the run folder.
+        records: its records, as `load_records` gives them; read where they are not given.
+
+    Returns:
+        The files. A figure that a damaged file of the run prevents is left out, with a note that names the file.
+
+    Raises:
+        UserError: the folder is no run, or a record in it is damaged.
+    """
+    records = load_records(run) if records is None else records
+    report = Report(tables=write_tables(run / REPORT / "tables", records))
+    view = RunView.of(run, records)
+    for name, figure in figures().items():
+        if reason := figure.unavailable():
+            report.notes.append(f"no figure {name}: {reason}")
+        elif view.records:
+            _write_figure(figure(), view, report)
+    return report
+
+
+def write_tables(folder: Path, records: Sequence[Record]) -> list[Path]:
+    """Write ``summary.csv``, ``.md`` and ``.tex`` into `folder`."""
+    from reports.formats import to_csv, to_latex, to_markdown
+    from reports.tables import summary
+
+    table = summary(records)
+    contents = {"csv": to_csv(records), "md": to_markdown(table), "tex": to_latex(table)}
+    paths = {folder / f"summary.{suffix}": content for suffix, content in contents.items()}
+    for path, content in paths.items():
+        atomic_write(path, content)
+    return list(paths)
+
+
+def _write_figure(figure: Figure, view: RunView, report: Report) -> None:
+    from reports.style import save, theme
+
+    for stem, part in _parts(figure, view):
+        try:
+            with theme():
+                if drawing := figure.draw(part):
+                    report.figures += save(drawing, view.path / REPORT / "figures" / stem)
+        except UserError as error:
+            report.notes.append(f"no figure {stem}: {error}")
+
+
+def _parts(figure: Figure, view: RunView) -> Iterator[tuple[str, RunView]]:
+    if not figure.per_series:
+        yield figure.name, view
+        return
+    for series in view.series:
+        safe = re.sub(r"[^\w.-]+", "-", series.name)
+        yield f"{figure.name}-{safe}" if safe else figure.name, series

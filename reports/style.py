@@ -1,0 +1,135 @@
+"""How figures look: seaborn's theme, colours that colour-blind readers tell apart, labels beside the lines."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib import figure as mpl
+    from matplotlib.axes import Axes
+
+DPI = 160
+INK, MUTED, FAINT = "#222222", "#666666", "#b8b8b8"
+MARKERS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖"}
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """Within the block, matplotlib draws in this project's style; before and after, in the caller's."""
+    import matplotlib as mpl
+    import seaborn
+
+    sizes = {"axes.labelsize": 9.5, "axes.titlesize": 10.5, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5}
+    settings = {
+        **seaborn.axes_style("ticks"),
+        **seaborn.plotting_context("paper", rc=sizes),
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans", "Arial", "sans-serif"],
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": MUTED,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "text.parse_math": False,  # prompts and names are data: a dollar is a dollar
+        "svg.fonttype": "none",
+        "svg.hashsalt": "reusebench",
+    }
+    with mpl.rc_context(settings):
+        yield
+
+
+def canvas(width: float, height: float, **options: Any) -> "mpl.Figure":
+    """An empty figure, in inches, that no global state knows."""
+    from matplotlib import figure as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = mpl.Figure(figsize=(width, height), dpi=DPI, **options)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def colours(n: int) -> list[tuple[float, float, float]]:
+    """Colours of n series; past ten they come again, with other markers (`marker`)."""
+    import seaborn
+
+    palette = seaborn.color_palette("colorblind", 10)
+    return [palette[i % len(palette)] for i in range(n)]
+
+
+def marker(i: int) -> str:
+    """Of series `i`."""
+    return list(MARKERS)[i // 10 % len(MARKERS)]
+
+
+def finish(axes: "Axes", x: str, y: str) -> None:
+    """Name the axes and take the frame's upper and right side away."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, Any]], gap: float = 0.055) -> None:
+    """Write (height, text, colour) at the right edge of the axes, moved apart where they would touch.
+
+    Args:
+        axes: whose limits are already what they will be.
+        ends: what to write, height in data units.
+        gap: least distance between two labels, as a share of the axes' height.
+    """
+    low, high = axes.get_ylim()
+    wanted = sorted(((height - low) / (high - low), text, colour) for height, text, colour in ends)
+    at = spread([height for height, _, _ in wanted], min(gap, 1 / max(1, len(wanted))))
+    for height, (_, text, colour) in zip(at, wanted, strict=True):
+        axes.annotate(
+            text, (1.02, height), xycoords="axes fraction", color=colour, fontsize=8, va="center", annotation_clip=False
+        )
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Ascending heights moved as little as keeps them `gap` apart, from 0 to 1 where they fit."""
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + gap) if placed else height)
+    ceiling = 1.0
+    for i in reversed(range(len(placed))):
+        placed[i] = min(placed[i], ceiling)
+        ceiling = placed[i] - gap
+    return placed
+
+
+def evenly(n: int, most: int) -> list[int]:
+    """At most `most` of the numbers 0..n-1, evenly from the first to the last; the last if only one."""
+    count = min(n, most)
+    return [n - 1] if count == 1 else [round(i * (n - 1) / (count - 1)) for i in range(count)]
+
+
+def shorten(text: str, length: int) -> str:
+    """`text` on one line, cut with an ellipsis where it is longer."""
+    text = " ".join(text.split())
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
+
+
+def wrap(text: str, width: int, lines: int) -> str:
+    """`text` on at most so many lines of at most so many letters, cut with an ellipsis where it is longer."""
+    from textwrap import wrap as textwrap
+
+    return "\n".join(textwrap(text, width, max_lines=lines, placeholder="…"))
+
+
+def save(figure: "mpl.Figure", stem: Path) -> list[Path]:
+    """Write ``<stem>.png`` and ``<stem>.svg`` (text as text), the same bytes for the same figure."""
+    written = []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a prompt in a script the font lacks
+        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+            path = stem.with_name(stem.name + suffix)
+            with atomic_path(path) as beside:
+                figure.savefig(beside, dpi=DPI, metadata=metadata)
+            written.append(path)
+    return written

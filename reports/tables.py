@@ -1,0 +1,139 @@
+"""The summary table of a run: what each cell saved, what it cost, and how sure that is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from reports.frame import figure_names, paired_metrics, seconds, shared_axes, varying_axes
+from reports.labels import MISSING, Label, label, title
+from sweeps.record import Asked, Figure, Record
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A number as text, and its interval beside it."""
+
+    value: str
+    interval: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.value} {self.interval}".rstrip()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, how its entry is made from a record, and whether it is one of those that name the row."""
+
+    heading: str
+    entry: Callable[[Record], Entry]
+    numeric: bool = True
+    key: bool = False
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The finished cells of a run, one row each.
+
+    Attributes:
+        columns: the axes that vary, tau, savings, the headline figures, seconds.
+        records: of the rows.
+        caption: what all rows have in common.
+        notes: how intervals were made, what scored, which cells failed.
+    """
+
+    columns: list[Column]
+    records: list[Record]
+    caption: str
+    notes: list[str]
+
+    @property
+    def headings(self) -> list[str]:
+        return [column.heading for column in self.columns]
+
+    def rows(self) -> list[list[Entry]]:
+        return [[column.entry(record) for column in self.columns] for record in self.records]
+
+
+def summary(records: Sequence[Record]) -> Summary:
+    """The summary of these records, in their order."""
+    done = [record for record in records if record.status == "done"]
+    columns = [
+        *(_axis(name) for name in varying_axes(done)),
+        Column("tau", lambda record: Entry(f"{record.asked.tau:f}"), key=True),
+        _share("steps saved", lambda record: record.plan.savings if record.plan else None),
+        _share("FLOPs saved", lambda record: record.flops.savings if record.flops else None),
+        *(_figure(name, label(name, done)) for name in headline(figure_names(done))),
+        Column("seconds", lambda record: Entry(Label("", "count").number(seconds(record)))),
+    ]
+    return Summary(columns, done, _caption(done), _notes(records))
+
+
+def headline(names: Sequence[str]) -> list[str]:
+    """The figures that a summary shows; the CSV file has all.
+
+    Of a metric with a win rate, the rates, the ties and the paired difference; of any other, all but differences.
+    """
+    paired = paired_metrics(names)
+
+    def shown(name: str) -> bool:
+        metric, _, figure = name.partition(".")
+        difference = figure.endswith("difference")
+        return (difference or figure == "ties" or "win_rate" in figure) if metric in paired else not difference
+
+    return [name for name in names if shown(name)]
+
+
+def _axis(name: str) -> Column:
+    numeric = Asked.model_fields[name].annotation is not str
+    return Column(name, lambda record: Entry(_text(getattr(record.asked, name))), numeric, key=True)
+
+
+def _share(text: str, value: Callable[[Record], float | None]) -> Column:
+    about = Label(text, "fraction")
+    return Column(about.heading, lambda record: Entry(about.number(value(record))))
+
+
+def _figure(name: str, about: Label) -> Column:
+    def entry(record: Record) -> Entry:
+        figure = record.figures.get(name)
+        return Entry(about.number(figure.value), about.interval(figure)) if figure else Entry(MISSING)
+
+    return Column(about.heading, entry)
+
+
+def _text(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _caption(records: Sequence[Record]) -> str:
+    if not records:
+        return "no finished cell"
+    shared = [f"{name} {_text(value)}" for name, value in shared_axes(records).items()]
+    counts = {record.plan.n_prompts for record in records if record.plan}
+    return ", ".join([*shared, *(f"{n} prompts" for n in counts if len(counts) == 1)])
+
+
+def _notes(records: Sequence[Record]) -> list[str]:
+    """Dictionaries stand in for ordered sets."""
+    methods: dict[str, dict[str, None]] = {}
+    scorers: dict[str, None] = {}
+    for record in records:
+        for name in headline(list(record.figures)):
+            if method := _interval_method(record.figures[name]):
+                methods.setdefault(method, {})[label(name, [record]).text] = None
+        for name, about in record.scorers.items():
+            scorers[f"{title(name)} {about.get('checkpoint', '')}".strip()] = None
+    intervals = [f"{method} ({'; '.join(headings)})" for method, headings in methods.items()]
+    notes = [f"95% intervals: {', '.join(intervals)}"] if intervals else []
+    notes += [f"scorers: {', '.join(scorers)}"] if scorers else []
+    return [*notes, *(_failure(record) for record in records if record.error)]
+
+
+def _interval_method(figure: Figure) -> str | None:
+    estimated = figure.low is not None and figure.high is not None and figure.low < figure.high
+    return figure.method if estimated else None
+
+
+def _failure(record: Record) -> str:
+    asked, error = record.asked, record.error
+    hint = f" ({error.hint})" if error and error.hint else ""
+    return f"failed: tau {asked.tau:f} of {asked.model} on {asked.dataset}: {error and error.message}{hint}"

@@ -1,0 +1,98 @@
+"""What a user writes for an axis, as values: ``0..2:0.1``, ``20,40``, ``a,b``, or a YAML list of the same."""
+
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from math import isfinite
+from typing import Any
+
+from common.errors import UserError
+
+TAU_STEP = Decimal("0.25")
+MAX_VALUES = 1000
+
+
+def items(value: Any) -> list[str]:
+    """The comma-separated items of a text, a number, or any nesting of lists of them."""
+    if isinstance(value, str):
+        parts = [part.strip() for part in value.split(",")]
+        if not all(parts):
+            raise UserError(f"{value!r} has an empty item", "separate values with single commas")
+        return parts
+    if isinstance(value, Iterable):
+        return [item for part in value for item in items(part)]
+    return [str(value)]
+
+
+def parse_taus(value: Any) -> tuple[Decimal, ...]:
+    """Taus, ascending and without repeats: ``0..2`` (step 0.25), ``0..2:0.1``, ``0,0.5,1``, mixtures of these.
+
+    A range holds its end where a step lands on it.
+
+    Raises:
+        UserError: something is no number, negative, not finite, a range that runs backwards, or above 1,000 values.
+    """
+    found: set[Decimal] = set()
+    for item in items(value):
+        found.update(_tau_range(item) if ".." in item else [_tau(item)])
+        if len(found) > MAX_VALUES:
+            raise _too_many(str(value))
+    if not found:
+        raise UserError("no tau was given", "write for example `--tau 0..2`")
+    return tuple(sorted(found))
+
+
+def parse_integers(value: Any) -> tuple[int, ...]:
+    """Whole numbers as written, repeats dropped: ``42``, ``20,40``, ``0..3``.
+
+    Raises:
+        UserError: an item is no whole number, a range runs backwards, or there are above 1,000 values.
+    """
+    found: dict[int, None] = {}
+    for item in items(value):
+        low, dots, high = item.partition("..")
+        try:
+            first, last = int(low), int(high if dots else low)
+        except ValueError:
+            raise UserError(f"{item!r} is not a whole number", "write for example 42, `1,2,3` or `0..3`") from None
+        if last < first:
+            raise UserError(f"the range {item} runs backwards", f"write {last}..{first}")
+        if last - first >= MAX_VALUES:
+            raise _too_many(item)
+        found.update(dict.fromkeys(range(first, last + 1)))
+    return tuple(found)
+
+
+def canonical(tau: Decimal) -> str:
+    """The one text of a number: ``0.50`` and ``0.5`` are ``0.5``, ``1E+1`` is ``10``."""
+    return format(tau.normalize() + 0, "f")
+
+
+def _tau(text: str) -> Decimal:
+    try:
+        tau = Decimal(text)
+    except InvalidOperation:
+        raise UserError(f"tau {text!r} is not a number", "write for example 0.5, `0,0.5,1` or `0..2:0.25`") from None
+    if not tau.is_finite() or not isfinite(float(tau)):
+        raise UserError(f"tau {text!r} is not a finite number", "write for example 0.5")
+    if tau < 0:
+        raise UserError(f"tau {text} is negative", "tau = 0 is standard generation; larger taus share more")
+    return Decimal(canonical(tau))
+
+
+def _tau_range(text: str) -> list[Decimal]:
+    ends, colon, step_text = text.partition(":")
+    low_text, _, high_text = ends.partition("..")
+    low, high = _tau(low_text), _tau(high_text)
+    step = _tau(step_text) if colon else TAU_STEP
+    if step == 0:
+        raise UserError(f"the range {text} has step 0", "write for example 0..2:0.25")
+    if high < low:
+        raise UserError(f"the range {text} runs backwards", f"write {canonical(high)}..{canonical(low)}")
+    count = int((high - low) / step) + 1 if (high - low) < step * MAX_VALUES else MAX_VALUES + 1
+    if count > MAX_VALUES:
+        raise _too_many(text)
+    return [Decimal(canonical(low + i * step)) for i in range(count)]
+
+
+def _too_many(text: str) -> UserError:
+    return UserError(f"{text} is more than {MAX_VALUES:,} values", "take a larger step")

@@ -1,0 +1,59 @@
+"""What a set of images costs before it is made: node-steps, FLOPs from shapes, disk. Imports no torch by itself."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from generators.catalogue import ModelEntry
+    from generators.settings import GenerationSettings
+    from sweeps.grid import Cell
+
+RGB = 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a set of images costs with sharing and without; FLOPs are None where no model is known."""
+
+    node_steps: int
+    standard_node_steps: int
+    flops: float | None = None
+    standard_flops: float | None = None
+
+    @property
+    def savings(self) -> float:
+        """Share of the denoiser's node-steps saved."""
+        return (self.standard_node_steps - self.node_steps) / self.standard_node_steps
+
+    @property
+    def flop_savings(self) -> float | None:
+        """Share of all FLOPs saved."""
+        return None if self.flops is None or not self.standard_flops else 1 - self.flops / self.standard_flops
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON: what is known, the savings included."""
+        values = {**asdict(self), "savings": self.savings, "flop_savings": self.flop_savings}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def cost(entry: "ModelEntry", settings: "GenerationSettings", n_prompts: int, steps: int, node_steps: int) -> Cost:
+    """The cost of `node_steps` for `n_prompts` prompts of `steps` denoiser evaluations each, FLOPs included."""
+    from generators.families.base import get_family
+    from metrics.flops import price
+
+    standard = n_prompts * steps
+    components = get_family(entry.family).components_of(entry, settings)
+    ours, theirs = (price(components, n_prompts, count, n_prompts).total for count in (node_steps, standard))
+    return Cost(node_steps, standard, ours, theirs)
+
+
+def picture_bytes(cells: Sequence["Cell"]) -> int:
+    """Bytes at most that the pictures of these cells and their standards take: uncompressed."""
+    standards = {cell.source.key: cell for cell in cells}.values()
+    return sum(_picture_bytes(cell) for cell in (*cells, *standards))
+
+
+def _picture_bytes(cell: "Cell") -> int:
+    settings = cell.source.settings
+    return len(cell.source.prompts) * settings.height * settings.width * RGB

@@ -1,0 +1,69 @@
+"""What happens during a sweep, as one stream: the command line shows it, a tracker logs it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from sweeps.record import Record
+
+if TYPE_CHECKING:
+    from sweeps.grid import Cell
+    from sweeps.spec import SweepSpec
+
+
+@dataclass(frozen=True)
+class SweepStarted:
+    """The run folder is held and the cells are known."""
+
+    run: Path
+    spec: "SweepSpec"
+    cells: Sequence["Cell"]
+
+
+@dataclass(frozen=True)
+class CellStarted:
+    """Cell `position` (from 0) is next."""
+
+    cell: "Cell"
+    position: int
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage with a known amount of work: ``encode``, ``cluster``, ``denoise``, ``decode`` or ``score``."""
+
+    stage: str
+    total: int
+
+
+@dataclass(frozen=True)
+class StageAdvanced:
+    """`done` more units of the running stage."""
+
+    done: int
+
+
+@dataclass(frozen=True)
+class StageFinished:
+    """The running stage is over."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something a person should know: a damaged file made anew, a smaller batch, other library versions."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class CellFinished:
+    """A record is on disk; `kept` if it was there before and nothing had to be done."""
+
+    record: Record
+    run: Path
+    kept: bool
+
+
+Event: TypeAlias = SweepStarted | CellStarted | StageStarted | StageAdvanced | StageFinished | Note | CellFinished
+Emit: TypeAlias = Callable[[Event], None]

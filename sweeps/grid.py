@@ -1,0 +1,222 @@
+"""From what a user asked for to the cells of a sweep, each with an identity that is all that changes its result."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import product
+from typing import Any
+
+import yaml
+
+from common.errors import UserError
+from common.files import canonical_json, sha256_text
+from generators.catalogue import ModelEntry, model
+from generators.prompts import PromptSet, given_prompts, load_prompts, prompt_set
+from generators.settings import GenerationSettings
+from generators.sharing.schedule import Schedule, get_schedule
+from generators.strategies.base import Strategy, get_strategy
+from sweeps.axes import canonical
+from sweeps.record import Asked
+from sweeps.spec import SweepSpec
+
+ALGORITHM_VERSION = 1
+# What the images of a plan depend on but its prompts' conditioning does not.
+DENOISING = {"steps", "guidance", "scheduler", "height", "width", "noise", "seed", "prior_seed"}
+# Settings that are no axes.
+PLAIN = ("dtype", "height", "width", "negative_prompt", "prior_steps", "prior_guidance", "prior_seed")
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What conditioning and standard images are made of: a model, prompts and settings."""
+
+    entry: ModelEntry
+    weights: str
+    prompts: PromptSet
+    settings: GenerationSettings
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        from generators.families.base import get_family
+
+        family = get_family(self.entry.family)
+        return {
+            "algorithm": ALGORITHM_VERSION,
+            "family": {"name": family.name, "version": family.version},
+            "weights": self.weights,
+            "prompts": self.prompts.hash,
+            "settings": self.settings.model_dump(exclude={"prior_seed"}),
+            "embedding_seed": self.settings.embedding_seed,
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """Names the standard images."""
+        return _hash(self.identity)
+
+    @cached_property
+    def conditioning_key(self) -> str:
+        """Names the conditioning: fewer settings change it."""
+        settings = {name: value for name, value in self.identity["settings"].items() if name not in DENOISING}
+        return _hash({**self.identity, "settings": settings, "what": "conditioning"})
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One cell: a source, and how its prompts share."""
+
+    asked: Asked
+    source: Source
+    strategy: Strategy
+    schedule: Schedule
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All that changes the result and nothing else; library versions are recorded, not hashed."""
+        from generators.combiners.base import get_combiner
+
+        return {
+            **self.source.identity,
+            "features": self.asked.features,
+            "strategy": {
+                "name": self.strategy.name,
+                "version": self.strategy.version,
+                "parameters": self.strategy.model_dump(mode="json"),
+            },
+            "combiner": {"name": self.asked.combiner, "version": get_combiner(self.asked.combiner).version},
+            "schedule": {"name": self.schedule.name, "version": self.schedule.version},
+            "tau": canonical(self.asked.tau),
+        }
+
+    @cached_property
+    def id(self) -> str:
+        return _hash(self.identity)
+
+
+def cells(spec: SweepSpec, device: str, on_source: Callable[[str], None] = lambda _: None) -> list[Cell]:
+    """Every cell of the grid, those of one source together, tau running fastest; equal ones once.
+
+    Args:
+        spec: what was asked for.
+        device: decides the dtype of models whose default is ``auto``.
+        on_source: hears which model's weights are being identified; a large checkpoint takes a while the first time.
+
+    Raises:
+        UserError: a name is unknown, prompts or settings are refused, or a model cannot be had here.
+    """
+    strategies = [(text, parse_strategy(text)) for text in spec.strategy]
+    schedules = {name: get_schedule(name) for name in spec.schedule}
+    found: dict[str, Cell] = {}
+    for source in sources(spec, device, on_source):
+        for (strategy_text, strategy), features, schedule, combiner, tau in product(
+            strategies, features_of(spec, source.entry), spec.schedule, spec.combiner, spec.tau
+        ):
+            asked = Asked(
+                model=source.entry.name,
+                dataset=source.prompts.name,
+                strategy=strategy_text,
+                features=features,
+                schedule=schedule,
+                combiner=combiner,
+                tau=tau,
+                steps=source.settings.steps,
+                seed=source.settings.seed,
+                noise=source.settings.noise,
+                scheduler=source.settings.scheduler,
+                guidance=source.settings.guidance,
+            )
+            cell = Cell(asked, source, strategy, schedules[schedule])
+            found.setdefault(cell.id, cell)
+    return list(found.values())
+
+
+def parse_strategy(text: str) -> Strategy:
+    """A strategy and its parameters, as ``name`` or ``name:parameter=value:parameter=value``.
+
+    Raises:
+        UserError: no such strategy, or not with such parameters.
+    """
+    name, *settings = text.split(":")
+    parameters = {}
+    for setting in settings:
+        parameter, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"{setting!r} in the strategy {text!r} is no parameter", f"write {name}:parameter=value")
+        parameters[parameter] = yaml.safe_load(value)
+    return get_strategy(name, **parameters)
+
+
+def prompts_of(spec: SweepSpec) -> list[PromptSet]:
+    """The prompt sets asked for: known ones, a file, prompts as given; each cut to the limit.
+
+    Raises:
+        UserError: a set is unknown or not here, or a prompt is refused.
+    """
+    sets = [prompt_set(name) for name in spec.dataset]
+    if spec.prompts is not None:
+        sets.append(load_prompts(spec.prompts))
+    if spec.prompt:
+        sets.append(given_prompts(spec.prompt))
+    return [PromptSet(each.name, each.prompts[: spec.limit], each.source) for each in sets]
+
+
+def sources(spec: SweepSpec, device: str, on_source: Callable[[str], None] = lambda _: None) -> Iterator[Source]:
+    """Every combination of model, prompt set and settings; arguments and errors are those of `cells`."""
+    prompt_sets = prompts_of(spec)
+    entries = [model(name) for name in spec.model]
+    weights = _identify(entries, on_source)
+    for entry, prompts in product(entries, prompt_sets):
+        for settings in settings_of(spec, entry, device):
+            yield Source(entry, weights[entry.name], prompts, settings)
+
+
+def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[GenerationSettings]:
+    """Every combination of settings asked for, over the model's defaults; the seed runs fastest.
+
+    Raises:
+        UserError: a value is refused.
+    """
+    axes = product(spec.scheduler, spec.noise, spec.steps or (None,), spec.guidance or (None,), spec.seed)
+    for scheduler, noise, steps, guidance, seed in axes:
+        overrides = {
+            "steps": steps,
+            "guidance": guidance,
+            "seed": seed,
+            "noise": noise,
+            "scheduler": None if scheduler == "default" else scheduler,
+            **{name: getattr(spec, name) for name in PLAIN},
+        }
+        yield GenerationSettings.resolve(entry.defaults, overrides, device)
+
+
+def features_of(spec: SweepSpec, entry: ModelEntry) -> list[str]:
+    """The features asked for, by their names in the model's family.
+
+    Raises:
+        UserError: the family has none of that name.
+    """
+    options = _options(entry.family)
+    chosen = [options[0] if name == "default" else name for name in spec.features]
+    for name in chosen:
+        if name not in options:
+            raise UserError(f"{entry.name} has no features {name!r}", "known: " + ", ".join(options))
+    return list(dict.fromkeys(chosen))
+
+
+def _identify(entries: list[ModelEntry], on_source: Callable[[str], None]) -> dict[str, str]:
+    found = {}
+    for entry in entries:
+        on_source(entry.name)
+        found[entry.name] = entry.weights_hash()
+    return found
+
+
+@cache
+def _options(family: str) -> tuple[str, ...]:
+    from generators.families.base import get_family
+
+    return get_family(family).features_options
+
+
+def _hash(value: Any) -> str:
+    return sha256_text(canonical_json(value))[:16]

@@ -1,0 +1,203 @@
+"""Making the pictures of one source: encode, cluster, denoise, decode, each with its progress and its seconds."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from common.files import atomic_write, canonical_json
+from generators.batching import Batches
+from generators.conditioning import Conditioning
+from generators.executor import decode_images, execute
+from generators.families.base import Family, get_family
+from generators.noise import KeyedNoise
+from generators.sharing.plan import SharingPlan
+from generators.sharing.tree import Tree
+from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
+from sweeps.machine import versions
+from sweeps.pictures import Generation, clear, finish, reuse_pictures, write_pictures
+from sweeps.record import ExecutionFigures, PlanFigures
+
+if TYPE_CHECKING:
+    from generators.catalogue import ModelEntry
+    from generators.strategies.base import Strategy
+    from sweeps.grid import Source
+
+CONDITIONING = "conditioning.safetensors"
+PROMPTS = "prompts.json"
+
+
+class Families:
+    """Loaded models, one at a time: the one before is let go."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._key: tuple[str, str] | None = None
+        self._family: Family | None = None
+
+    def get(self, entry: "ModelEntry", dtype: str) -> Family:
+        if self._family is None or self._key != (entry.name, dtype):
+            self._family = None
+            self._family = get_family(entry.family).load(entry, self.device, dtype)
+            self._key = (entry.name, dtype)
+        return self._family
+
+
+class Maker:
+    """Everything made from one source; the model is loaded when something has to be made.
+
+    Args:
+        source: the model, prompts and settings.
+        families: where the model comes from.
+        batch_size: rows a denoiser call; halved when memory runs out, and then kept.
+        emit: hears the stages' progress.
+    """
+
+    def __init__(self, source: "Source", families: Families, batch_size: int, emit: Emit) -> None:
+        self.source, self.batch_size, self.emit = source, batch_size, emit
+        self._families = families
+        self._trees: dict[tuple[str, str], Tree] = {}
+        self._conditioning: Conditioning | None = None
+        self.timings: dict[str, float] = {}
+
+    @property
+    def family(self) -> Family:
+        return self._families.get(self.source.entry, self.source.settings.dtype)
+
+    @cached_property
+    def steps(self) -> int:
+        """K, the number of denoiser evaluations."""
+        return self.family.sampler(self.source.settings).K
+
+    def conditioning(self, folder: Path | None = None, *, keep: bool = True) -> Conditioning:
+        """The prompts' conditioning: from `folder` where it is there, else encoded and, to `keep` it, left there."""
+        if self._conditioning is None:
+            self._conditioning = self._load(folder) or self._encode(folder if keep else None)
+        return self._conditioning
+
+    def tree(self, strategy: "Strategy", features: str) -> Tree:
+        """The tree of a strategy on the encoded prompts."""
+        key = (f"{strategy.name} {strategy.model_dump_json()}", features)
+        if key not in self._trees:
+            with self.stage("cluster", 1):
+                rows = self.family.features(self.conditioning(), features)
+                self._trees[key] = strategy.tree(rows, seed=self.source.settings.seed)
+        return self._trees[key]
+
+    def make(self, plan: SharingPlan, folder: Path, standard: tuple[Path, Generation] | None = None) -> Generation:
+        """The pictures of a plan in `folder`, complete when its manifest is there.
+
+        Args:
+            plan: of all prompts.
+            folder: what it held before is cleared.
+            standard: the folder of the standard images and how they were made; a prompt whose path is standard's
+                gets standard's picture and costs nothing again.
+        """
+        clear(folder)
+        reused = plan.solo if standard else np.zeros(plan.n_prompts, dtype=np.bool_)
+        self.timings = {}
+        execution = ExecutionFigures(reused=int(reused.sum()))
+        if not reused.all():
+            execution = self._make_own(plan, folder, ~reused)
+        if standard:
+            where, how = standard
+            reuse_pictures(folder, where, np.flatnonzero(reused).tolist())
+            taken = how.timings.get("denoise", 0.0) + how.timings.get("decode", 0.0)
+            self.timings["reused"] = taken * float(reused.mean())
+        figures = PlanFigures(
+            n_prompts=plan.n_prompts,
+            steps_requested=self.source.settings.steps,
+            K=plan.steps,
+            node_steps=plan.node_steps,
+            standard_node_steps=plan.standard_node_steps,
+            savings=plan.savings,
+        )
+        return finish(
+            folder,
+            plan.n_prompts,
+            lambda images: Generation(
+                images=images,
+                plan=figures,
+                execution=execution,
+                timings=self.timings,
+                versions=versions(),
+                standard=standard[1].hash if standard else None,
+            ),
+        )
+
+    def _make_own(self, plan: SharingPlan, folder: Path, wanted: NDArray[np.bool_]) -> ExecutionFigures:
+        part, settings, family = plan.restricted(wanted), self.source.settings, self.family
+        conditioning = self.conditioning()
+        with self.stage("denoise", part.node_steps):
+            execution = execute(
+                part,
+                family,
+                conditioning,
+                self.source.prompts.keys,
+                settings,
+                noise=KeyedNoise(settings.seed, settings.noise),
+                batch_size=self.batch_size,
+                observers=[lambda k, nodes, latents, x0: self.emit(StageAdvanced(len(nodes)))],
+            )
+        self.batch_size = execution.batch_size_used
+        batches = Batches(self.batch_size)
+        with self.stage("decode", len(execution.prompts)):
+            start = 0
+            for pixels in decode_images(family, execution.latents, settings, batches):
+                write_pictures(folder, execution.prompts[start : start + len(pixels)].tolist(), pixels)
+                start += len(pixels)
+                self.emit(StageAdvanced(len(pixels)))
+        notes = [*execution.notes, *batches.notes]
+        for note in notes:
+            self.emit(Note(note))
+        return ExecutionFigures(
+            calls=execution.calls,
+            rows=execution.rows,
+            batch_size=execution.batch_size_used,
+            reused=int((~wanted).sum()),
+            notes=notes,
+        )
+
+    def _load(self, folder: Path | None) -> Conditioning | None:
+        path = folder and folder / CONDITIONING
+        if not path or not path.exists():
+            return None
+        try:
+            conditioning = Conditioning.load(path)
+        except UserError as error:
+            self.emit(Note(f"{error.message}: encoding the prompts again"))
+            return None
+        return conditioning if len(conditioning) == len(self.source.prompts) else None
+
+    def _encode(self, folder: Path | None) -> Conditioning:
+        prompts, family = self.source.prompts, self.family
+        with self.stage("encode", len(prompts)):
+            conditioning = family.encode(
+                prompts.prompts, prompts.keys, self.source.settings, None, lambda done: self.emit(StageAdvanced(done))
+            )
+            family.release_encoders()
+        if folder:
+            conditioning.save(folder / CONDITIONING)
+        return conditioning
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[None]:
+        """A stage that is announced, and whose seconds are added up."""
+        start = time.perf_counter()
+        self.emit(StageStarted(name, total))
+        try:
+            yield
+        finally:
+            self.emit(StageFinished())
+            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - start
+
+
+def write_prompts(folder: Path, prompts: tuple[str, ...]) -> None:
+    """The texts beside their standard images, for whoever reads the run folder."""
+    atomic_write(folder / PROMPTS, canonical_json(list(prompts)) + "\n")

@@ -1,0 +1,98 @@
+"""A folder of pictures that is complete or not there: images, and a manifest that says what made them."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.files import atomic_write, canonical_json, sha256_file, sha256_text
+from sweeps.record import ExecutionFigures, PlanFigures
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MANIFEST = "generation.json"
+
+
+class Generation(BaseModel):
+    """How a folder's pictures were made. They are complete when it is there, and whole when their hashes agree."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: dict[str, str]
+    plan: PlanFigures
+    execution: ExecutionFigures = ExecutionFigures()
+    timings: dict[str, float] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    standard: str | None = None
+
+    @property
+    def hash(self) -> str:
+        """One hash of all pictures."""
+        return sha256_text(canonical_json(self.images))
+
+
+def picture_name(prompt: int) -> str:
+    return f"{prompt:05d}.png"
+
+
+def read_generation(folder: Path, on_damage: Callable[[str], None]) -> Generation | None:
+    """The generation whose pictures are all whole in `folder`, or None if they have to be made.
+
+    Every picture is hashed: `on_damage` hears of one that is not what was made, and it is not scored.
+    """
+    path = folder / MANIFEST
+    try:
+        generation = Generation.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        on_damage(f"{path} is damaged")
+        return None
+    for name, expected in generation.images.items():
+        picture = folder / "images" / name
+        if not picture.is_file() or sha256_file(picture) != expected:
+            on_damage(f"{picture} is {'damaged' if picture.exists() else 'missing'}")
+            return None
+    return generation
+
+
+def clear(folder: Path) -> None:
+    """Take pictures and their manifest away, the manifest first."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder / "images", ignore_errors=True)
+
+
+def write_pictures(folder: Path, prompts: Iterable[int], pixels: "NDArray[np.uint8]") -> None:
+    """Write the rows of `pixels` [B, H, W, 3] as PNG files named by prompt number."""
+    from PIL import Image
+
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    for prompt, row in zip(prompts, pixels, strict=True):
+        Image.fromarray(row).save(images / picture_name(prompt))
+
+
+def reuse_pictures(folder: Path, standard: Path, prompts: Iterable[int]) -> None:
+    """Put standard's pictures of these prompts into `folder`, as links to the same files where the disk can."""
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    for prompt in prompts:
+        source, target = standard / "images" / picture_name(prompt), images / picture_name(prompt)
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+
+
+def finish(folder: Path, n_prompts: int, make: Callable[[dict[str, str]], Generation]) -> Generation:
+    """Hash the pictures and write the manifest that `make` gives for their hashes: the folder is complete."""
+    names: Sequence[str] = [picture_name(prompt) for prompt in range(n_prompts)]
+    images = {name: sha256_file(folder / "images" / name) for name in names}
+    generation = make(images)
+    atomic_write(folder / MANIFEST, generation.model_dump_json(indent=1) + "\n")
+    return generation

@@ -1,0 +1,35 @@
+"""What cells will cost, from their prompts' trees: prompts are encoded and clustered, no image is made."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from generators.sharing.savings import node_steps
+from sweeps.cost import Cost, cost
+from sweeps.events import Emit
+from sweeps.grid import Cell
+from sweeps.making import Families, Maker
+from sweeps.source_run import BATCH_SIZE
+
+
+def predict(cells: Sequence[Cell], folder: Path, device: str, emit: Emit) -> list[tuple[Cell, Cost]]:
+    """Every cell's cost; nothing is written.
+
+    Args:
+        cells: those of one source together.
+        folder: a run folder, there or not; conditioning that is there is not computed again.
+        device: a torch device.
+        emit: hears progress.
+    """
+    families = Families(device)
+    found = []
+    for _, group in groupby(cells, key=lambda cell: cell.source.key):
+        same_source = list(group)
+        source = same_source[0].source
+        maker = Maker(source, families, BATCH_SIZE, emit)
+        maker.conditioning(folder / "shared" / source.conditioning_key, keep=False)
+        for cell in same_source:
+            tree = maker.tree(cell.strategy, cell.asked.features)
+            nodes = node_steps(tree, cell.schedule, float(cell.asked.tau), maker.steps)
+            found.append((cell, cost(source.entry, source.settings, len(source.prompts), maker.steps, nodes)))
+    return found

@@ -1,0 +1,170 @@
+"""The record of a cell: what was asked, what it resolved to, the figures with their intervals.
+
+A run folder can be read with this module alone; it imports no other room.
+"""
+
+import json
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.errors import UserError
+
+SCHEMA_VERSION: Literal[1] = 1
+RECORD = "record.json"
+
+
+class Part(BaseModel):
+    """A part of a record; NaN and infinity survive the way to JSON and back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Asked(Part):
+    """The cell's place on the axes of its sweep, as the user named it."""
+
+    model: str
+    dataset: str
+    strategy: str
+    features: str
+    schedule: str
+    combiner: str
+    tau: Decimal
+    steps: int
+    seed: int
+    noise: str
+    scheduler: str
+    guidance: float
+
+
+class Figure(Part):
+    """A number, with its 95% interval where it has one (`method` says how), and how many pairs or images gave it."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    method: str | None = None
+
+
+class PlanFigures(Part):
+    """What the plan costs in denoiser evaluations; `K` is their number a prompt, `steps_requested` what was asked."""
+
+    n_prompts: int
+    steps_requested: int
+    K: int
+    node_steps: int
+    standard_node_steps: int
+    savings: float
+
+
+class FlopFigures(Part):
+    """FLOPs of the whole set (multiply-add = 2), by component of ours; `savings` has every component below it."""
+
+    components: dict[str, float]
+    total: float
+    standard_total: float
+    savings: float
+
+
+class ExecutionFigures(Part):
+    """What the executor did: denoiser calls, rows in them, the batch size it ended with, and what it had to say."""
+
+    calls: int = 0
+    rows: int = 0
+    batch_size: int | None = None
+    reused: int = 0
+    notes: list[str] = Field(default_factory=list)
+
+
+class Failure(Part):
+    """Why a cell failed: the error's class, its line, and what to do where that is known."""
+
+    type: str
+    message: str
+    hint: str | None = None
+
+
+class Record(Part):
+    """One cell of a sweep.
+
+    `figures` are named ``<metric>.<figure>``, e.g. ``vqa.win_rate``. `standard` is the folder, relative to the
+    run, of the standard images that this cell is compared with. A prompt whose whole path is standard's has
+    standard's picture in its own folder too; `execution.reused` counts them.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: str
+    status: Literal["done", "failed"]
+    asked: Asked
+    identity: dict[str, Any] = Field(default_factory=dict)
+    plan: PlanFigures | None = None
+    flops: FlopFigures | None = None
+    figures: dict[str, Figure] = Field(default_factory=dict)
+    timings: dict[str, float] = Field(default_factory=dict)
+    execution: ExecutionFigures = ExecutionFigures()
+    scorers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    machine: dict[str, Any] = Field(default_factory=dict)
+    standard: str | None = None
+    error: Failure | None = None
+
+    def folder(self, run: Path) -> Path:
+        """This cell's folder: ``tree.npz``, ``plan.npz``, ``scores.parquet``, ``images/``."""
+        return run / "cells" / self.id
+
+    def prompts(self, run: Path) -> list[str]:
+        """The prompts, in order."""
+        return list(json.loads((run / self._standard() / "prompts.json").read_text(encoding="utf-8")))
+
+    def pictures(self, run: Path) -> list[Path]:
+        """This cell's picture of every prompt, in prompt order."""
+        return sorted((self.folder(run) / "images").glob("[0-9]*.png"))
+
+    def standard_pictures(self, run: Path) -> list[Path]:
+        """The standard generator's picture of every prompt, in prompt order."""
+        return sorted((run / self._standard() / "images").glob("[0-9]*.png"))
+
+    def _standard(self) -> str:
+        if self.standard is None:
+            raise UserError(f"cell {self.id} has no standard images", "it failed before they were made")
+        return self.standard
+
+
+def read_record(path: Path) -> Record:
+    """The record in `path`.
+
+    Raises:
+        UserError: it is unreadable, damaged, or of another schema version; the file is named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return Record.model_validate_json(text)
+    except OSError as error:
+        raise UserError(f"cannot read the record {path}: {error.strerror}", "check the folder's permissions") from error
+    except (ValidationError, ValueError) as error:
+        raise UserError(
+            f"the record {path} is damaged or of another version of reusebench",
+            "run the same sweep again: the cell is then made anew",
+        ) from error
+
+
+def load_records(run: str | os.PathLike[str]) -> list[Record]:
+    """Every record of a run folder, ordered by the axes and then by tau.
+
+    Raises:
+        UserError: the folder is no run, or a record in it is damaged.
+    """
+    cells = Path(run) / "cells"
+    if not cells.is_dir():
+        raise UserError(f"{run} is not a run folder: it has no cells", "give a folder that `bench sweep` has written")
+    records = [read_record(path) for path in sorted(cells.glob(f"*/{RECORD}"))]
+    return sorted(records, key=lambda record: _place(record.asked))
+
+
+def _place(asked: Asked) -> tuple[Any, ...]:
+    axes = asked.model_dump(exclude={"tau"})
+    return (*(axes[name] for name in axes), asked.tau)

@@ -1,0 +1,91 @@
+"""Runs a sweep's cells: what is done and whole is kept, what is not is made, and one cell's failure is its own."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from common.errors import UserError
+from sweeps.events import CellFinished, CellStarted, Emit, SweepStarted
+from sweeps.grid import Cell
+from sweeps.machine import machine, versions
+from sweeps.making import Families
+from sweeps.record import Failure, Record
+from sweeps.scoring import Scorers
+from sweeps.source_run import BATCH_SIZE, Context, SourceRun
+from sweeps.spec import SweepSpec
+from sweeps.store import disk_full, open_store
+
+
+def run_sweep(
+    spec: SweepSpec, cells: list[Cell], folder: Path, *, device: str, emit: Emit, rescore: bool = False
+) -> list[Record]:
+    """Give every cell a record in the run folder `folder`.
+
+    Args:
+        spec: what the cells came from.
+        cells: those of one source together.
+        folder: new, or of the same sweep: then what is there is kept.
+        device: a torch device.
+        emit: hears everything.
+        rescore: measure all images again; none is made again.
+
+    Returns:
+        One record a cell, in order; those that failed say why.
+
+    Raises:
+        UserError: the folder is another process's or another sweep's, a metric cannot run, or the disk is full.
+    """
+    entries = {cell.source.entry.name: cell.source.entry for cell in cells}
+    scorers = {name: Scorers(entry, spec.metric, device) for name, entry in entries.items()}
+    try:
+        with open_store(folder, spec) as store:
+            store.refuse_others(cell.id for cell in cells)
+            emit(SweepStarted(folder, spec, cells))
+            context = Context(store, Families(device), scorers, device, spec.batch_size or BATCH_SIZE, emit, rescore)
+            return list(_records(context, cells))
+    except Exception as error:
+        if disk_full(error):
+            raise UserError(
+                f"the disk that holds {folder} is full",
+                "free some space and run the same command again: finished cells are kept",
+            ) from error
+        raise
+
+
+def _records(context: Context, cells: list[Cell]) -> Iterator[Record]:
+    position = 0
+    for _, group in groupby(cells, key=lambda cell: cell.source.key):
+        same_source = list(group)
+        run = SourceRun(context, same_source[0].source)
+        for cell in same_source:
+            context.emit(CellStarted(cell, position))
+            record, kept = _guarded(context, run, cell)
+            context.emit(CellFinished(record, context.store.folder, kept))
+            yield record
+            position += 1
+
+
+def _guarded(context: Context, run: SourceRun, cell: Cell) -> tuple[Record, bool]:
+    """The cell's record, saved unless it was there; a failure is a record too, and replaces none that is done."""
+    try:
+        record, kept = run.record(cell)
+    except Exception as error:
+        if disk_full(error):
+            raise
+        record, kept = _failed(cell, error, context.device), context.store.done(cell.id) is not None
+    if not kept:
+        context.store.save(record)
+    return record, kept
+
+
+def _failed(cell: Cell, error: Exception, device: str) -> Record:
+    message, hint = (error.message, error.hint) if isinstance(error, UserError) else (str(error), None)
+    return Record(
+        id=cell.id,
+        status="failed",
+        asked=cell.asked,
+        identity=cell.identity,
+        versions=versions(),
+        machine=machine(device),
+        error=Failure(type=type(error).__name__, message=message, hint=hint),
+    )

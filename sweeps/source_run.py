@@ -1,0 +1,188 @@
+"""The cells of one source: one conditioning, one set of standard images, and a record for each."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from generators.families.base import get_family
+from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from metrics.flops import price
+from sweeps.events import Emit, Note
+from sweeps.grid import Cell, Source
+from sweeps.machine import machine, versions
+from sweeps.making import Families, Maker, write_prompts
+from sweeps.pictures import Generation, read_generation
+from sweeps.record import FlopFigures, PlanFigures, Record
+from sweeps.scoring import Scorers, figures, score_folder
+from sweeps.store import Store
+
+if TYPE_CHECKING:
+    from sweeps.scores import Measured
+
+BATCH_SIZE = 32
+PLAN, TREE = "plan.npz", "tree.npz"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all sources of a sweep share."""
+
+    store: Store
+    families: Families
+    scorers: dict[str, Scorers]  # by model
+    device: str
+    batch_size: int
+    emit: Emit
+    rescore: bool
+
+
+@dataclass(frozen=True)
+class Standard:
+    """The standard images of a source: where they are, how they were made, what was measured of them."""
+
+    folder: Path
+    generation: Generation
+    measured: "dict[str, Measured]"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A cell's images: how they were made, and which of them are standard's own."""
+
+    generation: Generation
+    same: NDArray[np.bool_]
+
+
+class SourceRun:
+    """The cells of one source; the model and the scorers are loaded when something has to be made or measured."""
+
+    def __init__(self, context: Context, source: Source) -> None:
+        self.context, self.source = context, source
+        self.store, self.emit = context.store, context.emit
+        self.scorers = context.scorers[source.entry.name]
+        self.maker = Maker(source, context.families, context.batch_size, context.emit)
+        self.prompts = source.prompts.prompts
+        self._standard: Standard | Exception | None = None
+
+    def record(self, cell: Cell) -> tuple[Record, bool]:
+        """The cell's record, and whether it was there already with everything it describes whole."""
+        standard = self.standard()
+        known = self.store.done(cell.id, self._damaged)
+        pictures = self._whole(cell, standard)
+        if known and pictures and not self.context.rescore and known.scorers == self.scorers.described():
+            self._flag_versions(known)
+            return known, True
+        if pictures is None:
+            self.store.forget(cell.id)
+            pictures = self._make(cell, standard)
+        return self._scored(cell, pictures, standard), False
+
+    def standard(self) -> Standard:
+        """The standard images; where they cannot be had, every cell fails for the same reason."""
+        if self._standard is None:
+            try:
+                self._standard = self._make_standard()
+            except Exception as error:
+                self._standard = error
+        if isinstance(self._standard, Exception):
+            raise self._standard
+        return self._standard
+
+    def _make_standard(self) -> Standard:
+        """Scorers refuse prompts before images are made, here and in `_make`."""
+        folder = self.store.shared(self.source.key)
+        generation = read_generation(folder, self._damaged)
+        if generation is None:
+            self.scorers.check(self.prompts)
+            write_prompts(folder, self.prompts)
+            self.maker.conditioning(self._encoded)
+            generation = self.maker.make(standard_plan(len(self.prompts), self.maker.steps), folder)
+        measured = score_folder(folder, generation, self.prompts, self.scorers, self.emit, again=self.context.rescore)
+        return Standard(folder, generation, measured)
+
+    def _make(self, cell: Cell, standard: Standard) -> Pictures:
+        self.scorers.check(self.prompts)
+        folder = self.store.cell(cell.id)
+        self.maker.conditioning(self._encoded)
+        tree = self.maker.tree(cell.strategy, cell.asked.features)
+        plan = build_plan(tree, cell.schedule, float(cell.asked.tau), self.maker.steps, cell.asked.combiner)
+        tree.save(folder / TREE)
+        plan.save(folder / PLAN)
+        generation = self.maker.make(plan, folder, (standard.folder, standard.generation))
+        return Pictures(generation, plan.solo)
+
+    def _whole(self, cell: Cell, standard: Standard) -> Pictures | None:
+        """The cell's pictures if they are complete, undamaged, and beside the standard images of now."""
+        folder = self.store.cell(cell.id)
+        generation = read_generation(folder, self._damaged)
+        if generation is None:
+            return None
+        if generation.standard != standard.generation.hash:
+            self._damaged(f"the standard images of cell {cell.id} were made anew")
+            return None
+        try:
+            return Pictures(generation, SharingPlan.load(folder / PLAN).solo)
+        except UserError as error:
+            self._damaged(error.message)
+            return None
+
+    def _scored(self, cell: Cell, pictures: Pictures, standard: Standard) -> Record:
+        start = time.perf_counter()
+        ours = score_folder(
+            self.store.cell(cell.id),
+            pictures.generation,
+            self.prompts,
+            self.scorers,
+            self.emit,
+            standard=(standard.measured, pictures.same),
+            again=self.context.rescore,
+        )
+        compared = figures(self.scorers, standard.measured, ours, pictures.same)
+        return Record(
+            id=cell.id,
+            status="done",
+            asked=cell.asked,
+            identity=cell.identity,
+            plan=pictures.generation.plan,
+            flops=self._flops(pictures.generation.plan),
+            figures=compared,
+            timings={**pictures.generation.timings, "score": time.perf_counter() - start},
+            execution=pictures.generation.execution,
+            scorers=self.scorers.described(),
+            versions=versions(),
+            machine=machine(self.context.device),
+            standard=standard.folder.relative_to(self.store.folder).as_posix(),
+        )
+
+    def _flops(self, plan: PlanFigures) -> FlopFigures:
+        entry, n = self.source.entry, plan.n_prompts
+        components = get_family(entry.family).components_of(entry, self.source.settings)
+        ours = price(components, n, plan.node_steps, n)
+        standard = price(components, n, plan.standard_node_steps, n)
+        return FlopFigures(
+            components=ours.components,
+            total=ours.total,
+            standard_total=standard.total,
+            savings=ours.savings(standard),
+        )
+
+    @property
+    def _encoded(self) -> Path:
+        return self.store.shared(self.source.conditioning_key)
+
+    def _damaged(self, what: str) -> None:
+        self.emit(Note(f"{what}: it is made again"))
+
+    def _flag_versions(self, known: Record) -> None:
+        now = versions()
+        if changed := [
+            f"{name} {known.versions.get(name)} (now {now[name]})"
+            for name in now
+            if known.versions.get(name) != now[name]
+        ]:
+            self.emit(Note(f"cell {known.id} was made with {', '.join(changed)}"))

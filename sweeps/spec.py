@@ -1,0 +1,157 @@
+"""The sweep a user asks for: typed, validated, the same from a YAML file and from flags."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+
+from common.errors import UserError, nearest
+from common.files import canonical_json, sha256_text
+from sweeps.axes import canonical, items, parse_integers, parse_taus
+
+DEFAULT_MODEL = "mini-kandinsky"
+DEFAULT_DATASET = "mini_templates"
+
+
+def _guidances(value: Any) -> tuple[float, ...]:
+    try:
+        return tuple(dict.fromkeys(float(item) for item in items(value)))
+    except ValueError:
+        raise UserError(f"guidance {value!r} is not a number", "write for example 4 or `1,4,10`") from None
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(items(value)))
+
+
+MaybeNames = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Names = Annotated[MaybeNames, Field(min_length=1)]
+Integers = Annotated[tuple[int, ...], BeforeValidator(parse_integers)]
+Floats = Annotated[tuple[float, ...], BeforeValidator(_guidances)]
+Taus = Annotated[
+    tuple[Decimal, ...],
+    BeforeValidator(parse_taus),
+    PlainSerializer(lambda taus: [canonical(tau) for tau in taus], return_type=list[str]),
+]
+Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else tuple(value))]
+
+
+class SweepSpec(BaseModel):
+    """A grid of cells. Every axis takes one value or several; an empty one means the model's own default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    model: Names = (DEFAULT_MODEL,)
+    dataset: MaybeNames = ()
+    strategy: Names = ("ward-cosine",)
+    features: Names = ("default",)
+    schedule: Names = ("eq7",)
+    combiner: Names = ("mean",)
+    tau: Taus = "0..2"  # type: ignore[assignment]  # validated like what a user writes
+    steps: Integers = ()
+    seed: Integers = (42,)
+    noise: Names = ("per-root",)
+    scheduler: Names = ("default",)
+    guidance: Floats = ()
+
+    prompts: Path | None = None
+    prompt: Texts = ()
+    limit: int | None = Field(default=None, ge=1)
+
+    dtype: str | None = None
+    height: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=1)
+    negative_prompt: str | None = None
+    prior_steps: int | None = Field(default=None, ge=1)
+    prior_guidance: float | None = None
+    prior_seed: int | None = None
+
+    metric: MaybeNames = ()
+    device: str | None = None
+    batch_size: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _some_prompts(self) -> Self:
+        own = self.prompts is not None or bool(self.prompt)
+        if not self.dataset and not own:
+            object.__setattr__(self, "dataset", (DEFAULT_DATASET,))
+        return self
+
+    def changes_result(self) -> dict[str, Any]:
+        """The part of the spec that changes images, as plain values: all but how it is run and scored."""
+        return self.model_dump(mode="json", exclude={"metric", "device", "batch_size"})
+
+    def default_name(self) -> str:
+        """A run name one can read, which the same command gives again and another sweep does not."""
+        own = (self.prompts.stem,) if self.prompts else ("prompts",) if self.prompt else ()
+        readable = "-".join([_several(self.model), _several((*self.dataset, *own))])
+        safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in readable)
+        return f"{safe.strip('-.')}-{sha256_text(canonical_json(self.changes_result()))[:8]}"
+
+
+def _several(names: tuple[str, ...]) -> str:
+    first = Path(names[0]).name
+    return first if len(names) == 1 else f"{first}+{len(names) - 1}"
+
+
+def make_spec(layers: list[Mapping[str, Any]]) -> SweepSpec:
+    """The spec of several layers of values, later ones winning; None means not given.
+
+    Raises:
+        UserError: a name is unknown or a value does not fit; one line for the first of them.
+    """
+    values = {name: value for layer in layers for name, value in layer.items() if value is not None}
+    for name in values:
+        if name not in SweepSpec.model_fields:
+            raise UserError(f"a sweep has no setting {name!r}", nearest(name, SweepSpec.model_fields))
+    try:
+        return SweepSpec.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{where}: {first['msg']}, not {first['input']!r}", "see `bench sweep --help`") from error
+
+
+def read_yaml(path: Path | Traversable) -> dict[str, Any]:
+    """The mapping in a YAML file; `description` is for its readers and left out.
+
+    Raises:
+        UserError: unreadable, not YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}", "check the path") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}", "see docs for a spec's form") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a mapping of settings", "write for example `tau: 0..2`")
+    content.pop("description", None)
+    return content
+
+
+def presets() -> dict[str, str]:
+    """The presets in the box: name to description."""
+    found = {}
+    for entry in sorted(files("sweeps").joinpath("presets").iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".yaml"):
+            content = yaml.safe_load(entry.read_text(encoding="utf-8"))
+            found[entry.name.removesuffix(".yaml")] = str(content.get("description", ""))
+    return found
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """The preset called `name`.
+
+    Raises:
+        UserError: there is none; the nearest name is in the hint.
+    """
+    known = presets()
+    if name not in known:
+        raise UserError(f"unknown preset {name!r}", nearest(name, known))
+    return read_yaml(files("sweeps").joinpath("presets", f"{name}.yaml"))

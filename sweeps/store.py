@@ -1,0 +1,157 @@
+"""A run folder: one writer, whole files, nothing of another sweep in it.
+
+runs/<name>/sweep.yaml       the spec
+            cells/<id>/      record.json (a cell is done when it is there), tree, plan, scores, images
+            shared/<key>/    conditioning; standard images and their scores: computed once
+"""
+
+import errno
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.errors import UserError
+from common.files import atomic_write
+from sweeps.record import RECORD, SCHEMA_VERSION, Record, read_record
+from sweeps.spec import SweepSpec, make_spec, read_yaml
+
+SPEC = "sweep.yaml"
+LOCK = "lock"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Store:
+    """A run folder that this process holds; made by `open_store`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def cell(self, cell_id: str) -> Path:
+        return self.folder / "cells" / cell_id
+
+    def shared(self, key: str) -> Path:
+        return self.folder / "shared" / key
+
+    def done(self, cell_id: str, on_damage: Callable[[str], None] = lambda _: None) -> Record | None:
+        """The record of a cell that is done; None if it is not, or its record is damaged, which `on_damage` hears."""
+        path = self.cell(cell_id) / RECORD
+        if not path.exists():
+            return None
+        try:
+            record = read_record(path)
+        except UserError as error:
+            on_damage(error.message)
+            return None
+        return record if record.status == "done" else None
+
+    def save(self, record: Record) -> None:
+        atomic_write(self.cell(record.id) / RECORD, record.model_dump_json(indent=1) + "\n")
+
+    def forget(self, cell_id: str) -> None:
+        """Take a cell's record away before what it describes is made anew."""
+        (self.cell(cell_id) / RECORD).unlink(missing_ok=True)
+
+    def refuse_others(self, cell_ids: Iterable[str]) -> None:
+        """Nothing of other weights, prompts or algorithm versions may mix with the cells asked for.
+
+        Raises:
+            UserError: the folder has a record of another cell.
+        """
+        known = set(cell_ids)
+        for path in sorted(self.folder.glob(f"cells/*/{RECORD}")):
+            if path.parent.name not in known:
+                raise UserError(
+                    f"{self.folder} was made with other weights, prompts or version of the algorithm "
+                    f"(cell {path.parent.name} is none of this sweep's)",
+                    "choose another --name, or move that folder away",
+                )
+
+
+@contextmanager
+def open_store(folder: Path, spec: SweepSpec) -> Iterator[Store]:
+    """Hold a run folder, new or of the same sweep, until the block ends or the process dies.
+
+    Raises:
+        UserError: a live process holds it; it is another sweep's, another version's, or no run folder.
+    """
+    if folder.exists() and not (folder / SPEC).exists() and _strangers(folder):
+        raise UserError(f"{folder} is not a run folder and not empty", "choose another --name or --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    with _held(folder / LOCK):
+        for leftover in folder.rglob(".*.tmp*"):
+            leftover.unlink(missing_ok=True)
+        if (folder / SPEC).exists():
+            _refuse_another(folder / SPEC, spec)
+        else:
+            content = {"schema_version": SCHEMA_VERSION, **spec.model_dump(mode="json")}
+            atomic_write(folder / SPEC, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        yield Store(folder)
+
+
+def saved_spec(folder: Path) -> SweepSpec:
+    """The spec that a run folder was made with.
+
+    Raises:
+        UserError: the folder has none, or it is another version's.
+    """
+    content = read_yaml(folder / SPEC)
+    version = content.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{folder} was written by another version of reusebench (schema {version}, here {SCHEMA_VERSION})",
+            "choose another --name, or use the version that made it",
+        )
+    return make_spec([content])
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error means that no space is left, whichever library raised it."""
+    return (isinstance(error, OSError) and error.errno in FULL) or os.strerror(errno.ENOSPC) in str(error)
+
+
+def _strangers(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir() if entry.name != LOCK and not entry.name.startswith(".")]
+
+
+def _refuse_another(path: Path, spec: SweepSpec) -> None:
+    saved, asked = saved_spec(path.parent).changes_result(), spec.changes_result()
+    if differs := [name for name in asked if asked[name] != saved[name]]:
+        raise UserError(
+            f"{path.parent} holds another sweep: it differs in {', '.join(differs)}",
+            f"choose another --name (there, {differs[0]} is {saved[differs[0]]})",
+        )
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    with path.open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{path.parent} is in use by {_holder(path)}",
+                "wait until it ends, or choose another --name",
+            ) from None
+        lock.truncate(0)
+        lock.write(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat()}))
+        lock.flush()
+        try:
+            yield
+        finally:
+            lock.truncate(0)
+
+
+def _holder(path: Path) -> str:
+    try:
+        who: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {who['pid']} on {who['host']} since {who['since'][:19].replace('T', ' ')} UTC"
+    except (OSError, ValueError, KeyError):
+        return "another process"

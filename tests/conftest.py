@@ -1,0 +1,55 @@
+"""What several rooms' tests need."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Time is judged by benchmarks, not by tests: a busy machine must not fail them.
+settings.register_profile("bench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bench")
+
+
+@pytest.fixture(scope="session")
+def paper_datasets() -> Path:
+    """The folder of the paper's four prompt files: ``$BENCH_DATASETS``, or one beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "datasets"
+    folder = Path(os.environ.get("BENCH_DATASETS") or beside)
+    if not (folder / "animals.npy").is_file():
+        pytest.skip(f"the paper's prompt files are not in {folder}: set BENCH_DATASETS to the folder that holds them")
+    return folder
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """Random-weight checkpoints that sweep in a second: a Kandinsky 2.2 and two scorers."""
+
+    model: Path
+    vqa: Path
+    clip: Path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    folder = tmp_path_factory.mktemp("tiny")
+    kandinsky, scorers = _load("generators/families/tiny.py"), _load("tiny_scorers.py")
+    return Tiny(
+        kandinsky.save_tiny_kandinsky(folder / "kandinsky", variance_type="fixed_small", clip_sample=False),
+        scorers.save_tiny_vqa(folder / "vqa"),
+        scorers.save_tiny_clip(folder / "clip"),
+    )
+
+
+def _load(path: str) -> ModuleType:
+    """A helper module of the tests, which are not a package."""
+    place = Path(__file__).parent / path
+    spec = importlib.util.spec_from_file_location(f"tests_{place.stem}", place)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,81 @@
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydantic import Field
+
+from common.errors import UserError
+from generators.sharing.tree import Tree
+from generators.strategies.base import Strategy, check_features, get_strategy, strategies
+
+
+class Pairs(Strategy):
+    """Nobody shares, with parameters."""
+
+    name: ClassVar[str] = "pairs"
+    threshold: float = Field(0.5, ge=0)
+    linkage: str = "single"
+
+    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+        return Tree.singletons(len(features))
+
+
+def test_strategies_are_found_by_name() -> None:
+    assert {"none", "ward-cosine"} <= set(strategies())
+    for strategy in strategies().values():
+        assert strategy.unavailable() is None
+        assert strategy.summary()
+        assert strategy.complexity.startswith("O(")
+        assert strategy.memory
+    with pytest.raises(UserError, match=r"unknown strategy 'ward-cosin' \(did you mean 'ward-cosine'"):
+        get_strategy("ward-cosin")
+
+
+@pytest.mark.parametrize("name", ["none", "ward-cosine"])
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_any_strategy_gives_a_tree_of_its_prompts(name: str, n: int) -> None:
+    tree = get_strategy(name).tree(np.random.default_rng(0).normal(size=(n, 3)), seed=1)
+    assert tree.n_leaves == n
+    assert sorted(tree.leaf_order) == list(range(n))
+
+
+def test_parameters_are_listed_validated_and_hashed() -> None:
+    assert list(Pairs.model_fields) == ["threshold", "linkage"]
+    assert Pairs.configured(threshold=1).model_dump() == {"threshold": 1.0, "linkage": "single"}
+    assert Pairs.configured() == Pairs()
+    with pytest.raises(UserError, match=r"no parameter 'treshold' \(did you mean 'threshold'"):
+        Pairs.configured(treshold=1)
+    with pytest.raises(UserError, match="strategy 'pairs', parameter 'threshold': Input should be greater than"):
+        Pairs.configured(threshold=-1)
+    with pytest.raises(UserError, match="'ward-cosine' has no parameter 'linkage'"):
+        get_strategy("ward-cosine", linkage="average")
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ([[1.0, 0.0], [np.nan, 0.0]], "row 2 of 2 holds NaN"),
+        ([[np.inf, 0.0], [1.0, 0.0]], "row 1 of 2 holds infinity"),
+        ([[1.0, 0.0], [1.0, 0.0], [0.0, -0.0]], "row 3 of 3 is zero"),
+        ([[1e200, 1e200]], "row 1 of 1 is too large"),
+        ([[1e-200, 1e-200]], "row 1 of 1 is zero"),
+        ([1.0, 2.0], r"not \[prompts, dimensions\] of floats but \[2\]"),
+        ([[[1.0]]], r"\[1, 1, 1\]"),
+        (np.zeros((0, 3)), r"\[0, 3\]"),
+        (np.zeros((3, 0)), r"\[3, 0\]"),
+        ([[1, 2]], "int64"),
+        ([["a"]], "<U1"),
+    ],
+)
+def test_features_without_a_direction_are_refused(features: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_features(features)
+    with pytest.raises(UserError, match=message):
+        get_strategy("ward-cosine").tree(features)
+
+
+def test_features_become_double_precision() -> None:
+    checked = check_features(np.array([[60000.0, 60000.0]], dtype=np.float16))
+    assert checked.dtype == np.float64
+    assert checked.tolist() == [[60000.0, 60000.0]]

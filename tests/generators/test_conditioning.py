@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.errors import UserError
+from generators.conditioning import Conditioning
+from generators.sharing.plan import SharingPlan, standard_plan
+
+TENSORS = {"image_embeds": torch.randn(3, 5), "states": torch.randn(3, 2, 4)}
+
+
+def plan(weight: list[float] | None) -> SharingPlan:
+    """All three prompts for one step, then {0, 2} and {1}."""
+    return SharingPlan(
+        n_prompts=3,
+        steps=2,
+        first=[0, 1, 1],
+        stop=[1, 2, 2],
+        source=[-1, 0, 0],
+        order=[0, 2, 1],
+        lo=[0, 0, 2],
+        hi=[3, 2, 3],
+        weight=None if weight is None else np.array(weight, dtype=np.float32),
+        output=[1, 2, 1],
+        combiner="mean",
+    )
+
+
+def test_rows_are_means_over_members_of_every_tensor():
+    rows = Conditioning(TENSORS).rows(plan(None), [0, 1, 2])
+    for name, tensor in TENSORS.items():
+        assert torch.allclose(rows[name][0], tensor.mean(0))
+        assert torch.allclose(rows[name][1], (tensor[0] + tensor[2]) / 2)
+        assert torch.equal(rows[name][2], tensor[1])
+
+
+def test_rows_follow_the_plans_weights():
+    rows = Conditioning(TENSORS).rows(plan([3.0, 1.0, 2.0]), [1])
+    assert torch.allclose(rows["states"][0], 0.75 * TENSORS["states"][0] + 0.25 * TENSORS["states"][2])
+
+
+def test_standard_rows_are_the_prompts_own():
+    rows = Conditioning(TENSORS).rows(standard_plan(3, 4), [2, 0])
+    assert torch.equal(rows["image_embeds"], TENSORS["image_embeds"][[2, 0]])
+
+
+def test_saved_and_loaded_bit_for_bit(tmp_path: Path):
+    Conditioning(TENSORS).save(tmp_path / "conditioning.safetensors")
+    loaded = Conditioning.load(tmp_path / "conditioning.safetensors")
+    assert loaded.tensors.keys() == TENSORS.keys()
+    assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in TENSORS.items())
+
+
+def test_damaged_file_is_named(tmp_path: Path):
+    path = tmp_path / "conditioning.safetensors"
+    Conditioning(TENSORS).save(path)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(UserError, match=r"conditioning\.safetensors"):
+        Conditioning.load(path)
+
+
+@pytest.mark.parametrize("second", [torch.randn(2, 5), torch.randn(3, 5).half()])
+def test_rows_and_dtype_are_checked(second: torch.Tensor):
+    with pytest.raises(ValueError, match="conditioning"):
+        Conditioning({"a": torch.randn(3, 5), "b": second})

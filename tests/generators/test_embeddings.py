@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from common.errors import UserError
+from generators.embeddings import load_embeddings
+
+ROWS = np.array([[1.0, 2.0], [3.0, 4.5], [0.0, -1.0]])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_npy_and_safetensors_become_double_precision(tmp_path: Path, dtype: str) -> None:
+    np.save(tmp_path / "a.npy", ROWS.astype(dtype))
+    save_file({"anything": ROWS.astype(dtype)}, tmp_path / "a.safetensors")
+    for name in ("a.npy", "a.safetensors"):
+        loaded = load_embeddings(tmp_path / name, n_prompts=3)
+        assert loaded.dtype == np.float64
+        assert (loaded == ROWS).all()
+
+
+def test_image_embeds_are_meant_among_several(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"a_negative": -ROWS, "image_embeds": ROWS, "text": ROWS[:1]}, path)
+    assert (load_embeddings(path) == ROWS).all()
+    save_file({"a": ROWS, "b": ROWS}, path)
+    with pytest.raises(UserError, match=r"holds a, b \(name the embeddings 'image_embeds'"):
+        load_embeddings(path)
+    save_file({}, path)
+    with pytest.raises(UserError, match="holds nothing"):
+        load_embeddings(path)
+
+
+def test_bfloat16_is_read(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file as save_tensors
+
+    save_tensors({"image_embeds": torch.tensor(ROWS, dtype=torch.bfloat16)}, tmp_path / "a.safetensors")
+    assert (load_embeddings(tmp_path / "a.safetensors") == ROWS).all()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array([[1.0, 2.0], [np.nan, 1.0]]), "row 2 of 2 holds NaN"),
+        (np.array([[np.inf, 2.0]]), "row 1 of 1 holds infinity"),
+        (np.array([[1.0], [0.0]]), "row 2 of 2 is zero"),
+        (np.array([1.0, 2.0]), "not .prompts, dimensions. of floats"),
+        (np.array([[[1.0]]]), "not .prompts, dimensions. of floats"),
+        (np.array([[1, 2]]), "int64"),
+        (np.zeros((0, 4)), r"\[0, 4\]"),
+    ],
+)
+def test_what_cannot_be_clustered_is_refused(tmp_path: Path, suffix: str, array: np.ndarray, message: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".npy":
+        np.save(path, array)
+    else:
+        save_file({"x": array}, path)
+    with pytest.raises(UserError, match=rf"a\{suffix}: .*{message}"):
+        load_embeddings(path)
+
+
+def test_another_number_than_the_prompts_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ROWS)
+    with pytest.raises(UserError, match=r"a\.npy holds 3 embeddings for 4 prompts"):
+        load_embeddings(tmp_path / "a.npy", n_prompts=4)
+
+
+def test_files_that_are_no_embeddings_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "a.pt").write_bytes(b"")
+    for name, message in [
+        ("pickled.npy", "no plain .npy array"),
+        ("cut.safetensors", "cannot read"),
+        ("folder.safetensors", "cannot read"),
+        ("gone.safetensors", "no such file"),
+        ("gone.npy", "No such file"),
+        ("a.pt", r"no embeddings file \(embeddings are read from \.npy, \.safetensors\)"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            load_embeddings(tmp_path / name)

@@ -1,0 +1,191 @@
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import UserError
+from generators import prompts
+from generators.prompts import KnownPrompts, PromptSet, given_prompts, load_prompts, prompt_set, prompt_sets
+
+PAPER = {"animals": 500, "genai_bench": 1600, "prompt_templates": 2000, "style_variations": 100}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An empty folder of known prompt sets, read anew."""
+    monkeypatch.setattr(prompts, "FOLDER", tmp_path)
+    prompts._known.cache_clear()
+    yield tmp_path
+    prompts._known.cache_clear()
+
+
+# Keys and hashes
+
+
+def test_a_key_is_the_texts_hash_and_its_number_among_equals() -> None:
+    cat, dog = (hashlib.sha256(text.encode()).hexdigest() for text in ("a cat", "a dog"))
+    assert given_prompts(["a cat", "a dog", "a cat", "a cat"]).keys == [f"{cat}#0", f"{dog}#0", f"{cat}#1", f"{cat}#2"]
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=12), st.data())
+def test_keys_are_distinct_and_do_not_depend_on_order(texts: list[str], data: st.DataObject) -> None:
+    keys = given_prompts(texts).keys
+    assert len(set(keys)) == len(texts)
+    assert sorted(given_prompts(data.draw(st.permutations(texts))).keys) == sorted(keys)
+
+
+def test_the_hash_is_of_the_texts_in_order_alone() -> None:
+    assert PromptSet("x", ("a", "b"), "here").hash == PromptSet("y", ("a", "b"), "there").hash
+    hashes = {PromptSet("x", texts, "here").hash for texts in [("a", "b"), ("b", "a"), ("ab",), ("a,b",), ('a","b',)]}
+    assert len(hashes) == 5
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "prompt 2 is empty"),
+        (" \t ", "prompt 2 is empty"),
+        ("x" * 10_000, "prompt 2 has 10,000 characters"),
+        ("a\x00cat", r"prompt 2 has the control character U\+0000 at 2"),
+        ("a \x1b[31mcat", r"U\+001B at 3"),
+        ("a\x7f", r"U\+007F"),
+        ("a\x85", r"U\+0085"),
+        ("a\u2028cat", r"U\+2028"),
+        ("a\ud800", r"U\+D800"),
+    ],
+)
+def test_prompts_that_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError, match="--prompt, " + message if message.startswith("prompt") else message):
+        given_prompts(["a cat", text])
+
+
+def test_no_prompts_are_refused() -> None:
+    with pytest.raises(UserError, match="--prompt holds no prompts"):
+        given_prompts([])
+
+
+def test_tabs_and_newlines_become_spaces_and_nothing_else_changes() -> None:
+    texts = [" a cat ", "a\tcat\r\nand a dog", "un chat étonné 🐈‍⬛", "x" * 9_999]
+    assert given_prompts(texts).prompts == (" a cat ", "a cat and a dog", "un chat étonné 🐈‍⬛", "x" * 9_999)
+
+
+def test_a_line_of_a_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("a cat\n\na dog\n")
+    with pytest.raises(UserError, match=r"mine\.txt, line 2 is empty"):
+        load_prompts(path)
+    path.write_text("a cat\na\x0cdog\n")
+    with pytest.raises(UserError, match=r"mine\.txt, line 2 has the control character U\+000C at 2"):
+        load_prompts(path)
+
+
+def test_ones_own_file_is_named_after_itself(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("a cat\na dog")
+    assert load_prompts(path) == PromptSet("mine", ("a cat", "a dog"), str(path))
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "mine.csv", "mine.jsonl"])
+def test_an_empty_file_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("")
+    with pytest.raises(UserError, match=f"{name} holds no prompts"):
+        load_prompts(tmp_path / name)
+
+
+# Known sets
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_prompts(name: str, paper_datasets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_DATASETS", str(paper_datasets))
+    known = prompt_sets()[name]
+    assert known.unavailable() is None
+    assert known.licence == "MIT"
+    stored = np.load(paper_datasets / f"{name}.npy", allow_pickle=False).tolist()
+    assert prompt_set(name).prompts == tuple(stored)
+    assert len(prompt_set(name)) == PAPER[name]
+    assert prompt_set(name).name == name
+
+
+def test_a_file_that_is_not_there_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("BENCH_DATASETS", raising=False)
+    with pytest.raises(UserError, match=r"'animals' needs animals\.npy: get it from https.* set BENCH_DATASETS"):
+        prompt_set("animals")
+    monkeypatch.setenv("BENCH_DATASETS", str(tmp_path))
+    with pytest.raises(UserError, match=f"put it into {tmp_path}"):
+        prompt_set("animals")
+    assert "animals.npy" in str(prompt_sets()["animals"].unavailable())
+
+
+def test_another_file_of_that_name_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    np.save(tmp_path / "animals.npy", np.array(["a cat"]))
+    monkeypatch.setenv("BENCH_DATASETS", str(tmp_path))
+    with pytest.raises(UserError, match=r"animals\.npy is not the file of prompt set 'animals'"):
+        prompt_set("animals")
+
+
+def test_an_unknown_set_has_a_nearest_name() -> None:
+    with pytest.raises(UserError, match=r"unknown prompt set 'animal' \(did you mean 'animals'"):
+        prompt_set("animal")
+
+
+def test_a_set_is_one_yaml_file(folder: Path) -> None:
+    (folder / "mini_birds.yaml").write_text(
+        "description: Two birds\nprompts:\n- a penguin\n- a crow, blue background\n"
+    )
+    assert list(prompt_sets()) == ["mini_birds"]
+    known = prompt_sets()["mini_birds"]
+    assert (known.description, known.unavailable()) == ("Two birds", None)
+    assert prompt_set("mini_birds").prompts == ("a penguin", "a crow, blue background")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("description: x\n", "give either `prompts` or `file`"),
+        ("description: x\nprompts: [a]\nfile: a.npy\n", "give either `prompts` or `file`"),
+        ("description: x\nfile: a.npy\n", "a `file` needs `sha256`"),
+        ("description: x\nprompts: [a, no]\n", r"mine\.yaml, prompts\.1: Input should be a valid string"),
+        ("description: x\nprompts: [a]\nlicense: MIT\n", r"mine\.yaml, license: Extra inputs"),
+        ("prompts: [a]\n", r"mine\.yaml, description: Field required"),
+        ("- a\n", "does not describe a prompt set"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_set_that_is_not_described_is_refused(folder: Path, text: str, message: str) -> None:
+    (folder / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        prompt_sets()
+
+
+def test_a_known_sets_prompts_are_checked_too(folder: Path) -> None:
+    (folder / "mine.yaml").write_text("description: x\nprompts: [a, ' ']\n")
+    with pytest.raises(UserError, match="prompt set 'mine', prompt 2 is empty"):
+        prompt_set("mine")
+
+
+def test_other_packages_add_sets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Point:
+        def __init__(self, name: str, value: str, described: Any) -> None:
+            self.name, self.value, self.described = name, value, described
+
+        def load(self) -> Any:
+            return self.described
+
+    birds = Point("birds", "pkg:BIRDS", {"description": "Birds", "prompts": ["a crow"]})
+    points = [birds]
+    monkeypatch.setattr(prompts, "entry_points", lambda group: points if group == "reusebench.datasets" else [])
+    assert prompt_set("birds").prompts == ("a crow",)
+    assert isinstance(prompt_sets()["birds"], KnownPrompts)
+    for other, message in [(birds, "two prompt sets are called 'birds'"), (Point("b", "pkg:B", 7), "pkg:B does not")]:
+        prompts._known.cache_clear()
+        points[1:] = [other]
+        with pytest.raises(UserError, match=message):
+            prompt_sets()

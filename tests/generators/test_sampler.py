@@ -1,0 +1,90 @@
+import json
+
+import diffusers
+import pytest
+import torch
+from diffusers.schedulers import scheduling_ddpm
+
+from common.errors import UserError
+from generators.sampler import Sampler
+
+LATENTS = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+OUTPUT = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def config(**changes) -> dict:
+    return dict(diffusers.DDPMScheduler(clip_sample=False, **changes).config) | {"_class_name": "DDPMScheduler"}
+
+
+def refuse(shape, draw):
+    raise AssertionError("no noise was to be drawn")
+
+
+def test_ddpm_step_is_the_stock_step_with_our_noise():
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    sampler = Sampler(config(), "default", 10)
+    asked = []
+    ours, x0 = sampler.step(OUTPUT, 3, LATENTS, lambda shape, draw: asked.append((shape, draw)) or noise)
+    stock = diffusers.DDPMScheduler(clip_sample=False)
+    stock.set_timesteps(10)
+    # the stock draw, from the generator that drew `noise`
+    expected = stock.step(OUTPUT, stock.timesteps[3], LATENTS, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(ours, expected.prev_sample)
+    assert torch.equal(x0, expected.pred_original_sample)
+    assert asked == [((2, 4, 8, 8), 0)]
+
+
+def test_stock_randn_tensor_is_restored_even_after_an_error():
+    stock = scheduling_ddpm.randn_tensor
+    with pytest.raises(AssertionError):
+        Sampler(config(), "default", 10).step(OUTPUT, 3, LATENTS, refuse)
+    assert scheduling_ddpm.randn_tensor is stock
+
+
+def test_last_ddpm_step_and_ddim_draw_nothing():
+    Sampler(config(), "default", 10).step(OUTPUT, 9, LATENTS, refuse)
+    Sampler(config(), "DDIMScheduler", 10).step(OUTPUT, 3, LATENTS, refuse)
+
+
+def test_noise_is_cast_to_what_the_scheduler_works_in():
+    sampler = Sampler(config(), "default", 10)
+    ours, _ = sampler.step(OUTPUT.bfloat16(), 3, LATENTS.bfloat16(), lambda shape, draw: torch.zeros(shape))
+    assert ours.dtype == torch.bfloat16
+
+
+def test_k_is_what_the_scheduler_answers():
+    sampler = Sampler(config(timestep_spacing="trailing"), "default", 7)
+    assert (sampler.requested_steps, sampler.K) == (7, len(sampler.timesteps))
+    assert Sampler(config(), "DDIMScheduler", 50).K == 50
+
+
+def test_learned_variance_only_where_the_step_takes_it():
+    learned = config(variance_type="learned_range")
+    assert Sampler(learned, "default", 5).learned_variance
+    assert not Sampler(learned, "DDIMScheduler", 5).learned_variance
+    assert not Sampler(config(), "default", 5).learned_variance
+
+
+def test_identity_names_class_and_configuration():
+    identity = Sampler(config(), "DDIMScheduler", 5).identity
+    assert identity["class"] == "DDIMScheduler"
+    assert identity["clip_sample"] is False
+    assert json.loads(json.dumps(identity, allow_nan=False)) == identity
+
+
+@pytest.mark.parametrize("name", ["PNDMScheduler", "UniPCMultistepScheduler", "HeunDiscreteScheduler"])
+def test_schedulers_with_history_are_refused_by_name(name: str):
+    with pytest.raises(UserError, match=f"{name}.*come later"):
+        Sampler(config(), name, 5)
+
+
+@pytest.mark.parametrize("name", ["DDMPScheduler", "StableDiffusionPipeline", "torch"])
+def test_unknown_scheduler_gets_a_hint(name: str):
+    with pytest.raises(UserError, match="unknown scheduler") as error:
+        Sampler(config(), name, 5)
+    assert "DDPMScheduler" in error.value.hint
+
+
+def test_too_many_steps():
+    with pytest.raises(UserError, match="2000 steps are more than the 1000"):
+        Sampler(config(), "default", 2000)

@@ -1,0 +1,215 @@
+"""Run folders as `bench sweep` leaves them, made with `Record` itself and small drawn pictures."""
+
+import json
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from math import exp, sqrt
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from scipy.cluster.hierarchy import linkage
+
+from sweeps.record import (
+    Asked,
+    ExecutionFigures,
+    Failure,
+    Figure,
+    FlopFigures,
+    PlanFigures,
+    Record,
+)
+
+THINGS = ("penguin", "cactus", "rocket", "strawberry", "violin", "lighthouse", "turtle", "bicycle", "mushroom", "crown")
+STYLES = ("flat drawing", "glossy 3D rendering", "blob icon", "outlined sticker", "$2 pixel_art & 100% retro")
+STEPS = 20
+VQA_FIGURES = {
+    "win_rate": {"label": "VQA win rate", "unit": "fraction", "higher_is_better": True},
+    "win_rate_strict": {"label": "VQA win rate, strict", "unit": "fraction", "higher_is_better": True},
+    "wins": {"label": "wins", "unit": "count", "higher_is_better": None},
+    "ties": {"label": "ties", "unit": "count", "higher_is_better": None},
+    "losses": {"label": "losses", "unit": "count", "higher_is_better": None},
+    "vqa_difference": {"label": "VQAScore difference", "unit": "score", "higher_is_better": True},
+    "vqa_mean": {"label": "VQAScore", "unit": "score", "higher_is_better": True},
+    "vqa_mean_standard": {"label": "VQAScore, standard", "unit": "score", "higher_is_better": True},
+}
+CLIP_FIGURES = {
+    "clip_similarity": {"label": "CLIP similarity", "unit": "score", "higher_is_better": False},
+    "clip_similarity_standard": {"label": "CLIP similarity, standard", "unit": "score", "higher_is_better": False},
+}
+
+def prompts_of(n: int) -> list[str]:
+    return [
+        f"a {STYLES[i // 10 % 5]} of a {THINGS[i % 10]} on a {['blue', 'red'][i // 50 % 2]} ground" for i in range(n)
+    ]
+
+
+def asked(tau: str, **axes: object) -> Asked:
+    values = {
+        "model": "mini-kandinsky",
+        "dataset": "mini_templates",
+        "strategy": "ward-cosine",
+        "features": "image",
+        "schedule": "eq7",
+        "combiner": "mean",
+        "steps": STEPS,
+        "seed": 42,
+        "noise": "per-root",
+        "scheduler": "DDPMScheduler",
+        "guidance": 3.0,
+    }
+    return Asked(tau=Decimal(tau), **{**values, **axes})
+
+
+def figures_at(tau: float, n: int, worse: float = 0.0) -> dict[str, Figure]:
+    """Figures shaped like real ones: all ties at tau 0, a win rate that falls below 50% as tau grows."""
+    ties = round(n * exp(-3 * tau))
+    rate = 0.5 - (0.09 * tau + worse) * (tau > 0)
+    wins = max(0, round(rate * n - ties / 2))
+    half = 1.96 * sqrt((n - ties) / n) * 0.5 / sqrt(n)
+    mean = 0.2 * (rate - 0.5)
+    similarity = 0.62 + 0.035 * tau
+    return {
+        "vqa.win_rate": Figure(value=rate, low=rate - half, high=rate + half, n=n, method="Tango score"),
+        "vqa.win_rate_strict": Figure(value=wins / n, low=wins / n * 0.8, high=wins / n * 1.15, n=n, method="Wilson"),
+        "vqa.wins": Figure(value=wins),
+        "vqa.ties": Figure(value=ties),
+        "vqa.losses": Figure(value=n - ties - wins),
+        "vqa.vqa_difference": Figure(
+            value=mean, low=mean - 0.1 * half, high=mean + 0.1 * half, n=n, method="BCa bootstrap"
+        ),
+        "vqa.vqa_mean": Figure(value=0.8 + mean, low=0.78 + mean, high=0.82 + mean, n=n, method="BCa bootstrap"),
+        "vqa.vqa_mean_standard": Figure(value=0.8, low=0.78, high=0.82, n=n, method="BCa bootstrap"),
+        "clip_diversity.clip_similarity": Figure(
+            value=similarity, low=similarity - 0.02, high=similarity + 0.02, n=n, method="percentile bootstrap"
+        ),
+        "clip_diversity.clip_similarity_standard": Figure(
+            value=0.62, low=0.6, high=0.64, n=n, method="percentile bootstrap"
+        ),
+        "clip_diversity.clip_similarity_difference": Figure(value=0.62 - similarity, n=n),
+    }
+
+
+def record_at(where: Asked, n: int, worse: float = 0.0) -> Record:
+    tau = float(where.tau)
+    savings = round(0.75 * (1 - exp(-tau)), 4)
+    total = STEPS * n
+    cost = {"prior": 2e9 * n, "denoiser": 9e8 * total * (1 - savings), "decoder": 3e8 * n}
+    standard = cost["prior"] + 9e8 * total + cost["decoder"]
+    about = f"{where.model} {where.strategy} {where.schedule} {where.seed} {tau:g}".replace(" ", "-").replace("/", "-")
+    return Record(
+        id=f"1-{about}",
+        status="done",
+        asked=where,
+        identity={"weights": "0" * 64},
+        plan=PlanFigures(
+            n_prompts=n,
+            steps_requested=STEPS,
+            K=STEPS,
+            node_steps=round(total * (1 - savings)),
+            standard_node_steps=total,
+            savings=savings,
+        ),
+        flops=FlopFigures(
+            components=cost,
+            total=sum(cost.values()),
+            standard_total=standard,
+            savings=1 - sum(cost.values()) / standard,
+        ),
+        figures=figures_at(tau, n, worse),
+        timings={"denoise": 20 * (1 - savings) + 0.123456789, "decode": 3.5, "score": 4.25},
+        execution=ExecutionFigures(calls=100, rows=round(total * (1 - savings)), batch_size=32),
+        scorers={
+            "vqa": {"name": "vqa", "checkpoint": "mini-vqa", "figures": VQA_FIGURES},
+            "clip_diversity": {"name": "clip_diversity", "checkpoint": "mini-clip", "figures": CLIP_FIGURES},
+        },
+        versions={"torch": "2.13.0", "reusebench": "0.1.0"},
+        machine={"cpu": "2 cores"},
+        standard=f"shared/standard-{where.model}",
+    )
+
+
+def failed(where: Asked) -> Record:
+    error = Failure(type="UserError", message="the picture 00003.png is damaged", hint="run the same sweep again")
+    return Record(id=f"1-failed-{where.tau}", status="failed", asked=where, error=error)
+
+
+def save_record(run: Path, record: Record) -> None:
+    record.folder(run).mkdir(parents=True, exist_ok=True)
+    (record.folder(run) / "record.json").write_text(record.model_dump_json())
+
+
+def draw_pictures(folder: Path, n: int, side: int, drift: float) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(1)
+    for i in range(n):
+        hue = np.array([(i % 10) * 25, (i // 10 % 5) * 50, 230 - (i % 7) * 30])
+        shade = tuple(int(c) for c in hue * (1 - drift) + 128 * drift)
+        picture = Image.new("RGB", (side, side), ("#cfe3f7", "#f7d8d3")[i // 50 % 2])
+        x, y = (rng.random(2) * side * 0.3).astype(int)
+        shape = (int(x), int(y), int(x + side * 0.6), int(y + side * 0.6))
+        getattr(ImageDraw.Draw(picture), ("ellipse", "rectangle")[i % 2])(shape, fill=shade)
+        picture.save(folder / f"{i:05d}.png")
+
+
+def save_tree(folder: Path, n: int) -> None:
+    """A Ward tree of clustered points, as `parent` and `score`."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(10, 8))
+    points = centres[np.arange(n) % 10] + 0.35 * rng.normal(size=(n, 8))
+    Z = linkage(points / np.linalg.norm(points, axis=1, keepdims=True), "ward")
+    parent = np.full(2 * n - 1, -1)
+    for i, (a, b) in enumerate(Z[:, :2].astype(int)):
+        parent[a] = parent[b] = n + i
+    np.savez(folder / "tree.npz", parent=parent, score=np.concatenate([np.zeros(n), Z[:, 2] / 1.6]), n_leaves=n)
+
+
+def make_run(
+    folder: Path,
+    taus: Sequence[str] = ("0", "0.5", "1"),
+    n: int = 12,
+    side: int = 16,
+    series: Sequence[dict[str, object]] = ({},),
+    fail: Sequence[str] = (),
+) -> Path:
+    (folder / "cells").mkdir(parents=True)
+    (folder / "sweep.yaml").write_text("schema_version: 1\nmodel: [mini-kandinsky]\ntau: ['0', '0.5', '1']\n")
+    for position, axes in enumerate(series):
+        for tau in taus:
+            where = asked(tau, **axes)
+            if tau in fail:
+                save_record(folder, failed(where))
+                continue
+            record = record_at(where, n, worse=0.03 * position)
+            save_record(folder, record)
+            draw_pictures(record.folder(folder) / "images", n, side, drift=0.4 * float(tau))
+            save_tree(record.folder(folder), n)
+            standard = folder / record.standard
+            if not standard.exists():
+                draw_pictures(standard / "images", n, side, drift=0)
+                (standard / "prompts.json").write_text(json.dumps(prompts_of(n)))
+    return folder
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """Three taus of one series, 12 prompts."""
+    return make_run(tmp_path / "run")
+
+
+@pytest.fixture
+def new_run(tmp_path: Path) -> Callable[..., Path]:
+    """Make a run folder to measure: see `make_run`."""
+    return lambda name="run", **options: make_run(tmp_path / name, **options)
+
+
+@pytest.fixture
+def new_record() -> Callable[..., Record]:
+    """A finished record: its tau, then axes that differ from the usual ones."""
+    return lambda tau="0.5", n=100, **axes: record_at(asked(tau, **axes), n)
+
+
+@pytest.fixture
+def failed_record() -> Record:
+    return failed(asked("0.75"))

@@ -1,0 +1,38 @@
+import pytest
+
+from common.errors import UserError
+from reports.base import Figure, RunView, figures, get_figure
+
+
+def test_series_differ_in_more_than_tau_and_are_named_by_what_differs(new_run) -> None:
+    view = RunView.of(new_run(n=2, series=[{"seed": 7}, {"strategy": "none", "seed": 7}, {"seed": 8}]))
+    assert {series.name for series in view.series} == {"ward-cosine, seed 7", "ward-cosine, seed 8", "none, seed 7"}
+    for series in view.series:
+        taus = [record.asked.tau for record in series.records]
+        assert taus == sorted(taus)
+        assert len({record.asked.seed for record in series.records}) == 1
+
+
+def test_a_single_series_needs_no_name(run_folder) -> None:
+    (series,) = RunView.of(run_folder).series
+    assert series.name == ""
+    assert len(series.records) == 3
+
+
+def test_failed_cells_are_no_part_of_a_view(new_run) -> None:
+    assert [float(r.asked.tau) for r in RunView.of(new_run(n=2, fail=["0.5"])).records] == [0, 1]
+
+
+def test_the_figures_of_the_issue_are_found_by_name() -> None:
+    assert {"quality_savings", "diversity_savings", "image_grid", "dendrogram"} <= set(figures())
+    assert all(issubclass(figure, Figure) and figure.summary() for figure in figures().values())
+
+
+def test_an_unknown_figure_has_a_nearest_name() -> None:
+    with pytest.raises(UserError, match="unknown figure 'dendogram'.*'dendrogram'"):
+        get_figure("dendogram")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path) -> None:
+    with pytest.raises(UserError, match="not a run folder"):
+        RunView.of(tmp_path)

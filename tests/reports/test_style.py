@@ -1,0 +1,69 @@
+import matplotlib as mpl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports.style import canvas, colours, evenly, save, shorten, spread, theme, wrap
+
+
+@given(st.lists(st.floats(0, 1), max_size=15).map(sorted))
+def test_labels_keep_their_order_and_their_distance(heights: list[float]) -> None:
+    placed = spread(heights, 0.05)
+    assert all(b - a >= 0.05 - 1e-9 for a, b in zip(placed, placed[1:], strict=False))
+    assert all(height <= 1 for height in placed)
+
+
+def test_labels_that_do_not_touch_stay_where_they_are() -> None:
+    assert spread([0.1, 0.5, 0.9], 0.05) == [0.1, 0.5, 0.9]
+
+
+@given(st.integers(0, 50), st.integers(1, 10))
+def test_an_even_choice_has_both_ends_and_no_repeat(n: int, most: int) -> None:
+    chosen = evenly(n, most)
+    assert len(set(chosen)) == len(chosen) == min(n, most)
+    assert chosen == sorted(chosen)
+    if n:
+        assert chosen[-1] == n - 1
+    if min(n, most) > 1:
+        assert chosen[0] == 0
+
+
+def test_long_prompts_are_cut_with_an_ellipsis() -> None:
+    assert shorten("a  short\none", 60) == "a short one"
+    assert shorten("x" * 100, 10) == "x" * 9 + "…"
+    lines = wrap("a very long prompt " * 20, 17, 3).splitlines()
+    assert len(lines) == 3
+    assert lines[-1].endswith("…")
+    assert all(len(line) <= 17 for line in lines)
+
+
+def test_the_theme_leaves_the_caller_s_settings_alone() -> None:
+    before = dict(mpl.rcParams)
+    with theme():
+        assert mpl.rcParams["text.parse_math"] is False
+    assert dict(mpl.rcParams) == before
+
+
+def test_colours_repeat_only_past_ten() -> None:
+    assert len(set(colours(10))) == 10
+    assert colours(11)[10] == colours(1)[0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_figure_is_the_same_bytes_twice_with_text_as_text(tmp_path) -> None:
+    pictures = []
+    for name in ("a", "b"):
+        with theme():
+            figure = canvas(2, 1)
+            figure.text(0.1, 0.5, "costs $5 and $6, 猫")
+            pictures.append([path.read_bytes() for path in save(figure, tmp_path / name)])
+    assert pictures[0] == pictures[1]
+    assert "costs $5 and $6, 猫" in pictures[0][1].decode()
+
+
+def test_no_figure_stays_open_in_pyplot(tmp_path) -> None:
+    from matplotlib import pyplot
+
+    with theme():
+        save(canvas(1, 1), tmp_path / "a")
+    assert pyplot.get_fignums() == []

@@ -1,0 +1,82 @@
+from decimal import Decimal
+
+from reports.tables import headline, summary
+from sweeps.record import Figure
+
+
+def cells(table) -> list[dict[str, str]]:
+    return [dict(zip(table.headings, map(str, row), strict=True)) for row in table.rows()]
+
+
+def test_a_row_says_what_was_saved_what_it_cost_and_how_sure_that_is(new_record) -> None:
+    record = new_record("0.5").model_copy(
+        update={
+            "figures": {
+                "vqa.win_rate": Figure(value=0.455, low=0.3684, high=0.5416, n=100, method="Tango score"),
+                "vqa.win_rate_strict": Figure(value=0.34, low=0.255, high=0.437, n=100, method="Wilson"),
+                "vqa.wins": Figure(value=34),
+                "vqa.ties": Figure(value=23),
+                "vqa.vqa_difference": Figure(value=-0.009, low=-0.0177, high=0.0003, method="BCa bootstrap"),
+                "clip_diversity.clip_similarity": Figure(value=0.6375, low=0.6175, high=0.6575),
+                "clip_diversity.clip_similarity_standard": Figure(value=0.62, low=0.6, high=0.64),
+            }
+        }
+    )
+    assert cells(summary([record])) == [
+        {
+            "tau": "0.5",
+            "steps saved, %": "29.5",
+            "FLOPs saved, %": "26.2",
+            "VQA win rate, %": "45.5 [36.8, 54.2]",
+            "VQA win rate, strict, %": "34.0 [25.5, 43.7]",
+            "ties": "23",
+            "VQAScore difference": "-0.0090 [-0.0177, +0.0003]",
+            "CLIP similarity": "0.6375 [0.6175, 0.6575]",
+            "CLIP similarity, standard": "0.6200 [0.6000, 0.6400]",
+            "seconds": "22",
+        }
+    ]
+
+
+def test_axes_that_vary_are_columns_and_the_rest_is_said_once(new_record) -> None:
+    table = summary([new_record("0", seed=1), new_record("0", seed=2)])
+    assert table.headings[:2] == ["seed", "tau"]
+    assert [row["seed"] for row in cells(table)] == ["1", "2"]
+    assert "model mini-kandinsky" in table.caption
+    assert "100 prompts" in table.caption
+    assert "seed" not in table.caption
+
+
+def test_notes_name_methods_and_checkpoints(new_record) -> None:
+    notes = " ".join(summary([new_record("0.5")]).notes)
+    assert "Tango score (VQA win rate)" in notes
+    assert "VQA mini-vqa" in notes
+
+
+def test_failed_cells_are_notes_with_what_to_do(new_record, failed_record) -> None:
+    table = summary([new_record("0"), failed_record])
+    assert len(table.rows()) == 1
+    assert "tau 0.75" in table.notes[-1]
+    assert "00003.png" in table.notes[-1]
+    assert "run the same sweep again" in table.notes[-1]
+
+
+def test_a_sweep_without_a_finished_cell_still_has_a_summary(failed_record) -> None:
+    table = summary([failed_record])
+    assert (table.rows(), table.caption) == ([], "no finished cell")
+
+
+def test_a_figure_that_one_cell_lacks_is_a_dash(new_record) -> None:
+    lacking = new_record("1").model_copy(update={"figures": {}})
+    assert [row["VQA win rate, %"][0] for row in cells(summary([new_record("0"), lacking]))] == ["5", "-"]
+
+
+def test_a_new_metric_s_figures_show_up_unasked() -> None:
+    names = ["pick.win_rate", "pick.wins", "pick.ties", "pick.pick_difference", "pick.mean", "fid.fid", "fid.fid_difference"]
+    assert headline(names) == ["pick.win_rate", "pick.ties", "pick.pick_difference", "fid.fid"]
+
+
+def test_taus_are_written_as_decimals(new_record) -> None:
+    record = new_record("10")
+    written = record.model_copy(update={"asked": record.asked.model_copy(update={"tau": Decimal("1E+1")})})
+    assert cells(summary([written]))[0]["tau"] == "10"
