@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,6 @@ def sha256_tree(folder: Path) -> str:
         known = memory.get(name)
         fresh[name] = known if known and known[:2] == stamp else [*stamp, sha256_file(path)]
     if fresh != memory:
-        try:
+        with suppress(OSError):  # an unwritable cache costs time, not correctness
             atomic_write(memory_file, json.dumps(fresh))
-        except OSError:
-            pass  # an unwritable cache costs time, not correctness
     return sha256_text(canonical_json({name: entry[2] for name, entry in fresh.items()}))

@@ -8,7 +8,7 @@ import inspect
 import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeGuard, TypeVar, cast
 
 from common.errors import UserError, nearest
 
@@ -44,7 +44,7 @@ def discover(package: str, base: type[P], group: str) -> dict[str, type[P]]:
     Raises:
         UserError: two plug-ins have one name, or an entry point is not a subclass of `base`.
     """
-    found: dict[str, type[P]] = _discover(package, base, group)
+    found: dict[str, type[P]] = _discover(package, cast(Any, base), group)
     return found
 
 
@@ -52,7 +52,10 @@ def discover(package: str, base: type[P], group: str) -> dict[str, type[P]]:
 def _discover(package: str, base: Any, group: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
-    def add(plugin: Any, where: str) -> None:
+    def named(value: Any) -> TypeGuard[type[Plugin]]:
+        return isinstance(value, type) and issubclass(value, base) and bool(getattr(value, "name", ""))
+
+    def add(plugin: type[Plugin], where: str) -> None:
         if plugin.name in found and found[plugin.name] is not plugin:
             raise UserError(f"two plug-ins are called {plugin.name!r}: the second is in {where}", "rename one of them")
         found[plugin.name] = plugin
@@ -60,16 +63,11 @@ def _discover(package: str, base: Any, group: str) -> dict[str, Any]:
     for module_info in pkgutil.iter_modules(importlib.import_module(package).__path__):
         module = importlib.import_module(f"{package}.{module_info.name}")
         for value in vars(module).values():
-            if (
-                isinstance(value, type)
-                and issubclass(value, base)
-                and value.name
-                and value.__module__ == module.__name__
-            ):
+            if named(value) and value.__module__ == module.__name__:
                 add(value, module.__name__)
     for point in entry_points(group=group):
         plugin = point.load()
-        if not (isinstance(plugin, type) and issubclass(plugin, base) and plugin.name):
+        if not named(plugin):
             raise UserError(f"the entry point {point.value!r} of {group} is not a named {base.__name__} class")
         add(plugin, point.value)
     return dict(sorted(found.items()))

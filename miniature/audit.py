@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +89,7 @@ class Miniature:
         return model, BlipProcessor.from_pretrained(folder), question
 
     @staticmethod
-    def _quiet(pipeline):  # type: ignore[no-untyped-def]
+    def _quiet(pipeline: Any) -> Any:
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

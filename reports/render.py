@@ -67,7 +67,7 @@ def _write_figure(figure: Figure, view: RunView, report: Report) -> None:
             with theme():
                 if drawing := figure.draw(part):
                     report.figures += save(drawing, view.path / REPORT / "figures" / stem)
-        except UserError as error:
+        except (UserError, OSError) as error:
             report.notes.append(f"no figure {stem}: {error}")
 
 

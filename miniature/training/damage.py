@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import VQModel
+from numpy.typing import NDArray
 from torch import Tensor
 
 from common.files import atomic_path
@@ -54,7 +55,8 @@ def decoded(pictures: Pictures, work: Path) -> tuple[Tensor, Tensor, Tensor]:
         rng = np.random.default_rng(7)
         torch.manual_seed(7)
         rows = rng.choice(len(pictures), DECODED, replace=False)
-        whole, spoilt = [], []
+        whole: list[NDArray[np.uint8]] = []
+        spoilt: list[NDArray[np.uint8]] = []
         for part in np.array_split(rows, DECODED // 100):
             real = encode(model, pictures.tensor(part).to(model.device))
             other = real[torch.from_numpy(rng.permutation(len(part)))]

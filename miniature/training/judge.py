@@ -1,6 +1,7 @@
 """The judge: a plain classifier of artwork, used only to audit the generators, never to score or train them."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from miniature.pictures import paint
 from miniature.training.damage import blur
 from miniature.training.loop import Recipe, fit, pick_device, write_report
-from miniature.world import BACKGROUNDS, CONCEPTS, STYLES, random_scene
+from miniature.world import BACKGROUNDS, CONCEPTS, STYLES, Scene, random_scene
 
 RECIPE = Recipe(steps=3_000, batch=64, learning_rate=2e-3, weight_decay=0.05, ema=0.995)
 SIZES = (len(CONCEPTS), len(STYLES), len(BACKGROUNDS))
@@ -25,7 +26,7 @@ class Judge(nn.Module):
         super().__init__()
         widths = (3, 48, 96, 160, 224)
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.SiLU()]
             layers += [nn.Conv2d(after, after, 3, 1, 1), nn.GroupNorm(8, after), nn.SiLU()] if before > 3 else []
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
@@ -36,7 +37,7 @@ class Judge(nn.Module):
         return self.head(self.body(pictures)).split(SIZES, dim=1)
 
 
-def labels(scenes: list) -> Tensor:  # type: ignore[type-arg]
+def labels(scenes: list[Scene]) -> Tensor:
     """[n, 3]: the numbers of concept, style and background."""
     concepts, colours = list(CONCEPTS), list(BACKGROUNDS)
     return torch.tensor(
@@ -73,7 +74,8 @@ def train(work: Path, steps: int | None = None) -> None:
         shown = torch.where(soft, blur(shown, 2), shown) + 0.05 * torch.randn_like(shown)
         guesses, truth = model(shown.to(device)), truth.to(device)
         right = float((guesses[0].argmax(1) == truth[:, 0]).float().mean())
-        return sum(F.cross_entropy(g.float(), truth[:, i]) for i, g in enumerate(guesses)), {"concept": right}
+        losses = [F.cross_entropy(guess.float(), truth[:, i]) for i, guess in enumerate(guesses)]
+        return torch.stack(losses).sum(), {"concept": right}
 
     fit("judge", model, loss_of, recipe, work)
     model.cpu()

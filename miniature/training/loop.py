@@ -96,7 +96,8 @@ def fit(
             left = (recipe.steps - step - 1) / rate / 60
             shown = "  ".join(f"{key} {value:.4f}" for key, value in figures.items())
             print(
-                f"{name}  step {step + 1}/{recipe.steps}  {shown}  {rate * recipe.batch:.0f} samples/s  {left:.1f} min left",
+                f"{name}  step {step + 1}/{recipe.steps}  {shown}  "
+                f"{rate * recipe.batch:.0f} samples/s  {left:.1f} min left",
                 flush=True,
             )
             printed = clock

@@ -48,7 +48,7 @@ def neighbours(order: Sequence[int], count: int) -> list[int]:
     if len(order) <= count:
         return list(order)
     pairs = count // PAIR
-    firsts = [round((i + 0.5) * len(order) / pairs - 1) for i in range(pairs)]
+    firsts = [int((i + 0.5) * len(order) / pairs - 1) for i in range(pairs)]
     return [order[first + offset] for first in firsts for offset in range(PAIR)]
 
 

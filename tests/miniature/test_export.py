@@ -21,7 +21,9 @@ def clip() -> CLIPModel:
 @torch.no_grad()
 def test_open_clip_and_transformers_agree_on_the_exported_encoders(clip: CLIPModel, tmp_path: Path) -> None:
     config = open_clip_config(clip)["model_cfg"]
-    model = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"] | {"hf_tokenizer_name": None}).eval()  # type: ignore[index]
+    model = open_clip.CLIP(
+        config["embed_dim"], config["vision_cfg"], config["text_cfg"] | {"hf_tokenizer_name": None}
+    ).eval()  # type: ignore[index]
     model.load_state_dict(open_clip_state(clip))
     pictures = torch.randn(3, 3, 64, 64)
     ids = torch.randint(0, 58, (3, 32))

@@ -39,6 +39,7 @@ CLIP_FIGURES = {
     "clip_similarity_standard": {"label": "CLIP similarity, standard", "unit": "score", "higher_is_better": False},
 }
 
+
 def prompts_of(n: int) -> list[str]:
     return [
         f"a {STYLES[i // 10 % 5]} of a {THINGS[i % 10]} on a {['blue', 'red'][i // 50 % 2]} ground" for i in range(n)

@@ -29,7 +29,7 @@ def test_the_figures_of_the_issue_are_found_by_name() -> None:
 
 
 def test_an_unknown_figure_has_a_nearest_name() -> None:
-    with pytest.raises(UserError, match="unknown figure 'dendogram'.*'dendrogram'"):
+    with pytest.raises(UserError, match=r"unknown figure 'dendogram'.*'dendrogram'"):
         get_figure("dendogram")
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import matplotlib as mpl
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from reports.style import canvas, colours, evenly, save, shorten, spread, theme,
 @given(st.lists(st.floats(0, 1), max_size=15).map(sorted))
 def test_labels_keep_their_order_and_their_distance(heights: list[float]) -> None:
     placed = spread(heights, 0.05)
-    assert all(b - a >= 0.05 - 1e-9 for a, b in zip(placed, placed[1:], strict=False))
+    assert all(b - a >= 0.05 - 1e-9 for a, b in pairwise(placed))
     assert all(height <= 1 for height in placed)
 
 

@@ -72,7 +72,15 @@ def test_a_figure_that_one_cell_lacks_is_a_dash(new_record) -> None:
 
 
 def test_a_new_metric_s_figures_show_up_unasked() -> None:
-    names = ["pick.win_rate", "pick.wins", "pick.ties", "pick.pick_difference", "pick.mean", "fid.fid", "fid.fid_difference"]
+    names = [
+        "pick.win_rate",
+        "pick.wins",
+        "pick.ties",
+        "pick.pick_difference",
+        "pick.mean",
+        "fid.fid",
+        "fid.fid_difference",
+    ]
     assert headline(names) == ["pick.win_rate", "pick.ties", "pick.pick_difference", "fid.fid"]
 
 

@@ -42,7 +42,7 @@ def test_the_two_prompts_that_merge_first_are_neighbours_as_in_scipy() -> None:
 def test_forests_and_merges_of_many() -> None:
     tree = MergeTree(np.array([5, 5, 5, -1, 6, 6, -1]), np.array([0, 0, 0, 0, 0, 0.2, 0.9]))
     assert sorted(tree.leaf_order) == [0, 1, 2, 3, 4]
-    assert {0, 1, 2} == set(tree.leaf_order[i] for i in range(5) if tree.parent[tree.leaf_order[i]] == 5)
+    assert {0, 1, 2} == {leaf for leaf in tree.leaf_order if tree.parent[leaf] == 5}
     assert tree.children[5] == [0, 1, 2]
 
 

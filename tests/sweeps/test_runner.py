@@ -43,7 +43,10 @@ def test_sweep_costs_what_the_plan_says_and_ties_at_tau_0(sweep, tiny, tmp_path)
     assert standard.figures["vqa.win_rate"].value == 0.5
     assert standard.figures["vqa.ties"].value == 4
     assert standard.figures["vqa.vqa_difference"].value == 0
-    assert standard.pictures(tmp_path / "run")[1].read_bytes() == standard.standard_pictures(tmp_path / "run")[1].read_bytes()
+    assert (
+        standard.pictures(tmp_path / "run")[1].read_bytes()
+        == standard.standard_pictures(tmp_path / "run")[1].read_bytes()
+    )
     for record in shared:
         own = 4 - record.execution.reused
         assert record.execution.rows == record.plan.node_steps - record.execution.reused * record.plan.K
@@ -53,3 +56,177 @@ def test_sweep_costs_what_the_plan_says_and_ties_at_tau_0(sweep, tiny, tmp_path)
         assert record.figures["vqa.ties"].value >= 4 - own
         assert set(record.figures) == set(standard.figures)
     assert records == load_records(tmp_path / "run")
+
+
+def test_same_command_keeps_everything(sweep, tmp_path):
+    first = sweep(tmp_path / "run")
+    events = []
+    assert sweep(tmp_path / "run", events=events) == first
+    assert kept(events) == [True, True]
+    assert stages(events) == []
+
+
+class Death(BaseException):
+    """No `except Exception` hears it, as none hears a kill."""
+
+
+@pytest.mark.parametrize("last", [1, 4, 6, 9, 14, 18, 20])
+def test_a_sweep_cut_off_anywhere_ends_as_if_it_had_not_been(sweep, tmp_path, last):
+    whole = sweep(tmp_path / "whole")
+    heard = []
+
+    def emit(event):
+        heard.append(event)
+        if len(heard) == last:
+            raise Death
+
+    with pytest.raises(Death):
+        sweep(tmp_path / "cut", emit=emit)
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").glob("cells/*/record.json")}
+    assert tables(sweep(tmp_path / "cut")) == tables(whole)
+    assert pictures(tmp_path / "cut") == pictures(tmp_path / "whole")
+    assert {path: path.stat().st_mtime_ns for path in done} == done, "finished cells were not touched"
+
+
+@pytest.mark.parametrize(
+    "victim", ["cells/*/images/00001.png", "cells/*/record.json", "cells/*/generation.json", "cells/*/plan.npz"]
+)
+def test_a_damaged_file_is_noticed_and_made_again(sweep, tmp_path, victim):
+    whole = sweep(tmp_path / "run", tau="0.6")
+    before = pictures(tmp_path / "run")
+    (path,) = (tmp_path / "run").glob(victim)
+    content = path.read_bytes()
+    path.unlink()  # a link to standard's picture is left alone
+    path.write_bytes(content[: len(content) // 2])
+    events = []
+    assert tables(sweep(tmp_path / "run", tau="0.6", events=events)) == tables(whole)
+    assert path.name in notes(events)
+    assert kept(events) == [False]
+    assert pictures(tmp_path / "run") == before
+
+
+def test_a_damaged_standard_image_is_made_again_and_with_it_what_was_compared_with_it(sweep, tmp_path):
+    whole = sweep(tmp_path / "run")
+    before = pictures(tmp_path / "run")
+    (path,) = (tmp_path / "run").glob("shared/*/images/00002.png")
+    path.write_bytes(b"not a picture")  # and with it every cell's link to it
+    events = []
+    assert tables(sweep(tmp_path / "run", events=events)) == tables(whole)
+    assert "00002.png is damaged" in notes(events)
+    assert pictures(tmp_path / "run") == before
+
+
+def test_scores_alone_are_made_again(sweep, tiny, tmp_path):
+    sweep(tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("images/*.png")}
+    vqa = [f"vqa={tiny.vqa}"]
+    events = []
+    scored = sweep(tmp_path / "run", metric=vqa, events=events)
+    assert set(stages(events)) == {"score"}, "another metric makes no image"
+    assert all("vqa.win_rate" in record.figures for record in scored)
+    events = []
+    assert tables(sweep(tmp_path / "run", metric=vqa, events=events, rescore=True)) == tables(scored)
+    assert set(stages(events)) == {"score"}
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_failing_cell_is_a_record_and_the_others_go_on(sweep, tmp_path, monkeypatch):
+    from sweeps import source_run
+
+    build = source_run.build_plan
+
+    def broken(tree, schedule, tau, *rest):
+        if tau == 0.3:
+            raise RuntimeError("the denoiser fell over")
+        return build(tree, schedule, tau, *rest)
+
+    monkeypatch.setattr(source_run, "build_plan", broken)
+    records = sweep(tmp_path / "run", tau="0,0.3,0.6")
+    assert [record.status for record in records] == ["done", "failed", "done"]
+    assert records[1].error.type == "RuntimeError"
+    assert records[1].error.message == "the denoiser fell over"
+    monkeypatch.undo()
+    events = []
+    assert [record.status for record in sweep(tmp_path / "run", tau="0,0.3,0.6", events=events)] == ["done"] * 3
+    assert kept(events) == [True, False, True], "the same command tries failed cells again, and only those"
+
+
+def test_a_source_that_fails_takes_only_its_own_cells_along(sweep, tmp_path):
+    records = sweep(tmp_path / "run", scheduler="PNDMScheduler,DDIMScheduler", tau="0.6")
+    assert [record.status for record in records] == ["failed", "done"]
+    assert "PNDMScheduler" in records[0].error.message
+    assert records[0].error.hint
+
+
+def test_a_full_disk_stops_the_sweep_in_one_line_and_loses_nothing(sweep, tmp_path, monkeypatch):
+    from PIL import Image
+
+    whole = sweep(tmp_path / "whole")
+    heard = []
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def emit(event):
+        heard.append(event)
+        if isinstance(event, CellFinished):
+            monkeypatch.setattr(Image.Image, "save", full)
+
+    with pytest.raises(UserError, match="is full") as error:
+        sweep(tmp_path / "run", emit=emit)
+    assert "same command" in error.value.hint
+    monkeypatch.undo()
+    events = []
+    assert tables(sweep(tmp_path / "run", events=events)) == tables(whole)
+    assert kept(events) == [True, False]
+
+
+def test_memory_that_runs_out_halves_the_batch_and_the_record_says_so(sweep, tmp_path, monkeypatch):
+    from generators.families.kandinsky import Kandinsky
+
+    predict = Kandinsky.predict
+
+    def small(self, latents, *rest):
+        if len(latents) > 2:
+            raise RuntimeError("CUDA out of memory")
+        return predict(self, latents, *rest)
+
+    monkeypatch.setattr(Kandinsky, "predict", small)
+    events = []
+    records = sweep(tmp_path / "run", tau="0,0.1", batch_size=4, events=events)
+    assert all(record.status == "done" for record in records)
+    assert "memory ran out" in notes(events)
+    own = [record for record in records if record.execution.calls]
+    assert all(record.execution.batch_size == 2 for record in own)
+
+
+def test_progress_adds_up(sweep, tiny, tmp_path):
+    totals, done = [], []
+
+    def emit(event):
+        if isinstance(event, StageStarted):
+            totals.append((event.stage, event.total))
+            done.append(0)
+        elif isinstance(event, StageAdvanced):
+            done[-1] += event.done
+
+    sweep(tmp_path / "run", metric=[f"vqa={tiny.vqa}"], emit=emit)
+    for (stage, total), count in zip(totals, done, strict=True):
+        assert count == total or stage == "cluster", stage
+
+
+def test_every_cell_of_a_source_shares_its_conditioning_and_standard_images(sweep, tmp_path):
+    events = []
+    sweep(tmp_path / "run", tau="0,0.3,0.6", schedule="eq7,official", guidance="1,2", events=events)
+    assert stages(events).count("encode") == 1, "guidance does not change the conditioning"
+    assert len(list((tmp_path / "run").glob("shared/*/images"))) == 2
+    assert len(list((tmp_path / "run").glob("cells/*/record.json"))) == 12
+
+
+def test_prompts_are_left_beside_their_pictures(sweep, tmp_path):
+    (record,) = sweep(tmp_path / "run", tau="0.6")
+    assert record.prompts(tmp_path / "run") == ["a red fox", "a red wolf", "a blue car", "a blue van"]
+    assert len(record.pictures(tmp_path / "run")) == len(record.standard_pictures(tmp_path / "run")) == 4
+    assert json.loads((record.folder(tmp_path / "run") / "record.json").read_text())["asked"]["tau"] == "0.6"
+    with np.load(record.folder(tmp_path / "run") / "tree.npz", allow_pickle=False) as tree:
+        assert len(tree["parent"]) == 7

@@ -1,0 +1,35 @@
+import pytest
+
+from reports.base import RunView
+from reports.figures.quality_savings import QualitySavings
+from reports.style import theme
+from sweeps.record import Figure
+
+
+def drawn(records):
+    with theme():
+        return QualitySavings().draw(RunView.of("run", records))
+
+
+def test_win_rate_and_difference_side_by_side_with_the_lines_where_both_are_even(new_record) -> None:
+    left, right = drawn([new_record("0"), new_record("1")]).axes
+    assert left.get_ylabel() == "VQA win rate, % (higher is better)"
+    assert right.get_ylabel() == "VQAScore difference (higher is better)"
+    assert list(left.lines[0].get_ydata()) == [50, 50]
+    assert list(right.lines[0].get_ydata()) == [0, 0]
+    assert left.lines[1].get_ydata()[0] == pytest.approx(50)
+
+
+def test_a_second_metric_with_a_win_rate_gets_its_own_panels(new_record) -> None:
+    record = new_record("1")
+    more = {**record.figures, "pick.win_rate": Figure(value=0.4, low=0.3, high=0.5)}
+    figure = drawn([record.model_copy(update={"figures": more})])
+    assert [axes.get_ylabel() for axes in figure.axes if axes.axison] == [
+        "VQA win rate, % (higher is better)",
+        "VQAScore difference (higher is better)",
+        "pick win rate, %",
+    ]
+
+
+def test_nothing_to_draw_without_a_win_rate(new_record) -> None:
+    assert drawn([new_record().model_copy(update={"figures": {}})]) is None

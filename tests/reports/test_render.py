@@ -1,0 +1,57 @@
+import xml.etree.ElementTree as ET
+
+import pytest
+from PIL import Image
+
+from reports.render import write_report
+from sweeps.record import load_records
+
+FIGURES = ("dendrogram", "diversity_savings", "image_grid", "quality_savings")
+
+
+def test_a_report_is_tables_and_figures_in_every_format(run_folder) -> None:
+    report = write_report(run_folder)
+    assert report.notes == []
+    assert {path.relative_to(run_folder).as_posix() for path in report.tables} == {
+        f"report/tables/summary.{suffix}" for suffix in ("csv", "md", "tex")
+    }
+    assert {path.relative_to(run_folder).as_posix() for path in report.figures} == {
+        f"report/figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")
+    }
+    for path in report.figures:
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                assert min(picture.size) > 300
+        else:
+            assert ET.parse(path).getroot().tag.endswith("svg")
+
+
+def test_the_same_records_give_the_same_bytes(new_run) -> None:
+    folder = new_run(n=2, taus=["0", "1"])
+    first = {path: path.read_bytes() for path in sorted((write_report(folder), folder)[1].rglob("report/*/*"))}
+    write_report(folder)
+    assert first
+    assert {path: path.read_bytes() for path in first} == first
+
+
+def test_series_have_their_own_trees_and_grids_in_files_of_safe_names(new_run) -> None:
+    folder = new_run(n=2, taus=["1"], series=[{"model": "hub/model a"}, {"model": "b"}])
+    names = {path.stem for path in write_report(folder).figures}
+    assert {"image_grid-b", "image_grid-hub-model-a", "dendrogram-b", "dendrogram-hub-model-a"} <= names
+
+
+@pytest.mark.parametrize("damaged", ["images/00000.png", "tree.npz"])
+def test_a_damaged_file_costs_its_figure_and_no_other(run_folder, damaged: str) -> None:
+    for record in load_records(run_folder):
+        (record.folder(run_folder) / damaged).write_bytes(b"damaged")
+    report = write_report(run_folder)
+    assert any(damaged.rpartition("/")[2] in note for note in report.notes)
+    assert {"quality_savings", "diversity_savings"} <= {path.stem for path in report.figures}
+    assert len(report.tables) == 3
+
+
+def test_a_run_of_failures_has_tables_that_say_so(new_run) -> None:
+    folder = new_run(taus=["0.5"], fail=["0.5"])
+    report = write_report(folder)
+    assert report.figures == []
+    assert "00003.png is damaged" in (folder / "report" / "tables" / "summary.md").read_text()
