@@ -31,7 +31,7 @@ from miniature.training.loop import Recipe, fit, pick_device
 from miniature.training.tokenizer import QUESTION, train_tokenizer
 from miniature.world import BACKGROUNDS, CONCEPTS, SCENE_CONCEPTS, STYLES, Scene, caption
 
-RECIPE = Recipe(steps=1_600, batch=48, learning_rate=8e-4, weight_decay=0.02, ema=0.997)
+RECIPE = Recipe(steps=1_300, batch=48, learning_rate=8e-4, weight_decay=0.02, ema=0.997)
 QUESTIONS = 4
 LONGEST = 64
 

@@ -4,7 +4,6 @@ import pytest
 from PIL import Image
 
 from reports.render import write_report
-from sweeps.record import load_records
 
 FIGURES = ("dendrogram", "diversity_savings", "image_grid", "quality_savings")
 
@@ -40,12 +39,14 @@ def test_series_have_their_own_trees_and_grids_in_files_of_safe_names(new_run) -
     assert {"image_grid-b", "image_grid-hub-model-a", "dendrogram-b", "dendrogram-hub-model-a"} <= names
 
 
-@pytest.mark.parametrize("damaged", ["images/00000.png", "tree.npz"])
-def test_a_damaged_file_costs_its_figure_and_no_other(run_folder, damaged: str) -> None:
-    for record in load_records(run_folder):
-        (record.folder(run_folder) / damaged).write_bytes(b"damaged")
+@pytest.mark.parametrize(("damaged", "figure"), [("images/*.png", "image_grid"), ("tree.npz", "dendrogram")])
+def test_a_damaged_file_costs_its_figure_and_no_other(run_folder, damaged: str, figure: str) -> None:
+    for path in run_folder.glob(f"cells/*/{damaged}"):
+        path.write_bytes(b"damaged")
     report = write_report(run_folder)
-    assert any(damaged.rpartition("/")[2] in note for note in report.notes)
+    (note,) = [note for note in report.notes if note.startswith(f"no figure {figure}")]
+    assert str(run_folder / "cells") in note
+    assert "run the same sweep again" in note
     assert {"quality_savings", "diversity_savings"} <= {path.stem for path in report.figures}
     assert len(report.tables) == 3
 

@@ -1,0 +1,232 @@
+import logging
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from common.errors import UserError
+from reports import tracking
+from reports.render import write_report
+from reports.tracking import MlflowTracker, track
+from sweeps.record import load_records
+
+SPEC = {"model": ["mini-kandinsky"], "tau": ["0", "0.5", "1"], "limit": None, "seed": [42]}
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory) -> Path:
+    """MLflow takes seconds to make its tables; every test has a copy."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}", f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(empty_database, tmp_path) -> str:
+    path = tmp_path / "tracking" / "mlflow.db"
+    path.parent.mkdir()
+    shutil.copy(empty_database, path)
+    return f"sqlite:///{path}"
+
+
+def logged(uri: str):
+    """The parents, and the nested runs by cell."""
+    client = MlflowClient(uri, uri)
+    experiment = client.get_experiment_by_name("reusebench")
+    runs = client.search_runs([experiment.experiment_id]) if experiment else []
+    cells = {run.data.tags["reusebench.cell"]: run for run in runs if "reusebench.cell" in run.data.tags}
+    assert len(cells) == sum("reusebench.cell" in run.data.tags for run in runs)
+    return [run for run in runs if "reusebench.cell" not in run.data.tags], cells
+
+
+def run_sweep(tracker: MlflowTracker, folder: Path, cells: int | None = None) -> None:
+    """The events of a sweep; killed after some cells if `cells` is given."""
+    records = load_records(folder)
+    tracker.sweep_started(SPEC, {"mini_templates": records[0].prompts(folder)}, folder)
+    for record in records[:cells]:
+        tracker.cell_finished(record)
+    if cells is None:
+        tracker.sweep_finished(folder, records)
+
+
+def test_a_sweep_is_a_parent_with_a_nested_run_a_cell(run_folder, uri) -> None:
+    write_report(run_folder)
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
+    (parent,), cells = logged(uri)
+    records = load_records(run_folder)
+    assert set(cells) == {record.id for record in records}
+    assert {run.data.tags["mlflow.parentRunId"] for run in cells.values()} == {parent.info.run_id}
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params == {"model": "mini-kandinsky", "tau": "0, 0.5, 1", "seed": "42"}
+    assert parent.data.tags["version.torch"] == records[0].versions["torch"]
+
+    run, record = cells[records[1].id], records[1]
+    assert run.info.status == "FINISHED"
+    assert run.data.params["tau"] == "0.5"
+    assert run.data.params["strategy"] == "ward-cosine"
+    assert run.data.metrics["vqa.win_rate"] == record.figures["vqa.win_rate"].value
+    assert run.data.metrics["vqa.win_rate_low"] == record.figures["vqa.win_rate"].low
+    assert run.data.metrics["flop_savings"] == record.flops.savings
+    assert run.data.tags["version.torch"] == record.versions["torch"]
+
+
+def test_the_parent_has_curves_the_prompts_and_the_report(run_folder, uri) -> None:
+    report = write_report(run_folder)
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
+    (parent,), _ = logged(uri)
+    client = MlflowClient(uri, uri)
+    history = client.get_metric_history(parent.info.run_id, "vqa.win_rate")
+    expected = [(round(1000 * r.asked.tau), r.figures["vqa.win_rate"].value) for r in load_records(run_folder)]
+    assert sorted((point.step, point.value) for point in history) == expected
+    assert "1000 x tau" in parent.data.tags["mlflow.note.content"]
+    (dataset,) = parent.inputs.dataset_inputs
+    assert dataset.dataset.name == "mini_templates"
+    artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / parent.info.run_id / "artifacts"
+    assert (artifacts / "tables" / "summary.csv").read_bytes() == report.tables[0].read_bytes()
+    assert {path.name for path in (artifacts / "figures").iterdir()} == {path.name for path in report.figures}
+    assert (artifacts / "prompts" / "mini_templates.txt").read_text().splitlines() == load_records(run_folder)[
+        0
+    ].prompts(run_folder)
+
+
+def test_logging_again_doubles_nothing(run_folder, uri) -> None:
+    for _ in range(2):
+        run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
+    (parent,), cells = logged(uri)
+    assert len(cells) == 3
+    assert len(MlflowClient(uri, uri).get_metric_history(parent.info.run_id, "savings")) == 3
+    assert len(parent.inputs.dataset_inputs) == 1
+
+
+def test_a_killed_sweep_goes_on_in_its_parent(run_folder, uri) -> None:
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder, cells=2)
+    (parent,), cells = logged(uri)
+    assert (parent.info.status, len(cells)) == ("RUNNING", 2)
+    MlflowClient(uri, uri).set_terminated(next(iter(cells.values())).info.run_id, "RUNNING")
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
+    (after,), finished = logged(uri)
+    assert after.info.run_id == parent.info.run_id
+    assert {run.info.status for run in [after, *finished.values()]} == {"FINISHED"}
+    assert len(finished) == 3
+
+
+def test_a_cell_that_was_scored_again_replaces_its_run(run_folder, uri, new_record) -> None:
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
+    record = load_records(run_folder)[1]
+    other = record.model_copy(update={"figures": new_record("1.5").figures})
+    (other.folder(run_folder) / "record.json").write_text(other.model_dump_json())
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
+    _, cells = logged(uri)
+    assert len(cells) == 3
+    assert cells[record.id].data.metrics["vqa.win_rate"] == other.figures["vqa.win_rate"].value
+
+
+def test_a_moved_run_folder_is_the_same_run_and_another_is_another(new_run, uri) -> None:
+    first = new_run("a", n=2, taus=["0"])
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), first)
+    moved = first.rename(first.with_name("moved"))
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), moved)
+    assert len(logged(uri)[0]) == 1
+    track(new_run("b", n=2, taus=["0"], series=[{"seed": 5}]), uri)
+    assert len(logged(uri)[0]) == 2
+
+
+def test_a_failed_cell_is_a_failed_run_that_says_why(new_run, uri) -> None:
+    folder = new_run(n=2, fail=["0.5"])
+    track(folder, uri)
+    (parent,), cells = logged(uri)
+    failed = next(run for run in cells.values() if run.info.status == "FAILED")
+    assert "00003.png" in failed.data.tags["error"]
+    assert parent.data.tags["reusebench.failed_cells"] == "1"
+
+
+def test_several_series_are_several_curves(new_run, uri) -> None:
+    track(new_run(n=2, taus=["0", "1"], series=[{"strategy": "none"}, {"strategy": "ward-cosine"}]), uri)
+    (parent,), _ = logged(uri)
+    assert {"savings/none", "savings/ward-cosine"} <= set(parent.data.metrics)
+
+
+def test_odd_names_and_long_values_are_no_trouble(new_run, uri) -> None:
+    folder = new_run(n=2, taus=["1"], series=[{"model": "hub/a:b?é (1)"}, {"model": "m" * 700}])
+    track(folder, uri)
+    _, cells = logged(uri)
+    assert len(cells) == 2
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_a_dead_server_costs_one_warning_and_no_cell(run_folder, monkeypatch, capfd) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    before = {path: path.read_bytes() for path in run_folder.rglob("*.json")}
+    lines: list[str] = []
+    address = f"http://user:secret@127.0.0.1:{closed_port()}"
+    run_sweep(MlflowTracker(address, lines.append), run_folder)
+    (line,) = lines
+    assert "run the same command again" in line
+    assert "secret" not in line
+    assert "\n" not in line
+    assert capfd.readouterr() == ("", "")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_server_that_never_answers_is_given_up(run_folder, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    lines: list[str] = []
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(8)
+        start = time.monotonic()
+        run_sweep(MlflowTracker(f"http://127.0.0.1:{silent.getsockname()[1]}", lines.append), run_folder)
+    assert len(lines) == 1
+    assert time.monotonic() - start < 10
+
+
+def test_a_slow_server_is_given_up_after_one_event(run_folder, uri, monkeypatch) -> None:
+    times = iter(range(0, 10_000, 40))
+    monkeypatch.setattr(tracking.time, "monotonic", lambda: next(times))
+    lines: list[str] = []
+    run_sweep(MlflowTracker(uri, lines.append), run_folder)
+    assert len(lines) == 1
+    assert "more than 30 seconds" in lines[0]
+    assert logged(uri)[1] == {}
+
+
+def test_what_a_lost_server_missed_is_logged_the_next_time(run_folder, uri) -> None:
+    run_sweep(MlflowTracker(f"http://127.0.0.1:{closed_port()}", lambda line: None), run_folder, cells=1)
+    track(run_folder, uri)
+    assert len(logged(uri)[1]) == 3
+
+
+def test_timeouts_are_short_unless_the_user_chose_others(run_folder, uri, monkeypatch) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder, cells=0)
+    assert mlflow.environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT.get() <= 10
+    assert mlflow.environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get() == 3
+
+
+def test_mlflow_makes_no_noise_and_a_new_database_where_there_is_none(run_folder, tmp_path, capfd) -> None:
+    level = logging.getLogger("mlflow").level
+    run_sweep(MlflowTracker(f"sqlite:///{tmp_path}/new/folder/mlflow.db"), run_folder)
+    assert capfd.readouterr() == ("", "")
+    assert (tmp_path / "new" / "folder" / "mlflow.db").is_file()
+    assert logging.getLogger("mlflow").level == level
+
+
+@pytest.mark.parametrize("address", ["ftp://nowhere", "sqlite:////proc/nothing/mlflow.db"])
+def test_an_impossible_address_is_a_warning_in_a_sweep_and_an_error_by_hand(run_folder, address, capfd) -> None:
+    run_sweep(MlflowTracker(address), run_folder)
+    warning = capfd.readouterr().err
+    assert warning.startswith("warning: tracking at ")
+    assert warning.count("\n") == 1
+    with pytest.raises(UserError, match="tracking at"):
+        track(run_folder, address)
