@@ -1,6 +1,8 @@
 """`bench plan`: what sharing would save, with no generation at all."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +12,7 @@ from bench import options as o
 from common.errors import UserError
 
 if TYPE_CHECKING:
-    from generators.catalogue import ModelEntry
-    from generators.settings import GenerationSettings
+    from generators.component import Component
     from generators.sharing.tree import Tree
     from sweeps.spec import SweepSpec
 
@@ -64,30 +65,31 @@ def plan(
         _print(rows, planned.title)
 
 
+@dataclass(frozen=True)
 class Planned:
-    """A tree, its K, and the model whose FLOPs are meant, if any."""
+    """A tree, its K, and what the model's family calls, if a model is known."""
 
-    def __init__(self, tree: "Tree", steps: int, title: str, model: "tuple[ModelEntry, GenerationSettings] | None"):
-        self.tree, self.steps, self.title, self.model = tree, steps, title, model
+    tree: "Tree"
+    steps: int
+    title: str
+    components: "Sequence[Component]" = ()
 
     def answers(self, spec: "SweepSpec") -> list[dict[str, Any]]:
         """One object a tau."""
         from generators.sharing.savings import node_steps
         from generators.sharing.schedule import get_schedule
-        from sweeps.cost import Cost, cost
+        from sweeps.cost import cost
 
         schedule, n = get_schedule(spec.schedule[0]), self.tree.n_leaves
         rows = []
         for tau in spec.tau:
             nodes = node_steps(self.tree, schedule, float(tau), self.steps)
-            found = cost(*self.model, n, self.steps, nodes) if self.model else Cost(nodes, n * self.steps)
+            found = cost(self.components, n, self.steps, nodes)
             rows.append({"tau": float(tau), "prompts": n, "steps": self.steps, **found.plain()})
         return rows
 
     def target(self, spec: "SweepSpec", target: float) -> dict[str, Any]:
         """The tau that reaches the target, or what the most is."""
-        from dataclasses import asdict
-
         from generators.sharing.savings import tau_for_savings
         from generators.sharing.schedule import get_schedule
 
@@ -110,11 +112,12 @@ def _from_embeddings(spec: "SweepSpec", path: Path, flags: dict[str, Any]) -> Pl
         settings = next(settings_of(spec, entry, "cpu"))
         from generators.families.base import get_family
 
-        steps = get_family(entry.family).load(entry, "cpu", settings.dtype).sampler(settings).K
-        return Planned(tree, steps, f"{title}, {entry.name}", (entry, settings))
+        family = get_family(entry.family).load(entry, "cpu", settings.dtype)
+        steps = family.sampler(settings).K
+        return Planned(tree, steps, f"{title}, {entry.name}", family.components(settings))
     if not spec.steps:
         raise UserError("without a model, the number of steps is not known", "add for example --steps 40")
-    return Planned(tree, spec.steps[0], title, None)
+    return Planned(tree, spec.steps[0], title)
 
 
 def _from_prompts(spec: "SweepSpec") -> Planned:
@@ -131,7 +134,7 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
         maker = Maker(source, Families(device), BATCH_SIZE, seen)
         tree = maker.tree(parse_strategy(spec.strategy[0]), features_of(spec, source.entry)[0])
     title = f"{len(source.prompts)} prompts of {source.prompts.name}, {source.entry.name}"
-    return Planned(tree, maker.steps, title, (source.entry, source.settings))
+    return Planned(tree, maker.steps, title, maker.family.components(source.settings))
 
 
 def _print(rows: list[dict[str, Any]], title: str) -> None:

@@ -11,7 +11,7 @@ from reports.style import MARKERS, MUTED, colours, finish, label_ends, marker
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TAU_LABELS_UP_TO = 2
+NAME_LENGTH = 48
 
 
 def curve(series: RunView, name: str) -> pd.DataFrame:
@@ -48,13 +48,18 @@ def name_series(axes: "Axes", run: RunView, name: str) -> None:
     ends = []
     for i, (series, colour) in enumerate(zip(run.series, colours(len(run.series)), strict=True)):
         for height in curve(series, name).value.tail(1):
-            ends.append((height, f"{MARKERS[marker(i)]} {series.name}", colour))
+            ends.append((height, f"{MARKERS[marker(i)]} {_tail(series.name)}", colour))
     label_ends(axes, ends)
 
 
 def room_for_names(run: RunView) -> float:
     """Inches that `name_series` needs beside the axes."""
-    return 0.3 + 0.075 * max(len(series.name) for series in run.series) if len(run.series) > 1 else 0.0
+    return 0.3 + 0.075 * max(len(_tail(series.name)) for series in run.series) if len(run.series) > 1 else 0.0
+
+
+def _tail(name: str) -> str:
+    """Of a folder's path, the end says more than the start."""
+    return name if len(name) <= NAME_LENGTH else f"…{name[1 - NAME_LENGTH :]}"
 
 
 def _savings_axis(run: RunView) -> str:

@@ -96,7 +96,8 @@ def _rich(table: Summary, columns: list[int], between: str) -> "Table":
     for i, entries in zip(columns, texts, strict=True):
         broad = max([HEADING, *(len(line) for entry in entries for line in entry.splitlines())])
         heading = "\n".join(wrap(table.columns[i].heading, broad))
-        shown.add_column(Text(heading), justify="right" if table.columns[i].numeric else "left", no_wrap=True)
+        numeric = table.columns[i].numeric
+        shown.add_column(Text(heading), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     series = [record.asked.model_copy(update={"tau": 0}) for record in table.records]
     for i, row in enumerate(zip(*texts, strict=True)):
         shown.add_row(*(Text(text) for text in row), end_section=series[i : i + 1] != series[i + 1 : i + 2])

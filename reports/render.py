@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import atomic_write
+from common.files import atomic_write, sha256_text
 from reports.base import Figure, RunView, figures
 from sweeps.record import Record, load_records
 
 REPORT = "report"
+LONGEST = 80
 
 
 @dataclass
@@ -76,5 +77,11 @@ def _parts(figure: Figure, view: RunView) -> Iterator[tuple[str, RunView]]:
         yield figure.name, view
         return
     for series in view.series:
-        safe = re.sub(r"[^\w.-]+", "-", series.name)
-        yield f"{figure.name}-{safe}" if safe else figure.name, series
+        yield f"{figure.name}-{file_name(series.name)}" if series.name else figure.name, series
+
+
+def file_name(series: str) -> str:
+    """A series' name as part of a file's; a hash stands in for what a file's name cannot hold."""
+    plain = series.replace(", ", "--")
+    safe = re.sub(r"[^\w.-]+", "-", plain)[:LONGEST]
+    return safe if safe == plain else f"{safe}-{sha256_text(series)[:8]}"

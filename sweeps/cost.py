@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from generators.catalogue import ModelEntry
-    from generators.settings import GenerationSettings
+    from generators.component import Component
     from sweeps.grid import Cell
 
 RGB = 3
@@ -37,13 +36,17 @@ class Cost:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def cost(entry: "ModelEntry", settings: "GenerationSettings", n_prompts: int, steps: int, node_steps: int) -> Cost:
-    """The cost of `node_steps` for `n_prompts` prompts of `steps` denoiser evaluations each, FLOPs included."""
-    from generators.families.base import get_family
+def cost(components: "Sequence[Component]", n_prompts: int, steps: int, node_steps: int) -> Cost:
+    """The cost of `node_steps` for `n_prompts` prompts of `steps` denoiser evaluations each.
+
+    Args:
+        components: what the model's family calls; none leaves FLOPs out.
+    """
     from metrics.flops import price
 
     standard = n_prompts * steps
-    components = get_family(entry.family).components_of(entry, settings)
+    if not components:
+        return Cost(node_steps, standard)
     ours, theirs = (price(components, n_prompts, count, n_prompts).total for count in (node_steps, standard))
     return Cost(node_steps, standard, ours, theirs)
 

@@ -28,8 +28,9 @@ def predict(cells: Sequence[Cell], folder: Path, device: str, emit: Emit) -> lis
         source = same_source[0].source
         maker = Maker(source, families, BATCH_SIZE, emit)
         maker.conditioning(folder / "shared" / source.conditioning_key, keep=False)
+        components = maker.family.components(source.settings)
         for cell in same_source:
             tree = maker.tree(cell.strategy, cell.asked.features)
             nodes = node_steps(tree, cell.schedule, float(cell.asked.tau), maker.steps)
-            found.append((cell, cost(source.entry, source.settings, len(source.prompts), maker.steps, nodes)))
+            found.append((cell, cost(components, len(source.prompts), maker.steps, nodes)))
     return found

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from sweeps.scoring import Scorers, figures, score_folder
 from sweeps.store import Store
 
 if TYPE_CHECKING:
+    from generators.component import Component
     from sweeps.scores import Measured
 
 BATCH_SIZE = 32
@@ -160,16 +162,20 @@ class SourceRun:
         )
 
     def _flops(self, plan: PlanFigures) -> FlopFigures:
-        entry, n = self.source.entry, plan.n_prompts
-        components = get_family(entry.family).components_of(entry, self.source.settings)
-        ours = price(components, n, plan.node_steps, n)
-        standard = price(components, n, plan.standard_node_steps, n)
+        n = plan.n_prompts
+        ours = price(self._components, n, plan.node_steps, n)
+        standard = price(self._components, n, plan.standard_node_steps, n)
         return FlopFigures(
             components=ours.components,
             total=ours.total,
             standard_total=standard.total,
             savings=ours.savings(standard),
         )
+
+    @cached_property
+    def _components(self) -> "list[Component]":
+        entry = self.source.entry
+        return get_family(entry.family).components_of(entry, self.source.settings)
 
     @property
     def _encoded(self) -> Path:

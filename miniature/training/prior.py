@@ -10,6 +10,7 @@ from diffusers import KandinskyV22PriorPipeline, PriorTransformer, UnCLIPSchedul
 from torch import Tensor
 from transformers import CLIPModel, CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
+from common.files import atomic_path
 from miniature.training.data import Pictures, any_caption, training_pictures
 from miniature.training.encoders import PROCESSOR, WIDTH, embed_pictures, tokens
 from miniature.training.loop import Recipe, fit, pick_device
@@ -42,7 +43,9 @@ def cached_embeddings(clip: CLIPModel, pictures: Pictures, work: Path) -> Tensor
     store = work / "embeddings.npy"
     if not store.exists():
         parts = np.array_split(np.arange(len(pictures)), len(pictures) // 1024)
-        np.save(store, torch.cat([embed_pictures(clip, pictures.tensor(part)) for part in parts]).numpy())
+        found = torch.cat([embed_pictures(clip, pictures.tensor(part)) for part in parts])
+        with atomic_path(store) as beside, beside.open("wb") as file:
+            np.save(file, found.numpy())
     return torch.from_numpy(np.load(store, allow_pickle=False))
 
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy.cluster.hierarchy import linkage
 
+from common.files import sha256_text
 from sweeps.record import (
     Asked,
     ExecutionFigures,
@@ -98,9 +99,8 @@ def record_at(where: Asked, n: int, worse: float = 0.0) -> Record:
     total = STEPS * n
     cost = {"prior": 2e9 * n, "denoiser": 9e8 * total * (1 - savings), "decoder": 3e8 * n}
     standard = cost["prior"] + 9e8 * total + cost["decoder"]
-    about = f"{where.model} {where.strategy} {where.schedule} {where.seed} {tau:g}".replace(" ", "-").replace("/", "-")
     return Record(
-        id=f"1-{about}",
+        id=f"1-{sha256_text(where.model_dump_json())[:16]}",
         status="done",
         asked=where,
         identity={"weights": "0" * 64},
@@ -127,7 +127,7 @@ def record_at(where: Asked, n: int, worse: float = 0.0) -> Record:
         },
         versions={"torch": "2.13.0", "reusebench": "0.1.0"},
         machine={"cpu": "2 cores"},
-        standard=f"shared/standard-{where.model}",
+        standard=f"shared/{sha256_text(where.model)[:16]}",
     )
 
 

@@ -61,6 +61,13 @@ def test_a_terminal_table_never_cuts_a_number(records, width: int) -> None:
             assert entry.interval in text
 
 
+def test_long_names_do_not_cut_numbers_either(new_record) -> None:
+    table = summary([new_record("0.5", model="/a/folder/" + "x" * 60), new_record("0.5", model="n")])
+    text = rendered(table, 80)
+    assert "…" not in text
+    assert all(entry.value in text for row in table.rows() for entry in row[1:])
+
+
 def test_a_wide_terminal_has_one_line_a_cell(records) -> None:
     lines = rendered(summary(records), 200).splitlines()
     assert sum("[" in line and "]" in line for line in lines) == len(records)

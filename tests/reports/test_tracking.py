@@ -1,7 +1,9 @@
+import io
 import logging
 import shutil
 import socket
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import mlflow
@@ -18,26 +20,30 @@ SPEC = {"model": ["mini-kandinsky"], "tau": ["0", "0.5", "1"], "limit": None, "s
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory) -> Path:
-    """MLflow takes seconds to make its tables; every test has a copy."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}", f"sqlite:///{path}").search_experiments()
-    return path
+def first_run(tmp_path_factory) -> tuple[str, str]:
+    """A new database in a folder that was not there, which takes MLflow seconds, and what was printed meanwhile."""
+    folder = tmp_path_factory.mktemp("mlflow") / "new" / "folder"
+    said = io.StringIO()
+    with redirect_stderr(said), redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking, "EXPERIMENT", "first")
+        MlflowTracker(f"sqlite:///{folder}/mlflow.db").sweep_started({}, {}, folder.parent)
+    return f"sqlite:///{folder}/mlflow.db", said.getvalue()
 
 
 @pytest.fixture
-def uri(empty_database, tmp_path) -> str:
-    path = tmp_path / "tracking" / "mlflow.db"
-    path.parent.mkdir()
-    shutil.copy(empty_database, path)
-    return f"sqlite:///{path}"
+def uri(first_run, tmp_path) -> str:
+    """A database of the test's own, in which the project's experiment is not there yet."""
+    folder = tmp_path / "tracking"
+    folder.mkdir()
+    shutil.copy(first_run[0].removeprefix("sqlite:///"), folder / "mlflow.db")
+    return f"sqlite:///{folder}/mlflow.db"
 
 
-def logged(uri: str):
+def logged(uri: str, experiment: str = "reusebench"):
     """The parents, and the nested runs by cell."""
     client = MlflowClient(uri, uri)
-    experiment = client.get_experiment_by_name("reusebench")
-    runs = client.search_runs([experiment.experiment_id]) if experiment else []
+    found = client.get_experiment_by_name(experiment)
+    runs = client.search_runs([found.experiment_id]) if found else []
     cells = {run.data.tags["reusebench.cell"]: run for run in runs if "reusebench.cell" in run.data.tags}
     assert len(cells) == sum("reusebench.cell" in run.data.tags for run in runs)
     return [run for run in runs if "reusebench.cell" not in run.data.tags], cells
@@ -214,11 +220,16 @@ def test_timeouts_are_short_unless_the_user_chose_others(run_folder, uri, monkey
     assert mlflow.environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get() == 3
 
 
-def test_mlflow_makes_no_noise_and_a_new_database_where_there_is_none(run_folder, tmp_path, capfd) -> None:
+def test_a_new_database_is_made_without_noise(first_run) -> None:
+    where, said = first_run
+    assert said == ""
+    assert len(logged(where, "first")[0]) == 1
+
+
+def test_mlflow_makes_no_noise_and_its_log_level_stays(run_folder, uri, capfd) -> None:
     level = logging.getLogger("mlflow").level
-    run_sweep(MlflowTracker(f"sqlite:///{tmp_path}/new/folder/mlflow.db"), run_folder)
+    run_sweep(MlflowTracker(uri), run_folder)
     assert capfd.readouterr() == ("", "")
-    assert (tmp_path / "new" / "folder" / "mlflow.db").is_file()
     assert logging.getLogger("mlflow").level == level
 
 

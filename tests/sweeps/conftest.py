@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sweeps.events import Event
 from sweeps.grid import cells
@@ -15,6 +16,12 @@ from sweeps.spec import SweepSpec, make_spec
 PROMPTS = ["a red fox", "a red wolf", "a blue car", "a blue van"]
 
 Sweep = Callable[..., list[Record]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Small matrices are slower on several."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
