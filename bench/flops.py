@@ -11,7 +11,7 @@ from bench import options as o
 
 def flops(
     model: Annotated[str | None, typer.Option(help="Of `bench models list`, or a checkpoint folder.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
     height: o.Height = None,
     width: o.Width = None,

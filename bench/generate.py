@@ -74,7 +74,7 @@ def generate(
             raise UserError(f"one set of images is one cell; this asks for {1 + len(others)}", "use `bench sweep`")
         maker = Maker(cell.source, Families(where), spec.batch_size or BATCH_SIZE, seen)
         tree = maker.tree(cell.strategy, cell.asked.features)
-        plan = build_plan(tree, cell.schedule, float(cell.asked.tau), maker.steps, cell.asked.combiner)
+        plan = build_plan(tree, cell.schedule, float(cell.asked.tau), cell.source.steps, cell.asked.combiner)
         write_prompts(folder, cell.source.prompts.prompts)
         tree.save(folder / TREE)
         plan.save(folder / PLAN)
@@ -83,7 +83,7 @@ def generate(
     typer.echo(
         f"{plan.n_prompts} images at tau {cell.asked.tau:f}: {plan.node_steps:,} of {plan.standard_node_steps:,} "
         f"denoiser steps, {plan.savings:.1%} saved\nresults  {folder}/ (images/, grid.png, dendrogram.png)\n"
-        f"time     {seconds_line(seen.seconds)}"
+        f"time     {seconds_line(seen.seconds())}"
     )
 
 

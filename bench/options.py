@@ -25,7 +25,7 @@ Prompts: TypeAlias = Annotated[
     list[str] | None, typer.Option("--prompt", help="A prompt; may be repeated.", rich_help_panel=WHAT)
 ]
 Limit: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, help="Only the first N prompts of each set.", rich_help_panel=WHAT)
+    int | None, typer.Option(help="Only the first N prompts of each set.", rich_help_panel=WHAT)
 ]
 Steps: TypeAlias = Annotated[list[str] | None, typer.Option("--steps", help="Denoising steps.", rich_help_panel=WHAT)]
 Seeds: TypeAlias = Annotated[list[str] | None, typer.Option("--seed", help="Seeds: 42, or 0..3.", rich_help_panel=WHAT)]
@@ -37,9 +37,9 @@ Guidances: TypeAlias = Annotated[
     list[str] | None, typer.Option("--guidance", help="Guidance scale.", rich_help_panel=WHAT)
 ]
 NegativePrompt: TypeAlias = Annotated[str | None, typer.Option(help="What not to show.", rich_help_panel=WHAT)]
-Height: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Pixels.", rich_help_panel=WHAT)]
-Width: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Pixels.", rich_help_panel=WHAT)]
-PriorSteps: TypeAlias = Annotated[int | None, typer.Option(min=1, help="The prior's steps.", rich_help_panel=WHAT)]
+Height: TypeAlias = Annotated[int | None, typer.Option(help="Pixels.", rich_help_panel=WHAT)]
+Width: TypeAlias = Annotated[int | None, typer.Option(help="Pixels.", rich_help_panel=WHAT)]
+PriorSteps: TypeAlias = Annotated[int | None, typer.Option(help="The prior's steps.", rich_help_panel=WHAT)]
 PriorGuidance: TypeAlias = Annotated[float | None, typer.Option(help="The prior's guidance.", rich_help_panel=WHAT)]
 PriorSeed: TypeAlias = Annotated[
     int | None, typer.Option(help="The prior's seed, where it is not the pictures'.", rich_help_panel=WHAT)
@@ -71,9 +71,7 @@ Noises: TypeAlias = Annotated[
 Device: TypeAlias = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1; by default cuda where there is one.", rich_help_panel=WITH)
 ]
-BatchSize: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, help="Rows a denoiser call, at most.", rich_help_panel=WITH)
-]
+BatchSize: TypeAlias = Annotated[int | None, typer.Option(help="Rows a denoiser call, at most.", rich_help_panel=WITH)]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else there.")]
 
 

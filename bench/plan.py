@@ -134,7 +134,7 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
         maker = Maker(source, Families(device), BATCH_SIZE, seen)
         tree = maker.tree(parse_strategy(spec.strategy[0]), features_of(spec, source.entry)[0])
     title = f"{len(source.prompts)} prompts of {source.prompts.name}, {source.entry.name}"
-    return Planned(tree, maker.steps, title, maker.family.components(source.settings))
+    return Planned(tree, source.steps, title, maker.family.components(source.settings))
 
 
 def _print(rows: list[dict[str, Any]], title: str) -> None:
@@ -144,8 +144,11 @@ def _print(rows: list[dict[str, Any]], title: str) -> None:
 
     if "target" in rows[0]:
         found = rows[0]
-        answer = "saves" if found["reached"] else f"{found['target']:.1%} is out of reach; the most is"
-        typer.echo(f"{title}: tau {found['tau']:g} {answer} {found['savings']:.1%} of denoiser steps")
+        saved = f"{found['savings']:.1%} of denoiser steps"
+        answer = f"tau {found['tau']:g} saves {saved}"
+        if not found["reached"]:
+            answer = f"{found['target']:.1%} is out of reach: the most is {saved}, at tau {found['tau']:g}"
+        typer.echo(f"{title}: {answer}")
         return
     table = Table(box=None, pad_edge=False, title=f"{title}, {rows[0]['steps']} steps", title_justify="left")
     for heading in ("tau", "node-steps", "of", "steps saved", "FLOPs", "FLOPs saved"):

@@ -38,7 +38,9 @@ def print_places(run: Path, report: "Report", tracking: str | None = None) -> No
         "tables": f"{report.tables[0].parent}/ ({_suffixes(report.tables)})" if report.tables else None,
         "figures": f"{report.figures[0].parent}/ ({_suffixes(report.figures)})" if report.figures else None,
         "images": f"{run / 'cells'}/*/images/",
-        "MLflow": tracking,
+        "MLflow": tracking
+        if tracking is None or tracking.startswith("http")
+        else f"mlflow ui --backend-store-uri {tracking}",
     }
     stdout().print(f"\nresults  {run}/", soft_wrap=True)
     for what, where in lines.items():
@@ -70,9 +72,10 @@ def print_costs(costs: Sequence[tuple["Cell", "Cost"]], disk: int, run: Path) ->
 
 
 def seconds_line(seconds: Mapping[str, float]) -> str:
-    """How the time divides, largest first."""
+    """The time in all, and how it divides, largest first."""
     parts = sorted(seconds.items(), key=lambda part: -part[1])
-    return ", ".join(f"{name} {value:.1f} s" for name, value in parts if value >= 0.05)
+    shares = ", ".join(f"{name} {value:.1f}" for name, value in parts if value >= 0.05)
+    return f"{sum(seconds.values()):.1f} s: {shares}"
 
 
 def si(value: float | None) -> str:

@@ -33,15 +33,19 @@ NAMES = {
     "denoise": "denoising",
     "decode": "decoding pictures",
     "score": "scoring pictures",
+    "report": "drawing tables and figures",
+    "track": "logging to MLflow",
 }
+REST = "loading and the rest"
 
 
 class Screen:
-    """Shows a stream of events; `seconds` adds up what each kind of stage took."""
+    """Shows a stream of events, and adds up what each kind of stage took."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.seconds: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
+        self._start = time.perf_counter()
         self._cells: TaskID | None = None
         self._stage: TaskID | None = None
         self._what = ""
@@ -62,13 +66,26 @@ class Screen:
             case StageFinished() if self._stage is not None:
                 self.progress.remove_task(self._stage)
                 self._stage = None
-                self.seconds[self._name] = self.seconds.get(self._name, 0.0) + time.perf_counter() - self._since
+                self._seconds[self._name] = self._seconds.get(self._name, 0.0) + time.perf_counter() - self._since
             case CellFinished(record=record, kept=kept):
                 self._finished(record, kept)
             case Note(text=text):
                 self.say(f"note: {text}")
             case _:
                 pass
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """A stage of the command's own."""
+        self(StageStarted(name, 1))
+        try:
+            yield
+        finally:
+            self(StageFinished())
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage, and what no stage took, since this screen was made."""
+        return {**self._seconds, REST: time.perf_counter() - self._start - sum(self._seconds.values())}
 
     def say(self, text: str) -> None:
         self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -91,7 +108,10 @@ def place(record: Record) -> str:
 
 @contextmanager
 def screen() -> Iterator[Screen]:
-    """A screen whose bars are gone when the block ends; its lines stay."""
+    """A screen whose bars are gone when the block ends; its lines stay. Libraries' own bars are off."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),

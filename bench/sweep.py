@@ -86,7 +86,7 @@ def sweep(
         return
     print_summary(records)
     print_places(folder, report, uri)
-    typer.echo(f"time     {seconds_line(seen.seconds)}")
+    typer.echo(f"time     {seconds_line(seen.seconds())}")
     if any(record.status == "failed" for record in records):
         raise typer.Exit(FAILED)
 
@@ -117,11 +117,13 @@ def _run(
             tracker.cell_finished(event.record)
 
     records = run_sweep(spec, cells, folder, device=device, emit=emit, rescore=rescore)
-    report = publish(folder, records)
+    with seen.stage("report"):
+        report = publish(folder, records)
     for note in report.notes:
         seen(Note(note))
     if tracker:
-        tracker.sweep_finished(folder, records)
+        with seen.stage("track"):
+            tracker.sweep_finished(folder, records)
     return records, report
 
 

@@ -28,12 +28,18 @@ PLAIN = ("dtype", "height", "width", "negative_prompt", "prior_steps", "prior_gu
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What conditioning and standard images are made of: a model, prompts and settings."""
+    """What conditioning and standard images are made of: a model, prompts and settings.
+
+    Attributes:
+        weights: the hash of the model's weights and configurations.
+        steps: K, the number of denoiser evaluations that the scheduler answers the settings' steps with.
+    """
 
     entry: ModelEntry
     weights: str
     prompts: PromptSet
     settings: GenerationSettings
+    steps: int
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -46,6 +52,7 @@ class Source:
             "weights": self.weights,
             "prompts": self.prompts.hash,
             "settings": self.settings.model_dump(exclude={"prior_seed"}),
+            "K": self.steps,
             "embedding_seed": self.settings.embedding_seed,
         }
 
@@ -58,7 +65,7 @@ class Source:
     def conditioning_key(self) -> str:
         """Names the conditioning: fewer settings change it."""
         settings = {name: value for name, value in self.identity["settings"].items() if name not in DENOISING}
-        return _hash({**self.identity, "settings": settings, "what": "conditioning"})
+        return _hash({**self.identity, "settings": settings, "K": None})
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,13 +168,18 @@ def prompts_of(spec: SweepSpec) -> list[PromptSet]:
 
 
 def sources(spec: SweepSpec, device: str, on_source: Callable[[str], None] = lambda _: None) -> Iterator[Source]:
-    """Every combination of model, prompt set and settings; arguments and errors are those of `cells`."""
+    """Every combination of model, prompt set and settings; arguments and errors are those of `cells`.
+
+    What the model's family cannot do is refused here, before anything runs: sizes, schedulers, step counts.
+    """
     prompt_sets = prompts_of(spec)
     entries = [model(name) for name in spec.model]
+    known = [(entry, settings) for entry in entries for settings in settings_of(spec, entry, device)]
+    steps = [_evaluations(entry, settings, device) for entry, settings in known]
     weights = _identify(entries, on_source)
-    for entry, prompts in product(entries, prompt_sets):
-        for settings in settings_of(spec, entry, device):
-            yield Source(entry, weights[entry.name], prompts, settings)
+    for prompts in prompt_sets:
+        for (entry, settings), K in zip(known, steps, strict=True):
+            yield Source(entry, weights[entry.name], prompts, settings, K)
 
 
 def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[GenerationSettings]:
@@ -209,6 +221,15 @@ def _identify(entries: list[ModelEntry], on_source: Callable[[str], None]) -> di
         on_source(entry.name)
         found[entry.name] = entry.weights_hash()
     return found
+
+
+def _evaluations(entry: ModelEntry, settings: GenerationSettings, device: str) -> int:
+    """K of these settings, which the family accepts."""
+    from generators.families.base import get_family
+
+    family = get_family(entry.family).load(entry, device, settings.dtype)
+    family.latent_shape(settings)
+    return family.sampler(settings).K
 
 
 @cache

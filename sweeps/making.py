@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,11 +68,6 @@ class Maker:
     @property
     def family(self) -> Family:
         return self._families.get(self.source.entry, self.source.settings.dtype)
-
-    @cached_property
-    def steps(self) -> int:
-        """K, the number of denoiser evaluations."""
-        return self.family.sampler(self.source.settings).K
 
     def conditioning(self, folder: Path | None = None, *, keep: bool = True) -> Conditioning:
         """The prompts' conditioning: from `folder` where it is there, else encoded and, to `keep` it, left there."""

@@ -31,6 +31,6 @@ def predict(cells: Sequence[Cell], folder: Path, device: str, emit: Emit) -> lis
         components = maker.family.components(source.settings)
         for cell in same_source:
             tree = maker.tree(cell.strategy, cell.asked.features)
-            nodes = node_steps(tree, cell.schedule, float(cell.asked.tau), maker.steps)
-            found.append((cell, cost(components, len(source.prompts), maker.steps, nodes)))
+            nodes = node_steps(tree, cell.schedule, float(cell.asked.tau), source.steps)
+            found.append((cell, cost(components, len(source.prompts), source.steps, nodes)))
     return found

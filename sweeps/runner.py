@@ -40,6 +40,8 @@ def run_sweep(
     try:
         with open_store(folder, spec) as store:
             store.refuse_others(cell.id for cell in cells)
+            for each in scorers.values():
+                _ = each.identities  # a checkpoint that cannot be had stops the sweep before it starts
             emit(SweepStarted(folder, spec, cells))
             context = Context(store, Families(device), scorers, device, spec.batch_size or BATCH_SIZE, emit, rescore)
             return list(_records(context, cells))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class Scorers:
 
     def __init__(self, entry: ModelEntry, asked: Sequence[str], device: str) -> None:
         self.metrics: dict[str, Metric] = {}
-        self.identities: dict[str, dict[str, Any]] = {}
+        self._sources: dict[str, str] = {}
         for text in asked or tuple(entry.scorers):
             name, _, checkpoint = text.partition("=")
             if name == NONE:
@@ -49,7 +50,16 @@ class Scorers:
             if reason := kind.unavailable():
                 raise UserError(f"the metric {name} cannot run here: {reason}", "leave it out with --metric")
             self.metrics[name] = kind(locate(source), device)
-            self.identities[name] = {**self.metrics[name].identity(), "checkpoint": source}
+            self._sources[name] = source
+
+    @cached_property
+    def identities(self) -> dict[str, dict[str, Any]]:
+        """What decides the scores, by metric; checkpoints are hashed, and fetched if they are not here.
+
+        Raises:
+            UserError: a checkpoint cannot be had.
+        """
+        return {name: {**metric.identity(), "checkpoint": self._sources[name]} for name, metric in self.metrics.items()}
 
     def check(self, prompts: Sequence[str]) -> None:
         """Refuse before images are made what scoring would refuse after."""

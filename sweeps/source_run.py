@@ -103,7 +103,7 @@ class SourceRun:
             self.scorers.check(self.prompts)
             write_prompts(folder, self.prompts)
             self.maker.conditioning(self._encoded)
-            generation = self.maker.make(standard_plan(len(self.prompts), self.maker.steps), folder)
+            generation = self.maker.make(standard_plan(len(self.prompts), self.source.steps), folder)
         measured = score_folder(folder, generation, self.prompts, self.scorers, self.emit, again=self.context.rescore)
         return Standard(folder, generation, measured)
 
@@ -112,7 +112,7 @@ class SourceRun:
         folder = self.store.cell(cell.id)
         self.maker.conditioning(self._encoded)
         tree = self.maker.tree(cell.strategy, cell.asked.features)
-        plan = build_plan(tree, cell.schedule, float(cell.asked.tau), self.maker.steps, cell.asked.combiner)
+        plan = build_plan(tree, cell.schedule, float(cell.asked.tau), self.source.steps, cell.asked.combiner)
         tree.save(folder / TREE)
         plan.save(folder / PLAN)
         generation = self.maker.make(plan, folder, (standard.folder, standard.generation))

@@ -82,15 +82,13 @@ def open_store(folder: Path, spec: SweepSpec) -> Iterator[Store]:
     Raises:
         UserError: a live process holds it; it is another sweep's, another version's, or no run folder.
     """
-    if folder.exists() and not (folder / SPEC).exists() and _strangers(folder):
-        raise UserError(f"{folder} is not a run folder and not empty", "choose another --name or --out")
+    _refuse_another(folder, spec)
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder / LOCK):
+        _refuse_another(folder, spec)  # it may have been made while this process did not hold it
         for leftover in folder.rglob(".*.tmp*"):
             leftover.unlink(missing_ok=True)
-        if (folder / SPEC).exists():
-            _refuse_another(folder / SPEC, spec)
-        else:
+        if not (folder / SPEC).exists():
             content = {"schema_version": SCHEMA_VERSION, **spec.model_dump(mode="json")}
             atomic_write(folder / SPEC, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         yield Store(folder)
@@ -102,6 +100,10 @@ def saved_spec(folder: Path) -> SweepSpec:
     Raises:
         UserError: the folder has none, or it is another version's.
     """
+    if not (folder / SPEC).is_file():
+        raise UserError(
+            f"{folder} is not a run folder: it has no {SPEC}", "give a folder that `bench sweep` has written"
+        )
     content = read_yaml(folder / SPEC)
     version = content.pop("schema_version", None)
     if version != SCHEMA_VERSION:
@@ -117,17 +119,21 @@ def disk_full(error: BaseException) -> bool:
     return (isinstance(error, OSError) and error.errno in FULL) or os.strerror(errno.ENOSPC) in str(error)
 
 
-def _strangers(folder: Path) -> list[str]:
-    return [entry.name for entry in folder.iterdir() if entry.name != LOCK and not entry.name.startswith(".")]
-
-
-def _refuse_another(path: Path, spec: SweepSpec) -> None:
-    saved, asked = saved_spec(path.parent).changes_result(), spec.changes_result()
+def _refuse_another(folder: Path, spec: SweepSpec) -> None:
+    if not (folder / SPEC).exists():
+        if folder.exists() and any(entry.name != LOCK and not entry.name.startswith(".") for entry in folder.iterdir()):
+            raise UserError(f"{folder} is not a run folder and not empty", "choose another --name or --out")
+        return
+    saved, asked = saved_spec(folder).changes_result(), spec.changes_result()
     if differs := [name for name in asked if asked[name] != saved[name]]:
         raise UserError(
-            f"{path.parent} holds another sweep: it differs in {', '.join(differs)}",
-            f"choose another --name (there, {differs[0]} is {saved[differs[0]]})",
+            f"{folder} holds another sweep: it differs in {', '.join(differs)}",
+            f"choose another --name (there, {differs[0]} is {_told(saved[differs[0]])})",
         )
+
+
+def _told(value: Any) -> str:
+    return ", ".join(map(str, value)) or "not given" if isinstance(value, list) else str(value)
 
 
 @contextmanager

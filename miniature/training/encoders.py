@@ -16,7 +16,7 @@ from miniature.training.tokenizer import CONTEXT, train_tokenizer
 from miniature.world import caption
 
 WIDTH = 192
-RECIPE = Recipe(steps=320, batch=256, learning_rate=1e-3, weight_decay=0.05, ema=0.99)
+RECIPE = Recipe(steps=620, batch=256, learning_rate=1e-3, weight_decay=0.05, ema=0.99)
 # pictures are shown to CLIP as (x - 0.5) / 0.5
 PROCESSOR = CLIPImageProcessor(
     size={"shortest_edge": SIDE}, crop_size=SIDE, image_mean=[0.5] * 3, image_std=[0.5] * 3, do_convert_rgb=True

@@ -15,7 +15,7 @@ from miniature.training.damage import blur
 from miniature.training.loop import Recipe, fit, pick_device, write_report
 from miniature.world import BACKGROUNDS, CONCEPTS, STYLES, Scene, random_scene
 
-RECIPE = Recipe(steps=2_000, batch=64, learning_rate=2e-3, weight_decay=0.05, ema=0.995)
+RECIPE = Recipe(steps=1_200, batch=64, learning_rate=2e-3, weight_decay=0.05, ema=0.995)
 SIZES = (len(CONCEPTS), len(STYLES), len(BACKGROUNDS))
 
 

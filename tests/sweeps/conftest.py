@@ -1,6 +1,8 @@
 """Sweeps of a tiny model, in this process."""
 
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,15 @@ Sweep = Callable[..., list[Record]]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Small matrices are slower on several."""
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of the tests' own; small matrices are slower on several threads."""
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REUSEBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests leave the user's cache alone."""
-    monkeypatch.setenv("REUSEBENCH_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_spec(tiny) -> Callable[..., SweepSpec]:
     """The spec of four prompts, three steps, two taus, unless said otherwise."""
     defaults: dict[str, Any] = {
@@ -44,7 +43,7 @@ def tiny_spec(tiny) -> Callable[..., SweepSpec]:
     return lambda **settings: make_spec([defaults, settings])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sweep(tiny_spec) -> Sweep:
     """Run a sweep of the tiny model into a folder; `events` collects what happened."""
 
@@ -56,3 +55,25 @@ def sweep(tiny_spec) -> Sweep:
         return run_sweep(spec, cells(spec, "cpu"), folder, device="cpu", emit=heard, rescore=rescore)
 
     return run
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A sweep that nothing disturbed."""
+
+    run: Path
+    records: list[Record]
+
+
+@pytest.fixture(scope="session")
+def whole(sweep, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The default tiny sweep; not to be changed."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    return Whole(run, sweep(run))
+
+
+@pytest.fixture
+def copy(whole, tmp_path: Path) -> Path:
+    """That sweep's folder to do harm to; links to standard's pictures are links there too."""
+    subprocess.run(["cp", "-a", str(whole.run), str(tmp_path / "run")], check=True)
+    return tmp_path / "run"

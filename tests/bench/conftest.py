@@ -1,0 +1,51 @@
+"""The command line, in this process and in others."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from bench.main import app
+
+Bench = Callable[..., Result]
+Start = Callable[..., subprocess.Popen]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working folder and a cache of the tests' own; small matrices are slower on several threads."""
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REUSEBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """Run `bench` with these arguments in this process."""
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def start() -> Start:
+    """Start `bench` with these arguments in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def started(*arguments: object) -> subprocess.Popen:
+        command = [sys.executable, "-m", "bench.main", *map(str, arguments)]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return started
+
+
+@pytest.fixture
+def tiny_sweep(tiny) -> list[object]:
+    """The arguments of a sweep of four prompts on the tiny model, without taus, scores or MLflow."""
+    prompts = ["a red fox", "a red wolf", "a blue car", "a blue van"]
+    given = [argument for prompt in prompts for argument in ("--prompt", prompt)]
+    return ["sweep", "--model", tiny.model, *given, "--steps", 3, "--prior-steps", 2, "--metric", "none", "--no-mlflow"]

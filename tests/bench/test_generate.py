@@ -1,0 +1,49 @@
+"""`bench generate`: images, grid, tree and savings of one set of prompts."""
+
+import pytest
+from PIL import Image
+
+from generators.sharing.plan import SharingPlan
+
+
+@pytest.fixture
+def arguments(tiny):
+    return ["generate", "--model", tiny.model, "--steps", 3, "--prior-steps", 2]
+
+
+def test_generate_leaves_images_grid_tree_and_says_what_was_saved(bench, arguments, tmp_path):
+    (tmp_path / "mine.txt").write_text("a red fox\na red wolf\na blue car\n")
+    result = bench(*arguments, "--prompts", "mine.txt", "--name", "mine", "--tau", 0.8)
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "generated/mine"
+    assert sorted(path.name for path in (folder / "images").iterdir()) == ["00000.png", "00001.png", "00002.png"]
+    assert Image.open(folder / "grid.png").size == (3 * 32, 32)
+    assert Image.open(folder / "dendrogram.png").size[0] > 100
+    plan = SharingPlan.load(folder / "plan.npz")
+    assert f"{plan.node_steps} of 9 denoiser steps, {plan.savings:.1%} saved" in result.stdout
+    assert plan.savings > 0
+
+
+def test_standard_shares_nothing_and_equals_tau_0(bench, arguments, tmp_path):
+    asked = [*arguments, "--prompt", "a red fox", "--prompt", "a red wolf"]
+    assert "0.0% saved" in bench(*asked, "--standard", "--name", "standard").stdout
+    assert bench(*asked, "--tau", 0, "--name", "zero").exit_code == 0
+    standard, zero = (tmp_path / "generated" / name / "images/00001.png" for name in ("standard", "zero"))
+    assert standard.read_bytes() == zero.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ([], "no prompts"),
+        (["--prompt", "a", "--standard", "--tau", 1], "--standard is tau 0"),
+        (["--prompt", "a", "--tau", "0,1"], "use `bench sweep`"),
+        (["--prompt", "a", "--name", "full"], "is not empty"),
+    ],
+)
+def test_mistakes(bench, arguments, tmp_path, more, says):
+    (tmp_path / "generated/full").mkdir(parents=True)
+    (tmp_path / "generated/full/mine.txt").write_text("mine")
+    result = bench(*arguments, *more)
+    assert result.exit_code == 2
+    assert says in result.stderr

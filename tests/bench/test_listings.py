@@ -1,0 +1,66 @@
+"""What there is, what it costs, and what can run here."""
+
+import json
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("things", "one"),
+    [
+        ("models", "mini-kandinsky"),
+        ("datasets", "mini_templates"),
+        ("strategies", "ward-cosine"),
+        ("presets", "paper-table1"),
+    ],
+)
+def test_lists_name_and_describe(bench, monkeypatch, things, one):
+    monkeypatch.setattr("generators.catalogue.ModelEntry.unavailable", lambda _: None)
+    result = bench(things, "list")
+    assert result.exit_code == 0, result.output
+    assert one in result.stdout
+    rows = {row["name"]: row for row in json.loads(bench(things, "list", "--json").stdout)}
+    assert rows[one]["description"]
+
+
+def test_show_gives_the_prompts(bench):
+    prompts = json.loads(bench("datasets", "show", "mini_templates", "--json").stdout)
+    assert len(prompts) >= 96
+    assert bench("datasets", "show", "mini_templates").stdout.splitlines() == prompts
+
+
+def test_show_documents_a_strategy(bench):
+    result = bench("strategies", "show", "ward-cosine")
+    assert "Ward" in result.stdout
+    assert "O(N^2" in result.stdout
+    assert bench("strategies", "show", "ward-cosin").exit_code == 2
+
+
+def test_flops_add_up(bench, tiny):
+    lines = json.loads(bench("flops", "--model", tiny.model, "--steps", 4, "--json").stdout)
+    assert {line["phase"] for line in lines} == {"encode", "denoise", "decode"}
+    assert all(line["flops"] == line["flops_per_call"] * line["calls"] > 0 for line in lines)
+    (denoiser,) = [line for line in lines if line["phase"] == "denoise"]
+    assert denoiser["calls"] == 2 * 4, "guidance doubles every step"
+    assert "total" in bench("flops", "--model", tiny.model).stdout
+
+
+def test_doctor_says_what_to_do(bench, monkeypatch):
+    monkeypatch.setattr("generators.catalogue.ModelEntry.unavailable", lambda _: "its weights are missing: train them")
+    result = bench("doctor", "--tracking-uri", "http://127.0.0.1:9")
+    assert result.exit_code == 1, "the default sweep cannot run without its model"
+    lines = {" ".join(line.split()[1:3]): line for line in result.stdout.splitlines()}
+    assert lines["model mini-kandinsky"].startswith("fail")
+    assert lines["model mini-kandinsky"].endswith("-> its weights are missing: train them")
+    assert next(line for line in lines.values() if " MLflow " in line).startswith("warn")
+    assert all(" -> " in line for line in result.stdout.splitlines() if not line.startswith("ok"))
+
+
+def test_doctor_of_a_folder_that_cannot_be_written(bench, monkeypatch):
+    import os
+
+    monkeypatch.setattr("generators.catalogue.ModelEntry.unavailable", lambda _: None)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    result = bench("doctor")
+    assert result.exit_code == 1
+    assert "cannot be written  -> choose another folder with --out" in result.stdout

@@ -1,0 +1,71 @@
+"""The command line itself: quick to start, one line for a mistake, a traceback only when asked for."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {
+    "torch",
+    "diffusers",
+    "transformers",
+    "open_clip",
+    "numpy",
+    "pandas",
+    "scipy",
+    "mlflow",
+    "matplotlib",
+    "seaborn",
+}
+REPORT = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})), file=sys.stderr))
+sys.argv = %r
+from bench.main import main
+main()
+"""
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The packages that a `bench` process has imported when it ends."""
+    process = subprocess.run(
+        [sys.executable, "-c", REPORT % ["bench", *arguments]],
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    return set(json.loads(process.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments):
+    assert HEAVY & imported_by(*arguments) == set()
+
+
+def test_every_command_has_a_line_of_help(bench):
+    result = bench("--help")
+    assert result.exit_code == 0
+    for command in ("sweep", "plan", "generate", "report", "flops", "doctor", "models", "datasets", "strategies"):
+        assert command in result.stdout
+        assert bench(command, "--help").exit_code == 0
+
+
+def test_version(bench):
+    assert bench("--version").stdout.startswith("reusebench 0.")
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_debug_shows_the_traceback_wherever_it_stands(bench, place):
+    arguments = ["datasets", "show", "nothing_such"]
+    assert "Traceback" not in bench(*arguments).stderr
+    result = bench(*arguments[:place], "--debug", *arguments[place:])
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert "error: unknown prompt set 'nothing_such'" in result.stderr
+
+
+def test_an_unknown_option_is_exit_code_2(bench):
+    assert bench("sweep", "--tua", "0").exit_code == 2

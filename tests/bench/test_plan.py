@@ -1,0 +1,112 @@
+"""`bench plan`: the contract of its JSON, its answers against the plan itself, its mistakes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from generators.sharing.plan import build_plan
+from generators.sharing.schedule import get_schedule
+from generators.strategies.base import get_strategy
+
+
+@pytest.fixture
+def embeddings(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    np.save(tmp_path / "e.npy", rows)
+    save_file({"image_embeds": rows}, tmp_path / "e.safetensors")
+    return rows
+
+
+@pytest.mark.parametrize("file", ["e.npy", "e.safetensors"])
+@pytest.mark.parametrize("schedule", ["official", "eq7"])
+def test_json_is_an_array_with_the_plans_numbers(bench, embeddings, file, schedule):
+    result = bench(
+        *("plan", "--embeddings", file, "--strategy", "ward-cosine", "--schedule", schedule),
+        *("--steps", 40, "--tau", "0,0.5,1", "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert [each["tau"] for each in found] == [0, 0.5, 1]
+    tree = get_strategy("ward-cosine").tree(embeddings.astype(np.float64))
+    for each in found:
+        plan = build_plan(tree, get_schedule(schedule), each["tau"], 40)
+        assert each["node_steps"] == plan.node_steps
+        assert each["standard_node_steps"] == 40 * 40
+        assert each["savings"] == plan.savings
+    assert found[0]["savings"] == 0
+
+
+def test_embeddings_need_no_torch(embeddings):
+    code = (
+        "import sys\nfrom bench.main import app\n"
+        "sys.argv = ['bench', 'plan', '--embeddings', 'e.npy', '--steps', '40', '--tau', '0.5', '--json']\n"
+        "try: app()\nfinally: assert 'torch' not in sys.modules"
+    )
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert process.returncode == 0, process.stderr
+    assert len(json.loads(process.stdout)) == 1
+
+
+def test_target_savings_are_reached_or_the_most_is_said(bench, embeddings):
+    plan = ("plan", "--embeddings", "e.npy", "--steps", 40)
+    (reached,) = json.loads(bench(*plan, "--json", "--target-savings", 0.5).stdout)
+    assert reached["reached"] is True
+    assert reached["savings"] >= 0.5
+    (again,) = json.loads(bench(*plan, "--json", "--tau", reached["tau"]).stdout)
+    assert again["savings"] == reached["savings"]
+    (missed,) = json.loads(bench(*plan, "--json", "--target-savings", 0.999).stdout)
+    assert missed["reached"] is False
+    assert missed["savings"] == missed["most"] < 0.999
+    assert "out of reach: the most is" in bench(*plan, "--target-savings", 0.999).stdout
+
+
+def test_a_model_encodes_the_prompts_and_adds_flops(bench, tiny):
+    result = bench(
+        *("plan", "--model", tiny.model, "--dataset", "mini_scenes", "--limit", 6, "--prior-steps", 2),
+        *("--steps", 4, "--tau", "0,1", "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    none, some = json.loads(result.stdout)
+    assert none["flop_savings"] == 0
+    assert 0 < some["flop_savings"] < some["savings"]
+    assert some["prompts"] == 6
+
+
+def test_ready_embeddings_and_a_model_give_flops_too(bench, embeddings, tiny):
+    (found,) = json.loads(bench("plan", "--embeddings", "e.npy", "--model", tiny.model, "--tau", 1, "--json").stdout)
+    assert found["steps"] == 40, "the model's default"
+    assert found["flops"] < found["standard_flops"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--embeddings", "nan.npy", "--steps", 4], "row 3 of 40 holds NaN"),
+        (["--embeddings", "zero.npy", "--steps", 4], "row 3 of 40 is zero"),
+        (["--embeddings", "nowhere.npy", "--steps", 4], "nowhere.npy"),
+        (["--embeddings", "e.npy", "--steps", 4, "--dataset", "mini_scenes"], "40 embeddings for 120 prompts"),
+        (["--embeddings", "e.npy"], "the number of steps is not known"),
+        (["--embeddings", "e.npy", "--steps", 4, "--tau", "2..0"], "runs backwards"),
+        (["--embeddings", "e.npy", "--steps", 4, "--tau", 1, "--target-savings", 0.5], "opposite questions"),
+        (["--embeddings", "e.npy", "--steps", 4, "--target-savings", 7], "between 0 and 1"),
+        (["--embeddings", "e.npy", "--steps", "4,8"], "one steps"),
+        (["--embeddings", "e.npy", "--steps", 0], "steps"),
+    ],
+)
+def test_mistakes_are_told_on_standard_error_alone(bench, embeddings, arguments, says):
+    damaged = embeddings.copy()
+    damaged[2] = np.nan
+    np.save("nan.npy", damaged)
+    damaged[2] = 0
+    np.save("zero.npy", damaged)
+    result = bench("plan", *arguments, "--json")
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) <= 2

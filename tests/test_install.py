@@ -1,0 +1,55 @@
+"""`pip install .` elsewhere: what is installed finds its checkpoints, prompt sets and presets."""
+
+import json
+import os
+import site
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment that has the built package, and this environment's libraries behind it."""
+    home = tmp_path_factory.mktemp("elsewhere")
+    subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
+    python = home / "venv" / "bin" / "python"
+    library = Path(
+        subprocess.check_output([python, "-c", "import site; print(site.getsitepackages()[0])"], text=True).strip()
+    )
+    (library / "libraries.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", home, ROOT], check=True, cwd=home)
+    wheel = next(home.glob("*.whl"))
+    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--ignore-installed", wheel]
+    subprocess.run(install, check=True)
+    return home
+
+
+def run(home: Path, *arguments: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": "", "PYTHONSAFEPATH": "1", "REUSEBENCH_CACHE": str(home / "cache")}
+    done = subprocess.run(
+        [home / "venv" / "bin" / "bench", *arguments], cwd=home, env=environment, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_carries_what_the_default_sweep_needs(installed: Path) -> None:
+    where = subprocess.check_output(
+        [installed / "venv" / "bin" / "python", "-P", "-c", "import generators; print(generators.__file__)"], text=True
+    )
+    assert Path(where.strip()).is_relative_to(installed)
+    run(installed, "sweep", "--tau", "0,1", "--limit", "6", "--name", "small")
+    records = [json.loads(path.read_text()) for path in (installed / "runs" / "small").glob("cells/*/record.json")]
+    assert {record["status"] for record in records} == {"done"}
+    assert "mini_scenes" in run(installed, "datasets", "list")
+    assert "smoke" in run(installed, "presets", "list")
+
+
+def test_the_wheel_stays_under_a_hundred_megabytes(installed: Path) -> None:
+    assert next(installed.glob("*.whl")).stat().st_size < 100e6
