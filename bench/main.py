@@ -24,16 +24,26 @@ class Bench(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except UserError as error:
-            if ctx.params.get("debug"):
-                traceback.print_exc()
-            say(f"error: {error.message}")
-            if error.hint:
-                say(f"hint: {error.hint}")
-            raise typer.Exit(USER_ERROR) from None
         except KeyboardInterrupt:
             say("interrupted: run the same command again to continue")
             raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            raise
+        except (UserError, OSError) as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            message, hint = _told(error)
+            say(f"error: {message}")
+            if hint:
+                say(f"hint: {hint}")
+            raise typer.Exit(USER_ERROR) from None
+
+
+def _told(error: UserError | OSError) -> tuple[str, str | None]:
+    if isinstance(error, UserError):
+        return error.message, error.hint
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{where}", f"check the permissions and the space left; {DEBUG} shows where it was"
 
 
 def say(text: str) -> None:

@@ -28,6 +28,7 @@ from sweeps.events import (
 from sweeps.record import Record
 
 NAMES = {
+    "identify": "reading checkpoints",
     "encode": "encoding prompts",
     "cluster": "clustering",
     "denoise": "denoising",
@@ -94,7 +95,7 @@ class Screen:
         if self._cells is not None:
             self.progress.advance(self._cells)
         if record.error:
-            self.say(f"failed: {place(record)}: {record.error.message}")
+            self.say(f"failed: {place(record)}: {record.error.message.partition(chr(10))[0]}")
         elif record.plan:
             taken = "kept" if kept else f"{sum(record.timings.values()):.1f} s"
             self.say(f"done: {place(record)}: {record.plan.savings:.1%} of denoising saved, {taken}")

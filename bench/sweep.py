@@ -75,7 +75,8 @@ def sweep(
     folder = out / _checked_name(name or asked.default_name())
     where = o.device_of(asked.device)
     with screen() as seen:
-        cells = make_cells(asked, where)
+        with seen.stage("identify"):
+            cells = make_cells(asked, where)
         if dry_run:
             costs = predict(cells, folder, where, seen)
         else:

@@ -23,10 +23,9 @@ class SweepStarted:
 
 @dataclass(frozen=True)
 class CellStarted:
-    """Cell `position` (from 0) is next."""
+    """A cell is next."""
 
     cell: "Cell"
-    position: int
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,6 @@ class CellFinished:
     """A record is on disk; `kept` if it was there before and nothing had to be done."""
 
     record: Record
-    run: Path
     kept: bool
 
 

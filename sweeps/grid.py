@@ -1,6 +1,6 @@
 """From what a user asked for to the cells of a sweep, each with an identity that is all that changes its result."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
@@ -100,13 +100,12 @@ class Cell:
         return _hash(self.identity)
 
 
-def cells(spec: SweepSpec, device: str, on_source: Callable[[str], None] = lambda _: None) -> list[Cell]:
+def cells(spec: SweepSpec, device: str) -> list[Cell]:
     """Every cell of the grid, those of one source together, tau running fastest; equal ones once.
 
     Args:
         spec: what was asked for.
         device: decides the dtype of models whose default is ``auto``.
-        on_source: hears which model's weights are being identified; a large checkpoint takes a while the first time.
 
     Raises:
         UserError: a name is unknown, prompts or settings are refused, or a model cannot be had here.
@@ -114,7 +113,7 @@ def cells(spec: SweepSpec, device: str, on_source: Callable[[str], None] = lambd
     strategies = [(text, parse_strategy(text)) for text in spec.strategy]
     schedules = {name: get_schedule(name) for name in spec.schedule}
     found: dict[str, Cell] = {}
-    for source in sources(spec, device, on_source):
+    for source in sources(spec, device):
         for (strategy_text, strategy), features, schedule, combiner, tau in product(
             strategies, features_of(spec, source.entry), spec.schedule, spec.combiner, spec.tau
         ):
@@ -167,7 +166,7 @@ def prompts_of(spec: SweepSpec) -> list[PromptSet]:
     return [PromptSet(each.name, each.prompts[: spec.limit], each.source) for each in sets]
 
 
-def sources(spec: SweepSpec, device: str, on_source: Callable[[str], None] = lambda _: None) -> Iterator[Source]:
+def sources(spec: SweepSpec, device: str) -> Iterator[Source]:
     """Every combination of model, prompt set and settings; arguments and errors are those of `cells`.
 
     What the model's family cannot do is refused here, before anything runs: sizes, schedulers, step counts.
@@ -176,7 +175,7 @@ def sources(spec: SweepSpec, device: str, on_source: Callable[[str], None] = lam
     entries = [model(name) for name in spec.model]
     known = [(entry, settings) for entry in entries for settings in settings_of(spec, entry, device)]
     steps = [_evaluations(entry, settings, device) for entry, settings in known]
-    weights = _identify(entries, on_source)
+    weights = {entry.name: entry.weights_hash() for entry in entries}
     for prompts in prompt_sets:
         for (entry, settings), K in zip(known, steps, strict=True):
             yield Source(entry, weights[entry.name], prompts, settings, K)
@@ -213,14 +212,6 @@ def features_of(spec: SweepSpec, entry: ModelEntry) -> list[str]:
         if name not in options:
             raise UserError(f"{entry.name} has no features {name!r}", "known: " + ", ".join(options))
     return list(dict.fromkeys(chosen))
-
-
-def _identify(entries: list[ModelEntry], on_source: Callable[[str], None]) -> dict[str, str]:
-    found = {}
-    for entry in entries:
-        on_source(entry.name)
-        found[entry.name] = entry.weights_hash()
-    return found
 
 
 def _evaluations(entry: ModelEntry, settings: GenerationSettings, device: str) -> int:

@@ -63,7 +63,7 @@ class Maker:
         self._families = families
         self._trees: dict[tuple[str, str], Tree] = {}
         self._conditioning: Conditioning | None = None
-        self.timings: dict[str, float] = {}
+        self._timings: dict[str, float] = {}
 
     @property
     def family(self) -> Family:
@@ -95,7 +95,6 @@ class Maker:
         """
         clear(folder)
         reused = plan.solo if standard else np.zeros(plan.n_prompts, dtype=np.bool_)
-        self.timings = {}
         execution = ExecutionFigures(reused=int(reused.sum()))
         if not reused.all():
             execution = self._make_own(plan, folder, ~reused)
@@ -103,7 +102,8 @@ class Maker:
             where, how = standard
             reuse_pictures(folder, where, np.flatnonzero(reused).tolist())
             taken = how.timings.get("denoise", 0.0) + how.timings.get("decode", 0.0)
-            self.timings["reused"] = taken * float(reused.mean())
+            self._timings["reused"] = taken * float(reused.mean())
+        timings, self._timings = self._timings, {}
         figures = PlanFigures(
             n_prompts=plan.n_prompts,
             steps_requested=self.source.settings.steps,
@@ -119,7 +119,7 @@ class Maker:
                 images=images,
                 plan=figures,
                 execution=execution,
-                timings=self.timings,
+                timings=timings,
                 versions=versions(),
                 standard=standard[1].hash if standard else None,
             ),
@@ -182,14 +182,14 @@ class Maker:
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[None]:
-        """A stage that is announced, and whose seconds are added up."""
+        """A stage that is announced, and whose seconds count for the pictures made next."""
         start = time.perf_counter()
         self.emit(StageStarted(name, total))
         try:
             yield
         finally:
             self.emit(StageFinished())
-            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - start
+            self._timings[name] = self._timings.get(name, 0.0) + time.perf_counter() - start
 
 
 def write_prompts(folder: Path, prompts: tuple[str, ...]) -> None:

@@ -81,11 +81,12 @@ class ExecutionFigures(Part):
 
 
 class Failure(Part):
-    """Why a cell failed: the error's class, its line, and what to do where that is known."""
+    """Why a cell failed: the error's class, its line, and what to do or, where that is not known, the traceback."""
 
     type: str
     message: str
     hint: str | None = None
+    traceback: str | None = None
 
 
 class Record(Part):

@@ -1,5 +1,6 @@
 """Runs a sweep's cells: what is done and whole is kept, what is not is made, and one cell's failure is its own."""
 
+import traceback
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -55,16 +56,14 @@ def run_sweep(
 
 
 def _records(context: Context, cells: list[Cell]) -> Iterator[Record]:
-    position = 0
     for _, group in groupby(cells, key=lambda cell: cell.source.key):
         same_source = list(group)
         run = SourceRun(context, same_source[0].source)
         for cell in same_source:
-            context.emit(CellStarted(cell, position))
+            context.emit(CellStarted(cell))
             record, kept = _guarded(context, run, cell)
-            context.emit(CellFinished(record, context.store.folder, kept))
+            context.emit(CellFinished(record, kept))
             yield record
-            position += 1
 
 
 def _guarded(context: Context, run: SourceRun, cell: Cell) -> tuple[Record, bool]:
@@ -81,7 +80,11 @@ def _guarded(context: Context, run: SourceRun, cell: Cell) -> tuple[Record, bool
 
 
 def _failed(cell: Cell, error: Exception, device: str) -> Record:
-    message, hint = (error.message, error.hint) if isinstance(error, UserError) else (str(error), None)
+    if isinstance(error, UserError):
+        failure = Failure(type="UserError", message=error.message, hint=error.hint)
+    else:
+        trace = "".join(traceback.format_exception(error))
+        failure = Failure(type=type(error).__name__, message=str(error), traceback=trace)
     return Record(
         id=cell.id,
         status="failed",
@@ -89,5 +92,5 @@ def _failed(cell: Cell, error: Exception, device: str) -> Record:
         identity=cell.identity,
         versions=versions(),
         machine=machine(device),
-        error=Failure(type=type(error).__name__, message=message, hint=hint),
+        error=failure,
     )

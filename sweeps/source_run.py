@@ -70,6 +70,7 @@ class SourceRun:
         self.maker = Maker(source, context.families, context.batch_size, context.emit)
         self.prompts = source.prompts.prompts
         self._standard: Standard | Exception | None = None
+        self._flagged = False
 
     def record(self, cell: Cell) -> tuple[Record, bool]:
         """The cell's record, and whether it was there already with everything it describes whole."""
@@ -182,13 +183,13 @@ class SourceRun:
         return self.store.shared(self.source.conditioning_key)
 
     def _damaged(self, what: str) -> None:
-        self.emit(Note(f"{what}: it is made again"))
+        self.emit(Note(f"{what}: made again"))
 
     def _flag_versions(self, known: Record) -> None:
+        """Library versions are no part of a cell's identity: where they changed, one note says so."""
         now = versions()
-        if changed := [
-            f"{name} {known.versions.get(name)} (now {now[name]})"
-            for name in now
-            if known.versions.get(name) != now[name]
-        ]:
-            self.emit(Note(f"cell {known.id} was made with {', '.join(changed)}"))
+        changed = {name: version for name, version in known.versions.items() if now.get(name) != version}
+        if changed and not self._flagged:
+            self._flagged = True
+            then = ", ".join(f"{name} {version} (now {now.get(name)})" for name, version in changed.items())
+            self.emit(Note(f"cells that are kept were made with {then}"))

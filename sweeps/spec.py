@@ -96,7 +96,7 @@ class SweepSpec(BaseModel):
 
 def _several(names: tuple[str, ...]) -> str:
     first = Path(names[0]).name
-    return first if len(names) == 1 else f"{first}+{len(names) - 1}"
+    return first if len(names) == 1 else f"{first}-and-{len(names) - 1}-more"
 
 
 def make_spec(layers: list[Mapping[str, Any]]) -> SweepSpec:
@@ -128,7 +128,9 @@ def read_yaml(path: Path | Traversable) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}", "check the path") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}", "see docs for a spec's form") from error
+        raise UserError(
+            f"{path} is not YAML: {' '.join(str(error).split())}", "write one setting a line, for example `tau: 0..2`"
+        ) from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a mapping of settings", "write for example `tau: 0..2`")
     content.pop("description", None)

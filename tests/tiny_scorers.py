@@ -42,7 +42,8 @@ def save_tiny_clip(folder: Path) -> Path:
     model = open_clip.CLIP(**CLIP)
     _randomise(model)
     folder.mkdir(parents=True)
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
     preprocess = {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CLIP, "preprocess_cfg": preprocess}))
     return folder

@@ -7,18 +7,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {
-    "torch",
-    "diffusers",
-    "transformers",
-    "open_clip",
-    "numpy",
-    "pandas",
-    "scipy",
-    "mlflow",
-    "matplotlib",
-    "seaborn",
-}
+HEAVY = {"torch", "diffusers", "transformers", "open_clip", "numpy", "pandas", "scipy", "mlflow", "matplotlib"}
 REPORT = """
 import atexit, json, sys
 atexit.register(lambda: print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})), file=sys.stderr))
@@ -69,3 +58,14 @@ def test_debug_shows_the_traceback_wherever_it_stands(bench, place):
 
 def test_an_unknown_option_is_exit_code_2(bench):
     assert bench("sweep", "--tua", "0").exit_code == 2
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(bench, tiny_sweep, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    result = bench(*tiny_sweep, "--tau", "0", "--out", "file")
+    assert result.exit_code == 2
+    assert (
+        result.stderr.splitlines()[0]
+        == "error: Not a directory: file/" + result.stderr.split("file/")[1].splitlines()[0]
+    )
+    assert len(result.stderr.splitlines()) == 2

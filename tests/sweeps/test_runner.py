@@ -136,6 +136,7 @@ def test_a_failing_cell_is_a_record_and_the_others_go_on(sweep, tmp_path, monkey
     assert [record.status for record in records] == ["done", "failed", "done"]
     assert records[1].error.type == "RuntimeError"
     assert records[1].error.message == "the denoiser fell over"
+    assert "in broken" in records[1].error.traceback, "nobody's mistake: the record says where"
     monkeypatch.undo()
     events = []
     assert [record.status for record in sweep(tmp_path / "run", tau="0,0.3,0.6", events=events)] == ["done"] * 3
@@ -157,6 +158,7 @@ def test_a_source_that_fails_takes_only_its_own_cells_along(sweep, tmp_path, mon
     assert [record.status for record in records] == ["failed", "failed", "done", "done"]
     assert records[0].error.message == "seed 1 cannot be encoded"
     assert records[1].error.hint == "take another"
+    assert records[1].error.traceback is None
 
 
 def test_a_failure_does_not_replace_a_record_that_is_done(sweep, whole, copy, monkeypatch):
@@ -210,6 +212,19 @@ def test_memory_that_runs_out_halves_the_batch_and_the_record_says_so(sweep, tmp
     assert "memory ran out" in notes(events)
     own = [record for record in records if record.execution.calls]
     assert all(record.execution.batch_size == 2 for record in own)
+
+
+def test_other_library_versions_are_flagged_once(sweep, copy, monkeypatch):
+    from sweeps import source_run
+
+    now = source_run.versions()
+    monkeypatch.setattr(source_run, "versions", lambda: {**now, "torch": "99.0"})
+    events = []
+    sweep(copy, events=events)
+    assert kept(events) == [True, True]
+    assert [event.text for event in events if isinstance(event, Note)] == [
+        f"cells that are kept were made with torch {now['torch']} (now 99.0)"
+    ]
 
 
 def test_progress_adds_up(sweep, tiny, tmp_path):

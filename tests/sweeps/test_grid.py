@@ -1,0 +1,92 @@
+"""A cell's identity: everything that changes its images, and nothing else."""
+
+import pytest
+
+from common.errors import UserError
+from sweeps.grid import cells, parse_strategy, prompts_of
+
+
+@pytest.fixture
+def ids(tiny_spec):
+    return lambda **settings: [cell.id for cell in cells(tiny_spec(**settings), "cpu")]
+
+
+def test_what_does_not_change_images_does_not_change_identity(ids, tmp_path):
+    (tmp_path / "same.txt").write_text("a red fox\na red wolf\na blue car\na blue van\n")
+    base = ids()
+    assert ids(device="cuda", batch_size=1, metric="vqa=x") == base
+    assert ids(tau="0.00,0.60") == base
+    assert ids(prompt=[], prompts=str(tmp_path / "same.txt")) == base, "where prompts come from is not what they are"
+    assert ids(prior_seed=42) == base, "the pictures' seed is the prior's too"
+    assert ids(strategy="ward-cosine", features="image_embeds") == base
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tau": "0.1"},
+        {"seed": 43},
+        {"steps": 4},
+        {"guidance": 2},
+        {"schedule": "official"},
+        {"noise": "shared"},
+        {"scheduler": "DDIMScheduler"},
+        {"strategy": "none"},
+        {"limit": 3},
+        {"prompt": ["a red fox", "a red wolf", "a blue van", "a blue car"]},
+        {"negative_prompt": "red"},
+        {"prior_steps": 3},
+        {"prior_guidance": 1},
+        {"prior_seed": 1},
+        {"height": 64},
+        {"width": 64},
+        {"dtype": "bf16"},
+    ],
+)
+def test_whatever_changes_images_changes_identity(ids, change):
+    assert not set(ids(tau="0.6")) & set(ids(**{"tau": "0.6", **change}))
+
+
+def test_weights_change_identity(ids, monkeypatch):
+    before = ids()
+    monkeypatch.setattr("generators.catalogue.ModelEntry.weights_hash", lambda _: "other")
+    assert not set(before) & set(ids())
+
+
+def test_cells_of_a_source_stand_together_and_tau_runs_fastest(tiny_spec):
+    found = cells(tiny_spec(seed="1,2", schedule="eq7,official", tau="0,1"), "cpu")
+    assert [(c.asked.seed, c.asked.schedule, str(c.asked.tau)) for c in found] == [
+        (seed, schedule, tau) for seed in (1, 2) for schedule in ("eq7", "official") for tau in ("0", "1")
+    ]
+    assert len({cell.source.key for cell in found}) == 2
+
+
+def test_equal_cells_are_one(tiny_spec, tiny):
+    again = f"{tiny.model.parent}/./{tiny.model.name}"
+    assert len(cells(tiny_spec(model=[str(tiny.model), again]), "cpu")) == 2
+
+
+def test_conditioning_is_shared_where_it_is_the_same(tiny_spec):
+    found = cells(tiny_spec(guidance="1,2", steps="2,3", noise="per-root,shared", tau="0", seed="1,2"), "cpu")
+    assert len({cell.source.key for cell in found}) == 16
+    assert len({cell.source.conditioning_key for cell in found}) == 2, "one for each seed of the prior"
+    fixed = cells(tiny_spec(seed="1,2", prior_seed=5, tau="0"), "cpu")
+    assert len({cell.source.conditioning_key for cell in fixed}) == 1
+
+
+def test_k_is_the_schedulers_own(tiny_spec):
+    (cell,) = cells(tiny_spec(tau="0", steps=7), "cpu")
+    assert cell.source.steps == cell.identity["K"] == 7
+
+
+def test_a_strategys_parameters_are_parsed_and_refused():
+    assert parse_strategy("ward-cosine").name == "ward-cosine"
+    for text in ("ward-cosine:speed=9", "ward-cosine:fast", "ward"):
+        with pytest.raises(UserError):
+            parse_strategy(text)
+
+
+def test_several_prompt_sources_are_several_sets(tiny_spec, tmp_path):
+    (tmp_path / "mine.txt").write_text("one\ntwo\nthree\n")
+    sets = prompts_of(tiny_spec(dataset="mini_scenes", prompts=str(tmp_path / "mine.txt"), limit=2))
+    assert [(each.name, len(each)) for each in sets] == [("mini_scenes", 2), ("mine", 2), ("prompts", 2)]

@@ -1,0 +1,95 @@
+"""A YAML file and flags say the same; what cannot be meant is refused."""
+
+import pytest
+import yaml
+
+from common.errors import UserError
+from generators.catalogue import default_model
+from sweeps.spec import make_spec, presets, read_preset, read_yaml
+
+
+def test_flags_and_yaml_say_the_same():
+    written = yaml.safe_load("{tau: [0, 0.5, 1.0], seed: '0..2', steps: 20, dataset: [a, b], guidance: 4}")
+    flags = {"tau": ["0..1:0.5"], "seed": ["0", "1,2"], "steps": ["20"], "dataset": ["a,b"], "guidance": ["4"]}
+    assert make_spec([written]) == make_spec([flags])
+
+
+def test_later_layers_win_and_none_is_not_given():
+    spec = make_spec([{"steps": 40, "seed": 1}, {"steps": "20"}, {"seed": None}])
+    assert (spec.steps, spec.seed) == ((20,), (1,))
+
+
+def test_defaults_are_the_embedded_sweep():
+    spec = make_spec([])
+    assert spec.model == (default_model(),)
+    assert spec.dataset == ("mini_templates",)
+    assert len(spec.tau) == 9
+
+
+def test_own_prompts_replace_the_default_set_and_join_a_named_one():
+    assert make_spec([{"prompt": ["a, b"]}]).dataset == ()
+    assert make_spec([{"prompt": ["a, b"]}]).prompt == ("a, b",), "commas belong to prompts"
+    assert make_spec([{"prompt": "a", "dataset": "mini_scenes"}]).dataset == ("mini_scenes",)
+
+
+def test_a_saved_spec_reads_back():
+    spec = make_spec([{"tau": "0..1:0.1", "prompts": "mine.txt", "prior_guidance": 1, "scheduler": "DDIMScheduler"}])
+    assert make_spec([yaml.safe_load(yaml.safe_dump(spec.model_dump(mode="json")))]) == spec
+
+
+def test_the_name_follows_from_what_changes_images_and_nothing_else():
+    name = make_spec([]).default_name()
+    assert name.startswith("mini-kandinsky-mini_templates-")
+    assert make_spec([{"device": "cuda", "batch_size": 4, "metric": "vqa", "tau": "0..2:0.25"}]).default_name() == name
+    others = [{"tau": "0..1"}, {"seed": 1}, {"limit": 3}, {"negative_prompt": "red"}, {"prior_seed": 0}]
+    assert len({name, *(make_spec([other]).default_name() for other in others)}) == 6
+
+
+def test_the_name_is_one_folder_whatever_the_model():
+    spec = make_spec([{"model": ["/some where/my model", "other"], "prompts": "../x y.txt"}])
+    assert spec.default_name().startswith("my-model-and-1-more-x-y-")
+    assert "/" not in spec.default_name()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"taus": "0"}, "did you mean 'tau'"),
+        ({"limit": 0}, "limit"),
+        ({"batch_size": "many"}, "batch_size"),
+        ({"guidance": "strong"}, "guidance"),
+        ({"model": []}, "model"),
+        ({"model": "a,,b"}, "empty item"),
+        ({"tau": None, "steps": "x"}, "whole number"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(values, says):
+    with pytest.raises(UserError) as error:
+        make_spec([values])
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "tau: [", "\x00", "just text"])
+def test_a_file_that_is_no_spec_is_named(tmp_path, content):
+    (tmp_path / "mine.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"mine\.yaml"):
+        read_yaml(tmp_path / "mine.yaml")
+
+
+def test_every_preset_is_a_spec_with_a_description():
+    assert {"paper-table1", "smoke"} <= set(presets())
+    for name, description in presets().items():
+        assert description
+        make_spec([read_preset(name)])
+
+
+def test_the_papers_table_uses_its_codes_schedule():
+    spec = make_spec([read_preset("paper-table1")])
+    assert (spec.schedule, spec.steps, spec.guidance, spec.noise) == (("official",), (40,), (10.0,), ("shared",))
+    assert len(spec.dataset) == 4
+
+
+def test_an_unknown_preset_is_told_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'smoke'"):
+        read_preset("smoek")

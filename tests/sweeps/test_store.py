@@ -1,0 +1,104 @@
+"""A run folder has one writer and holds one sweep; nothing in it is ever half."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from common.errors import UserError
+from sweeps.record import load_records
+from sweeps.spec import make_spec
+from sweeps.store import disk_full, open_store, saved_spec
+
+
+def hold(folder, ready) -> None:
+    with open_store(folder, make_spec([])):
+        ready.set()
+        time.sleep(60)
+
+
+def refused(folder, why, **settings) -> None:
+    with pytest.raises(UserError, match=why), open_store(folder, make_spec([settings])):
+        pass
+
+
+def test_a_live_process_holds_the_folder_and_a_killed_one_does_not(tmp_path):
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    process = context.Process(target=hold, args=(tmp_path / "run", ready))
+    process.start()
+    assert ready.wait(30)
+    with (
+        pytest.raises(UserError, match=f"in use by process {process.pid} on "),
+        open_store(tmp_path / "run", make_spec([])),
+    ):
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with open_store(tmp_path / "run", make_spec([])) as store:
+        assert store.folder == tmp_path / "run"
+
+
+def test_the_spec_is_kept(tmp_path):
+    spec = make_spec([{"tau": "0,1", "seed": 3}])
+    with open_store(tmp_path / "run", spec):
+        pass
+    assert saved_spec(tmp_path / "run") == spec
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"tau": "0"}, {"limit": 2}, {"prompts": "x.txt"}])
+def test_another_sweep_is_refused_and_told_where_it_differs(tmp_path, change):
+    with open_store(tmp_path / "run", make_spec([])):
+        pass
+    before = (tmp_path / "run/sweep.yaml").read_bytes()
+    with (
+        pytest.raises(UserError, match=f"differs in .*{next(iter(change))}"),
+        open_store(tmp_path / "run", make_spec([change])),
+    ):
+        pass
+    assert (tmp_path / "run/sweep.yaml").read_bytes() == before
+
+
+def test_how_it_is_run_and_scored_is_no_other_sweep(tmp_path):
+    with open_store(tmp_path / "run", make_spec([])):
+        pass
+    with open_store(tmp_path / "run", make_spec([{"device": "cuda", "batch_size": 2, "metric": "vqa"}])):
+        pass
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    refused(tmp_path, "not a run folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("version", ["schema_version: 2", "schema_version: 0", "{}"])
+def test_another_versions_folder_is_refused(tmp_path, version):
+    (tmp_path / "sweep.yaml").write_text(f"{version}\n")
+    refused(tmp_path, "another version")
+
+
+def test_leftovers_of_a_kill_are_swept_away(tmp_path):
+    with open_store(tmp_path / "run", make_spec([])):
+        pass
+    leftover = tmp_path / "run/cells/x/.record.123.tmp.json"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_text("{")
+    with open_store(tmp_path / "run", make_spec([])):
+        assert not leftover.exists()
+
+
+def test_what_is_no_run_folder_is_said(tmp_path):
+    for read in (load_records, saved_spec):
+        with pytest.raises(UserError, match="is not a run folder"):
+            read(tmp_path)
+
+
+def test_a_full_disk_is_known_by_whoever_says_it():
+    assert disk_full(OSError(errno.ENOSPC, "x"))
+    assert disk_full(OSError(errno.EDQUOT, "x"))
+    assert disk_full(RuntimeError("I/O error: No space left on device (os error 28)"))
+    assert not disk_full(OSError(errno.EACCES, "x"))
