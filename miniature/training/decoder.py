@@ -89,7 +89,7 @@ def train(work: Path, steps: int | None = None) -> None:
         model.set_attn_processor(AttnAddedKVProcessor())  # the fused attention's backward pass is slow there
 
     def loss_of(rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        rows = rng.integers(len(pictures), size=recipe.batch)
+        rows = rng.integers(len(embeddings), size=recipe.batch)
         told = embeddings[rows] + EMBEDDING_NOISE * torch.randn(recipe.batch, WIDTH)
         told = torch.where(torch.from_numpy(rng.random((recipe.batch, 1)) < UNCONDITIONAL), nothing, told).to(device)
         real = latents[rows].float().to(device)

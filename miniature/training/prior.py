@@ -18,6 +18,7 @@ from miniature.training.tokenizer import CONTEXT, train_tokenizer
 
 RECIPE = Recipe(steps=1_100, batch=128, learning_rate=1e-3, ema=0.995)
 UNCAPTIONED = 0.1
+EMBEDDED = 32_000
 
 
 def build() -> PriorTransformer:
@@ -39,11 +40,14 @@ def scheduler() -> UnCLIPScheduler:
 
 
 def cached_embeddings(clip: CLIPModel, pictures: Pictures, work: Path) -> Tensor:
-    """Image embeddings of the training pictures, [N, 192] float32; computed once."""
+    """Image embeddings of the first `EMBEDDED` training pictures, float32 [n, 192]; computed once, in bfloat16."""
     store = work / "embeddings.npy"
     if not store.exists():
-        parts = np.array_split(np.arange(len(pictures)), len(pictures) // 1024)
-        found = torch.cat([embed_pictures(clip, pictures.tensor(part)) for part in parts])
+        device = pick_device()
+        clip.to(device)
+        parts = np.array_split(np.arange(EMBEDDED), EMBEDDED // 256)
+        with torch.autocast(device, torch.bfloat16):
+            found = torch.cat([embed_pictures(clip, pictures.tensor(part)) for part in parts])
         with atomic_path(store) as beside, beside.open("wb") as file:
             np.save(file, found.numpy())
     return torch.from_numpy(np.load(store, allow_pickle=False))
@@ -88,7 +92,7 @@ def train(work: Path, steps: int | None = None) -> None:
     normal = (embeddings - model.clip_mean) / model.clip_std
 
     def loss_of(rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        rows = rng.integers(len(pictures), size=recipe.batch)
+        rows = rng.integers(len(normal), size=recipe.batch)
         told = ["" if rng.random() < UNCAPTIONED else any_caption(pictures.scenes[i], rng)[0] for i in rows]
         batch = tokenizer(told, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt").to(
             device
