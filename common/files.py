@@ -62,8 +62,8 @@ def cache_dir() -> Path:
 def sha256_tree(folder: Path) -> str:
     """One hash of a folder: the relative names and contents of its files, hidden ones left out.
 
-    File hashes are remembered in the cache by path, size and modification time, so that a 10 GB
-    checkpoint is read once.
+    Symbolic links are followed, as loading follows them. File hashes are remembered in the cache by path,
+    size, times and inode, so that a 10 GB checkpoint is read once.
     """
     folder = Path(folder).resolve()
     memory_file = cache_dir() / "hashes" / f"{sha256_text(str(folder))}.json"
@@ -73,15 +73,24 @@ def sha256_tree(folder: Path) -> str:
     except (OSError, ValueError):
         memory = {}
     fresh: dict[str, list[Any]] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if not path.is_file() or any(part.startswith(".") for part in Path(name).parts):
-            continue
-        stat = path.stat()
-        stamp = [stat.st_size, stat.st_mtime_ns]
+    for path in _files(folder):
+        name, stat = path.relative_to(folder).as_posix(), path.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
         known = memory.get(name)
-        fresh[name] = known if known and known[:2] == stamp else [*stamp, sha256_file(path)]
+        fresh[name] = known if known and known[:-1] == stamp else [*stamp, sha256_file(path)]
     if fresh != memory:
         with suppress(OSError):  # an unwritable cache costs time, not correctness
             atomic_write(memory_file, json.dumps(fresh))
-    return sha256_text(canonical_json({name: entry[2] for name, entry in fresh.items()}))
+    return sha256_text(canonical_json({name: entry[-1] for name, entry in fresh.items()}))
+
+
+def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The files under `folder` that are not hidden; a link back to a folder `above` is not entered again."""
+    real = folder.resolve()
+    for path in () if real in above else folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _files(path, (*above, real))
+        elif path.is_file():
+            yield path

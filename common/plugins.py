@@ -7,7 +7,8 @@ import importlib
 import inspect
 import pkgutil
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any, ClassVar, TypeGuard, TypeVar, cast
 
 from common.errors import UserError, nearest
@@ -42,7 +43,7 @@ def discover(package: str, base: type[P], group: str) -> dict[str, type[P]]:
         group: the entry-point group of other packages' plug-ins, e.g. ``"reusebench.strategies"``.
 
     Raises:
-        UserError: two plug-ins have one name, or an entry point is not a subclass of `base`.
+        UserError: two plug-ins have one name, one cannot be imported, or an entry point is not a subclass of `base`.
     """
     found: dict[str, type[P]] = _discover(package, cast(Any, base), group)
     return found
@@ -61,16 +62,42 @@ def _discover(package: str, base: Any, group: str) -> dict[str, Any]:
         found[plugin.name] = plugin
 
     for module_info in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        module = importlib.import_module(f"{package}.{module_info.name}")
+        module = _imported(f"{package}.{module_info.name}")
         for value in vars(module).values():
             if named(value) and value.__module__ == module.__name__:
                 add(value, module.__name__)
     for point in entry_points(group=group):
-        plugin = point.load()
+        plugin = loaded(point)
         if not named(plugin):
             raise UserError(f"the entry point {point.value!r} of {group} is not a named {base.__name__} class")
         add(plugin, point.value)
     return dict(sorted(found.items()))
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # a module may raise anything
+        raise UserError(f"cannot import the plug-in {name}: {_said(error)}", "mend or remove it") from error
+
+
+def loaded(point: EntryPoint) -> Any:
+    """What an entry point of another package names.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    try:
+        return point.load()
+    except Exception as error:  # a module may raise anything
+        where = f"{point.value!r} ({point.group})"
+        raise UserError(
+            f"cannot load the plug-in {where}: {_said(error)}", "update or uninstall its package"
+        ) from error
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def find(name: str, package: str, base: type[P], group: str) -> type[P]:

@@ -18,7 +18,7 @@ class Batches:
 
     Attributes:
         size: rows a batch, as of now.
-        notes: a sentence for every halving.
+        notes: a sentence for every halving; whoever works in these batches may add what a record should say.
     """
 
     def __init__(self, size: int) -> None:

@@ -15,7 +15,7 @@ EMBEDDED = "embedded:"
 
 
 class ModelEntry(BaseModel):
-    """One model.
+    """One model: of the catalogue, of a folder, or of parts given as ``FAMILY:PART+PART`` (see `model`).
 
     Attributes:
         sources: by role (Kandinsky: ``prior``, ``decoder``): a hub id, a folder, or ``embedded:NAME``.
@@ -102,10 +102,13 @@ def default_model() -> str:
 
 
 def model(name_or_folder: str) -> ModelEntry:
-    """The catalogued model of that name, or the checkpoint folder at that path.
+    """The catalogued model of that name, the checkpoint folder at that path, or the model of the parts named.
+
+    Parts are hub ids or folders in the order of the family's roles: ``FAMILY:PART+PART``, for Kandinsky 2.2
+    ``kandinsky:OWNER/PRIOR+OWNER/DECODER``.
 
     Raises:
-        UserError: there is neither, or no family can read the folder.
+        UserError: there is none of these, no family can read the folder, or a part's configuration cannot be had.
     """
     known = models()
     if name_or_folder in known:
@@ -113,9 +116,22 @@ def model(name_or_folder: str) -> ModelEntry:
     folder = Path(name_or_folder)
     if folder.is_dir():
         return _folder_entry(folder.resolve())
+    family, colon, parts = name_or_folder.partition(":")
+    if colon:
+        return _entry_of_parts(name_or_folder, family, parts.split("+"))
     if folder.is_absolute() or len(folder.parts) > 1:
-        raise UserError(f"the model folder {folder} does not exist", nearest(name_or_folder, known))
+        hint = "check the path; of the Hugging Face hub, name the parts: kandinsky:OWNER/PRIOR+OWNER/DECODER"
+        raise UserError(f"the model folder {folder} does not exist", hint)
     raise UserError(f"unknown model {name_or_folder!r}", nearest(name_or_folder, known))
+
+
+def _entry_of_parts(name: str, family: str, parts: list[str]) -> ModelEntry:
+    from generators.families.base import get_family
+
+    kind = get_family(family)
+    if len(parts) != len(kind.roles) or not all(parts):
+        raise UserError(f"{name} does not name the parts of a model", f"write {family}:{'+'.join(kind.roles).upper()}")
+    return kind.described(name, dict(zip(kind.roles, parts, strict=True)))
 
 
 def _folder_entry(folder: Path) -> ModelEntry:

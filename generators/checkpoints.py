@@ -46,7 +46,12 @@ def load_pipeline(expected: str, source: str, dtype: Any, device: Any) -> Any:
     check_pipeline(expected, source)
     try:
         with _quiet():
-            pipeline = getattr(diffusers, expected).from_pretrained(source, torch_dtype=dtype, use_safetensors=True)
+            pipeline = getattr(diffusers, expected).from_pretrained(
+                source,
+                revision=None if Path(source).is_dir() else hub_commit(source),
+                torch_dtype=dtype,
+                use_safetensors=True,
+            )
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         hint = "copy or train the checkpoint again" if Path(source).exists() else OFFLINE
@@ -65,11 +70,13 @@ def check_pipeline(expected: str, source: str) -> None:
 def hub_commit(hub_id: str) -> str:
     """The commit of a hub model: the hub's current one, or the cached one where the hub cannot be reached.
 
+    It stays the same while this process runs, and everything of that model is read at it.
+
     Raises:
         UserError: neither answers.
     """
     # .../snapshots/<commit>/model_index.json
-    return _path(hub_id, "model_index.json").parent.name
+    return _hub_path(hub_id, "model_index.json").parent.name
 
 
 @contextmanager
@@ -112,15 +119,15 @@ def _path(source: str, filename: str) -> Path:
         return path
     if folder.is_absolute():
         raise UserError(f"the model folder {folder} does not exist", "check the path")
-    return _hub_path(source, filename)
+    return _hub_path(source, filename, hub_commit(source))
 
 
 @cache
-def _hub_path(hub_id: str, filename: str) -> Path:
+def _hub_path(hub_id: str, filename: str, commit: str | None = None) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(hub_id, filename))
+        return Path(hf_hub_download(hub_id, filename, revision=commit))
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"cannot fetch {filename} of {hub_id} from the Hugging Face hub: {reason}", OFFLINE) from None

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from common.errors import UserError, nearest
 from common.files import canonical_json, sha256_file, sha256_text
+from common.plugins import loaded
 from generators.prompt_files import read_rows
 
 FOLDER = Path(__file__).parent / "prompt_sets"
@@ -155,11 +156,15 @@ def _numbered(texts: Iterable[str]) -> Iterable[tuple[str, str]]:
 
 
 def _checked(name: str, source: str, rows: Iterable[tuple[str, str]]) -> PromptSet:
-    return PromptSet(name, tuple(_checked_text(text, f"{source}, {where}") for where, text in rows), source)
+    return PromptSet(name, tuple(checked_text(text, f"{source}, {where}") for where, text in rows), source)
 
 
-def _checked_text(text: str, where: str) -> str:
-    """The text with tabs and newlines as spaces; else as it is, surrounding spaces included."""
+def checked_text(text: str, where: str) -> str:
+    """The text with tabs and newlines as spaces; else as it is, surrounding spaces included.
+
+    Raises:
+        UserError: it is empty, too long, or holds what is no character; `where` is named.
+    """
     if not text.strip():
         raise UserError(f"{where} is empty", "remove it, or write a prompt there")
     if len(text) >= TOO_LONG:
@@ -168,7 +173,14 @@ def _checked_text(text: str, where: str) -> str:
     for column, character in enumerate(text, 1):
         if unicodedata.category(character) in REFUSED:
             raise UserError(f"{where} has the control character U+{ord(character):04X} at {column}", "remove it")
+        if _is_noncharacter(ord(character)):
+            raise UserError(f"{where} has the noncharacter U+{ord(character):04X} at {column}", "remove it")
     return text
+
+
+def _is_noncharacter(code: int) -> bool:
+    """One of the 66 codes that Unicode keeps out of texts, and XML (so SVG) out of files."""
+    return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
 
 
 @cache
@@ -184,7 +196,7 @@ def _known() -> dict[str, KnownPrompts]:
     for point in entry_points(group=GROUP):
         if point.name in found:
             raise UserError(f"two prompt sets are called {point.name!r}: the second is {point.value}", "rename one")
-        found[point.name] = _described(point.name, point.load(), point.value)
+        found[point.name] = _described(point.name, loaded(point), point.value)
     return found
 
 

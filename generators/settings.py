@@ -3,15 +3,20 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from common.errors import UserError, nearest
+from generators.prompts import checked_text
 
 NoisePolicy = Literal["per-root", "shared"]
 Dtype = Literal["fp32", "fp16", "bf16"]
 
 Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _checked_negative(text: str) -> str:
+    return text and checked_text(text, "the negative prompt")
 
 
 class GenerationSettings(BaseModel):
@@ -28,7 +33,7 @@ class GenerationSettings(BaseModel):
     guidance: Finite
     height: Annotated[int, Field(ge=1)]
     width: Annotated[int, Field(ge=1)]
-    negative_prompt: str = ""
+    negative_prompt: Annotated[str, AfterValidator(_checked_negative)] = ""
     scheduler: Annotated[str, StringConstraints(pattern=r"^\w+$")] = "default"
     seed: Seed = 42
     noise: NoisePolicy = "per-root"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from metrics.images import read_picture
 from metrics.statistics import PAPER_IMAGES, Estimate, compare_similarity
 
 LOCAL = "local-dir:"
+ALL: Literal["all"] = "all"
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
 
@@ -101,7 +102,7 @@ class Source:
 
 
 class ClipDiversity(Metric):
-    """Mean cosine similarity of all pairs among 100 images drawn at random, lower is more diverse.
+    """Mean cosine similarity of all pairs among 100 (or all) images drawn at random, lower is more diverse.
 
     The encoder is an open_clip model with its own preprocessing: a folder (``open_clip_config.json`` and safetensors),
     or ``<model>:<tag>``, e.g. ``ViT-L-14:openai``.
@@ -121,11 +122,17 @@ class ClipDiversity(Metric):
         checkpoint: str | Path,
         device: str = "cpu",
         batch_size: int = 32,
-        images: int | None = PAPER_IMAGES,
+        images: int | Literal["all"] | None = PAPER_IMAGES,
     ) -> None:
-        """As `Metric`; `images` is how many are drawn from each set, None for all."""
+        """As `Metric`; `images` is how many are drawn from each set, ``"all"`` or None for all.
+
+        Raises:
+            UserError: `images` is no such number.
+        """
         super().__init__(checkpoint, device, batch_size)
-        self.images = images
+        if images not in (None, ALL) and (not isinstance(images, int) or images < 2):
+            raise UserError(f"clip_diversity cannot compare {images!r} images", "give 2 or more, or all")
+        self.images = None if images == ALL else images
 
     @cached_property
     def source(self) -> Source:
@@ -183,6 +190,6 @@ class ClipDiversity(Metric):
             "checkpoint": self.checkpoint,
             "sha256": self.source.sha256(),
             "quick_gelu": self.source.quick_gelu,
-            "images": self.images,
+            "images": self.images or ALL,
             "packages": packages("torch", "open_clip_torch"),
         }

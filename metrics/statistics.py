@@ -1,7 +1,8 @@
 """Estimates with intervals: paired win rates, paired differences, pairwise similarity. Pure functions of arrays."""
 
+import warnings
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,8 @@ def paired_difference(ours: ArrayLike, standard: ArrayLike, *, seed: int = 0, le
 def bootstrap_mean(values: ArrayLike, *, seed: int = 0, level: float = LEVEL) -> Estimate:
     """Mean with its bias-corrected and accelerated bootstrap interval (Efron 1987).
 
-    Values that are all equal give an interval of no width; a single value gives none.
+    Where that is undefined, as for values that all but agree, the interval is the percentile one of the same
+    resamples. Values that are all equal give an interval of no width; a single value gives none.
 
     Args:
         values: [N].
@@ -156,7 +158,7 @@ def bootstrap_mean(values: ArrayLike, *, seed: int = 0, level: float = LEVEL) ->
     Raises:
         UserError: there is no value, or one is not finite.
     """
-    from scipy.stats import bootstrap
+    from scipy.stats import DegenerateDataWarning, bootstrap
 
     values = _scores(values, "the scores")
     mean, n = float(values.mean()), len(values)
@@ -164,16 +166,22 @@ def bootstrap_mean(values: ArrayLike, *, seed: int = 0, level: float = LEVEL) ->
         return Estimate(mean, None, None, n, "too few for an interval", level)
     if np.all(values == values[0]):
         return Estimate(float(values[0]), float(values[0]), float(values[0]), n, "BCa bootstrap", level)
-    interval = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        batch=500,
-        confidence_level=level,
-        method="BCa",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Estimate(mean, float(interval.low), float(interval.high), n, "BCa bootstrap", level)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        made = bootstrap(
+            (values,),
+            np.mean,
+            n_resamples=RESAMPLES,
+            batch=500,
+            confidence_level=level,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        )
+    low, high = map(float, made.confidence_interval)
+    if isfinite(low) and isfinite(high):
+        return Estimate(mean, low, high, n, "BCa bootstrap", level)
+    low, high = map(float, np.quantile(made.bootstrap_distribution, [(1 - level) / 2, (1 + level) / 2]))
+    return Estimate(mean, low, high, n, "percentile bootstrap", level)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class BlipAnswerer:
         limit = self.model.config.text_config.max_position_embeddings
         if (too_long := np.flatnonzero(lengths > limit)).size:
             raise UserError(
-                f"prompt {too_long[0]} makes a question of {lengths[too_long[0]]} tokens, the scorer reads {limit}",
+                f"prompt {too_long[0] + 1} makes a question of {lengths[too_long[0]]} tokens, the scorer reads {limit}",
                 "shorten the prompt or use a scorer that reads more",
             )
         return lengths

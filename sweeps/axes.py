@@ -5,6 +5,8 @@ from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any
 
+import yaml
+
 from common.errors import UserError
 
 TAU_STEP = Decimal("0.25")
@@ -12,9 +14,9 @@ MAX_VALUES = 1000
 
 
 def items(value: Any) -> list[str]:
-    """The comma-separated items of a text, a number, or any nesting of lists of them."""
+    """The comma-separated items of a text, a number, or any nesting of lists of them; brackets keep their commas."""
     if isinstance(value, str):
-        parts = [part.strip() for part in value.split(",")]
+        parts = [part.strip() for part in _split(value)]
         if not all(parts):
             raise UserError(f"{value!r} has an empty item", "separate values with single commas")
         return parts
@@ -62,9 +64,42 @@ def parse_integers(value: Any) -> tuple[int, ...]:
     return tuple(found)
 
 
+def parse_parameters(text: str, what: str) -> dict[str, Any]:
+    """The values of ``parameter=value:parameter=value``, each as YAML; no text, no parameters.
+
+    Args:
+        text: what to read.
+        what: what an error calls the whole.
+
+    Raises:
+        UserError: a part is no such pair, or a value is no YAML.
+    """
+    parameters: dict[str, Any] = {}
+    for setting in text.split(":") if text else ():
+        parameter, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"{setting!r} in {what} is no parameter", "write name:parameter=value")
+        try:
+            parameters[parameter] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError):
+            raise UserError(f"{value!r} in {what} is no value", "write for example 3, true or [1, 2]") from None
+    return parameters
+
+
 def canonical(tau: Decimal) -> str:
     """The one text of a number: ``0.50`` and ``0.5`` are ``0.5``, ``1E+1`` is ``10``."""
     return format(tau.normalize() + 0, "f")
+
+
+def _split(text: str) -> list[str]:
+    depth, parts = 0, [""]
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def _tau(text: str) -> Decimal:

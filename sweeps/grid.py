@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.files import canonical_json, sha256_text
@@ -15,13 +13,16 @@ from generators.prompts import PromptSet, given_prompts, load_prompts, prompt_se
 from generators.settings import GenerationSettings
 from generators.sharing.schedule import Schedule, get_schedule
 from generators.strategies.base import Strategy, get_strategy
-from sweeps.axes import canonical
+from sweeps.axes import canonical, parse_parameters
 from sweeps.record import Asked
 from sweeps.spec import SweepSpec
 
+if TYPE_CHECKING:
+    from generators.sampler import Sampler
+
 ALGORITHM_VERSION = 1
 # What the images of a plan depend on but its prompts' conditioning does not.
-DENOISING = {"steps", "guidance", "scheduler", "height", "width", "noise", "seed", "prior_seed"}
+DENOISING = {"steps", "guidance", "height", "width", "noise", "seed", "prior_seed"}
 # Settings that are no axes.
 PLAIN = ("dtype", "height", "width", "negative_prompt", "prior_steps", "prior_guidance", "prior_seed")
 
@@ -33,6 +34,7 @@ class Source:
     Attributes:
         weights: the hash of the model's weights and configurations.
         steps: K, the number of denoiser evaluations that the scheduler answers the settings' steps with.
+        scheduler: the class that the settings' scheduler resolves to; its configuration is among the weights.
     """
 
     entry: ModelEntry
@@ -40,6 +42,7 @@ class Source:
     prompts: PromptSet
     settings: GenerationSettings
     steps: int
+    scheduler: str
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -51,7 +54,8 @@ class Source:
             "family": {"name": family.name, "version": family.version},
             "weights": self.weights,
             "prompts": self.prompts.hash,
-            "settings": self.settings.model_dump(exclude={"prior_seed"}),
+            "settings": self.settings.model_dump(exclude={"prior_seed", "scheduler"}),
+            "scheduler": self.scheduler,
             "K": self.steps,
             "embedding_seed": self.settings.embedding_seed,
         }
@@ -65,7 +69,7 @@ class Source:
     def conditioning_key(self) -> str:
         """Names the conditioning: fewer settings change it."""
         settings = {name: value for name, value in self.identity["settings"].items() if name not in DENOISING}
-        return _hash({**self.identity, "settings": settings, "K": None})
+        return _hash({**self.identity, "settings": settings, "scheduler": None, "K": None})
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,28 +146,30 @@ def parse_strategy(text: str) -> Strategy:
     Raises:
         UserError: no such strategy, or not with such parameters.
     """
-    name, *settings = text.split(":")
-    parameters = {}
-    for setting in settings:
-        parameter, equals, value = setting.partition("=")
-        if not equals:
-            raise UserError(f"{setting!r} in the strategy {text!r} is no parameter", f"write {name}:parameter=value")
-        parameters[parameter] = yaml.safe_load(value)
-    return get_strategy(name, **parameters)
+    name, _, parameters = text.partition(":")
+    return get_strategy(name, **parse_parameters(parameters, f"the strategy {text!r}"))
 
 
 def prompts_of(spec: SweepSpec) -> list[PromptSet]:
     """The prompt sets asked for: known ones, a file, prompts as given; each cut to the limit.
 
     Raises:
-        UserError: a set is unknown or not here, or a prompt is refused.
+        UserError: a set is unknown or not here, a prompt is refused, or two different sets have one name.
     """
     sets = [prompt_set(name) for name in spec.dataset]
     if spec.prompts is not None:
         sets.append(load_prompts(spec.prompts))
     if spec.prompt:
         sets.append(given_prompts(spec.prompt))
-    return [PromptSet(each.name, each.prompts[: spec.limit], each.source) for each in sets]
+    found: dict[str, PromptSet] = {}
+    for each in sets:
+        cut = PromptSet(each.name, each.prompts[: spec.limit], each.source)
+        if found.setdefault(cut.name, cut).hash != cut.hash:
+            raise UserError(
+                f"two prompt sets are called {cut.name!r}: {found[cut.name].source} and {cut.source}",
+                "results are told apart by that name: rename the file, or run two sweeps",
+            )
+    return list(found.values())
 
 
 def sources(spec: SweepSpec, device: str) -> Iterator[Source]:
@@ -174,11 +180,12 @@ def sources(spec: SweepSpec, device: str) -> Iterator[Source]:
     prompt_sets = prompts_of(spec)
     entries = [model(name) for name in spec.model]
     known = [(entry, settings) for entry in entries for settings in settings_of(spec, entry, device)]
-    steps = [_evaluations(entry, settings, device) for entry, settings in known]
+    samplers = [_sampler(entry, settings, device) for entry, settings in known]
     weights = {entry.name: entry.weights_hash() for entry in entries}
     for prompts in prompt_sets:
-        for (entry, settings), K in zip(known, steps, strict=True):
-            yield Source(entry, weights[entry.name], prompts, settings, K)
+        for (entry, settings), sampler in zip(known, samplers, strict=True):
+            scheduler = sampler.identity["class"]
+            yield Source(entry, weights[entry.name], prompts, settings, sampler.K, scheduler)
 
 
 def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[GenerationSettings]:
@@ -214,13 +221,13 @@ def features_of(spec: SweepSpec, entry: ModelEntry) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _evaluations(entry: ModelEntry, settings: GenerationSettings, device: str) -> int:
-    """K of these settings, which the family accepts."""
+def _sampler(entry: ModelEntry, settings: GenerationSettings, device: str) -> "Sampler":
+    """The sampler of these settings, which the family accepts."""
     from generators.families.base import get_family
 
     family = get_family(entry.family).load(entry, device, settings.dtype)
     family.latent_shape(settings)
-    return family.sampler(settings).K
+    return family.sampler(settings)
 
 
 @cache

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import UserError
-from common.files import atomic_write, canonical_json
+from common.files import atomic_write, canonical_json, sha256_file
 from generators.batching import Batches
 from generators.conditioning import Conditioning
 from generators.executor import decode_images, execute
@@ -19,7 +20,7 @@ from generators.noise import KeyedNoise
 from generators.sharing.plan import SharingPlan
 from generators.sharing.tree import Tree
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
-from sweeps.machine import versions
+from sweeps.machine import machine, versions
 from sweeps.pictures import Generation, clear, finish, reuse_pictures, write_pictures
 from sweeps.record import ExecutionFigures, PlanFigures
 
@@ -28,8 +29,17 @@ if TYPE_CHECKING:
     from generators.strategies.base import Strategy
     from sweeps.grid import Source
 
-CONDITIONING = "conditioning.safetensors"
+CONDITIONING, ENCODING = "conditioning.safetensors", "encoding.json"
 PROMPTS = "prompts.json"
+
+
+class Encoding(BaseModel):
+    """How a folder's conditioning was made. It is complete when this is there, and whole when its hash agrees."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    notes: list[str] = Field(default_factory=list)
 
 
 class Families:
@@ -54,7 +64,7 @@ class Maker:
     Args:
         source: the model, prompts and settings.
         families: where the model comes from.
-        batch_size: rows a denoiser call; halved when memory runs out, and then kept.
+        batch_size: rows a denoiser call, and prompts encoded at once; halved when memory runs out, and then kept.
         emit: hears the stages' progress.
     """
 
@@ -63,6 +73,7 @@ class Maker:
         self._families = families
         self._trees: dict[tuple[str, str], Tree] = {}
         self._conditioning: Conditioning | None = None
+        self._encoding_notes: list[str] = []
         self._timings: dict[str, float] = {}
 
     @property
@@ -79,10 +90,15 @@ class Maker:
         """The tree of a strategy on the encoded prompts."""
         key = (f"{strategy.name} {strategy.model_dump_json()}", features)
         if key not in self._trees:
+            conditioning = self.conditioning()
             with self.stage("cluster", 1):
-                rows = self.family.features(self.conditioning(), features)
+                rows = self.family.features(conditioning, features)
                 self._trees[key] = strategy.tree(rows, seed=self.source.settings.seed)
         return self._trees[key]
+
+    def forget_timings(self) -> None:
+        """What was done so far and came to nothing is not the time of the pictures made next."""
+        self._timings = {}
 
     def make(self, plan: SharingPlan, folder: Path, standard: tuple[Path, Generation] | None = None) -> Generation:
         """The pictures of a plan in `folder`, complete when its manifest is there.
@@ -98,6 +114,7 @@ class Maker:
         execution = ExecutionFigures(reused=int(reused.sum()))
         if not reused.all():
             execution = self._make_own(plan, folder, ~reused)
+        execution = execution.model_copy(update={"notes": [*self._encoding_notes, *execution.notes]})
         if standard:
             where, how = standard
             reuse_pictures(folder, where, np.flatnonzero(reused).tolist())
@@ -121,6 +138,7 @@ class Maker:
                 execution=execution,
                 timings=timings,
                 versions=versions(),
+                machine=machine(self._families.device),
                 standard=standard[1].hash if standard else None,
             ),
         )
@@ -159,26 +177,39 @@ class Maker:
         )
 
     def _load(self, folder: Path | None) -> Conditioning | None:
-        path = folder and folder / CONDITIONING
-        if not path or not path.exists():
+        if not folder or not (folder / ENCODING).exists():
             return None
+        path = folder / CONDITIONING
         try:
+            encoding = Encoding.model_validate_json((folder / ENCODING).read_text(encoding="utf-8"))
+            if sha256_file(path) != encoding.sha256:
+                raise ValueError("its hash is not what was written")
             conditioning = Conditioning.load(path)
-        except UserError as error:
-            self.emit(Note(f"{error.message}: encoding the prompts again"))
+        except (OSError, ValueError, UserError):
+            self.emit(Note(f"{path} is damaged or missing: encoding the prompts again"))
             return None
-        return conditioning if len(conditioning) == len(self.source.prompts) else None
+        self._encoding_notes = encoding.notes
+        return conditioning
 
     def _encode(self, folder: Path | None) -> Conditioning:
-        prompts, family = self.source.prompts, self.family
+        prompts, family, batches = self.source.prompts, self.family, Batches(self.batch_size)
         with self.stage("encode", len(prompts)):
-            conditioning = family.encode(
-                prompts.prompts, prompts.keys, self.source.settings, None, lambda done: self.emit(StageAdvanced(done))
-            )
+            settings, heard = self.source.settings, lambda done: self.emit(StageAdvanced(done))
+            conditioning = family.encode(prompts.prompts, prompts.keys, settings, batches, heard)
             family.release_encoders()
+        self._encoding_notes = [f"encoding: {note}" for note in batches.notes]
+        for note in self._encoding_notes:
+            self.emit(Note(note))
         if folder:
-            conditioning.save(folder / CONDITIONING)
+            self._save(conditioning, folder)
         return conditioning
+
+    def _save(self, conditioning: Conditioning, folder: Path) -> None:
+        path, manifest = folder / CONDITIONING, folder / ENCODING
+        manifest.unlink(missing_ok=True)
+        conditioning.save(path)
+        encoding = Encoding(sha256=sha256_file(path), notes=self._encoding_notes)
+        atomic_write(manifest, encoding.model_dump_json(indent=1) + "\n")
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[None]:
@@ -193,5 +224,7 @@ class Maker:
 
 
 def write_prompts(folder: Path, prompts: tuple[str, ...]) -> None:
-    """The texts beside their standard images, for whoever reads the run folder."""
-    atomic_write(folder / PROMPTS, canonical_json(list(prompts)) + "\n")
+    """The texts beside their standard images, for whoever reads the run folder; written where they differ."""
+    path, content = folder / PROMPTS, (canonical_json(list(prompts)) + "\n").encode()
+    if not path.is_file() or path.read_bytes() != content:
+        atomic_write(path, content)

@@ -94,7 +94,8 @@ class Record(Part):
 
     `figures` are named ``<metric>.<figure>``, e.g. ``vqa.win_rate``. `standard` is the folder, relative to the
     run, of the standard images that this cell is compared with. A prompt whose whole path is standard's has
-    standard's picture in its own folder too; `execution.reused` counts them.
+    standard's picture in its own folder too; `execution.reused` counts them. `versions` and `machine` are of the
+    pictures; what scored them, and with which packages, is in `scorers`.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -118,8 +119,16 @@ class Record(Part):
         return run / "cells" / self.id
 
     def prompts(self, run: Path) -> list[str]:
-        """The prompts, in order."""
-        return list(json.loads((run / self._standard() / "prompts.json").read_text(encoding="utf-8")))
+        """The prompts, in order.
+
+        Raises:
+            UserError: the cell failed before they were written, or their file is missing or damaged.
+        """
+        path = run / self._standard() / "prompts.json"
+        try:
+            return [str(prompt) for prompt in json.loads(path.read_text(encoding="utf-8"))]
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"cannot read the prompts {path}: {error}", "run the same sweep again") from error
 
     def pictures(self, run: Path) -> list[Path]:
         """This cell's picture of every prompt, in prompt order."""

@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from common.errors import UserError
 from sweeps.events import CellFinished, CellStarted, Emit, SweepStarted
@@ -14,7 +15,7 @@ from sweeps.record import Failure, Record
 from sweeps.scoring import Scorers
 from sweeps.source_run import BATCH_SIZE, Context, SourceRun
 from sweeps.spec import SweepSpec
-from sweeps.store import disk_full, open_store
+from sweeps.store import disk_full, open_store, refuse_another, refuse_others
 
 
 def run_sweep(
@@ -36,13 +37,9 @@ def run_sweep(
     Raises:
         UserError: the folder is another process's or another sweep's, a metric cannot run, or the disk is full.
     """
-    entries = {cell.source.entry.name: cell.source.entry for cell in cells}
-    scorers = {name: Scorers(entry, spec.metric, device) for name, entry in entries.items()}
+    scorers = check_sweep(spec, cells, folder, device)
     try:
         with open_store(folder, spec) as store:
-            store.refuse_others(cell.id for cell in cells)
-            for each in scorers.values():
-                _ = each.identities  # a checkpoint that cannot be had stops the sweep before it starts
             emit(SweepStarted(folder, spec, cells))
             context = Context(store, Families(device), scorers, device, spec.batch_size or BATCH_SIZE, emit, rescore)
             return list(_records(context, cells))
@@ -53,6 +50,27 @@ def run_sweep(
                 "free some space and run the same command again: finished cells are kept",
             ) from error
         raise
+
+
+def check_sweep(spec: SweepSpec, cells: list[Cell], folder: Path, device: str) -> dict[str, Scorers]:
+    """Refuse before a sweep starts what would stop it; arguments are those of `run_sweep`.
+
+    Returns:
+        By model, its scorers, whose checkpoints are here.
+
+    Raises:
+        UserError: the folder is another sweep's, or a metric cannot run.
+        OSError: the folder cannot be written.
+    """
+    refuse_another(folder, spec)
+    refuse_others(folder, {cell.id: cell.identity for cell in cells})
+    with TemporaryDirectory(dir=next(place for place in (folder, *folder.parents) if place.exists())):
+        pass
+    entries = {cell.source.entry.name: cell.source.entry for cell in cells}
+    scorers = {name: Scorers(entry, spec.metric, device) for name, entry in entries.items()}
+    for each in scorers.values():
+        _ = each.identities
+    return scorers
 
 
 def _records(context: Context, cells: list[Cell]) -> Iterator[Record]:

@@ -1,7 +1,8 @@
 """What the metrics measured of a folder's pictures, in one Parquet file that says whose scores of what they are."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,38 +15,49 @@ if TYPE_CHECKING:
     Measured: TypeAlias = dict[str, NDArray[np.float64]]
 
 SCORES = "scores.parquet"
+# Of a scorer's identity, what is recorded and does not decide whether its scores are used again.
+RECORDED = {"checkpoint", "packages", "device", "notes", "figures"}
 
 
-def write_scores(
-    folder: Path,
-    prompts: tuple[str, ...],
-    measured: Mapping[str, "Measured"],
-    scorers: Mapping[str, dict[str, Any]],
-    pictures: str,
-) -> None:
+@dataclass
+class Scores:
+    """By metric, the columns that were measured and the identity of what measured them."""
+
+    measured: dict[str, "Measured"] = field(default_factory=dict)
+    scorers: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def same_scorer(known: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
+    """Whether what measured then measures the same now: from wherever it is loaded, with whichever packages."""
+    if known is None:
+        return False
+    plain = json.loads(canonical_json(dict(now)))
+    return all(known.get(name) == plain.get(name) for name in {*known, *plain} - RECORDED)
+
+
+def write_scores(folder: Path, prompts: Sequence[str], scores: Scores, pictures: str) -> None:
     """Write ``<metric>.<column>`` for every measured column; the first axis is the prompt, a second one a list.
 
     Args:
         folder: whose pictures were measured.
         prompts: their texts.
-        measured: by metric, its columns.
-        scorers: by metric, the identity of what measured.
+        scores: what was measured, and by what.
         pictures: the hash of the pictures.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns: dict[str, Any] = {"prompt": pa.array(prompts, pa.string())}
-    for metric, values in measured.items():
+    for metric, values in scores.measured.items():
         columns |= {f"{metric}.{name}": _column(array) for name, array in values.items()}
-    about = {"scorers": canonical_json(dict(scorers)), "pictures": pictures}
+    about = {"scorers": canonical_json(scores.scorers), "pictures": pictures}
     table = pa.table(columns).replace_schema_metadata(about)
     with atomic_path(folder / SCORES) as beside:
         pq.write_table(table, beside)
 
 
-def read_scores(folder: Path, scorers: Mapping[str, dict[str, Any]], pictures: str) -> dict[str, "Measured"]:
-    """The columns of the metrics that these very scorers measured of these very pictures; others are left out."""
+def read_scores(folder: Path, pictures: str) -> Scores:
+    """What was measured of these very pictures; nothing where the file is missing, damaged, or of others."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -54,11 +66,10 @@ def read_scores(folder: Path, scorers: Mapping[str, dict[str, Any]], pictures: s
         about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         known = json.loads(about["scorers"])
     except (OSError, pa.ArrowException, KeyError, ValueError):
-        return {}
+        return Scores()
     if about.get("pictures") != pictures:
-        return {}
-    current = [metric for metric in scorers if known.get(metric) == json.loads(canonical_json(scorers[metric]))]
-    return {metric: _columns(table, metric) for metric in current}
+        return Scores()
+    return Scores({metric: _columns(table, metric) for metric in known}, known)
 
 
 def _column(array: "NDArray[Any]") -> Any:

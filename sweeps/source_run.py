@@ -1,10 +1,11 @@
 """The cells of one source: one conditioning, one set of standard images, and a record for each."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +13,20 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from generators.families.base import get_family
 from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from generators.sharing.tree import Tree
 from metrics.flops import price
 from sweeps.events import Emit, Note
 from sweeps.grid import Cell, Source
-from sweeps.machine import machine, versions
+from sweeps.machine import versions
 from sweeps.making import Families, Maker, write_prompts
-from sweeps.pictures import Generation, read_generation
-from sweeps.record import FlopFigures, PlanFigures, Record
+from sweeps.pictures import Generation, clear, read_generation
+from sweeps.record import Figure, FlopFigures, PlanFigures, Record
+from sweeps.scores import Scores
 from sweeps.scoring import Scorers, figures, score_folder
 from sweeps.store import Store
 
 if TYPE_CHECKING:
     from generators.component import Component
-    from sweeps.scores import Measured
 
 BATCH_SIZE = 32
 PLAN, TREE = "plan.npz", "tree.npz"
@@ -49,7 +51,7 @@ class Standard:
 
     folder: Path
     generation: Generation
-    measured: "dict[str, Measured]"
+    scores: Scores
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,20 @@ class Pictures:
 
     generation: Generation
     same: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a record says of metrics that are not asked for now."""
+
+    figures: dict[str, Figure] = field(default_factory=dict)
+    scorers: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: Record, asked: Collection[str]) -> "Kept":
+        scorers = {name: about for name, about in record.scorers.items() if name not in asked}
+        figures = {name: figure for name, figure in record.figures.items() if name.partition(".")[0] in scorers}
+        return cls(figures, scorers)
 
 
 class SourceRun:
@@ -70,20 +86,20 @@ class SourceRun:
         self.maker = Maker(source, context.families, context.batch_size, context.emit)
         self.prompts = source.prompts.prompts
         self._standard: Standard | Exception | None = None
-        self._flagged = False
+        self._flagged: set[str] = set()
 
     def record(self, cell: Cell) -> tuple[Record, bool]:
         """The cell's record, and whether it was there already with everything it describes whole."""
         standard = self.standard()
         known = self.store.done(cell.id, self._damaged)
         pictures = self._whole(cell, standard)
-        if known and pictures and not self.context.rescore and known.scorers == self.scorers.described():
-            self._flag_versions(known)
+        if known and pictures and not self.context.rescore and self.scorers.measured(known.scorers):
+            self._flag_scorers(known.scorers)
             return known, True
         if pictures is None:
             self.store.forget(cell.id)
-            pictures = self._make(cell, standard)
-        return self._scored(cell, pictures, standard), False
+            known, pictures = None, self._make(cell, standard)
+        return self._scored(cell, pictures, standard, known), False
 
     def standard(self) -> Standard:
         """The standard images; where they cannot be had, every cell fails for the same reason."""
@@ -102,18 +118,23 @@ class SourceRun:
         generation = read_generation(folder, self._damaged)
         if generation is None:
             self.scorers.check(self.prompts)
-            write_prompts(folder, self.prompts)
             self.maker.conditioning(self._encoded)
             generation = self.maker.make(standard_plan(len(self.prompts), self.source.steps), folder)
-        measured = score_folder(folder, generation, self.prompts, self.scorers, self.emit, again=self.context.rescore)
-        return Standard(folder, generation, measured)
+        else:
+            self._flag("pictures", generation.versions, versions())
+        write_prompts(folder, self.prompts)
+        scores = score_folder(folder, generation, self.prompts, self.scorers, self.emit, again=self.context.rescore)
+        self._flag_scorers(scores.scorers)
+        return Standard(folder, generation, scores)
 
     def _make(self, cell: Cell, standard: Standard) -> Pictures:
         self.scorers.check(self.prompts)
+        self.maker.forget_timings()
         folder = self.store.cell(cell.id)
         self.maker.conditioning(self._encoded)
         tree = self.maker.tree(cell.strategy, cell.asked.features)
         plan = build_plan(tree, cell.schedule, float(cell.asked.tau), self.source.steps, cell.asked.combiner)
+        clear(folder)  # first, or a kill would leave pictures with another plan
         tree.save(folder / TREE)
         plan.save(folder / PLAN)
         generation = self.maker.make(plan, folder, (standard.folder, standard.generation))
@@ -129,12 +150,16 @@ class SourceRun:
             self._damaged(f"the standard images of cell {cell.id} were made anew")
             return None
         try:
-            return Pictures(generation, SharingPlan.load(folder / PLAN).solo)
+            Tree.load(folder / TREE)
+            plan = SharingPlan.load(folder / PLAN)
         except UserError as error:
             self._damaged(error.message)
             return None
+        self._flag("pictures", generation.versions, versions())
+        return Pictures(generation, plan.solo)
 
-    def _scored(self, cell: Cell, pictures: Pictures, standard: Standard) -> Record:
+    def _scored(self, cell: Cell, pictures: Pictures, standard: Standard, known: Record | None) -> Record:
+        """The record, with what a `known` one of the same pictures says of metrics that are not asked for now."""
         start = time.perf_counter()
         ours = score_folder(
             self.store.cell(cell.id),
@@ -142,10 +167,11 @@ class SourceRun:
             self.prompts,
             self.scorers,
             self.emit,
-            standard=(standard.measured, pictures.same),
+            standard=(standard.scores, pictures.same),
             again=self.context.rescore,
         )
-        compared = figures(self.scorers, standard.measured, ours, pictures.same)
+        self._flag_scorers(ours.scorers)
+        kept = Kept.of(known, self.scorers.metrics) if known else Kept()
         return Record(
             id=cell.id,
             status="done",
@@ -153,12 +179,12 @@ class SourceRun:
             identity=cell.identity,
             plan=pictures.generation.plan,
             flops=self._flops(pictures.generation.plan),
-            figures=compared,
+            figures={**figures(self.scorers, standard.scores, ours, pictures.same), **kept.figures},
             timings={**pictures.generation.timings, "score": time.perf_counter() - start},
             execution=pictures.generation.execution,
-            scorers=self.scorers.described(),
-            versions=versions(),
-            machine=machine(self.context.device),
+            scorers={**self.scorers.described(ours.scorers), **kept.scorers},
+            versions=pictures.generation.versions,
+            machine=pictures.generation.machine,
             standard=standard.folder.relative_to(self.store.folder).as_posix(),
         )
 
@@ -185,11 +211,16 @@ class SourceRun:
     def _damaged(self, what: str) -> None:
         self.emit(Note(f"{what}: made again"))
 
-    def _flag_versions(self, known: Record) -> None:
-        """Library versions are no part of a cell's identity: where they changed, one note says so."""
-        now = versions()
-        changed = {name: version for name, version in known.versions.items() if now.get(name) != version}
-        if changed and not self._flagged:
-            self._flagged = True
-            then = ", ".join(f"{name} {version} (now {now.get(name)})" for name, version in changed.items())
-            self.emit(Note(f"cells that are kept were made with {then}"))
+    def _flag_scorers(self, scorers: Mapping[str, Mapping[str, Any]]) -> None:
+        for name, identity in self.scorers.identities.items():
+            self._flag("scores", scorers[name].get("packages", {}), identity.get("packages", {}))
+
+    def _flag(self, what: str, then: Mapping[str, str], now: Mapping[str, str]) -> None:
+        """Library versions are no part of an identity: where they changed, one note says so."""
+        changed = [
+            f"{name} {version} (now {now.get(name)})" for name, version in then.items() if now.get(name) != version
+        ]
+        text = f"{what} that are kept were made with {', '.join(changed)}"
+        if changed and text not in self._flagged:
+            self._flagged.add(text)
+            self.emit(Note(text))

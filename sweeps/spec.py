@@ -16,6 +16,9 @@ from sweeps.axes import canonical, items, parse_integers, parse_taus
 
 DEFAULT_MODEL = "mini-kandinsky"
 DEFAULT_DATASET = "mini_templates"
+PROMPTS = ("dataset", "prompts", "prompt")
+MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
+LONGEST_NAME = 100
 
 
 def _guidances(value: Any) -> tuple[float, ...]:
@@ -25,20 +28,28 @@ def _guidances(value: Any) -> tuple[float, ...]:
         raise UserError(f"guidance {value!r} is not a number", "write for example 4 or `1,4,10`") from None
 
 
+def _texts(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 def _names(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(items(value)))
 
 
 MaybeNames = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Names = Annotated[MaybeNames, Field(min_length=1)]
-Integers = Annotated[tuple[int, ...], BeforeValidator(parse_integers)]
-Floats = Annotated[tuple[float, ...], BeforeValidator(_guidances)]
+Steps = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST_STEPS)], ...], BeforeValidator(parse_integers)]
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], BeforeValidator(parse_integers), Field(min_length=1)
+]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Floats = Annotated[tuple[Finite, ...], BeforeValidator(_guidances)]
 Taus = Annotated[
     tuple[Decimal, ...],
     BeforeValidator(parse_taus),
     PlainSerializer(lambda taus: [canonical(tau) for tau in taus], return_type=list[str]),
 ]
-Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else tuple(value))]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 
 class SweepSpec(BaseModel):
@@ -53,8 +64,8 @@ class SweepSpec(BaseModel):
     schedule: Names = ("eq7",)
     combiner: Names = ("mean",)
     tau: Taus = "0..2"  # type: ignore[assignment]  # validated like what a user writes
-    steps: Integers = ()
-    seed: Integers = (42,)
+    steps: Steps = ()
+    seed: Seeds = (42,)
     noise: Names = ("per-root",)
     scheduler: Names = ("default",)
     guidance: Floats = ()
@@ -68,7 +79,7 @@ class SweepSpec(BaseModel):
     width: int | None = Field(default=None, ge=1)
     negative_prompt: str | None = None
     prior_steps: int | None = Field(default=None, ge=1)
-    prior_guidance: float | None = None
+    prior_guidance: Finite | None = None
     prior_seed: int | None = None
 
     metric: MaybeNames = ()
@@ -91,7 +102,7 @@ class SweepSpec(BaseModel):
         own = (self.prompts.stem,) if self.prompts else ("prompts",) if self.prompt else ()
         readable = "-".join([_several(self.model), _several((*self.dataset, *own))])
         safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in readable)
-        return f"{safe.strip('-.')}-{sha256_text(canonical_json(self.changes_result()))[:8]}"
+        return f"{safe[:LONGEST_NAME].strip('-.')}-{sha256_text(canonical_json(self.changes_result()))[:8]}"
 
 
 def _several(names: tuple[str, ...]) -> str:
@@ -102,13 +113,19 @@ def _several(names: tuple[str, ...]) -> str:
 def make_spec(layers: list[Mapping[str, Any]]) -> SweepSpec:
     """The spec of several layers of values, later ones winning; None means not given.
 
+    Which prompts is one question: a layer that names a set, a file or prompts answers it for those before.
+
     Raises:
         UserError: a name is unknown or a value does not fit; one line for the first of them.
     """
-    values = {name: value for layer in layers for name, value in layer.items() if value is not None}
+    values: dict[str, Any] = {}
+    for layer in layers:
+        if any(layer.get(name) for name in PROMPTS):
+            values = {name: value for name, value in values.items() if name not in PROMPTS}
+        values |= {name: value for name, value in layer.items() if value is not None}
     for name in values:
         if name not in SweepSpec.model_fields:
-            raise UserError(f"a sweep has no setting {name!r}", nearest(name, SweepSpec.model_fields))
+            raise UserError(f"a sweep has no setting {name!r}", nearest(str(name), SweepSpec.model_fields))
     try:
         return SweepSpec.model_validate(values)
     except ValidationError as error:
@@ -118,22 +135,27 @@ def make_spec(layers: list[Mapping[str, Any]]) -> SweepSpec:
 
 
 def read_yaml(path: Path | Traversable) -> dict[str, Any]:
-    """The mapping in a YAML file; `description` is for its readers and left out.
+    """The settings in a YAML file, a run folder's ``sweep.yaml`` too; `description` is for its readers and left out.
 
     Raises:
         UserError: unreadable, not YAML, or not a mapping.
     """
+    content = read_mapping(path)
+    return {name: value for name, value in content.items() if name not in ("description", "schema_version")}
+
+
+def read_mapping(path: Path | Traversable) -> dict[str, Any]:
+    """The mapping in a YAML file; errors are those of `read_yaml`."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}", "check the path") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # PyYAML lets through what makes no date
         raise UserError(
             f"{path} is not YAML: {' '.join(str(error).split())}", "write one setting a line, for example `tau: 0..2`"
         ) from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a mapping of settings", "write for example `tau: 0..2`")
-    content.pop("description", None)
     return content
 
 

@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ import yaml
 from common.errors import UserError
 from common.files import atomic_write
 from sweeps.record import RECORD, SCHEMA_VERSION, Record, read_record
-from sweeps.spec import SweepSpec, make_spec, read_yaml
+from sweeps.spec import SweepSpec, make_spec, read_mapping
 
 SPEC = "sweep.yaml"
 LOCK = "lock"
@@ -59,20 +59,46 @@ class Store:
         """Take a cell's record away before what it describes is made anew."""
         (self.cell(cell_id) / RECORD).unlink(missing_ok=True)
 
-    def refuse_others(self, cell_ids: Iterable[str]) -> None:
-        """Nothing of other weights, prompts or algorithm versions may mix with the cells asked for.
 
-        Raises:
-            UserError: the folder has a record of another cell.
-        """
-        known = set(cell_ids)
-        for path in sorted(self.folder.glob(f"cells/*/{RECORD}")):
-            if path.parent.name not in known:
-                raise UserError(
-                    f"{self.folder} was made with other weights, prompts or version of the algorithm "
-                    f"(cell {path.parent.name} is none of this sweep's)",
-                    "choose another --name, or move that folder away",
-                )
+def refuse_others(folder: Path, identities: Mapping[str, Mapping[str, Any]]) -> None:
+    """Nothing of other weights, prompts or algorithm versions may mix with the cells asked for.
+
+    Args:
+        folder: a run folder, there or not.
+        identities: by id, those of the cells asked for.
+
+    Raises:
+        UserError: the folder has a record of another cell; what differs is named.
+    """
+    for path in sorted(folder.glob(f"cells/*/{RECORD}")):
+        if path.parent.name not in identities:
+            raise UserError(
+                f"{folder} was made with other {_differences(path, identities.values())} "
+                f"(cell {path.parent.name} is none of this sweep's)",
+                "choose another --name, or move that folder away",
+            )
+
+
+def _differences(path: Path, identities: Iterable[Mapping[str, Any]]) -> str:
+    """Where a record's identity differs from the nearest of these."""
+    try:
+        theirs = _flat(read_record(path).identity)
+    except UserError:
+        return "weights, prompts or version of the algorithm"
+    ours = [_flat(identity) for identity in identities]
+    found = min(([name for name in {**theirs, **one} if theirs.get(name) != one.get(name)] for one in ours), key=len)
+    return ", ".join(found)
+
+
+def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings by their inmost names."""
+    parts = [
+        _flat({f"{name} {key}" if name != "settings" else key: each for key, each in value.items()})
+        if isinstance(value, Mapping)
+        else {name: value}
+        for name, value in identity.items()
+    ]
+    return {name: value for part in parts for name, value in part.items()}
 
 
 @contextmanager
@@ -82,16 +108,21 @@ def open_store(folder: Path, spec: SweepSpec) -> Iterator[Store]:
     Raises:
         UserError: a live process holds it; it is another sweep's, another version's, or no run folder.
     """
-    _refuse_another(folder, spec)
+    refuse_another(folder, spec)
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder / LOCK):
-        _refuse_another(folder, spec)  # it may have been made while this process did not hold it
+        refuse_another(folder, spec)  # it may have been made while this process did not hold it
         for leftover in folder.rglob(".*.tmp*"):
             leftover.unlink(missing_ok=True)
         if not (folder / SPEC).exists():
-            content = {"schema_version": SCHEMA_VERSION, **spec.model_dump(mode="json")}
-            atomic_write(folder / SPEC, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+            save_spec(folder, spec)
         yield Store(folder)
+
+
+def save_spec(folder: Path, spec: SweepSpec) -> None:
+    """Write what a folder's content was asked for with."""
+    content = {"schema_version": SCHEMA_VERSION, **spec.model_dump(mode="json")}
+    atomic_write(folder / SPEC, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def saved_spec(folder: Path) -> SweepSpec:
@@ -104,7 +135,7 @@ def saved_spec(folder: Path) -> SweepSpec:
         raise UserError(
             f"{folder} is not a run folder: it has no {SPEC}", "give a folder that `bench sweep` has written"
         )
-    content = read_yaml(folder / SPEC)
+    content = read_mapping(folder / SPEC)
     version = content.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         raise UserError(
@@ -119,7 +150,8 @@ def disk_full(error: BaseException) -> bool:
     return (isinstance(error, OSError) and error.errno in FULL) or os.strerror(errno.ENOSPC) in str(error)
 
 
-def _refuse_another(folder: Path, spec: SweepSpec) -> None:
+def refuse_another(folder: Path, spec: SweepSpec) -> None:
+    """Raises UserError if a folder is another sweep's, another version's, or no run folder and not empty."""
     if not (folder / SPEC).exists():
         if folder.exists() and any(entry.name != LOCK and not entry.name.startswith(".") for entry in folder.iterdir()):
             raise UserError(f"{folder} is not a run folder and not empty", "choose another --name or --out")

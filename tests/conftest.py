@@ -16,12 +16,11 @@ settings.load_profile("bench")
 
 @pytest.fixture(scope="session")
 def paper_datasets() -> Path:
-    """The folder of the paper's four prompt files: ``$BENCH_DATASETS``, or one beside the repository."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "datasets"
-    folder = Path(os.environ.get("BENCH_DATASETS") or beside)
-    if not (folder / "animals.npy").is_file():
-        pytest.skip(f"the paper's prompt files are not in {folder}: set BENCH_DATASETS to the folder that holds them")
-    return folder
+    """The folder of the paper's four prompt files, ``$BENCH_DATASETS``."""
+    folder = os.environ.get("BENCH_DATASETS")
+    if not folder or not (Path(folder) / "animals.npy").is_file():
+        pytest.skip("set BENCH_DATASETS to the folder that holds the paper's prompt files")
+    return Path(folder)
 
 
 @dataclass(frozen=True)

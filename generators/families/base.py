@@ -27,6 +27,7 @@ class Family(Plugin, ABC):
 
     Attributes:
         layout: what a folder of this family holds, for people.
+        roles: the parts of a model, in the order in which ``FAMILY:PART+PART`` names them.
         features_options: what prompts can be clustered by; the first is the default.
         entry: the model this is.
         device: where the denoiser runs.
@@ -34,6 +35,7 @@ class Family(Plugin, ABC):
     """
 
     layout: ClassVar[str]
+    roles: ClassVar[tuple[str, ...]]
     features_options: ClassVar[tuple[str, ...]]
     entry: ModelEntry
     device: torch.device
@@ -43,6 +45,19 @@ class Family(Plugin, ABC):
     @abstractmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
         """The folder as a model of this family; None if it is laid out as another's."""
+
+    @classmethod
+    @abstractmethod
+    def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
+        """The model that these parts make, with the settings that suit them.
+
+        Args:
+            name: what results call it.
+            sources: by role, hub ids or folders.
+
+        Raises:
+            UserError: a configuration cannot be had.
+        """
 
     @classmethod
     @abstractmethod

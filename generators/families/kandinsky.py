@@ -1,6 +1,8 @@
 """Kandinsky 2.2, computed as diffusers' own pipelines compute it."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import ModelEntry, models
+from generators.catalogue import ModelEntry, locate, models
 from generators.checkpoints import check_pipeline, load_config, load_pipeline
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
@@ -35,6 +37,7 @@ class Kandinsky(Family):
 
     name = "kandinsky"
     layout = "a folder with prior/ and decoder/, each a diffusers pipeline"
+    roles = tuple(PIPELINES)
     features_options = ("image_embeds",)
 
     def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
@@ -43,17 +46,21 @@ class Kandinsky(Family):
 
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
-        """The folder with the settings of the paper's Kandinsky 2.2, at the size its UNet was trained for."""
-        sources = {role: str(folder / role) for role in PIPELINES}
+        sources = {role: str(folder / role) for role in cls.roles}
         if not all(Path(source).is_dir() for source in sources.values()):
             return None
-        paper = models()["kandinsky-2.2"]
+        return cls.described(str(folder), sources)
+
+    @classmethod
+    def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
+        """With the settings of the paper's Kandinsky 2.2, at the size the UNet was trained for."""
+        paper, decoder = models()["kandinsky-2.2"], locate(sources["decoder"])
         defaults = {**paper.defaults, "scheduler": "default"}
-        side = load_config(sources["decoder"], "unet").get("sample_size")
+        side = load_config(decoder, "unet").get("sample_size")
         if isinstance(side, int):
-            defaults["height"] = defaults["width"] = side * _scale(sources["decoder"])
-        entry = {"name": str(folder), "description": "", "sources": sources, "defaults": defaults}
-        return paper.model_copy(update=entry)
+            defaults["height"] = defaults["width"] = side * _scale(decoder)
+        update = {"name": name, "description": "", "sources": sources, "defaults": defaults}
+        return paper.model_copy(update=update)
 
     @classmethod
     def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
@@ -90,8 +97,12 @@ class Kandinsky(Family):
 
         Every prompt has a noise stream of its own, so that its embedding does not depend on its batch.
         An empty negative prompt is the stock default: the image encoder's embedding of a black picture.
+        Prompts longer than the text encoder reads are cut, as in stock; `batches.notes` says how many.
         """
         seed, negative = settings.embedding_seed, settings.negative_prompt
+        batches = batches or Batches(ENCODE_BATCH)
+        batches.notes += self._cut("prompt", prompts)
+        batches.notes += self._cut("negative prompt", [negative])
 
         def work(rows: slice) -> tuple[Tensor, Tensor]:
             batch, batch_keys = list(prompts[rows]), keys[rows]
@@ -109,9 +120,21 @@ class Kandinsky(Family):
                 on_progress(len(batch))
             return output.image_embeds.float().cpu(), output.negative_image_embeds.float().cpu()
 
-        done = list((batches or Batches(ENCODE_BATCH)).each(len(prompts), work))
+        with _errors_alone(type(self.prior).__module__, "transformers.tokenization_utils_base"):
+            done = list(batches.each(len(prompts), work))
         image_embeds, negative_image_embeds = (torch.cat(part) for part in zip(*done, strict=True))
         return Conditioning({"image_embeds": image_embeds, "negative_image_embeds": negative_image_embeds})
+
+    def _cut(self, kind: str, texts: Sequence[str]) -> list[str]:
+        """A sentence about the texts of which the text encoder does not read the end, if there are any."""
+        tokenizer = self.prior.tokenizer
+        limit = tokenizer.model_max_length
+        lengths = [len(tokens) for tokens in tokenizer(list(texts), verbose=False).input_ids]
+        cut = [number for number, length in enumerate(lengths, 1) if length > limit]
+        if not cut:
+            return []
+        first = f"{kind} {cut[0]} with {lengths[cut[0] - 1]}"
+        return [f"{len(cut)} of {len(texts)} {kind}s cut to the {limit} tokens the text encoder reads, first {first}"]
 
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
         if option not in self.features_options:
@@ -154,10 +177,7 @@ class Kandinsky(Family):
 
     @classmethod
     def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
-        """As the stock pipelines compute one prompt's picture in a call of its own.
-
-        In a longer call the black picture is embedded once for all its prompts.
-        """
+        """As `encode` calls them in full batches of `ENCODE_BATCH`: the black picture is embedded once a batch."""
         prior_source, decoder_source = model.source("prior"), model.source("decoder")
         text, image, prior = (load_config(prior_source, part) for part in ("text_encoder", "image_encoder", "prior"))
         unet, movq = (load_config(decoder_source, part) for part in ("unet", "movq"))
@@ -177,7 +197,7 @@ class Kandinsky(Family):
             "image encoder",
             phase="encode",
             unit="prompt",
-            calls=0 if settings.negative_prompt else 1,
+            calls=0 if settings.negative_prompt else 1 / ENCODE_BATCH,
             build=transformers_module("CLIPVisionModelWithProjection", image),
             inputs=lambda _: ((torch.zeros(1, 3, side, side),), {}),
         )
@@ -241,6 +261,19 @@ def _latent_shape(decoder: str, settings: GenerationSettings) -> tuple[int, ...]
             raise UserError(f"{side} {pixels} is not a multiple of {unit}, which this model needs", f"use {near}")
     channels = load_config(decoder, "unet")["in_channels"]
     return (channels, settings.height // scale, settings.width // scale)
+
+
+@contextmanager
+def _errors_alone(*loggers: str) -> Iterator[None]:
+    """No warnings of these loggers: about cut prompts, of which diffusers prints all that was cut."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _generator(*parts: object) -> torch.Generator:

@@ -67,9 +67,12 @@ def get_strategy(name: str, **parameters: Any) -> Strategy:
     """The strategy called `name` with these parameters.
 
     Raises:
-        UserError: there is none, or it does not take them.
+        UserError: there is none, it cannot run here, or it does not take them.
     """
-    return find(name, PACKAGE, Strategy, GROUP).configured(**parameters)
+    kind = find(name, PACKAGE, Strategy, GROUP)
+    if reason := kind.unavailable():
+        raise UserError(f"the strategy {name!r} cannot run here: {reason}", "see `bench strategies list`")
+    return kind.configured(**parameters)
 
 
 def check_features(features: ArrayLike, what: str = "features") -> NDArray[np.float64]:

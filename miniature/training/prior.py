@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import KandinskyV22PriorPipeline, PriorTransformer, UnCLIPScheduler
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPModel, CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
@@ -85,6 +86,8 @@ def train(work: Path, steps: int | None = None) -> None:
     text.to(device)
     torch.manual_seed(recipe.seed)
     model = build()
+    if device == "cpu":
+        model.set_attn_processor(AttnProcessor())  # the fused attention's backward pass is slow there
     model.clip_mean.data = embeddings.mean(0, keepdim=True)
     model.clip_std.data = embeddings.std(0, keepdim=True)
     model.clip_mean.requires_grad_(False)

@@ -1,4 +1,5 @@
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,30 @@ def test_a_folders_hash_follows_contents_and_names_but_not_times(
     assert changed != first
     (folder / "config.json").rename(folder / "other.json")
     assert sha256_tree(folder) not in (first, changed)
+
+
+def test_a_folders_hash_follows_what_is_linked_to_and_ends_where_a_link_leads_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REUSEBENCH_CACHE", str(tmp_path / "cache"))
+    folder, elsewhere = tmp_path / "model", tmp_path / "unet"
+    atomic_write(folder / "config.json", "{}")
+    atomic_write(elsewhere / "weights.safetensors", b"1234")
+    (folder / "unet").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(folder)
+    first = sha256_tree(folder)
+    atomic_write(elsewhere / "weights.safetensors", b"12345")
+    assert sha256_tree(folder) != first
+
+
+def test_a_remembered_hash_is_not_another_files_of_that_size_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REUSEBENCH_CACHE", str(tmp_path / "cache"))
+    weights, other = tmp_path / "model" / "weights", tmp_path / "other"
+    atomic_write(weights, b"1234")
+    first = sha256_tree(weights.parent)
+    other.write_bytes(b"4321")
+    shutil.copystat(weights, other)
+    other.replace(weights)
+    assert sha256_tree(weights.parent) != first

@@ -1,4 +1,5 @@
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,18 @@ def test_two_plugins_of_one_name_are_refused(package: str, tmp_path: Path) -> No
 
 def test_without_a_near_name_all_are_listed() -> None:
     assert nearest("zzz", ["b", "a"]) == "known: a, b"
+
+
+def test_a_plugin_that_cannot_be_imported_is_named(package: str, tmp_path: Path) -> None:
+    (tmp_path / package / "torus.py").write_text("import not_installed_here\n")
+    with pytest.raises(
+        UserError, match=rf"{package}\.torus: ModuleNotFoundError: No module named 'not_installed_here'"
+    ):
+        discover(package, Shape, "reusebench.tests")
+
+
+def test_an_entry_point_that_cannot_be_loaded_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("torus", "not_installed_here:Torus", "reusebench.tests")
+    monkeypatch.setattr("common.plugins.entry_points", lambda group: [point])
+    with pytest.raises(UserError, match=r"'not_installed_here:Torus' \(reusebench\.tests\): ModuleNotFoundError"):
+        discover(package, Shape, "reusebench.tests")

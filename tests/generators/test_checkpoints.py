@@ -75,15 +75,43 @@ def test_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path:
         Kandinsky.components_of(paper, GenerationSettings.resolve(paper.defaults))
 
 
-def test_hub_model_in_the_cache_is_known_by_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    commit = "0123456789abcdef0123456789abcdef01234567"
+def test_hub_model_is_read_and_loaded_at_the_commit_that_it_is_known_by(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_kandinsky: Path
+):
+    first, second = "0123456789abcdef0123456789abcdef01234567", "f" * 40
     repo = tmp_path / "models--someone--decoder"
-    snapshot = repo / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    (snapshot / "model_index.json").write_text(json.dumps({"_class_name": "KandinskyV22Pipeline"}))
-    (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text(commit)
+    for commit in (first, second):
+        shutil.copytree(tiny_kandinsky / "decoder", repo / "snapshots" / commit)
+    config = repo / "snapshots" / second / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "beta_end": 0.5}))
+    main = repo / "refs" / "main"
+    main.parent.mkdir()
+    main.write_text(first)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert hub_commit("someone/decoder") == commit
+    assert hub_commit("someone/decoder") == first
+    main.write_text(second)  # the hub's owner moves on while we run
     assert pipeline_class("someone/decoder") == "KandinskyV22Pipeline"
+    assert load_config("someone/decoder", "scheduler", "scheduler_config.json")["beta_end"] == 0.02
+    assert load("someone/decoder").scheduler.config.beta_end == 0.02
+
+
+def test_hub_ids_are_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_kandinsky: Path):
+    for part in ("prior", "decoder"):
+        repo = tmp_path / f"models--me--tiny-{part}"
+        shutil.copytree(tiny_kandinsky / part, repo / "snapshots" / ("a" * 40))
+        (repo / "refs").mkdir()
+        (repo / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    entry = model("kandinsky:me/tiny-prior+me/tiny-decoder")
+    assert entry.unavailable() is None
+    assert entry.defaults == model(str(tiny_kandinsky)).defaults
+    for wrong, message in {
+        "kandinsky:me/tiny-prior+me/gone": r"cannot fetch .* of me/gone .*Hugging Face hub",
+        "kandinsky:me/tiny-prior": r"does not name the parts .*write kandinsky:PRIOR\+DECODER",
+        "kandinski:me/a+me/b": "unknown family 'kandinski'.*'kandinsky'",
+        "me/tiny-prior": r"kandinsky:OWNER/PRIOR\+OWNER/DECODER",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            model(wrong)

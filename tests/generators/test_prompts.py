@@ -59,6 +59,9 @@ def test_the_hash_is_of_the_texts_in_order_alone() -> None:
         ("a\x85", r"U\+0085"),
         ("a\u2028cat", r"U\+2028"),
         ("a\ud800", r"U\+D800"),
+        ("a\ufffe", r"the noncharacter U\+FFFE at 2"),
+        ("a\ufdd0", r"U\+FDD0"),
+        ("a\U0010ffff", r"U\+10FFFF"),
     ],
 )
 def test_prompts_that_are_refused(text: str, message: str) -> None:

@@ -51,3 +51,9 @@ def test_auto_dtype_follows_the_device(device: str, dtype: str):
 def test_prior_seed_is_the_seed_unless_given():
     assert GenerationSettings.resolve(DEFAULTS, {"seed": 7}).embedding_seed == 7
     assert GenerationSettings.resolve(DEFAULTS, {"seed": 7, "prior_seed": 0}).embedding_seed == 0
+
+
+@pytest.mark.parametrize("text", ["x" * 20_000, "a\x00cat", "  "])
+def test_a_negative_prompt_is_checked_as_a_prompt_is(text: str):
+    with pytest.raises(UserError, match="the negative prompt "):
+        GenerationSettings.resolve(DEFAULTS, {"negative_prompt": text})

@@ -85,7 +85,16 @@ def test_100_images_are_compared_unless_all_are_asked_for(checkpoint):
     columns = [{"clip": rng.normal(0.3, 1, (130, 5))} for _ in range(2)]
     same = np.zeros(130, dtype=bool)
     assert ClipDiversity(checkpoint).compare(*columns, same)["clip_similarity"].n == 100
-    assert ClipDiversity(checkpoint, images=None).compare(*columns, same)["clip_similarity"].n == 130
+    for images in ("all", None):
+        metric = ClipDiversity(checkpoint, images=images)
+        assert metric.compare(*columns, same)["clip_similarity"].n == 130
+        assert metric.identity()["images"] == "all"
+
+
+@pytest.mark.parametrize("images", ["al", 1, 2.5])
+def test_a_number_of_images_that_is_none_is_refused(checkpoint, images):
+    with pytest.raises(UserError, match=f"cannot compare {images!r} images"):
+        ClipDiversity(checkpoint, images=images)
 
 
 def test_pictures_that_are_the_same_differ_by_nothing(checkpoint, pictures):

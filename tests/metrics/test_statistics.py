@@ -365,3 +365,12 @@ def test_two_images_are_one_pair_without_an_interval():
 def test_features_without_a_similarity_are_refused(rows, message):
     with pytest.raises(UserError, match=message):
         pairwise_similarity(rows)
+
+
+def test_values_that_all_but_agree_have_the_percentile_interval(recwarn):
+    values = np.full(11, 0.5)
+    values[-1] = np.nextafter(0.5, 1)
+    found = bootstrap_mean(values)
+    assert found.method == "percentile bootstrap"
+    assert 0.5 <= found.low <= found.high <= values[-1]
+    assert not recwarn

@@ -150,7 +150,7 @@ def test_identity_names_what_decides_a_score(checkpoint, tmp_path):
 
 
 def test_a_prompt_that_would_be_cut_is_refused_before_images_are_made(checkpoint):
-    with pytest.raises(UserError, match="prompt 1 makes a question of 75 tokens, the scorer reads 40"):
+    with pytest.raises(UserError, match="prompt 2 makes a question of 75 tokens, the scorer reads 40"):
         VQAScore(checkpoint).check(["a penguin", "red " * 60])
 
 

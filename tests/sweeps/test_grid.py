@@ -79,9 +79,13 @@ def test_k_is_the_schedulers_own(tiny_spec):
     assert cell.source.steps == cell.identity["K"] == 7
 
 
+def test_a_scheduler_is_the_same_by_name_and_by_default(tiny_spec):
+    assert len(cells(tiny_spec(scheduler="default,DDPMScheduler", tau="0"), "cpu")) == 1
+
+
 def test_a_strategys_parameters_are_parsed_and_refused():
     assert parse_strategy("ward-cosine").name == "ward-cosine"
-    for text in ("ward-cosine:speed=9", "ward-cosine:fast", "ward"):
+    for text in ("ward-cosine:speed=9", "ward-cosine:fast", "ward", "ward-cosine:x=["):
         with pytest.raises(UserError):
             parse_strategy(text)
 
@@ -90,3 +94,9 @@ def test_several_prompt_sources_are_several_sets(tiny_spec, tmp_path):
     (tmp_path / "mine.txt").write_text("one\ntwo\nthree\n")
     sets = prompts_of(tiny_spec(dataset="mini_scenes", prompts=str(tmp_path / "mine.txt"), limit=2))
     assert [(each.name, len(each)) for each in sets] == [("mini_scenes", 2), ("mine", 2), ("prompts", 2)]
+
+
+def test_two_sets_of_one_name_are_refused(tiny_spec, tmp_path):
+    (tmp_path / "prompts.txt").write_text("one\ntwo\n")
+    with pytest.raises(UserError, match=r"two prompt sets are called 'prompts': .*prompts\.txt and --prompt"):
+        prompts_of(tiny_spec(prompts=str(tmp_path / "prompts.txt")))

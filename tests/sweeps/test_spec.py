@@ -61,6 +61,13 @@ def test_the_name_is_one_folder_whatever_the_model():
         ({"model": []}, "model"),
         ({"model": "a,,b"}, "empty item"),
         ({"tau": None, "steps": "x"}, "whole number"),
+        ({"guidance": "nan"}, "finite"),
+        ({"prior_guidance": float("inf")}, "finite"),
+        ({1: 2}, "no setting 1"),
+        ({"prompt": 5}, "prompt"),
+        ({"seed": []}, "seed"),
+        ({"seed": "-1"}, "seed"),
+        ({"steps": "999999999999"}, "steps"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(values, says):
@@ -70,11 +77,23 @@ def test_what_cannot_be_meant_is_one_line(values, says):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["- a\n- b\n", "tau: [", "\x00", "just text"])
+@pytest.mark.parametrize("content", ["- a\n- b\n", "tau: [", "\x00", "just text", "tau: 2001-99-99"])
 def test_a_file_that_is_no_spec_is_named(tmp_path, content):
     (tmp_path / "mine.yaml").write_text(content)
     with pytest.raises(UserError, match=r"mine\.yaml"):
         read_yaml(tmp_path / "mine.yaml")
+
+
+def test_the_last_layer_that_names_prompts_says_which():
+    file = {"dataset": "mini_scenes", "limit": 3}
+    assert make_spec([file, {"prompts": "mine.txt"}]).dataset == ()
+    assert make_spec([file, {"seed": 1}]).dataset == ("mini_scenes",)
+    assert make_spec([{"prompt": ["a"]}, file]).prompt == ()
+
+
+def test_a_runs_own_spec_is_a_spec(tmp_path):
+    (tmp_path / "sweep.yaml").write_text("schema_version: 1\nseed: [3]\n")
+    assert read_yaml(tmp_path / "sweep.yaml") == {"seed": [3]}
 
 
 def test_every_preset_is_a_spec_with_a_description():

@@ -1,5 +1,6 @@
 """Our Kandinsky 2.2 is diffusers' Kandinsky 2.2, bit for bit."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from generators.catalogue import ModelEntry, model
 from generators.conditioning import Conditioning
 from generators.executor import decode_images, execute
 from generators.families.base import get_family
-from generators.families.kandinsky import Kandinsky
+from generators.families.kandinsky import ENCODE_BATCH, Kandinsky
 from generators.noise import derived_key, node_key
 from generators.settings import GenerationSettings
 from generators.sharing.plan import standard_plan
@@ -192,6 +193,21 @@ def test_embedding_follows_the_prior_seed_not_the_picture_seed(tiny: Kandinsky):
     assert not torch.allclose(embeds(seed=1), embeds(seed=2))
 
 
+def test_prompts_that_the_text_encoder_cuts_are_counted_and_not_dumped(
+    tiny: Kandinsky, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    for library in ("diffusers", "transformers"):
+        monkeypatch.setattr(logging.getLogger(library), "propagate", True)
+    fits, too_long = "a " * 22, "a " * 30
+    batches = Batches(2)
+    tiny.encode([fits, too_long, too_long], KEYS[:3], settings_of(tiny, negative_prompt=too_long), batches)
+    assert batches.notes == [
+        "2 of 3 prompts cut to the 24 tokens the text encoder reads, first prompt 2 with 32",
+        "1 of 1 negative prompts cut to the 24 tokens the text encoder reads, first negative prompt 1 with 32",
+    ]
+    assert not caplog.messages
+
+
 def test_prior_is_loaded_only_to_encode_and_given_back(tiny_kandinsky: Path, tmp_path: Path):
     family = Kandinsky.load(model(str(tiny_kandinsky)), "cpu", "fp32")
     assert family._prior is None
@@ -265,8 +281,9 @@ def test_missing_device_is_named(tiny: Kandinsky):
             Kandinsky.load(tiny.entry, device, "fp32")
 
 
-def test_components_are_what_a_stock_call_for_one_prompt_computes(tiny: Kandinsky):
-    """Module calls x rows of the stock pipelines, and the FLOPs of each module on the CPU."""
+def test_components_are_what_a_full_batch_of_prompts_computes(tiny: Kandinsky):
+    """Module calls x rows of the stock pipelines; one of the batch's pictures is made."""
+    prompts, keys = PROMPTS[:1] * ENCODE_BATCH, [f"{PROMPTS[0]}#{number}" for number in range(ENCODE_BATCH)]
     for asked in ({}, {"guidance": 1.0, "prior_guidance": 1.0}, {"negative_prompt": "fog"}):
         settings = settings_of(tiny, **asked)
         modules = {
@@ -286,13 +303,14 @@ def test_components_are_what_a_stock_call_for_one_prompt_computes(tiny: Kandinsk
             return count
 
         hooks = [module.register_forward_pre_hook(counter(name), with_kwargs=True) for name, module in modules.items()]
-        conditioning = tiny.encode(PROMPTS[:1], KEYS[:1], settings)
+        encoded = tiny.encode(prompts, keys, settings)
+        conditioning = Conditioning({name: tensor[:1] for name, tensor in encoded.tensors.items()})
         plan = standard_plan(1, STEPS)
-        done = execute(plan, tiny, conditioning, KEYS[:1], settings, noise=TorchNoise(), batch_size=1)
+        done = execute(plan, tiny, conditioning, keys[:1], settings, noise=TorchNoise(), batch_size=1)
         tiny.decode(done.latents, settings)
         for hook in hooks:
             hook.remove()
-        per_unit = {"prompt": 1, "node_step": plan.node_steps, "image": 1}
+        per_unit = {"prompt": ENCODE_BATCH, "node_step": plan.node_steps, "image": 1}
         described = {part.name: part.calls * per_unit[part.unit] for part in tiny.components(settings)}
         assert described == rows
 

@@ -79,3 +79,9 @@ def test_features_become_double_precision() -> None:
     checked = check_features(np.array([[60000.0, 60000.0]], dtype=np.float16))
     assert checked.dtype == np.float64
     assert checked.tolist() == [[60000.0, 60000.0]]
+
+
+def test_a_strategy_that_cannot_run_here_is_refused_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strategies()["none"], "unavailable", classmethod(lambda cls: "it needs a GPU"))
+    with pytest.raises(UserError, match="'none' cannot run here: it needs a GPU"):
+        get_strategy("none")
