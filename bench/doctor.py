@@ -152,6 +152,7 @@ def _datasets() -> Iterator[Finding]:
 
 
 def _tracking(uri: str | None) -> Iterator[Finding]:
+    from http.client import HTTPException
     from urllib.error import URLError
     from urllib.request import urlopen
 
@@ -161,6 +162,6 @@ def _tracking(uri: str | None) -> Iterator[Finding]:
     try:
         with urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS):
             yield Finding("ok", "MLflow", uri)
-    except (URLError, OSError, ValueError) as error:
+    except (URLError, OSError, ValueError, HTTPException) as error:
         todo = "start it, or leave --tracking-uri out; a sweep runs without it"
         yield Finding("warn", "MLflow", f"{uri} does not answer: {error}", todo)

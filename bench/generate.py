@@ -7,6 +7,7 @@ import typer
 
 from bench import options as o
 from common.errors import UserError
+from common.files import atomic_write, canonical_json
 
 if TYPE_CHECKING:
     from sweeps.grid import Cell
@@ -48,7 +49,8 @@ def generate(
 ) -> None:
     """Generate images of some prompts with shared early steps, without a sweep or scores.
 
-    Leaves images/, grid.png, dendrogram.png, plan.npz and tree.npz, and prints what was saved.
+    Leaves images/, grid.png, dendrogram.png, plan.npz, tree.npz and what was asked for (sweep.yaml, identity.json), and
+    prints what was saved.
     """
     from bench.results import seconds_line
     from bench.screen import screen
@@ -57,6 +59,7 @@ def generate(
     from sweeps.making import Families, Maker, write_prompts
     from sweeps.source_run import BATCH_SIZE, PLAN, TREE
     from sweeps.spec import make_spec
+    from sweeps.store import save_spec
 
     if standard and tau:
         raise UserError("--standard is tau 0, and --tau was given too", "give one of them")
@@ -64,7 +67,7 @@ def generate(
     if not {"prompt", "prompts", "dataset"} & flags.keys():
         raise UserError("no prompts were given", 'add --prompt "...", --prompts FILE or --dataset NAME')
     spec = make_spec([flags, {"tau": "0" if standard else tau or "1"}])
-    folder = out / (name or spec.default_name())
+    folder = out / o.checked_name(name or spec.default_name())
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty", "choose another --name, or delete it")
     where = o.device_of(spec.device)
@@ -75,6 +78,8 @@ def generate(
         maker = Maker(cell.source, Families(where), spec.batch_size or BATCH_SIZE, seen)
         tree = maker.tree(cell.strategy, cell.asked.features)
         plan = build_plan(tree, cell.schedule, float(cell.asked.tau), cell.source.steps, cell.asked.combiner)
+        save_spec(folder, spec)
+        atomic_write(folder / "identity.json", canonical_json(cell.identity) + "\n")
         write_prompts(folder, cell.source.prompts.prompts)
         tree.save(folder / TREE)
         plan.save(folder / PLAN)
@@ -88,14 +93,14 @@ def generate(
 
 
 def _draw(folder: Path, cell: "Cell", savings: float) -> None:
+    from generators.sharing.tree import Tree
     from reports.figures.dendrogram import draw_tree
     from reports.style import save, theme
-    from reports.tree import load_tree
     from sweeps.source_run import TREE
 
     _mosaic(sorted((folder / "images").glob("[0-9]*.png")), folder / "grid.png")
     with theme():
-        tree = load_tree(folder / TREE)
+        tree = Tree.load(folder / TREE)
         if drawing := draw_tree(tree, cell.source.prompts.prompts, {float(cell.asked.tau): savings}):
             save(drawing, folder / "dendrogram")
 

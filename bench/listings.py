@@ -3,12 +3,14 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench import options as o
+from common.plugins import Plugin
 
 if TYPE_CHECKING:
     from generators.catalogue import ModelEntry
@@ -20,6 +22,18 @@ datasets = typer.Typer(help="Prompt sets: list them, show one.", no_args_is_help
 strategies = typer.Typer(help="Clustering strategies: list them, show one.", no_args_is_help=True)
 presets = typer.Typer(help="Sweeps in the box: list them.", no_args_is_help=True)
 GROUPS = {"models": models, "datasets": datasets, "strategies": strategies, "presets": presets}
+# Of every other kind of plug-in: what it is, the module whose function of the group's name finds it, what to show.
+PLUGINS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "metrics": ("What pictures are scored by", "metrics.base", ()),
+    "schedules": ("From tau to what each step shares", "generators.sharing.schedule", ()),
+    "combiners": ("How a cluster's conditioning is made", "generators.combiners.base", ()),
+    "families": (
+        "Kinds of model, and what their prompts can be clustered by",
+        "generators.families.base",
+        ("features",),
+    ),
+    "figures": ("What a report draws", "reports.base", ()),
+}
 
 Name = Annotated[str, typer.Argument(help="Its name.")]
 
@@ -111,6 +125,31 @@ def list_presets(as_json: o.Json = False) -> None:
 
     rows = [{"name": name, "description": description} for name, description in found().items()]
     _show(rows, ("name", "description"), as_json)
+
+
+def _plugins(name: str, about: str, module: str, more: tuple[str, ...]) -> typer.Typer:
+    """The group of commands of a kind of plug-in that is only listed."""
+    group = typer.Typer(help=f"{about}: list them.", no_args_is_help=True)
+
+    @group.command("list", help=f"{about}, and whether it can run here.")
+    def list_them(as_json: o.Json = False) -> None:
+        found: Mapping[str, type[Plugin]] = getattr(import_module(module), name)()
+        rows = [
+            {
+                "name": key,
+                "version": kind.version,
+                "description": kind.summary(),
+                **{column: ", ".join(getattr(kind, f"{column}_options")) for column in more},
+                "unavailable": kind.unavailable(),
+            }
+            for key, kind in found.items()
+        ]
+        _show(rows, ("name", "description", *more, "unavailable"), as_json)
+
+    return group
+
+
+GROUPS |= {name: _plugins(name, *about) for name, about in PLUGINS.items()}
 
 
 def not_here(entry: "ModelEntry") -> str | None:

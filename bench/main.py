@@ -25,7 +25,8 @@ class Bench(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            say("interrupted: run the same command again to continue")
+            again = ": run the same command again to continue" if ctx.invoked_subcommand == "sweep" else ""
+            say(f"interrupted{again}")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise

@@ -6,16 +6,28 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from common.errors import UserError
+
 WHAT, HOW, WITH = "What to make", "How prompts share", "How to run"
+LONGEST_NAME = 200
 UNSET: tuple[Any, ...] = (None, [], ())
 
 Models: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--model", help="A model of `bench models list`, or a checkpoint folder.", rich_help_panel=WHAT),
+    typer.Option(
+        "--model",
+        help="Of `bench models list`, mini-kandinsky unless given; a checkpoint folder, or hub ids as "
+        "kandinsky:OWNER/PRIOR+OWNER/DECODER.",
+        rich_help_panel=WHAT,
+    ),
 ]
 Datasets: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--dataset", help="A prompt set of `bench datasets list`.", rich_help_panel=WHAT),
+    typer.Option(
+        "--dataset",
+        help="Of `bench datasets list`; sweep and plan take mini_templates where no prompts are given.",
+        rich_help_panel=WHAT,
+    ),
 ]
 PromptFile: TypeAlias = Annotated[
     Path | None,
@@ -27,51 +39,87 @@ Prompts: TypeAlias = Annotated[
 Limit: TypeAlias = Annotated[
     int | None, typer.Option(help="Only the first N prompts of each set.", rich_help_panel=WHAT)
 ]
-Steps: TypeAlias = Annotated[list[str] | None, typer.Option("--steps", help="Denoising steps.", rich_help_panel=WHAT)]
-Seeds: TypeAlias = Annotated[list[str] | None, typer.Option("--seed", help="Seeds: 42, or 0..3.", rich_help_panel=WHAT)]
+Steps: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--steps", help="Denoising steps; by default the model's (`bench models list --json`).", rich_help_panel=WHAT
+    ),
+]
+Seeds: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--seed", help="Seeds, as 1,2 or 0..3; 42 unless given.", rich_help_panel=WHAT)
+]
 Schedulers: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--scheduler", help="A diffusers scheduler, e.g. DDIMScheduler.", rich_help_panel=WHAT),
+    typer.Option("--scheduler", help="DDIMScheduler or DDPMScheduler; by default the model's.", rich_help_panel=WHAT),
 ]
 Guidances: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--guidance", help="Guidance scale.", rich_help_panel=WHAT)
+    list[str] | None, typer.Option("--guidance", help="Guidance scale; by default the model's.", rich_help_panel=WHAT)
 ]
 NegativePrompt: TypeAlias = Annotated[str | None, typer.Option(help="What not to show.", rich_help_panel=WHAT)]
-Height: TypeAlias = Annotated[int | None, typer.Option(help="Pixels.", rich_help_panel=WHAT)]
-Width: TypeAlias = Annotated[int | None, typer.Option(help="Pixels.", rich_help_panel=WHAT)]
-PriorSteps: TypeAlias = Annotated[int | None, typer.Option(help="The prior's steps.", rich_help_panel=WHAT)]
-PriorGuidance: TypeAlias = Annotated[float | None, typer.Option(help="The prior's guidance.", rich_help_panel=WHAT)]
+Height: TypeAlias = Annotated[int | None, typer.Option(help="Pixels; by default the model's.", rich_help_panel=WHAT)]
+Width: TypeAlias = Annotated[int | None, typer.Option(help="Pixels; by default the model's.", rich_help_panel=WHAT)]
+PriorSteps: TypeAlias = Annotated[
+    int | None, typer.Option(help="The prior's steps; by default the model's.", rich_help_panel=WHAT)
+]
+PriorGuidance: TypeAlias = Annotated[
+    float | None, typer.Option(help="The prior's guidance; by default the model's.", rich_help_panel=WHAT)
+]
 PriorSeed: TypeAlias = Annotated[
     int | None, typer.Option(help="The prior's seed, where it is not the pictures'.", rich_help_panel=WHAT)
 ]
-Dtype: TypeAlias = Annotated[str | None, typer.Option(help="fp32, fp16 or bf16.", rich_help_panel=WHAT)]
+Dtype: TypeAlias = Annotated[
+    str | None, typer.Option(help="fp32, fp16 or bf16; by default the model's.", rich_help_panel=WHAT)
+]
 
 Taus: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--tau", help="How much to share: 0..2 (step 0.25), 0..2:0.1, or 0,0.5,1.", rich_help_panel=HOW),
+    typer.Option(
+        "--tau", help="How much to share: 0..2 (step 0.25, the default), 0..2:0.1, 0,0.5,1.", rich_help_panel=HOW
+    ),
 ]
 Strategies: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--strategy", help="Of `bench strategies list`; parameters as name:key=value.", rich_help_panel=HOW),
+    typer.Option(
+        "--strategy",
+        help="Of `bench strategies list`, ward-cosine unless given; parameters as name:key=value.",
+        rich_help_panel=HOW,
+    ),
 ]
 Features: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--features", help="What prompts are clustered by.", rich_help_panel=HOW)
+    list[str] | None,
+    typer.Option(
+        "--features",
+        help="What prompts are clustered by: of `bench families list`, by default its first.",
+        rich_help_panel=HOW,
+    ),
 ]
 Schedules: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--schedule", help="eq7 (the paper) or official (its code).", rich_help_panel=HOW)
+    list[str] | None,
+    typer.Option(
+        "--schedule",
+        help="Of `bench schedules list`: eq7 (the paper, the default) or official (its code).",
+        rich_help_panel=HOW,
+    ),
 ]
 Combiners: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--combiner", help="How a cluster's conditioning is made.", rich_help_panel=HOW)
+    list[str] | None,
+    typer.Option(
+        "--combiner",
+        help="How a cluster's conditioning is made, of `bench combiners list`; mean unless given.",
+        rich_help_panel=HOW,
+    ),
 ]
 Noises: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--noise", help="per-root (the paper) or shared (its code).", rich_help_panel=HOW),
+    typer.Option("--noise", help="per-root (the paper, the default) or shared (its code).", rich_help_panel=HOW),
 ]
 
 Device: TypeAlias = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1; by default cuda where there is one.", rich_help_panel=WITH)
 ]
-BatchSize: TypeAlias = Annotated[int | None, typer.Option(help="Rows a denoiser call, at most.", rich_help_panel=WITH)]
+BatchSize: TypeAlias = Annotated[
+    int | None, typer.Option(help="Rows a denoiser call, at most; 32 unless given.", rich_help_panel=WITH)
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else there.")]
 
 
@@ -91,4 +139,20 @@ def device_of(asked: str | None) -> str:
     from generators.families.base import torch_device
     from sweeps.machine import default_device
 
-    return str(torch_device(asked or default_device()))
+    device = torch_device(asked or default_device())
+    if device.type == "meta":
+        raise UserError("the device 'meta' holds no numbers", "use --device cpu")
+    return str(device)
+
+
+def checked_name(name: str) -> str:
+    """A folder's name that the user gave.
+
+    Raises:
+        UserError: it names something else than one folder.
+    """
+    if Path(name).name != name or name.startswith("."):
+        raise UserError(f"{name!r} cannot be a run's name", "it names one folder; --out says where that is")
+    if len(name.encode()) > LONGEST_NAME:
+        raise UserError(f"a run's name of {len(name)} characters is too long", f"use {LONGEST_NAME} or fewer")
+    return name

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from generators.sharing.tree import Tree
     from sweeps.spec import SweepSpec
 
+# What needs a model's prompts, or a model, to mean anything.
+WITHOUT_MODEL = ("scheduler", "guidance", "prior_steps", "prior_guidance", "prior_seed", "dtype")
 MANY = ("model", "dataset", "strategy", "features", "schedule", "steps", "seed", "scheduler", "guidance")
 
 
@@ -76,17 +78,7 @@ class Planned:
 
     def answers(self, spec: "SweepSpec") -> list[dict[str, Any]]:
         """One object a tau."""
-        from generators.sharing.savings import node_steps
-        from generators.sharing.schedule import get_schedule
-        from sweeps.cost import cost
-
-        schedule, n = get_schedule(spec.schedule[0]), self.tree.n_leaves
-        rows = []
-        for tau in spec.tau:
-            nodes = node_steps(self.tree, schedule, float(tau), self.steps)
-            found = cost(self.components, n, self.steps, nodes)
-            rows.append({"tau": float(tau), "prompts": n, "steps": self.steps, **found.plain()})
-        return rows
+        return [self._at(spec, float(tau)) for tau in spec.tau]
 
     def target(self, spec: "SweepSpec", target: float) -> dict[str, Any]:
         """The tau that reaches the target, or what the most is."""
@@ -94,7 +86,21 @@ class Planned:
         from generators.sharing.schedule import get_schedule
 
         found = tau_for_savings(self.tree, get_schedule(spec.schedule[0]), self.steps, target)
-        return {"target": target, "prompts": self.tree.n_leaves, "steps": self.steps, **asdict(found)}
+        return {"target": target, **self._at(spec, found.tau), **asdict(found)}
+
+    def _at(self, spec: "SweepSpec", tau: float) -> dict[str, Any]:
+        from generators.sharing.savings import node_steps
+        from generators.sharing.schedule import get_schedule
+        from sweeps.cost import cost
+
+        n = self.tree.n_leaves
+        nodes = node_steps(self.tree, get_schedule(spec.schedule[0]), tau, self.steps)
+        return {
+            "tau": tau,
+            "prompts": n,
+            "steps": self.steps,
+            **cost(self.components, n, self.steps, nodes).plain(),
+        }
 
 
 def _from_embeddings(spec: "SweepSpec", path: Path, flags: dict[str, Any]) -> Planned:
@@ -103,6 +109,9 @@ def _from_embeddings(spec: "SweepSpec", path: Path, flags: dict[str, Any]) -> Pl
     from sweeps.grid import parse_strategy, prompts_of, settings_of
 
     named = any(name in flags for name in ("dataset", "prompts", "prompt"))
+    idle = ["features", "device", *([] if named else ["limit"]), *([] if "model" in flags else WITHOUT_MODEL)]
+    if found := [f"--{name.replace('_', '-')}" for name in idle if name in flags]:
+        raise UserError(f"{found[0]} means nothing for ready embeddings here", "leave it out, or plan without them")
     n_prompts = sum(len(each) for each in prompts_of(spec)) if named else None
     rows = load_embeddings(path, n_prompts)
     tree = parse_strategy(spec.strategy[0]).tree(rows, seed=spec.seed[0])

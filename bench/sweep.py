@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
-from common.errors import UserError
 
 if TYPE_CHECKING:
     from bench.screen import Screen
@@ -44,7 +43,10 @@ def sweep(
     dtype: o.Dtype = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="A metric, or NAME=CHECKPOINT; `none` for none. By default all that the model has."),
+        typer.Option(
+            help="Of `bench metrics list`: NAME, NAME:parameter=value (clip_diversity:images=all), or NAME=CHECKPOINT; "
+            "`none` for none. By default all that the model has."
+        ),
     ] = None,
     device: o.Device = None,
     batch_size: o.BatchSize = None,
@@ -70,25 +72,27 @@ def sweep(
     from sweeps.cost import picture_bytes
     from sweeps.grid import cells as make_cells
     from sweeps.predict import predict
+    from sweeps.runner import check_sweep
 
     asked = _spec(preset, spec, o.given(context.params))
-    folder = out / _checked_name(name or asked.default_name())
+    folder = out / o.checked_name(name or asked.default_name())
     where = o.device_of(asked.device)
     with screen() as seen:
         with seen.stage("identify"):
             cells = make_cells(asked, where)
         if dry_run:
+            check_sweep(asked, cells, folder, where)
             costs = predict(cells, folder, where, seen)
         else:
             uri = (tracking_uri or f"sqlite:///{(out / 'mlflow.db').resolve()}") if mlflow else None
-            records, report = _run(asked, cells, folder, where, seen, rescore, uri)
+            failed, records, report = _run(asked, cells, folder, where, seen, rescore, uri)
     if dry_run:
         print_costs(costs, picture_bytes(cells), folder)
         return
     print_summary(records)
     print_places(folder, report, uri)
     typer.echo(f"time     {seconds_line(seen.seconds())}")
-    if any(record.status == "failed" for record in records):
+    if failed:
         raise typer.Exit(FAILED)
 
 
@@ -100,11 +104,16 @@ def _run(
     seen: "Screen",
     rescore: bool,
     uri: str | None,
-) -> "tuple[list[Record], Report]":
-    """The cells, then tables and figures, then what MLflow gets of them."""
+) -> "tuple[bool, list[Record], Report]":
+    """The cells, then tables and figures, then what MLflow gets of them: all from the records that are on disk.
+
+    Returns:
+        Whether a cell failed now, which need not be what its record says; the records; the report.
+    """
     from bench.publish import publish
     from reports.tracking import MlflowTracker
     from sweeps.events import CellFinished, Event, Note, SweepStarted
+    from sweeps.record import load_records
     from sweeps.runner import run_sweep
 
     tracker = MlflowTracker(uri, lambda line: seen(Note(line))) if uri else None
@@ -114,10 +123,11 @@ def _run(
         if tracker and isinstance(event, SweepStarted):
             prompts = {cell.source.prompts.name: cell.source.prompts.prompts for cell in event.cells}
             tracker.sweep_started(event.spec.model_dump(mode="json"), prompts, event.run)
-        elif tracker and isinstance(event, CellFinished):
+        elif tracker and isinstance(event, CellFinished) and not (event.kept and event.record.error):
             tracker.cell_finished(event.record)
 
-    records = run_sweep(spec, cells, folder, device=device, emit=emit, rescore=rescore)
+    made = run_sweep(spec, cells, folder, device=device, emit=emit, rescore=rescore)
+    records = load_records(folder)
     with seen.stage("report"):
         report = publish(folder, records)
     for note in report.notes:
@@ -125,16 +135,10 @@ def _run(
     if tracker:
         with seen.stage("track"):
             tracker.sweep_finished(folder, records)
-    return records, report
+    return any(record.error for record in made), records, report
 
 
 def _spec(preset: str | None, path: Path | None, flags: dict[str, Any]) -> "SweepSpec":
     from sweeps.spec import make_spec, read_preset, read_yaml
 
     return make_spec([read_preset(preset) if preset else {}, read_yaml(path) if path else {}, flags])
-
-
-def _checked_name(name: str) -> str:
-    if Path(name).name != name or name.startswith("."):
-        raise UserError(f"{name!r} cannot be a run's name", "it names one folder; --out says where that is")
-    return name

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from common.plugins import Plugin, discover, find
+from common.plugins import Plugin, discover
 from reports.labels import Label, label
 from sweeps.record import Asked, Record, load_records
 
@@ -83,12 +83,3 @@ def series_name(asked: Asked, axes: Sequence[str]) -> str:
 def figures() -> dict[str, type[Figure]]:
     """Every figure by name: those of this package and those of installed plug-ins."""
     return discover("reports.figures", Figure, GROUP)  # type: ignore[type-abstract]
-
-
-def get_figure(name: str) -> type[Figure]:
-    """The figure called `name`.
-
-    Raises:
-        UserError: there is none; the nearest name is in the hint.
-    """
-    return find(name, "reports.figures", Figure, GROUP)  # type: ignore[type-abstract]

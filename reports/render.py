@@ -31,7 +31,7 @@ def write_report(run: Path, records: Sequence[Record] | None = None) -> Report:
         records: its records, as `load_records` gives them; read where they are not given.
 
     Returns:
-        The files. A figure that a damaged file of the run prevents is left out, with a note that names the file.
+        The files. A figure that fails, say for a damaged file of the run, is left out, with a note that says why.
 
     Raises:
         UserError: the folder is no run, or a record in it is damaged.
@@ -68,8 +68,9 @@ def _write_figure(figure: Figure, view: RunView, report: Report) -> None:
             with theme():
                 if drawing := figure.draw(part):
                     report.figures += save(drawing, view.path / REPORT / "figures" / stem)
-        except (UserError, OSError) as error:
-            report.notes.append(f"no figure {stem}: {error}")
+        except Exception as error:  # a plug-in may raise anything, and the other figures do not depend on it
+            told = str(error) if isinstance(error, UserError | OSError) else f"{type(error).__name__}: {error}"
+            report.notes.append(f"no figure {stem}: {told}")
 
 
 def _parts(figure: Figure, view: RunView) -> Iterator[tuple[str, RunView]]:

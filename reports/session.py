@@ -18,13 +18,13 @@ from reports.base import RunView
 from reports.frame import AXES, row
 from sweeps.record import Record
 
-RUN, CELL, RECORD = "reusebench.run", "reusebench.cell", "reusebench.record"
+RUN, CELL, RECORD, POINTS = "reusebench.run", "reusebench.cell", "reusebench.record", "reusebench.curves"
 PARENT, NAME, NOTE = "mlflow.parentRunId", "mlflow.runName", "mlflow.note.content"
 STEP = 1000
 BATCH = 500
 LONGEST = 500
 ABOUT = f"The metrics here are curves over tau: step = {STEP} x tau. Every nested run is one cell."
-CURVES = ("savings", "flop_savings", "seconds")
+CURVES = ("savings", "flop_savings")
 SQLITE = "sqlite:///"
 KEY_FILE = "tracking.json"
 
@@ -48,14 +48,20 @@ class Session:
         runs = self.client.search_runs([self.experiment], query, max_results=10_000)
         self.cells: dict[str, Run] = {each.data.tags[CELL]: each for each in runs if CELL in each.data.tags}
         parents = [each for each in runs if CELL not in each.data.tags]
-        tags = {RUN: self.key, NAME: run.resolve().name, NOTE: ABOUT, "reusebench.folder": str(run.resolve())}
-        self.parent = parents[0] if parents else self.client.create_run(self.experiment, tags=tags)
-        self.parent_id: str = self.parent.info.run_id
+        self.tags = {RUN: self.key, NAME: run.resolve().name, NOTE: ABOUT, "reusebench.folder": str(run.resolve())}
+        self.parent = parents[0] if parents else self.client.create_run(self.experiment, tags=self.tags)
+        self.spec: Mapping[str, Any] = {}
+        self.prompts: dict[str, Sequence[str]] = {}
         if parents:
             self.client.update_run(self.parent_id, status="RUNNING")
 
+    @property
+    def parent_id(self) -> str:
+        return str(self.parent.info.run_id)
+
     def log_spec(self, spec: Mapping[str, Any]) -> None:
         """The settings as parameters of the parent; parameters cannot change, so those that are there stay."""
+        self.spec = spec
         known = self.parent.data.params
         parameters = [
             _param(name, value) for name, value in spec.items() if name not in known and value not in (None, [])
@@ -64,6 +70,7 @@ class Session:
 
     def log_prompts(self, name: str, prompts: Sequence[str]) -> None:
         """A prompt set as an input dataset of the parent, and as a text file, one prompt a line."""
+        self.prompts[name] = prompts
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on how the source could also be read
             source = str(self.parent.data.tags["reusebench.folder"])
@@ -98,9 +105,16 @@ class Session:
 
     def finish(self, run: Path, records: Sequence[Record]) -> None:
         """Every cell, the curves, the report's files; then the parent is finished."""
+        points = curves(RunView.of(run, records))
+        digest = sha256_text(canonical_json(points))
+        if self.parent.data.tags.get(POINTS, digest) != digest:
+            self._replace_parent()
         for record in records:
             self.log_cell(record)
-        self._log(self.parent, curves(RunView.of(run, records)))
+            if (cell := self.cells[record.id]).data.tags[PARENT] != self.parent_id:
+                self.client.set_tag(cell.info.run_id, PARENT, self.parent_id)
+        self.client.set_tag(self.parent_id, POINTS, digest)
+        self._log(self.parent, points)
         for folder in ("tables", "figures"):
             if (run / "report" / folder).is_dir():
                 self.client.log_artifacts(self.parent_id, str(run / "report" / folder), folder)
@@ -109,6 +123,14 @@ class Session:
         for tag, value in {**versions, "reusebench.failed_cells": str(failed)}.items():
             self.client.set_tag(self.parent_id, tag, value)
         self.client.set_terminated(self.parent_id, "FINISHED")
+
+    def _replace_parent(self) -> None:
+        """A point that is logged cannot be taken back: where the curves changed, they start in a run of their own."""
+        old, self.parent = self.parent_id, self.client.create_run(self.experiment, tags=self.tags)
+        self.log_spec(self.spec)
+        for name, prompts in self.prompts.items():
+            self.log_prompts(name, prompts)
+        self.client.delete_run(old)
 
     def _log(self, run: Run, points: Sequence[tuple[str, float, int]]) -> None:
         """Times follow from the step alone: the same point logged again is the same row, not another."""
@@ -138,7 +160,7 @@ def numbers(record: Record) -> dict[str, float]:
 
 
 def curves(view: RunView) -> list[tuple[str, float, int]]:
-    """Savings, seconds and figures of every cell as (name, value, step); of several series, ``<name>/<series>``."""
+    """Savings and figures of every cell as (name, value, step); of several series, ``<name>/<series>``."""
     points = []
     for series in view.series:
         suffix = f"/{series.name.replace('/', '_').replace(',', '')}" if series.name else ""

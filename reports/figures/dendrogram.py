@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from generators.sharing.tree import Tree
 from reports.base import Figure, RunView
 from reports.style import INK, canvas, colours, finish, shorten
-from reports.tree import MergeTree, load_tree
 
 if TYPE_CHECKING:
     from matplotlib import figure as mpl
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 LABELS_UP_TO = 200
 LABEL_LENGTH = 60
@@ -26,12 +27,12 @@ class Dendrogram(Figure):
 
     def draw(self, run: RunView) -> "mpl.Figure | None":
         record = run.records[0]
-        tree = load_tree(record.folder(run.path) / "tree.npz")
+        tree = Tree.load(record.folder(run.path) / "tree.npz")
         saved = {float(each.asked.tau): each.plan.savings for each in run.records if each.plan}
         return draw_tree(tree, record.prompts(run.path), saved)
 
 
-def draw_tree(tree: MergeTree, prompts: Sequence[str], saved: Mapping[float, float]) -> "mpl.Figure | None":
+def draw_tree(tree: Tree, prompts: Sequence[str], saved: Mapping[float, float]) -> "mpl.Figure | None":
     """A tree from its root (left) to the prompts (right); None where nothing merges.
 
     Any arity and any number of roots, which SciPy's `dendrogram` does not draw.
@@ -63,14 +64,28 @@ def draw_tree(tree: MergeTree, prompts: Sequence[str], saved: Mapping[float, flo
     return figure
 
 
-def _draw_branches(axes: "Axes", tree: MergeTree) -> None:
+def places(tree: Tree) -> "NDArray[np.float64]":
+    """float64 [M]: a leaf's rank in `leaf_order`; of a merge, the middle of its first and last child."""
+    place = np.zeros(len(tree.parent))
+    place[tree.leaf_order] = np.arange(tree.n_leaves)
+    first, last = np.full_like(place, np.inf), np.full_like(place, -np.inf)
+    for node, up in enumerate(tree.parent.tolist()):  # children come before their parents
+        if node >= tree.n_leaves:
+            place[node] = (first[node] + last[node]) / 2
+        if up >= 0:
+            first[up], last[up] = min(first[up], place[node]), max(last[up], place[node])
+    return place
+
+
+def _draw_branches(axes: "Axes", tree: Tree) -> None:
     from matplotlib.collections import LineCollection
 
     child = np.flatnonzero(tree.parent >= 0)
     parent = tree.parent[child]
     heights = np.stack([tree.score[child], tree.score[parent], tree.score[parent]], axis=1)
-    places = np.stack([tree.place[child], tree.place[child], tree.place[parent]], axis=1)
-    axes.add_collection(LineCollection(list(np.stack([heights, places], axis=2)), colors=INK, linewidths=0.9))
+    place = places(tree)
+    across = np.stack([place[child], place[child], place[parent]], axis=1)
+    axes.add_collection(LineCollection(list(np.stack([heights, across], axis=2)), colors=INK, linewidths=0.9))
     axes.autoscale_view()
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from common.errors import UserError
+from generators.sharing.tree import Tree
 from reports.base import Figure, RunView
 from reports.style import DPI, MUTED, canvas, evenly, wrap
-from reports.tree import load_tree
 from sweeps.record import Record
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class ImageGrid(Figure):
         shown = [shared[i] for i in evenly(len(shared), MOST_TAUS)]
         first = shown[0]
         prompts = first.prompts(run.path)
-        columns = neighbours(load_tree(first.folder(run.path) / "tree.npz").leaf_order, COLUMNS)
+        columns = neighbours(Tree.load(first.folder(run.path) / "tree.npz").leaf_order.tolist(), COLUMNS)
         rows = {"standard": _choose(first.standard_pictures(run.path), columns, first)}
         rows |= {_row_name(record): _choose(record.pictures(run.path), columns, record) for record in shown}
         return draw_grid(rows, [prompts[column] for column in columns], group=PAIR)

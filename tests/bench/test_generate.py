@@ -1,9 +1,13 @@
 """`bench generate`: images, grid, tree and savings of one set of prompts."""
 
+import json
+from decimal import Decimal
+
 import pytest
 from PIL import Image
 
 from generators.sharing.plan import SharingPlan
+from sweeps.store import saved_spec
 
 
 @pytest.fixture
@@ -22,6 +26,18 @@ def test_generate_leaves_images_grid_tree_and_says_what_was_saved(bench, argumen
     plan = SharingPlan.load(folder / "plan.npz")
     assert f"{plan.node_steps} of 9 denoiser steps, {plan.savings:.1%} saved" in result.stdout
     assert plan.savings > 0
+    assert saved_spec(folder).tau == (Decimal("0.8"),)
+    assert json.loads((folder / "identity.json").read_text())["settings"]["seed"] == 42
+
+
+def test_interrupting_does_not_promise_to_continue(bench, arguments, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweeps.making.Maker.make", interrupted)
+    result = bench(*arguments, "--prompt", "a", "--name", "cut")
+    assert result.exit_code == 130
+    assert "same command" not in result.stderr
 
 
 def test_standard_shares_nothing_and_equals_tau_0(bench, arguments, tmp_path):
@@ -39,6 +55,7 @@ def test_standard_shares_nothing_and_equals_tau_0(bench, arguments, tmp_path):
         (["--prompt", "a", "--standard", "--tau", 1], "--standard is tau 0"),
         (["--prompt", "a", "--tau", "0,1"], "use `bench sweep`"),
         (["--prompt", "a", "--name", "full"], "is not empty"),
+        (["--prompt", "a", "--name", "../../escape"], "cannot be a run's name"),
     ],
 )
 def test_mistakes(bench, arguments, tmp_path, more, says):

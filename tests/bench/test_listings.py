@@ -12,6 +12,11 @@ import pytest
         ("datasets", "mini_templates"),
         ("strategies", "ward-cosine"),
         ("presets", "paper-table1"),
+        ("metrics", "clip_diversity"),
+        ("schedules", "official"),
+        ("combiners", "mean"),
+        ("families", "kandinsky"),
+        ("figures", "dendrogram"),
     ],
 )
 def test_lists_name_and_describe(bench, monkeypatch, things, one):
@@ -21,6 +26,10 @@ def test_lists_name_and_describe(bench, monkeypatch, things, one):
     assert one in result.stdout
     rows = {row["name"]: row for row in json.loads(bench(things, "list", "--json").stdout)}
     assert rows[one]["description"]
+
+
+def test_families_say_what_prompts_are_clustered_by(bench):
+    assert "image_embeds" in bench("families", "list").stdout
 
 
 def test_show_gives_the_prompts(bench):
@@ -54,6 +63,12 @@ def test_doctor_says_what_to_do(bench, monkeypatch):
     assert lines["model mini-kandinsky"].endswith("-> its weights are missing: train them")
     assert next(line for line in lines.values() if " MLflow " in line).startswith("warn")
     assert all(" -> " in line for line in result.stdout.splitlines() if not line.startswith("ok"))
+
+
+def test_doctor_of_an_address_that_is_none(bench, monkeypatch):
+    monkeypatch.setattr("generators.catalogue.ModelEntry.unavailable", lambda _: None)
+    result = bench("doctor", "--tracking-uri", "http://a b")
+    assert "http://a b does not answer" in result.stdout
 
 
 def test_doctor_of_a_folder_that_cannot_be_written(bench, monkeypatch):

@@ -58,6 +58,7 @@ def test_target_savings_are_reached_or_the_most_is_said(bench, embeddings):
     (reached,) = json.loads(bench(*plan, "--json", "--target-savings", 0.5).stdout)
     assert reached["reached"] is True
     assert reached["savings"] >= 0.5
+    assert reached["node_steps"] == (1 - reached["savings"]) * reached["standard_node_steps"]
     (again,) = json.loads(bench(*plan, "--json", "--tau", reached["tau"]).stdout)
     assert again["savings"] == reached["savings"]
     (missed,) = json.loads(bench(*plan, "--json", "--target-savings", 0.999).stdout)
@@ -97,6 +98,13 @@ def test_ready_embeddings_and_a_model_give_flops_too(bench, embeddings, tiny):
         (["--embeddings", "e.npy", "--steps", 4, "--target-savings", 7], "between 0 and 1"),
         (["--embeddings", "e.npy", "--steps", "4,8"], "one steps"),
         (["--embeddings", "e.npy", "--steps", 0], "steps"),
+        (["--embeddings", "e.npy", "--steps", 999999999999], "steps"),
+        (["--embeddings", "e.npy", "--steps", 4, "--seed", -1], "seed"),
+        (["--embeddings", "e.npy", "--steps", 4, "--limit", 3], "--limit means nothing"),
+        (["--embeddings", "e.npy", "--steps", 4, "--features", "x"], "--features means nothing"),
+        (["--embeddings", "e.npy", "--steps", 4, "--device", "warp"], "--device means nothing"),
+        (["--embeddings", "e.npy", "--steps", 4, "--scheduler", "x"], "--scheduler means nothing"),
+        (["--embeddings", "e.npy", "--steps", 4, "--guidance", 3], "--guidance means nothing"),
     ],
 )
 def test_mistakes_are_told_on_standard_error_alone(bench, embeddings, arguments, says):

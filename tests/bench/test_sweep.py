@@ -154,6 +154,29 @@ def test_a_dead_tracking_server_stops_nothing(bench, tiny_sweep):
     assert "tracking at http://127.0.0.1:9 stopped" in result.stderr
 
 
+def test_a_dry_run_needs_a_folder_that_can_be_written(bench, tiny_sweep, tmp_path):
+    result = bench(*tiny_sweep, "--tau", "0", "--dry-run", "--out", "/proc/nope")
+    assert result.exit_code == 2
+    assert "/proc" in result.stderr
+
+
+def test_a_failed_rescore_leaves_the_views_as_the_records_are(bench, tiny_sweep, tmp_path, monkeypatch):
+    from sweeps import source_run
+
+    arguments = [*(each for each in tiny_sweep if each != "--no-mlflow"), "--tau", "0", "--name", "run"]
+    assert bench(*arguments).exit_code == 0
+    monkeypatch.setattr(source_run, "figures", lambda *_: 1 / 0)
+    result = bench(*arguments, "--rescore")
+    assert result.exit_code == 1
+    assert "failed: " in result.stderr
+    assert pd.read_parquet(tmp_path / "runs/run/records.parquet").status.tolist() == ["done"]
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    found = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert {run.info.status for run in found} == {"FINISHED"}
+
+
 def test_report_draws_a_copied_run_again(bench, tiny_sweep, tmp_path):
     assert bench(*tiny_sweep, "--tau", "0,1", "--name", "run").exit_code == 0
     (tmp_path / "runs/run").rename(tmp_path / "copied")
@@ -184,6 +207,17 @@ def test_report_draws_a_copied_run_again(bench, tiny_sweep, tmp_path):
         (["--noise", "pink"], "noise"),
         (["--features", "pixels"], "image_embeds"),
         (["--metric", "vqq"], "did you mean 'vqa'?"),
+        (["--metric", "vqq", "--dry-run"], "did you mean 'vqa'?"),
+        (["--metric", "vqa=/nope", "--dry-run"], "/nope"),
+        (["--metric", "clip_diversity:images=["], "is no value"),
+        (["--name", "x" * 300, "--dry-run"], "too long"),
+        (["--name", "full", "--dry-run"], "not a run folder"),
+        (["--guidance", "nan"], "finite"),
+        (["--prior-guidance", "inf"], "finite"),
+        (["--strategy", "ward-cosine:x=["], "is no value"),
+        (["--device", "meta"], "meta"),
+        (["--spec", "number.yaml"], "no setting 1"),
+        (["--spec", "date.yaml"], "date.yaml"),
         (["--height", "33"], "height 33"),
         (["--dtype", "int8"], "int8"),
         (["--steps", "many"], "'many' is not a whole number"),
@@ -208,6 +242,8 @@ def test_bad_input_is_one_line_and_a_hint_and_changes_nothing(bench, tiny_sweep,
     (tmp_path / "damaged.npy").write_bytes(b"\x93NUMPY\x01\x00")
     (tmp_path / "broken.yaml").write_text("tau: [0")
     (tmp_path / "typo.yaml").write_text("taus: 0..1")
+    (tmp_path / "number.yaml").write_text("1: 2")
+    (tmp_path / "date.yaml").write_text("tau: 2001-99-99")
     (tmp_path / "runs/full").mkdir(parents=True)
     (tmp_path / "runs/full/thesis.txt").write_text("mine")
     (tmp_path / "runs/future").mkdir()

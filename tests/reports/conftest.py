@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from scipy.cluster.hierarchy import linkage
 
 from common.files import sha256_text
+from generators.sharing.tree import Tree
 from sweeps.record import (
     Asked,
     ExecutionFigures,
@@ -155,15 +156,13 @@ def draw_pictures(folder: Path, n: int, side: int, drift: float) -> None:
 
 
 def save_tree(folder: Path, n: int) -> None:
-    """A Ward tree of clustered points, as `parent` and `score`."""
+    """A Ward tree of clustered points."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(10, 8))
     points = centres[np.arange(n) % 10] + 0.35 * rng.normal(size=(n, 8))
     Z = linkage(points / np.linalg.norm(points, axis=1, keepdims=True), "ward")
-    parent = np.full(2 * n - 1, -1)
-    for i, (a, b) in enumerate(Z[:, :2].astype(int)):
-        parent[a] = parent[b] = n + i
-    np.savez(folder / "tree.npz", parent=parent, score=np.concatenate([np.zeros(n), Z[:, 2] / 1.6]), n_leaves=n)
+    Z[:, 2] /= 1.6
+    Tree.from_linkage(Z).save(folder / "tree.npz")
 
 
 def make_run(

@@ -1,7 +1,7 @@
 import pytest
 
 from common.errors import UserError
-from reports.base import Figure, RunView, figures, get_figure
+from reports.base import Figure, RunView, figures
 
 
 def test_series_differ_in_more_than_tau_and_are_named_by_what_differs(new_run) -> None:
@@ -26,11 +26,6 @@ def test_failed_cells_are_no_part_of_a_view(new_run) -> None:
 def test_the_figures_of_the_issue_are_found_by_name() -> None:
     assert {"quality_savings", "diversity_savings", "image_grid", "dendrogram"} <= set(figures())
     assert all(issubclass(figure, Figure) and figure.summary() for figure in figures().values())
-
-
-def test_an_unknown_figure_has_a_nearest_name() -> None:
-    with pytest.raises(UserError, match=r"unknown figure 'dendogram'.*'dendrogram'"):
-        get_figure("dendogram")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path) -> None:

@@ -126,9 +126,28 @@ def test_a_cell_that_was_scored_again_replaces_its_run(run_folder, uri, new_reco
     other = record.model_copy(update={"figures": new_record("1.5").figures})
     (other.folder(run_folder) / "record.json").write_text(other.model_dump_json())
     run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
-    _, cells = logged(uri)
+    (parent,), cells = logged(uri)
     assert len(cells) == 3
     assert cells[record.id].data.metrics["vqa.win_rate"] == other.figures["vqa.win_rate"].value
+    history = MlflowClient(uri, uri).get_metric_history(parent.info.run_id, "vqa.win_rate")
+    assert sorted((point.step, point.value) for point in history) == [
+        (round(1000 * each.asked.tau), each.figures["vqa.win_rate"].value) for each in load_records(run_folder)
+    ]
+    assert {run.data.tags["mlflow.parentRunId"] for run in cells.values()} == {parent.info.run_id}
+    assert parent.data.params["seed"] == "42"
+    assert len(parent.inputs.dataset_inputs) == 1
+
+
+def test_other_seconds_are_no_other_curves(run_folder, uri) -> None:
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
+    (before,), _ = logged(uri)
+    for record in load_records(run_folder):
+        slower = record.model_copy(update={"timings": {"denoise": 99.0}})
+        (record.folder(run_folder) / "record.json").write_text(slower.model_dump_json())
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
+    (after,), _ = logged(uri)
+    assert after.info.run_id == before.info.run_id
+    assert not [name for name in after.data.metrics if "seconds" in name]
 
 
 def test_a_moved_run_folder_is_the_same_run_and_another_is_another(new_run, uri) -> None:

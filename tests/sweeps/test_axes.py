@@ -8,11 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from sweeps.axes import canonical, parse_integers, parse_taus
+from sweeps.axes import canonical, items, parse_integers, parse_taus
 
 
 def taus(text) -> list[str]:
     return [str(tau) for tau in parse_taus(text)]
+
+
+def test_commas_in_brackets_are_no_separators():
+    assert items("a:x=[1,[2,3]],b") == ["a:x=[1,[2,3]]", "b"]
+    assert items("a:x=[,b") == ["a:x=[,b"]
 
 
 @pytest.mark.parametrize(

@@ -92,11 +92,11 @@ def test_a_strategys_parameters_are_parsed_and_refused():
 
 def test_several_prompt_sources_are_several_sets(tiny_spec, tmp_path):
     (tmp_path / "mine.txt").write_text("one\ntwo\nthree\n")
-    sets = prompts_of(tiny_spec(dataset="mini_scenes", prompts=str(tmp_path / "mine.txt"), limit=2))
+    sets = prompts_of(tiny_spec(dataset="mini_scenes", prompts=str(tmp_path / "mine.txt"), prompt=["a", "b"], limit=2))
     assert [(each.name, len(each)) for each in sets] == [("mini_scenes", 2), ("mine", 2), ("prompts", 2)]
 
 
 def test_two_sets_of_one_name_are_refused(tiny_spec, tmp_path):
     (tmp_path / "prompts.txt").write_text("one\ntwo\n")
     with pytest.raises(UserError, match=r"two prompt sets are called 'prompts': .*prompts\.txt and --prompt"):
-        prompts_of(tiny_spec(prompts=str(tmp_path / "prompts.txt")))
+        prompts_of(tiny_spec(prompts=str(tmp_path / "prompts.txt"), prompt=["one"]))

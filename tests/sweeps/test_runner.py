@@ -2,17 +2,16 @@
 
 import errno
 import json
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from common.errors import UserError
-from generators.catalogue import model
 from sweeps.events import CellFinished, Note, StageAdvanced, StageFinished, StageStarted
+from sweeps.grid import cells
+from sweeps.making import Families, Maker
 from sweeps.record import load_records
-from sweeps.scoring import Scorers, parse_metric
 
 
 def tables(records) -> list[dict]:
@@ -111,19 +110,6 @@ def test_a_damaged_standard_image_is_made_again_and_with_it_what_was_compared_wi
     assert pictures(copy) == pictures(whole.run)
 
 
-def test_scores_alone_are_made_again(sweep, tiny, copy):
-    before = {path: path.stat().st_mtime_ns for path in copy.rglob("images/*.png")}
-    vqa = [f"vqa={tiny.vqa}"]
-    events = []
-    scored = sweep(copy, metric=vqa, events=events)
-    assert set(stages(events)) == {"score"}, "another metric makes no image"
-    assert all("vqa.win_rate" in record.figures for record in scored)
-    events = []
-    assert tables(sweep(copy, metric=vqa, events=events, rescore=True)) == tables(scored)
-    assert set(stages(events)) == {"score"}
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-
-
 def test_a_failing_cell_is_a_record_and_the_others_go_on(sweep, tmp_path, monkeypatch):
     from sweeps import source_run
 
@@ -217,52 +203,6 @@ def test_memory_that_runs_out_halves_the_batch_and_the_record_says_so(sweep, tmp
     assert all(record.execution.batch_size == 2 for record in own)
 
 
-@pytest.fixture
-def upgraded(monkeypatch):
-    """Another torch, as far as anything can tell; the version that there is."""
-    from sweeps import machine, making, source_run
-
-    then = machine.versions()
-    for module in (source_run, making):
-        monkeypatch.setattr(module, "versions", lambda: {**then, "torch": "99.0"})
-    monkeypatch.setattr("metrics.vqa.packages", lambda *_: {"torch": "99.0"})
-    return then["torch"]
-
-
-@pytest.fixture
-def scored(sweep, tiny, copy):
-    """The default tiny sweep with VQA scores, in `copy`."""
-    return sweep(copy, metric=[f"vqa={tiny.vqa}"])
-
-
-def test_other_library_versions_keep_what_is_there_and_are_flagged_once(sweep, tiny, copy, scored, request):
-    then = request.getfixturevalue("upgraded")
-    events = []
-    assert sweep(copy, metric=[f"vqa={tiny.vqa}"], events=events) == scored
-    assert kept(events) == [True, True]
-    assert [event.text for event in events if isinstance(event, Note)] == [
-        f"{what} that are kept were made with torch {then} (now 99.0)" for what in ("pictures", "scores")
-    ]
-
-
-def test_scoring_again_says_what_made_the_pictures_and_what_scored_them(sweep, tiny, copy, scored, request):
-    then = request.getfixturevalue("upgraded")
-    for record in sweep(copy, metric=[f"vqa={tiny.vqa}"], rescore=True):
-        assert record.versions["torch"] == then
-        assert record.machine["device"] == "cpu"
-        assert record.scorers["vqa"]["packages"]["torch"] == "99.0"
-
-
-def test_a_narrower_metric_and_another_way_to_its_folder_score_nothing_again(sweep, tiny, copy, monkeypatch):
-    both = sweep(copy, metric=[f"vqa={tiny.vqa}", f"clip_diversity={tiny.clip}"])
-    events = []
-    assert sweep(copy, metric=[f"vqa={tiny.vqa.parent}/./vqa"], events=events) == both
-    assert stages(events) == []
-    again = sweep(copy, metric=[f"clip_diversity:images=2={tiny.clip}"])
-    assert again[1].figures.keys() == both[1].figures.keys(), "the other metric's figures stay"
-    assert again[1].scorers["clip_diversity"]["images"] == 2
-
-
 def test_a_changed_conditioning_is_noticed_and_encoded_again(sweep, whole, copy):
     (path,) = copy.glob("shared/*/conditioning.safetensors")
     content = bytearray(path.read_bytes())
@@ -304,68 +244,29 @@ def test_a_kill_between_a_plan_and_its_pictures_leaves_no_pictures_of_another(sw
     assert not (folder / "generation.json").exists()
 
 
-def test_stages_do_not_nest_and_a_failed_cells_seconds_are_not_the_next_ones(sweep, tmp_path, monkeypatch):
-    from generators.strategies.ward_cosine import WardCosine
+def test_encoding_is_no_part_of_clustering(tiny_spec):
+    cell, *_ = cells(tiny_spec(), "cpu")
+    events = []
+    Maker(cell.source, Families("cpu"), 4, events.append).tree(cell.strategy, cell.asked.features)
+    marks = [type(event).__name__ for event in events if isinstance(event, StageStarted | StageFinished)]
+    assert stages(events) == ["encode", "cluster"]
+    assert marks == ["StageStarted", "StageFinished"] * 2
+
+
+def test_a_failed_cells_seconds_are_not_the_next_ones(sweep, tmp_path, monkeypatch):
     from sweeps import source_run
 
-    depths, build = [0], source_run.build_plan
-
-    def emit(event):
-        if isinstance(event, StageStarted | StageFinished):
-            depths.append(depths[-1] + (1 if isinstance(event, StageStarted) else -1))
+    build = source_run.build_plan
 
     def broken(tree, schedule, tau, *rest):
         if tau == 0.3:
             raise RuntimeError("no plan")
         return build(tree, schedule, tau, *rest)
 
-    tree = WardCosine.tree
-    monkeypatch.setattr(WardCosine, "tree", lambda *given, **more: time.sleep(0.2) or tree(*given, **more))
     monkeypatch.setattr(source_run, "build_plan", broken)
-    failed, done = sweep(tmp_path / "run", tau="0.3,0.6", emit=emit)
+    failed, done = sweep(tmp_path / "run", tau="0.3,0.6")
     assert (failed.status, done.status) == ("failed", "done")
-    assert set(depths) == {0, 1}
-    assert "cluster" not in done.timings
-
-
-def test_memory_that_runs_out_while_encoding_or_scoring_is_in_the_record(sweep, tiny, tmp_path, monkeypatch):
-    from generators.families.kandinsky import Kandinsky
-    from metrics.vqa import VQAScore
-
-    encode, measure = Kandinsky.encode, VQAScore.measure
-
-    def small_encode(self, prompts, keys, settings, batches, on_progress):
-        batches.size = 2
-        batches.notes.append("memory ran out at batch size 4: went on with 2")
-        return encode(self, prompts, keys, settings, batches, on_progress)
-
-    def small_measure(self, images, prompts):
-        if len(images) > 2:
-            raise RuntimeError("CUDA out of memory")
-        return measure(self, images, prompts)
-
-    monkeypatch.setattr(Kandinsky, "encode", small_encode)
-    monkeypatch.setattr(VQAScore, "measure", small_measure)
-    events = []
-    (record,) = sweep(tmp_path / "run", tau="0.1", noise="shared", metric=[f"vqa={tiny.vqa}"], events=events)
-    assert record.status == "done"
-    assert "encoding: memory ran out at batch size 4: went on with 2" in record.execution.notes
-    assert "scoring vqa: memory ran out at batch size 4" in notes(events)
-
-
-@pytest.mark.parametrize(
-    "metric", ["vqa:speed=9", "vqa:fast", "vqa:x=[", "clip_diversity:images=1", "clip_diversity,clip_diversity"]
-)
-def test_a_metrics_parameters_are_refused(tiny, tiny_spec, metric):
-    entry = model(str(tiny.model))
-    with pytest.raises(UserError):
-        Scorers(entry, tiny_spec(metric=metric).metric, "cpu")
-
-
-def test_a_metric_is_a_name_parameters_and_a_checkpoint():
-    assert parse_metric("vqa") == ("vqa", {}, None)
-    assert parse_metric("clip=ViT-L-14:openai") == ("clip", {}, "ViT-L-14:openai")
-    assert parse_metric("clip:images=all=/a=b") == ("clip", {"images": "all"}, "/a=b")
+    assert "cluster" not in done.timings, "the failed cell's tree is used again"
 
 
 def test_progress_adds_up(sweep, tiny, tmp_path):

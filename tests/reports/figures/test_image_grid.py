@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from common.errors import UserError
+from generators.sharing.tree import Tree
 from reports.base import RunView
 from reports.figures.image_grid import SIDE, ImageGrid, draw_grid, neighbours
 from reports.style import theme
@@ -98,6 +99,6 @@ def test_few_prompts(new_run, n: int) -> None:
     folder = new_run(n=max(n, 2), taus=["1"])
     if n == 1:
         record = RunView.of(folder).records[0]
-        np.savez(record.folder(folder) / "tree.npz", parent=np.array([-1]), score=np.zeros(1))
+        Tree.singletons(1).save(record.folder(folder) / "tree.npz")
     with theme():
         assert ImageGrid().draw(RunView.of(folder)) is not None

@@ -1,0 +1,133 @@
+"""What is scored again and what is not, and what a record says of it."""
+
+import re
+
+import pytest
+
+from common.errors import UserError
+from generators.catalogue import model
+from sweeps.events import CellFinished, Note, StageStarted
+from sweeps.scoring import Scorers, parse_metric
+
+
+def tables(records) -> list[dict]:
+    """What two runs of one sweep have in common: all but the seconds."""
+    return [record.model_dump(exclude={"timings"}) for record in records]
+
+
+def kept(events) -> list[bool]:
+    return [event.kept for event in events if isinstance(event, CellFinished)]
+
+
+def notes(events) -> list[str]:
+    return [event.text for event in events if isinstance(event, Note)]
+
+
+def stages(events) -> list[str]:
+    return [event.stage for event in events if isinstance(event, StageStarted)]
+
+
+def test_scores_alone_are_made_again(sweep, tiny, copy):
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("images/*.png")}
+    vqa = [f"vqa={tiny.vqa}"]
+    events = []
+    scored = sweep(copy, metric=vqa, events=events)
+    assert set(stages(events)) == {"score"}, "another metric makes no image"
+    assert all("vqa.win_rate" in record.figures for record in scored)
+    events = []
+    assert tables(sweep(copy, metric=vqa, events=events, rescore=True)) == tables(scored)
+    assert set(stages(events)) == {"score"}
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.fixture
+def upgraded(monkeypatch):
+    """Another torch, as far as anything can tell; the version that there is."""
+    from sweeps import machine, making, source_run
+
+    then = machine.versions()
+    for module in (source_run, making):
+        monkeypatch.setattr(module, "versions", lambda: {**then, "torch": "99.0"})
+    monkeypatch.setattr("metrics.vqa.packages", lambda *names: {name: then[name] for name in names} | {"torch": "99.0"})
+    return then["torch"]
+
+
+@pytest.fixture
+def scored(sweep, tiny, copy):
+    """The default tiny sweep with VQA scores, in `copy`."""
+    return sweep(copy, metric=[f"vqa={tiny.vqa}"])
+
+
+def test_other_library_versions_keep_what_is_there_and_are_flagged_once(sweep, tiny, copy, scored, request):
+    then = request.getfixturevalue("upgraded")
+    events = []
+    assert sweep(copy, metric=[f"vqa={tiny.vqa}"], events=events) == scored
+    assert kept(events) == [True, True]
+    assert notes(events) == [
+        f"{what} that are kept were made with torch {then} (now 99.0)" for what in ("pictures", "scores")
+    ]
+
+
+def test_scoring_again_says_what_made_the_pictures_and_what_scored_them(sweep, tiny, copy, scored, request):
+    then = request.getfixturevalue("upgraded")
+    for record in sweep(copy, metric=[f"vqa={tiny.vqa}"], rescore=True):
+        assert record.versions["torch"] == then
+        assert record.machine["device"] == "cpu"
+        assert record.scorers["vqa"]["packages"]["torch"] == "99.0"
+
+
+def test_a_narrower_metric_and_another_way_to_its_folder_score_nothing_again(sweep, tiny, copy, monkeypatch):
+    both = sweep(copy, metric=[f"vqa={tiny.vqa}", f"clip_diversity={tiny.clip}"])
+    events = []
+    assert sweep(copy, metric=[f"vqa={tiny.vqa.parent}/./vqa"], events=events) == both
+    assert stages(events) == []
+    again = sweep(copy, metric=[f"clip_diversity:images=2={tiny.clip}"])
+    assert again[1].figures.keys() == both[1].figures.keys(), "the other metric's figures stay"
+    assert again[1].scorers["clip_diversity"]["images"] == 2
+
+
+def test_memory_that_runs_out_while_encoding_or_scoring_is_in_the_record(sweep, tiny, tmp_path, monkeypatch):
+    from generators.families.kandinsky import Kandinsky
+    from metrics.vqa import VQAScore
+
+    encode, measure = Kandinsky.encode, VQAScore.measure
+
+    def small_encode(self, prompts, keys, settings, batches, on_progress):
+        batches.size = 2
+        batches.notes.append("memory ran out at batch size 4: went on with 2")
+        return encode(self, prompts, keys, settings, batches, on_progress)
+
+    def small_measure(self, images, prompts):
+        if len(images) > 2:
+            raise RuntimeError("CUDA out of memory")
+        return measure(self, images, prompts)
+
+    monkeypatch.setattr(Kandinsky, "encode", small_encode)
+    monkeypatch.setattr(VQAScore, "measure", small_measure)
+    events = []
+    (record,) = sweep(tmp_path / "run", tau="0.1", noise="shared", metric=[f"vqa={tiny.vqa}"], events=events)
+    assert record.status == "done"
+    assert "encoding: memory ran out at batch size 4: went on with 2" in record.execution.notes
+    assert "scoring vqa: memory ran out at batch size 4" in "".join(notes(events))
+
+
+@pytest.mark.parametrize(
+    ("metric", "says"),
+    [
+        ("clip_diversity:image=9", "did you mean 'images'"),
+        ("clip_diversity:device=cuda", "no parameter 'device'"),
+        ("clip_diversity:images", "is no metric"),
+        ("clip_diversity:images=[", "is no value"),
+        ("clip_diversity:images=1", "cannot compare 1"),
+        ("clip_diversity,clip_diversity:images=2", "twice"),
+    ],
+)
+def test_a_metrics_parameters_are_refused(tiny, tiny_spec, metric, says):
+    with pytest.raises(UserError, match=re.escape(says)):
+        Scorers(model(str(tiny.model)), tiny_spec(metric=metric).metric, "cpu")
+
+
+def test_a_metric_is_a_name_parameters_and_a_checkpoint():
+    assert parse_metric("vqa") == ("vqa", {}, None)
+    assert parse_metric("clip=ViT-L-14:openai") == ("clip", {}, "ViT-L-14:openai")
+    assert parse_metric("clip:images=all=/a=b") == ("clip", {"images": "all"}, "/a=b")
