@@ -17,12 +17,13 @@ import torch
 import torch.nn.functional as F
 from diffusers import KandinskyV22Pipeline, KandinskyV22PriorPipeline
 from PIL import Image
+from safetensors import safe_open
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 from transformers import BlipForQuestionAnswering, BlipProcessor
 
 from common.files import atomic_write, cache_dir
-from miniature.export import CHECKPOINTS
+from miniature.export import CHECKPOINTS, JUDGE
 from miniature.pictures import SIDE, paint
 from miniature.training import judge as judging
 from miniature.training.autoencoder import psnr
@@ -32,7 +33,10 @@ from miniature.world import BACKGROUNDS, Scene, caption, drawings, random_scene
 
 CARD = Path(__file__).parent / "README.md"
 SHEET = Path(__file__).parent / "contact_sheet.png"
-STEPS = 20
+# the catalogue's settings of mini-kandinsky
+STEPS, GUIDANCE = 20, 3.0
+PRIOR_STEPS, PRIOR_GUIDANCE = 5, 2.0
+CLASSES = {"clip": "open_clip.CLIP"}
 THINGS = ("concept", "style", "colour", "place")
 
 
@@ -78,7 +82,7 @@ class Miniature:
 
     @cached_property
     def judge(self) -> judging.Judge:
-        return judging.load(self.folder / "judge" / "model.safetensors")
+        return judging.load(JUDGE)
 
     @cached_property
     def vqa(self) -> tuple[BlipForQuestionAnswering, BlipProcessor, str]:
@@ -96,7 +100,7 @@ class Miniature:
     def embeddings(self, prompts: list[str], seed: int) -> tuple[Tensor, Tensor]:
         """Image and negative embeddings, both [n, 192], by the prior's sampler at the catalogue's settings."""
         dice = [torch.Generator().manual_seed(seed * 100_003 + i) for i in range(len(prompts))]
-        found = self.prior(prompts, generator=dice, num_inference_steps=10, guidance_scale=GUIDANCE_PRIOR)
+        found = self.prior(prompts, generator=dice, num_inference_steps=PRIOR_STEPS, guidance_scale=PRIOR_GUIDANCE)
         return found.image_embeds, found.negative_image_embeds
 
     def pictures(self, embeddings: tuple[Tensor, Tensor], seed: int, steps: int = STEPS) -> Tensor:
@@ -133,9 +137,6 @@ class Miniature:
             ).logits[:, 0]
             scores.append(said.softmax(-1)[:, yes[1]])
         return torch.cat(scores).numpy()
-
-
-GUIDANCE, GUIDANCE_PRIOR = 3.0, 1.0
 
 
 def auc(true: np.ndarray, false: np.ndarray) -> float:
@@ -280,6 +281,25 @@ def contact_sheet(mini: Miniature) -> Image.Image:
     return sheet
 
 
+def sizes(folder: Path) -> str:
+    """The checkpoints' rows of the model card: what each weights file is, and its parameters."""
+    rows = ["| folder | class | parameters | on disk |", "| --- | --- | --- | --- |"]
+    for weights in sorted(folder.rglob("*.safetensors")):
+        config = weights.parent / "config.json"
+        known = json.loads(config.read_text()) if config.exists() else {}
+        kind = known.get("_class_name") or (known.get("architectures") or [CLASSES.get(weights.parent.name, "")])[0]
+        with safe_open(weights, "pt") as file:
+            count = sum(int(np.prod(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118
+        where = weights.parent.relative_to(folder).as_posix()
+        rows.append(f"| `{where}` | {kind} | {count / 1e6:.2f} M | {weights.stat().st_size / 2**20:.1f} MiB |")
+    return "\n".join(rows)
+
+
+def fill(card: str, mark: str, text: str) -> str:
+    """The card with `text` between the comments of that name."""
+    return re.sub(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", lambda m: f"{m[1]}{text}\n{m[2]}", card, flags=re.S)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m miniature.audit", description=__doc__)
     parser.add_argument("--work", type=Path, default=cache_dir() / "miniature", help="where the artwork is, or goes")
@@ -305,13 +325,8 @@ def main() -> None:
         ]
     )
     if chosen.card.exists():
-        text = re.sub(
-            r"(<!-- audit -->\n).*?(\n<!-- /audit -->)",
-            lambda m: m[1] + table + m[2],
-            chosen.card.read_text(),
-            flags=re.S,
-        )
-        atomic_write(chosen.card, text)
+        card = fill(chosen.card.read_text(), "audit", table)
+        atomic_write(chosen.card, fill(card, "sizes", sizes(chosen.checkpoints)))
         contact_sheet(mini).save(chosen.card.parent / SHEET.name)
 
 

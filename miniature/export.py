@@ -17,6 +17,8 @@ from miniature.training import decoder, prior, vqa
 from miniature.training.tokenizer import CONTEXT, QUESTION
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
+# the audits' own; no part of the product
+JUDGE = Path(__file__).parent / "judge.safetensors"
 
 
 def open_clip_layers(state: dict[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
@@ -96,10 +98,17 @@ def save_open_clip(clip: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> N
     tokenizer.save_pretrained(folder)
 
 
+def as_float32(value: object) -> object:
+    """A configuration that loads its float16 weights as float32, as diffusers' own models load theirs."""
+    if isinstance(value, dict):
+        return {key: "float32" if key == "dtype" else as_float32(part) for key, part in value.items()}
+    return value
+
+
 def export(work: Path, out: Path) -> None:
     """Write every checkpoint under `out`, replacing what was there."""
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
-    parts = {name: out / name for name in ("kandinsky", "clip", "vqa", "judge")}
+    parts = {name: out / name for name in ("kandinsky", "clip", "vqa")}
     for folder in parts.values():
         shutil.rmtree(folder, ignore_errors=True)
     prior.pipeline(work).to(torch.float16).save_pretrained(parts["kandinsky"] / "prior", safe_serialization=True)
@@ -114,8 +123,9 @@ def export(work: Path, out: Path) -> None:
     BlipForQuestionAnswering.from_pretrained(work / "vqa").half().save_pretrained(parts["vqa"], safe_serialization=True)
     vqa.processor(tokenizer).save_pretrained(parts["vqa"])
     (parts["vqa"] / "vqa.json").write_text(json.dumps({"question": QUESTION, "answer": "yes"}))
-    parts["judge"].mkdir(parents=True)
-    shutil.copy(work / "judge.safetensors", parts["judge"] / "model.safetensors")
+    for config in out.rglob("config.json"):
+        config.write_text(json.dumps(as_float32(json.loads(config.read_text())), indent=2) + "\n")
+    shutil.copy(work / "judge.safetensors", JUDGE)
 
 
 def main() -> None:

@@ -29,10 +29,10 @@ from miniature.training.data import Pictures, any_caption, training_pictures
 from miniature.training.encoders import WIDTH
 from miniature.training.loop import Recipe, fit, pick_device
 from miniature.training.tokenizer import QUESTION, train_tokenizer
-from miniature.world import BACKGROUNDS, CONCEPTS, SCENE_CONCEPTS, STYLES, Scene, caption
+from miniature.world import BACKGROUNDS, CONCEPTS, SCENE_CONCEPTS, STYLES, Scene, caption, random_scene
 
-RECIPE = Recipe(steps=1_300, batch=48, learning_rate=8e-4, weight_decay=0.02, ema=0.997)
-QUESTIONS = 4
+RECIPE = Recipe(steps=2_100, batch=48, learning_rate=1e-3, weight_decay=0.02, ema=0.997)
+QUESTIONS, OPEN = 4, 2
 LONGEST = 64
 
 
@@ -123,11 +123,12 @@ def changed(scene: Scene, rng: np.random.Generator, thing: str | None = None) ->
 
 
 def question_for(scene: Scene, true: bool, rng: np.random.Generator) -> str:
-    """A caption of the scene, true or false; a false one names what was changed."""
+    """A caption of the scene, or a false one: of any other scene, or one that names what was changed."""
     if true:
         return any_caption(scene, rng)[0]
-    if rng.random() < 0.2:
-        return caption(changed(changed(scene, rng, "concept"), rng))
+    # without easy ones the first thousand steps teach nothing
+    if rng.random() < 0.4:
+        return any_caption(random_scene(rng), rng)[0]
     thing = str(rng.choice(["concept", "style", "colour"] + (["place"] * 2 if scene.relation else [])))
     wrong = changed(scene, rng, thing)
     full = rng.random() < 0.6
@@ -137,6 +138,27 @@ def question_for(scene: Scene, true: bool, rng: np.random.Generator) -> str:
 def processor(tokenizer: CLIPTokenizer) -> BlipProcessor:
     size = {"height": SIDE, "width": SIDE}
     return BlipProcessor(BlipImageProcessor(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3), tokenizer)
+
+
+def questions(scene: Scene, whole: bool, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Questions and answers about a picture: `QUESTIONS` of yes or no, then `OPEN` ones, which teach what to look at.
+
+    A spoilt picture is asked about what it showed, and the answer is no.
+    """
+    asked = []
+    for _ in range(QUESTIONS):
+        true = bool(rng.random() < 0.5)
+        told = question_for(scene, true or (not whole and rng.random() < 0.7), rng)
+        asked.append((QUESTION.format(told), "yes" if true and whole else "no"))
+    opened = {
+        "What does this figure show?": caption(scene, style=False, background=False),
+        "What style is this figure?": scene.style,
+        "What background is this figure on?": scene.background,
+    }
+    for i in rng.choice(len(opened), OPEN, replace=False):
+        question, answer = list(opened.items())[i]
+        asked.append((question, answer if whole else "no"))
+    return asked
 
 
 class Lessons:
@@ -167,35 +189,38 @@ def train(work: Path, steps: int | None = None) -> None:
     torch.manual_seed(recipe.seed)
     model = build(tokenizer)
     start_from(model, CLIPModel.from_pretrained(work / "clip"))
+    # left to learn, the image encoder forgets what it knows long before the text side can use it
+    model.vision_model.requires_grad_(False)
     heed_padding(model)
     lessons = Lessons(pictures, work)
-    yes, no = (tokenizer(word).input_ids for word in ("yes", "no"))
+    yes = tokenizer("yes").input_ids[1]
 
     def loss_of(rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         shown, scenes, whole = lessons.draw(rng, recipe.batch)
-        true = rng.random((recipe.batch, QUESTIONS)) < 0.5
-        # a spoilt picture is asked about what it showed, and the answer is no
-        asked = [
-            question_for(s, bool(t) or (not w and rng.random() < 0.7), rng)
-            for s, w, row in zip(scenes, whole, true, strict=True)
-            for t in row
-        ]
-        said = (true & whole[:, None]).reshape(-1)
-        text = tokenizer(
-            [QUESTION.format(a) for a in asked], padding=True, truncation=True, max_length=LONGEST, return_tensors="pt"
-        ).to(device)
-        seen = model.vision_model(pixel_values=shown.to(device)).last_hidden_state.repeat_interleave(QUESTIONS, 0)
+        asked = [pair for scene, w in zip(scenes, whole, strict=True) for pair in questions(scene, bool(w), rng)]
+        text = tokenizer([q for q, _ in asked], padding=True, return_tensors="pt").to(device)
+        answers = tokenizer([a for _, a in asked], padding=True, return_tensors="pt").to(device)
+        with torch.no_grad():
+            seen = model.vision_model(pixel_values=shown.to(device)).last_hidden_state
         states = model.text_encoder(
-            input_ids=text.input_ids, attention_mask=text.attention_mask, encoder_hidden_states=seen
+            input_ids=text.input_ids,
+            attention_mask=text.attention_mask,
+            encoder_hidden_states=seen.repeat_interleave(QUESTIONS + OPEN, 0),
         )[0]
-        answers = torch.tensor([yes if s else no for s in said], device=device)
         out = model.text_decoder(
-            input_ids=answers[:, :-1], encoder_hidden_states=states, encoder_attention_mask=text.attention_mask
-        ).logits
-        guess = out[:, 0].float().softmax(-1)[:, yes[1]].detach().cpu().numpy() > 0.5
-        right = guess == said
-        loss = F.cross_entropy(out.float().flatten(0, 1), answers[:, 1:].flatten())
-        return loss, {"right": float(right.mean()), "right_whole": float(right[np.repeat(whole, QUESTIONS)].mean())}
+            input_ids=answers.input_ids[:, :-1],
+            encoder_hidden_states=states,
+            encoder_attention_mask=text.attention_mask,
+        ).logits.float()
+        wanted = answers.input_ids[:, 1:].masked_fill(answers.attention_mask[:, 1:] == 0, -100)
+        loss = F.cross_entropy(out.flatten(0, 1), wanted.flatten(), reduction="sum") / len(asked)
+
+        by_picture = out[:, 0].detach().reshape(len(scenes), QUESTIONS + OPEN, -1)[:, :QUESTIONS].flatten(0, 1)
+        said = (by_picture.softmax(-1)[:, yes] > 0.5).cpu()
+        truth = (answers.input_ids[:, 1] == yes).cpu().reshape(len(scenes), -1)[:, :QUESTIONS].flatten()
+        right = (said == truth).float()
+        on_whole = torch.from_numpy(np.repeat(whole, QUESTIONS))
+        return loss, {"right": float(right.mean()), "right_whole": float(right[on_whole].mean())}
 
     fit("vqa", model, loss_of, recipe, work)
     model.save_pretrained(work / "vqa", safe_serialization=True)
