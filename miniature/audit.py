@@ -113,7 +113,7 @@ class Miniature:
                 image_embeds=part[0], negative_image_embeds=part[1], height=SIDE, width=SIDE, num_inference_steps=steps,
                 guidance_scale=GUIDANCE, generator=dice, output_type="pt",
             )  # fmt: skip
-            made.append(out.images * 2 - 1)
+            made.append(out.images.clamp(-1, 1))  # stock leaves tensors in [-1, 1]
         return torch.cat(made)
 
     @torch.no_grad()
