@@ -51,7 +51,8 @@ class Figure:
 
     @property
     def line(self) -> str:
-        return f"| {self.audit} | {self.value:.3f} | {self.wanted} | {'yes' if self.goal(self.value) else '**no**'} |"
+        met = ("yes" if self.goal(self.value) else "**no**") if self.wanted else ""
+        return f"| {self.audit} | {self.value:.3f} | {self.wanted} | {met} |"
 
 
 def at_least(audit: str, value: float, bound: float) -> Figure:
