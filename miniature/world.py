@@ -101,6 +101,7 @@ SCENE_CONCEPTS = (
 
 # "the first is ... the second": where the first object is
 RELATIONS = ("left of", "right of", "above", "below")
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 HELD_OUT_PAIRS = 24
 
@@ -121,11 +122,14 @@ class Scene:
     background: str
     relation: str | None = None
 
+    def turned(self) -> "Scene":
+        """The same scene of two objects, told from the other one."""
+        return Scene(self.concepts[::-1], self.style, self.background, OPPOSITE[str(self.relation)])
+
     def canonical(self) -> "Scene":
         """The same scene told from its left or upper object."""
         if self.relation in ("right of", "below"):
-            other = {"right of": "left of", "below": "above"}[self.relation]
-            return Scene(self.concepts[::-1], self.style, self.background, other)
+            return self.turned()
         return self
 
 

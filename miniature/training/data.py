@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from common.files import atomic_path
 from miniature.pictures import pool
-from miniature.world import BACKGROUNDS, RELATIONS, STYLES, Scene, caption
+from miniature.world import BACKGROUNDS, STYLES, Scene, caption, random_scene
 
 TRAINING = 64_000
 CHUNK = 8_000
@@ -55,18 +55,16 @@ class Pictures:
 def training_pictures(work: Path, count: int = TRAINING) -> Pictures:
     """The training pool: a quarter of it scenes of two objects, no held-out (concept, style) pair in it."""
     store = work / f"pool-{count}.npy"
-    drawn = [pool(CHUNK, seed, work) if not store.exists() else None for seed in range(count // CHUNK)]
     if not store.exists():
+        painted = [pool(CHUNK, seed, work)[0] for seed in range(count // CHUNK)]
         with atomic_path(store) as beside, beside.open("wb") as file:
-            np.save(file, np.concatenate([chunk[0] for chunk in drawn if chunk]))
+            np.save(file, np.concatenate(painted))
     scenes = [scene for seed in range(count // CHUNK) for scene in pool_scenes(CHUNK, seed)]
     return Pictures(np.load(store, mmap_mode="r", allow_pickle=False), scenes)
 
 
 def pool_scenes(count: int, seed: int) -> list[Scene]:
     """The scenes of a pool without painting them: they are drawn first, from the same generator."""
-    from miniature.world import random_scene
-
     rng = np.random.default_rng(seed)
     return [random_scene(rng) for _ in range(count)]
 
@@ -75,9 +73,5 @@ def any_caption(scene: Scene, rng: np.random.Generator) -> tuple[str, bool, bool
     """A true caption, in full half of the time; and whether it names the style and the background."""
     style, background = (True, True) if rng.random() < 0.5 else (bool(rng.random() < 0.5), bool(rng.random() < 0.5))
     if scene.relation and rng.random() < 0.5:
-        turned = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}[scene.relation]
-        scene = Scene(scene.concepts[::-1], scene.style, scene.background, turned)
+        scene = scene.turned()
     return caption(scene, style=style, background=background), style, background
-
-
-__all__ = ["RELATIONS", "Pictures", "any_caption", "pool_scenes", "training_pictures"]

@@ -84,6 +84,3 @@ def train(work: Path, steps: int | None = None) -> None:
     right = (name(model, shown) == truth).float().mean(0)
     print(f"judge  on fresh artwork: concept {right[0]:.3f}  style {right[1]:.3f}  background {right[2]:.3f}")
     write_report(work, "judge", concept=float(right[0]), style=float(right[1]), background=float(right[2]))
-
-
-__all__ = ["Judge", "labels", "load", "name", "train"]

@@ -13,7 +13,7 @@ from transformers import CLIPModel, CLIPTextModelWithProjection, CLIPTokenizer, 
 
 from common.files import atomic_path
 from miniature.training.data import Pictures, any_caption, training_pictures
-from miniature.training.encoders import PROCESSOR, WIDTH, embed_pictures, tokens
+from miniature.training.encoders import PROCESSOR, WIDTH, embed_pictures
 from miniature.training.loop import Recipe, fit, pick_device
 from miniature.training.tokenizer import CONTEXT, train_tokenizer
 
@@ -112,6 +112,3 @@ def train(work: Path, steps: int | None = None) -> None:
 
     fit("prior", model, loss_of, recipe, work)
     model.save_pretrained(work / "prior", safe_serialization=True)
-
-
-__all__ = ["build", "cached_embeddings", "halves", "pipeline", "scheduler", "tokens", "train"]

@@ -3,8 +3,10 @@
 All 256 bytes are in it, so that any prompt can be said, if not understood.
 """
 
+import json
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
@@ -17,8 +19,6 @@ QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 
 def train_tokenizer(work: Path) -> CLIPTokenizer:
     """The tokenizer in ``work/tokenizer``, learned if it is not there."""
-    import numpy as np
-
     folder = work / "tokenizer"
     if folder.exists():
         return CLIPTokenizer.from_pretrained(folder)
@@ -33,8 +33,6 @@ def train_tokenizer(work: Path) -> CLIPTokenizer:
         vocab_size=2000, min_frequency=20, initial_alphabet=bytes_, end_of_word_suffix="</w>", show_progress=False
     )
     learner.train_from_iterator([*captions, *([QUESTION.format("")] * 100)], trainer)
-    import json
-
     learned = json.loads(learner.to_str())["model"]
     words = [*bytes_, *(byte + "</w>" for byte in bytes_)]
     merges = [tuple(merge) for merge in learned["merges"]]

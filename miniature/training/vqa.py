@@ -29,7 +29,7 @@ from miniature.training.data import Pictures, any_caption, training_pictures
 from miniature.training.encoders import WIDTH
 from miniature.training.loop import Recipe, fit, pick_device
 from miniature.training.tokenizer import QUESTION, train_tokenizer
-from miniature.world import BACKGROUNDS, CONCEPTS, SCENE_CONCEPTS, STYLES, Scene, caption, random_scene
+from miniature.world import BACKGROUNDS, CONCEPTS, OPPOSITE, SCENE_CONCEPTS, STYLES, Scene, caption, random_scene
 
 RECIPE = Recipe(steps=2_100, batch=48, learning_rate=1e-3, weight_decay=0.02, ema=0.997)
 QUESTIONS, OPEN = 4, 2
@@ -109,10 +109,7 @@ def changed(scene: Scene, rng: np.random.Generator, thing: str | None = None) ->
         return str(rng.choice([option for option in options if option not in not_these]))
 
     if thing == "place":
-        opposite = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}[
-            str(scene.relation)
-        ]
-        return replace(scene, relation=opposite)
+        return replace(scene, relation=OPPOSITE[str(scene.relation)])
     if thing == "style":
         return replace(scene, style=other(STYLES, (scene.style,)))
     if thing == "colour":
