@@ -12,6 +12,7 @@ from torch import Tensor
 from generators.batching import Batches
 from generators.conditioning import Conditioning
 from generators.families.base import Family
+from generators.history import Rows, pick, put
 from generators.noise import NoiseSource, node_key
 from generators.settings import GenerationSettings
 
@@ -77,10 +78,29 @@ def execute(
 
 
 def decode_images(
-    family: Family, latents: Tensor, settings: GenerationSettings, batches: Batches
+    family: Family,
+    execution: Execution,
+    keys: Sequence[str],
+    settings: GenerationSettings,
+    *,
+    noise: NoiseSource,
+    batches: Batches,
 ) -> Iterator[NDArray[np.uint8]]:
-    """The pictures of finished latents in order, a batch at a time: uint8 [b, height, width, 3]."""
-    return batches.each(len(latents), lambda rows: family.decode(latents[rows], settings))
+    """The pictures of finished latents in order, a batch at a time: uint8 [b, height, width, 3].
+
+    What decoding draws belongs to the prompt alone, wherever its latents come from; it is drawn as if in one more step.
+
+    Args:
+        keys: as `execute` had them, one a prompt of the plan.
+    """
+    end, own = family.sampler(settings).K, [node_key([keys[prompt]]) for prompt in execution.prompts]
+
+    def decoded(rows: slice) -> NDArray[np.uint8]:
+        return family.decode(
+            execution.latents[rows], settings, lambda shape, draw: noise.step(own[rows], end, shape[1:], draw)
+        )
+
+    return batches.each(len(own), decoded)
 
 
 @dataclass
@@ -108,6 +128,7 @@ class _Run:
         self.shape = self.family.latent_shape(self.settings)
         self.nodes: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.latents = torch.empty(0, *self.shape, dtype=self.family.dtype, device=self.family.device)
+        self.memory: Rows = ()
         self.keys: list[str] = []
         self.calls = self.rows = 0
 
@@ -127,15 +148,22 @@ class _Run:
         if fresh.any():
             drawn = self.noise.initial([self.keys[i] for i in np.flatnonzero(fresh)], self.shape)
             latents[fresh] = drawn.to(latents) * self.sampler.init_sigma
+        if self.memory:
+            if fresh.any():
+                raise ValueError(f"nodes begin from noise at step {k}, where the scheduler remembers earlier steps")
+            self.memory = pick(self.memory, places)
         self.nodes, self.latents = nodes, latents
 
     def step(self, k: int) -> None:
         """Every active node one step on."""
-        for rows, x0 in self.batches.each(len(self.nodes), lambda rows: self._step_rows(k, rows)):
+        memory: Rows | None = None
+        for rows, x0, remembered in self.batches.each(len(self.nodes), lambda rows: self._step_rows(k, rows)):
             self.calls += 1
             self.rows += rows.stop - rows.start
+            memory = put(memory, rows, remembered, len(self.nodes))
             for observer in self.observers:
                 observer(k, self.nodes[rows], self.latents[rows], x0)
+        self.memory = memory or ()
 
     def finish(self) -> Execution:
         """The latents every prompt ended with."""
@@ -149,13 +177,19 @@ class _Run:
             notes=tuple(self.batches.notes),
         )
 
-    def _step_rows(self, k: int, rows: slice) -> tuple[slice, Tensor | None]:
+    def _step_rows(self, k: int, rows: slice) -> tuple[slice, Tensor | None, Rows]:
         nodes, keys, latents = self.nodes[rows], self.keys[rows], self.latents[rows]
         conditioning = self.conditioning.rows(self.plan, nodes)
         output = self.family.predict(latents, k, self.sampler, conditioning, self.settings)
-        after, x0 = self.sampler.step(output, k, latents, lambda shape, draw: self.noise.step(keys, k, shape[1:], draw))
-        self.latents[rows] = after
-        return rows, x0
+        after = self.sampler.step(
+            output,
+            k,
+            latents,
+            lambda shape, draw: self.noise.step(keys, k, shape[1:], draw),
+            pick(self.memory, rows),
+        )
+        self.latents[rows] = after.latents
+        return rows, after.x0, after.memory
 
     def _places(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where these nodes' latents are among the active ones."""

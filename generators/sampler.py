@@ -1,58 +1,71 @@
-"""A diffusers scheduler whose noise is ours and whose steps remember nothing."""
+"""A diffusers scheduler whose noise is ours and whose memory belongs to the rows."""
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, repeat
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from common.errors import UserError, nearest
-
-# A step of these is a function of (model output, timestep, latent) alone, so that a cluster's latent
-# is all its children need.
-MEMORYLESS = ("DDIMScheduler", "DDPMScheduler")
+from generators.history import Rows, Template, snapshot, templates
 
 Draw = Callable[[tuple[int, ...], int], Tensor]
 
+# Their noise is one Brownian path over all steps, which cannot be drawn a step and a node at a time.
+BROWNIAN = ("CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler")
+PROBE_SIZES = (2, 3)
+
+
+class Step(NamedTuple):
+    """What one step gives.
+
+    Attributes:
+        latents: after the step.
+        x0: the predicted clean latents, where the scheduler says; shaped as `latents`.
+        memory: what the next step needs to know of each row, each [b, ...].
+    """
+
+    latents: Tensor
+    x0: Tensor | None
+    memory: Rows
+
 
 class Sampler:
-    """The timesteps of one generation and the step between them.
+    """The timesteps of one generation and the step between them, for any diffusers scheduler.
 
     Args:
         config: a diffusers scheduler's configuration, as in scheduler_config.json.
         name: ``"default"`` for the class that the configuration names, or another diffusers class name.
         steps: what the scheduler is asked for; `K` is the number of denoiser evaluations it answers with.
+        timing: further arguments of the scheduler's `set_timesteps` (sigmas, mu); with sigmas, `steps` is not passed.
 
     Raises:
-        UserError: no such scheduler, one that is not memoryless, or a step count it refuses.
+        UserError: no such scheduler, one whose memory or noise cannot be told apart by rows, or a step count it
+            refuses.
     """
 
-    def __init__(self, config: dict[str, Any], name: str, steps: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, config: dict[str, Any], name: str, steps: int, device: torch.device | str = "cpu", **timing: Any
+    ) -> None:
         scheduler_class = _scheduler_class(str(config.get("_class_name")) if name == "default" else name)
-        self._scheduler = scheduler_class.from_config(config)
-        try:
-            self._scheduler.set_timesteps(steps, device=device)
-        except ValueError:
-            most = self._scheduler.config.num_train_timesteps
-            raise UserError(
-                f"{steps} steps are more than the {most} this model was trained with", f"use --steps {most} or fewer"
-            ) from None
+        asked = timing if timing.get("sigmas") is not None else {"num_inference_steps": steps, **timing}
+        self._scheduler = _prepared(scheduler_class, config, steps, {**asked, "device": device})
         self.requested_steps = steps
         self.timesteps: Tensor = self._scheduler.timesteps
+        # what unit noise is multiplied by to be an initial latent
+        self.init_sigma = float(self._scheduler.init_noise_sigma) if hasattr(self._scheduler, "init_noise_sigma") else 1
+        self._takes = set(inspect.signature(self._scheduler.step).parameters)
+        self._templates = self._learn(lambda: _prepared(scheduler_class, config, steps, {**asked, "device": "cpu"}))
 
     @property
     def K(self) -> int:  # noqa: N802 - the paper's symbol
         """Denoiser evaluations of one picture."""
         return len(self.timesteps)
-
-    @property
-    def init_sigma(self) -> float:
-        """What unit noise is multiplied by to be an initial latent."""
-        return float(self._scheduler.init_noise_sigma)
 
     @property
     def learned_variance(self) -> bool:
@@ -67,36 +80,103 @@ class Sampler:
 
     def scale_input(self, latents: Tensor, k: int) -> Tensor:
         """The denoiser's input at step k."""
+        if not hasattr(self._scheduler, "scale_model_input"):
+            return latents
+        # two-stage schedulers tell by what they remember in which stage they are, and look no closer
+        self._templates[k].fill(self._scheduler, repeat(latents))
         scaled: Tensor = self._scheduler.scale_model_input(latents, self.timesteps[k])
         return scaled
 
-    def step(self, model_output: Tensor, k: int, latents: Tensor, draw: Draw) -> tuple[Tensor, Tensor | None]:
-        """The latents after step k and the predicted x0, both shaped as `latents`.
+    def step(self, model_output: Tensor, k: int, latents: Tensor, draw: Draw, memory: Rows = ()) -> Step:
+        """From the latents [b, ...] before step k to those after it.
 
         Every time the scheduler asks for noise it gets `draw(shape, i)`, i counting from 0 within
         this step, cast to the dtype and device it asked for.
+
+        Args:
+            memory: of the step before, its rows in the order of `latents`; empty at the first step.
         """
-        with _noise_served(sys.modules[type(self._scheduler).__module__], draw):
-            output = self._scheduler.step(model_output, self.timesteps[k], latents)
-        return output.prev_sample, getattr(output, "pred_original_sample", None)
+        self._templates[k].fill(self._scheduler, memory)
+        output = _step(self._scheduler, self._takes, self.timesteps, k, model_output, latents, draw)
+        after = self._templates[k + 1].rows_of(self._scheduler)
+        return Step(output.prev_sample, getattr(output, "pred_original_sample", None), after)
+
+    def _learn(self, prepared: Callable[[], Any]) -> list[Template]:
+        """Which of the scheduler's memory belongs to the rows, seen by running it on small batches of two sizes."""
+        name, generator = type(self._scheduler).__name__, torch.Generator().manual_seed(0)
+
+        def run(size: int) -> list[dict[str, Any]]:
+            scheduler, latents, states = prepared(), torch.randn(size, 4, 2, 2, generator=generator), []
+            for k, t in enumerate(scheduler.timesteps):
+                if hasattr(scheduler, "scale_model_input"):
+                    scheduler.scale_model_input(latents, t)
+                states.append(snapshot(scheduler))
+                output = torch.randn(size, 8 if self.learned_variance else 4, 2, 2, generator=generator)
+                latents = _step(
+                    scheduler, self._takes, scheduler.timesteps, k, output, latents, lambda shape, _: torch.zeros(shape)
+                ).prev_sample
+            return [*states, snapshot(scheduler)]
+
+        before = torch.get_rng_state()
+        try:
+            learned = templates(run(PROBE_SIZES[0]), run(PROBE_SIZES[1]), PROBE_SIZES)
+        except Exception as error:
+            raise _refused(name, str(error).strip().partition("\n")[0] or type(error).__name__) from error
+        if not torch.equal(before, torch.get_rng_state()):
+            torch.set_rng_state(before)
+            raise _refused(name, "it draws noise that belongs to no row")
+        return learned
+
+
+def _prepared(scheduler_class: Any, config: dict[str, Any], steps: int, timing: dict[str, Any]) -> Any:
+    """A scheduler before its first step."""
+    try:
+        scheduler = scheduler_class.from_config(config)
+    except (ValueError, TypeError) as error:
+        raise _refused(scheduler_class.__name__, str(error).strip().partition("\n")[0]) from error
+    try:
+        scheduler.set_timesteps(**timing)
+    except (ValueError, TypeError) as error:
+        most = scheduler.config.get("num_train_timesteps", steps)
+        if steps > most:
+            raise UserError(
+                f"{steps} steps are more than the {most} this model was trained with", f"use --steps {most} or fewer"
+            ) from None
+        raise _refused(scheduler_class.__name__, str(error).strip().partition("\n")[0]) from error
+    return scheduler
+
+
+def _step(
+    scheduler: Any, takes: set[str], timesteps: Tensor, k: int, model_output: Tensor, latents: Tensor, draw: Draw
+) -> Any:
+    further = {}
+    if "prev_timestep" in takes:  # UnCLIPScheduler's, as UnCLIPPipeline gives it
+        further["prev_timestep"] = timesteps[k + 1] if k + 1 < len(timesteps) else None
+    with _noise_served(sys.modules[type(scheduler).__module__], draw):
+        return scheduler.step(model_output, timesteps[k], latents, **further)
+
+
+def _refused(name: str, reason: str) -> UserError:
+    return UserError(f"{name} cannot be used: {reason}", "choose another with --scheduler")
 
 
 def _scheduler_class(name: str) -> Any:
     import diffusers
 
-    if name in MEMORYLESS:
-        return getattr(diffusers, name)
-    if name.endswith("Scheduler") and hasattr(diffusers, name):
-        raise UserError(
-            f"{name} cannot be used yet: a step may depend on the steps before it, which a cluster's children lack",
-            f"use --scheduler {' or '.join(MEMORYLESS)}; schedulers that carry a history come later",
-        )
-    raise UserError(f"unknown scheduler {name!r}", nearest(name, MEMORYLESS))
+    if name in BROWNIAN:
+        raise _refused(name, "its noise is one Brownian path over all steps, which a cluster's children cannot inherit")
+    known = [other for other in dir(diffusers) if other.endswith("Scheduler")]
+    if name not in known:
+        raise UserError(f"unknown scheduler {name!r}", nearest(name, known))
+    scheduler_class = getattr(diffusers, name)
+    if not hasattr(scheduler_class, "step"):
+        raise _refused(name, "it has no single kind of step")
+    return scheduler_class
 
 
 @contextmanager
 def _noise_served(module: ModuleType, draw: Draw) -> Iterator[None]:
-    """The module's `randn_tensor` answered by `draw` while the block runs."""
+    """The module's `randn_tensor`, if it has one, answered by `draw` while the block runs."""
     draws = count()
 
     def served(
@@ -108,7 +188,10 @@ def _noise_served(module: ModuleType, draw: Draw) -> Iterator[None]:
     ) -> Tensor:
         return draw(tuple(shape), next(draws)).to(device=device, dtype=dtype)
 
-    stock = module.randn_tensor
+    stock = getattr(module, "randn_tensor", None)
+    if stock is None:
+        yield
+        return
     module.randn_tensor = served  # type: ignore[attr-defined]
     try:
         yield

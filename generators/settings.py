@@ -24,7 +24,8 @@ class GenerationSettings(BaseModel):
 
     `guidance` is w of Imagen's equation 2 (1 or less: no unconditional rows); `height` and `width`
     are in pixels; `steps` is what the scheduler is asked for, which need not be the number of
-    denoiser evaluations it answers with.
+    denoiser evaluations it answers with. `prior_*` are of families with a prior, `super_res_steps` of
+    Karlo, `max_sequence_length` (tokens) of FLUX, `noise_level` (a timestep) of Stable unCLIP.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +43,9 @@ class GenerationSettings(BaseModel):
     prior_steps: Annotated[int, Field(ge=2)] = 25
     prior_guidance: Finite = 4.0
     prior_seed: Seed | None = None
+    super_res_steps: Annotated[int, Field(ge=2)] = 7
+    max_sequence_length: Annotated[int, Field(ge=1)] = 512
+    noise_level: Annotated[int, Field(ge=0)] = 0
 
     @property
     def embedding_seed(self) -> int:

@@ -145,15 +145,16 @@ class Maker:
 
     def _make_own(self, plan: SharingPlan, folder: Path, wanted: NDArray[np.bool_]) -> ExecutionFigures:
         part, settings, family = plan.restricted(wanted), self.source.settings, self.family
-        conditioning = self.conditioning()
+        conditioning, keys = self.conditioning(), self.source.prompts.keys
+        noise = KeyedNoise(settings.seed, settings.noise)
         with self.stage("denoise", part.node_steps):
             execution = execute(
                 part,
                 family,
                 conditioning,
-                self.source.prompts.keys,
+                keys,
                 settings,
-                noise=KeyedNoise(settings.seed, settings.noise),
+                noise=noise,
                 batch_size=self.batch_size,
                 observers=[lambda k, nodes, latents, x0: self.emit(StageAdvanced(len(nodes)))],
             )
@@ -161,7 +162,7 @@ class Maker:
         batches = Batches(self.batch_size)
         with self.stage("decode", len(execution.prompts)):
             start = 0
-            for pixels in decode_images(family, execution.latents, settings, batches):
+            for pixels in decode_images(family, execution, keys, settings, noise=noise, batches=batches):
                 write_pictures(folder, execution.prompts[start : start + len(pixels)].tolist(), pixels)
                 start += len(pixels)
                 self.emit(StageAdvanced(len(pixels)))

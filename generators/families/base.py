@@ -16,7 +16,7 @@ from generators.batching import Batches
 from generators.catalogue import ModelEntry
 from generators.component import Component
 from generators.conditioning import Conditioning
-from generators.sampler import Sampler
+from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -102,8 +102,12 @@ class Family(Plugin, ABC):
         """The guided model output at step k that the scheduler's step takes, from latents [b, ...] and their rows."""
 
     @abstractmethod
-    def decode(self, latents: Tensor, settings: GenerationSettings) -> NDArray[np.uint8]:
-        """Pictures, [b, height, width, 3], of finished latents."""
+    def decode(self, latents: Tensor, settings: GenerationSettings, draw: Draw) -> NDArray[np.uint8]:
+        """Pictures, [b, height, width, 3], of finished latents.
+
+        Args:
+            draw: the i-th noise of shape [b, ...] that decoding needs (a super-resolution model's), each row's own.
+        """
 
     @classmethod
     @abstractmethod

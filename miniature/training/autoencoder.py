@@ -14,7 +14,7 @@ from miniature.training.data import Pictures, training_pictures
 from miniature.training.loop import Recipe, fit, pick_device, write_report
 
 LATENT_CHANNELS = 12
-RECIPE = Recipe(steps=2_000, batch=16, learning_rate=1.5e-3, weight_decay=0.0, ema=0.998)
+RECIPE = Recipe(steps=3_600, batch=16, learning_rate=2e-3, weight_decay=0.0, ema=0.998)
 # then the latents stand still, so that the denoiser can be trained, and the drawing half goes on
 POLISH = Recipe(steps=6_400, batch=16, learning_rate=1.5e-3, weight_decay=0.0, ema=0.998, seed=1)
 

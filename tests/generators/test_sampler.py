@@ -24,7 +24,7 @@ def test_ddpm_step_is_the_stock_step_with_our_noise():
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))
     sampler = Sampler(config(), "default", 10)
     asked = []
-    ours, x0 = sampler.step(OUTPUT, 3, LATENTS, lambda shape, draw: asked.append((shape, draw)) or noise)
+    ours, x0, _ = sampler.step(OUTPUT, 3, LATENTS, lambda shape, draw: asked.append((shape, draw)) or noise)
     stock = diffusers.DDPMScheduler(clip_sample=False)
     stock.set_timesteps(10)
     # the stock draw, from the generator that drew `noise`
@@ -48,7 +48,7 @@ def test_last_ddpm_step_and_ddim_draw_nothing():
 
 def test_noise_is_cast_to_what_the_scheduler_works_in():
     sampler = Sampler(config(), "default", 10)
-    ours, _ = sampler.step(OUTPUT.bfloat16(), 3, LATENTS.bfloat16(), lambda shape, draw: torch.zeros(shape))
+    ours, _, _ = sampler.step(OUTPUT.bfloat16(), 3, LATENTS.bfloat16(), lambda shape, draw: torch.zeros(shape))
     assert ours.dtype == torch.bfloat16
 
 
@@ -72,17 +72,30 @@ def test_identity_names_class_and_configuration():
     assert json.loads(json.dumps(identity, allow_nan=False)) == identity
 
 
-@pytest.mark.parametrize("name", ["PNDMScheduler", "UniPCMultistepScheduler", "HeunDiscreteScheduler"])
-def test_schedulers_with_history_are_refused_by_name(name: str):
-    with pytest.raises(UserError, match=f"{name}.*come later"):
+@pytest.mark.parametrize("name", ["DPMSolverSDEScheduler", "CosineDPMSolverMultistepScheduler"])
+def test_brownian_schedulers_are_refused_by_name(name: str):
+    with pytest.raises(UserError, match=f"{name} cannot be used: its noise is one Brownian path"):
         Sampler(config(), name, 5)
+
+
+@pytest.mark.parametrize("name", ["ScoreSdeVeScheduler", "VQDiffusionScheduler", "RePaintScheduler"])
+def test_schedulers_of_other_kinds_of_model_are_refused_in_a_line(name: str):
+    with pytest.raises(UserError, match=f"{name} cannot be used: .+") as error:
+        Sampler(config(), name, 5)
+    assert "\n" not in str(error.value)
+
+
+def test_learning_a_scheduler_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    Sampler(config(), "EulerAncestralDiscreteScheduler", 5)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("name", ["DDMPScheduler", "StableDiffusionPipeline", "torch"])
 def test_unknown_scheduler_gets_a_hint(name: str):
     with pytest.raises(UserError, match="unknown scheduler") as error:
         Sampler(config(), name, 5)
-    assert "DDPMScheduler" in error.value.hint
+    assert "Scheduler" in error.value.hint
 
 
 def test_too_many_steps():

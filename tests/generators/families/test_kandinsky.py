@@ -60,7 +60,7 @@ class Case:
         plan = standard_plan(len(PROMPTS), STEPS)
         noise = TorchNoise()
         done = execute(plan, self.family, self.conditioning, KEYS, settings, noise=noise, batch_size=batch_size)
-        images = decode_images(self.family, done.latents, settings, Batches(batch_size))
+        images = decode_images(self.family, done, KEYS, settings, noise=noise, batches=Batches(batch_size))
         return done.latents, np.concatenate(list(images))
 
     def theirs(self, batch_size: int, **asked) -> tuple[Tensor, np.ndarray]:
@@ -304,7 +304,7 @@ def test_components_are_what_a_full_batch_of_prompts_computes(tiny: Kandinsky):
         conditioning = Conditioning({name: tensor[:1] for name, tensor in encoded.tensors.items()})
         plan = standard_plan(1, STEPS)
         done = execute(plan, tiny, conditioning, keys[:1], settings, noise=TorchNoise(), batch_size=1)
-        tiny.decode(done.latents, settings)
+        list(decode_images(tiny, done, keys[:1], settings, noise=TorchNoise(), batches=Batches(1)))
         for hook in hooks:
             hook.remove()
         per_unit = {"prompt": ENCODE_BATCH, "node_step": plan.node_steps, "image": 1}
