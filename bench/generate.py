@@ -43,6 +43,7 @@ def generate(
     prior_steps: o.PriorSteps = None,
     prior_guidance: o.PriorGuidance = None,
     prior_seed: o.PriorSeed = None,
+    others: o.Others = None,
     dtype: o.Dtype = None,
     device: o.Device = None,
     batch_size: o.BatchSize = None,

@@ -50,7 +50,9 @@ Seeds: TypeAlias = Annotated[
 ]
 Schedulers: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--scheduler", help="DDIMScheduler or DDPMScheduler; by default the model's.", rich_help_panel=WHAT),
+    typer.Option(
+        "--scheduler", help="A diffusers scheduler's class name; by default the model's.", rich_help_panel=WHAT
+    ),
 ]
 Guidances: TypeAlias = Annotated[
     list[str] | None, typer.Option("--guidance", help="Guidance scale; by default the model's.", rich_help_panel=WHAT)
@@ -69,6 +71,16 @@ PriorSeed: TypeAlias = Annotated[
 ]
 Dtype: TypeAlias = Annotated[
     str | None, typer.Option(help="fp32, fp16 or bf16; by default the model's.", rich_help_panel=WHAT)
+]
+Others: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any other setting of a spec, such as super_res_steps=4 (Karlo), max_sequence_length=256 (FLUX) or "
+        "noise_level=100 (Stable unCLIP); may be repeated.",
+        rich_help_panel=WHAT,
+    ),
 ]
 
 Taus: TypeAlias = Annotated[
@@ -124,10 +136,23 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on standard 
 
 
 def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a command's parameters, those that are settings of a sweep and were given."""
+    """Of a command's parameters, those that are settings of a sweep and were given.
+
+    Raises:
+        UserError: --set without a value, or of what has a flag that says something else.
+    """
     from sweeps.spec import SweepSpec
 
-    return {name: value for name, value in parameters.items() if name in SweepSpec.model_fields and value not in UNSET}
+    flags = {name: value for name, value in parameters.items() if name in SweepSpec.model_fields and value not in UNSET}
+    others: dict[str, Any] = {}
+    for text in parameters.get("others") or ():
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise UserError(f"--set {text} gives no value", "write it as --set NAME=VALUE")
+        if name in flags or name in others:
+            raise UserError(f"{name} is given twice", "give it once")
+        others[name] = value
+    return {**flags, **others}
 
 
 def device_of(asked: str | None) -> str:

@@ -45,6 +45,7 @@ def plan(
     prior_steps: o.PriorSteps = None,
     prior_guidance: o.PriorGuidance = None,
     prior_seed: o.PriorSeed = None,
+    others: o.Others = None,
     dtype: o.Dtype = None,
     device: o.Device = None,
     as_json: o.Json = False,

@@ -40,6 +40,7 @@ def sweep(
     prior_steps: o.PriorSteps = None,
     prior_guidance: o.PriorGuidance = None,
     prior_seed: o.PriorSeed = None,
+    others: o.Others = None,
     dtype: o.Dtype = None,
     metric: Annotated[
         list[str] | None,

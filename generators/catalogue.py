@@ -18,7 +18,8 @@ class ModelEntry(BaseModel):
     """One model: of the catalogue, of a folder, or of parts given as ``FAMILY:PART+PART`` (see `model`).
 
     Attributes:
-        sources: by role (Kandinsky: ``prior``, ``decoder``): a hub id, a folder, or ``embedded:NAME``.
+        sources: by role (Kandinsky: ``prior``, ``decoder``): a hub id, a folder, or ``embedded:NAME``. Under any other
+            name, a component that the role's pipeline borrows: the folder of that component.
         defaults: values of `GenerationSettings`.
         scorers: a metric's name -> the checkpoint it scores this model's pictures with by default.
     """
@@ -35,6 +36,29 @@ class ModelEntry(BaseModel):
     def source(self, role: str) -> str:
         """The folder or hub id of one part."""
         return locate(self.sources[role])
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The parts that are pipelines of their own."""
+        from generators.families.base import get_family
+
+        return get_family(self.family).roles
+
+    @property
+    def borrowed(self) -> dict[str, str]:
+        """The components that pipelines take from another folder, and that folder."""
+        return {name: locate(source) for name, source in self.sources.items() if name not in self.roles}
+
+    def config(self, role: str, component: str, filename: str = "config.json") -> dict[str, Any]:
+        """A component's configuration, wherever the component is.
+
+        Raises:
+            UserError: it is missing or unreadable.
+        """
+        from generators.checkpoints import load_config
+
+        place = self.borrowed.get(component)
+        return load_config(place, "", filename) if place else load_config(self.source(role), component, filename)
 
     def weights_hash(self) -> str:
         """One hash of all parts: their files where they are folders, their commit where they are on the hub.
@@ -54,7 +78,7 @@ class ModelEntry(BaseModel):
         """Raises UserError if a part is not a pipeline that can be had here; downloads no weights."""
         from generators.checkpoints import pipeline_class
 
-        for role in self.sources:
+        for role in self.roles:
             pipeline_class(self.source(role))
 
     def unavailable(self) -> str | None:

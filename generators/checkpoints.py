@@ -2,40 +2,51 @@
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 
 OFFLINE = "check the network and the name, or download it elsewhere and pass the folder with --model FOLDER"
+INDEX = "model_index.json"
+# Sizes of public models, as OWNER/NAME/COMPONENT/config.json: enough to plan and to count without the hub.
+CONFIGURATIONS = Path(__file__).parent / "configurations"
+
+_commits: dict[str, str] = {}
 
 
 def pipeline_class(source: str) -> str:
-    """The pipeline class named in `source`'s model_index.json.
+    """The pipeline class named in `source`'s model_index.json, where its weights are.
 
     Raises:
         UserError: the folder or its index is missing or unreadable, or the hub has no such model.
     """
-    return str(_read(source, "model_index.json").get("_class_name"))
+    return str(_parsed(_path(source, INDEX)).get("_class_name"))
 
 
 def load_config(source: str, subfolder: str, filename: str = "config.json") -> dict[str, Any]:
-    """One component's configuration; its weights are not fetched.
+    """One component's configuration (of `source` itself where `subfolder` is empty); its weights are not fetched.
+
+    A public model's comes with this package, until this process asks for the model itself (`hub_commit`).
 
     Raises:
         UserError: it is missing or unreadable.
     """
-    return _read(source, f"{subfolder}/{filename}")
+    return _read(source, f"{subfolder}/{filename}" if subfolder else filename)
 
 
-def load_pipeline(expected: str, source: str, dtype: Any, device: Any) -> Any:
+def load_pipeline(
+    expected: str, source: str, dtype: Any, device: Any, parts: Mapping[str, str | None] | None = None
+) -> Any:
     """The diffusers pipeline at `source`, in `dtype` on `device`.
 
     Args:
         expected: the pipeline's class name; what the checkpoint says of itself must be the same.
+        parts: components that are left out (None), or borrowed from another folder.
 
     Raises:
         UserError: missing, of another class, or its weights are absent or damaged.
@@ -43,14 +54,21 @@ def load_pipeline(expected: str, source: str, dtype: Any, device: Any) -> Any:
     import diffusers
     from safetensors import SafetensorError
 
+    index = _parsed(_path(source, INDEX))
     check_pipeline(expected, source)
     try:
         with _quiet():
+            given = {
+                name: place and _load_part(index, name, place, dtype)
+                for name, place in (parts or {}).items()
+                if name in index
+            }
             pipeline = getattr(diffusers, expected).from_pretrained(
                 source,
                 revision=None if Path(source).is_dir() else hub_commit(source),
                 torch_dtype=dtype,
                 use_safetensors=True,
+                **given,
             )
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
@@ -60,9 +78,17 @@ def load_pipeline(expected: str, source: str, dtype: Any, device: Any) -> Any:
     return pipeline.to(device)
 
 
+def _load_part(index: dict[str, Any], name: str, place: str, dtype: Any) -> Any:
+    """The component of that name, of the class that the pipeline's index gives it, from another folder."""
+    library, class_name = index[name]
+    kind = getattr(import_module(library), class_name)
+    weights = {"torch_dtype": dtype, "use_safetensors": True} if hasattr(kind, "parameters") else {}
+    return kind.from_pretrained(place, **weights)
+
+
 def check_pipeline(expected: str, source: str) -> None:
     """Raises UserError unless `source` is a checkpoint of the pipeline class `expected`."""
-    found = pipeline_class(source)
+    found = _read(source, INDEX).get("_class_name")
     if found != expected:
         raise UserError(f"{source} is a {found}, not a {expected}", "choose a checkpoint of this model family")
 
@@ -75,8 +101,10 @@ def hub_commit(hub_id: str) -> str:
     Raises:
         UserError: neither answers.
     """
-    # .../snapshots/<commit>/model_index.json
-    return _hub_path(hub_id, "model_index.json").parent.name
+    if hub_id not in _commits:
+        # .../snapshots/<commit>/model_index.json
+        _commits[hub_id] = _hub_path(hub_id, INDEX).parent.name
+    return _commits[hub_id]
 
 
 @contextmanager
@@ -100,7 +128,12 @@ def _quiet() -> Iterator[None]:
 
 
 def _read(source: str, filename: str) -> dict[str, Any]:
-    path = _path(source, filename)
+    public = CONFIGURATIONS / source / filename
+    own = source in _commits or Path(source).is_dir() or not public.is_file()
+    return _parsed(_path(source, filename) if own else public)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -125,9 +158,21 @@ def _path(source: str, filename: str) -> Path:
 @cache
 def _hub_path(hub_id: str, filename: str, commit: str | None = None) -> Path:
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+    page = f"https://huggingface.co/{hub_id}"
     try:
         return Path(hf_hub_download(hub_id, filename, revision=commit))
+    except GatedRepoError:
+        raise UserError(
+            f"{hub_id} is gated: its files are given to those who accepted its licence",
+            f"accept it at {page}, then run: hf auth login",
+        ) from None
+    except RepositoryNotFoundError:  # also what the hub says of private models, and of gated ones at times
+        raise UserError(
+            f"the Hugging Face hub shows you no model {hub_id}",
+            f"check the name; if {page} asks for it, accept the licence there and run: hf auth login",
+        ) from None
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"cannot fetch {filename} of {hub_id} from the Hugging Face hub: {reason}", OFFLINE) from None

@@ -178,7 +178,8 @@ class _Run:
         )
 
     def _step_rows(self, k: int, rows: slice) -> tuple[slice, Tensor | None, Rows]:
-        nodes, keys, latents = self.nodes[rows], self.keys[rows], self.latents[rows]
+        # a scheduler may remember the very tensor it was given: it must not be the one that is written to below
+        nodes, keys, latents = self.nodes[rows], self.keys[rows], self.latents[rows].clone()
         conditioning = self.conditioning.rows(self.plan, nodes)
         output = self.family.predict(latents, k, self.sampler, conditioning, self.settings)
         after = self.sampler.step(

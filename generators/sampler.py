@@ -132,17 +132,20 @@ def _prepared(scheduler_class: Any, config: dict[str, Any], steps: int, timing: 
     """A scheduler before its first step."""
     try:
         scheduler = scheduler_class.from_config(config)
-    except (ValueError, TypeError) as error:
-        raise _refused(scheduler_class.__name__, str(error).strip().partition("\n")[0]) from error
-    try:
-        scheduler.set_timesteps(**timing)
-    except (ValueError, TypeError) as error:
+        if "variance_type" not in vars(scheduler):
+            # families split predicted variances off for schedulers that do not use them; some would do it again
+            scheduler = scheduler_class.from_config({k: v for k, v in config.items() if k != "variance_type"})
         most = scheduler.config.get("num_train_timesteps", steps)
         if steps > most:
             raise UserError(
                 f"{steps} steps are more than the {most} this model was trained with", f"use --steps {most} or fewer"
-            ) from None
-        raise _refused(scheduler_class.__name__, str(error).strip().partition("\n")[0]) from error
+            )
+        scheduler.set_timesteps(**timing)
+    except (ValueError, TypeError, ArithmeticError, IndexError) as error:
+        name, reason = scheduler_class.__name__, str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"{name} cannot take {steps} steps: {reason}", "choose other --steps or another --scheduler"
+        ) from error
     return scheduler
 
 

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
 ALGORITHM_VERSION = 1
 # What the images of a plan depend on but its prompts' conditioning does not.
-DENOISING = {"steps", "guidance", "height", "width", "noise", "seed", "prior_seed"}
+DENOISING = {"steps", "guidance", "height", "width", "noise", "seed", "prior_seed", "super_res_steps"}
 # Settings that are no axes.
-PLAIN = ("dtype", "height", "width", "negative_prompt", "prior_steps", "prior_guidance", "prior_seed")
+PLAIN = (
+    "dtype", "height", "width", "negative_prompt", "prior_steps", "prior_guidance", "prior_seed",
+    "super_res_steps", "max_sequence_length", "noise_level",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

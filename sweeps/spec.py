@@ -81,6 +81,9 @@ class SweepSpec(BaseModel):
     prior_steps: int | None = Field(default=None, ge=1)
     prior_guidance: Finite | None = None
     prior_seed: int | None = None
+    super_res_steps: int | None = Field(default=None, ge=2)
+    max_sequence_length: int | None = Field(default=None, ge=1)
+    noise_level: int | None = Field(default=None, ge=0)
 
     metric: MaybeNames = ()
     device: str | None = None

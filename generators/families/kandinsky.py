@@ -1,8 +1,6 @@
 """Kandinsky 2.2, computed as diffusers' own pipelines compute it."""
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -19,8 +17,8 @@ from generators.checkpoints import check_pipeline, load_config, load_pipeline
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
 from generators.families.base import DTYPES, Family, torch_device
-from generators.noise import derived_key
-from generators.sampler import Sampler
+from generators.families.encoding import cut_note, errors_alone, torch_generator
+from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
 
 PIPELINES = {"prior": "KandinskyV22PriorPipeline", "decoder": "KandinskyV22Pipeline"}
@@ -47,7 +45,8 @@ class Kandinsky(Family):
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
         sources = {role: str(folder / role) for role in cls.roles}
-        if not all(Path(source).is_dir() for source in sources.values()):
+        one_pipeline = (folder / "model_index.json").is_file()  # whose components may have the same names: Karlo's
+        if one_pipeline or not all(Path(source).is_dir() for source in sources.values()):
             return None
         return cls.described(str(folder), sources)
 
@@ -101,14 +100,14 @@ class Kandinsky(Family):
         """
         seed, negative = settings.embedding_seed, settings.negative_prompt
         batches = batches or Batches(ENCODE_BATCH)
-        batches.notes += self._cut("prompt", prompts)
-        batches.notes += self._cut("negative prompt", [negative])
+        batches.notes += cut_note(self.prior.tokenizer, "prompt", prompts)
+        batches.notes += cut_note(self.prior.tokenizer, "negative prompt", [negative])
 
         def work(rows: slice) -> tuple[Tensor, Tensor]:
             batch, batch_keys = list(prompts[rows]), keys[rows]
-            generators = [_generator(seed, "prior", key) for key in batch_keys]
+            generators = [torch_generator(seed, "prior", key) for key in batch_keys]
             if negative:  # the stock prior embeds the negative prompts as further rows of the batch
-                generators += [_generator(seed, "negative prior", key) for key in batch_keys]
+                generators += [torch_generator(seed, "negative prior", key) for key in batch_keys]
             output = self.prior(
                 batch,
                 negative_prompt=[negative] * len(batch) if negative else None,
@@ -120,21 +119,10 @@ class Kandinsky(Family):
                 on_progress(len(batch))
             return output.image_embeds.float().cpu(), output.negative_image_embeds.float().cpu()
 
-        with _errors_alone(type(self.prior).__module__, "transformers.tokenization_utils_base"):
+        with errors_alone(type(self.prior).__module__, "transformers.tokenization_utils_base"):
             done = list(batches.each(len(prompts), work))
         image_embeds, negative_image_embeds = (torch.cat(part) for part in zip(*done, strict=True))
         return Conditioning({"image_embeds": image_embeds, "negative_image_embeds": negative_image_embeds})
-
-    def _cut(self, kind: str, texts: Sequence[str]) -> list[str]:
-        """A sentence about the texts of which the text encoder does not read the end, if there are any."""
-        tokenizer = self.prior.tokenizer
-        limit = tokenizer.model_max_length
-        lengths = [len(tokens) for tokens in tokenizer(list(texts), verbose=False).input_ids]
-        cut = [number for number, length in enumerate(lengths, 1) if length > limit]
-        if not cut:
-            return []
-        first = f"{kind} {cut[0]} with {lengths[cut[0] - 1]}"
-        return [f"{len(cut)} of {len(texts)} {kind}s cut to the {limit} tokens the text encoder reads, first {first}"]
 
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
         if option not in self.features_options:
@@ -169,7 +157,7 @@ class Kandinsky(Family):
         return torch.cat([noise, variance], dim=1) if sampler.learned_variance else noise
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, settings: GenerationSettings) -> NDArray[np.uint8]:
+    def decode(self, latents: Tensor, settings: GenerationSettings, draw: Draw) -> NDArray[np.uint8]:
         image = self.decoder.movq.decode(latents.to(self.device, self.dtype), force_not_quantize=True)["sample"]
         image = (image * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
         pictures: NDArray[np.uint8] = (image * 255).round().astype(np.uint8)
@@ -261,20 +249,3 @@ def _latent_shape(decoder: str, settings: GenerationSettings) -> tuple[int, ...]
             raise UserError(f"{side} {pixels} is not a multiple of {unit}, which this model needs", f"use {near}")
     channels = load_config(decoder, "unet")["in_channels"]
     return (channels, settings.height // scale, settings.width // scale)
-
-
-@contextmanager
-def _errors_alone(*loggers: str) -> Iterator[None]:
-    """No warnings of these loggers: about cut prompts, of which diffusers prints all that was cut."""
-    levels = {name: logging.getLogger(name).level for name in loggers}
-    for name in loggers:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
-
-
-def _generator(*parts: object) -> torch.Generator:
-    return torch.Generator().manual_seed(derived_key(*parts) % 2**63)

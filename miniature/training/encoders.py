@@ -15,9 +15,10 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextConf
 
 from miniature.pictures import SIDE, pool
 from miniature.training.data import Pictures, any_caption, training_pictures
+from miniature.training.labels import LabelHeads
 from miniature.training.loop import Recipe, fit, pick_device, write_report
 from miniature.training.tokenizer import CONTEXT, train_tokenizer
-from miniature.world import BACKGROUNDS, CONCEPTS, RELATIONS, STYLES, Scene, caption
+from miniature.world import caption
 
 WIDTH = 192
 RECIPE = Recipe(steps=2_400, batch=64, learning_rate=4e-3, weight_decay=0.02, ema=0.998)
@@ -100,37 +101,12 @@ def contrastive_loss(similarity: Tensor, true: Tensor) -> Tensor:
     return (by_picture.mean() + by_caption.mean()) / 2
 
 
-class Encoders(nn.Module):
+class Learner(nn.Module):
     """CLIP, and linear heads on its image embedding while it learns."""
-
-    # the first object, the second (the last number: none), how they lie (the last: alone), the style, the background
-    SIZES = (len(CONCEPTS), len(CONCEPTS) + 1, len(RELATIONS) + 1, len(STYLES), len(BACKGROUNDS))
 
     def __init__(self, clip: CLIPModel) -> None:
         super().__init__()
-        self.clip = clip
-        self.heads = nn.Linear(WIDTH, sum(self.SIZES))
-
-    @staticmethod
-    def labels(scenes: list[Scene]) -> Tensor:
-        """[n, 5]: what the heads should say of pictures of these scenes."""
-        concepts, backgrounds = list(CONCEPTS), list(BACKGROUNDS)
-        rows = []
-        for scene in (s.canonical() for s in scenes):
-            second = concepts.index(scene.concepts[1]) if scene.relation else len(concepts)
-            lie = RELATIONS.index(scene.relation) if scene.relation else len(RELATIONS)
-            rows.append(
-                (concepts.index(scene.concepts[0]), second, lie, STYLES.index(scene.style),
-                 backgrounds.index(scene.background))
-            )  # fmt: skip
-        return torch.tensor(rows)
-
-    def label_loss(self, pooled: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The heads' cross-entropy, and how often they name the first object and the style."""
-        said = self.heads(self.clip.visual_projection(pooled)).float().split(self.SIZES, dim=1)
-        losses = [F.cross_entropy(part, truth[:, i]) for i, part in enumerate(said)]
-        right = [float((part.argmax(1) == truth[:, i]).float().mean()) for i, part in enumerate(said)]
-        return torch.stack(losses).sum(), {"concept": right[0], "lie": right[2], "style": right[3]}
+        self.clip, self.heads = clip, LabelHeads(WIDTH)
 
 
 @torch.no_grad()
@@ -188,7 +164,7 @@ def train(work: Path, steps: int | None = None) -> None:
     tokenizer = train_tokenizer(work)
     torch.manual_seed(recipe.seed)
     model, device, batches = build(tokenizer), pick_device(), Batches(pictures)
-    learner, labels = Encoders(model), Encoders.labels(pictures.scenes)
+    learner, labels = Learner(model), LabelHeads.labels(pictures.scenes)
 
     def loss_of(rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         rows = batches.draw(rng, recipe.batch)
@@ -200,7 +176,8 @@ def train(work: Path, steps: int | None = None) -> None:
         true = true_of(pictures, rows, np.array(style), np.array(background)).to(device)
         hit = float(true.gather(0, out.logits_per_image.argmax(0, keepdim=True)).float().mean())
         model.logit_scale.data.clamp_(max=4.6)
-        by_label, figures = learner.label_loss(out.vision_model_output.pooler_output, labels[rows].to(device))
+        pooled = model.visual_projection(out.vision_model_output.pooler_output)
+        by_label, figures = learner.heads.loss(pooled, labels[rows].to(device))
         return contrastive_loss(out.logits_per_image.float(), true) + by_label, {"hit": hit, **figures}
 
     fit("encoders", learner, loss_of, recipe, work)

@@ -22,6 +22,7 @@ class Recipe:
     """What a part is trained with.
 
     The learning rate warms up for 2% of the steps, stays, and falls linearly to 0 over the last two fifths.
+    `newton` is the number of Muon's Newton-Schulz iterations: fewer where they take as long as the model.
     """
 
     steps: int
@@ -29,6 +30,7 @@ class Recipe:
     learning_rate: float
     weight_decay: float = 0.01
     ema: float = 0.0
+    newton: int = 5
     bf16: bool = True
     seed: int = 0
 
@@ -59,6 +61,7 @@ class Optimizer:
                     [flat for _, flat in self.flat],
                     lr=recipe.learning_rate,
                     weight_decay=recipe.weight_decay,
+                    ns_steps=recipe.newton,
                     adjust_lr_fn="match_rms_adamw",
                 )
             )

@@ -17,9 +17,9 @@ from miniature.training.encoders import PROCESSOR, WIDTH, embed_pictures
 from miniature.training.loop import Recipe, fit, pick_device
 from miniature.training.tokenizer import CONTEXT, train_tokenizer
 
-RECIPE = Recipe(steps=1_100, batch=128, learning_rate=1e-3, ema=0.995)
+RECIPE = Recipe(steps=1_000, batch=128, learning_rate=2e-3, ema=0.995)
 UNCAPTIONED = 0.1
-EMBEDDED = 32_000
+EMBEDDED = 48_000
 
 
 def build() -> PriorTransformer:

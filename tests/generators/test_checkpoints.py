@@ -1,15 +1,22 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from common.errors import UserError
 from generators.catalogue import model
-from generators.checkpoints import hub_commit, load_config, load_pipeline, pipeline_class
-from generators.families.kandinsky import Kandinsky
-from generators.settings import GenerationSettings
+from generators.checkpoints import (
+    _hub_path,
+    check_pipeline,
+    hub_commit,
+    load_config,
+    load_pipeline,
+    pipeline_class,
+)
 
 
 @pytest.fixture
@@ -72,7 +79,72 @@ def test_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert "--model FOLDER" in reason
     assert "\n" not in reason
     with pytest.raises(UserError, match="Hugging Face hub"):
-        Kandinsky.components_of(paper, GenerationSettings.resolve(paper.defaults))
+        load_config("someone/unknown", "unet")
+
+
+def test_public_configuration_serves_until_the_weights_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_kandinsky: Path
+):
+    hub_id = "kandinsky-community/kandinsky-2-2-decoder"
+    monkeypatch.setattr("generators.checkpoints._commits", {})
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    _hub_path.cache_clear()
+    check_pipeline("KandinskyV22Pipeline", hub_id)
+    assert load_config(hub_id, "unet")["sample_size"] == 64
+    with pytest.raises(UserError, match="Hugging Face hub"):
+        pipeline_class(hub_id)  # what it is is known, but not that it can be had
+    with pytest.raises(UserError, match="Hugging Face hub"):
+        load(hub_id)
+    assert load_config(hub_id, "unet")["sample_size"] == 64
+    repo = tmp_path / f"models--{hub_id.replace('/', '--')}"
+    shutil.copytree(tiny_kandinsky / "decoder", repo / "snapshots" / ("b" * 40))
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("b" * 40)
+    own = load(hub_id).unet.config.sample_size
+    assert own != 64
+    assert load_config(hub_id, "unet")["sample_size"] == own
+    _hub_path.cache_clear()
+
+
+def test_folder_named_like_a_public_model_is_the_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_kandinsky: Path
+):
+    shutil.copytree(tiny_kandinsky / "decoder", tmp_path / "black-forest-labs" / "FLUX.1-dev")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="is a KandinskyV22Pipeline, not a FluxPipeline"):
+        check_pipeline("FluxPipeline", "black-forest-labs/FLUX.1-dev")
+    with pytest.raises(UserError, match=r"holds no transformer/config\.json"):
+        load_config("black-forest-labs/FLUX.1-dev", "transformer")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "message"),
+    [
+        (GatedRepoError, "FLUX.1-dev is gated: .*licence"),
+        (RepositoryNotFoundError, "the Hugging Face hub shows you no model black-forest-labs/FLUX.1-dev"),
+    ],
+)
+def test_gated_model_says_which_licence_to_accept_and_where(
+    monkeypatch: pytest.MonkeyPatch, refusal: type[Exception], message: str
+):
+    """As the hub answers: 401 or 403, over several lines."""
+    answer = SimpleNamespace(headers={}, request=None)
+
+    def refuse(*args, **kwargs):
+        raise refusal("401 Client Error.\n\nCannot access gated repo.\nAccess is restricted.", response=answer)
+
+    monkeypatch.setattr("generators.checkpoints._commits", {})
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+    _hub_path.cache_clear()
+    with pytest.raises(UserError, match=message) as error:
+        pipeline_class("black-forest-labs/FLUX.1-dev")
+    assert "https://huggingface.co/black-forest-labs/FLUX.1-dev" in error.value.hint
+    assert "hf auth login" in error.value.hint
+    assert "\n" not in str(error.value)
+    assert model("flux-dev").unavailable() == str(error.value)
+    with pytest.raises(UserError, match=message):
+        load_pipeline("FluxPipeline", "black-forest-labs/FLUX.1-dev", torch.bfloat16, torch.device("cpu"))
 
 
 def test_hub_model_is_read_and_loaded_at_the_commit_that_it_is_known_by(

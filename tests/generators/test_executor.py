@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -71,7 +72,9 @@ def run(plan, family, conditioning, settings, batch_size=4, noise=None, keys=KEY
 def naive(prompt: int, plan: SharingPlan, family: Kandinsky, conditioning: Conditioning, settings, noise) -> Tensor:
     """One prompt's path, alone: no batches, no state shared with other prompts, plain diffusers calls."""
     unet = family.decoder.unet
-    scheduler = type(family.decoder.scheduler).from_config(family.decoder.scheduler.config)
+    stock = family.decoder.scheduler
+    kind = type(stock) if settings.scheduler == "default" else getattr(diffusers, settings.scheduler)
+    scheduler = kind.from_config(stock.config)
     scheduler.set_timesteps(settings.steps)
     shape = family.latent_shape(settings)
     latent = None
@@ -82,27 +85,36 @@ def naive(prompt: int, plan: SharingPlan, family: Kandinsky, conditioning: Condi
         members = plan.members(node).tolist()
         key = node_key([KEYS[i] for i in members])
         if latent is None:
-            latent = noise.initial([key], shape)
+            latent = noise.initial([key], shape) * scheduler.init_noise_sigma
         means = [
             torch.stack([conditioning.tensors[name][i].double() for i in members]).mean(0).float()
             for name in ("negative_image_embeds", "image_embeds")
         ]
         with torch.no_grad():
-            output = unet(
-                torch.cat([latent, latent]), t, None, added_cond_kwargs={"image_embeds": torch.stack(means)}
-            ).sample
+            scaled = scheduler.scale_model_input(torch.cat([latent, latent]), t)
+            output = unet(scaled, t, None, added_cond_kwargs={"image_embeds": torch.stack(means)}).sample
         (eps_negative, _), (eps, variance) = output[0].split(4), output[1].split(4)
-        guided = torch.cat([eps_negative + settings.guidance * (eps - eps_negative), variance])[None]
+        guided = (eps_negative + settings.guidance * (eps - eps_negative))[None]
+        if kind is diffusers.DDPMScheduler:
+            guided = torch.cat([guided, variance[None]], dim=1)
         drawn = noise.step([key], k, shape)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *args, drawn=drawn, **kw: drawn)
+            patch.setattr(f"{kind.__module__}.randn_tensor", lambda *args, drawn=drawn, **kw: drawn, raising=False)
             latent = scheduler.step(guided, t, latent).prev_sample
     return latent[0]
 
 
-def test_hierarchical_plan_is_every_prompts_own_path(family, conditioning, settings):
-    plan, noise = hierarchical(conditioning), KeyedNoise(settings.seed)
+HISTORY = ["PNDMScheduler", "UniPCMultistepScheduler", "HeunDiscreteScheduler", "EulerAncestralDiscreteScheduler"]
+
+
+@pytest.mark.parametrize("scheduler", ["default", *HISTORY])
+def test_hierarchical_plan_is_every_prompts_own_path(family, conditioning, settings, scheduler: str):
+    settings, noise = settings.model_copy(update={"scheduler": scheduler}), KeyedNoise(settings.seed)
+    plan = build_plan(tree_of(conditioning), get_schedule("eq7"), 1.0, family.sampler(settings).K)
+    assert len(set(plan.first.tolist())) > 2
     done = run(plan, family, conditioning, settings, batch_size=1, noise=noise)
+    cut = run(plan, family, conditioning, settings, batch_size=3, noise=noise)
+    assert torch.allclose(done.latents, cut.latents, rtol=1e-3, atol=1e-4 * float(done.latents.std()))
     for prompt in range(N):
         expected = naive(prompt, plan, family, conditioning, settings, noise)
         assert torch.equal(done.latents[prompt], expected)
@@ -245,19 +257,6 @@ def test_what_decoding_draws_belongs_to_the_prompt(family, conditioning, setting
         found.append(list(decode_images(family, done, KEYS, settings, noise=noise, batches=Batches(size))))
     assert np.array_equal(*(np.concatenate(one) for one in found))
     assert len(np.unique(np.concatenate(found[0])[:, 0])) == N
-
-
-@pytest.mark.parametrize("name", ["UniPCMultistepScheduler", "PNDMScheduler", "EulerAncestralDiscreteScheduler"])
-def test_what_the_scheduler_remembers_follows_the_rows(family, conditioning, settings, name: str):
-    """However the active nodes are cut into batches."""
-    settings = settings.model_copy(update={"scheduler": name})
-    steps = family.sampler(settings).K
-    plan = build_plan(tree_of(conditioning), get_schedule("eq7"), 1.0, steps)
-    assert len(set(plan.first.tolist())) > 2
-    alone = run(plan, family, conditioning, settings, batch_size=1)
-    for size in (3, 50):
-        cut = run(plan, family, conditioning, settings, batch_size=size)
-        assert torch.allclose(alone.latents, cut.latents, rtol=1e-3, atol=1e-4 * float(alone.latents.std()))
 
 
 @pytest.mark.parametrize(("prompts", "steps", "message"), [(N - 1, K, "prompts"), (N, K - 1, "steps")])

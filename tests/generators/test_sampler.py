@@ -80,7 +80,7 @@ def test_brownian_schedulers_are_refused_by_name(name: str):
 
 @pytest.mark.parametrize("name", ["ScoreSdeVeScheduler", "VQDiffusionScheduler", "RePaintScheduler"])
 def test_schedulers_of_other_kinds_of_model_are_refused_in_a_line(name: str):
-    with pytest.raises(UserError, match=f"{name} cannot be used: .+") as error:
+    with pytest.raises(UserError, match=f"{name} cannot .+: .+") as error:
         Sampler(config(), name, 5)
     assert "\n" not in str(error.value)
 
@@ -98,6 +98,19 @@ def test_unknown_scheduler_gets_a_hint(name: str):
     assert "Scheduler" in error.value.hint
 
 
-def test_too_many_steps():
+@pytest.mark.parametrize("name", ["DDPMScheduler", "UnCLIPScheduler"])
+def test_too_many_steps(name: str):
     with pytest.raises(UserError, match="2000 steps are more than the 1000"):
-        Sampler(config(), "default", 2000)
+        Sampler({"num_train_timesteps": 1000}, name, 2000)
+
+
+def test_too_few_steps():
+    with pytest.raises(UserError, match="UnCLIPScheduler cannot take 1 steps"):
+        Sampler({}, "UnCLIPScheduler", 1)
+
+
+def test_schedulers_that_use_no_predicted_variance_are_not_told_of_one():
+    """DPMSolverMultistepScheduler would cut every model output to three channels."""
+    sampler = Sampler(config(variance_type="learned_range"), "DPMSolverMultistepScheduler", 5)
+    assert not sampler.learned_variance
+    assert sampler.step(OUTPUT, 0, LATENTS, refuse).latents.shape == LATENTS.shape

@@ -1,0 +1,48 @@
+"""What families do alike to turn prompts into conditioning."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from generators.noise import derived_key
+
+
+@contextmanager
+def errors_alone(*loggers: str) -> Iterator[None]:
+    """No warnings of these loggers, such as those about cut prompts, of which diffusers prints all that was cut."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def torch_generator(*parts: object) -> torch.Generator:
+    """A stream of noise that depends on every part and on nothing else."""
+    return torch.Generator().manual_seed(derived_key(*parts) % 2**63)
+
+
+def cut_note(
+    tokenizer: Any, kind: str, texts: Sequence[str], reader: str = "the text encoder", limit: int | None = None
+) -> list[str]:
+    """A sentence about the texts longer than the text encoder reads, if there are any.
+
+    Args:
+        tokenizer: of the text encoder.
+        kind: what a text is called, e.g. ``prompt``.
+        reader: what the text encoder is called, where there are several.
+        limit: the most tokens that are read, if it is not the tokenizer's `model_max_length`.
+    """
+    limit = limit or tokenizer.model_max_length
+    lengths = [len(tokens) for tokens in tokenizer(list(texts), verbose=False).input_ids]
+    cut = [number for number, length in enumerate(lengths, 1) if length > limit]
+    if not cut:
+        return []
+    first = f"{kind} {cut[0]} with {lengths[cut[0] - 1]}"
+    return [f"{len(cut)} of {len(texts)} {kind}s cut to the {limit} tokens {reader} reads, first {first}"]

@@ -1,0 +1,333 @@
+"""FLUX.1, computed as diffusers' own pipeline computes it."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from common.errors import UserError
+from generators.batching import Batches
+from generators.catalogue import ModelEntry, models
+from generators.checkpoints import check_pipeline, load_pipeline, pipeline_class
+from generators.component import Component, diffusers_module, transformers_module
+from generators.conditioning import Conditioning
+from generators.families.base import DTYPES, Family, torch_device
+from generators.families.encoding import cut_note, errors_alone
+from generators.sampler import Draw, Sampler
+from generators.settings import GenerationSettings
+
+PIPELINE, ROLE = "FluxPipeline", "pipeline"
+ENCODING = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2")
+DENOISING = ("transformer", "vae", "scheduler")
+ENCODE_BATCH = 32
+MOST_TOKENS = 512  # more are refused by the stock pipeline
+PATCH = 2  # latent pixels, in either direction, in one token of the transformer
+FEATURES = {"pooled": "pooled", "mean_token": "mean_token", "flattened": "text_states"}
+# Those whose timesteps `FluxPipeline` can set; others take no shift, or add noise to a flow that needs none.
+SCHEDULERS = (
+    "FlowMatchEulerDiscreteScheduler",
+    "UniPCMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "DEISMultistepScheduler",
+)
+
+
+class Flux(Family):
+    """FLUX.1, dev and schnell: a transformer moves noise along a flow under T5's text states and CLIP's pooled one.
+
+    Follows `FluxPipeline` of diffusers operation by operation, so that the same noise gives the same bits. A cluster's
+    text states are its prompts' means, position by position; the transformer attends to padding as well, so no
+    position is masked. The flow draws no noise: a split's children part by their conditioning alone. Guidance is an
+    input of the transformer (dev) or trained into it (schnell), so there are no unconditional rows.
+    """
+
+    name = "flux"
+    layout = f"a diffusers {PIPELINE}"
+    roles = (ROLE,)
+    features_options = tuple(FEATURES)
+
+    def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
+        self.entry, self.device, self.dtype = entry, device, dtype
+        self._encoders: Any = None
+
+    @classmethod
+    def recognise(cls, folder: Path) -> ModelEntry | None:
+        if not (folder / "model_index.json").is_file() or pipeline_class(str(folder)) != PIPELINE:
+            return None
+        return cls.described(str(folder), {ROLE: str(folder)})
+
+    @classmethod
+    def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
+        """With the settings of dev or of schnell, whichever it is built like, at the size its VAE was trained for."""
+        entry = ModelEntry(name=name, family=cls.name, sources=sources, defaults={})
+        like = models()["flux-dev" if _guided(entry) else "flux-schnell"]
+        defaults = {**like.defaults, "scheduler": "default"}
+        side = entry.config(ROLE, "vae").get("sample_size")
+        if isinstance(side, int):
+            defaults["height"] = defaults["width"] = side
+        return entry.model_copy(update={"defaults": defaults, "scorers": like.scorers})
+
+    @classmethod
+    def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
+        check_pipeline(PIPELINE, model.source(ROLE))
+        return cls(model, torch_device(device), DTYPES[dtype])
+
+    @property
+    def encoders(self) -> Any:
+        """The stock pipeline's tokenizers and text encoders."""
+        if self._encoders is None:
+            self._encoders = self._pipeline(without=DENOISING)
+        return self._encoders
+
+    @cached_property
+    def denoiser(self) -> Any:
+        """The stock pipeline's transformer and VAE."""
+        return self._pipeline(without=ENCODING)
+
+    def _pipeline(self, without: tuple[str, ...]) -> Any:
+        parts = {**self.entry.borrowed, **dict.fromkeys(without)}
+        return load_pipeline(PIPELINE, self.entry.source(ROLE), self.dtype, self.device, parts)
+
+    def release_encoders(self) -> None:
+        self._encoders = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def encode(
+        self,
+        prompts: Sequence[str],
+        keys: Sequence[str],
+        settings: GenerationSettings,
+        batches: Batches | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Conditioning:
+        """By the stock `encode_prompt`: `text_states` [N, L, D] of T5 and `pooled` [N, P] of CLIP.
+
+        With them `mean_token` [N, D], the mean of T5's states over the tokens that are not padding, by which prompts
+        can be clustered. Prompts longer than an encoder reads are cut, as in stock; `batches.notes` says how many.
+        """
+        _refuse(self.entry, settings)
+        stock, length = self.encoders, settings.max_sequence_length
+        batches = batches or Batches(ENCODE_BATCH)
+        batches.notes += cut_note(stock.tokenizer, "prompt", prompts, "CLIP")
+        batches.notes += cut_note(stock.tokenizer_2, "prompt", prompts, "T5", length)
+
+        @torch.no_grad()
+        def work(rows: slice) -> dict[str, Tensor]:
+            batch = list(prompts[rows])
+            states, pooled, _ = stock.encode_prompt(batch, device=self.device, max_sequence_length=length)
+            tokens = stock.tokenizer_2(
+                batch, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+            )
+            states, mask = states.float().cpu(), tokens.attention_mask[:, :, None]
+            if on_progress is not None:
+                on_progress(len(batch))
+            means = (states * mask).sum(1) / mask.sum(1)
+            return {"text_states": states, "pooled": pooled.float().cpu(), "mean_token": means}
+
+        with errors_alone(type(stock).__module__, "transformers.tokenization_utils_base"):
+            done = list(batches.each(len(prompts), work))
+        return Conditioning({name: torch.cat([rows[name] for rows in done]) for name in done[0]})
+
+    def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
+        """The `pooled` state, the `mean_token`, or all states `flattened` into one row."""
+        if option not in FEATURES:
+            raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(FEATURES))
+        return conditioning.tensors[FEATURES[option]].flatten(1).double().numpy()
+
+    def sampler(self, settings: GenerationSettings) -> Sampler:
+        _refuse(self.entry, settings)
+        config = _flowing(self.entry.config(ROLE, "scheduler", "scheduler_config.json"), settings.scheduler)
+        timing = _timing(config, self.latent_shape(settings)[0], settings.steps)
+        return Sampler(config, settings.scheduler, settings.steps, self.device, **timing)
+
+    def latent_shape(self, settings: GenerationSettings) -> tuple[int, ...]:
+        """Packed as the transformer takes it: [tokens, channels]."""
+        rows, columns = _grid(self.entry, settings)
+        return (rows * columns, self.entry.config(ROLE, "transformer")["in_channels"])
+
+    @torch.no_grad()
+    def predict(
+        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
+    ) -> Tensor:
+        transformer, count = self.denoiser.transformer, len(latents)
+        states, pooled = (rows[name].to(latents) for name in ("text_states", "pooled"))
+        guidance = None
+        if transformer.config.guidance_embeds:
+            guidance = torch.full([1], settings.guidance, device=self.device, dtype=torch.float32).expand(count)
+        output: Tensor = transformer(
+            hidden_states=latents,
+            timestep=sampler.timesteps[k].expand(count).to(latents.dtype) / 1000,
+            guidance=guidance,
+            pooled_projections=pooled,
+            encoder_hidden_states=states,
+            txt_ids=torch.zeros(states.shape[1], 3).to(latents),
+            img_ids=self.denoiser._prepare_latent_image_ids(
+                count, *_grid(self.entry, settings), latents.device, latents.dtype
+            ),
+            return_dict=False,
+        )[0]
+        return output
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, settings: GenerationSettings, draw: Draw) -> NDArray[np.uint8]:
+        pipeline = self.denoiser
+        packed = latents.to(self.device, self.dtype)
+        unpacked = pipeline._unpack_latents(packed, settings.height, settings.width, pipeline.vae_scale_factor)
+        config = pipeline.vae.config
+        image = pipeline.vae.decode(unpacked / config.scaling_factor + config.shift_factor, return_dict=False)[0]
+        values: NDArray[np.float32] = pipeline.image_processor.postprocess(image, output_type="np")
+        return (values * 255).round().astype(np.uint8)
+
+    @classmethod
+    def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
+        _refuse(model, settings)
+        clip, t5, transformer, vae = (
+            model.config(ROLE, part) for part in ("text_encoder", "text_encoder_2", "transformer", "vae")
+        )
+        rows, columns = _grid(model, settings)
+        image, text, scale = rows * columns, settings.max_sequence_length, _vae_scale(model)
+        guidance = {"guidance": (1,)} if _guided(model) else {}
+        shapes = {
+            "hidden_states": (1, image, transformer["in_channels"]),
+            "timestep": (1,),
+            **guidance,
+            "pooled_projections": (1, transformer["pooled_projection_dim"]),
+            "encoder_hidden_states": (1, text, transformer["joint_attention_dim"]),
+            "txt_ids": (text, 3),
+            "img_ids": (image, 3),
+        }
+        latent = (1, vae["latent_channels"], settings.height // scale, settings.width // scale)
+        return [
+            _text_encoder("text encoder", "CLIPTextModel", clip, clip["max_position_embeddings"]),
+            _text_encoder("text encoder 2", "T5EncoderModel", t5, text),
+            Component(
+                "denoiser",
+                phase="denoise",
+                unit="node_step",
+                calls=1,
+                build=lambda: _plain_attention(diffusers_module("FluxTransformer2DModel", transformer)()),
+                inputs=lambda _: ((), {name: torch.zeros(shape) for name, shape in shapes.items()}),
+            ),
+            Component(
+                "decoder",
+                phase="decode",
+                unit="image",
+                calls=1,
+                build=lambda: _Decoder(diffusers_module("AutoencoderKL", vae)()),
+                inputs=lambda _: ((torch.zeros(latent),), {}),
+            ),
+        ]
+
+
+class _Decoder(nn.Module):
+    """The half of the VAE that makes pictures."""
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, latents: Tensor) -> Tensor:
+        image: Tensor = self.vae.decode(latents, return_dict=False)[0]
+        return image
+
+
+def _text_encoder(name: str, class_name: str, config: dict[str, Any], tokens: int) -> Component:
+    return Component(
+        name,
+        phase="encode",
+        unit="prompt",
+        calls=1,
+        build=transformers_module(class_name, config),
+        inputs=lambda _: ((torch.zeros(1, tokens, dtype=torch.long),), {}),
+    )
+
+
+def _plain_attention(transformer: Any) -> nn.Module:
+    """Attention as matrix products; FLUX's layers are of a class of their own, which `diffusers_module` leaves."""
+    with errors_alone("diffusers.models.modeling_utils"):  # that attention backends are experimental
+        transformer.set_attention_backend("_native_math")
+    module: nn.Module = transformer
+    return module
+
+
+def _refuse(model: ModelEntry, settings: GenerationSettings) -> None:
+    """Raises UserError for what the stock pipeline refuses, and for what it would pass over in silence."""
+    if settings.negative_prompt:
+        raise UserError(f"{model.name} takes no negative prompt: it has no unconditional rows", "leave it out")
+    if settings.max_sequence_length > MOST_TOKENS:
+        asked = settings.max_sequence_length
+        raise UserError(f"max_sequence_length = {asked} is more than FLUX reads", f"use {MOST_TOKENS} or fewer")
+    if settings.guidance and not _guided(model):
+        raise UserError(f"{model.name} takes no guidance: its transformer embeds none", "use --guidance 0")
+
+
+def _guided(model: ModelEntry) -> bool:
+    """Whether guidance is an input of the transformer: FLUX.1-dev, not schnell."""
+    return bool(model.config(ROLE, "transformer").get("guidance_embeds"))
+
+
+def _vae_scale(model: ModelEntry) -> int:
+    """A latent pixel is this many picture pixels wide."""
+    return int(2 ** (len(model.config(ROLE, "vae")["block_out_channels"]) - 1))
+
+
+def _grid(model: ModelEntry, settings: GenerationSettings) -> tuple[int, int]:
+    """Rows and columns of tokens; a UserError for a size that the stock pipeline would round down."""
+    unit = _vae_scale(model) * PATCH
+    for side, pixels in (("height", settings.height), ("width", settings.width)):
+        if pixels % unit:
+            near = max(unit, round(pixels / unit) * unit)
+            raise UserError(f"{side} {pixels} is not a multiple of {unit}, which this model needs", f"use {near}")
+    return settings.height // unit, settings.width // unit
+
+
+def _flowing(config: dict[str, Any], asked: str) -> dict[str, Any]:
+    """The checkpoint's scheduler configuration; for a class in its place, with what it needs to follow a flow.
+
+    Raises:
+        UserError: a scheduler whose timesteps `FluxPipeline` cannot set.
+    """
+    import diffusers
+
+    name = str(config.get("_class_name")) if asked == "default" else asked
+    kind: Any = getattr(diffusers, name, None)
+    if kind is None:
+        return config  # which `Sampler` refuses
+    if name not in SCHEDULERS:
+        raise UserError(f"{name} cannot be used: it does not follow FLUX's flow", _instead(SCHEDULERS))
+    if "sigmas" not in inspect.signature(kind.set_timesteps).parameters and not config.get("use_dynamic_shifting"):
+        reason = "it shifts its timesteps with the picture's size, and this checkpoint does not"
+        raise UserError(f"{name} cannot be used: {reason}", _instead(SCHEDULERS[:2]))
+    if asked == "default":
+        return config
+    flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": config.get("shift", 1.0)}
+    takes = inspect.signature(kind).parameters
+    return {**config, **{key: value for key, value in flow.items() if key in takes}}
+
+
+def _instead(schedulers: Sequence[str]) -> str:
+    return f"use --scheduler {', '.join(schedulers[:-1])} or {schedulers[-1]}"
+
+
+def _timing(config: dict[str, Any], tokens: int, steps: int) -> dict[str, Any]:
+    """What `FluxPipeline` gives `set_timesteps` for pictures of that many tokens."""
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    shift = calculate_shift(
+        tokens,
+        config.get("base_image_seq_len", 256),
+        config.get("max_image_seq_len", 4096),
+        config.get("base_shift", 0.5),
+        config.get("max_shift", 1.15),
+    )
+    if config.get("use_flow_sigmas"):
+        return {"mu": shift}
+    return {"mu": shift, "sigmas": np.linspace(1.0, 1 / steps, steps)}

@@ -1,0 +1,220 @@
+"""What Stable Diffusion and Stable unCLIP share: CLIP's text states, and a VAE between latents and pictures."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from common.errors import UserError
+from generators.batching import Batches
+from generators.catalogue import ModelEntry
+from generators.checkpoints import load_config
+from generators.component import Component, diffusers_module, transformers_module
+from generators.conditioning import Conditioning
+from generators.families.encoding import errors_alone
+from generators.sampler import Sampler
+from generators.settings import GenerationSettings
+
+ROLE = "pipeline"
+ENCODE_BATCH = 32
+CLIP_TOKENS = 77
+# The stock pipelines refuse other sizes whatever their VAE's scale is.
+STOCK_UNIT = 8
+
+
+def kept(model: ModelEntry, components: Sequence[str], wanted: Sequence[str]) -> dict[str, str | None]:
+    """`load_pipeline`'s parts of a pipeline of which only the wanted components are loaded, from where they are."""
+    borrowed = {name: place for name, place in model.borrowed.items() if name in wanted}
+    return {**{name: None for name in components if name not in wanted}, **borrowed}
+
+
+def listed(source: str) -> list[str]:
+    """The components that the pipeline's model_index.json names, loaded or not."""
+    index = load_config(source, "", "model_index.json")
+    return [name for name, value in index.items() if isinstance(value, list)]
+
+
+def encoded(
+    prompts: Sequence[str],
+    batches: Batches,
+    on_progress: Callable[[int], None] | None,
+    rows_of: Callable[[slice], dict[str, Tensor]],
+) -> Conditioning:
+    """The conditioning that `rows_of` gives a batch at a time, on the CPU in float32; no warnings of what was cut."""
+
+    def work(rows: slice) -> dict[str, Tensor]:
+        done = {name: tensor.float().cpu() for name, tensor in rows_of(rows).items()}
+        if on_progress is not None:
+            on_progress(rows.stop - rows.start)
+        return done
+
+    with errors_alone("diffusers.pipelines.stable_diffusion", "transformers.tokenization_utils_base"):
+        parts = list(batches.each(len(prompts), work))
+    return Conditioning({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
+@torch.no_grad()
+def text_rows(pipeline: Any, prompts: list[str], negative: str, device: torch.device) -> dict[str, Tensor]:
+    """One batch's text conditioning by the stock pipeline's own `encode_prompt`.
+
+    The negative prompt is encoded by itself, so that all prompts have the same row in whatever batch they are, and so
+    has every cluster of them.
+
+    Returns:
+        ``text_states`` and ``negative_text_states`` [b, L, D]; ``pooled`` [b, D], what the text model pools, in other
+        words the state of the end token; ``token_mask`` [b, L], 1 for a token of the prompt and 0 for padding.
+    """
+    tokenizer = pipeline.tokenizer
+    with _heard(pipeline.text_encoder) as heard:
+        states, _ = pipeline.encode_prompt(prompts, device, 1, False)
+    unconditional, _ = pipeline.encode_prompt([negative], device, 1, False)
+    tokens = tokenizer(
+        prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+    )
+    return {
+        "text_states": states,
+        "negative_text_states": unconditional.expand(len(prompts), -1, -1),
+        "pooled": heard[0].pooler_output,
+        "token_mask": tokens.attention_mask,
+    }
+
+
+def text_features(conditioning: Conditioning, option: str) -> NDArray[np.float64]:
+    """[N, D] of the text: ``pooled``, ``flattened`` (all states side by side), ``mean_token`` (over the tokens)."""
+    tensors = conditioning.tensors
+    if option == "pooled":
+        return tensors["pooled"].double().numpy()
+    states = tensors["text_states"].double()
+    if option == "flattened":
+        return states.flatten(1).numpy()
+    mask = tensors["token_mask"].double()[:, :, None]
+    means: NDArray[np.float64] = ((states * mask).sum(1) / mask.sum(1)).numpy()
+    return means
+
+
+def guided_noise(
+    unet: nn.Module, latents: Tensor, k: int, sampler: Sampler, text_states: Tensor, guidance: float, **further: Any
+) -> Tensor:
+    """What the UNet predicts at step k, guided where `text_states` has twice the rows: unconditional ones first."""
+    guided = len(text_states) > len(latents)
+    noise: Tensor = unet(
+        sampler.scale_input(torch.cat([latents] * 2) if guided else latents, k),
+        sampler.timesteps[k],
+        encoder_hidden_states=text_states.to(latents),
+        return_dict=False,
+        **further,
+    )[0]
+    if not guided:
+        return noise
+    unconditional, conditional = noise.chunk(2)
+    return unconditional + guidance * (conditional - unconditional)
+
+
+@torch.no_grad()
+def pictures(pipeline: Any, latents: Tensor) -> NDArray[np.uint8]:
+    """The VAE's pictures of finished latents, uint8 [b, height, width, 3]."""
+    vae = pipeline.vae
+    image = vae.decode(latents.to(vae.device, vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+    values: NDArray[np.float32] = pipeline.image_processor.postprocess(image, output_type="np")
+    return (values * 255).round().astype(np.uint8)
+
+
+def trained_size(model: ModelEntry) -> dict[str, int]:
+    """The height and width in pixels that the UNet was trained for, if its configuration says."""
+    size, scale = model.config(ROLE, "unet").get("sample_size"), _scale(model)
+    if size is None:
+        return {}
+    height, width = (size, size) if isinstance(size, int) else size
+    return {"height": height * scale, "width": width * scale}
+
+
+def latent_shape(model: ModelEntry, settings: GenerationSettings) -> tuple[int, ...]:
+    """Of one row; a UserError if the stock pipeline would refuse the size, or cut it."""
+    scale = _scale(model)
+    unit = max(scale, STOCK_UNIT)
+    for side, pixels in (("height", settings.height), ("width", settings.width)):
+        if pixels % unit:
+            near = max(unit, round(pixels / unit) * unit)
+            raise UserError(f"{side} {pixels} is not a multiple of {unit}, which this model needs", f"use {near}")
+    return (model.config(ROLE, "unet")["in_channels"], settings.height // scale, settings.width // scale)
+
+
+def text_encoder_component(model: ModelEntry) -> Component:
+    """In full batches of `ENCODE_BATCH`, with each of which the negative prompt is encoded once."""
+    tokens = text_length(model)
+    return Component(
+        "text encoder",
+        phase="encode",
+        unit="prompt",
+        calls=1 + 1 / ENCODE_BATCH,
+        build=transformers_module("CLIPTextModel", model.config(ROLE, "text_encoder")),
+        inputs=lambda _: ((torch.zeros(1, tokens, dtype=torch.long),), {}),
+    )
+
+
+def denoiser_component(
+    model: ModelEntry, settings: GenerationSettings, calls: int, **further: tuple[int, ...]
+) -> Component:
+    """The UNet with `calls` rows a node and step; `further` are the shapes of its other arguments."""
+    latent, tokens = latent_shape(model, settings), text_length(model)
+    width = model.config(ROLE, "text_encoder")["hidden_size"]
+    return Component(
+        "denoiser",
+        phase="denoise",
+        unit="node_step",
+        calls=calls,
+        build=diffusers_module("UNet2DConditionModel", model.config(ROLE, "unet")),
+        inputs=lambda _: (
+            (torch.zeros(1, *latent), torch.zeros(1), torch.zeros(1, tokens, width)),
+            {name: torch.zeros(shape) for name, shape in further.items()},
+        ),
+    )
+
+
+def decoder_component(model: ModelEntry, settings: GenerationSettings) -> Component:
+    """The VAE's half that makes pictures."""
+    config, latent = model.config(ROLE, "vae"), latent_shape(model, settings)
+    build = diffusers_module(config.get("_class_name", "AutoencoderKL"), config)
+    return Component(
+        "decoder",
+        phase="decode",
+        unit="image",
+        calls=1,
+        build=lambda: _VAEDecoder(build()),
+        inputs=lambda _: ((torch.zeros(1, *latent),), {}),
+    )
+
+
+def text_length(model: ModelEntry) -> int:
+    """Tokens that every prompt is padded or cut to: as many as CLIP has positions for."""
+    return int(model.config(ROLE, "text_encoder").get("max_position_embeddings", CLIP_TOKENS))
+
+
+class _VAEDecoder(nn.Module):
+    def __init__(self, vae: Any) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, latents: Tensor) -> Tensor:
+        image: Tensor = self.vae.decode(latents, return_dict=False)[0]
+        return image
+
+
+def _scale(model: ModelEntry) -> int:
+    """A latent pixel is this many picture pixels wide."""
+    return int(2 ** (len(model.config(ROLE, "vae")["block_out_channels"]) - 1))
+
+
+@contextmanager
+def _heard(module: nn.Module) -> Iterator[list[Any]]:
+    """The module's outputs while the block runs; the stock pipelines keep only the first part of each."""
+    outputs: list[Any] = []
+    hook = module.register_forward_hook(lambda _, args, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        hook.remove()

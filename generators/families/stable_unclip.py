@@ -1,0 +1,293 @@
+"""Stable unCLIP, computed as diffusers' own pipeline computes it."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.errors import UserError
+from generators.batching import Batches
+from generators.catalogue import ModelEntry, models
+from generators.checkpoints import load_pipeline, pipeline_class
+from generators.component import Component, diffusers_module, transformers_module
+from generators.conditioning import Conditioning
+from generators.families.base import DTYPES, Family, torch_device
+from generators.families.encoding import cut_note, errors_alone, torch_generator
+from generators.families.stable import (
+    ENCODE_BATCH,
+    ROLE,
+    decoder_component,
+    denoiser_component,
+    encoded,
+    guided_noise,
+    kept,
+    latent_shape,
+    listed,
+    pictures,
+    text_encoder_component,
+    text_features,
+    text_rows,
+    trained_size,
+)
+from generators.families.unclip import PIPELINE as UNCLIP
+from generators.families.unclip import unclip_gone
+from generators.sampler import Draw, Sampler
+from generators.settings import GenerationSettings
+
+PIPELINE, WITHOUT_PRIOR = "StableUnCLIPPipeline", "StableUnCLIPImg2ImgPipeline"
+ENCODERS = ("tokenizer", "text_encoder", "image_normalizer", "image_noising_scheduler")
+PRIOR = ("prior_tokenizer", "prior_text_encoder", "prior", "prior_scheduler")
+# What the pipelines that have a prior call its components.
+PRIOR_COMPONENTS = {
+    PIPELINE: dict(zip(PRIOR, PRIOR, strict=True)),
+    UNCLIP: dict(zip(PRIOR, ("tokenizer", "text_encoder", "prior", "prior_scheduler"), strict=True)),
+}
+
+
+class StableUnCLIP(Family):
+    """Stable unCLIP: a prior turns text into an image embedding, a UNet denoises latents under that and text states.
+
+    Follows `StableUnCLIPPipeline` of diffusers operation by operation, so that the same noise gives the same bits.
+    The public checkpoints have no prior and Karlo's is put before them, as in diffusers' documentation. The image
+    embedding is conditioning after noise was added to it, with the noise level's own embedding behind it.
+    """
+
+    name = "stable-unclip"
+    layout = f"a diffusers {PIPELINE} or {WITHOUT_PRIOR}"
+    roles = (ROLE, "prior")
+    features_options = ("image_embeds", "pooled", "flattened", "mean_token")
+
+    def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
+        self.entry, self.device, self.dtype = entry, device, dtype
+        self._encoder: Any = None
+
+    @classmethod
+    def recognise(cls, folder: Path) -> ModelEntry | None:
+        """A folder without a prior gets the catalogue's."""
+        kind = pipeline_class(str(folder)) if (folder / "model_index.json").is_file() else None
+        if kind not in (PIPELINE, WITHOUT_PRIOR):
+            return None
+        prior = str(folder) if kind == PIPELINE else models()["stable-unclip"].sources["prior"]
+        return cls.described(str(folder), {ROLE: str(folder), "prior": prior})
+
+    @classmethod
+    def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
+        """With the stock pipeline's settings, at the size the UNet was trained for."""
+        entry = models()["stable-unclip"].model_copy(update={"name": name, "description": "", "sources": sources})
+        return entry.model_copy(update={"defaults": {**entry.defaults, **trained_size(entry)}})
+
+    @classmethod
+    def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
+        _check_kind(model, ROLE, (PIPELINE, WITHOUT_PRIOR))
+        _check_kind(model, "prior", tuple(PRIOR_COMPONENTS))
+        _check_width(model)
+        return cls(model, torch_device(device), DTYPES[dtype])
+
+    @property
+    def encoder(self) -> Any:
+        """The stock `StableUnCLIPPipeline` as far as the conditioning."""
+        if self._encoder is None:
+            self._encoder = self._assembled()
+        return self._encoder
+
+    @cached_property
+    def denoiser(self) -> Any:
+        """The stock pipeline's UNet and VAE."""
+        return self._only(ROLE, "unet", "vae")
+
+    def _assembled(self) -> Any:
+        from diffusers import StableUnCLIPPipeline
+
+        names = PRIOR_COMPONENTS[pipeline_class(self.entry.source("prior"))]
+        own, lender = self._only(ROLE, *ENCODERS), self._only("prior", *names.values())
+        prior = {name: getattr(lender, theirs) for name, theirs in names.items()}
+        if type(lender).__name__ == UNCLIP:
+            prior["prior_scheduler"] = _ddpm(prior["prior_scheduler"])
+        encoders = {name: getattr(own, name) for name in ENCODERS}
+        return StableUnCLIPPipeline(**prior, **encoders, unet=None, scheduler=None, vae=None)
+
+    def _only(self, role: str, *wanted: str) -> Any:
+        source = self.entry.source(role)
+        parts = kept(self.entry, listed(source), wanted)
+        with errors_alone("diffusers.pipelines.pipeline_utils"):  # says every time that Karlo's pipeline is deprecated
+            return load_pipeline(pipeline_class(source), source, self.dtype, self.device, parts)
+
+    def release_encoders(self) -> None:
+        self._encoder = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @torch.no_grad()
+    def encode(
+        self,
+        prompts: Sequence[str],
+        keys: Sequence[str],
+        settings: GenerationSettings,
+        batches: Batches | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Conditioning:
+        """What `text_rows` gives, and ``image_embeds`` [N, 2D]: the noised embedding and its noise level's.
+
+        Every prompt has a noise stream of its own, so that its embedding does not depend on its batch.
+        Prompts longer than a text encoder reads are cut, as in stock; `batches.notes` says how many.
+
+        Raises:
+            UserError: the noise level is higher than the model knows.
+        """
+        _check_noise_level(self.entry, settings)
+        pipeline, negative = self.encoder, settings.negative_prompt
+        batches = batches or Batches(ENCODE_BATCH)
+        notes = cut_note(pipeline.prior_tokenizer, "prompt", prompts) + cut_note(pipeline.tokenizer, "prompt", prompts)
+        batches.notes += dict.fromkeys(notes)  # the two tokenizers may say the same
+        batches.notes += cut_note(pipeline.tokenizer, "negative prompt", [negative])
+
+        def rows_of(rows: slice) -> dict[str, Tensor]:
+            batch = list(prompts[rows])
+            generators = [torch_generator(settings.embedding_seed, "prior", key) for key in keys[rows]]
+            embeds = self._image_embeds(batch, generators, settings)
+            noised = pipeline.noise_image_embeddings(embeds, settings.noise_level, generator=generators)
+            return {"image_embeds": noised, **text_rows(pipeline, batch, negative, self.device)}
+
+        return encoded(prompts, batches, on_progress, rows_of)
+
+    def _image_embeds(
+        self, prompts: list[str], generators: list[torch.Generator], settings: GenerationSettings
+    ) -> Tensor:
+        """What the prior samples, [b, D]."""
+        pipeline, guided = self.encoder, settings.prior_guidance > 1
+        prior, scheduler = pipeline.prior, pipeline.prior_scheduler
+        embeds, states, mask = pipeline._encode_prior_prompt(prompts, self.device, 1, guided)
+        scheduler.set_timesteps(settings.prior_steps, device=self.device)
+        shape = (len(prompts), prior.config.embedding_dim)
+        latents = pipeline.prepare_latents(shape, embeds.dtype, self.device, generators, None, scheduler)
+        further = pipeline.prepare_prior_extra_step_kwargs(generators, eta=0.0)
+        for timestep in scheduler.timesteps:
+            predicted = prior(
+                scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, timestep),
+                timestep=timestep,
+                proj_embedding=embeds,
+                encoder_hidden_states=states,
+                attention_mask=mask,
+            ).predicted_image_embedding
+            if guided:
+                unconditional, conditional = predicted.chunk(2)
+                predicted = unconditional + settings.prior_guidance * (conditional - unconditional)
+            latents = scheduler.step(predicted, timestep, latents, **further).prev_sample
+        embedding: Tensor = prior.post_process_latents(latents)
+        return embedding
+
+    def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
+        """``image_embeds``: without the noise level's embedding, which is everybody's. Others: of the text."""
+        if option not in self.features_options:
+            raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(self.features_options))
+        if option != "image_embeds":
+            return text_features(conditioning, option)
+        embeds, _ = conditioning.tensors["image_embeds"].chunk(2, dim=1)
+        return embeds.double().numpy()
+
+    def sampler(self, settings: GenerationSettings) -> Sampler:
+        _check_noise_level(self.entry, settings)
+        config = self.entry.config(ROLE, "scheduler", "scheduler_config.json")
+        return Sampler(config, settings.scheduler, settings.steps, self.device)
+
+    def latent_shape(self, settings: GenerationSettings) -> tuple[int, ...]:
+        return latent_shape(self.entry, settings)
+
+    @torch.no_grad()
+    def predict(
+        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
+    ) -> Tensor:
+        states, embeds = rows["text_states"], rows["image_embeds"]
+        if settings.guidance > 1:
+            states = torch.cat([rows["negative_text_states"], states])
+            embeds = torch.cat([torch.zeros_like(embeds), embeds])
+        return guided_noise(
+            self.denoiser.unet, latents, k, sampler, states, settings.guidance, class_labels=embeds.to(latents)
+        )
+
+    def decode(self, latents: Tensor, settings: GenerationSettings, draw: Draw) -> NDArray[np.uint8]:
+        return pictures(self.denoiser, latents)
+
+    @classmethod
+    def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
+        prior_text, prior = _prior_config(model, "prior_text_encoder"), _prior_config(model, "prior")
+        tokens, width = prior["num_embeddings"], prior["embedding_dim"]
+        prompt_rows = 2 if settings.prior_guidance > 1 else 1
+        prior_text_encoder = Component(
+            "prior's text encoder",
+            phase="encode",
+            unit="prompt",
+            calls=prompt_rows,
+            build=transformers_module("CLIPTextModelWithProjection", prior_text),
+            inputs=lambda _: ((torch.zeros(1, tokens, dtype=torch.long),), {}),
+        )
+        prior_transformer = Component(
+            "prior",
+            phase="encode",
+            unit="prompt",
+            calls=prompt_rows * settings.prior_steps,
+            build=diffusers_module("PriorTransformer", prior),
+            inputs=lambda _: (
+                (torch.zeros(1, width), torch.zeros(1), torch.zeros(1, width), torch.zeros(1, tokens, width)),
+                {},
+            ),
+        )
+        node_rows = 2 if settings.guidance > 1 else 1
+        return [
+            prior_text_encoder,
+            prior_transformer,
+            text_encoder_component(model),
+            denoiser_component(model, settings, node_rows, class_labels=(1, 2 * width)),
+            decoder_component(model, settings),
+        ]
+
+
+def _ddpm(scheduler: Any) -> Any:
+    """In the place of an UnCLIPScheduler, which has to be told the next timestep, as the stock pipeline does not.
+
+    So does diffusers' documentation, but there the prior loses the noise schedule it was trained with: where its file
+    does not name it, as Karlo's, `from_config` goes on with DDPMScheduler's default instead of UnCLIPScheduler's.
+    """
+    from diffusers import DDPMScheduler
+
+    complete = {name: value for name, value in scheduler.config.items() if name != "_use_default_values"}
+    return DDPMScheduler.from_config(complete)
+
+
+def _prior_config(model: ModelEntry, component: str) -> dict[str, Any]:
+    names = PRIOR_COMPONENTS[pipeline_class(model.source("prior"))]
+    return model.config("prior", names[component])
+
+
+def _check_kind(model: ModelEntry, role: str, kinds: tuple[str, ...]) -> None:
+    found = pipeline_class(model.source(role))
+    if found not in kinds:
+        raise UserError(
+            f"{model.source(role)} is a {found}, not a {' or '.join(kinds)}", "choose a checkpoint of this model family"
+        )
+    if found == UNCLIP and (gone := unclip_gone()):
+        raise UserError(gone)
+
+
+def _check_width(model: ModelEntry) -> None:
+    """The two halves must speak of the same image embedding."""
+    made = _prior_config(model, "prior")["embedding_dim"]
+    taken = model.config(ROLE, "image_normalizer")["embedding_dim"]
+    if made != taken:
+        raise UserError(
+            f"the prior {model.source('prior')} makes image embeddings of {made} numbers,"
+            f" {model.source(ROLE)} takes {taken}",
+            "pair two that were trained on the same CLIP model, such as those of the model stable-unclip",
+        )
+
+
+def _check_noise_level(model: ModelEntry, settings: GenerationSettings) -> None:
+    config = model.config(ROLE, "image_noising_scheduler", "scheduler_config.json")
+    highest = config.get("num_train_timesteps", 1000) - 1
+    if settings.noise_level > highest:
+        raise UserError(f"a noise level of {settings.noise_level} is too high", f"use at most {highest}")

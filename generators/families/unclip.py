@@ -1,0 +1,69 @@
+"""Loading diffusers' `UnCLIPPipeline`, which is deprecated and no longer loads its own checkpoints."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from common.errors import UserError
+from generators.catalogue import ModelEntry
+from generators.checkpoints import hub_commit, load_pipeline
+from generators.families.encoding import errors_alone
+
+PIPELINE, ROLE, TEXT_PROJECTION = "UnCLIPPipeline", "pipeline", "text_proj"
+
+
+def unclip_gone() -> str | None:
+    """Why there is no `UnCLIPPipeline` here and what to do; None if there is one."""
+    import diffusers
+
+    if PIPELINE in dir(diffusers):
+        return None
+    return f"diffusers {diffusers.__version__} has no {PIPELINE} any more: install diffusers 0.42"
+
+
+def load_unclip(entry: ModelEntry, dtype: torch.dtype, device: torch.device, without: tuple[str, ...]) -> Any:
+    """The stock pipeline, its text projection and the components named in `without` left out.
+
+    Raises:
+        UserError: as `load_pipeline`.
+    """
+    parts = {**entry.borrowed, **dict.fromkeys((*without, TEXT_PROJECTION))}
+    with errors_alone("diffusers.pipelines.pipeline_utils"):  # says every time that the pipeline is deprecated
+        return load_pipeline(PIPELINE, entry.source(ROLE), dtype, device, parts)
+
+
+def load_text_projection(entry: ModelEntry, dtype: torch.dtype) -> nn.Module:
+    """The pipeline's text projection, on the CPU.
+
+    Since diffusers moved the pipeline, its loader finds this class under none of the names that a model_index.json
+    gives it: not as ``unclip``, as on the hub, and not as ``diffusers``, as it writes itself.
+
+    Raises:
+        UserError: it is absent or damaged.
+    """
+    from safetensors import SafetensorError
+
+    borrowed = entry.borrowed.get(TEXT_PROJECTION)
+    source = borrowed or entry.source(ROLE)
+    try:
+        module: nn.Module = text_projection_class().from_pretrained(
+            source,
+            subfolder=None if borrowed else TEXT_PROJECTION,
+            revision=None if Path(source).is_dir() else hub_commit(source),
+            torch_dtype=dtype,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"cannot load {TEXT_PROJECTION} of {source}: {reason}", "copy the checkpoint again") from error
+    return module
+
+
+def text_projection_class() -> Any:
+    """`UnCLIPTextProjModel`, which diffusers exports nowhere: it lies where the pipeline does."""
+    import diffusers
+
+    return sys.modules[getattr(diffusers, PIPELINE).__module__].UnCLIPTextProjModel

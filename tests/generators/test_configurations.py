@@ -1,0 +1,94 @@
+"""The public models' configurations that come with this package are those models'."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from generators.catalogue import model
+from generators.checkpoints import CONFIGURATIONS
+from generators.families.base import Family, get_family
+from generators.settings import GenerationSettings
+
+PUBLIC = ("kandinsky-2.2", "karlo", "sd15", "flux-dev", "flux-schnell")
+# Of the hub's weight files, from their sizes in bytes.
+PARAMETERS = {
+    "kandinsky-2.2": {"text encoder": 694.7e6, "image encoder": 1.845e9, "prior": 1.026e9, "denoiser": 1.253e9},
+    "karlo": {"prior": 1.02e9, "denoiser": 0.885e9, "super-resolution": 0.69e9},
+    "sd15": {"denoiser": 0.8595e9, "decoder": 83.65e6},
+    "flux-dev": {"denoiser": 11.90e9, "text encoder 2": 4.762e9},
+    "flux-schnell": {"denoiser": 11.89e9, "text encoder 2": 4.762e9, "text encoder": 123.06e6},
+}
+# A forward at batch 1 and the models' own sizes, a multiply-add as 2.
+TFLOPS = {"kandinsky-2.2": 0.856, "sd15": 0.803, "flux-dev": 74.4}
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr("generators.checkpoints._commits", {})
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args, **kwargs: pytest.fail("asked the hub"))
+
+
+def described(name: str) -> tuple[type[Family], GenerationSettings]:
+    entry = model(name)
+    return get_family(entry.family), GenerationSettings.resolve(entry.defaults)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_model_is_planned_without_the_hub(name: str):
+    family, settings = described(name)
+    loaded = family.load(model(name), "cpu", "fp32")
+    assert settings.steps <= loaded.sampler(settings).K
+    assert len(loaded.latent_shape(settings)) in (2, 3)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_components_have_the_published_parameters(name: str):
+    family, settings = described(name)
+    counted = {}
+    for part in family.components_of(model(name), settings):
+        with torch.device("meta"):
+            counted[part.name] = sum(parameter.numel() for parameter in part.build().parameters())
+    for part, expected in PARAMETERS[name].items():
+        assert counted[part] == pytest.approx(expected, rel=0.01), part
+
+
+@pytest.mark.parametrize("name", TFLOPS)
+def test_denoiser_costs_its_closed_count(name: str):
+    family, settings = described(name)
+    denoiser = next(part for part in family.components_of(model(name), settings) if part.name == "denoiser")
+    with torch.device("meta"), torch.no_grad():
+        module = denoiser.build()
+        args, kwargs = denoiser.inputs(module)
+        with FlopCounterMode(display=False) as counter:
+            module(*args, **kwargs)
+    assert counter.get_total_flops() / 1e12 == pytest.approx(TFLOPS[name], rel=0.002)
+
+
+def test_flux_costs_by_its_text_length():
+    """schnell reads 256 tokens by default, dev 512: fewer rows in every layer of the transformer."""
+    shapes = {}
+    for name in ("flux-dev", "flux-schnell"):
+        family, settings = described(name)
+        denoiser = next(part for part in family.components_of(model(name), settings) if part.name == "denoiser")
+        with torch.device("meta"):
+            _, inputs = denoiser.inputs(torch.nn.Identity())
+        shapes[name] = {key: tuple(tensor.shape) for key, tensor in inputs.items()}
+    assert shapes["flux-dev"]["encoder_hidden_states"] == (1, 512, 4096)
+    assert shapes["flux-schnell"]["encoder_hidden_states"] == (1, 256, 4096)
+    assert shapes["flux-dev"]["hidden_states"] == (1, 4096, 64)
+    assert "guidance" in shapes["flux-dev"]
+    assert "guidance" not in shapes["flux-schnell"]
+
+
+def test_every_configuration_is_of_a_model_in_the_catalogue():
+    sources = {source for name in PUBLIC for source in model(name).sources.values()}
+    found = {str(index.parent.relative_to(CONFIGURATIONS)) for index in CONFIGURATIONS.rglob("model_index.json")}
+    assert found == sources
+
+
+def test_public_model_named_by_its_parts_is_the_catalogued_one():
+    for name in ("flux-dev", "flux-schnell"):
+        entry = model(f"flux:{model(name).sources['pipeline']}")
+        assert entry.defaults == model(name).defaults
