@@ -26,16 +26,17 @@ def flops(
     entry = catalogue.model(model or catalogue.default_model())
     asked = {"steps": steps, "guidance": guidance, "height": height, "width": width}
     settings = GenerationSettings.resolve(entry.defaults, asked)
-    components = get_family(entry.family).components_of(entry, settings)
+    family = get_family(entry.family).load(entry, "cpu", settings.dtype)
+    evaluations = family.sampler(settings).K
     table = [
-        Line(each.name, each.phase, count(each), each.calls * (settings.steps if each.unit == "node_step" else 1))
-        for each in components
+        Line(each.name, each.phase, count(each), each.calls * (evaluations if each.unit == "node_step" else 1))
+        for each in family.components(settings)
         if each.calls
     ]
     if as_json:
         typer.echo(json.dumps([{**asdict(line), "flops": line.flops} for line in table]))
     else:
-        _print(table, f"{entry.name}: one image, {settings.steps} steps")
+        _print(table, f"{entry.name}: one image, {evaluations} steps")
 
 
 @dataclass(frozen=True)

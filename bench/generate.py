@@ -47,6 +47,7 @@ def generate(
     dtype: o.Dtype = None,
     device: o.Device = None,
     batch_size: o.BatchSize = None,
+    offload: o.Offload = None,
 ) -> None:
     """Generate images of some prompts with shared early steps, without a sweep or scores.
 
@@ -76,7 +77,7 @@ def generate(
         cell, *others = cells(spec, where)
         if others:
             raise UserError(f"one set of images is one cell; this asks for {1 + len(others)}", "use `bench sweep`")
-        maker = Maker(cell.source, Families(where), spec.batch_size or BATCH_SIZE, seen)
+        maker = Maker(cell.source, Families(where, spec.offload), spec.batch_size or BATCH_SIZE, seen)
         tree = maker.tree(cell.strategy, cell.asked.features)
         plan = build_plan(tree, cell.schedule, float(cell.asked.tau), cell.source.steps, cell.asked.combiner)
         save_spec(folder, spec)

@@ -132,6 +132,13 @@ Device: TypeAlias = Annotated[
 BatchSize: TypeAlias = Annotated[
     int | None, typer.Option(help="Rows a denoiser call, at most; 32 unless given.", rich_help_panel=WITH)
 ]
+Offload: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="For small accelerators, what waits in main memory: model (whole parts) or sequential (layers, slow).",
+        rich_help_panel=WITH,
+    ),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else there.")]
 
 

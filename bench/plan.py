@@ -13,6 +13,8 @@ from common.errors import UserError
 
 if TYPE_CHECKING:
     from generators.component import Component
+    from generators.families.base import Family
+    from generators.settings import GenerationSettings
     from generators.sharing.tree import Tree
     from sweeps.spec import SweepSpec
 
@@ -70,12 +72,13 @@ def plan(
 
 @dataclass(frozen=True)
 class Planned:
-    """A tree, its K, and what the model's family calls, if a model is known."""
+    """A tree, its K, and, if a model is known, what its family calls and the bytes that weights and latents take."""
 
     tree: "Tree"
     steps: int
     title: str
     components: "Sequence[Component]" = ()
+    memory: int | None = None
 
     def answers(self, spec: "SweepSpec") -> list[dict[str, Any]]:
         """One object a tau."""
@@ -101,6 +104,7 @@ class Planned:
             "prompts": n,
             "steps": self.steps,
             **cost(self.components, n, self.steps, nodes).plain(),
+            **({} if self.memory is None else {"peak_memory_bytes": self.memory}),
         }
 
 
@@ -124,7 +128,7 @@ def _from_embeddings(spec: "SweepSpec", path: Path, flags: dict[str, Any]) -> Pl
 
         family = get_family(entry.family).load(entry, "cpu", settings.dtype)
         steps = family.sampler(settings).K
-        return Planned(tree, steps, f"{title}, {entry.name}", family.components(settings))
+        return Planned(tree, steps, f"{title}, {entry.name}", *_computed(family, settings, len(rows)))
     if not spec.steps:
         raise UserError("without a model, the number of steps is not known", "add for example --steps 40")
     return Planned(tree, spec.steps[0], title)
@@ -144,7 +148,14 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
         maker = Maker(source, Families(device), BATCH_SIZE, seen)
         tree = maker.tree(parse_strategy(spec.strategy[0]), features_of(spec, source.entry)[0])
     title = f"{len(source.prompts)} prompts of {source.prompts.name}, {source.entry.name}"
-    return Planned(tree, source.steps, title, maker.family.components(source.settings))
+    return Planned(tree, source.steps, title, *_computed(maker.family, source.settings, len(source.prompts)))
+
+
+def _computed(family: "Family", settings: "GenerationSettings", n_prompts: int) -> "tuple[Sequence[Component], int]":
+    from metrics.memory import peak_bytes
+
+    components = family.components(settings)
+    return components, peak_bytes(components, family.latent_shape(settings), n_prompts, settings.dtype)
 
 
 def _print(rows: list[dict[str, Any]], title: str) -> None:
@@ -169,3 +180,5 @@ def _print(rows: list[dict[str, Any]], title: str) -> None:
             *(si(row.get("flops")), f"{row['flop_savings']:.1%}" if "flop_savings" in row else "-"),
         )
     stdout().print(table)
+    if "peak_memory_bytes" in rows[0]:
+        typer.echo(f"weights and latents take at most {rows[0]['peak_memory_bytes'] / 2**30:.3g} GiB of memory")

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from common.errors import UserError
 
 OFFLINE = "check the network and the name, or download it elsewhere and pass the folder with --model FOLDER"
 INDEX = "model_index.json"
+Offload = Literal["none", "model", "sequential"]
 # Sizes of public models, as OWNER/NAME/COMPONENT/config.json: enough to plan and to count without the hub.
 CONFIGURATIONS = Path(__file__).parent / "configurations"
 
@@ -40,13 +41,20 @@ def load_config(source: str, subfolder: str, filename: str = "config.json") -> d
 
 
 def load_pipeline(
-    expected: str, source: str, dtype: Any, device: Any, parts: Mapping[str, str | None] | None = None
+    expected: str,
+    source: str,
+    dtype: Any,
+    device: Any,
+    parts: Mapping[str, str | None] | None = None,
+    offload: Offload = "none",
 ) -> Any:
     """The diffusers pipeline at `source`, in `dtype` on `device`.
 
     Args:
         expected: the pipeline's class name; what the checkpoint says of itself must be the same.
         parts: components that are left out (None), or borrowed from another folder.
+        offload: what waits in main memory until it is called: whole components (``model``), or single layers
+            (``sequential``, for the smallest memory, and slow), by accelerate's hooks.
 
     Raises:
         UserError: missing, of another class, or its weights are absent or damaged.
@@ -75,15 +83,32 @@ def load_pipeline(
         hint = "copy or train the checkpoint again" if Path(source).exists() else OFFLINE
         raise UserError(f"cannot load the weights of {source}: {reason}", hint) from error
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
+    return pipeline
 
 
 def _load_part(index: dict[str, Any], name: str, place: str, dtype: Any) -> Any:
-    """The component of that name, of the class that the pipeline's index gives it, from another folder."""
+    """The component of that name, of the class that the pipeline's index gives it, from another folder.
+
+    Raises:
+        UserError: the folder lacks some of its weights; what it has besides them is left there.
+    """
+    from generators.families.encoding import errors_alone
+
     library, class_name = index[name]
     kind = getattr(import_module(library), class_name)
-    weights = {"torch_dtype": dtype, "use_safetensors": True} if hasattr(kind, "parameters") else {}
-    return kind.from_pretrained(place, **weights)
+    if not hasattr(kind, "parameters"):
+        return kind.from_pretrained(place)
+    with errors_alone("transformers"):  # which reports at length what is left
+        part, report = kind.from_pretrained(place, torch_dtype=dtype, use_safetensors=True, output_loading_info=True)
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(f"{place} is no {class_name}: it has no {missing[0]}", f"borrow {name} from another folder")
+    return part
 
 
 def check_pipeline(expected: str, source: str) -> None:

@@ -129,6 +129,7 @@ class _Run:
         self.nodes: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.latents = torch.empty(0, *self.shape, dtype=self.family.dtype, device=self.family.device)
         self.memory: Rows = ()
+        self.conditioned: dict[str, Tensor] = {}
         self.keys: list[str] = []
         self.calls = self.rows = 0
 
@@ -152,7 +153,20 @@ class _Run:
             if fresh.any():
                 raise ValueError(f"nodes begin from noise at step {k}, where the scheduler remembers earlier steps")
             self.memory = pick(self.memory, places)
+        self._condition(nodes, begins)
         self.nodes, self.latents = nodes, latents
+
+    def _condition(self, nodes: NDArray[np.int64], begins: NDArray[np.bool_]) -> None:
+        """The nodes' conditioning, [n nodes, ...]: combined when a node begins, kept while it runs."""
+        fresh = self.conditioning.rows(self.plan, nodes[begins]) if begins.any() else {}
+        places = self._places(nodes[~begins])
+        for name, tensor in self.conditioning.tensors.items():
+            rows = torch.empty(len(nodes), *tensor.shape[1:])
+            if name in fresh:
+                rows[begins] = fresh[name]
+            if len(places):
+                rows[~begins] = self.conditioned[name][places]
+            self.conditioned[name] = rows
 
     def step(self, k: int) -> None:
         """Every active node one step on."""
@@ -179,8 +193,8 @@ class _Run:
 
     def _step_rows(self, k: int, rows: slice) -> tuple[slice, Tensor | None, Rows]:
         # a scheduler may remember the very tensor it was given: it must not be the one that is written to below
-        nodes, keys, latents = self.nodes[rows], self.keys[rows], self.latents[rows].clone()
-        conditioning = self.conditioning.rows(self.plan, nodes)
+        keys, latents = self.keys[rows], self.latents[rows].clone()
+        conditioning = {name: tensor[rows] for name, tensor in self.conditioned.items()}
         output = self.family.predict(latents, k, self.sampler, conditioning, self.settings)
         after = self.sampler.step(
             output,

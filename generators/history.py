@@ -114,9 +114,17 @@ def _filled(value: Any, rows: Iterator[Tensor]) -> Any:
     return value
 
 
+def _has_rows(template: Any) -> bool:
+    if isinstance(template, dict):
+        template = list(template.values())
+    return template is ROW or (isinstance(template, list | tuple) and any(_has_rows(part) for part in template))
+
+
 def _holes(template: Any, value: Any) -> Iterator[Tensor]:
     if template is ROW:
         yield value
+    elif not _has_rows(template):
+        return
     elif isinstance(template, list | tuple):
         for part, item in zip(template, value, strict=True):
             yield from _holes(part, item)

@@ -141,7 +141,9 @@ def _prepared(scheduler_class: Any, config: dict[str, Any], steps: int, timing: 
                 f"{steps} steps are more than the {most} this model was trained with", f"use --steps {most} or fewer"
             )
         scheduler.set_timesteps(**timing)
-    except (ValueError, TypeError, ArithmeticError, IndexError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # schedulers of other kinds of model fail in ways of their own
         name, reason = scheduler_class.__name__, str(error).strip().partition("\n")[0]
         raise UserError(
             f"{name} cannot take {steps} steps: {reason}", "choose other --steps or another --scheduler"

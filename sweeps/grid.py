@@ -183,8 +183,9 @@ def sources(spec: SweepSpec, device: str) -> Iterator[Source]:
     prompt_sets = prompts_of(spec)
     entries = [model(name) for name in spec.model]
     known = [(entry, settings) for entry in entries for settings in settings_of(spec, entry, device)]
-    samplers = [_sampler(entry, settings, device) for entry, settings in known]
+    # first of all: it settles which commit of a hub's model is meant, and with it whose scheduler
     weights = {entry.name: entry.weights_hash() for entry in entries}
+    samplers = [_sampler(entry, settings, device) for entry, settings in known]
     for prompts in prompt_sets:
         for (entry, settings), sampler in zip(known, samplers, strict=True):
             scheduler = sampler.identity["class"]

@@ -26,6 +26,7 @@ from sweeps.record import ExecutionFigures, PlanFigures
 
 if TYPE_CHECKING:
     from generators.catalogue import ModelEntry
+    from generators.checkpoints import Offload
     from generators.strategies.base import Strategy
     from sweeps.grid import Source
 
@@ -43,10 +44,16 @@ class Encoding(BaseModel):
 
 
 class Families:
-    """Loaded models, one at a time: the one before is let go."""
+    """Loaded models, one at a time: the one before is let go.
 
-    def __init__(self, device: str) -> None:
-        self.device = device
+    Raises:
+        UserError: weights are to wait in main memory for a device that is the main memory.
+    """
+
+    def __init__(self, device: str, offload: "Offload" = "none") -> None:
+        if offload != "none" and device == "cpu":
+            raise UserError("--offload keeps weights off the accelerator, and the device is the CPU", "leave it out")
+        self.device, self._offload = device, offload
         self._key: tuple[str, str] | None = None
         self._family: Family | None = None
 
@@ -54,6 +61,7 @@ class Families:
         if self._family is None or self._key != (entry.name, dtype):
             self._family = None
             self._family = get_family(entry.family).load(entry, self.device, dtype)
+            self._family.offload = self._offload
             self._key = (entry.name, dtype)
         return self._family
 

@@ -38,10 +38,11 @@ def run_sweep(
         UserError: the folder is another process's or another sweep's, a metric cannot run, or the disk is full.
     """
     scorers = check_sweep(spec, cells, folder, device)
+    families, batch_size = Families(device, spec.offload), spec.batch_size or BATCH_SIZE
     try:
         with open_store(folder, spec) as store:
             emit(SweepStarted(folder, spec, cells))
-            context = Context(store, Families(device), scorers, device, spec.batch_size or BATCH_SIZE, emit, rescore)
+            context = Context(store, families, scorers, device, batch_size, emit, rescore)
             return list(_records(context, cells))
     except Exception as error:
         if disk_full(error):

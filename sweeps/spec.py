@@ -5,7 +5,7 @@ from decimal import Decimal
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
@@ -88,6 +88,7 @@ class SweepSpec(BaseModel):
     metric: MaybeNames = ()
     device: str | None = None
     batch_size: int | None = Field(default=None, ge=1)
+    offload: Literal["none", "model", "sequential"] = "none"
 
     @model_validator(mode="after")
     def _some_prompts(self) -> Self:
@@ -98,7 +99,7 @@ class SweepSpec(BaseModel):
 
     def changes_result(self) -> dict[str, Any]:
         """The part of the spec that changes images, as plain values: all but how it is run and scored."""
-        return self.model_dump(mode="json", exclude={"metric", "device", "batch_size"})
+        return self.model_dump(mode="json", exclude={"metric", "device", "batch_size", "offload"})
 
     def default_name(self) -> str:
         """A run name one can read, which the same command gives again and another sweep does not."""

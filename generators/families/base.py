@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from common.errors import UserError
 from common.plugins import Plugin, discover, find
 from generators.batching import Batches
 from generators.catalogue import ModelEntry
+from generators.checkpoints import Offload
 from generators.component import Component
 from generators.conditioning import Conditioning
 from generators.sampler import Draw, Sampler
@@ -29,17 +30,22 @@ class Family(Plugin, ABC):
         layout: what a folder of this family holds, for people.
         roles: the parts of a model, in the order in which ``FAMILY:PART+PART`` names them.
         features_options: what prompts can be clustered by; the first is the default.
+        conditioned_on: what the denoiser is told of the prompt, as the paper groups models: an image embedding that a
+            prior made (Karlo's text states beside it count as that), text, or both alike. None where not said.
         entry: the model this is.
         device: where the denoiser runs.
         dtype: of latents and weights.
+        offload: what waits in main memory until it is needed; set before anything is encoded or denoised.
     """
 
     layout: ClassVar[str]
     roles: ClassVar[tuple[str, ...]]
     features_options: ClassVar[tuple[str, ...]]
+    conditioned_on: ClassVar[Literal["image", "text", "both"] | None] = None
     entry: ModelEntry
     device: torch.device
     dtype: torch.dtype
+    offload: Offload = "none"
 
     @classmethod
     @abstractmethod

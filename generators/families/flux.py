@@ -52,6 +52,7 @@ class Flux(Family):
     layout = f"a diffusers {PIPELINE}"
     roles = (ROLE,)
     features_options = tuple(FEATURES)
+    conditioned_on = "text"
 
     def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
         self.entry, self.device, self.dtype = entry, device, dtype
@@ -93,7 +94,7 @@ class Flux(Family):
 
     def _pipeline(self, without: tuple[str, ...]) -> Any:
         parts = {**self.entry.borrowed, **dict.fromkeys(without)}
-        return load_pipeline(PIPELINE, self.entry.source(ROLE), self.dtype, self.device, parts)
+        return load_pipeline(PIPELINE, self.entry.source(ROLE), self.dtype, self.device, parts, self.offload)
 
     def release_encoders(self) -> None:
         self._encoders = None

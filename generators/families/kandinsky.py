@@ -37,6 +37,7 @@ class Kandinsky(Family):
     layout = "a folder with prior/ and decoder/, each a diffusers pipeline"
     roles = tuple(PIPELINES)
     features_options = ("image_embeds",)
+    conditioned_on = "image"
 
     def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
         self.entry, self.device, self.dtype = entry, device, dtype
@@ -70,14 +71,18 @@ class Kandinsky(Family):
     @cached_property
     def decoder(self) -> Any:
         """The stock `KandinskyV22Pipeline`."""
-        return load_pipeline(PIPELINES["decoder"], self.entry.source("decoder"), self.dtype, self.device)
+        return self._pipeline("decoder")
 
     @property
     def prior(self) -> Any:
         """The stock `KandinskyV22PriorPipeline`."""
         if self._prior is None:
-            self._prior = load_pipeline(PIPELINES["prior"], self.entry.source("prior"), self.dtype, self.device)
+            self._prior = self._pipeline("prior")
         return self._prior
+
+    def _pipeline(self, role: str) -> Any:
+        source = self.entry.source(role)
+        return load_pipeline(PIPELINES[role], source, self.dtype, self.device, offload=self.offload)
 
     def release_encoders(self) -> None:
         self._prior = None

@@ -53,6 +53,7 @@ class Karlo(Family):
     layout = f"a diffusers {PIPELINE}"
     roles = (ROLE,)
     features_options = ("image_embeds", "text_embeds")
+    conditioned_on = "image"
 
     def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
         self.entry, self.device, self.dtype = entry, device, dtype
@@ -88,13 +89,13 @@ class Karlo(Family):
     def encoders(self) -> Any:
         """The stock `UnCLIPPipeline` as far as the image embedding."""
         if self._encoders is None:
-            self._encoders = load_unclip(self.entry, self.dtype, self.device, without=DENOISERS)
+            self._encoders = load_unclip(self.entry, self.dtype, self.device, DENOISERS, self.offload)
         return self._encoders
 
     @cached_property
     def denoisers(self) -> Any:
         """The stock `UnCLIPPipeline` from the image embedding on."""
-        pipeline = load_unclip(self.entry, self.dtype, self.device, without=ENCODERS)
+        pipeline = load_unclip(self.entry, self.dtype, self.device, ENCODERS, self.offload)
         pipeline.register_modules(text_proj=load_text_projection(self.entry, self.dtype).to(self.device))
         return pipeline
 

@@ -53,6 +53,7 @@ class StableDiffusion(Family):
     layout = f"a diffusers {PIPELINE}"
     roles = (ROLE,)
     features_options = ("pooled", "flattened", "mean_token")
+    conditioned_on = "text"
 
     def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
         self.entry, self.device, self.dtype = entry, device, dtype
@@ -91,7 +92,7 @@ class StableDiffusion(Family):
         source = self.entry.source(ROLE)
         parts = kept(self.entry, listed(source), wanted)
         with errors_alone("diffusers.pipelines.stable_diffusion"):  # it has no safety checker
-            return load_pipeline(PIPELINE, source, self.dtype, self.device, parts)
+            return load_pipeline(PIPELINE, source, self.dtype, self.device, parts, self.offload)
 
     def release_encoders(self) -> None:
         self._encoder = None

@@ -61,6 +61,7 @@ class StableUnCLIP(Family):
     layout = f"a diffusers {PIPELINE} or {WITHOUT_PRIOR}"
     roles = (ROLE, "prior")
     features_options = ("image_embeds", "pooled", "flattened", "mean_token")
+    conditioned_on = "both"
 
     def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
         self.entry, self.device, self.dtype = entry, device, dtype
@@ -115,7 +116,7 @@ class StableUnCLIP(Family):
         source = self.entry.source(role)
         parts = kept(self.entry, listed(source), wanted)
         with errors_alone("diffusers.pipelines.pipeline_utils"):  # says every time that Karlo's pipeline is deprecated
-            return load_pipeline(pipeline_class(source), source, self.dtype, self.device, parts)
+            return load_pipeline(pipeline_class(source), source, self.dtype, self.device, parts, self.offload)
 
     def release_encoders(self) -> None:
         self._encoder = None

@@ -9,7 +9,7 @@ from torch import nn
 
 from common.errors import UserError
 from generators.catalogue import ModelEntry
-from generators.checkpoints import hub_commit, load_pipeline
+from generators.checkpoints import Offload, hub_commit, load_pipeline
 from generators.families.encoding import errors_alone
 
 PIPELINE, ROLE, TEXT_PROJECTION = "UnCLIPPipeline", "pipeline", "text_proj"
@@ -24,7 +24,9 @@ def unclip_gone() -> str | None:
     return f"diffusers {diffusers.__version__} has no {PIPELINE} any more: install diffusers 0.42"
 
 
-def load_unclip(entry: ModelEntry, dtype: torch.dtype, device: torch.device, without: tuple[str, ...]) -> Any:
+def load_unclip(
+    entry: ModelEntry, dtype: torch.dtype, device: torch.device, without: tuple[str, ...], offload: Offload
+) -> Any:
     """The stock pipeline, its text projection and the components named in `without` left out.
 
     Raises:
@@ -32,7 +34,7 @@ def load_unclip(entry: ModelEntry, dtype: torch.dtype, device: torch.device, wit
     """
     parts = {**entry.borrowed, **dict.fromkeys((*without, TEXT_PROJECTION))}
     with errors_alone("diffusers.pipelines.pipeline_utils"):  # says every time that the pipeline is deprecated
-        return load_pipeline(PIPELINE, entry.source(ROLE), dtype, device, parts)
+        return load_pipeline(PIPELINE, entry.source(ROLE), dtype, device, parts, offload)
 
 
 def load_text_projection(entry: ModelEntry, dtype: torch.dtype) -> nn.Module:

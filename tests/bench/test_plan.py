@@ -85,6 +85,14 @@ def test_ready_embeddings_and_a_model_give_flops_too(bench, embeddings, tiny):
     assert found["flops"] < found["standard_flops"]
 
 
+def test_a_model_too_large_to_load_is_planned_with_the_memory_it_would_take(bench, embeddings):
+    arguments = ("plan", "--embeddings", "e.npy", "--model", "flux-schnell", "--tau", 1)
+    (found,) = json.loads(bench(*arguments, "--json").stdout)
+    transformer_and_vae = 2 * (11_891_178_560 + 83_819_683)
+    assert found["peak_memory_bytes"] == transformer_and_vae + 2 * 40 * 4096 * 64
+    assert "weights and latents take at most 22.3 GiB" in bench(*arguments).stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -105,6 +113,10 @@ def test_ready_embeddings_and_a_model_give_flops_too(bench, embeddings, tiny):
         (["--embeddings", "e.npy", "--steps", 4, "--device", "warp"], "--device means nothing"),
         (["--embeddings", "e.npy", "--steps", 4, "--scheduler", "x"], "--scheduler means nothing"),
         (["--embeddings", "e.npy", "--steps", 4, "--guidance", 3], "--guidance means nothing"),
+        (["--embeddings", "e.npy", "--steps", 4, "--set", "noise_level"], "--set noise_level gives no value"),
+        (["--embeddings", "e.npy", "--steps", 4, "--set", "noise_lvl=1"], "no setting 'noise_lvl'"),
+        (["--embeddings", "e.npy", "--steps", 4, "--set", "steps=5"], "steps is given twice"),
+        (["--embeddings", "e.npy", "--steps", 4, "--set", "super_res_steps=1"], "super_res_steps"),
     ],
 )
 def test_mistakes_are_told_on_standard_error_alone(bench, embeddings, arguments, says):

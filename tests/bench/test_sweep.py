@@ -193,6 +193,8 @@ def test_report_draws_a_copied_run_again(bench, tiny_sweep, tmp_path):
     ("arguments", "says"),
     [
         (["--tau", "2..0"], "runs backwards"),
+        (["--offload", "model", "--device", "cpu"], "the device is the CPU"),
+        (["--offload", "some"], "'none', 'model' or 'sequential'"),
         (["--tau", "-1"], "negative"),
         (["--tau", "nan"], "not a finite number"),
         (["--tau", "inf"], "not a finite number"),
