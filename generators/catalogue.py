@@ -75,11 +75,13 @@ class ModelEntry(BaseModel):
         return sha256_text(canonical_json({role: part(self.source(role)) for role in self.sources}))
 
     def check(self) -> None:
-        """Raises UserError if a part is not a pipeline that can be had here; downloads no weights."""
+        """Raises UserError if a pipeline, or what it borrows, cannot be had here; downloads no weights."""
         from generators.checkpoints import pipeline_class
 
-        for role in self.roles:
-            pipeline_class(self.source(role))
+        for name in self.sources:
+            place = self.source(name)
+            if name in self.roles:
+                pipeline_class(place)
 
     def unavailable(self) -> str | None:
         """Why this model cannot run here and what to do; None if it can. Asks the hub for models it hosts."""

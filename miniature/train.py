@@ -8,7 +8,10 @@ import torch
 
 from common.files import cache_dir
 
-PARTS = ("autoencoder", "encoders", "prior", "decoder", "polish", "vqa", "judge")
+PARTS = (
+    "autoencoder", "encoders", "judge", "vqa", "prior", "decoder", "stable_diffusion", "flux", "karlo",
+    "super_resolution",
+)  # fmt: skip
 
 
 def main() -> None:

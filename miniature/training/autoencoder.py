@@ -15,8 +15,6 @@ from miniature.training.loop import Recipe, fit, pick_device, write_report
 
 LATENT_CHANNELS = 12
 RECIPE = Recipe(steps=3_600, batch=16, learning_rate=2e-3, weight_decay=0.0, ema=0.998)
-# then the latents stand still, so that the denoiser can be trained, and the drawing half goes on
-POLISH = Recipe(steps=6_400, batch=16, learning_rate=1.5e-3, weight_decay=0.0, ema=0.998, seed=1)
 
 
 def build() -> VQModel:
@@ -59,13 +57,18 @@ def whiten(model: VQModel, pictures: Pictures) -> None:
     last.weight.mul_(spread[None, :, None, None])
 
 
+def decibels(back: Tensor, real: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of copies [n, 3, H, W] of pictures in [-1, 1], over 8-bit values."""
+    error = ((back.clamp(-1, 1) - real) / 2).square().mean((1, 2, 3))
+    return float((-10 * torch.log10(error)).mean())
+
+
 @torch.no_grad()
 def psnr(model: VQModel, pixels: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of reconstructions of pictures in [-1, 1], over 8-bit values."""
+    """Of reconstructions of pictures, as `decibels`."""
     device = model.device
     back = torch.cat([decode(model, encode(model, part.to(device))).cpu() for part in pixels.split(128)])
-    error = ((back.clamp(-1, 1) - pixels) / 2).square().mean((1, 2, 3))
-    return float((-10 * torch.log10(error)).mean())
+    return decibels(back, pixels)
 
 
 def drawing_loss(back: Tensor, real: Tensor) -> tuple[Tensor, dict[str, float]]:

@@ -19,7 +19,7 @@ from miniature.training.encoders import WIDTH, embed_pictures
 from miniature.training.loop import Recipe, fit, pick_device
 from miniature.training.prior import cached_embeddings
 
-RECIPE = Recipe(steps=4_200, batch=96, learning_rate=2e-3, weight_decay=0.0, ema=0.998, newton=3)
+RECIPE = Recipe(steps=3_300, batch=96, learning_rate=2e-3, weight_decay=0.0, ema=0.998, newton=3)
 UNCONDITIONAL = 0.1
 EMBEDDING_NOISE = 0.1
 

@@ -35,7 +35,7 @@ from miniature.world import BACKGROUNDS, CONCEPTS, OPPOSITE, SCENE_CONCEPTS, STY
 # first the image encoder, by labels; then the text side, by questions, the image encoder standing still:
 # left to learn from questions alone it forgets what it knows long before the text side can use it
 SIGHT = Recipe(steps=1_000, batch=64, learning_rate=2e-3, weight_decay=0.02, ema=0.995)
-RECIPE = Recipe(steps=3_000, batch=48, learning_rate=2e-3, weight_decay=0.02, ema=0.997)
+RECIPE = Recipe(steps=2_400, batch=48, learning_rate=2e-3, weight_decay=0.02, ema=0.997)
 QUESTIONS, OPEN = 4, 2
 LONGEST = 64
 

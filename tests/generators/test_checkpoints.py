@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from safetensors.torch import load_file, save_file
 
 from common.errors import UserError
 from generators.catalogue import model
@@ -63,6 +64,17 @@ def test_missing_component_is_named(decoder: Path):
         load(decoder)
     with pytest.raises(UserError, match=r"movq/config\.json"):
         load_config(str(decoder), "movq")
+
+
+def test_borrowed_component_that_lacks_weights_is_refused(tiny_kandinsky: Path, tmp_path: Path):
+    prior, borrowed = tiny_kandinsky / "prior", tmp_path / "text_encoder"
+    shutil.copytree(prior / "text_encoder", borrowed)
+    weights = load_file(borrowed / "model.safetensors")
+    del weights["text_projection.weight"]
+    save_file(weights, borrowed / "model.safetensors", {"format": "pt"})
+    missing = "text_encoder is no CLIPTextModelWithProjection: it has no text_projection.weight"
+    with pytest.raises(UserError, match=missing):
+        load_pipeline("KandinskyV22PriorPipeline", str(prior), torch.float32, "cpu", {"text_encoder": str(borrowed)})
 
 
 def test_loading_shows_no_bars(decoder: Path, capfd: pytest.CaptureFixture):

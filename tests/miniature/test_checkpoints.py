@@ -52,5 +52,5 @@ def test_transformers_loads_the_scorer(picture: Image.Image) -> None:
     assert processor.decode(answer[0], skip_special_tokens=True).strip() in ("yes", "no")
 
 
-def test_all_checkpoints_fit_in_sixty_megabytes() -> None:
-    assert sum(file.stat().st_size for file in CHECKPOINTS.rglob("*") if file.is_file()) <= 60e6
+def test_all_checkpoints_fit_in_ninety_five_megabytes() -> None:
+    assert sum(file.stat().st_size for file in CHECKPOINTS.rglob("*") if file.is_file()) <= 95e6

@@ -1,33 +1,89 @@
+"""The four families at their own sizes and random weights: exported, then run as any model of the catalogue."""
+
+import json
+import logging
 from pathlib import Path
 
-import open_clip
+import numpy as np
 import pytest
-import torch
-from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
-from miniature.export import open_clip_config, open_clip_state
+from generators.batching import Batches
+from generators.catalogue import ModelEntry, model
+from generators.executor import decode_images, execute
+from generators.families.base import Family, get_family
+from generators.noise import KeyedNoise
+from generators.settings import GenerationSettings
+from generators.sharing.plan import standard_plan
+from miniature.export import export
+from miniature.training import super_resolution, t5_tokenizer
+
+PROMPT = "a 3d drawing of a penguin left of a cactus on a blue background"
+MODELS = ("mini-kandinsky", "mini-sd", "mini-karlo", "mini-flux")
 
 
-@pytest.fixture
-def clip() -> CLIPModel:
-    torch.manual_seed(0)
-    heads = {"hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 2, "hidden_act": "gelu"}
-    ends = {"vocab_size": 60, "bos_token_id": 58, "eos_token_id": 59, "pad_token_id": 59}
-    text = CLIPTextConfig(max_position_embeddings=32, num_hidden_layers=2, projection_dim=128, **heads, **ends)
-    vision = CLIPVisionConfig(image_size=64, patch_size=8, num_hidden_layers=2, projection_dim=128, **heads)
-    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=128)).eval()
+def entry_in(exported: Path, name: str) -> ModelEntry:
+    """The catalogue's model with its parts in another place."""
+    entry = model(name)
+    sources = {part: str(exported / source.removeprefix("embedded:")) for part, source in entry.sources.items()}
+    return entry.model_copy(update={"sources": sources})
 
 
-@torch.no_grad()
-def test_open_clip_and_transformers_agree_on_the_exported_encoders(clip: CLIPModel, tmp_path: Path) -> None:
-    config = open_clip_config(clip)["model_cfg"]
-    model = open_clip.CLIP(
-        config["embed_dim"], config["vision_cfg"], config["text_cfg"] | {"hf_tokenizer_name": None}
-    ).eval()  # type: ignore[index]
-    model.load_state_dict(open_clip_state(clip))
-    pictures = torch.randn(3, 3, 64, 64)
-    ids = torch.randint(0, 58, (3, 32))
-    ids[:, 0], ids[0, 5:], ids[1, 9:], ids[2, 31:] = 58, 59, 59, 59
-    out = clip(input_ids=ids, pixel_values=pictures)
-    torch.testing.assert_close(model.encode_image(pictures, normalize=True), out.image_embeds, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(model.encode_text(ids, normalize=True), out.text_embeds, atol=1e-5, rtol=1e-5)
+def picture(family: Family, settings: GenerationSettings) -> np.ndarray:
+    noise, keys = KeyedNoise(settings.seed), [f"{PROMPT}#0"]
+    plan, conditioning = standard_plan(1, family.sampler(settings).K), family.encode([PROMPT], keys, settings)
+    done = execute(plan, family, conditioning, keys, settings, noise=noise, batch_size=1)
+    return next(iter(decode_images(family, done, keys, settings, noise=noise, batches=Batches(1))))[0]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_exported_generates_as_the_catalogues_model(
+    exported: Path, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("diffusers", "transformers"):
+        monkeypatch.setattr(logging.getLogger(library), "propagate", True)
+    entry = entry_in(exported, name)
+    entry.check()
+    settings = GenerationSettings.resolve(entry.defaults, {"steps": 2, "prior_steps": 2, "super_res_steps": 2})
+    made = picture(get_family(entry.family).load(entry, "cpu", "fp32"), settings)
+    assert made.shape == (64, 64, 3)
+    assert made.std() > 1
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_component_is_in_the_folder_or_borrowed_and_none_is_both(exported: Path, name: str) -> None:
+    entry = entry_in(exported, name)
+    for role in entry.roles:
+        folder = Path(entry.source(role))
+        index = json.loads((folder / "model_index.json").read_text())
+        named = {part for part, value in index.items() if isinstance(value, list) and value[0]}
+        assert named == {place.name for place in folder.iterdir() if place.is_dir()} | entry.borrowed.keys()
+        assert not any((folder / part).exists() for part in entry.borrowed)
+
+
+def test_configurations_ask_for_float32_though_weights_are_float16(exported: Path) -> None:
+    dtypes = [json.loads(config.read_text()).get("dtype") for config in exported.rglob("config.json")]
+    assert {dtype for dtype in dtypes if dtype} == {"float32"}
+
+
+def test_all_new_checkpoints_are_as_small_as_planned(exported: Path) -> None:
+    """So that with Kandinsky, the encoders and the scorer all stay under 95 MB."""
+    new = [path for name in ("stable-diffusion", "flux", "karlo") for path in (exported / name).rglob("*")]
+    assert sum(path.stat().st_size for path in new if path.is_file()) < 34e6
+
+
+def test_what_is_not_trained_is_left_alone(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = tmp_path / "work"
+    alone.mkdir()
+    (alone / "flux").symlink_to(work / "flux")
+    (alone / "t5-tokenizer").symlink_to(work / "t5-tokenizer")
+    (kept := tmp_path / "out" / "karlo").mkdir(parents=True)
+    export(alone, tmp_path / "out")
+    assert {place.name for place in (tmp_path / "out").iterdir()} == {"flux", "karlo"}
+    assert not list(kept.iterdir())
+    assert "holds no stable-diffusion, movq" in capsys.readouterr().out
+
+
+def test_the_catalogue_asks_for_what_was_trained() -> None:
+    assert model("mini-karlo").defaults["super_res_steps"] == super_resolution.STEPS
+    assert model("mini-flux").defaults["max_sequence_length"] == t5_tokenizer.LONGEST

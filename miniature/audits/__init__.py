@@ -1,0 +1,1 @@
+"""What the model card claims, measured: one subject a file."""

@@ -1,0 +1,1 @@
+"""Trained parts in the formats of stock libraries."""
