@@ -45,6 +45,7 @@ def doctor(
         lambda: _disk(out),
         _cache,
         _models,
+        _workers,
         _datasets,
         lambda: _tracking(tracking_uri),
     ]
@@ -136,6 +137,18 @@ def _missing_scorers(entry: "ModelEntry") -> str | None:
     except UserError as error:
         return str(error)
     return None
+
+
+def _workers() -> Iterator[Finding]:
+    from metrics.recipes import recipes
+
+    for recipe in recipes().values():
+        packages = recipe.packages()
+        if packages is None:
+            todo = f"for {recipe.about}: bench setup {recipe.setup} ({recipe.disk_gb:g} GB of disk)"
+            yield Finding("warn", f"worker {recipe.name}", "not set up", todo)
+        else:
+            yield Finding("ok", f"worker {recipe.name}", ", ".join(" ".join(each) for each in packages.items()))
 
 
 def _datasets() -> Iterator[Finding]:

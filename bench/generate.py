@@ -74,9 +74,9 @@ def generate(
         raise UserError(f"{folder} is not empty", "choose another --name, or delete it")
     where = o.device_of(spec.device)
     with screen() as seen:
-        cell, *others = cells(spec, where)
-        if others:
-            raise UserError(f"one set of images is one cell; this asks for {1 + len(others)}", "use `bench sweep`")
+        cell, *more = cells(spec, where)
+        if more:
+            raise UserError(f"one set of images is one cell; this asks for {1 + len(more)}", "use `bench sweep`")
         maker = Maker(cell.source, Families(where, spec.offload), spec.batch_size or BATCH_SIZE, seen)
         tree = maker.tree(cell.strategy, cell.asked.features)
         plan = build_plan(tree, cell.schedule, float(cell.asked.tau), cell.source.steps, cell.asked.combiner)

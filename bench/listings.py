@@ -25,6 +25,7 @@ GROUPS = {"models": models, "datasets": datasets, "strategies": strategies, "pre
 # Of every other kind of plug-in: what it is, the module whose function of the group's name finds it, what to show.
 PLUGINS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "metrics": ("What pictures are scored by", "metrics.base", ()),
+    "answerers": ("Models that VQAScore can ask", "metrics.answerers.base", ()),
     "schedules": ("From tau to what each step shares", "generators.sharing.schedule", ()),
     "combiners": ("How a cluster's conditioning is made", "generators.combiners.base", ()),
     "families": (
@@ -33,6 +34,7 @@ PLUGINS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("features",),
     ),
     "figures": ("What a report draws", "reports.base", ()),
+    "tables": ("What a report tells in numbers", "reports.base", ()),
 }
 
 Name = Annotated[str, typer.Argument(help="Its name.")]

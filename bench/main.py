@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bench import doctor, flops, generate, listings, plan, report, sweep
+from bench import doctor, flops, generate, listings, plan, report, setup, sweep
 from common.errors import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -85,6 +85,7 @@ app.command("generate")(generate.generate)
 app.command("report")(report.report)
 app.command("flops")(flops.flops)
 app.command("doctor")(doctor.doctor)
+app.command("setup")(setup.setup)
 for name, group in listings.GROUPS.items():
     app.add_typer(group, name=name)
 

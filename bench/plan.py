@@ -141,8 +141,8 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
     from sweeps.source_run import BATCH_SIZE
 
     device = o.device_of(spec.device)
-    source, *others = sources(spec, device)
-    if others:
+    source, *more = sources(spec, device)
+    if more:
         raise UserError("a plan is of one prompt set", "run one plan for each")
     with screen() as seen:
         maker = Maker(source, Families(device), BATCH_SIZE, seen)

@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.files import atomic_path
+from metrics.parity import DELTA
 
 if TYPE_CHECKING:
     from reports.render import Report
     from sweeps.record import Record
 
 
-def publish(run: Path, records: "Sequence[Record]") -> "Report":
-    """Write ``records.parquet``, one row a cell, and the report's tables and figures."""
+def publish(run: Path, records: "Sequence[Record]", delta: float = DELTA) -> "Report":
+    """Write ``records.parquet``, one row a cell, and the report's tables and figures; `delta` is parity's."""
     from reports.frame import frame
     from reports.render import write_report
 
     with atomic_path(run / "records.parquet") as beside:
         frame(records).to_parquet(beside, index=False)
-    return write_report(run, records)
+    return write_report(run, records, delta)

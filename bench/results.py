@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from reports.render import Report
     from sweeps.cost import Cost
     from sweeps.grid import Cell
-    from sweeps.record import Record
 
 PIPED_WIDTH = 160
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -23,13 +22,13 @@ def stdout() -> Console:
     return console if console.is_terminal else Console(markup=False, highlight=False, width=PIPED_WIDTH)
 
 
-def print_summary(records: Sequence["Record"]) -> None:
-    """The table of a run, one row a cell."""
+def print_tables(report: "Report") -> None:
+    """The tables of a run, one below the other."""
     from reports.formats import to_rich
-    from reports.tables import summary
 
     console = stdout()
-    console.print(to_rich(summary(records), console.width))
+    for sheet in report.sheets:
+        console.print(to_rich(sheet, console.width))
 
 
 def print_places(run: Path, report: "Report", tracking: str | None = None) -> None:

@@ -1,5 +1,6 @@
 """What a person sees while a command works: progress bars, a line a cell, notes. All on standard error."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,9 +111,9 @@ def place(record: Record) -> str:
 @contextmanager
 def screen() -> Iterator[Screen]:
     """A screen whose bars are gone when the block ends; its lines stay. Libraries' own bars are off."""
-    from transformers.utils import logging
+    from transformers.utils.logging import disable_progress_bar
 
-    logging.disable_progress_bar()
+    disable_progress_bar()
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -122,4 +123,19 @@ def screen() -> Iterator[Screen]:
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield Screen(progress)
+        seen = Screen(progress)
+        with _logged(seen):
+            yield seen
+
+
+@contextmanager
+def _logged(seen: Screen) -> Iterator[None]:
+    """What rooms log (a worker fetches its weights) is a note."""
+    logger, handler = logging.getLogger("reusebench"), logging.Handler()
+    handler.emit = lambda record: seen(Note(record.getMessage()))  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from bench.screen import Screen
     from reports.render import Report
     from sweeps.grid import Cell
-    from sweeps.record import Record
     from sweeps.spec import SweepSpec
 
 FAILED = 1
@@ -51,6 +50,7 @@ def sweep(
     ] = None,
     device: o.Device = None,
     batch_size: o.BatchSize = None,
+    offload: o.Offload = None,
     preset: Annotated[str | None, typer.Option(help="A sweep in the box; flags win over it.")] = None,
     spec: Annotated[Path | None, typer.Option(help="A YAML file that says the same as flags; flags win.")] = None,
     name: Annotated[str | None, typer.Option(help="The run's name; by default it follows from the sweep.")] = None,
@@ -68,7 +68,7 @@ def sweep(
     Axes take several values: repeat the option or separate values with commas. The same command continues a sweep
     that was interrupted.
     """
-    from bench.results import print_costs, print_places, print_summary, seconds_line
+    from bench.results import print_costs, print_places, print_tables, seconds_line
     from bench.screen import screen
     from sweeps.cost import picture_bytes
     from sweeps.grid import cells as make_cells
@@ -86,11 +86,11 @@ def sweep(
             costs = predict(cells, folder, where, seen)
         else:
             uri = (tracking_uri or f"sqlite:///{(out / 'mlflow.db').resolve()}") if mlflow else None
-            failed, records, report = _run(asked, cells, folder, where, seen, rescore, uri)
+            failed, report = _run(asked, cells, folder, where, seen, rescore, uri)
     if dry_run:
         print_costs(costs, picture_bytes(cells), folder)
         return
-    print_summary(records)
+    print_tables(report)
     print_places(folder, report, uri)
     typer.echo(f"time     {seconds_line(seen.seconds())}")
     if failed:
@@ -105,11 +105,11 @@ def _run(
     seen: "Screen",
     rescore: bool,
     uri: str | None,
-) -> "tuple[bool, list[Record], Report]":
+) -> "tuple[bool, Report]":
     """The cells, then tables and figures, then what MLflow gets of them: all from the records that are on disk.
 
     Returns:
-        Whether a cell failed now, which need not be what its record says; the records; the report.
+        Whether a cell failed now, which need not be what its record says; the report.
     """
     from bench.publish import publish
     from reports.tracking import MlflowTracker
@@ -136,7 +136,7 @@ def _run(
     if tracker:
         with seen.stage("track"):
             tracker.sweep_finished(folder, records)
-    return any(record.error for record in made), records, report
+    return any(record.error for record in made), report
 
 
 def _spec(preset: str | None, path: Path | None, flags: dict[str, Any]) -> "SweepSpec":

@@ -109,7 +109,7 @@ def _tango_upper(wins: int, losses: int, n: int, z: float) -> float:
         return 1.0
 
     def excess(difference: float) -> float:
-        p_loss = constrained_loss_rate(wins, losses, n, difference)
+        p_loss = float(constrained_loss_rate(wins, losses, n, difference))
         variance = 2 * p_loss + difference * (1 - difference)
         return wins - losses - n * difference + z * sqrt(n * max(variance, 0.0))
 
@@ -117,15 +117,14 @@ def _tango_upper(wins: int, losses: int, n: int, z: float) -> float:
     return float(brentq(excess, observed + 1e-12, 1.0, xtol=1e-12))
 
 
-def constrained_loss_rate(wins: int, losses: int, n: int, difference: float) -> float:
-    """Maximum-likelihood p_loss given p_win - p_loss = difference (Tango 1998, closed form)."""
+def constrained_loss_rate(wins: ArrayLike, losses: ArrayLike, n: ArrayLike, difference: ArrayLike) -> Floats:
+    """Maximum-likelihood p_loss given p_win - p_loss = difference (Tango 1998, closed form), element by element."""
+    wins, losses, n, difference = (np.asarray(each, dtype=np.float64) for each in (wins, losses, n, difference))
     b = -wins - losses + (2 * n - wins + losses) * difference
     c = -losses * difference * (1 - difference)
-    root = sqrt(max(b * b - 8 * n * c, 0.0))
+    root = np.sqrt(np.maximum(b * b - 8 * n * c, 0.0))
     # the two forms of the quadratic's larger root: each is exact where the other cancels
-    if b > 0:
-        return -2 * c / (b + root)
-    return (root - b) / (4 * n)
+    return np.where(b > 0, -2 * c / np.where(b > 0, b + root, 1.0), (root - b) / (4 * n))
 
 
 def paired_difference(ours: ArrayLike, standard: ArrayLike, *, seed: int = 0, level: float = LEVEL) -> Estimate:

@@ -52,10 +52,11 @@ EXPORTS = {
 }
 
 
-def as_float32(value: object) -> object:
-    """A configuration that loads its float16 weights as float32, as diffusers' own models load theirs."""
+def portable(value: object) -> object:
+    """A configuration that loads its float16 weights as float32, and does not say where they were trained."""
     if isinstance(value, dict):
-        return {key: "float32" if key == "dtype" else as_float32(part) for key, part in value.items()}
+        kept = {key: part for key, part in value.items() if key != "_name_or_path"}
+        return {key: "float32" if key == "dtype" else portable(part) for key, part in kept.items()}
     return value
 
 
@@ -70,7 +71,7 @@ def export(work: Path, out: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         checkpoint.save(work, folder)
         for config in folder.rglob("config.json"):
-            config.write_text(json.dumps(as_float32(json.loads(config.read_text())), indent=2) + "\n")
+            config.write_text(json.dumps(portable(json.loads(config.read_text())), indent=2) + "\n")
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
         print(f"{name:16} {size / 2**20:6.1f} MiB")
 

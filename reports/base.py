@@ -1,20 +1,23 @@
-"""What a figure is: one class a file, which draws a view of a run folder."""
+"""What figures and tables are: one class a file, which shows a view of a run folder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from common.plugins import Plugin, discover
+from metrics.parity import DELTA
 from reports.labels import Label, label
 from sweeps.record import Asked, Record, load_records
 
 if TYPE_CHECKING:
     from matplotlib import figure as mpl
 
-GROUP = "reusebench.figures"
+    from reports.sheet import Sheet
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,21 +28,34 @@ class RunView:
         path: the run folder.
         records: finished cells, ordered by the axes and then by tau.
         name: of a series, its values on the axes on which the run's series differ; of a whole run, empty.
+        failed: cells that did not finish; a series has none.
+        delta: how far below 1/2 a win rate may lie and still be called parity.
     """
 
     path: Path
     records: tuple[Record, ...]
     name: str = ""
+    failed: tuple[Record, ...] = ()
+    delta: float = DELTA
+    _made: dict[Callable[["RunView"], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def of(cls, path: Path, records: Sequence[Record] | None = None) -> "RunView":
+    def of(cls, path: Path, records: Sequence[Record] | None = None, delta: float = DELTA) -> "RunView":
         """The view of a run folder, of all its records unless some are given.
 
         Raises:
             UserError: the folder is no run, or a record in it is damaged.
         """
         found = load_records(path) if records is None else records
-        return cls(Path(path), tuple(record for record in found if record.status == "done"))
+        done, failed = (tuple(each for each in found if each.status == status) for status in ("done", "failed"))
+        return cls(Path(path), done, failed=failed, delta=delta)
+
+    def once(self, make: Callable[["RunView"], T]) -> T:
+        """What `make` gives of this view, made once for all tables and figures that ask."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: T = self._made[make]
+        return made
 
     @cached_property
     def series(self) -> "list[RunView]":
@@ -50,7 +66,10 @@ class RunView:
         groups: dict[Asked, list[Record]] = {}
         for record in self.records:
             groups.setdefault(record.asked.model_copy(update={"tau": 0}), []).append(record)
-        return [RunView(self.path, tuple(group), series_name(asked, axes)) for asked, group in groups.items()]
+        return [
+            replace(self, records=tuple(group), name=series_name(asked, axes), failed=())
+            for asked, group in groups.items()
+        ]
 
     def label(self, figure: str) -> Label:
         return label(figure, self.records)
@@ -74,6 +93,24 @@ class Figure(Plugin, ABC):
         """
 
 
+class Table(Plugin, ABC):
+    """Numbers of a run.
+
+    Attributes:
+        rank: on the terminal, tables of a lower rank come first.
+    """
+
+    rank: ClassVar[int] = 10
+
+    @abstractmethod
+    def sheet(self, run: RunView) -> "Sheet | None":
+        """The table, or None where this run has nothing to say.
+
+        Raises:
+            UserError: a file of the run that it needs is missing or damaged.
+        """
+
+
 def series_name(asked: Asked, axes: Sequence[str]) -> str:
     """A cell's values on these axes: names as they are, numbers with their axis."""
     values = [(axis, getattr(asked, axis)) for axis in axes]
@@ -82,4 +119,10 @@ def series_name(asked: Asked, axes: Sequence[str]) -> str:
 
 def figures() -> dict[str, type[Figure]]:
     """Every figure by name: those of this package and those of installed plug-ins."""
-    return discover("reports.figures", Figure, GROUP)  # type: ignore[type-abstract]
+    return discover("reports.figures", Figure, "reusebench.figures")  # type: ignore[type-abstract]
+
+
+def tables() -> dict[str, type[Table]]:
+    """Every table by name, in order of their ranks: those of this package and those of installed plug-ins."""
+    found = discover("reports.tables", Table, "reusebench.tables")  # type: ignore[type-abstract]
+    return dict(sorted(found.items(), key=lambda item: item[1].rank))

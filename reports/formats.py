@@ -1,12 +1,10 @@
-"""The summary table as text: for programs (CSV), people (Markdown, terminal) and papers (LaTeX)."""
+"""A table as text: for programs (CSV), people (Markdown, terminal) and papers (LaTeX)."""
 
 from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from reports.frame import frame
-from reports.tables import Entry, Summary
-from sweeps.record import Record
+from reports.sheet import Entry, Sheet
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -19,40 +17,40 @@ LATEX = str.maketrans(
 )
 
 
-def to_csv(records: Sequence[Record]) -> str:
-    """Every number of every cell in full precision, failed cells too: `reports.frame.frame`."""
-    return str(frame(records).to_csv(index=False))
+def to_csv(table: Sheet) -> str:
+    """Every number in full precision."""
+    return str(table.data.to_csv(index=False))
 
 
-def to_markdown(table: Summary) -> str:
+def to_markdown(table: Sheet) -> str:
     """A pipe table between its caption and its notes; intervals stand beside their values."""
     lines = [
         table.headings,
         ["---:" if column.numeric else ":---" for column in table.columns],
-        *([str(entry) for entry in row] for row in table.rows()),
+        *([str(entry) for entry in row] for row in table.rows),
     ]
     body = [f"| {' | '.join(_markdown(text) for text in line)} |" for line in lines]
     return "\n".join([_markdown(table.caption), "", *body, "", *(f"- {_markdown(note)}" for note in table.notes), ""])
 
 
-def to_latex(table: Summary) -> str:
-    """A ``table`` environment with booktabs rules, its caption and notes; every text is escaped."""
+def to_latex(table: Sheet, name: str) -> str:
+    """A ``table`` environment with booktabs rules, its caption and notes, label ``tab:<name>``; all text is escaped."""
     import pandas as pd
 
-    body = pd.DataFrame([[str(entry) for entry in row] for row in table.rows()], columns=pd.Index(table.headings))
+    body = pd.DataFrame([[str(entry) for entry in row] for row in table.rows], columns=pd.Index(table.headings))
     styler = body.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
     return str(
         styler.to_latex(
             hrules=True,
             column_format="".join("r" if column.numeric else "l" for column in table.columns),
             caption=". ".join([table.caption, *table.notes]).translate(LATEX),
-            label="tab:summary",
+            label=f"tab:{name}",
             position_float="centering",
         )
-    )
+    ).replace("≥", r"$\geq$")
 
 
-def to_rich(table: Summary, width: int | None = None) -> "Group":
+def to_rich(table: Sheet, width: int | None = None) -> "Group":
     """The table for a terminal; no number is ever cut.
 
     Args:
@@ -67,7 +65,7 @@ def to_rich(table: Summary, width: int | None = None) -> "Group":
     return Group(*min(layouts, key=len), *(Text(line) for line in [table.caption, *table.notes]))
 
 
-def _fitting(table: Summary, between: str, width: int) -> "list[Table]":
+def _fitting(table: Sheet, between: str, width: int) -> "list[Table]":
     """As few tables as fit, each starting with the columns that name the row."""
     from rich.console import Console
 
@@ -85,22 +83,22 @@ def _fitting(table: Summary, between: str, width: int) -> "list[Table]":
     return tables
 
 
-def _rich(table: Summary, columns: list[int], between: str) -> "Table":
+def _rich(table: Sheet, columns: list[int], between: str) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    rows = table.rows()
-    texts = [_texts([row[i] for row in rows], between) for i in columns]
+    texts = [_texts([row[i] for row in table.rows], between) for i in columns]
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for i, entries in zip(columns, texts, strict=True):
-        broad = max([HEADING, *(len(line) for entry in entries for line in entry.splitlines())])
-        heading = "\n".join(wrap(table.columns[i].heading, broad))
+        heading = table.columns[i].heading
+        words = heading.replace("-", "- ").split()
+        lines = [line for entry in entries for line in entry.splitlines()]
+        heading = "\n".join(wrap(heading, max([HEADING, *map(len, [*words, *lines])])))
         numeric = table.columns[i].numeric
         shown.add_column(Text(heading), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    series = [record.asked.model_copy(update={"tau": 0}) for record in table.records]
     for i, row in enumerate(zip(*texts, strict=True)):
-        shown.add_row(*(Text(text) for text in row), end_section=series[i : i + 1] != series[i + 1 : i + 2])
+        shown.add_row(*(Text(text) for text in row), end_section=table.groups[i : i + 1] != table.groups[i + 1 : i + 2])
     return shown
 
 

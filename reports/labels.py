@@ -69,6 +69,11 @@ def label(name: str, records: Iterable[Record]) -> Label:
     return Label(text, _guessed_unit(figure or metric), signed=signed)
 
 
+def axis_text(value: str | float) -> str:
+    """A cell's value on an axis, as a reader meets it."""
+    return value if isinstance(value, str) else f"{value:g}"
+
+
 def title(metric: str) -> str:
     """A metric's name as words: ``clip_diversity`` is ``CLIP diversity``."""
     words = metric.replace("_", " ").replace("-", " ").split()

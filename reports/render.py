@@ -7,8 +7,10 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import atomic_write, sha256_text
-from reports.base import Figure, RunView, figures
-from sweeps.record import Record, load_records
+from metrics.parity import DELTA
+from reports.base import Figure, RunView, Table, figures, tables
+from reports.sheet import Sheet
+from sweeps.record import Record
 
 REPORT = "report"
 LONGEST = 80
@@ -16,29 +18,35 @@ LONGEST = 80
 
 @dataclass
 class Report:
-    """What was written, and what could not be and why."""
+    """What was written, the tables themselves for the terminal, and what could not be written and why."""
 
+    sheets: list[Sheet] = field(default_factory=list)
     tables: list[Path] = field(default_factory=list)
     figures: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def write_report(run: Path, records: Sequence[Record] | None = None) -> Report:
-    """Write the tables (CSV, Markdown, LaTeX) and every figure (PNG, SVG) that has something to show.
+def write_report(run: Path, records: Sequence[Record] | None = None, delta: float = DELTA) -> Report:
+    """Write every table (CSV, Markdown, LaTeX) and every figure (PNG, SVG) that has something to show.
 
     Args:
         run: the run folder.
         records: its records, as `load_records` gives them; read where they are not given.
+        delta: how far below 1/2 a win rate may lie and still be called parity.
 
     Returns:
-        The files. A figure that fails, say for a damaged file of the run, is left out, with a note that says why.
+        The files. A table or figure that fails, say for a damaged file of the run, is left out, with a note that says
+        why.
 
     Raises:
         UserError: the folder is no run, or a record in it is damaged.
     """
-    records = load_records(run) if records is None else records
-    report = Report(tables=write_tables(run / REPORT / "tables", records))
-    view = RunView.of(run, records)
+    view, report = RunView.of(run, records, delta), Report()
+    for name, table in tables().items():
+        if reason := table.unavailable():
+            report.notes.append(f"no table {name}: {reason}")
+        else:
+            _write_table(table(), view, report)
     for name, figure in figures().items():
         if reason := figure.unavailable():
             report.notes.append(f"no figure {name}: {reason}")
@@ -47,17 +55,21 @@ def write_report(run: Path, records: Sequence[Record] | None = None) -> Report:
     return report
 
 
-def write_tables(folder: Path, records: Sequence[Record]) -> list[Path]:
-    """Write ``summary.csv``, ``.md`` and ``.tex`` into `folder`."""
+def _write_table(table: Table, view: RunView, report: Report) -> None:
     from reports.formats import to_csv, to_latex, to_markdown
-    from reports.tables import summary
 
-    table = summary(records)
-    contents = {"csv": to_csv(records), "md": to_markdown(table), "tex": to_latex(table)}
-    paths = {folder / f"summary.{suffix}": content for suffix, content in contents.items()}
-    for path, content in paths.items():
+    try:
+        if (sheet := table.sheet(view)) is None:
+            return
+        contents = {"csv": to_csv(sheet), "md": to_markdown(sheet), "tex": to_latex(sheet, table.name)}
+    except Exception as error:  # a plug-in may raise anything, and the other tables do not depend on it
+        report.notes.append(f"no table {table.name}: {_told(error)}")
+        return
+    report.sheets.append(sheet)
+    for suffix, content in contents.items():
+        path = view.path / REPORT / "tables" / f"{table.name}.{suffix}"
         atomic_write(path, content)
-    return list(paths)
+        report.tables.append(path)
 
 
 def _write_figure(figure: Figure, view: RunView, report: Report) -> None:
@@ -69,8 +81,11 @@ def _write_figure(figure: Figure, view: RunView, report: Report) -> None:
                 if drawing := figure.draw(part):
                     report.figures += save(drawing, view.path / REPORT / "figures" / stem)
         except Exception as error:  # a plug-in may raise anything, and the other figures do not depend on it
-            told = str(error) if isinstance(error, UserError | OSError) else f"{type(error).__name__}: {error}"
-            report.notes.append(f"no figure {stem}: {told}")
+            report.notes.append(f"no figure {stem}: {_told(error)}")
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError | OSError) else f"{type(error).__name__}: {error}"
 
 
 def _parts(figure: Figure, view: RunView) -> Iterator[tuple[str, RunView]]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common.errors import UserError
 
 SCHEMA_VERSION: Literal[1] = 1
-RECORD = "record.json"
+RECORD, SCORES = "record.json", "scores.parquet"
 
 
 class Part(BaseModel):
@@ -95,13 +95,15 @@ class Record(Part):
     `figures` are named ``<metric>.<figure>``, e.g. ``vqa.win_rate``. `standard` is the folder, relative to the
     run, of the standard images that this cell is compared with. A prompt whose whole path is standard's has
     standard's picture in its own folder too; `execution.reused` counts them. `versions` and `machine` are of the
-    pictures; what scored them, and with which packages, is in `scorers`.
+    pictures; what scored them, and with which packages, is in `scorers`. `conditioned_on` is the model family's
+    (see `Family`); records made before it was recorded do not say.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     id: str
     status: Literal["done", "failed"]
     asked: Asked
+    conditioned_on: Literal["image", "text", "both"] | None = None
     identity: dict[str, Any] = Field(default_factory=dict)
     plan: PlanFigures | None = None
     flops: FlopFigures | None = None
@@ -137,6 +139,14 @@ class Record(Part):
     def standard_pictures(self, run: Path) -> list[Path]:
         """The standard generator's picture of every prompt, in prompt order."""
         return sorted((run / self._standard() / "images").glob("[0-9]*.png"))
+
+    def scores(self, run: Path) -> Path:
+        """What metrics measured of this cell's pictures: columns ``<metric>.<column>``, a row a prompt, in order."""
+        return self.folder(run) / SCORES
+
+    def standard_scores(self, run: Path) -> Path:
+        """What they measured of the standard generator's pictures, likewise."""
+        return run / self._standard() / SCORES
 
     def _standard(self) -> str:
         if self.standard is None:

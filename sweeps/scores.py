@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from common.files import atomic_path, canonical_json
+from sweeps.record import SCORES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,9 +15,8 @@ if TYPE_CHECKING:
 
     Measured: TypeAlias = dict[str, NDArray[np.float64]]
 
-SCORES = "scores.parquet"
 # Of a scorer's identity, what is recorded and does not decide whether its scores are used again.
-RECORDED = {"checkpoint", "packages", "device", "notes", "figures"}
+RECORDED = {"checkpoint", "packages", "device", "notes", "figures", "higher_is_better"}
 
 
 @dataclass

@@ -88,7 +88,11 @@ class Scorers:
     def described(self, scorers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """For the record: what measured (see `Scores`), and how its figures are called and printed."""
         return {
-            name: {**scorers[name], "figures": {key: asdict(info) for key, info in metric.figures.items()}}
+            name: {
+                **scorers[name],
+                "higher_is_better": metric.higher_is_better,
+                "figures": {key: asdict(info) for key, info in metric.figures.items()},
+            }
             for name, metric in self.metrics.items()
         }
 

@@ -176,6 +176,7 @@ class SourceRun:
             id=cell.id,
             status="done",
             asked=cell.asked,
+            conditioned_on=get_family(self.source.entry.family).conditioned_on,
             identity=cell.identity,
             plan=pictures.generation.plan,
             flops=self._flops(pictures.generation.plan),

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -41,6 +42,35 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
         scorers.save_tiny_vqa(folder / "vqa"),
         scorers.save_tiny_clip(folder / "clip"),
     )
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """The worker t2v, set up, and a checkpoint for it: not a scorer, see tests/metrics/workers/stand_in.py."""
+
+    recipe: Path
+    script: Path
+    checkpoint: Path
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """In place of the recipes that there are, one whose script is the stand-in, and its finished environment."""
+    from metrics.recipes import READY, Recipe
+
+    here = Path(__file__).parent / "metrics" / "workers"
+    recipes, checkpoint = tmp_path / "recipes", tmp_path / "checkpoint"
+    monkeypatch.setenv("REUSEBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("metrics.recipes.FOLDER", recipes)
+    recipes.mkdir()
+    checkpoint.mkdir()
+    (recipes / "t2v.toml").write_bytes((here / "stand_in.toml").read_bytes())
+    (recipes / "t2v.py").symlink_to(here / "stand_in.py")
+    recipe = Recipe.read(recipes / "t2v.toml")
+    recipe.interpreter.parent.mkdir(parents=True)
+    recipe.interpreter.symlink_to(sys.executable)
+    (recipe.folder / READY).write_text("{}")
+    return StandIn(recipes / "t2v.toml", recipes / "t2v.py", checkpoint)
 
 
 def _load(path: str) -> ModuleType:

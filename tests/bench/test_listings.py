@@ -17,6 +17,7 @@ import pytest
         ("combiners", "mean"),
         ("families", "kandinsky"),
         ("figures", "dendrogram"),
+        ("tables", "savings_at_parity"),
     ],
 )
 def test_lists_name_and_describe(bench, monkeypatch, things, one):

@@ -1,12 +1,14 @@
 """Run folders as `bench sweep` leaves them, made with `Record` itself and small drawn pictures."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from itertools import product
 from math import exp, sqrt
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 from scipy.cluster.hierarchy import linkage
@@ -65,11 +67,19 @@ def asked(tau: str, **axes: object) -> Asked:
     return Asked(tau=Decimal(tau), **{**values, **axes})
 
 
-def figures_at(tau: float, n: int, worse: float = 0.0) -> dict[str, Figure]:
-    """Figures shaped like real ones: all ties at tau 0, a win rate that falls below 50% as tau grows."""
+def outcomes_at(tau: float, n: int, worse: float = 0.0, seed: int = 0) -> np.ndarray:
+    """Who scores higher [n]: all ties at tau 0, a win rate that falls below 50% as tau grows, in any order."""
     ties = round(n * exp(-3 * tau))
-    rate = 0.5 - (0.09 * tau + worse) * (tau > 0)
-    wins = max(0, round(rate * n - ties / 2))
+    wins = min(n - ties, max(0, round((0.5 - (0.09 * tau + worse) * (tau > 0)) * n - ties / 2)))
+    losses = n - ties - wins
+    return np.random.default_rng([seed, round(100 * tau)]).permutation([1] * wins + [0] * ties + [-1] * losses)
+
+
+def figures_at(outcomes: np.ndarray, tau: float) -> dict[str, Figure]:
+    """Figures shaped like real ones."""
+    n = len(outcomes)
+    wins, ties = int((outcomes > 0).sum()), int((outcomes == 0).sum())
+    rate = 0.5 + float(outcomes.mean()) / 2
     half = 1.96 * sqrt((n - ties) / n) * 0.5 / sqrt(n)
     mean = 0.2 * (rate - 0.5)
     similarity = 0.62 + 0.035 * tau
@@ -94,7 +104,9 @@ def figures_at(tau: float, n: int, worse: float = 0.0) -> dict[str, Figure]:
     }
 
 
-def record_at(where: Asked, n: int, worse: float = 0.0) -> Record:
+def record_at(
+    where: Asked, n: int, worse: float = 0.0, family: str = "kandinsky", conditioned_on: str | None = "image"
+) -> Record:
     tau = float(where.tau)
     savings = round(0.75 * (1 - exp(-tau)), 4)
     total = STEPS * n
@@ -104,7 +116,8 @@ def record_at(where: Asked, n: int, worse: float = 0.0) -> Record:
         id=f"1-{sha256_text(where.model_dump_json())[:16]}",
         status="done",
         asked=where,
-        identity={"weights": "0" * 64},
+        conditioned_on=conditioned_on,
+        identity={"family": {"name": family, "version": 1}, "weights": "0" * 64},
         plan=PlanFigures(
             n_prompts=n,
             steps_requested=STEPS,
@@ -119,7 +132,7 @@ def record_at(where: Asked, n: int, worse: float = 0.0) -> Record:
             standard_total=standard,
             savings=1 - sum(cost.values()) / standard,
         ),
-        figures=figures_at(tau, n, worse),
+        figures=figures_at(outcomes_at(tau, n, worse, where.seed), tau),
         timings={"denoise": 20 * (1 - savings) + 0.123456789, "decode": 3.5, "score": 4.25},
         execution=ExecutionFigures(calls=100, rows=round(total * (1 - savings)), batch_size=32),
         scorers={
@@ -128,7 +141,7 @@ def record_at(where: Asked, n: int, worse: float = 0.0) -> Record:
         },
         versions={"torch": "2.13.0", "reusebench": "0.1.0"},
         machine={"cpu": "2 cores"},
-        standard=f"shared/{sha256_text(where.model)[:16]}",
+        standard=f"shared/{sha256_text(f'{where.model} {where.dataset} {where.seed}')[:16]}",
     )
 
 
@@ -140,6 +153,15 @@ def failed(where: Asked) -> Record:
 def save_record(run: Path, record: Record) -> None:
     record.folder(run).mkdir(parents=True, exist_ok=True)
     (record.folder(run) / "record.json").write_text(record.model_dump_json())
+
+
+def save_scores(run: Path, record: Record, outcomes: np.ndarray) -> None:
+    """Scores of these outcomes: standard's at random, ours above, at or below them."""
+    standard = np.random.default_rng(3).uniform(0.3, 0.7, len(outcomes))
+    for path, scores in ((record.standard_scores(run), standard), (record.scores(run), standard + 0.1 * outcomes)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = {"prompt": prompts_of(len(scores)), "vqa.vqa": scores, "clip_diversity.clip": [[0.6, 0.8]] * len(scores)}
+        pd.DataFrame(rows).to_parquet(path)
 
 
 def draw_pictures(folder: Path, n: int, side: int, drift: float) -> None:
@@ -183,10 +205,11 @@ def make_run(
                 continue
             record = record_at(where, n, worse=0.03 * position)
             save_record(folder, record)
+            save_scores(folder, record, outcomes_at(float(tau), n, 0.03 * position, where.seed))
             draw_pictures(record.folder(folder) / "images", n, side, drift=0.4 * float(tau))
             save_tree(record.folder(folder), n)
             standard = folder / record.standard
-            if not standard.exists():
+            if not (standard / "prompts.json").exists():
                 draw_pictures(standard / "images", n, side, drift=0)
                 (standard / "prompts.json").write_text(json.dumps(prompts_of(n)))
     return folder
@@ -213,3 +236,37 @@ def new_record() -> Callable[..., Record]:
 @pytest.fixture
 def failed_record() -> Record:
     return failed(asked("0.75"))
+
+
+GRID = {
+    ("mini-kandinsky", "kandinsky", "image"): 0.0,
+    ("mini-karlo", "karlo", "image"): 0.02,
+    ("mini-sd", "stable-diffusion", "text"): 0.12,
+    ("mini-flux", "flux", "text"): 0.08,
+}
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Callable[..., Path]:
+    """Make a run folder of several models on several prompt sets over seeds, without pictures.
+
+    `models` are (model, family, conditioned on) -> how much worse they are than the best.
+    """
+
+    def made(
+        models: Mapping[tuple[str, str, str | None], float] = GRID,
+        datasets: Mapping[str, int] = {"mini_templates": 240, "mini_styles": 120},
+        taus: Sequence[str] = ("0", "0.25", "0.5", "1", "2"),
+        seeds: Sequence[int] = (1, 2, 3),
+        **axes: object,
+    ) -> Path:
+        run = tmp_path / "grid"
+        (run / "cells").mkdir(parents=True, exist_ok=True)
+        for ((model, family, conditioned_on), worse), (dataset, n) in product(models.items(), datasets.items()):
+            for tau, seed in product(taus, seeds):
+                where = asked(tau, model=model, dataset=dataset, seed=seed, **axes)
+                save_record(run, record := record_at(where, n, worse, family, conditioned_on))
+                save_scores(run, record, outcomes_at(float(tau), n, worse, seed))
+        return run
+
+    return made

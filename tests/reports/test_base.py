@@ -1,7 +1,7 @@
 import pytest
 
 from common.errors import UserError
-from reports.base import Figure, RunView, figures
+from reports.base import Figure, RunView, Table, figures, tables
 
 
 def test_series_differ_in_more_than_tau_and_are_named_by_what_differs(new_run) -> None:
@@ -26,6 +26,15 @@ def test_failed_cells_are_no_part_of_a_view(new_run) -> None:
 def test_the_figures_of_the_issue_are_found_by_name() -> None:
     assert {"quality_savings", "diversity_savings", "image_grid", "dendrogram"} <= set(figures())
     assert all(issubclass(figure, Figure) and figure.summary() for figure in figures().values())
+
+
+def test_tables_are_found_by_name_and_the_summary_comes_first() -> None:
+    assert list(tables()) == ["summary", "savings_at_parity", "image_against_text"]
+    assert all(issubclass(table, Table) and table.summary() for table in tables().values())
+
+
+def test_series_keep_what_the_run_calls_parity(run_folder) -> None:
+    assert [series.delta for series in RunView.of(run_folder, delta=0.02).series] == [0.02]
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from reports.formats import to_csv, to_latex, to_markdown, to_rich
-from reports.tables import summary
+from reports.tables.summary import summary
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def rendered(table, width: int) -> str:
 
 
 def test_csv_keeps_every_digit(records) -> None:
-    back = pd.read_csv(io.StringIO(to_csv(records)))
+    back = pd.read_csv(io.StringIO(to_csv(summary(records))))
     assert back["vqa.vqa_difference"].tolist() == [record.figures["vqa.vqa_difference"].value for record in records]
     assert back["seconds.denoise"].tolist() == [record.timings["denoise"] for record in records]
 
@@ -41,12 +41,12 @@ def test_names_cannot_break_a_markdown_table(new_record) -> None:
 
 
 def test_latex_has_booktabs_rules_and_escapes_everything(new_record) -> None:
-    tex = to_latex(summary([new_record("0", model="m_1 & 50%"), new_record("0", model="x\\y~z^$#{}")]))
+    tex = to_latex(summary([new_record("0", model="m_1 & 50%"), new_record("0", model="x\\y~z^$#{}")]), "cells")
     assert all(rule in tex for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
     assert r"m\_1 \& 50\%" in tex
     assert r"mini\_templates" in tex  # in the caption
     assert not re.search(r"(?<!\\)[%#]", tex)
-    assert not re.search(r"(?<!\\)_", tex.replace("tab:summary", ""))
+    assert not re.search(r"(?<!\\)_", tex.replace("tab:cells", ""))
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
@@ -55,7 +55,7 @@ def test_a_terminal_table_never_cuts_a_number(records, width: int) -> None:
     text = rendered(table, width)
     assert "…" not in text
     assert all(len(line) <= width for line in text.splitlines())
-    for row in table.rows():
+    for row in table.rows:
         for entry in row:
             assert entry.value in text
             assert entry.interval in text
@@ -65,7 +65,7 @@ def test_long_names_do_not_cut_numbers_either(new_record) -> None:
     table = summary([new_record("0.5", model="/a/folder/" + "x" * 60), new_record("0.5", model="n")])
     text = rendered(table, 80)
     assert "…" not in text
-    assert all(entry.value in text for row in table.rows() for entry in row[1:])
+    assert all(entry.value in text for row in table.rows for entry in row[1:])
 
 
 def test_a_wide_terminal_has_one_line_a_cell(records) -> None:
@@ -81,4 +81,4 @@ def test_markup_in_a_name_is_text(new_record) -> None:
 def test_a_run_without_a_finished_cell_can_be_shown(failed_record) -> None:
     assert "00003.png" in rendered(summary([failed_record]), 80)
     assert "no finished cell" in to_markdown(summary([failed_record]))
-    assert r"\toprule" in to_latex(summary([failed_record]))
+    assert r"\toprule" in to_latex(summary([failed_record]), "cells")

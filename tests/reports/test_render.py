@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from PIL import Image
 
+from reports.base import figures
 from reports.render import file_name, write_report
 
 FIGURES = ("dendrogram", "diversity_savings", "image_grid", "quality_savings")
@@ -13,7 +14,7 @@ def test_a_report_is_tables_and_figures_in_every_format(run_folder) -> None:
     report = write_report(run_folder)
     assert report.notes == []
     assert {path.relative_to(run_folder).as_posix() for path in report.tables} == {
-        f"report/tables/summary.{suffix}" for suffix in ("csv", "md", "tex")
+        f"report/tables/{name}.{suffix}" for name in ("summary", "savings_at_parity") for suffix in ("csv", "md", "tex")
     }
     assert {path.relative_to(run_folder).as_posix() for path in report.figures} == {
         f"report/figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")
@@ -57,7 +58,7 @@ def test_a_damaged_file_costs_its_figure_and_no_other(run_folder, damaged: str, 
     assert str(run_folder / "cells") in note
     assert re.search("run .*again", note)
     assert {"quality_savings", "diversity_savings"} <= {path.stem for path in report.figures}
-    assert len(report.tables) == 3
+    assert len(report.tables) == 6
 
 
 def test_a_figure_with_a_bug_costs_no_other(run_folder, monkeypatch) -> None:
@@ -68,6 +69,32 @@ def test_a_figure_with_a_bug_costs_no_other(run_folder, monkeypatch) -> None:
     report = write_report(run_folder)
     assert report.notes == ["no figure dendrogram: ZeroDivisionError: by the plug-in's own fault"]
     assert {"quality_savings", "image_grid"} <= {path.stem for path in report.figures}
+
+
+def test_a_table_with_a_bug_costs_no_other(run_folder, monkeypatch) -> None:
+    def broken(*_):
+        raise ZeroDivisionError("by the plug-in's own fault")
+
+    monkeypatch.setattr("reports.tables.savings_at_parity.SavingsAtParity.sheet", broken)
+    report = write_report(run_folder)
+    assert report.notes == ["no table savings_at_parity: ZeroDivisionError: by the plug-in's own fault"]
+    assert {path.stem for path in report.tables} == {"summary"}
+    assert len(report.sheets) == 1
+
+
+def test_what_tables_and_figures_share_is_made_once(grid, monkeypatch) -> None:
+    from reports import parity
+
+    run, calls, measure = grid(seeds=(1,)), [], parity.savings_at_parity
+    monkeypatch.setattr(
+        parity, "savings_at_parity", lambda *given, **named: calls.append(1) or measure(*given, **named)
+    )
+    monkeypatch.setattr("reports.render.figures", lambda: {"savings_at_parity": figures()["savings_at_parity"]})
+    report = write_report(run)
+    assert report.notes == []
+    assert {path.stem for path in report.tables} == {"summary", "savings_at_parity", "image_against_text"}
+    assert {path.stem for path in report.figures} == {"savings_at_parity"}
+    assert len(calls) == 8, "four models on two prompt sets"
 
 
 @pytest.mark.parametrize("content", [None, "[", "7"])

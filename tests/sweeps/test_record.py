@@ -1,5 +1,6 @@
 """A record survives the way to disk and back; a damaged one is named."""
 
+import json
 import math
 
 import pytest
@@ -53,3 +54,11 @@ def test_a_damaged_record_is_named_and_told_what_to_do(tmp_path, content):
 def test_a_cell_that_failed_early_has_no_standard_images(tmp_path):
     with pytest.raises(UserError, match="no standard images"):
         record().standard_pictures(tmp_path)
+
+
+def test_records_from_before_conditioning_was_recorded_still_load(tmp_path):
+    path = save(tmp_path, record())
+    before = json.loads(path.read_text())
+    del before["conditioned_on"]
+    path.write_text(json.dumps(before))
+    assert read_record(path).conditioned_on is None

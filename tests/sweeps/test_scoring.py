@@ -34,6 +34,7 @@ def test_scores_alone_are_made_again(sweep, tiny, copy):
     scored = sweep(copy, metric=vqa, events=events)
     assert set(stages(events)) == {"score"}, "another metric makes no image"
     assert all("vqa.win_rate" in record.figures for record in scored)
+    assert all(record.scorers["vqa"]["higher_is_better"] for record in scored)
     events = []
     assert tables(sweep(copy, metric=vqa, events=events, rescore=True)) == tables(scored)
     assert set(stages(events)) == {"score"}
@@ -48,7 +49,9 @@ def upgraded(monkeypatch):
     then = machine.versions()
     for module in (source_run, making):
         monkeypatch.setattr(module, "versions", lambda: {**then, "torch": "99.0"})
-    monkeypatch.setattr("metrics.vqa.packages", lambda *names: {name: then[name] for name in names} | {"torch": "99.0"})
+    monkeypatch.setattr(
+        "metrics.answerers.in_process.packages", lambda *names: {name: then[name] for name in names} | {"torch": "99.0"}
+    )
     return then["torch"]
 
 
@@ -109,6 +112,36 @@ def test_memory_that_runs_out_while_encoding_or_scoring_is_in_the_record(sweep, 
     assert record.status == "done"
     assert "encoding: memory ran out at batch size 4: went on with 2" in record.execution.notes
     assert "scoring vqa: memory ran out at batch size 4" in "".join(notes(events))
+
+
+def test_memory_that_runs_out_in_a_worker_makes_smaller_batches(sweep, stand_in, tmp_path):
+    (stand_in.checkpoint / "memory").write_text("3")
+    events = []
+    records = sweep(tmp_path / "run", metric=[f"vqa=t2v:{stand_in.checkpoint}"], events=events)
+    assert [record.status for record in records] == ["done", "done"]
+    assert "scoring vqa: memory ran out at batch size 4: went on with 2" in notes(events)
+    assert records[1].scorers["vqa"]["worker"] == {"name": "t2v", "version": 1}
+    assert len((stand_in.checkpoint / "loads").read_text().split()) == 1
+
+
+def test_a_worker_that_crashes_costs_scores_and_no_image(sweep, stand_in, tmp_path):
+    metric = [f"vqa=t2v:{stand_in.checkpoint}"]
+    (stand_in.checkpoint / "crash").touch()
+    for record in sweep(tmp_path / "run", metric=metric):
+        assert record.status == "failed"
+        assert "the worker t2v ended early (exit status 7)" in record.error.message
+    (stand_in.checkpoint / "crash").unlink()
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("shared/*/images/*.png")}
+    assert len(made) == 4
+    assert [record.status for record in sweep(tmp_path / "run", metric=metric)] == ["done", "done"]
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
+def test_a_model_whose_default_scorer_is_not_set_up_is_refused_with_both_ways_out(monkeypatch, tmp_path):
+    monkeypatch.setenv("REUSEBENCH_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=r"t2v:clip-flant5-xxl here: .*`bench setup vqa`") as error:
+        _ = Scorers(model("kandinsky-2.2"), (), "cpu").identities
+    assert "--metric clip_diversity" in error.value.hint
 
 
 @pytest.mark.parametrize(

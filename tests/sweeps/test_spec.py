@@ -1,10 +1,14 @@
 """A YAML file and flags say the same; what cannot be meant is refused."""
 
+from decimal import Decimal
+from itertools import pairwise
+
 import pytest
 import yaml
 
 from common.errors import UserError
 from generators.catalogue import default_model
+from generators.prompts import prompt_sets
 from sweeps.spec import make_spec, presets, read_preset, read_yaml
 
 
@@ -107,6 +111,16 @@ def test_the_papers_table_uses_its_codes_schedule():
     spec = make_spec([read_preset("paper-table1")])
     assert (spec.schedule, spec.steps, spec.guidance, spec.noise) == (("official",), (40,), (10.0,), ("shared",))
     assert len(spec.dataset) == 4
+
+
+def test_the_papers_grid_in_miniature_is_four_models_on_four_prompt_sets_with_seeds_to_compare():
+    spec = make_spec([read_preset("mini_grid")])
+    assert spec.model == ("mini-kandinsky", "mini-karlo", "mini-sd", "mini-flux")
+    assert set(spec.dataset) == {name for name in prompt_sets() if name.startswith("mini_")}
+    assert len(spec.dataset) == 4
+    assert len(spec.seed) == 3
+    assert (min(spec.tau), max(spec.tau)) == (0, 2)
+    assert max(b - a for a, b in pairwise(spec.tau) if b <= 1) <= Decimal("0.25"), "where curves fall, points are dense"
 
 
 def test_an_unknown_preset_is_told_the_nearest():

@@ -1,11 +1,11 @@
 from decimal import Decimal
 
-from reports.tables import headline, summary
+from reports.tables.summary import headline, summary
 from sweeps.record import Figure
 
 
 def cells(table) -> list[dict[str, str]]:
-    return [dict(zip(table.headings, map(str, row), strict=True)) for row in table.rows()]
+    return [dict(zip(table.headings, map(str, row), strict=True)) for row in table.rows]
 
 
 def test_a_row_says_what_was_saved_what_it_cost_and_how_sure_that_is(new_record) -> None:
@@ -55,7 +55,7 @@ def test_notes_name_methods_and_checkpoints(new_record) -> None:
 
 def test_failed_cells_are_notes_with_what_to_do(new_record, failed_record) -> None:
     table = summary([new_record("0"), failed_record])
-    assert len(table.rows()) == 1
+    assert len(table.rows) == 1
     assert "tau 0.75" in table.notes[-1]
     assert "00003.png" in table.notes[-1]
     assert "run the same sweep again" in table.notes[-1]
@@ -63,7 +63,7 @@ def test_failed_cells_are_notes_with_what_to_do(new_record, failed_record) -> No
 
 def test_a_sweep_without_a_finished_cell_still_has_a_summary(failed_record) -> None:
     table = summary([failed_record])
-    assert (table.rows(), table.caption) == ([], "no finished cell")
+    assert (table.rows, table.caption) == ([], "no finished cell")
 
 
 def test_a_figure_that_one_cell_lacks_is_a_dash(new_record) -> None:

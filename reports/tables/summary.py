@@ -1,70 +1,49 @@
 """The summary table of a run: what each cell saved, what it cost, and how sure that is."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
 
-from reports.frame import figure_names, paired_metrics, seconds, shared_axes, varying_axes
-from reports.labels import MISSING, Label, label, title
+from reports.base import RunView, Table
+from reports.frame import figure_names, frame, paired_metrics, seconds, shared_axes, varying_axes
+from reports.labels import MISSING, Label, axis_text, label, title
+from reports.sheet import Column, Entry, Sheet
 from sweeps.record import Asked, Figure, Record
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A number as text, and its interval beside it."""
-
-    value: str
-    interval: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.value} {self.interval}".rstrip()
+Filled: TypeAlias = tuple[Column, Callable[[Record], Entry]]
 
 
-@dataclass(frozen=True)
-class Column:
-    """A heading, how its entry is made from a record, and whether it is one of those that name the row."""
+class Summary(Table):
+    """The cells of a run, one row each: what each saved, what it cost, and how sure that is."""
 
-    heading: str
-    entry: Callable[[Record], Entry]
-    numeric: bool = True
-    key: bool = False
+    name = "summary"
+    rank: ClassVar[int] = 0
+
+    def sheet(self, run: RunView) -> Sheet:
+        return summary([*run.records, *run.failed])
 
 
-@dataclass(frozen=True)
-class Summary:
-    """The finished cells of a run, one row each.
+def summary(records: Sequence[Record]) -> Sheet:
+    """The finished ones of these records in their order: axes that vary, tau, savings, headline figures, seconds.
 
-    Attributes:
-        columns: the axes that vary, tau, savings, the headline figures, seconds.
-        records: of the rows.
-        caption: what all rows have in common.
-        notes: how intervals were made, what scored, which cells failed.
+    Failed ones are notes, and rows of the data.
     """
-
-    columns: list[Column]
-    records: list[Record]
-    caption: str
-    notes: list[str]
-
-    @property
-    def headings(self) -> list[str]:
-        return [column.heading for column in self.columns]
-
-    def rows(self) -> list[list[Entry]]:
-        return [[column.entry(record) for column in self.columns] for record in self.records]
-
-
-def summary(records: Sequence[Record]) -> Summary:
-    """The summary of these records, in their order."""
     done = [record for record in records if record.status == "done"]
-    columns = [
+    filled: list[Filled] = [
         *(_axis(name) for name in varying_axes(done)),
-        Column("tau", lambda record: Entry(f"{record.asked.tau:f}"), key=True),
+        (Column("tau", key=True), lambda record: Entry(f"{record.asked.tau:f}")),
         _share("steps saved", lambda record: record.plan.savings if record.plan else None),
         _share("FLOPs saved", lambda record: record.flops.savings if record.flops else None),
         *(_figure(name, label(name, done)) for name in headline(figure_names(done))),
-        Column("seconds", lambda record: Entry(Label("", "count").number(seconds(record)))),
+        (Column("seconds"), lambda record: Entry(Label("", "count").number(seconds(record)))),
     ]
-    return Summary(columns, done, _caption(done), _notes(records))
+    return Sheet(
+        [column for column, _ in filled],
+        rows=[[entry(record) for _, entry in filled] for record in done],
+        data=frame(records),
+        caption=_caption(done),
+        notes=_notes(records),
+        groups=[record.asked.model_copy(update={"tau": 0}) for record in done],
+    )
 
 
 def headline(names: Sequence[str]) -> list[str]:
@@ -82,32 +61,28 @@ def headline(names: Sequence[str]) -> list[str]:
     return [name for name in names if shown(name)]
 
 
-def _axis(name: str) -> Column:
+def _axis(name: str) -> Filled:
     numeric = Asked.model_fields[name].annotation is not str
-    return Column(name, lambda record: Entry(_text(getattr(record.asked, name))), numeric, key=True)
+    return Column(name, numeric, key=True), lambda record: Entry(axis_text(getattr(record.asked, name)))
 
 
-def _share(text: str, value: Callable[[Record], float | None]) -> Column:
+def _share(text: str, value: Callable[[Record], float | None]) -> Filled:
     about = Label(text, "fraction")
-    return Column(about.heading, lambda record: Entry(about.number(value(record))))
+    return Column(about.heading), lambda record: Entry(about.number(value(record)))
 
 
-def _figure(name: str, about: Label) -> Column:
+def _figure(name: str, about: Label) -> Filled:
     def entry(record: Record) -> Entry:
         figure = record.figures.get(name)
         return Entry(about.number(figure.value), about.interval(figure)) if figure else Entry(MISSING)
 
-    return Column(about.heading, entry)
-
-
-def _text(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
+    return Column(about.heading), entry
 
 
 def _caption(records: Sequence[Record]) -> str:
     if not records:
         return "no finished cell"
-    shared = [f"{name} {_text(value)}" for name, value in shared_axes(records).items()]
+    shared = [f"{name} {axis_text(value)}" for name, value in shared_axes(records).items()]
     counts = {record.plan.n_prompts for record in records if record.plan}
     return ", ".join([*shared, *(f"{n} prompts" for n in counts if len(counts) == 1)])
 

@@ -1,0 +1,65 @@
+"""BLIP as it was trained to answer questions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.answerers.checkpoints import architecture
+from metrics.answerers.in_process import TransformersAnswerer, alike
+from metrics.images import read_picture
+
+
+class Blip(TransformersAnswerer):
+    """`BlipForQuestionAnswering`: the picture goes into the question's encoder, that into the answer's decoder."""
+
+    name = "blip"
+    answer = "yes"
+
+    @classmethod
+    def reads(cls, place: str) -> bool:
+        return architecture(place) == "BlipForQuestionAnswering"
+
+    def load(self) -> Any:
+        from transformers import BlipForQuestionAnswering, BlipProcessor
+
+        self.processor = BlipProcessor.from_pretrained(self.folder)
+        self.tokens = self.answer_tokens(self.processor.tokenizer)
+        return self.pretrained(BlipForQuestionAnswering)
+
+    def check(self, prompts: Sequence[str]) -> None:
+        self._lengths(prompts)
+
+    def scores(self, images: Sequence[Path], prompts: Sequence[str], batch_size: int) -> NDArray[np.float64]:
+        """Questions of one length are asked together.
+
+        transformers (seen in 5.23) does not hand the cross-attention its mask, so that padding would change the score.
+        """
+        scores = np.empty(len(images))
+        for rows in alike(self._lengths(prompts), batch_size):
+            pictures = [read_picture(images[row]) for row in rows]
+            questions = [self.question.about(prompts[row]) for row in rows]
+            scores[rows] = np.exp(self._log_likelihood(pictures, questions))
+        return scores
+
+    def _lengths(self, prompts: Sequence[str]) -> list[int]:
+        limit = self.model.config.text_config.max_position_embeddings
+        return self.lengths(prompts, self.processor.tokenizer, limit)
+
+    def _log_likelihood(self, images: Sequence[Any], questions: Sequence[str]) -> NDArray[np.float64]:
+        """Mean log-probability of the answer's tokens [B]; the decoder starts as the model's own `generate` has it."""
+        import torch
+
+        inputs = self.processor(images=list(images), text=list(questions), return_tensors="pt").to(self.device)
+        answer = torch.tensor(self.tokens, device=self.device)
+        start = answer.new_tensor([self.model.decoder_start_token_id])
+        decoder_ids = torch.cat([start, answer[:-1]]).expand(len(images), -1)
+        with torch.no_grad():
+            seen = self.model.vision_model(pixel_values=inputs["pixel_values"]).last_hidden_state
+            asked = self.model.text_encoder(input_ids=inputs["input_ids"], encoder_hidden_states=seen).last_hidden_state
+            logits = self.model.text_decoder(input_ids=decoder_ids, encoder_hidden_states=asked, use_cache=False).logits
+        # double precision keeps answers apart that are all but certain
+        likelihood = logits.double().log_softmax(-1).gather(-1, answer.expand(len(images), -1)[..., None])
+        return np.asarray(likelihood.squeeze(-1).mean(-1).cpu().numpy())

@@ -1,0 +1,103 @@
+"""Vision-language models that go on with a text about a picture: Qwen2.5-VL, PaliGemma, LLaVA, InstructBLIP, ..."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from metrics.answerers.checkpoints import architecture
+from metrics.answerers.in_process import SETTINGS, TransformersAnswerer, alike
+from metrics.images import read_picture
+
+Inputs = dict[str, Any]
+
+ONE_TOKEN = {
+    "max_new_tokens": 1,
+    "do_sample": False,
+    "num_beams": 1,
+    "return_dict_in_generate": True,
+    "output_logits": True,
+}
+
+
+class ImageText(TransformersAnswerer):
+    """Any model of transformers' `AutoModelForImageTextToText`: P("Yes") as the first token of its answer.
+
+    The question goes through the processor's chat template where it has one, with the picture before it. The answer
+    is one token of the model's vocabulary.
+    """
+
+    name = "image-text"
+    answer = "Yes"
+
+    @classmethod
+    def reads(cls, place: str) -> bool:
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
+
+        return architecture(place) in KNOWN.values()
+
+    def load(self) -> Any:
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        self.processor = AutoProcessor.from_pretrained(self.folder, trust_remote_code=False)
+        tokens = self.answer_tokens(self.processor.tokenizer)
+        if len(tokens) != 1:
+            hint = f"record an answer of one token in {SETTINGS}"
+            raise UserError(f"{self.question.answer!r} is {len(tokens)} tokens to this scorer, and it takes one", hint)
+        self.token = tokens[0]
+        return self.pretrained(AutoModelForImageTextToText)
+
+    def check(self, prompts: Sequence[str]) -> None:
+        """Ask about a grey picture: what a processor or model does not take shows before images are made."""
+        from PIL import Image
+
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        self.lengths(prompts, self.processor.tokenizer, limit)
+        try:
+            self._likelihood([self._inputs(Image.new("RGB", (64, 64), "grey"), "grey")])
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            raise UserError(
+                f"cannot ask {self.place} about a picture: {error}",
+                "it may lack a chat template; another way to ask can be recorded in " + SETTINGS,
+            ) from error
+
+    def scores(self, images: Sequence[Path], prompts: Sequence[str], batch_size: int) -> NDArray[np.float64]:
+        """Inputs of the same shapes are asked together."""
+        _ = self.model  # and with it the processor
+        scores = np.empty(len(images))
+        for start in range(0, len(images), batch_size):
+            chunk = range(start, min(start + batch_size, len(images)))
+            inputs = [self._inputs(read_picture(images[row]), prompts[row]) for row in chunk]
+            shapes = [tuple((name, tuple(value.shape)) for name, value in each.items()) for each in inputs]
+            for rows in alike(shapes, batch_size):
+                scores[[start + row for row in rows]] = self._likelihood([inputs[row] for row in rows])
+        return scores
+
+    def _inputs(self, picture: Any, prompt: str) -> Inputs:
+        """What the processor makes of one picture and one question; every tensor's first axis is 1, or patches."""
+        question = self.question.about(prompt)
+        if not getattr(self.processor, "chat_template", None):
+            return dict(self.processor(images=picture, text=question, return_tensors="pt"))
+        content = [{"type": "image", "image": picture}, {"type": "text", "text": question}]
+        return dict(
+            self.processor.apply_chat_template(
+                [{"role": "user", "content": content}],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+        )
+
+    def _likelihood(self, inputs: Sequence[Inputs]) -> NDArray[np.float64]:
+        """P(answer) as the first token that is generated [B], from the logits as the model gives them."""
+        import torch
+
+        together = {name: torch.cat([each[name] for each in inputs]).to(self.device) for name in inputs[0]}
+        with torch.no_grad():
+            first = self.model.generate(**together, **ONE_TOKEN).logits[0]
+        # double precision keeps answers apart that are all but certain
+        return np.asarray(first.double().softmax(-1)[:, self.token].cpu().numpy())

@@ -1,0 +1,183 @@
+"""A scorer in a process of its own: JSON lines over pipes, as docs/workers.md has it. This is the harness's end."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, Any
+from weakref import finalize
+
+from common.errors import UserError
+
+PROTOCOL = 1
+GREETING_SECONDS, ENDING_SECONDS = 120, 5
+LAST_WORDS = 4000  # bytes of standard error that are looked at
+AGAIN = "run the same command again; what is finished is kept"
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a worker says of itself: its name, its own version, and installed packages."""
+
+    worker: str
+    version: int
+    packages: dict[str, str]
+
+
+class Worker:
+    """A running worker. It ends with this object, with this process, and with its own first failure.
+
+    It has a process group of its own: Ctrl-C reaches the harness alone, which then ends the whole group.
+    """
+
+    def __init__(self, name: str, command: Sequence[str]) -> None:
+        """Start it and wait for its greeting.
+
+        Raises:
+            UserError: it cannot be started, says nothing, or is another worker or of another protocol version.
+        """
+        self.name = name
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            self._process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise UserError(f"cannot start the worker {name}: {error}", "set it up again: bench setup") from error
+        self._end = finalize(self, _end, self._process, self._errors)
+        try:
+            self.hello = self._greeted()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Of the process, and of its group."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._end.alive and self._process.poll() is None
+
+    def close(self) -> None:
+        """End the process and all that it started; a second time does nothing."""
+        self._end()
+
+    def ask(self, do: str, on_progress: Progress | None = None, **arguments: Any) -> dict[str, Any]:
+        """One request and its result; `on_progress` hears what the worker says meanwhile.
+
+        Raises:
+            UserError: it refuses, fails, or ends; only one that refused, or ran out of memory, goes on living.
+            MemoryError: it ran out of memory, and smaller requests may fit.
+        """
+        try:
+            self._say({"do": do, **arguments})
+            message = self._heard()
+            while "progress" in message:
+                if on_progress:
+                    on_progress(_progress(message))
+                message = self._heard()
+            if "result" in message:
+                return dict(message["result"])
+            kind, said, hint = (message["error"][key] for key in ("kind", "message", "hint"))
+        except (KeyError, TypeError, ValueError) as error:
+            self.close()
+            raise UserError(f"the worker {self.name} answered {do!r} with what is no answer", AGAIN) from error
+        except BaseException:  # the next answer would be this request's
+            self.close()
+            raise
+        if kind == "refused":
+            raise UserError(said, hint or None)
+        if kind == "memory":
+            raise MemoryError(f"the worker {self.name} ran out of memory: {said}")
+        self.close()
+        raise UserError(f"the worker {self.name} failed to {do}: {said}", AGAIN)
+
+    def _greeted(self) -> Hello:
+        stdout = self._pipe(self._process.stdout)
+        if not select.select([stdout], [], [], GREETING_SECONDS)[0]:
+            raise UserError(f"the worker {self.name} said nothing for {GREETING_SECONDS} s", AGAIN)
+        try:
+            hello = self._heard()["hello"]
+            protocol, greeted = hello["protocol"], Hello(hello["worker"], hello["version"], hello["packages"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"what runs as the worker {self.name} is none: it does not greet", "mend its script"
+            ) from error
+        if protocol != PROTOCOL:
+            raise UserError(
+                f"the worker {greeted.worker} speaks protocol version {protocol}, and this reusebench {PROTOCOL}",
+                "use a worker and a reusebench that were released together",
+            )
+        if greeted.worker != self.name:
+            raise UserError(f"the worker {self.name} was started, and {greeted.worker} greeted", "mend its recipe")
+        return greeted
+
+    def _say(self, request: dict[str, Any]) -> None:
+        stdin = self._pipe(self._process.stdin)
+        try:
+            stdin.write(json.dumps(request).encode() + b"\n")
+            stdin.flush()
+        except (BrokenPipeError, ValueError):
+            raise self._ended() from None
+
+    def _heard(self) -> dict[str, Any]:
+        line = self._pipe(self._process.stdout).readline()
+        if not line.endswith(b"\n"):
+            raise self._ended()
+        message = json.loads(line)
+        return message if isinstance(message, dict) else {}
+
+    def _ended(self) -> UserError:
+        """What to say of a process that is no more: how it ended, and its last words."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(ENDING_SECONDS)
+        status = self._process.returncode
+        how = f"exit status {status}"
+        if status is not None and status < 0:
+            how = f"killed by {signal.Signals(-status).name}"
+        hint = "the machine's memory may have run out; " + AGAIN if status == -signal.SIGKILL else AGAIN
+        return UserError(f"the worker {self.name} ended early ({how}){self._last_words()}", hint)
+
+    def _last_words(self) -> str:
+        if self._errors.closed:
+            return ""
+        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - LAST_WORDS))
+        lines = self._errors.read().decode(errors="replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        return f": {said[-1]}" if said else ""
+
+    @staticmethod
+    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+        assert pipe is not None
+        return pipe
+
+
+def _progress(message: dict[str, Any]) -> str:
+    done, total = message.get("done", 0), message.get("total", 0)
+    return f"{message['progress']} ({done + 1} of {total})" if total > 1 else str(message["progress"])
+
+
+def _end(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> None:
+    """Standard input's end tells the worker to end, with its group; one that does not is killed, with its group."""
+    with suppress(OSError):
+        Worker._pipe(process.stdin).close()
+    try:
+        process.wait(ENDING_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    Worker._pipe(process.stdout).close()
+    errors.close()

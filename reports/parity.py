@@ -1,0 +1,190 @@
+"""What a run says of savings at parity: a curve a model and prompt set, and image- against text-conditioned models."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+
+import numpy as np
+
+from common.errors import UserError
+from common.files import sha256_text
+from metrics.parity import SavingsAtParity, mean_difference, savings_at_parity
+from metrics.statistics import Estimate
+from reports.base import RunView, series_name
+from reports.frame import AXES, WIN_RATE, figure_names, paired_metrics
+from reports.outcomes import Read, metric_scores, outcomes
+from sweeps.record import Asked, Record
+
+# How prompts share; the other axes but these and the prompts' are a model's own settings.
+SHARING = ("strategy", "schedule", "combiner", "noise")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Cells that differ in tau and seed alone, as one metric sees them.
+
+    Attributes:
+        asked: of the first of them.
+        metric: whose win rate it is.
+        family: the model family's name, or the model's where that is not recorded.
+        conditioned_on: ``image``, ``text``, ``both``, or None where that is not recorded.
+        seeds: those that have every tau.
+        taus: ascending.
+        n_prompts: of the prompt set.
+        found: the figures.
+    """
+
+    asked: Asked
+    metric: str
+    family: str
+    conditioned_on: str | None
+    seeds: tuple[int, ...]
+    taus: tuple[Decimal, ...]
+    n_prompts: int
+    found: SavingsAtParity
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Image-conditioned models against text-conditioned ones, with prompts sharing in one way.
+
+    Attributes:
+        metric: whose win rate it is.
+        sharing: its values on the `SHARING` axes, of any of its curves.
+        image: by prompt set that both groups have, the curves of the one.
+        text: and of the other.
+    """
+
+    metric: str
+    sharing: Asked
+    image: dict[str, list[Curve]]
+    text: dict[str, list[Curve]]
+
+    @property
+    def curves(self) -> list[Curve]:
+        return [curve for group in (self.image, self.text) for curves in group.values() for curve in curves]
+
+    def difference(self, datasets: Iterable[str] | None = None) -> Estimate:
+        """Mean savings at parity, image-conditioned less text-conditioned models, over all prompt sets or these."""
+        chosen = list(datasets or self.image)
+        image, text = (
+            [[curve.found.bound for curve in group[dataset]] for dataset in chosen] for group in (self.image, self.text)
+        )
+        return mean_difference(image, text)
+
+    @property
+    def caveat(self) -> str:
+        """What no interval says."""
+        image, text = (
+            len({curve.family for curves in group.values() for curve in curves}) for group in (self.image, self.text)
+        )
+        families = "family" if image == 1 else "families"
+        return f"{_count(image)} {families} against {_count(text)} cannot prove a general law"
+
+
+@dataclass(frozen=True)
+class Parities:
+    """Every curve of a run, in order, and what was left out and why."""
+
+    curves: tuple[Curve, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def metrics(self) -> list[str]:
+        return list(dict.fromkeys(curve.metric for curve in self.curves))
+
+    @property
+    def axes(self) -> list[str]:
+        """Those that tell curves apart where model and prompt set do not."""
+        groups: dict[tuple[str, str], list[Asked]] = {}
+        for curve in self.curves:
+            groups.setdefault((curve.asked.model, curve.asked.dataset), []).append(curve.asked)
+        others = [axis for axis in AXES if axis not in ("model", "dataset", "seed")]
+        return [axis for axis in others if any(len({getattr(a, axis) for a in group}) > 1 for group in groups.values())]
+
+    def contrasts(self) -> list[Contrast]:
+        """One a metric and way of sharing for which both groups have a prompt set."""
+        groups: dict[tuple[object, ...], list[Curve]] = {}
+        for curve in self.curves:
+            sharing = (getattr(curve.asked, axis) for axis in SHARING)
+            groups.setdefault((curve.metric, *sharing), []).append(curve)
+        found = []
+        for curves in groups.values():
+            image, text = (_by_dataset(curves, conditioned_on) for conditioned_on in ("image", "text"))
+            both = [dataset for dataset in image if dataset in text]
+            if both:
+                one = curves[0]
+                found.append(Contrast(one.metric, one.asked, {d: image[d] for d in both}, {d: text[d] for d in both}))
+        return found
+
+
+def parities(run: RunView) -> Parities:
+    """The curves of a run with at least two taus, of which one saves something. Ask for them through `run.once`.
+
+    Models on one prompt set are resampled alike; a curve that cannot be read is a note.
+    """
+    curves, notes, read = [], [], cache(metric_scores)
+    groups: dict[Asked, list[Record]] = {}
+    for record in run.records:
+        groups.setdefault(record.asked.model_copy(update={"tau": 0, "seed": 0}), []).append(record)
+    axes = [axis for axis in AXES if axis != "seed" and len({getattr(asked, axis) for asked in groups}) > 1]
+    for asked, records in groups.items():
+        for metric in paired_metrics(figure_names(records)):
+            name = series_name(asked, axes) or metric
+            cells, left_out = _whole_seeds(records, metric)
+            notes += [f"{name}: seed {seed} is left out, as it has not every tau" for seed in left_out]
+            try:
+                curve = _curve(run, metric, cells, read)
+            except UserError as error:
+                notes.append(f"{name} is left out: {error}")
+            else:
+                curves += [curve] if curve else []
+    return Parities(tuple(curves), tuple(notes))
+
+
+def _whole_seeds(records: Sequence[Record], metric: str) -> tuple[dict[int, dict[Decimal, Record]], list[int]]:
+    """By seed and tau, the cells with this metric, of those seeds that have every tau; and the other seeds."""
+    seeds: dict[int, dict[Decimal, Record]] = {}
+    for record in records:
+        if f"{metric}{WIN_RATE}" in record.figures and record.plan:
+            seeds.setdefault(record.asked.seed, {})[record.asked.tau] = record
+    taus = max(seeds.values(), key=len, default={})
+    whole = {seed: {tau: cells[tau] for tau in taus} for seed, cells in seeds.items() if cells.keys() >= taus.keys()}
+    return whole, [seed for seed in seeds if seed not in whole]
+
+
+def _curve(run: RunView, metric: str, seeds: dict[int, dict[Decimal, Record]], read: Read) -> Curve | None:
+    cells = [list(by_tau.values()) for by_tau in seeds.values()]
+    savings = np.array([[record.plan.savings for record in each if record.plan] for each in cells])
+    if savings.size < 2 * len(seeds) or not savings.any():
+        return None
+    found = [[outcomes(run.path, record, metric, read) for record in each] for each in cells]
+    first = cells[0][0]
+    if len({len(each) for row in found for each in row}) > 1:
+        raise UserError("its cells have different numbers of prompts", "run it as a sweep of its own")
+    return Curve(
+        asked=first.asked,
+        metric=metric,
+        family=str(first.identity.get("family", {}).get("name", first.asked.model)),
+        conditioned_on=first.conditioned_on,
+        seeds=tuple(seeds),
+        taus=tuple(next(iter(seeds.values()))),
+        n_prompts=len(found[0][0]),
+        found=savings_at_parity(
+            np.array(found), savings, delta=run.delta, seed=int(sha256_text(first.asked.dataset)[:8], 16)
+        ),
+    )
+
+
+def _by_dataset(curves: Sequence[Curve], conditioned_on: str) -> dict[str, list[Curve]]:
+    found: dict[str, list[Curve]] = {}
+    for curve in curves:
+        if curve.conditioned_on == conditioned_on:
+            found.setdefault(curve.asked.dataset, []).append(curve)
+    return found
+
+
+def _count(n: int) -> str:
+    return NUMBERS[n] if n < len(NUMBERS) else str(n)

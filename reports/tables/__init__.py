@@ -1,0 +1,1 @@
+"""One table a file, found by name; others come through the entry-point group ``reusebench.tables``."""
