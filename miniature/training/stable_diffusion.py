@@ -18,7 +18,7 @@ from miniature.training.encoders import WIDTH
 from miniature.training.loop import Recipe, fit, pick_device
 from miniature.training.prior import UNCAPTIONED
 
-RECIPE = Recipe(steps=1_600, batch=96, learning_rate=2e-3, weight_decay=0.0, ema=0.998, newton=3)
+RECIPE = Recipe(steps=2_600, batch=96, learning_rate=2e-3, weight_decay=0.0, ema=0.998, newton=3)
 
 
 def build() -> UNet2DConditionModel:
