@@ -113,7 +113,8 @@ def embedded_path(name: str) -> Path:
         if folder.is_dir():
             return folder
     raise UserError(
-        f"the embedded checkpoint {name!r} is not installed", "install the package again with its checkpoints"
+        f"the embedded checkpoint {name!r} is not installed",
+        "train it as miniature/README.md says, or install a release that carries it",
     )
 
 
