@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -42,10 +42,12 @@ class Family(Plugin, ABC):
     roles: ClassVar[tuple[str, ...]]
     features_options: ClassVar[tuple[str, ...]]
     conditioned_on: ClassVar[Literal["image", "text", "both"] | None] = None
-    entry: ModelEntry
-    device: torch.device
-    dtype: torch.dtype
     offload: Offload = "none"
+
+    def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
+        self.entry, self.device, self.dtype = entry, device, dtype
+        # the pipeline that encodes prompts, while it is loaded
+        self._encoders: Any = None
 
     @classmethod
     @abstractmethod
@@ -85,9 +87,11 @@ class Family(Plugin, ABC):
     ) -> Conditioning:
         """The prompts' conditioning; `on_progress` hears how many prompts were done after every batch."""
 
-    @abstractmethod
     def release_encoders(self) -> None:
         """Gives back the memory that only `encode` needs."""
+        self._encoders = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @abstractmethod
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:

@@ -54,10 +54,6 @@ class Flux(Family):
     features_options = tuple(FEATURES)
     conditioned_on = "text"
 
-    def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
-        self.entry, self.device, self.dtype = entry, device, dtype
-        self._encoders: Any = None
-
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
         if not (folder / "model_index.json").is_file() or pipeline_class(str(folder)) != PIPELINE:
@@ -95,11 +91,6 @@ class Flux(Family):
     def _pipeline(self, without: tuple[str, ...]) -> Any:
         parts = {**self.entry.borrowed, **dict.fromkeys(without)}
         return load_pipeline(PIPELINE, self.entry.source(ROLE), self.dtype, self.device, parts, self.offload)
-
-    def release_encoders(self) -> None:
-        self._encoders = None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def encode(
         self,

@@ -39,10 +39,6 @@ class Kandinsky(Family):
     features_options = ("image_embeds",)
     conditioned_on = "image"
 
-    def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
-        self.entry, self.device, self.dtype = entry, device, dtype
-        self._prior: Any = None
-
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
         sources = {role: str(folder / role) for role in cls.roles}
@@ -76,18 +72,13 @@ class Kandinsky(Family):
     @property
     def prior(self) -> Any:
         """The stock `KandinskyV22PriorPipeline`."""
-        if self._prior is None:
-            self._prior = self._pipeline("prior")
-        return self._prior
+        if self._encoders is None:
+            self._encoders = self._pipeline("prior")
+        return self._encoders
 
     def _pipeline(self, role: str) -> Any:
         source = self.entry.source(role)
         return load_pipeline(PIPELINES[role], source, self.dtype, self.device, offload=self.offload)
-
-    def release_encoders(self) -> None:
-        self._prior = None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def encode(
         self,

@@ -55,10 +55,6 @@ class Karlo(Family):
     features_options = ("image_embeds", "text_embeds")
     conditioned_on = "image"
 
-    def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
-        self.entry, self.device, self.dtype = entry, device, dtype
-        self._encoders: Any = None
-
     @classmethod
     def unavailable(cls) -> str | None:
         return unclip_gone()
@@ -98,11 +94,6 @@ class Karlo(Family):
         pipeline = load_unclip(self.entry, self.dtype, self.device, ENCODERS, self.offload)
         pipeline.register_modules(text_proj=load_text_projection(self.entry, self.dtype).to(self.device))
         return pipeline
-
-    def release_encoders(self) -> None:
-        self._encoders = None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     @torch.no_grad()
     def encode(

@@ -55,10 +55,6 @@ class StableDiffusion(Family):
     features_options = ("pooled", "flattened", "mean_token")
     conditioned_on = "text"
 
-    def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
-        self.entry, self.device, self.dtype = entry, device, dtype
-        self._encoder: Any = None
-
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
         if not (folder / "model_index.json").is_file() or pipeline_class(str(folder)) != PIPELINE:
@@ -79,9 +75,9 @@ class StableDiffusion(Family):
     @property
     def encoder(self) -> Any:
         """The stock pipeline's tokenizer and text encoder."""
-        if self._encoder is None:
-            self._encoder = self._only("tokenizer", "text_encoder")
-        return self._encoder
+        if self._encoders is None:
+            self._encoders = self._only("tokenizer", "text_encoder")
+        return self._encoders
 
     @cached_property
     def denoiser(self) -> Any:
@@ -93,11 +89,6 @@ class StableDiffusion(Family):
         parts = kept(self.entry, listed(source), wanted)
         with errors_alone("diffusers.pipelines.stable_diffusion"):  # it has no safety checker
             return load_pipeline(PIPELINE, source, self.dtype, self.device, parts, self.offload)
-
-    def release_encoders(self) -> None:
-        self._encoder = None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def encode(
         self,

@@ -63,10 +63,6 @@ class StableUnCLIP(Family):
     features_options = ("image_embeds", "pooled", "flattened", "mean_token")
     conditioned_on = "both"
 
-    def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
-        self.entry, self.device, self.dtype = entry, device, dtype
-        self._encoder: Any = None
-
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
         """A folder without a prior gets the catalogue's."""
@@ -92,9 +88,9 @@ class StableUnCLIP(Family):
     @property
     def encoder(self) -> Any:
         """The stock `StableUnCLIPPipeline` as far as the conditioning."""
-        if self._encoder is None:
-            self._encoder = self._assembled()
-        return self._encoder
+        if self._encoders is None:
+            self._encoders = self._assembled()
+        return self._encoders
 
     @cached_property
     def denoiser(self) -> Any:
@@ -117,11 +113,6 @@ class StableUnCLIP(Family):
         parts = kept(self.entry, listed(source), wanted)
         with errors_alone("diffusers.pipelines.pipeline_utils"):  # says every time that Karlo's pipeline is deprecated
             return load_pipeline(pipeline_class(source), source, self.dtype, self.device, parts, self.offload)
-
-    def release_encoders(self) -> None:
-        self._encoder = None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     @torch.no_grad()
     def encode(

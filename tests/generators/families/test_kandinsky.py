@@ -207,11 +207,11 @@ def test_prompts_that_the_text_encoder_cuts_are_counted_and_not_dumped(
 
 def test_prior_is_loaded_only_to_encode_and_given_back(tiny_kandinsky: Path, tmp_path: Path):
     family = Kandinsky.load(model(str(tiny_kandinsky)), "cpu", "fp32")
-    assert family._prior is None
+    assert family._encoders is None
     family.encode(PROMPTS[:1], KEYS[:1], settings_of(family))
-    assert family._prior is not None
+    assert family._encoders is not None
     family.release_encoders()
-    assert family._prior is None
+    assert family._encoders is None
 
 
 def test_features_are_the_embeddings_in_double(tiny: Kandinsky):

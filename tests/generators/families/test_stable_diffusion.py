@@ -226,7 +226,7 @@ def test_encoder_and_denoiser_are_loaded_apart_and_the_encoder_is_given_back(fol
     assert family.encoder.unet is None
     assert family.encoder.vae is None
     family.release_encoders()
-    assert family._encoder is None
+    assert family._encoders is None
     assert family.denoiser.text_encoder is None
 
 

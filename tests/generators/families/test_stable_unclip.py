@@ -262,7 +262,7 @@ def test_encoders_and_denoiser_are_loaded_apart_and_the_encoders_are_given_back(
     assert family.encoder.unet is None
     assert family.encoder.vae is None
     family.release_encoders()
-    assert family._encoder is None
+    assert family._encoders is None
     assert family.denoiser.text_encoder is None
     assert family.denoiser.prior is None
 
