@@ -50,7 +50,7 @@ def checkpoint(tmp_path_factory) -> Path:
     model = BlipForQuestionAnswering(BlipConfig(text_config=width | text, vision_config=width | vision))
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
-        parameter.data.add_(torch.empty_like(parameter).normal_(0, 0.3, generator=generator))
+        parameter.data.normal_(0, 0.3, generator=generator)
     model.save_pretrained(folder)
     tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(WORDS)})
     BlipProcessor(BlipImageProcessor(size={"height": 64, "width": 64}), tokenizer).save_pretrained(folder)
