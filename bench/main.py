@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bench import doctor, flops, generate, listings, plan, report, setup, sweep
+from bench import doctor, flops, generate, listings, plan, report, score, setup, sweep
 from common.errors import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -25,7 +25,7 @@ class Bench(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            again = ": run the same command again to continue" if ctx.invoked_subcommand == "sweep" else ""
+            again = ": run the same command again to continue" if ctx.invoked_subcommand in ("sweep", "score") else ""
             say(f"interrupted{again}")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
@@ -82,6 +82,7 @@ def bench(
 app.command("sweep")(sweep.sweep)
 app.command("plan")(plan.plan)
 app.command("generate")(generate.generate)
+app.command("score")(score.score)
 app.command("report")(report.report)
 app.command("flops")(flops.flops)
 app.command("doctor")(doctor.doctor)

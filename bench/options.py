@@ -139,6 +139,14 @@ Offload: TypeAlias = Annotated[
         rich_help_panel=WITH,
     ),
 ]
+Metrics: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        help="Of `bench metrics list`: NAME, NAME:parameter=value (clip_diversity:images=all), or NAME=CHECKPOINT; may "
+        "be repeated, for several scorers of one NAME too; `none` for none. By default all that the model has.",
+    ),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else there.")]
 
 

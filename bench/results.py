@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from reports.render import Report
     from sweeps.cost import Cost
     from sweeps.grid import Cell
+    from sweeps.references import Reference
 
 PIPED_WIDTH = 160
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -47,7 +48,7 @@ def print_places(run: Path, report: "Report", tracking: str | None = None) -> No
             stdout().print(f"{what:8} {where}", soft_wrap=True)
 
 
-def print_costs(costs: Sequence[tuple["Cell", "Cost"]], disk: int, run: Path) -> None:
+def print_costs(costs: Sequence[tuple["Cell | Reference", "Cost"]], disk: int, run: Path) -> None:
     """A dry run's table: every cell, what it will cost, and what sharing will save."""
     table = Table(box=None, pad_edge=False)
     for heading in ("cell", "model", "dataset", "strategy", "schedule", "seed"):

@@ -18,6 +18,7 @@ from rich.progress import (
 
 from sweeps.events import (
     CellFinished,
+    CellScored,
     CellStarted,
     Event,
     Note,
@@ -32,6 +33,7 @@ NAMES = {
     "identify": "reading checkpoints",
     "encode": "encoding prompts",
     "cluster": "clustering",
+    "plan": "planning",
     "denoise": "denoising",
     "decode": "decoding pictures",
     "score": "scoring pictures",
@@ -71,6 +73,9 @@ class Screen:
                 self._seconds[self._name] = self._seconds.get(self._name, 0.0) + time.perf_counter() - self._since
             case CellFinished(record=record, kept=kept):
                 self._finished(record, kept)
+            case CellScored(record=record, number=number, total=total, error=error):
+                which = f"{number} of {total}: {place(record)}"
+                self.say(f"not scored: {which}: {error}" if error else f"scored: {which}")
             case Note(text=text):
                 self.say(f"note: {text}")
             case _:

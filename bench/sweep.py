@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bench.screen import Screen
     from reports.render import Report
     from sweeps.grid import Cell
+    from sweeps.references import Reference
     from sweeps.spec import SweepSpec
 
 FAILED = 1
@@ -41,16 +42,27 @@ def sweep(
     prior_seed: o.PriorSeed = None,
     others: o.Others = None,
     dtype: o.Dtype = None,
-    metric: Annotated[
-        list[str] | None,
+    metric: o.Metrics = None,
+    another_seed: Annotated[
+        bool | None,
         typer.Option(
-            help="Of `bench metrics list`: NAME, NAME:parameter=value (clip_diversity:images=all), or NAME=CHECKPOINT; "
-            "`none` for none. By default all that the model has."
+            "--another-seed/--no-another-seed",
+            help="Hold standard generation against itself with another seed: the win rate that means nothing. On.",
+        ),
+    ] = None,
+    fewer_steps: Annotated[
+        bool | None,
+        typer.Option(
+            "--fewer-steps/--no-fewer-steps",
+            help="Also spend each tau's node-steps on standard generation with fewer steps. Off, but in the presets.",
         ),
     ] = None,
     device: o.Device = None,
     batch_size: o.BatchSize = None,
     offload: o.Offload = None,
+    energy: Annotated[
+        bool | None, typer.Option("--energy", help="Measure what an NVIDIA accelerator takes, through NVML.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="A sweep in the box; flags win over it.")] = None,
     spec: Annotated[Path | None, typer.Option(help="A YAML file that says the same as flags; flags win.")] = None,
     name: Annotated[str | None, typer.Option(help="The run's name; by default it follows from the sweep.")] = None,
@@ -73,6 +85,7 @@ def sweep(
     from sweeps.cost import picture_bytes
     from sweeps.grid import cells as make_cells
     from sweeps.predict import predict
+    from sweeps.references import with_references
     from sweeps.runner import check_sweep
 
     asked = _spec(preset, spec, o.given(context.params))
@@ -80,7 +93,8 @@ def sweep(
     where = o.device_of(asked.device)
     with screen() as seen:
         with seen.stage("identify"):
-            cells = make_cells(asked, where)
+            sharing = make_cells(asked, where)
+        cells = with_references(sharing, another_seed=asked.another_seed, fewer_steps=asked.fewer_steps)
         if dry_run:
             check_sweep(asked, cells, folder, where)
             costs = predict(cells, folder, where, seen)
@@ -99,7 +113,7 @@ def sweep(
 
 def _run(
     spec: "SweepSpec",
-    cells: "list[Cell]",
+    cells: "list[Cell | Reference]",
     folder: Path,
     device: str,
     seen: "Screen",

@@ -21,7 +21,8 @@ class ModelEntry(BaseModel):
         sources: by role (Kandinsky: ``prior``, ``decoder``): a hub id, a folder, or ``embedded:NAME``. Under any other
             name, a component that the role's pipeline borrows: the folder of that component.
         defaults: values of `GenerationSettings`.
-        scorers: a metric's name -> the checkpoint it scores this model's pictures with by default.
+        scorers: a metric's name -> the checkpoint it scores this model's pictures with; these metrics always do.
+        optional_scorers: the same of metrics that score only where they are asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +33,7 @@ class ModelEntry(BaseModel):
     sources: dict[str, str]
     defaults: dict[str, Any]
     scorers: dict[str, str] = {}
+    optional_scorers: dict[str, str] = {}
 
     def source(self, role: str) -> str:
         """The folder or hub id of one part."""
@@ -59,6 +61,11 @@ class ModelEntry(BaseModel):
 
         place = self.borrowed.get(component)
         return load_config(place, "", filename) if place else load_config(self.source(role), component, filename)
+
+    @property
+    def checkpoints(self) -> dict[str, str]:
+        """Of every metric that has one for this model's pictures, by its name."""
+        return {**self.scorers, **self.optional_scorers}
 
     def weights_hash(self) -> str:
         """One hash of all parts: their files where they are folders, their commit where they are on the hub.

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from metrics.answerers.base import Answerer, answerer
-from metrics.base import Columns, FigureInfo, Metric, paired
-from metrics.statistics import Estimate, bootstrap_mean, paired_difference, win_rate
+from metrics.base import Columns, FigureInfo, Metric
+from metrics.paired_scores import compare_scores, score_figures
+from metrics.statistics import Estimate
 
 
 class VQAScore(Metric):
@@ -24,16 +25,7 @@ class VQAScore(Metric):
     name = "vqa"
     higher_is_better = True
     columns = ("vqa",)
-    figures: ClassVar[dict[str, FigureInfo]] = {
-        "win_rate": FigureInfo("VQA win rate", True, "fraction"),
-        "win_rate_strict": FigureInfo("VQA win rate, strict", True, "fraction"),
-        "wins": FigureInfo("wins", None, "count"),
-        "ties": FigureInfo("ties", None, "count"),
-        "losses": FigureInfo("losses", None, "count"),
-        "vqa_difference": FigureInfo("VQAScore difference", True, "score"),
-        "vqa_mean": FigureInfo("VQAScore", True, "score"),
-        "vqa_mean_standard": FigureInfo("VQAScore, standard", True, "score"),
-    }
+    figures: ClassVar[dict[str, FigureInfo]] = score_figures("vqa", "VQAScore")
 
     @cached_property
     def answerer(self) -> Answerer:
@@ -53,18 +45,7 @@ class VQAScore(Metric):
     def compare(
         self, standard: Columns, ours: Columns, same: NDArray[np.bool_], *, seed: int = 0
     ) -> dict[str, Estimate | float | int]:
-        of_standard, of_ours = paired("vqa", standard, ours, same)
-        rate = win_rate(of_ours, of_standard, same)
-        return {
-            "win_rate": rate.half_tie,
-            "win_rate_strict": rate.strict,
-            "wins": rate.wins,
-            "ties": rate.ties,
-            "losses": rate.losses,
-            "vqa_difference": paired_difference(of_ours, of_standard, seed=seed),
-            "vqa_mean": bootstrap_mean(of_ours, seed=seed),
-            "vqa_mean_standard": bootstrap_mean(of_standard, seed=seed),
-        }
+        return compare_scores("vqa", standard, ours, same, seed=seed)
 
     def identity(self) -> dict[str, Any]:
         return {

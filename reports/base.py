@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from common.plugins import Plugin, discover
 from metrics.parity import DELTA
 from reports.labels import Label, label
-from sweeps.record import Asked, Record, load_records
+from sweeps.record import Asked, Record, Role, load_records
 
 if TYPE_CHECKING:
     from matplotlib import figure as mpl
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from reports.sheet import Sheet
 
 T = TypeVar("T")
+REFERENCES: tuple[Role, ...] = ("fewer-steps", "another-seed")
+# The axes that standard images do not depend on.
+SHARING = ("strategy", "features", "schedule", "combiner")
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,10 @@ class RunView:
 
     Attributes:
         path: the run folder.
-        records: finished cells, ordered by the axes and then by tau.
+        records: finished cells whose prompts share, ordered by the axes and then by tau.
         name: of a series, its values on the axes on which the run's series differ; of a whole run, empty.
         failed: cells that did not finish; a series has none.
+        references: what the cells are held against besides standard images (`sweeps.references`).
         delta: how far below 1/2 a win rate may lie and still be called parity.
     """
 
@@ -36,6 +40,7 @@ class RunView:
     records: tuple[Record, ...]
     name: str = ""
     failed: tuple[Record, ...] = ()
+    references: tuple[Record, ...] = ()
     delta: float = DELTA
     _made: dict[Callable[["RunView"], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -48,7 +53,9 @@ class RunView:
         """
         found = load_records(path) if records is None else records
         done, failed = (tuple(each for each in found if each.status == status) for status in ("done", "failed"))
-        return cls(Path(path), done, failed=failed, delta=delta)
+        sharing = tuple(record for record in done if record.role == "sharing")
+        references = tuple(record for role in REFERENCES for record in done if record.role == role)
+        return cls(Path(path), sharing, failed=failed, references=references, delta=delta)
 
     def once(self, make: Callable[["RunView"], T]) -> T:
         """What `make` gives of this view, made once for all tables and figures that ask."""
@@ -67,9 +74,19 @@ class RunView:
         for record in self.records:
             groups.setdefault(record.asked.model_copy(update={"tau": 0}), []).append(record)
         return [
-            replace(self, records=tuple(group), name=series_name(asked, axes), failed=())
+            replace(
+                self,
+                records=tuple(group),
+                name=series_name(asked, axes),
+                failed=(),
+                references=tuple(each for each in self.references if _source(each.asked) == _source(asked)),
+            )
             for asked, group in groups.items()
         ]
+
+    def held_against(self, role: Role) -> list[Record]:
+        """The references of this role."""
+        return [record for record in self.references if record.role == role]
 
     def label(self, figure: str) -> Label:
         return label(figure, self.records)
@@ -109,6 +126,11 @@ class Table(Plugin, ABC):
         Raises:
             UserError: a file of the run that it needs is missing or damaged.
         """
+
+
+def _source(asked: Asked) -> Asked:
+    """What standard images depend on."""
+    return asked.model_copy(update={"tau": 0, **dict.fromkeys(SHARING, "")})
 
 
 def series_name(asked: Asked, axes: Sequence[str]) -> str:

@@ -1,12 +1,13 @@
 """Lines of a figure against savings, one a series: what several figures draw."""
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from reports.base import RunView
 from reports.frame import frame
-from reports.style import MARKERS, MUTED, colours, finish, label_ends, marker
+from reports.style import FAINT, MARKERS, MUTED, colours, finish, label_ends, marker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,10 +36,34 @@ def draw_curves(axes: "Axes", run: RunView, name: str) -> None:
         cells = curve(series, name)
         axes.vlines(cells.savings, cells.low, cells.high, color=colour, linewidth=1.3, alpha=0.45)
         axes.plot(cells.savings, cells.value, color=colour, marker=marker(i), markersize=4, linewidth=1.4)
+        _draw_references(axes, series, name, colour, alone=len(run.series) == 1)
         if len(run.series) == 1:
             _label_taus(axes, cells)
     axes.margins(x=0.08, y=0.11)
     finish(axes, _savings_axis(run), run.label(name).axis)
+
+
+def _draw_references(axes: "Axes", series: RunView, name: str, colour: tuple[float, ...], *, alone: bool) -> None:
+    """A band where another seed's standard images lie, and a dotted line of standard generation with fewer steps."""
+    scale = series.label(name).scale
+    for figure in (record.figures.get(name) for record in series.held_against("another-seed")):
+        if figure and figure.low is not None and figure.high is not None:
+            low, high = figure.low * scale, figure.high * scale
+            axes.axhspan(low, high, color=FAINT, alpha=0.3 if alone else 0.1, linewidth=0, zorder=-1)
+            if alone:
+                _name(axes, "another seed", (1, low), (-3, 3), "right", xycoords=("axes fraction", "data"))
+    if fewer := series.held_against("fewer-steps"):
+        cells = curve(replace(series, records=tuple(fewer)), name).sort_values("savings")
+        axes.plot(cells.savings, cells.value, color=colour, linestyle=":", linewidth=1.2, alpha=0.8, zorder=1)
+        if alone:
+            last = cells.iloc[-1]
+            _name(axes, "fewer steps", (last.savings, last.value), (0, 4), "right")
+
+
+def _name(
+    axes: "Axes", text: str, where: tuple[float, float], shift: tuple[float, float], side: str, xycoords: Any = "data"
+) -> None:
+    axes.annotate(text, where, shift, xycoords=xycoords, textcoords="offset points", fontsize=7.5, color=MUTED, ha=side)
 
 
 def name_series(axes: "Axes", run: RunView, name: str) -> None:
@@ -64,6 +89,10 @@ def _tail(name: str) -> str:
 
 def _savings_axis(run: RunView) -> str:
     notes = ["bars: 95% intervals"]
+    if len(run.series) > 1 and run.held_against("another-seed"):
+        notes.append("bands: another seed")
+    if len(run.series) > 1 and run.held_against("fewer-steps"):
+        notes.append("dotted: fewer steps")
     if len(run.series) > 1:
         taus = [f"{tau:g}" for tau in sorted({float(record.asked.tau) for record in run.records})]
         notes.append(f"points: τ = {', '.join(taus if len(taus) < 4 else [*taus[:2], '…', taus[-1]])}")

@@ -5,17 +5,20 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.record import Asked, Record
+from metrics.statistics import Estimate
+from sweeps.record import Asked, Figure, Record
 
 AXES = tuple(name for name in Asked.model_fields if name != "tau")
 WIN_RATE = ".win_rate"
+MAKING = ("encode", "cluster", "plan", "denoise", "decode", "reused")
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
     """One row a cell, failed ones too, in the records' order and full precision.
 
-    Columns: ``id``, ``status``, the axes, what the plan and the FLOP count say (shares from 0 to 1), every figure
-    as ``<figure>``, ``<figure>_low``, ``<figure>_high``, seconds in all and by stage, and the error of failed cells.
+    Columns: ``id``, ``status``, ``role``, the axes, what the plan and the FLOP count say (shares from 0 to 1), every
+    figure as ``<figure>``, ``<figure>_low``, ``<figure>_high``, seconds in all and by stage, the share of them saved,
+    energy, and the error of failed cells.
     """
     rows = [row(record) for record in records]
     columns = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
@@ -30,6 +33,21 @@ def figure_names(records: Sequence[Record]) -> list[str]:
 def paired_metrics(names: Sequence[str]) -> list[str]:
     """The metrics among these figures' that compare ours with standard prompt by prompt: they have a win rate."""
     return [name.removesuffix(WIN_RATE) for name in names if name.endswith(WIN_RATE)]
+
+
+def difference_figure(record: Record, metric: str) -> str | None:
+    """The metric's mean paired difference among a record's figures; None where it has none."""
+    own = (name for name in record.figures if name.startswith(f"{metric}."))
+    return next((name for name in own if name.endswith("_difference")), None)
+
+
+def with_interval(name: str, found: Figure | Estimate | None) -> dict[str, float | None]:
+    """``<name>``, ``<name>_low``, ``<name>_high`` of a row."""
+    return {
+        name: found and found.value,
+        f"{name}_low": found and found.low,
+        f"{name}_high": found and found.high,
+    }
 
 
 def varying_axes(records: Sequence[Record]) -> list[str]:
@@ -48,9 +66,22 @@ def seconds(record: Record) -> float | None:
     return sum(record.timings.values()) if record.timings else None
 
 
+def wall_savings(record: Record) -> float | None:
+    """The share of standard generation's seconds that this cell did without; None if that was not recorded.
+
+    Counted is what makes pictures: encoding the prompts, clustering, planning, denoising, decoding. Prompts are encoded
+    once for both, and standard's pictures are reused where they are the same: each counts in full for the cell too.
+    """
+    standard = sum(record.standard_timings.get(stage, 0.0) for stage in MAKING)
+    if not standard or not record.timings:
+        return None
+    once = {"encode": record.standard_timings.get("encode", 0.0)}
+    return 1 - sum({**once, **record.timings}.get(stage, 0.0) for stage in MAKING) / standard
+
+
 def row(record: Record) -> dict[str, Any]:
     """The cell's row of `frame`, by column; columns that do not apply to it are absent."""
-    cells: dict[str, Any] = {"id": record.id, "status": record.status, **record.asked.model_dump()}
+    cells: dict[str, Any] = {"id": record.id, "status": record.status, "role": record.role, **record.asked.model_dump()}
     cells["tau"] = float(record.asked.tau)
     if record.plan:
         cells |= record.plan.model_dump()
@@ -61,7 +92,8 @@ def row(record: Record) -> dict[str, Any]:
         cells[name] = figure.value
         if figure.low is not None and figure.high is not None:
             cells |= {f"{name}_low": figure.low, f"{name}_high": figure.high}
-    cells["seconds"] = seconds(record)
+    cells |= {"seconds": seconds(record), "wall_savings": wall_savings(record)}
+    cells |= {"joules": record.joules, "standard_joules": record.standard_joules}
     cells |= {f"seconds.{stage}": value for stage, value in record.timings.items()}
     if record.error:
         cells["error"] = f"{record.error.type}: {record.error.message}"

@@ -74,10 +74,19 @@ def axis_text(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def title(metric: str) -> str:
-    """A metric's name as words: ``clip_diversity`` is ``CLIP diversity``."""
+def p_value(p: float | None) -> str:
+    """``0.012``, ``<0.001``; a dash where nothing was tested."""
+    if p is None:
+        return MISSING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def title(scorer: str) -> str:
+    """A scorer's name as words: ``clip_diversity`` is ``CLIP diversity``, ``vqa@blip`` is ``VQA (blip)``."""
+    metric, at, tag = scorer.partition("@")
     words = metric.replace("_", " ").replace("-", " ").split()
-    return " ".join(word.upper() if word.lower() in ACRONYMS else word for word in words)
+    text = " ".join(word.upper() if word.lower() in ACRONYMS else word for word in words)
+    return f"{text} ({tag})" if at else text
 
 
 def _described(record: Record, metric: str, figure: str) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Who scored higher, prompt by prompt: read from the score files of a run folder."""
+"""Who scored higher, prompt by prompt, and by how much: read from the score files of a run folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,12 @@ AGAIN = "run the same sweep again with --rescore"
 
 
 def outcomes(run: Path, record: Record, metric: str, read: Read) -> NDArray[np.float64]:
-    """Of each prompt [N], 1 where ours scores higher than standard, -1 where lower, 0 for a tie.
+    """Of each prompt [N], 1 where ours scores better than standard, -1 where worse, 0 for a tie; see `differences`."""
+    return np.asarray(_better(record, metric) * np.sign(differences(run, record, metric, read)))
+
+
+def differences(run: Path, record: Record, metric: str, read: Read) -> NDArray[np.float64]:
+    """Of each prompt [N], by how much ours scores higher than standard.
 
     Args:
         run: the run folder.
@@ -30,9 +35,9 @@ def outcomes(run: Path, record: Record, metric: str, read: Read) -> NDArray[np.f
     """
     ours, standard = read(record.scores(run), metric), read(record.standard_scores(run), metric)
     if len(ours) == len(standard):
-        better = 1 if record.scorers.get(metric, {}).get("higher_is_better", True) else -1
-        found = better * np.sign(ours - standard)
-        if abs(0.5 + found.mean() / 2 - record.figures[f"{metric}{WIN_RATE}"].value) < 1e-9:
+        found = ours - standard
+        rate = 0.5 + _better(record, metric) * np.sign(found).mean() / 2
+        if abs(rate - record.figures[f"{metric}{WIN_RATE}"].value) < 1e-9:
             return np.asarray(found)
     raise UserError(f"the {metric} scores of cell {record.id} do not give its win rate", AGAIN)
 
@@ -60,3 +65,7 @@ def metric_scores(path: Path, metric: str) -> NDArray[np.float64]:
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"cannot read the scores {path}: {' '.join(str(error).split())}", AGAIN) from error
     return values
+
+
+def _better(record: Record, metric: str) -> int:
+    return 1 if record.scorers.get(metric, {}).get("higher_is_better", True) else -1

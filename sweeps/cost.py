@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from generators.component import Component
     from sweeps.grid import Cell
+    from sweeps.references import Reference
 
 RGB = 3
 
@@ -51,12 +52,12 @@ def cost(components: "Sequence[Component]", n_prompts: int, steps: int, node_ste
     return Cost(node_steps, standard, ours, theirs)
 
 
-def picture_bytes(cells: Sequence["Cell"]) -> int:
+def picture_bytes(cells: Sequence["Cell | Reference"]) -> int:
     """Bytes at most that the pictures of these cells and their standards take: uncompressed."""
     standards = {cell.source.key: cell for cell in cells}.values()
     return sum(_picture_bytes(cell) for cell in (*cells, *standards))
 
 
-def _picture_bytes(cell: "Cell") -> int:
+def _picture_bytes(cell: "Cell | Reference") -> int:
     settings = cell.source.settings
     return len(cell.source.prompts) * settings.height * settings.width * RGB

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from common.errors import UserError
 from sweeps.record import Record
 
 if TYPE_CHECKING:
     from sweeps.grid import Cell
+    from sweeps.references import Reference
     from sweeps.spec import SweepSpec
 
 
@@ -18,14 +20,14 @@ class SweepStarted:
 
     run: Path
     spec: "SweepSpec"
-    cells: Sequence["Cell"]
+    cells: Sequence["Cell | Reference"]
 
 
 @dataclass(frozen=True)
 class CellStarted:
     """A cell is next."""
 
-    cell: "Cell"
+    cell: "Cell | Reference"
 
 
 @dataclass(frozen=True)
@@ -63,5 +65,17 @@ class CellFinished:
     kept: bool
 
 
-Event: TypeAlias = SweepStarted | CellStarted | StageStarted | StageAdvanced | StageFinished | Note | CellFinished
+@dataclass(frozen=True)
+class CellScored:
+    """A finished cell's pictures were scored, the `number`-th of `total`; with an error they could not be."""
+
+    record: Record
+    number: int
+    total: int
+    error: UserError | None = None
+
+
+Event: TypeAlias = (
+    SweepStarted | CellStarted | StageStarted | StageAdvanced | StageFinished | Note | CellFinished | CellScored
+)
 Emit: TypeAlias = Callable[[Event], None]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from common.errors import UserError
 from common.files import canonical_json, sha256_text
@@ -14,7 +14,7 @@ from generators.settings import GenerationSettings
 from generators.sharing.schedule import Schedule, get_schedule
 from generators.strategies.base import Strategy, get_strategy
 from sweeps.axes import canonical, parse_parameters
-from sweeps.record import Asked
+from sweeps.record import Asked, Role
 from sweeps.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Source:
 class Cell:
     """One cell: a source, and how its prompts share."""
 
+    role: ClassVar[Role] = "sharing"
     asked: Asked
     source: Source
     strategy: Strategy
@@ -185,7 +186,7 @@ def sources(spec: SweepSpec, device: str) -> Iterator[Source]:
     known = [(entry, settings) for entry in entries for settings in settings_of(spec, entry, device)]
     # first of all: it settles which commit of a hub's model is meant, and with it whose scheduler
     weights = {entry.name: entry.weights_hash() for entry in entries}
-    samplers = [_sampler(entry, settings, device) for entry, settings in known]
+    samplers = [sampler_of(entry, settings, device) for entry, settings in known]
     for prompts in prompt_sets:
         for (entry, settings), sampler in zip(known, samplers, strict=True):
             scheduler = sampler.identity["class"]
@@ -225,8 +226,12 @@ def features_of(spec: SweepSpec, entry: ModelEntry) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _sampler(entry: ModelEntry, settings: GenerationSettings, device: str) -> "Sampler":
-    """The sampler of these settings, which the family accepts."""
+def sampler_of(entry: ModelEntry, settings: GenerationSettings, device: str) -> "Sampler":
+    """The sampler of these settings, which the family accepts.
+
+    Raises:
+        UserError: it does not.
+    """
     from generators.families.base import get_family
 
     family = get_family(entry.family).load(entry, device, settings.dtype)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from generators.catalogue import ModelEntry
     from generators.checkpoints import Offload
     from generators.strategies.base import Strategy
+    from sweeps.energy import Joules
     from sweeps.grid import Source
 
 CONDITIONING, ENCODING = "conditioning.safetensors", "encoding.json"
@@ -46,14 +47,16 @@ class Encoding(BaseModel):
 class Families:
     """Loaded models, one at a time: the one before is let go.
 
+    `joules` reads what the device has taken, where that is measured.
+
     Raises:
         UserError: weights are to wait in main memory for a device that is the main memory.
     """
 
-    def __init__(self, device: str, offload: "Offload" = "none") -> None:
+    def __init__(self, device: str, offload: "Offload" = "none", joules: "Joules | None" = None) -> None:
         if offload != "none" and device == "cpu":
             raise UserError("--offload keeps weights off the accelerator, and the device is the CPU", "leave it out")
-        self.device, self._offload = device, offload
+        self.device, self.joules, self._offload = device, joules, offload
         self._key: tuple[str, str] | None = None
         self._family: Family | None = None
 
@@ -79,7 +82,7 @@ class Maker:
     def __init__(self, source: "Source", families: Families, batch_size: int, emit: Emit) -> None:
         self.source, self.batch_size, self.emit = source, batch_size, emit
         self._families = families
-        self._trees: dict[tuple[str, str], Tree] = {}
+        self._trees: dict[tuple[str, str], tuple[Tree, float]] = {}
         self._conditioning: Conditioning | None = None
         self._encoding_notes: list[str] = []
         self._timings: dict[str, float] = {}
@@ -95,14 +98,16 @@ class Maker:
         return self._conditioning
 
     def tree(self, strategy: "Strategy", features: str) -> Tree:
-        """The tree of a strategy on the encoded prompts."""
+        """The tree of a strategy on the encoded prompts; what it took counts for all pictures that use it."""
         key = (f"{strategy.name} {strategy.model_dump_json()}", features)
         if key not in self._trees:
-            conditioning = self.conditioning()
+            conditioning, start = self.conditioning(), time.perf_counter()
             with self.stage("cluster", 1):
                 rows = self.family.features(conditioning, features)
-                self._trees[key] = strategy.tree(rows, seed=self.source.settings.seed)
-        return self._trees[key]
+                tree = strategy.tree(rows, seed=self.source.settings.seed)
+            self._trees[key] = tree, time.perf_counter() - start
+        tree, self._timings["cluster"] = self._trees[key]
+        return tree
 
     def forget_timings(self) -> None:
         """What was done so far and came to nothing is not the time of the pictures made next."""
@@ -120,14 +125,20 @@ class Maker:
         clear(folder)
         reused = plan.solo if standard else np.zeros(plan.n_prompts, dtype=np.bool_)
         execution = ExecutionFigures(reused=int(reused.sum()))
+        read, joules = self._families.joules, None
+        before = read() if read else 0.0
         if not reused.all():
             execution = self._make_own(plan, folder, ~reused)
+        if read:
+            joules = read() - before
         execution = execution.model_copy(update={"notes": [*self._encoding_notes, *execution.notes]})
         if standard:
             where, how = standard
             reuse_pictures(folder, where, np.flatnonzero(reused).tolist())
             taken = how.timings.get("denoise", 0.0) + how.timings.get("decode", 0.0)
             self._timings["reused"] = taken * float(reused.mean())
+            if joules is not None and how.joules is not None:
+                joules += how.joules * float(reused.mean())
         timings, self._timings = self._timings, {}
         figures = PlanFigures(
             n_prompts=plan.n_prompts,
@@ -148,6 +159,7 @@ class Maker:
                 versions=versions(),
                 machine=machine(self._families.device),
                 standard=standard[1].hash if standard else None,
+                joules=joules,
             ),
         )
 

@@ -30,6 +30,7 @@ class Generation(BaseModel):
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)
     standard: str | None = None
+    joules: float | None = None
 
     @property
     def hash(self) -> str:

@@ -9,10 +9,13 @@ from sweeps.cost import Cost, cost
 from sweeps.events import Emit
 from sweeps.grid import Cell
 from sweeps.making import Families, Maker
+from sweeps.references import Reference
 from sweeps.source_run import BATCH_SIZE
 
 
-def predict(cells: Sequence[Cell], folder: Path, device: str, emit: Emit) -> list[tuple[Cell, Cost]]:
+def predict(
+    cells: Sequence[Cell | Reference], folder: Path, device: str, emit: Emit
+) -> list[tuple[Cell | Reference, Cost]]:
     """Every cell's cost; nothing is written.
 
     Args:
@@ -29,8 +32,10 @@ def predict(cells: Sequence[Cell], folder: Path, device: str, emit: Emit) -> lis
         maker = Maker(source, families, BATCH_SIZE, emit)
         maker.conditioning(folder / "shared" / source.conditioning_key, keep=False)
         components = maker.family.components(source.settings)
-        for cell in same_source:
+        for each in same_source:
+            cell = each.cell if isinstance(each, Reference) else each
             tree = maker.tree(cell.strategy, cell.asked.features)
             nodes = node_steps(tree, cell.schedule, float(cell.asked.tau), source.steps)
-            found.append((cell, cost(components, len(source.prompts), source.steps, nodes)))
+            nodes = each.node_steps(nodes) if isinstance(each, Reference) else nodes
+            found.append((each, cost(components, len(source.prompts), source.steps, nodes)))
     return found

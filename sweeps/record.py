@@ -15,6 +15,7 @@ from common.errors import UserError
 
 SCHEMA_VERSION: Literal[1] = 1
 RECORD, SCORES = "record.json", "scores.parquet"
+Role = Literal["sharing", "fewer-steps", "another-seed"]
 
 
 class Part(BaseModel):
@@ -97,11 +98,17 @@ class Record(Part):
     standard's picture in its own folder too; `execution.reused` counts them. `versions` and `machine` are of the
     pictures; what scored them, and with which packages, is in `scorers`. `conditioned_on` is the model family's
     (see `Family`); records made before it was recorded do not say.
+
+    `role` says what the record is of: prompts that share, or what these are held against (`sweeps.references`), whose
+    pictures are standard images of other settings and lie in `images`, a folder relative to the run. `timings` are
+    seconds by stage, and `joules` what an accelerator took for the pictures where that was measured; both of standard
+    generation too.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     id: str
     status: Literal["done", "failed"]
+    role: Role = "sharing"
     asked: Asked
     conditioned_on: Literal["image", "text", "both"] | None = None
     identity: dict[str, Any] = Field(default_factory=dict)
@@ -109,16 +116,24 @@ class Record(Part):
     flops: FlopFigures | None = None
     figures: dict[str, Figure] = Field(default_factory=dict)
     timings: dict[str, float] = Field(default_factory=dict)
+    standard_timings: dict[str, float] = Field(default_factory=dict)
+    joules: float | None = None
+    standard_joules: float | None = None
     execution: ExecutionFigures = ExecutionFigures()
     scorers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)
     standard: str | None = None
+    images: str | None = None
     error: Failure | None = None
 
     def folder(self, run: Path) -> Path:
-        """This cell's folder: ``tree.npz``, ``plan.npz``, ``scores.parquet``, ``images/``."""
+        """This cell's folder; of one that shares: ``tree.npz``, ``plan.npz``, ``scores.parquet``, ``images/``."""
         return run / "cells" / self.id
+
+    def made(self, run: Path) -> Path:
+        """The folder of this cell's pictures and of their scores."""
+        return run / self.images if self.images else self.folder(run)
 
     def prompts(self, run: Path) -> list[str]:
         """The prompts, in order.
@@ -134,7 +149,7 @@ class Record(Part):
 
     def pictures(self, run: Path) -> list[Path]:
         """This cell's picture of every prompt, in prompt order."""
-        return sorted((self.folder(run) / "images").glob("[0-9]*.png"))
+        return sorted((self.made(run) / "images").glob("[0-9]*.png"))
 
     def standard_pictures(self, run: Path) -> list[Path]:
         """The standard generator's picture of every prompt, in prompt order."""
@@ -142,7 +157,7 @@ class Record(Part):
 
     def scores(self, run: Path) -> Path:
         """What metrics measured of this cell's pictures: columns ``<metric>.<column>``, a row a prompt, in order."""
-        return self.folder(run) / SCORES
+        return self.made(run) / SCORES
 
     def standard_scores(self, run: Path) -> Path:
         """What they measured of the standard generator's pictures, likewise."""

@@ -1,17 +1,19 @@
 """Runs a sweep's cells: what is done and whole is kept, what is not is made, and one cell's failure is its own."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common.errors import UserError
-from sweeps.events import CellFinished, CellStarted, Emit, SweepStarted
+from sweeps.energy import Joules, meter
+from sweeps.events import CellFinished, CellStarted, Emit, Note, SweepStarted
 from sweeps.grid import Cell
 from sweeps.machine import machine, versions
 from sweeps.making import Families
 from sweeps.record import Failure, Record
+from sweeps.references import Reference, with_references
 from sweeps.scoring import Scorers
 from sweeps.source_run import BATCH_SIZE, Context, SourceRun
 from sweeps.spec import SweepSpec
@@ -19,7 +21,7 @@ from sweeps.store import disk_full, open_store, refuse_another, refuse_others
 
 
 def run_sweep(
-    spec: SweepSpec, cells: list[Cell], folder: Path, *, device: str, emit: Emit, rescore: bool = False
+    spec: SweepSpec, cells: Sequence[Cell | Reference], folder: Path, *, device: str, emit: Emit, rescore: bool = False
 ) -> list[Record]:
     """Give every cell a record in the run folder `folder`.
 
@@ -38,7 +40,8 @@ def run_sweep(
         UserError: the folder is another process's or another sweep's, a metric cannot run, or the disk is full.
     """
     scorers = check_sweep(spec, cells, folder, device)
-    families, batch_size = Families(device, spec.offload), spec.batch_size or BATCH_SIZE
+    families = Families(device, spec.offload, _meter(device, emit) if spec.energy else None)
+    batch_size = spec.batch_size or BATCH_SIZE
     try:
         with open_store(folder, spec) as store:
             emit(SweepStarted(folder, spec, cells))
@@ -53,7 +56,7 @@ def run_sweep(
         raise
 
 
-def check_sweep(spec: SweepSpec, cells: list[Cell], folder: Path, device: str) -> dict[str, Scorers]:
+def check_sweep(spec: SweepSpec, cells: Sequence[Cell | Reference], folder: Path, device: str) -> dict[str, Scorers]:
     """Refuse before a sweep starts what would stop it; arguments are those of `run_sweep`.
 
     Returns:
@@ -64,7 +67,9 @@ def check_sweep(spec: SweepSpec, cells: list[Cell], folder: Path, device: str) -
         OSError: the folder cannot be written.
     """
     refuse_another(folder, spec)
-    refuse_others(folder, {cell.id: cell.identity for cell in cells})
+    sharing = [cell for cell in cells if isinstance(cell, Cell)]
+    every = with_references(sharing, another_seed=True, fewer_steps=True)
+    refuse_others(folder, {cell.id: cell.identity for cell in every})
     with TemporaryDirectory(dir=next(place for place in (folder, *folder.parents) if place.exists())):
         pass
     entries = {cell.source.entry.name: cell.source.entry for cell in cells}
@@ -74,7 +79,15 @@ def check_sweep(spec: SweepSpec, cells: list[Cell], folder: Path, device: str) -
     return scorers
 
 
-def _records(context: Context, cells: list[Cell]) -> Iterator[Record]:
+def _meter(device: str, emit: Emit) -> Joules | None:
+    try:
+        return meter(device)
+    except UserError as error:
+        emit(Note(f"{error.message} ({error.hint})"))
+        return None
+
+
+def _records(context: Context, cells: Sequence[Cell | Reference]) -> Iterator[Record]:
     for _, group in groupby(cells, key=lambda cell: cell.source.key):
         same_source = list(group)
         run = SourceRun(context, same_source[0].source)
@@ -85,7 +98,7 @@ def _records(context: Context, cells: list[Cell]) -> Iterator[Record]:
             yield record
 
 
-def _guarded(context: Context, run: SourceRun, cell: Cell) -> tuple[Record, bool]:
+def _guarded(context: Context, run: SourceRun, cell: Cell | Reference) -> tuple[Record, bool]:
     """The cell's record, saved unless it was there; a failure is a record too, and replaces none that is done."""
     try:
         record, kept = run.record(cell)
@@ -98,7 +111,7 @@ def _guarded(context: Context, run: SourceRun, cell: Cell) -> tuple[Record, bool
     return record, kept
 
 
-def _failed(cell: Cell, error: Exception, device: str) -> Record:
+def _failed(cell: Cell | Reference, error: Exception, device: str) -> Record:
     if isinstance(error, UserError):
         failure = Failure(type="UserError", message=error.message, hint=error.hint)
     else:
@@ -107,6 +120,7 @@ def _failed(cell: Cell, error: Exception, device: str) -> Record:
     return Record(
         id=cell.id,
         status="failed",
+        role=cell.role,
         asked=cell.asked,
         identity=cell.identity,
         versions=versions(),

@@ -1,4 +1,4 @@
-"""What the metrics measured of a folder's pictures, in one Parquet file that says whose scores of what they are."""
+"""What scorers measured of a folder's pictures, in one Parquet file that says whose scores of what they are."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     Measured: TypeAlias = dict[str, NDArray[np.float64]]
 
 # Of a scorer's identity, what is recorded and does not decide whether its scores are used again.
-RECORDED = {"checkpoint", "packages", "device", "notes", "figures", "higher_is_better"}
+RECORDED = {"name", "metric", "checkpoint", "packages", "device", "notes", "figures", "higher_is_better"}
 
 
 @dataclass
 class Scores:
-    """By metric, the columns that were measured and the identity of what measured them."""
+    """By scorer (see `Scorers`), the columns that were measured and the identity of what measured them."""
 
     measured: dict[str, "Measured"] = field(default_factory=dict)
     scorers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -36,7 +36,7 @@ def same_scorer(known: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool
 
 
 def write_scores(folder: Path, prompts: Sequence[str], scores: Scores, pictures: str) -> None:
-    """Write ``<metric>.<column>`` for every measured column; the first axis is the prompt, a second one a list.
+    """Write ``<scorer>.<column>`` for every measured column; the first axis is the prompt, a second one a list.
 
     Args:
         folder: whose pictures were measured.
@@ -48,8 +48,8 @@ def write_scores(folder: Path, prompts: Sequence[str], scores: Scores, pictures:
     import pyarrow.parquet as pq
 
     columns: dict[str, Any] = {"prompt": pa.array(prompts, pa.string())}
-    for metric, values in scores.measured.items():
-        columns |= {f"{metric}.{name}": _column(array) for name, array in values.items()}
+    for scorer, values in scores.measured.items():
+        columns |= {f"{scorer}.{name}": _column(array) for name, array in values.items()}
     about = {"scorers": canonical_json(scores.scorers), "pictures": pictures}
     table = pa.table(columns).replace_schema_metadata(about)
     with atomic_path(folder / SCORES) as beside:
@@ -69,7 +69,7 @@ def read_scores(folder: Path, pictures: str) -> Scores:
         return Scores()
     if about.get("pictures") != pictures:
         return Scores()
-    return Scores({metric: _columns(table, metric) for metric in known}, known)
+    return Scores({scorer: _columns(table, scorer) for scorer in known}, known)
 
 
 def _column(array: "NDArray[Any]") -> Any:
@@ -80,8 +80,8 @@ def _column(array: "NDArray[Any]") -> Any:
     return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
 
 
-def _columns(table: Any, metric: str) -> "Measured":
-    prefix = f"{metric}."
+def _columns(table: Any, scorer: str) -> "Measured":
+    prefix = f"{scorer}."
     found = {name.removeprefix(prefix): table[name] for name in table.column_names if name.startswith(prefix)}
     return {name: _array(column.combine_chunks(), table.num_rows) for name, column in found.items()}
 

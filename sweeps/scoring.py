@@ -1,8 +1,8 @@
-"""Which metrics score a sweep, what they measured, and the figures that compare a cell with standard."""
+"""Which scorers measure a sweep, what they measured, and the figures that compare a cell with standard."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.errors import UserError, nearest
 from generators.batching import Batches
 from generators.catalogue import ModelEntry, locate
-from metrics.base import Metric, get_metric
+from metrics.base import FigureInfo, Metric, get_metric
 from metrics.statistics import Estimate
 from sweeps.axes import parse_parameters
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
@@ -26,53 +26,108 @@ if TYPE_CHECKING:
     from sweeps.scores import Measured
 
 NONE = "none"
-ASKED = re.compile(r"(?P<name>[^:=]+)(?P<parameters>(:[^:=]*=[^:=]*)*)(=(?P<checkpoint>.+))?")
+AT = "@"
+ASKED = re.compile(r"(?P<metric>[^:=@]+)(@(?P<tag>[^:=@]+))?(?P<parameters>(:[^:=]*=[^:=]*)*)(=(?P<checkpoint>.+))?")
+SCHEME = re.compile(r"^[a-z0-9]+:")  # t2v:, hf:, embedded:, but not the ViT-L-14: of an open_clip model and tag
 OURS = {"checkpoint", "device", "batch_size"}  # of a metric's parameters, those that are not the user's
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A scorer as it is asked for: ``metric@tag:parameter=value=checkpoint``, of which the metric is enough."""
+
+    metric: str
+    tag: str | None
+    parameters: dict[str, Any]
+    checkpoint: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> "Asked":
+        """What a text asks for.
+
+        Raises:
+            UserError: it cannot be read so.
+        """
+        found = ASKED.fullmatch(text)
+        if found is None:
+            raise UserError(f"{text!r} is no metric", "write NAME, NAME:parameter=value or NAME=CHECKPOINT")
+        if (tag := found["tag"]) and tag != slug(tag):
+            raise UserError(f"{tag!r} in {text!r} cannot name a scorer", f"write {found['metric']}@{slug(tag) or 'b'}")
+        parameters = parse_parameters(found["parameters"].removeprefix(":"), f"the metric {text!r}")
+        return cls(found["metric"], tag, parameters, found["checkpoint"])
+
+
 class Scorers:
-    """The metrics of one model's images: those asked for, else all that its catalogue entry has a checkpoint for.
+    """What measures one model's images: what was asked for, else all that its catalogue entry has a checkpoint for.
+
+    A scorer is a metric on a checkpoint. The first of a metric is called by the metric's name; further ones
+    ``<metric>@<tag>``, the tag being the user's or the end of the checkpoint's path. Under its name go its columns
+    (``vqa@clip-flant5-xxl.vqa``), its figures, and what a record says of it.
 
     Args:
-        entry: the model.
-        asked: ``name``, ``name:parameter=value``, ``name=checkpoint`` (a folder or hub id), or
-            ``name:parameter=value=checkpoint``; ``none`` alone for no metric.
+        entry: the model, for its default checkpoints; None: it has none.
+        asked: ``metric``, ``metric:parameter=value``, ``metric=checkpoint`` (a folder or hub id), or
+            ``metric:parameter=value=checkpoint``, with ``@tag`` after the metric to name it; ``none`` for no metric.
         device: where the metrics run.
+        known: by name, the identities of scorers of the same pictures: one that is among them keeps its name, and no
+            other takes it unless the user gives it that name.
 
     Raises:
-        UserError: an unknown metric or parameter, one that cannot run here, or one without a checkpoint.
+        UserError: an unknown metric or parameter, one that cannot run here, one without a checkpoint, or two scorers
+            of one name.
     """
 
-    def __init__(self, entry: ModelEntry, asked: Sequence[str], device: str) -> None:
+    def __init__(
+        self,
+        entry: ModelEntry | None,
+        asked: Sequence[str],
+        device: str,
+        known: Mapping[str, Collection[Mapping[str, Any]]] | None = None,
+    ) -> None:
         self.device = device
         self.metrics: dict[str, Metric] = {}
         self._sources: dict[str, str] = {}
-        for text in asked or tuple(entry.scorers):
+        self._asked: list[Asked] = []
+        defaults = entry.scorers if entry else {}
+        for text in asked or tuple(defaults):
             if text == NONE:
                 continue
-            name, parameters, checkpoint = parse_metric(text)
-            if name in self.metrics:
-                raise UserError(f"the metric {name} is asked for twice", "ask for it once")
-            kind, source = get_metric(name), checkpoint or entry.scorers.get(name, "")
-            if not source:
-                raise UserError(f"{entry.name} has no default checkpoint for {name}", f"write --metric {name}=FOLDER")
-            if reason := kind.unavailable():
-                raise UserError(f"the metric {name} cannot run here: {reason}", "leave it out with --metric")
-            for parameter in parameters:
-                if parameter not in (known := signature(kind).parameters.keys() - OURS):
-                    raise UserError(f"the metric {name} has no parameter {parameter!r}", nearest(parameter, known))
-            self.metrics[name] = kind(locate(source), device, **parameters)
-            self._sources[name] = source
+            one = Asked.parse(text)
+            one = replace(one, checkpoint=one.checkpoint or defaults.get(one.metric))
+            metric = _metric(one, entry.name if entry else "what is scored", device)
+            name = self._name(one, metric, known or {})
+            self.metrics[name], self._sources[name] = metric, str(one.checkpoint)
+
+    def _name(self, asked: Asked, metric: Metric, known: Mapping[str, Collection[Mapping[str, Any]]]) -> str:
+        if any(replace(each, tag=None) == replace(asked, tag=None) for each in self._asked):
+            raise UserError(f"the metric {asked.metric} is asked for twice with {asked.checkpoint}", "ask for it once")
+        self._asked.append(asked)
+        tagged = f"{metric.name}{AT}{asked.tag or slug(asked.checkpoint or '')}"
+        free = [name for name in (metric.name, tagged) if name not in {*self.metrics, *known}]
+        there = [name for name, identities in known.items() if _is_one(metric, name, identities)]
+        names = [tagged] if asked.tag else [*there, *free]
+        if not names or names[0] in self.metrics or names[0].endswith(AT):
+            raise UserError(
+                f"{asked.checkpoint} needs a name to tell it from another {metric.name} scorer",
+                f"choose one: --metric {metric.name}{AT}NAME={asked.checkpoint}",
+            )
+        return names[0]
 
     @cached_property
     def identities(self) -> dict[str, dict[str, Any]]:
-        """What decides the scores, by metric; checkpoints are hashed, and fetched if they are not here.
+        """What decides the scores, by scorer; checkpoints are hashed, and fetched if they are not here.
 
         Raises:
             UserError: a checkpoint cannot be had.
         """
         return {
-            name: {**metric.identity(), "checkpoint": self._sources[name], "device": self.device}
+            name: {
+                **metric.identity(),
+                "name": name,
+                "metric": metric.name,
+                "checkpoint": self._sources[name],
+                "device": self.device,
+            }
             for name, metric in self.metrics.items()
         }
 
@@ -82,7 +137,7 @@ class Scorers:
             metric.check(prompts)
 
     def measured(self, known: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Whether every metric was measured already, by what would measure it now."""
+        """Whether every scorer measured already, and was what it is now."""
         return all(same_scorer(known.get(name), identity) for name, identity in self.identities.items())
 
     def described(self, scorers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -91,23 +146,15 @@ class Scorers:
             name: {
                 **scorers[name],
                 "higher_is_better": metric.higher_is_better,
-                "figures": {key: asdict(info) for key, info in metric.figures.items()},
+                "figures": {key: asdict(_told_apart(info, name)) for key, info in metric.figures.items()},
             }
             for name, metric in self.metrics.items()
         }
 
 
-def parse_metric(text: str) -> tuple[str, dict[str, Any], str | None]:
-    """Of a metric as it is asked for (see `Scorers`): its name, parameters, and checkpoint.
-
-    Raises:
-        UserError: it cannot be read so.
-    """
-    found = ASKED.fullmatch(text)
-    if found is None:
-        raise UserError(f"{text!r} is no metric", "write NAME, NAME:parameter=value or NAME=CHECKPOINT")
-    parameters = parse_parameters(found["parameters"].removeprefix(":"), f"the metric {text!r}")
-    return found["name"], parameters, found["checkpoint"]
+def slug(checkpoint: str) -> str:
+    """The last part of a checkpoint's path as part of a name: ``hf:Qwen/Qwen2.5-VL-3B`` is ``qwen2-5-vl-3b``."""
+    return re.sub(r"[^\w-]+", "-", Path(SCHEME.sub("", checkpoint)).name.lower()).strip("-")
 
 
 def score_folder(
@@ -134,24 +181,41 @@ def score_folder(
     scores = read_scores(folder, generation.hash)
     known = {} if again else scores.scorers
     missing = [name for name, identity in scorers.identities.items() if not same_scorer(known.get(name), identity)]
-    if missing:
-        own = np.ones(len(prompts), dtype=np.bool_) if standard is None else ~standard[1]
-        emit(StageStarted("score", len(missing) * int(own.sum())))
-        try:
-            for name in missing:
-                columns, notes = _measure(scorers.metrics[name], folder, np.flatnonzero(own), prompts, emit)
-                if standard is not None:
-                    columns = _filled(columns, standard[0].measured[name], own)
-                scores.measured[name] = columns
-                scores.scorers[name] = scorers.identities[name] | ({"notes": notes} if notes else {})
-        finally:
-            emit(StageFinished())
+    own = np.ones(len(prompts), dtype=np.bool_) if standard is None else ~standard[1]
+    rows = np.flatnonzero(own).tolist()
+    images = [folder / "images" / picture_name(row) for row in rows]
+    for name, columns, about in measure(scorers, missing, images, [prompts[row] for row in rows], emit):
+        scores.measured[name] = columns if standard is None else _filled(columns, standard[0].measured[name], own)
+        scores.scorers[name] = about
         write_scores(folder, prompts, scores, generation.hash)
     return scores
 
 
+def measure(
+    scorers: Scorers, names: Collection[str], images: Sequence[Path], prompts: Sequence[str], emit: Emit
+) -> "Iterator[tuple[str, Measured, dict[str, Any]]]":
+    """One scorer after the other: its name, the columns that it measured, and what the record says of it.
+
+    Args:
+        scorers: what measures.
+        names: which of them.
+        images: picture files [N].
+        prompts: what each is meant to show [N].
+        emit: hears progress, and of batches that did not fit.
+    """
+    if not names:
+        return
+    emit(StageStarted("score", len(names) * len(images)))
+    try:
+        for name in names:
+            columns, notes = _measure(scorers.metrics[name], name, images, prompts, emit)
+            yield name, columns, scorers.identities[name] | ({"notes": notes} if notes else {})
+    finally:
+        emit(StageFinished())
+
+
 def figures(scorers: Scorers, standard: Scores, ours: Scores, same: NDArray[np.bool_]) -> dict[str, Figure]:
-    """Every metric's figures, named ``<metric>.<figure>``."""
+    """Every scorer's figures, named ``<scorer>.<figure>``."""
     found: dict[str, Figure] = {}
     for name, metric in scorers.metrics.items():
         compared = metric.compare(standard.measured[name], ours.measured[name], same)
@@ -159,22 +223,44 @@ def figures(scorers: Scorers, standard: Scores, ours: Scores, same: NDArray[np.b
     return found
 
 
+def _metric(asked: Asked, owner: str, device: str) -> Metric:
+    kind = get_metric(asked.metric)
+    if not asked.checkpoint:
+        raise UserError(
+            f"{owner} has no default checkpoint for {asked.metric}", f"write --metric {asked.metric}=FOLDER"
+        )
+    if reason := kind.unavailable():
+        raise UserError(f"the metric {asked.metric} cannot run here: {reason}", "leave it out with --metric")
+    for parameter in asked.parameters:
+        if parameter not in (known := signature(kind).parameters.keys() - OURS):
+            raise UserError(f"the metric {asked.metric} has no parameter {parameter!r}", nearest(parameter, known))
+    return kind(locate(asked.checkpoint), device, **asked.parameters)
+
+
+def _is_one(metric: Metric, name: str, identities: Collection[Mapping[str, Any]]) -> bool:
+    """Whether it is among the scorers that go by this name."""
+    return name.partition(AT)[0] == metric.name and any(same_scorer(each, metric.identity()) for each in identities)
+
+
+def _told_apart(info: FigureInfo, name: str) -> FigureInfo:
+    tag = name.partition(AT)[2]
+    return replace(info, label=f"{info.label} ({tag})") if tag else info
+
+
 def _measure(
-    metric: Metric, folder: Path, which: NDArray[np.int64], prompts: tuple[str, ...], emit: Emit
+    metric: Metric, name: str, images: Sequence[Path], prompts: Sequence[str], emit: Emit
 ) -> "tuple[Measured, list[str]]":
     """A metric's columns, and what happened on the way that a record should say."""
     batches = Batches(metric.batch_size)
 
     def work(rows: slice) -> "Measured":
-        chunk = which[rows]
-        images = [folder / "images" / picture_name(prompt) for prompt in chunk]
-        columns = metric.measure(images, [prompts[prompt] for prompt in chunk])
-        emit(StageAdvanced(len(chunk)))
+        columns = metric.measure(images[rows], prompts[rows])
+        emit(StageAdvanced(len(images[rows])))
         return columns
 
-    parts = list(batches.each(len(which), work))
+    parts = list(batches.each(len(images), work))
     metric.batch_size = batches.size
-    notes = [f"scoring {metric.name}: {note}" for note in batches.notes]
+    notes = [f"scoring {name}: {note}" for note in batches.notes]
     for note in notes:
         emit(Note(note))
     return {column: np.concatenate([part[column] for part in parts]) for column in metric.columns if parts}, notes

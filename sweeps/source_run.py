@@ -16,17 +16,19 @@ from generators.sharing.plan import SharingPlan, build_plan, standard_plan
 from generators.sharing.tree import Tree
 from metrics.flops import price
 from sweeps.events import Emit, Note
-from sweeps.grid import Cell, Source
+from sweeps.grid import Cell, Source, sampler_of
 from sweeps.machine import versions
 from sweeps.making import Families, Maker, write_prompts
 from sweeps.pictures import Generation, clear, read_generation
 from sweeps.record import Figure, FlopFigures, PlanFigures, Record
+from sweeps.references import Reference
 from sweeps.scores import Scores
 from sweeps.scoring import Scorers, figures, score_folder
 from sweeps.store import Store
 
 if TYPE_CHECKING:
     from generators.component import Component
+    from generators.settings import GenerationSettings
 
 BATCH_SIZE = 32
 PLAN, TREE = "plan.npz", "tree.npz"
@@ -47,11 +49,16 @@ class Context:
 
 @dataclass(frozen=True)
 class Standard:
-    """The standard images of a source: where they are, how they were made, what was measured of them."""
+    """The standard images of a source: where they are, how they were made, what was measured of them.
+
+    Attributes:
+        kept: whether they were there.
+    """
 
     folder: Path
     generation: Generation
     scores: Scores
+    kept: bool
 
 
 @dataclass(frozen=True)
@@ -88,8 +95,11 @@ class SourceRun:
         self._standard: Standard | Exception | None = None
         self._flagged: set[str] = set()
 
-    def record(self, cell: Cell) -> tuple[Record, bool]:
+    def record(self, cell: Cell | Reference) -> tuple[Record, bool]:
         """The cell's record, and whether it was there already with everything it describes whole."""
+        return self._reference(cell) if isinstance(cell, Reference) else self._cell(cell)
+
+    def _cell(self, cell: Cell) -> tuple[Record, bool]:
         standard = self.standard()
         known = self.store.done(cell.id, self._damaged)
         pictures = self._whole(cell, standard)
@@ -100,6 +110,37 @@ class SourceRun:
             self.store.forget(cell.id)
             known, pictures = None, self._make(cell, standard)
         return self._scored(cell, pictures, standard, known), False
+
+    def _reference(self, reference: Reference) -> tuple[Record, bool]:
+        """Other settings' standard images, made where they are not there, beside this source's."""
+        standard, known = self.standard(), self.store.done(reference.id, self._damaged)
+        other = reference.other(lambda: self._node_steps(reference.cell), self._evaluations)
+        made = SourceRun(self.context, other).standard()
+        untouched = standard.kept and made.kept and not self.context.rescore
+        if known and untouched and self.scorers.measured(known.scorers):
+            return known, True
+        n, images = len(self.prompts), made.generation.images
+        same = np.array([standard.generation.images[name] == picture for name, picture in images.items()])
+        steps = PlanFigures(
+            n_prompts=n,
+            steps_requested=other.settings.steps,
+            K=other.steps,
+            node_steps=n * other.steps,
+            standard_node_steps=n * self.source.steps,
+            savings=1 - other.steps / self.source.steps,
+        )
+        return self._described(reference, made.generation, steps, standard, made.scores, same, known).model_copy(
+            update={"role": reference.role, "images": self._relative(made.folder)}
+        ), False
+
+    def _node_steps(self, cell: Cell) -> int:
+        record = self.store.done(cell.id)
+        if record is None or record.plan is None:
+            raise UserError(f"its compute is that of cell {cell.id}, which has none", "see why that cell failed")
+        return record.plan.node_steps
+
+    def _evaluations(self, settings: "GenerationSettings") -> int:
+        return sampler_of(self.source.entry, settings, self.context.device).K
 
     def standard(self) -> Standard:
         """The standard images; where they cannot be had, every cell fails for the same reason."""
@@ -116,6 +157,7 @@ class SourceRun:
         """Scorers refuse prompts before images are made, here and in `_make`."""
         folder = self.store.shared(self.source.key)
         generation = read_generation(folder, self._damaged)
+        kept = generation is not None
         if generation is None:
             self.scorers.check(self.prompts)
             self.maker.conditioning(self._encoded)
@@ -125,7 +167,7 @@ class SourceRun:
         write_prompts(folder, self.prompts)
         scores = score_folder(folder, generation, self.prompts, self.scorers, self.emit, again=self.context.rescore)
         self._flag_scorers(scores.scorers)
-        return Standard(folder, generation, scores)
+        return Standard(folder, generation, scores, kept)
 
     def _make(self, cell: Cell, standard: Standard) -> Pictures:
         self.scorers.check(self.prompts)
@@ -133,7 +175,8 @@ class SourceRun:
         folder = self.store.cell(cell.id)
         self.maker.conditioning(self._encoded)
         tree = self.maker.tree(cell.strategy, cell.asked.features)
-        plan = build_plan(tree, cell.schedule, float(cell.asked.tau), self.source.steps, cell.asked.combiner)
+        with self.maker.stage("plan", 1):
+            plan = build_plan(tree, cell.schedule, float(cell.asked.tau), self.source.steps, cell.asked.combiner)
         clear(folder)  # first, or a kill would leave pictures with another plan
         tree.save(folder / TREE)
         plan.save(folder / PLAN)
@@ -171,6 +214,33 @@ class SourceRun:
             again=self.context.rescore,
         )
         self._flag_scorers(ours.scorers)
+        scoring = {"score": time.perf_counter() - start}
+        made = self._described(
+            cell, pictures.generation, pictures.generation.plan, standard, ours, pictures.same, known
+        )
+        return made.model_copy(update={"timings": {**made.timings, **scoring}})
+
+    def _described(
+        self,
+        cell: Cell | Reference,
+        generation: Generation,
+        plan: PlanFigures,
+        standard: Standard,
+        ours: Scores,
+        same: NDArray[np.bool_],
+        known: Record | None,
+    ) -> Record:
+        """The record of pictures beside the standard images.
+
+        Args:
+            cell: whose pictures they are.
+            generation: how they were made.
+            plan: what they cost.
+            standard: the standard images.
+            ours: what was measured of the pictures.
+            same: which of them are standard's own.
+            known: a record of the same pictures, for metrics that are not asked for now.
+        """
         kept = Kept.of(known, self.scorers.metrics) if known else Kept()
         return Record(
             id=cell.id,
@@ -178,16 +248,22 @@ class SourceRun:
             asked=cell.asked,
             conditioned_on=get_family(self.source.entry.family).conditioned_on,
             identity=cell.identity,
-            plan=pictures.generation.plan,
-            flops=self._flops(pictures.generation.plan),
-            figures={**figures(self.scorers, standard.scores, ours, pictures.same), **kept.figures},
-            timings={**pictures.generation.timings, "score": time.perf_counter() - start},
-            execution=pictures.generation.execution,
+            plan=plan,
+            flops=self._flops(plan),
+            figures={**figures(self.scorers, standard.scores, ours, same), **kept.figures},
+            timings=generation.timings,
+            standard_timings=standard.generation.timings,
+            joules=generation.joules,
+            standard_joules=standard.generation.joules,
+            execution=generation.execution,
             scorers={**self.scorers.described(ours.scorers), **kept.scorers},
-            versions=pictures.generation.versions,
-            machine=pictures.generation.machine,
-            standard=standard.folder.relative_to(self.store.folder).as_posix(),
+            versions=generation.versions,
+            machine=generation.machine,
+            standard=self._relative(standard.folder),
         )
+
+    def _relative(self, folder: Path) -> str:
+        return folder.relative_to(self.store.folder).as_posix()
 
     def _flops(self, plan: PlanFigures) -> FlopFigures:
         n = plan.n_prompts

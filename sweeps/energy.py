@@ -1,0 +1,38 @@
+"""What an NVIDIA accelerator takes for pictures, as NVML counts it (total energy consumption, Volta and later)."""
+
+from collections.abc import Callable
+
+from common.errors import UserError
+
+Joules = Callable[[], float]
+
+
+def meter(device: str) -> Joules:
+    """A reading that grows with what the whole device `device` takes, whoever uses it; the difference of two is J.
+
+    Raises:
+        UserError: there is no such device, no NVML, or none that counts energy.
+    """
+    if not device.startswith("cuda"):
+        raise UserError(f"energy is not measured: {device} is no NVIDIA accelerator", "leave --energy out")
+    try:
+        import pynvml
+    except ImportError as error:
+        raise UserError(
+            "energy is not measured: nvidia-ml-py is not installed", "install reusebench[energy]"
+        ) from error
+    import torch
+
+    try:
+        pynvml.nvmlInit()
+        # torch numbers the devices that it may see, NVML all of them
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    except pynvml.NVMLError as error:
+        raise UserError(f"energy is not measured: NVML says {error}", "leave --energy out") from error
+
+    def joules() -> float:
+        torch.cuda.synchronize(device)
+        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+
+    return joules

@@ -1,0 +1,113 @@
+"""What sharing is held against: another seed's standard images, and standard generation with fewer steps."""
+
+from pathlib import Path
+
+import pytest
+
+from sweeps.events import CellFinished, StageStarted
+from sweeps.grid import cells
+from sweeps.predict import predict
+from sweeps.record import Record
+from sweeps.references import with_references
+from sweeps.runner import run_sweep
+
+
+@pytest.fixture(scope="session")
+def against(tiny_spec):
+    """Run a sweep with everything that it is held against."""
+
+    def run(
+        folder: Path, events: list | None = None, *, another_seed=True, fewer_steps=True, **settings
+    ) -> list[Record]:
+        spec = tiny_spec(**settings)
+        asked = with_references(cells(spec, "cpu"), another_seed=another_seed, fewer_steps=fewer_steps)
+        heard = [] if events is None else events
+        return run_sweep(spec, asked, folder, device="cpu", emit=heard.append)
+
+    return run
+
+
+def of_role(records: list[Record], role: str) -> list[Record]:
+    return [record for record in records if record.role == role]
+
+
+def pictures(paths: list[Path]) -> list[bytes]:
+    return [path.read_bytes() for path in paths]
+
+
+def test_another_seed_is_the_sweeps_next_one_or_the_next_number(tiny_spec):
+    def seeds(**settings):
+        found = with_references(cells(tiny_spec(tau="0.6", **settings), "cpu"), another_seed=True, fewer_steps=False)
+        return {each.source.settings.seed: each.seed for each in found if each.role == "another-seed"}
+
+    assert seeds() == {42: 43}
+    assert seeds(seed="7,3,5") == {7: 3, 3: 5, 5: 7}
+    assert seeds(seed=str(2**63 - 1)) == {2**63 - 1: 0}
+
+
+def test_fewer_steps_are_tried_once_a_tau_that_shares(tiny_spec):
+    spec = tiny_spec(tau="0,0.3,0.6", schedule="eq7,official", combiner="mean")
+    found = with_references(cells(spec, "cpu"), another_seed=False, fewer_steps=True)
+    fewer = [each for each in found if each.role == "fewer-steps"]
+    assert [float(each.asked.tau) for each in fewer] == [0.3, 0.6]
+    assert {each.asked.strategy for each in fewer} == {"fewer-steps"}
+    assert len({each.id for each in found}) == len(found)
+
+
+def test_they_are_the_standard_images_of_a_sweep_with_those_settings(against, sweep, tiny, tmp_path):
+    metric = [f"vqa={tiny.vqa}"]
+    records = against(tmp_path / "run", tau="0,0.9", steps="4", metric=metric)
+    sharing = of_role(records, "sharing")[-1]
+    (seed,) = of_role(records, "another-seed")
+    (fewer,) = of_role(records, "fewer-steps")
+
+    assert fewer.plan.savings == pytest.approx(sharing.plan.savings, abs=0.5 / 4), "the nearest whole step"
+    assert 1 <= fewer.plan.K < 4
+    assert fewer.plan.node_steps == 4 * fewer.plan.K
+    assert 0 < fewer.flops.savings < fewer.plan.savings
+    assert seed.plan.savings == 0
+
+    for record, settings in ((seed, {"seed": "43", "steps": "4"}), (fewer, {"steps": str(fewer.plan.K)})):
+        (alone,) = sweep(tmp_path / record.role, tau="0", metric=metric, **settings)
+        theirs = alone.standard_pictures(tmp_path / record.role)
+        assert pictures(record.pictures(tmp_path / "run")) == pictures(theirs)
+        assert pictures(record.standard_pictures(tmp_path / "run")) != pictures(theirs)
+        assert record.standard == sharing.standard
+        counts = [record.figures[f"vqa.{name}"].value for name in ("wins", "ties", "losses")]
+        assert sum(counts) == 4
+        assert counts[1] < 4
+    assert sharing.figures.keys() == seed.figures.keys() == fewer.figures.keys()
+
+
+def test_the_same_command_keeps_them_and_without_them_the_rest(against, tmp_path):
+    first = against(tmp_path / "run")
+    events = []
+    assert against(tmp_path / "run", events) == first
+    assert all(event.kept for event in events if isinstance(event, CellFinished))
+    assert not any(isinstance(event, StageStarted) for event in events)
+    without = against(tmp_path / "run", another_seed=False, fewer_steps=False)
+    assert without == of_role(first, "sharing")
+
+
+def test_seeds_of_a_sweep_share_their_images(against, tmp_path):
+    events = []
+    records = against(tmp_path / "run", events, tau="0.6", seed="1,2", fewer_steps=False)
+    first, second = of_role(records, "another-seed")
+    assert (first.images, second.images) == (second.standard, first.standard)
+    assert sum(isinstance(event, StageStarted) and event.stage == "denoise" for event in events) == 4
+
+
+def test_a_cell_that_failed_leaves_its_compute_unknown(against, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweeps.source_run.SourceRun._make", lambda *_: 1 / 0)
+    sharing, fewer = against(tmp_path / "run", tau="0.6", another_seed=False)
+    assert (sharing.status, fewer.status, fewer.role) == ("failed", "failed", "fewer-steps")
+    assert sharing.id in fewer.error.message
+
+
+def test_their_cost_is_known_before(tiny_spec, tmp_path):
+    asked = with_references(cells(tiny_spec(), "cpu"), another_seed=True, fewer_steps=True)
+    costs = {
+        f"{cell.role} {cell.asked.tau:f}": cost for cell, cost in predict(asked, tmp_path, "cpu", lambda event: None)
+    }
+    assert costs["another-seed 0"].savings == 0
+    assert costs["fewer-steps 0.6"].node_steps == costs["sharing 0.6"].node_steps
