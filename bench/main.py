@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bench import doctor, flops, generate, listings, plan, report, score, setup, sweep
+from bench import doctor, flops, generate, listings, plan, power, report, score, setup, sweep
 from common.errors import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -85,6 +85,7 @@ app.command("generate")(generate.generate)
 app.command("score")(score.score)
 app.command("report")(report.report)
 app.command("flops")(flops.flops)
+app.command("power")(power.power)
 app.command("doctor")(doctor.doctor)
 app.command("setup")(setup.setup)
 for name, group in listings.GROUPS.items():

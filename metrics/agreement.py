@@ -11,6 +11,7 @@ from common.errors import UserError
 from metrics.statistics import LEVEL, Estimate
 
 RESAMPLES = 1000
+LARGEST = 2_000_000  # ranks at once
 WILSON = "Wilson at the effective number of pairs"
 
 Floats = NDArray[np.float64]
@@ -58,17 +59,17 @@ def rank_correlation(
 
     (first, second), groups = _paired(first, second, prompts, "scores")
     n, prompt_count = len(groups), int(groups.max()) + 1
-    order = np.argsort(groups, kind="stable")
-    pictures = np.split(order, np.cumsum(np.bincount(groups))[:-1])
-    draws = np.random.default_rng(seed).integers(prompt_count, size=(RESAMPLES, prompt_count))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantInputWarning)
         value = float(spearmanr(first, second).statistic) if n > 1 else float("nan")
-        if prompt_count < 3 or not isfinite(value):
-            return Estimate(value, None, None, n, "too few for an interval", level)
-        resamples = (np.concatenate([pictures[prompt] for prompt in draw]) for draw in draws)
-        found = [spearmanr(first[rows], second[rows]).statistic for rows in resamples]
-    low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
+    if prompt_count < 3 or not isfinite(value):
+        return Estimate(value, None, None, n, "too few for an interval", level)
+    rng, drawn = np.random.default_rng(seed), np.full(prompt_count, 1 / prompt_count)
+    found = [
+        _rank_correlations(first, second, rng.multinomial(prompt_count, drawn, size=size)[:, groups])
+        for size in np.diff(np.r_[: RESAMPLES : max(1, LARGEST // n), RESAMPLES])
+    ]
+    low, high = np.nanquantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2])
     return Estimate(value, float(low), float(high), n, "percentile bootstrap over prompts", level)
 
 
@@ -104,6 +105,24 @@ def winner_agreement(
     effective = _effective((first == second).astype(np.float64), groups)
     low, high = proportion_confint(share * effective, effective, alpha=1 - level, method="wilson")
     return WinnerAgreement(Estimate(share, float(low), float(high), n, WILSON, level), by_chance, kappa, effective)
+
+
+def _rank_correlations(first: Floats, second: Floats, counts: NDArray[np.int64]) -> Floats:
+    """Spearman's correlation of resamples, [R], in which picture i is there counts[r, i] times; NaN if undefined."""
+    one, other = (_centred_ranks(scores, counts) for scores in (first, second))
+    products = ((counts * a * b).sum(axis=1) for a, b in ((one, other), (one, one), (other, other)))
+    shared, of_one, of_other = products
+    undefined = np.full(len(counts), np.nan)
+    return np.divide(shared, np.sqrt(of_one * of_other), out=undefined, where=of_one * of_other > 0)
+
+
+def _centred_ranks(scores: Floats, counts: NDArray[np.int64]) -> Floats:
+    """In every resample, the rank of each picture less the mean rank; equal scores share the mean of theirs."""
+    _, place = np.unique(scores, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    equal = np.add.reduceat(counts[:, order], np.r_[0, np.cumsum(np.bincount(place))[:-1]], axis=1)
+    ranks = np.cumsum(equal, axis=1) - equal / 2
+    return np.asarray(ranks[:, place] - counts.sum(axis=1, keepdims=True) / 2)
 
 
 def _effective(values: Floats, groups: Groups) -> float:

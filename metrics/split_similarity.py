@@ -1,6 +1,7 @@
 """How alike pictures are whose paths parted at some step. Pure functions of arrays."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +11,7 @@ from metrics.statistics import LEVEL, Estimate
 
 BANDS = 5
 METHOD = "jackknife over clusters"
-FEWEST = 5  # clusters, below which an interval would say little
+FEWEST = 5  # effective clusters, below which an interval would say little
 
 Floats = NDArray[np.float64]
 
@@ -46,8 +47,9 @@ def split_similarity(
 
     Pairs have prompts in common, and prompts that share have noise in common. So what varies is taken to be clusters:
     of a band's pairs, the prompts that were still one where the band begins; of pairs that shared nothing, those below
-    one root. The interval is Student's t with the error of the jackknife that leaves out one cluster at a time, with
-    every pair that it is in. Fewer than `FEWEST` clusters have none.
+    one root. The interval is Student's t, with the error of the jackknife that leaves out one cluster at a time and
+    every pair that it is in. Clusters of unequal sizes count as (sum of pairs)^2 / (sum of pairs^2) equal ones, which
+    gives the degrees of freedom; fewer than `FEWEST` have no interval.
 
     Args:
         standard: embeddings of the standard pictures [N, D]; normalised here.
@@ -67,54 +69,53 @@ def split_similarity(
         )
     number = -(-shared.astype(np.int64) * BANDS // steps)
     np.fill_diagonal(number, BANDS + 1)
-    found = []
-    for band in range(BANDS + 1):
-        inside = number == band
-        if not inside.any():
-            continue
-        values = [np.where(inside, each, 0.0) for each in (of_ours, of_standard, of_ours - of_standard)]
-        cluster = np.argmax(number >= max(band, 1), axis=1)  # the first prompt of each prompt's
-        estimates, clusters = _estimates(values, inside, cluster, level)
-        share = float(shared[inside].mean() / steps)
-        found.append(Band(band, share, int(inside.sum()) // 2, clusters, *estimates))
-    return found
+    return [
+        _band(band, number, of_standard, of_ours, shared / steps, level)
+        for band in range(BANDS + 1)
+        if (number == band).any()
+    ]
 
 
-def _estimates(
-    values: list[Floats], inside: NDArray[np.bool_], cluster: NDArray[np.int64], level: float
-) -> tuple[list[Estimate], int]:
-    """Of each of these values [N, N], the mean over the pairs inside; and of how many clusters these are.
+def _band(
+    band: int, number: NDArray[np.int64], of_standard: Floats, of_ours: Floats, shares: Floats, level: float
+) -> Band:
+    """Of the pairs whose `number` [N, N] is `band`; they lie within clusters, but those that shared nothing between."""
+    pairs = number == band
+    cluster = np.argmax(number >= max(band, 1), axis=1)  # the first prompt of each prompt's
+    often = 1 if band else 2  # that an ordered pair is counted with a cluster it is in
 
-    Args:
-        values: 0 outside.
-        inside: bool [N, N]: pairs, either all within clusters or all between them.
-        cluster: [N], of each prompt.
-        level: nominal coverage.
-    """
+    def sums(values: NDArray[Any]) -> Floats:
+        """By cluster, over the ordered pairs that it is in."""
+        return often * np.bincount(cluster, np.where(pairs, values, 0).sum(axis=1), minlength=len(cluster))
+
+    counts = sums(pairs)
+    total = int(pairs.sum())
+    effective = counts.sum() ** 2 / np.square(counts).sum()
+
+    def estimate(values: Floats) -> Estimate:
+        mean = float(values[pairs].mean())
+        if effective < FEWEST:
+            return Estimate(mean, None, None, total // 2, "too few clusters for an interval", level)
+        some = counts > 0
+        half = _half_width((mean * total - sums(values)[some]) / (total - counts[some]), effective - 1, level)
+        return Estimate(mean, mean - half, mean + half, total // 2, METHOD, level)
+
+    return Band(
+        number=band,
+        share=float(shares[pairs].mean()),
+        pairs=total // 2,
+        clusters=int(np.count_nonzero(counts)),
+        ours=estimate(of_ours),
+        standard=estimate(of_standard),
+        excess=estimate(of_ours - of_standard),
+    )
+
+
+def _half_width(without: Floats, freedom: float, level: float) -> float:
+    """Of Student's t interval, from the means that leave one cluster out each."""
     from scipy.stats import t
 
-    def sums(pairs: NDArray[np.generic]) -> Floats:
-        """By cluster, over the pairs that it is in."""
-        whole = np.bincount(cluster, pairs.sum(axis=1), minlength=len(cluster))
-        return whole * (2 if between else 1)
-
-    first, second = np.argwhere(inside)[0]
-    between = cluster[first] != cluster[second]
-    counts, total = sums(inside), float(inside.sum())
-    left = total - counts
-    kept = (counts > 0) & (left > 0)
-    clusters, pairs = int(np.count_nonzero(counts)), int(total) // 2
-    found = []
-    for each in values:
-        mean = float(each.sum() / total)
-        if np.count_nonzero(kept) < FEWEST:
-            found.append(Estimate(mean, None, None, pairs, "too few clusters for an interval", level))
-            continue
-        without = (each.sum() - sums(each)[kept]) / left[kept]
-        error = np.sqrt((len(without) - 1) * without.var())
-        half = float(t.ppf(0.5 + level / 2, len(without) - 1) * error)
-        found.append(Estimate(mean, mean - half, mean + half, pairs, METHOD, level))
-    return found, clusters
+    return float(t.ppf(0.5 + level / 2, freedom) * np.sqrt((len(without) - 1) * without.var()))
 
 
 def _cosines(embeddings: ArrayLike) -> Floats:

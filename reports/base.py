@@ -115,9 +115,11 @@ class Table(Plugin, ABC):
 
     Attributes:
         rank: on the terminal, tables of a lower rank come first.
+        printed: whether it is shown on the terminal; one that is not is a file alone.
     """
 
     rank: ClassVar[int] = 10
+    printed: ClassVar[bool] = True
 
     @abstractmethod
     def sheet(self, run: RunView) -> "Sheet | None":

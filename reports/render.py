@@ -18,7 +18,7 @@ LONGEST = 80
 
 @dataclass
 class Report:
-    """What was written, the tables themselves for the terminal, and what could not be written and why."""
+    """What was written, the tables that the terminal shows, and what could not be written and why."""
 
     sheets: list[Sheet] = field(default_factory=list)
     tables: list[Path] = field(default_factory=list)
@@ -65,7 +65,7 @@ def _write_table(table: Table, view: RunView, report: Report) -> None:
     except Exception as error:  # a plug-in may raise anything, and the other tables do not depend on it
         report.notes.append(f"no table {table.name}: {_told(error)}")
         return
-    report.sheets.append(sheet)
+    report.sheets += [sheet] if table.printed else []
     for suffix, content in contents.items():
         path = view.path / REPORT / "tables" / f"{table.name}.{suffix}"
         atomic_write(path, content)

@@ -58,7 +58,7 @@ class Asked:
 
 
 class Scorers:
-    """What measures one model's images: what was asked for, else all that its catalogue entry has a checkpoint for.
+    """What measures one model's images: what was asked for, else what its catalogue entry always asks.
 
     A scorer is a metric on a checkpoint. The first of a metric is called by the metric's name; further ones
     ``<metric>@<tag>``, the tag being the user's or the end of the checkpoint's path. Under its name go its columns
@@ -88,20 +88,20 @@ class Scorers:
         self.metrics: dict[str, Metric] = {}
         self._sources: dict[str, str] = {}
         self._asked: list[Asked] = []
-        defaults = entry.scorers if entry else {}
-        for text in asked or tuple(defaults):
+        checkpoints = entry.checkpoints if entry else {}
+        for text in asked or tuple(entry.scorers if entry else ()):
             if text == NONE:
                 continue
             one = Asked.parse(text)
-            one = replace(one, checkpoint=one.checkpoint or defaults.get(one.metric))
+            one = replace(one, checkpoint=one.checkpoint or checkpoints.get(one.metric))
             metric = _metric(one, entry.name if entry else "what is scored", device)
             name = self._name(one, metric, known or {})
             self.metrics[name], self._sources[name] = metric, str(one.checkpoint)
 
     def _name(self, asked: Asked, metric: Metric, known: Mapping[str, Collection[Mapping[str, Any]]]) -> str:
-        if any(replace(each, tag=None) == replace(asked, tag=None) for each in self._asked):
+        if (untagged := replace(asked, tag=None)) in self._asked:
             raise UserError(f"the metric {asked.metric} is asked for twice with {asked.checkpoint}", "ask for it once")
-        self._asked.append(asked)
+        self._asked.append(untagged)
         tagged = f"{metric.name}{AT}{asked.tag or slug(asked.checkpoint or '')}"
         free = [name for name in (metric.name, tagged) if name not in {*self.metrics, *known}]
         there = [name for name, identities in known.items() if _is_one(metric, name, identities)]

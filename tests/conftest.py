@@ -1,14 +1,14 @@
 """What several rooms' tests need."""
 
-import importlib.util
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tiny_kandinsky import save_tiny_kandinsky
+from tiny_scorers import save_tiny_clip, save_tiny_vqa
 
 # Time is judged by benchmarks, not by tests: a busy machine must not fail them.
 settings.register_profile("bench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,11 +36,10 @@ class Tiny:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     folder = tmp_path_factory.mktemp("tiny")
-    kandinsky, scorers = _load("generators/families/tiny.py"), _load("tiny_scorers.py")
     return Tiny(
-        kandinsky.save_tiny_kandinsky(folder / "kandinsky", variance_type="fixed_small", clip_sample=False),
-        scorers.save_tiny_vqa(folder / "vqa"),
-        scorers.save_tiny_clip(folder / "clip"),
+        save_tiny_kandinsky(folder / "kandinsky", variance_type="fixed_small", clip_sample=False),
+        save_tiny_vqa(folder / "vqa"),
+        save_tiny_clip(folder / "clip"),
     )
 
 
@@ -71,14 +70,3 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     recipe.interpreter.symlink_to(sys.executable)
     (recipe.folder / READY).write_text("{}")
     return StandIn(recipes / "t2v.toml", recipes / "t2v.py", checkpoint)
-
-
-def _load(path: str) -> ModuleType:
-    """A helper module of the tests, which are not a package."""
-    place = Path(__file__).parent / path
-    spec = importlib.util.spec_from_file_location(f"tests_{place.stem}", place)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

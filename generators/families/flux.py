@@ -3,8 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +13,15 @@ from torch import Tensor, nn
 from common.errors import UserError
 from generators.batching import Batches
 from generators.catalogue import ModelEntry, models
-from generators.checkpoints import check_pipeline, load_pipeline, pipeline_class
+from generators.checkpoints import load_pipeline
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
-from generators.families.base import DTYPES, Family, torch_device
 from generators.families.encoding import cut_note, errors_alone
+from generators.families.one_pipeline import ROLE, OnePipeline, VAEDecoder
 from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
 
-PIPELINE, ROLE = "FluxPipeline", "pipeline"
+PIPELINE = "FluxPipeline"
 ENCODING = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2")
 DENOISING = ("transformer", "vae", "scheduler")
 ENCODE_BATCH = 32
@@ -39,7 +38,7 @@ SCHEDULERS = (
 )
 
 
-class Flux(Family):
+class Flux(OnePipeline):
     """FLUX.1, dev and schnell: a transformer moves noise along a flow under T5's text states and CLIP's pooled one.
 
     Follows `FluxPipeline` of diffusers operation by operation, so that the same noise gives the same bits. A cluster's
@@ -50,15 +49,9 @@ class Flux(Family):
 
     name = "flux"
     layout = f"a diffusers {PIPELINE}"
-    roles = (ROLE,)
+    pipeline = PIPELINE
     features_options = tuple(FEATURES)
     conditioned_on = "text"
-
-    @classmethod
-    def recognise(cls, folder: Path) -> ModelEntry | None:
-        if not (folder / "model_index.json").is_file() or pipeline_class(str(folder)) != PIPELINE:
-            return None
-        return cls.described(str(folder), {ROLE: str(folder)})
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
@@ -70,11 +63,6 @@ class Flux(Family):
         if isinstance(side, int):
             defaults["height"] = defaults["width"] = side
         return entry.model_copy(update={"defaults": defaults, "scorers": like.scorers})
-
-    @classmethod
-    def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
-        check_pipeline(PIPELINE, model.source(ROLE))
-        return cls(model, torch_device(device), DTYPES[dtype])
 
     @property
     def encoders(self) -> Any:
@@ -213,22 +201,10 @@ class Flux(Family):
                 phase="decode",
                 unit="image",
                 calls=1,
-                build=lambda: _Decoder(diffusers_module("AutoencoderKL", vae)()),
+                build=lambda: VAEDecoder(diffusers_module("AutoencoderKL", vae)()),
                 inputs=lambda _: ((torch.zeros(latent),), {}),
             ),
         ]
-
-
-class _Decoder(nn.Module):
-    """The half of the VAE that makes pictures."""
-
-    def __init__(self, vae: Any) -> None:
-        super().__init__()
-        self.vae = vae
-
-    def forward(self, latents: Tensor) -> Tensor:
-        image: Tensor = self.vae.decode(latents, return_dict=False)[0]
-        return image
 
 
 def _text_encoder(name: str, class_name: str, config: dict[str, Any], tokens: int) -> Component:

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import count, zip_longest
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +14,13 @@ from torch.nn import functional
 from common.errors import UserError
 from generators.batching import Batches
 from generators.catalogue import ModelEntry, locate, models
-from generators.checkpoints import check_pipeline, load_config, pipeline_class
+from generators.checkpoints import check_pipeline, load_config
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
-from generators.families.base import DTYPES, Family, torch_device
 from generators.families.encoding import cut_note, errors_alone, torch_generator
+from generators.families.one_pipeline import ROLE, OnePipeline
 from generators.families.unclip import (
     PIPELINE,
-    ROLE,
     TEXT_PROJECTION,
     load_text_projection,
     load_unclip,
@@ -39,7 +37,7 @@ TEXT = ("text_embeds", "text_states", "text_states.mask")
 ENCODE_BATCH = 32
 
 
-class Karlo(Family):
+class Karlo(OnePipeline):
     """Karlo: a prior turns text into an image embedding, a UNet makes a small picture of both, two more enlarge it.
 
     Follows `UnCLIPPipeline` of diffusers operation by operation, so that the same noise gives the same bits. Image
@@ -51,19 +49,13 @@ class Karlo(Family):
 
     name = "karlo"
     layout = f"a diffusers {PIPELINE}"
-    roles = (ROLE,)
+    pipeline = PIPELINE
     features_options = ("image_embeds", "text_embeds")
     conditioned_on = "image"
 
     @classmethod
     def unavailable(cls) -> str | None:
         return unclip_gone()
-
-    @classmethod
-    def recognise(cls, folder: Path) -> ModelEntry | None:
-        if not (folder / "model_index.json").is_file() or pipeline_class(str(folder)) != PIPELINE:
-            return None
-        return cls.described(str(folder), {ROLE: str(folder)})
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
@@ -73,13 +65,6 @@ class Karlo(Family):
         stock, side = models()["karlo"], load_config(source, "super_res_first")["sample_size"]
         defaults = {**stock.defaults, "height": side, "width": side}
         return stock.model_copy(update={"name": name, "description": "", "sources": sources, "defaults": defaults})
-
-    @classmethod
-    def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
-        if gone := cls.unavailable():
-            raise UserError(gone)
-        check_pipeline(PIPELINE, model.source(ROLE))
-        return cls(model, torch_device(device), DTYPES[dtype])
 
     @property
     def encoders(self) -> Any:

@@ -16,10 +16,10 @@ from generators.checkpoints import load_config
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
 from generators.families.encoding import errors_alone
+from generators.families.one_pipeline import ROLE, VAEDecoder
 from generators.sampler import Sampler
 from generators.settings import GenerationSettings
 
-ROLE = "pipeline"
 ENCODE_BATCH = 32
 CLIP_TOKENS = 77
 # The stock pipelines refuse other sizes whatever their VAE's scale is.
@@ -184,7 +184,7 @@ def decoder_component(model: ModelEntry, settings: GenerationSettings) -> Compon
         phase="decode",
         unit="image",
         calls=1,
-        build=lambda: _VAEDecoder(build()),
+        build=lambda: VAEDecoder(build()),
         inputs=lambda _: ((torch.zeros(1, *latent),), {}),
     )
 
@@ -192,16 +192,6 @@ def decoder_component(model: ModelEntry, settings: GenerationSettings) -> Compon
 def text_length(model: ModelEntry) -> int:
     """Tokens that every prompt is padded or cut to: as many as CLIP has positions for."""
     return int(model.config(ROLE, "text_encoder").get("max_position_embeddings", CLIP_TOKENS))
-
-
-class _VAEDecoder(nn.Module):
-    def __init__(self, vae: Any) -> None:
-        super().__init__()
-        self.vae = vae
-
-    def forward(self, latents: Tensor) -> Tensor:
-        image: Tensor = self.vae.decode(latents, return_dict=False)[0]
-        return image
 
 
 def _scale(model: ModelEntry) -> int:

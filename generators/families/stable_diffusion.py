@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +12,13 @@ from torch import Tensor
 from common.errors import UserError
 from generators.batching import Batches
 from generators.catalogue import ModelEntry, models
-from generators.checkpoints import check_pipeline, load_pipeline, pipeline_class
+from generators.checkpoints import load_pipeline
 from generators.component import Component
 from generators.conditioning import Conditioning
-from generators.families.base import DTYPES, Family, torch_device
 from generators.families.encoding import cut_note, errors_alone
+from generators.families.one_pipeline import ROLE, OnePipeline
 from generators.families.stable import (
     ENCODE_BATCH,
-    ROLE,
     decoder_component,
     denoiser_component,
     encoded,
@@ -41,7 +39,7 @@ PIPELINE = "StableDiffusionPipeline"
 MENDED = {"steps_offset": 1, "clip_sample": False}
 
 
-class StableDiffusion(Family):
+class StableDiffusion(OnePipeline):
     """Stable Diffusion 1.5: a UNet denoises latents under CLIP's text states, a VAE turns them into a picture.
 
     Follows `StableDiffusionPipeline` of diffusers operation by operation, without its safety checker, so that the
@@ -51,26 +49,15 @@ class StableDiffusion(Family):
 
     name = "stable-diffusion"
     layout = f"a diffusers {PIPELINE}"
-    roles = (ROLE,)
+    pipeline = PIPELINE
     features_options = ("pooled", "flattened", "mean_token")
     conditioned_on = "text"
-
-    @classmethod
-    def recognise(cls, folder: Path) -> ModelEntry | None:
-        if not (folder / "model_index.json").is_file() or pipeline_class(str(folder)) != PIPELINE:
-            return None
-        return cls.described(str(folder), {ROLE: str(folder)})
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
         """With the settings of Stable Diffusion 1.5, at the size the UNet was trained for."""
         entry = models()["sd15"].model_copy(update={"name": name, "description": "", "sources": sources})
         return entry.model_copy(update={"defaults": {**entry.defaults, **trained_size(entry)}})
-
-    @classmethod
-    def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
-        check_pipeline(PIPELINE, model.source(ROLE))
-        return cls(model, torch_device(device), DTYPES[dtype])
 
     @property
     def encoder(self) -> Any:

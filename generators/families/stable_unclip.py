@@ -18,9 +18,9 @@ from generators.component import Component, diffusers_module, transformers_modul
 from generators.conditioning import Conditioning
 from generators.families.base import DTYPES, Family, torch_device
 from generators.families.encoding import cut_note, errors_alone, torch_generator
+from generators.families.one_pipeline import ROLE
 from generators.families.stable import (
     ENCODE_BATCH,
-    ROLE,
     decoder_component,
     denoiser_component,
     encoded,

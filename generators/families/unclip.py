@@ -11,8 +11,9 @@ from common.errors import UserError
 from generators.catalogue import ModelEntry
 from generators.checkpoints import Offload, hub_commit, load_pipeline
 from generators.families.encoding import errors_alone
+from generators.families.one_pipeline import ROLE
 
-PIPELINE, ROLE, TEXT_PROJECTION = "UnCLIPPipeline", "pipeline", "text_proj"
+PIPELINE, TEXT_PROJECTION = "UnCLIPPipeline", "text_proj"
 
 
 def unclip_gone() -> str | None:

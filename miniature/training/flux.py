@@ -18,7 +18,7 @@ from miniature.training.encoders import WIDTH
 from miniature.training.loop import Recipe, fit, pick_device
 from miniature.training.t5_tokenizer import LONGEST, train_t5_tokenizer
 
-RECIPE = Recipe(steps=3_000, batch=96, learning_rate=2e-3, weight_decay=0.0, ema=0.998, newton=3)
+RECIPE = Recipe(steps=2_400, batch=96, learning_rate=2e-3, weight_decay=0.0, ema=0.998, newton=3)
 # FLUX has guidance distilled into it. So has this, without a second model: once it can paint, its target is the true
 # velocity plus this share of what the caption changes in its own (arXiv 2502.12154), which settles where guidance of
 # 1 / (1 - share) would be

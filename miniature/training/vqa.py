@@ -23,7 +23,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from miniature.pictures import SIDE
+from miniature.pictures import SIDE, paint
 from miniature.training.damage import decoded, spoil
 from miniature.training.data import Pictures, any_caption, training_pictures
 from miniature.training.encoders import WIDTH
@@ -36,9 +36,11 @@ from miniature.world import BACKGROUNDS, CONCEPTS, OPPOSITE, SCENE_CONCEPTS, STY
 # left to learn from questions alone it forgets what it knows long before the text side can use it
 SIGHT = Recipe(steps=1_000, batch=64, learning_rate=2e-3, weight_decay=0.02, ema=0.995)
 RECIPE = Recipe(steps=2_400, batch=48, learning_rate=2e-3, weight_decay=0.02, ema=0.997)
-# at last mostly scenes, and where things lie: left to chance, that is a tenth of the questions, and never learned
+# at last mostly scenes, and where things lie: left to chance, that is a tenth of the questions, and never learned;
+# and the drawings that are held out of the painters' training: a scorer that does not know them would find fault with
+# whoever paints them right
 PLACES = Recipe(steps=900, batch=48, learning_rate=1.5e-3, weight_decay=0.02, ema=0.997, seed=1)
-SCENES = 0.6  # of the last pictures
+SCENES, RARE = 0.5, 0.15  # of the last pictures
 QUESTIONS, OPEN = 4, 2
 LONGEST = 64
 
@@ -133,8 +135,10 @@ def question_for(scene: Scene, true: bool, places: bool, rng: np.random.Generato
     # without easy ones the first thousand steps teach nothing
     if rng.random() < (0.1 if places else 0.4):
         return any_caption(random_scene(rng), rng)[0]
-    lies = ["place"] * (4 if places else 2) if scene.relation else []
-    thing = str(rng.choice(["concept", "style", "colour", *lies]))
+    things = ["concept", "style", "colour"]
+    if scene.relation:
+        things += ["place"] * 3 + ["concept"] * 2 if places else ["place"] * 2
+    thing = str(rng.choice(things))
     wrong = changed(scene, rng, thing)
     full = rng.random() < 0.6
     return caption(wrong, style=full or thing == "style", background=full or thing == "colour")
@@ -175,26 +179,30 @@ class Lessons:
     """Batches of pictures, each with several questions and their answers."""
 
     def __init__(self, pictures: Pictures, work: Path) -> None:
-        self.pictures = pictures
+        self.pictures, self.work = pictures, work
         self.rows, self.whole, self.spoilt = decoded(pictures, work)
         self.of_two = np.flatnonzero([scene.relation is not None for scene in pictures.scenes])
 
-    def draw(self, rng: np.random.Generator, size: int, scenes: float = 0.0) -> tuple[Tensor, list[Scene], np.ndarray]:
+    def draw(self, rng: np.random.Generator, size: int, last: bool = False) -> tuple[Tensor, list[Scene], np.ndarray]:
         """Pictures [size, 3, 64, 64] in [-1, 1]; what they show or showed; which are whole.
 
-        A share `scenes` of those from the pool show two objects, beside those that do by chance.
+        The `last` ones are scenes of two objects and held-out drawings more often than chance has them.
         """
         half, quarter = size // 2, size // 4
         rows = rng.integers(len(self.pictures), size=size - quarter)
-        rows = np.where(rng.random(len(rows)) < scenes, rng.choice(self.of_two, len(rows)), rows)
+        if last:
+            rows = np.where(rng.random(len(rows)) < SCENES, rng.choice(self.of_two, len(rows)), rows)
+        drawn = rng.integers(len(self.rows), size=quarter)
+        shown = [self.pictures.scenes[i] for i in [*rows, *self.rows[drawn].tolist()]]
         real = self.pictures.tensor(rows)
+        for i in range(int(RARE * size) if last else 0):
+            shown[i] = random_scene(rng, two_objects=0, split="held-out")
+            real[i] = torch.from_numpy(paint(shown[i], rng, self.work)).permute(2, 0, 1).float() / 127.5 - 1
         count = len(rows) - half
         real[half:] = spoil(real[half:], real[:count], rng)
-        drawn = rng.integers(len(self.rows), size=quarter)
         keep = rng.random(quarter) < 0.5
         from_latents = torch.where(torch.from_numpy(keep)[:, None, None, None], self.whole[drawn], self.spoilt[drawn])
         batch = torch.cat([real, from_latents.permute(0, 3, 1, 2).float() / 127.5 - 1])
-        shown = [self.pictures.scenes[i] for i in [*rows, *self.rows[drawn].tolist()]]
         return batch, shown, np.concatenate([np.arange(len(rows)) < half, keep])
 
 
@@ -233,7 +241,7 @@ def train_questions(
     yes = tokenizer("yes").input_ids[1]
 
     def loss_of(rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        shown, scenes, whole = lessons.draw(rng, recipe.batch, SCENES if places else 0)
+        shown, scenes, whole = lessons.draw(rng, recipe.batch, places)
         each = [questions(scene, bool(w), places, rng) for scene, w in zip(scenes, whole, strict=True)]
         asked = [pair for pairs in each for pair in pairs]
         text = tokenizer([q for q, _ in asked], padding=True, return_tensors="pt").to(device)

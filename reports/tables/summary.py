@@ -3,10 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeAlias
 
+from metrics.parity import DELTA
 from reports.base import RunView, Table
+from reports.claims import claim
 from reports.frame import figure_names, frame, paired_metrics, seconds, shared_axes, varying_axes
-from reports.labels import MISSING, Label, axis_text, label, title
+from reports.labels import MISSING, Label, axis_text, label, p_value, title
 from reports.sheet import Column, Entry, Sheet
+from reports.tables.savings_at_parity import tolerance
 from sweeps.record import Asked, Figure, Record
 
 Filled: TypeAlias = tuple[Column, Callable[[Record], Entry]]
@@ -19,29 +22,37 @@ class Summary(Table):
     rank: ClassVar[int] = 0
 
     def sheet(self, run: RunView) -> Sheet:
-        return summary([*run.records, *run.failed])
+        return summary([*run.records, *run.failed], run.delta)
 
 
-def summary(records: Sequence[Record]) -> Sheet:
+def summary(records: Sequence[Record], delta: float = DELTA) -> Sheet:
     """The finished ones of these records in their order: axes that vary, tau, savings, headline figures, seconds.
 
     Failed ones are notes, and rows of the data.
+
+    Args:
+        records: finished and failed ones.
+        delta: how far below 1/2 a win rate may lie and still be no worse.
     """
     done = [record for record in records if record.status == "done"]
+    tested = paired_metrics(figure_names(done))
     filled: list[Filled] = [
         *(_axis(name) for name in varying_axes(done)),
         (Column("tau", key=True), lambda record: Entry(f"{record.asked.tau:f}")),
         _share("steps saved", lambda record: record.plan.savings if record.plan else None),
         _share("FLOPs saved", lambda record: record.flops.savings if record.flops else None),
-        *(_figure(name, label(name, done)) for name in headline(figure_names(done))),
+        *_figures(done, delta),
         (Column("seconds"), lambda record: Entry(Label("", "count").number(seconds(record)))),
     ]
     return Sheet(
         [column for column, _ in filled],
         rows=[[entry(record) for _, entry in filled] for record in done],
-        data=frame(records),
+        data=frame(records).assign(
+            **{f"{metric}.no_worse_p": [_p(record, metric, delta) for record in records] for metric in tested},
+            **({"delta": delta} if tested else {}),
+        ),
         caption=_caption(done),
-        notes=_notes(records),
+        notes=[*([_test(delta)] if tested else []), *_notes(records)],
         groups=[record.asked.model_copy(update={"tau": 0}) for record in done],
     )
 
@@ -59,6 +70,32 @@ def headline(names: Sequence[str]) -> list[str]:
         return (difference or figure == "ties" or "win_rate" in figure) if metric in paired else not difference
 
     return [name for name in names if shown(name)]
+
+
+def _figures(records: Sequence[Record], delta: float) -> list[Filled]:
+    """Metric by metric, its headline figures and, where it has a win rate, the test that this is no worse."""
+    by_metric: dict[str, list[str]] = {}
+    for name in headline(figure_names(records)):
+        by_metric.setdefault(name.partition(".")[0], []).append(name)
+    tested = paired_metrics(figure_names(records))
+    filled: list[Filled] = []
+    for metric, names in by_metric.items():
+        filled += [_figure(name, label(name, records)) for name in names]
+        filled += [_no_worse(metric, delta)] if metric in tested else []
+    return filled
+
+
+def _no_worse(metric: str, delta: float) -> Filled:
+    return Column("no worse p"), lambda record: Entry(p_value(_p(record, metric, delta)))
+
+
+def _p(record: Record, metric: str, delta: float) -> float | None:
+    found = claim(record, metric, delta)
+    return found.no_worse_p if found else None
+
+
+def _test(delta: float) -> str:
+    return f"no worse p: one-sided, of a win rate above {tolerance(delta)}; each by itself, the claims are corrected"
 
 
 def _axis(name: str) -> Filled:

@@ -20,7 +20,8 @@ from generators.catalogue import embedded_path, models
 from metrics.clip_score import ClipScore, tokenise
 from miniature.exporting.open_clip import save_open_clip
 
-WORDS = "a photo depicts red blue penguin cactus left of on background <unk> <start> <end>".split()
+VOCABULARY = "a photo depicts red blue penguin cactus left of on background <unk> <start> <end>"
+WORDS = VOCABULARY.split()
 START, END = len(WORDS) - 2, len(WORDS) - 1
 PROMPTS = [
     "a red penguin",

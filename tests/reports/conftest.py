@@ -6,6 +6,7 @@ from decimal import Decimal
 from itertools import product
 from math import exp, sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from PIL import Image, ImageDraw
 from scipy.cluster.hierarchy import linkage
 
 from common.files import sha256_text
+from generators.sharing.parting import shared_steps
+from generators.sharing.plan import SharingPlan, build_plan
+from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from sweeps.record import (
     Asked,
@@ -155,13 +159,13 @@ def save_record(run: Path, record: Record) -> None:
     (record.folder(run) / "record.json").write_text(record.model_dump_json())
 
 
-def save_scores(run: Path, record: Record, outcomes: np.ndarray) -> None:
+def save_scores(run: Path, record: Record, outcomes: np.ndarray, embedded: bool = True) -> None:
     """Scores of these outcomes: standard's at random, ours above, at or below them."""
     standard = np.random.default_rng(3).uniform(0.3, 0.7, len(outcomes))
     for path, scores in ((record.standard_scores(run), standard), (record.scores(run), standard + 0.1 * outcomes)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows = {"prompt": prompts_of(len(scores)), "vqa.vqa": scores, "clip_diversity.clip": [[0.6, 0.8]] * len(scores)}
-        pd.DataFrame(rows).to_parquet(path)
+        embeddings = {"clip_diversity.clip": [[0.6, 0.8]] * len(scores)} if embedded else {}
+        pd.DataFrame({"prompt": prompts_of(len(scores)), "vqa.vqa": scores, **embeddings}).to_parquet(path)
 
 
 def draw_pictures(folder: Path, n: int, side: int, drift: float) -> None:
@@ -177,14 +181,16 @@ def draw_pictures(folder: Path, n: int, side: int, drift: float) -> None:
         picture.save(folder / f"{i:05d}.png")
 
 
-def save_tree(folder: Path, n: int) -> None:
-    """A Ward tree of clustered points."""
+def save_tree(folder: Path, n: int, tau: float) -> None:
+    """A Ward tree of clustered points, and the plan that it gives."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(10, 8))
     points = centres[np.arange(n) % 10] + 0.35 * rng.normal(size=(n, 8))
     Z = linkage(points / np.linalg.norm(points, axis=1, keepdims=True), "ward")
     Z[:, 2] /= 1.6
-    Tree.from_linkage(Z).save(folder / "tree.npz")
+    tree = Tree.from_linkage(Z)
+    tree.save(folder / "tree.npz")
+    build_plan(tree, get_schedule("eq7"), tau, STEPS).save(folder / "plan.npz")
 
 
 def make_run(
@@ -207,7 +213,7 @@ def make_run(
             save_record(folder, record)
             save_scores(folder, record, outcomes_at(float(tau), n, 0.03 * position, where.seed))
             draw_pictures(record.folder(folder) / "images", n, side, drift=0.4 * float(tau))
-            save_tree(record.folder(folder), n)
+            save_tree(record.folder(folder), n, float(tau))
             standard = folder / record.standard
             if not (standard / "prompts.json").exists():
                 draw_pictures(standard / "images", n, side, drift=0)
@@ -225,6 +231,30 @@ def run_folder(tmp_path: Path) -> Path:
 def new_run(tmp_path: Path) -> Callable[..., Path]:
     """Make a run folder to measure: see `make_run`."""
     return lambda name="run", **options: make_run(tmp_path / name, **options)
+
+
+@pytest.fixture
+def parted(new_run: Callable[..., Path]) -> Callable[..., Path]:
+    """Make a run of 60 prompts whose pictures are embedded, ours the more alike the longer their prompts shared."""
+
+    def made(**options: Any) -> Path:
+        run = new_run(**{"name": "parted", "n": 60, "side": 2, **options})
+        rng = np.random.default_rng(4)
+        standard, common = rng.normal(0.3, 1, (60, 8)), rng.normal(size=(60, 8))
+        for path in run.glob("shared/*/scores.parquet"):
+            save_embeddings(path, standard)
+        for path in run.glob("cells/*/scores.parquet"):
+            together = shared_steps(SharingPlan.load(path.with_name("plan.npz"))) / STEPS
+            save_embeddings(path, standard + np.where(together > 0.3, together, 0) @ common)
+        return run
+
+    return made
+
+
+def save_embeddings(path: Path, rows: np.ndarray) -> None:
+    scores = pd.read_parquet(path)
+    scores["clip_diversity.clip"] = list(rows)
+    scores.to_parquet(path)
 
 
 @pytest.fixture
@@ -266,7 +296,7 @@ def grid(tmp_path: Path) -> Callable[..., Path]:
             for tau, seed in product(taus, seeds):
                 where = asked(tau, model=model, dataset=dataset, seed=seed, **axes)
                 save_record(run, record := record_at(where, n, worse, family, conditioned_on))
-                save_scores(run, record, outcomes_at(float(tau), n, worse, seed))
+                save_scores(run, record, outcomes_at(float(tau), n, worse, seed), embedded=False)
         return run
 
     return made

@@ -7,7 +7,7 @@ from PIL import Image
 from reports.base import figures
 from reports.render import file_name, write_report
 
-FIGURES = ("dendrogram", "diversity_savings", "image_grid", "quality_savings")
+FIGURES = ("dendrogram", "diversity_savings", "image_grid", "quality_savings", "split_similarity")
 
 
 def test_a_report_is_tables_and_figures_in_every_format(run_folder) -> None:

@@ -7,7 +7,7 @@ import pytest
 from common.errors import UserError
 from generators.catalogue import model
 from sweeps.events import CellFinished, Note, StageStarted
-from sweeps.scoring import Scorers, parse_metric
+from sweeps.scoring import Asked, Scorers, slug
 
 
 def tables(records) -> list[dict]:
@@ -152,7 +152,7 @@ def test_a_model_whose_default_scorer_is_not_set_up_is_refused_with_both_ways_ou
         ("clip_diversity:images", "is no metric"),
         ("clip_diversity:images=[", "is no value"),
         ("clip_diversity:images=1", "cannot compare 1"),
-        ("clip_diversity,clip_diversity:images=2", "twice"),
+        ("vqa@My.VQA=x", "write vqa@my-vqa"),
     ],
 )
 def test_a_metrics_parameters_are_refused(tiny, tiny_spec, metric, says):
@@ -161,6 +161,87 @@ def test_a_metrics_parameters_are_refused(tiny, tiny_spec, metric, says):
 
 
 def test_a_metric_is_a_name_parameters_and_a_checkpoint():
-    assert parse_metric("vqa") == ("vqa", {}, None)
-    assert parse_metric("clip=ViT-L-14:openai") == ("clip", {}, "ViT-L-14:openai")
-    assert parse_metric("clip:images=all=/a=b") == ("clip", {"images": "all"}, "/a=b")
+    assert Asked.parse("vqa") == Asked("vqa", None, {}, None)
+    assert Asked.parse("clip=ViT-L-14:openai") == Asked("clip", None, {}, "ViT-L-14:openai")
+    assert Asked.parse("clip:images=all=/a=b") == Asked("clip", None, {"images": "all"}, "/a=b")
+    assert Asked.parse("clip@mine:images=2=hf:a/b@c") == Asked("clip", "mine", {"images": 2}, "hf:a/b@c")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "says"),
+    [
+        ("t2v:clip-flant5-xxl", "clip-flant5-xxl"),
+        ("hf:Qwen/Qwen2.5-VL-3B-Instruct", "qwen2-5-vl-3b-instruct"),
+        ("ViT-L-14:openai", "vit-l-14-openai"),
+        ("embedded:vqa", "vqa"),
+        ("/scorers/My VQA=2/", "my-vqa-2"),
+    ],
+)
+def test_a_further_scorer_is_called_by_the_end_of_its_checkpoints_path(checkpoint, says):
+    assert slug(checkpoint) == says
+
+
+@pytest.fixture
+def scorers(tiny):
+    """The names of what is asked for, beside scorers that a run has."""
+    return lambda *asked, known=None: list(Scorers(model(str(tiny.model)), asked, "cpu", known).metrics)
+
+
+def test_the_first_scorer_of_a_metric_has_its_name_and_further_ones_their_checkpoints(scorers, tiny):
+    further = ["vqa=t2v:clip-flant5-xl", "vqa@mine=hf:a/b", f"clip_diversity={tiny.clip}", "clip_diversity:images=2"]
+    names = ["vqa", "vqa@clip-flant5-xl", "vqa@mine", "clip_diversity", "clip_diversity@vit-l-14-openai"]
+    assert scorers(f"vqa={tiny.vqa}", *further) == names
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (["vqa=a/b", "vqa@other=a/b"], "is asked for twice with a/b"),
+        (["vqa=a/b", "vqa=c/d", "vqa=e/d"], "--metric vqa@NAME=e/d"),
+        (["vqa@d=a/b", "vqa@d=c/d"], "--metric vqa@NAME=c/d"),
+        (["vqa=a/b", "vqa=.."], "--metric vqa@NAME=.."),
+    ],
+)
+def test_scorers_that_could_not_be_told_apart_are_refused(scorers, asked, says):
+    with pytest.raises(UserError, match=re.escape(says)):
+        scorers(*asked)
+
+
+def test_in_a_run_a_scorer_keeps_its_name_and_no_other_takes_it(scorers, tiny, tmp_path):
+    there = Scorers(None, [f"vqa={tiny.vqa}"], "cpu").identities["vqa"]
+    moved = tmp_path / "moved"
+    moved.symlink_to(tiny.vqa)
+    known = {"vqa": [{"sha256": "another"}], "vqa@old": [there]}
+    assert scorers(f"vqa={moved}", known=known) == ["vqa@old"]
+    known = {"vqa": [{"sha256": "another"}], "vqa@other": []}
+    assert scorers(f"vqa={moved}", f"vqa@other={tiny.vqa}", known=known) == ["vqa@moved", "vqa@other"]
+
+
+def test_two_scorers_of_one_metric_stand_side_by_side_in_a_record(sweep, tiny, copy, stand_in):
+    both = [f"vqa={tiny.vqa}", f"vqa=t2v:{stand_in.checkpoint}"]
+    _, record = sweep(copy, metric=both)
+    assert {name.partition(".")[0] for name in record.figures} == {"vqa", "vqa@checkpoint"}
+    first, second = (record.scorers[name] for name in ("vqa", "vqa@checkpoint"))
+    assert (first["name"], first["metric"]) == ("vqa", "vqa")
+    assert (second["name"], second["metric"]) == ("vqa@checkpoint", "vqa")
+    assert (first["checkpoint"], second["checkpoint"]) == (str(tiny.vqa), f"t2v:{stand_in.checkpoint}")
+    assert first["sha256"] != second["sha256"]
+    assert "{}" in first["question"]
+    assert "{}" in second["question"]
+    assert {"torch", "transformers"} <= first["packages"].keys()
+    assert first["figures"]["win_rate"]["label"] + " (checkpoint)" == second["figures"]["win_rate"]["label"]
+
+
+def test_scores_of_one_scorer_survive_the_failure_of_the_next(sweep, tiny, copy, stand_in, monkeypatch):
+    from metrics.vqa import VQAScore
+
+    both, measured, measure = [f"vqa={tiny.vqa}", f"vqa=t2v:{stand_in.checkpoint}"], [], VQAScore.measure
+    monkeypatch.setattr(
+        VQAScore, "measure", lambda self, *rest: measured.append(self.checkpoint) or measure(self, *rest)
+    )
+    (stand_in.checkpoint / "crash").touch()
+    assert {record.status for record in sweep(copy, metric=both)} == {"failed"}
+    assert measured.count(str(tiny.vqa)) == 1, "standard's pictures"
+    (stand_in.checkpoint / "crash").unlink()
+    assert {record.status for record in sweep(copy, metric=both)} == {"done"}
+    assert measured.count(str(tiny.vqa)) == 2, "and those of the cell whose pictures are not standard's"

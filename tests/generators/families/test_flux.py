@@ -1,18 +1,19 @@
 """Our FLUX is diffusers' FLUX, bit for bit."""
 
-import importlib.util
 import inspect
 import json
 import logging
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import diffusers
 import numpy as np
 import pytest
 import torch
 from diffusers import FluxPipeline
+from flop_checks import count_the_same_on_meta_as_on_real_tensors
+from stock_noise import StockNoise
+from tiny_flux import save_tiny_flux
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -23,7 +24,7 @@ from generators.conditioning import Conditioning
 from generators.executor import decode_images, execute
 from generators.families.base import get_family
 from generators.families.flux import Flux
-from generators.noise import derived_key, node_key
+from generators.noise import node_key
 from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, standard_plan
 
@@ -43,31 +44,11 @@ SCHEDULERS = {
 }
 
 
-def tiny_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tiny_flux", Path(__file__).parent / "tiny_flux.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class TorchNoise:
-    """Initial noise that does not depend on its batch, for us and for a stock pipeline."""
-
-    def initial(self, node_keys, shape):
-        return torch.cat([torch.randn(1, *shape, generator=self.generator("initial", key)) for key in node_keys])
-
-    def step(self, node_keys, k, shape, draw=0):
-        raise AssertionError("following a flow draws no noise")
-
-    def generator(self, *what) -> torch.Generator:
-        return torch.Generator().manual_seed(derived_key(*what) % 2**63)
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Checkpoints like FLUX.1-dev and FLUX.1-schnell."""
-    tiny, place = tiny_module(), tmp_path_factory.mktemp("flux")
-    return {kind: tiny.save_tiny_flux(place / kind, guidance_embeds=kind == "dev") for kind in ("dev", "schnell")}
+    place = tmp_path_factory.mktemp("flux")
+    return {kind: save_tiny_flux(place / kind, guidance_embeds=kind == "dev") for kind in ("dev", "schnell")}
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +88,14 @@ def settings_of(family: Flux, **asked) -> GenerationSettings:
 
 
 def ours(family: Flux, conditioning: Conditioning, settings, batch_size: int) -> tuple[Tensor, np.ndarray]:
-    noise, plan = TorchNoise(), standard_plan(len(conditioning), family.sampler(settings).K)
+    noise, plan = StockNoise(), standard_plan(len(conditioning), family.sampler(settings).K)
     done = execute(plan, family, conditioning, KEYS, settings, noise=noise, batch_size=batch_size)
     images = decode_images(family, done, KEYS, settings, noise=noise, batches=Batches(batch_size))
     return done.latents, np.concatenate(list(images))
 
 
 def theirs(stock, conditioning: Conditioning, settings, batch_size: int) -> tuple[Tensor, np.ndarray]:
-    """The stock pipeline's own call, a batch at a time, fed what `TorchNoise` feeds ours."""
+    """The stock pipeline's own call, a batch at a time, fed what `StockNoise` feeds ours."""
     own = stock.scheduler
     if settings.scheduler != "default":
         flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": own.config.shift}
@@ -130,7 +111,7 @@ def theirs(stock, conditioning: Conditioning, settings, batch_size: int) -> tupl
 
 
 def stock_call(stock, conditioning: Conditioning, settings, rows: slice) -> tuple[Tensor, np.ndarray]:
-    noise, nodes, last = TorchNoise(), [node_key([key]) for key in KEYS[rows]], {}
+    noise, nodes, last = StockNoise(), [node_key([key]) for key in KEYS[rows]], {}
 
     def heard(pipeline, k, timestep, tensors):
         last.update(tensors)
@@ -242,7 +223,7 @@ def test_split_children_part_by_conditioning_alone(dev: Flux, conditioning: Cond
         output=list(range(n)),
         combiner="mean",
     )
-    latents = execute(plan, dev, conditioning, KEYS, settings, noise=TorchNoise(), batch_size=n).latents
+    latents = execute(plan, dev, conditioning, KEYS, settings, noise=StockNoise(), batch_size=n).latents
     assert torch.allclose(latents[0], latents[3], atol=1e-6)
     assert not torch.allclose(latents[0], latents[1], atol=1e-3)
 
@@ -383,16 +364,7 @@ def test_components_are_what_a_run_computes(families, kind: str):
 
 @pytest.mark.parametrize("kind", ["dev", "schnell"])
 def test_components_count_the_same_on_meta_as_on_real_tensors(families, kind: str):
-    for part in families[kind].components(settings_of(families[kind])):
-        counted = []
-        for device in ("meta", "cpu"):
-            with torch.device(device):
-                module = part.build()
-                args, kwargs = part.inputs(module)
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
-                module(*args, **kwargs)
-            counted.append(counter.get_total_flops())
-        assert counted[0] == counted[1] > 0, part.name
+    count_the_same_on_meta_as_on_real_tensors(families[kind].components(settings_of(families[kind])))
 
 
 def test_described_denoiser_costs_what_the_real_one_does(dev: Flux, conditioning: Conditioning, stocks):

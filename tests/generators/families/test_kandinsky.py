@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import KandinskyV22Pipeline, KandinskyV22PriorPipeline
+from flop_checks import count_the_same_on_meta_as_on_real_tensors
+from stock_noise import StockNoise
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from common.errors import UserError
 from generators.batching import Batches
@@ -26,19 +27,6 @@ from generators.sharing.plan import standard_plan
 PROMPTS = ["a red fox", "a blue cat, sleeping", "nine dogs", "a red fox", "a tree by a lake"]
 KEYS = [f"{prompt}#{PROMPTS[:i].count(prompt)}" for i, prompt in enumerate(PROMPTS)]
 STEPS = 4
-
-
-class TorchNoise:
-    """Noise that a stock pipeline can draw as well: from a torch generator a node, reseeded every step."""
-
-    def initial(self, node_keys, shape):
-        return torch.cat([torch.randn(1, *shape, generator=self.generator("initial", key)) for key in node_keys])
-
-    def step(self, node_keys, k, shape, draw=0):
-        return torch.cat([torch.randn(1, *shape, generator=self.generator(k, key)) for key in node_keys])
-
-    def generator(self, *what) -> torch.Generator:
-        return torch.Generator().manual_seed(derived_key(*what) % 2**63)
 
 
 @dataclass
@@ -58,7 +46,7 @@ class Case:
     def ours(self, batch_size: int, **asked) -> tuple[Tensor, np.ndarray]:
         settings = self.settings(**asked)
         plan = standard_plan(len(PROMPTS), STEPS)
-        noise = TorchNoise()
+        noise = StockNoise()
         done = execute(plan, self.family, self.conditioning, KEYS, settings, noise=noise, batch_size=batch_size)
         images = decode_images(self.family, done, KEYS, settings, noise=noise, batches=Batches(batch_size))
         return done.latents, np.concatenate(list(images))
@@ -69,14 +57,14 @@ class Case:
         return torch.cat(latents), np.concatenate(images)
 
     def _stock_call(self, keys: list[str], start: int, **asked) -> tuple[Tensor, np.ndarray]:
-        settings, noise = self.settings(**asked), TorchNoise()
+        settings, noise = self.settings(**asked), StockNoise()
         nodes = [node_key([key]) for key in keys]
-        generators = [noise.generator(0, node) for node in nodes]
+        generators = [noise.generator(0, 0, node) for node in nodes]
         last = {}
 
         def reseed(pipeline, k, timestep, tensors):
             for generator, node in zip(generators, nodes, strict=True):
-                generator.manual_seed(noise.generator(k + 1, node).initial_seed())
+                generator.manual_seed(noise.generator(k + 1, 0, node).initial_seed())
             last.update(tensors)
             return tensors
 
@@ -236,7 +224,7 @@ def test_half_precision_is_stocks_half_precision(tiny_kandinsky: Path, tiny: Kan
     settings = settings_of(family, dtype=dtype, scheduler="DDIMScheduler")
     conditioning = family.encode(PROMPTS, KEYS, settings)
     plan = standard_plan(len(PROMPTS), STEPS)
-    done = execute(plan, family, conditioning, KEYS, settings, noise=TorchNoise(), batch_size=5)
+    done = execute(plan, family, conditioning, KEYS, settings, noise=StockNoise(), batch_size=5)
     assert done.latents.dtype == family.dtype
     stock = KandinskyV22Pipeline.from_pretrained(tiny_kandinsky / "decoder", use_safetensors=True)
     stock.set_progress_bar_config(disable=True)
@@ -248,7 +236,7 @@ def test_half_precision_is_stocks_half_precision(tiny_kandinsky: Path, tiny: Kan
         width=settings.width,
         num_inference_steps=STEPS,
         guidance_scale=settings.guidance,
-        latents=TorchNoise().initial([node_key([key]) for key in KEYS], family.latent_shape(settings)).to(family.dtype),
+        latents=StockNoise().initial([node_key([key]) for key in KEYS], family.latent_shape(settings)).to(family.dtype),
         output_type="latent",
     ).images.cpu()
     if device == "cpu":
@@ -303,8 +291,8 @@ def test_components_are_what_a_full_batch_of_prompts_computes(tiny: Kandinsky):
         encoded = tiny.encode(prompts, keys, settings)
         conditioning = Conditioning({name: tensor[:1] for name, tensor in encoded.tensors.items()})
         plan = standard_plan(1, STEPS)
-        done = execute(plan, tiny, conditioning, keys[:1], settings, noise=TorchNoise(), batch_size=1)
-        list(decode_images(tiny, done, keys[:1], settings, noise=TorchNoise(), batches=Batches(1)))
+        done = execute(plan, tiny, conditioning, keys[:1], settings, noise=StockNoise(), batch_size=1)
+        list(decode_images(tiny, done, keys[:1], settings, noise=StockNoise(), batches=Batches(1)))
         for hook in hooks:
             hook.remove()
         per_unit = {"prompt": ENCODE_BATCH, "node_step": plan.node_steps, "image": 1}
@@ -313,13 +301,4 @@ def test_components_are_what_a_full_batch_of_prompts_computes(tiny: Kandinsky):
 
 
 def test_components_count_the_same_on_meta_as_on_real_tensors(tiny: Kandinsky):
-    for part in tiny.components(settings_of(tiny)):
-        counted = []
-        for device in ("meta", "cpu"):
-            with torch.device(device):
-                module = part.build()
-                args, kwargs = part.inputs(module)
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
-                module(*args, **kwargs)
-            counted.append(counter.get_total_flops())
-        assert counted[0] == counted[1] > 0, part.name
+    count_the_same_on_meta_as_on_real_tensors(tiny.components(settings_of(tiny)))

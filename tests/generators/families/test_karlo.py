@@ -1,6 +1,5 @@
 """Our Karlo is diffusers' UnCLIPPipeline, bit for bit."""
 
-import importlib.util
 import inspect
 import logging
 from collections.abc import Iterator
@@ -9,16 +8,17 @@ from copy import deepcopy
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from types import ModuleType
 
 import diffusers
 import numpy as np
 import pytest
 import torch
 from diffusers import UnCLIPPipeline
+from flop_checks import count_the_same_on_meta_as_on_real_tensors
+from stock_noise import StockNoise
+from tiny_karlo import save_tiny_karlo
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 from common.errors import UserError
 from generators.batching import Batches
@@ -28,7 +28,7 @@ from generators.executor import Execution, decode_images, execute
 from generators.families.base import get_family
 from generators.families.karlo import ENCODE_BATCH, Karlo
 from generators.families.unclip import text_projection_class
-from generators.noise import derived_key, node_key
+from generators.noise import node_key
 from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, build_plan, standard_plan
 from generators.sharing.schedule import get_schedule
@@ -40,35 +40,12 @@ STEPS, PRIOR_STEPS, SUPER_RES_STEPS = 4, 3, 3
 TOKENS, SMALL, LARGE = 24, 16, 32
 
 
-class TorchNoise:
-    """Noise that a stock pipeline can draw as well: from a torch generator a node and draw."""
-
-    def initial(self, node_keys, shape):
-        return self._rows([self.seed("initial", key) for key in node_keys], shape)
-
-    def step(self, node_keys, k, shape, draw=0):
-        return self._rows([self.seed(k, draw, key) for key in node_keys], shape)
-
-    def seed(self, *what) -> int:
-        return derived_key(*what) % 2**63
-
-    def _rows(self, seeds, shape):
-        return torch.cat([torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-
-
-NOISE = TorchNoise()
-
-
-def tiny_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tiny_karlo", Path(__file__).parent / "tiny_karlo.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+NOISE = StockNoise()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_module().save_tiny_karlo(tmp_path_factory.mktemp("karlo"))
+    return save_tiny_karlo(tmp_path_factory.mktemp("karlo"))
 
 
 @pytest.fixture(scope="module")
@@ -378,16 +355,7 @@ def test_components_are_what_a_full_batch_of_prompts_computes(tiny: Karlo):
 
 
 def test_components_count_the_same_on_meta_as_on_real_tensors(tiny: Karlo):
-    for part in tiny.components(settings_of(tiny)):
-        counted = []
-        for device in ("meta", "cpu"):
-            with torch.device(device):
-                module = part.build()
-                args, kwargs = part.inputs(module)
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
-                module(*args, **kwargs)
-            counted.append(counter.get_total_flops())
-        assert counted[0] == counted[1] > 0, part.name
+    count_the_same_on_meta_as_on_real_tensors(tiny.components(settings_of(tiny)))
 
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")

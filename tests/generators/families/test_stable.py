@@ -1,16 +1,15 @@
 """What Stable Diffusion and Stable unCLIP share is what diffusers does, seen through Stable Diffusion."""
 
-import importlib.util
 import logging
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
-from torch.utils.flop_counter import FlopCounterMode
+from flop_checks import count_the_same_on_meta_as_on_real_tensors
+from tiny_stable_diffusion import save_tiny_stable_diffusion
 
 from common.errors import UserError
 from generators.batching import Batches
@@ -24,18 +23,9 @@ KEYS = [f"{prompt}#{PROMPTS[:i].count(prompt)}" for i, prompt in enumerate(PROMP
 NEGATIVE = "a grey fog"
 
 
-def tiny_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "tiny_stable_diffusion", Path(__file__).parent / "tiny_stable_diffusion.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_module().save_tiny_stable_diffusion(tmp_path_factory.mktemp("sd"))
+    return save_tiny_stable_diffusion(tmp_path_factory.mktemp("sd"))
 
 
 @pytest.fixture(scope="module")
@@ -137,18 +127,9 @@ def test_size_that_the_stock_pipeline_refuses_is_refused(family, stock):
 def test_default_size_is_the_unets(folder, tmp_path):
     defaults = model(str(folder)).defaults
     assert (defaults["height"], defaults["width"], defaults["scheduler"]) == (16, 16, "default")
-    wide = tiny_module().save_tiny_stable_diffusion(tmp_path / "wide", sample_size=(8, 12))
+    wide = save_tiny_stable_diffusion(tmp_path / "wide", sample_size=(8, 12))
     assert (model(str(wide)).defaults["height"], model(str(wide)).defaults["width"]) == (16, 24)
 
 
 def test_components_count_the_same_on_meta_as_on_real_tensors(family):
-    for part in family.components(settings_of(family)):
-        counted = []
-        for device in ("meta", "cpu"):
-            with torch.device(device):
-                module = part.build()
-                args, kwargs = part.inputs(module)
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
-                module(*args, **kwargs)
-            counted.append(counter.get_total_flops())
-        assert counted[0] == counted[1] > 0, part.name
+    count_the_same_on_meta_as_on_real_tensors(family.components(settings_of(family)))

@@ -1,17 +1,17 @@
 """Our Stable Diffusion is diffusers' Stable Diffusion, bit for bit."""
 
-import importlib.util
 import json
 import logging
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import diffusers
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from stock_noise import StockNoise
+from tiny_stable_diffusion import save_tiny_stable_diffusion
 from torch import Tensor
 
 from common.errors import UserError
@@ -22,7 +22,7 @@ from generators.executor import Execution, decode_images, execute
 from generators.families.base import get_family
 from generators.families.stable import ENCODE_BATCH
 from generators.families.stable_diffusion import StableDiffusion
-from generators.noise import derived_key, node_key
+from generators.noise import node_key
 from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, standard_plan
 
@@ -41,31 +41,9 @@ SCHEDULERS = (
 )
 
 
-def tiny_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "tiny_stable_diffusion", Path(__file__).parent / "tiny_stable_diffusion.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class TorchNoise:
-    """Noise that a stock pipeline can draw as well: from a torch generator a node, reseeded every step."""
-
-    def initial(self, node_keys, shape):
-        return torch.cat([torch.randn(1, *shape, generator=self.generator("initial", key)) for key in node_keys])
-
-    def step(self, node_keys, k, shape, draw=0):
-        return torch.cat([torch.randn(1, *shape, generator=self.generator(k, key)) for key in node_keys])
-
-    def generator(self, *what) -> torch.Generator:
-        return torch.Generator().manual_seed(derived_key(*what) % 2**63)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_module().save_tiny_stable_diffusion(tmp_path_factory.mktemp("sd"))
+    return save_tiny_stable_diffusion(tmp_path_factory.mktemp("sd"))
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +74,14 @@ def settings_of(family: StableDiffusion, **asked) -> GenerationSettings:
 
 
 def ours(family: StableDiffusion, conditioning: Conditioning, settings, batch_size: int) -> tuple[Tensor, np.ndarray]:
-    noise, plan = TorchNoise(), standard_plan(len(conditioning), family.sampler(settings).K)
+    noise, plan = StockNoise(), standard_plan(len(conditioning), family.sampler(settings).K)
     done = execute(plan, family, conditioning, KEYS, settings, noise=noise, batch_size=batch_size)
     images = decode_images(family, done, KEYS, settings, noise=noise, batches=Batches(batch_size))
     return done.latents, np.concatenate(list(images))
 
 
 def theirs(stock, conditioning: Conditioning, settings, batch_size: int) -> tuple[Tensor, np.ndarray]:
-    """The stock pipeline's own call, a batch at a time, fed what `TorchNoise` feeds ours."""
+    """The stock pipeline's own call, a batch at a time, fed what `StockNoise` feeds ours."""
     own = stock.scheduler
     if settings.scheduler != "default":
         stock.scheduler = getattr(diffusers, settings.scheduler).from_config(own.config)
@@ -118,12 +96,12 @@ def theirs(stock, conditioning: Conditioning, settings, batch_size: int) -> tupl
 
 
 def stock_call(stock, conditioning: Conditioning, settings, rows: slice) -> tuple[Tensor, np.ndarray]:
-    noise, nodes, last = TorchNoise(), [node_key([key]) for key in KEYS[rows]], {}
-    generators = [noise.generator(0, node) for node in nodes]
+    noise, nodes, last = StockNoise(), [node_key([key]) for key in KEYS[rows]], {}
+    generators = [noise.generator(0, 0, node) for node in nodes]
 
     def reseed(pipeline, k, timestep, tensors):
         for generator, node in zip(generators, nodes, strict=True):
-            generator.manual_seed(noise.generator(k + 1, node).initial_seed())
+            generator.manual_seed(noise.generator(k + 1, 0, node).initial_seed())
         last.update(tensors)
         return tensors
 
@@ -201,7 +179,7 @@ def test_a_clusters_text_states_are_means_and_its_unconditional_row_everyones(co
 @pytest.mark.parametrize("scheduler", ["default", "DPMSolverMultistepScheduler"])
 def test_a_split_hands_the_schedulers_memory_to_every_child(family, stock, conditioning, scheduler):
     """Each prompt's path, its cluster's first step included, through a fresh scheduler of the stock pipeline."""
-    settings, noise = settings_of(family, scheduler=scheduler), TorchNoise()
+    settings, noise = settings_of(family, scheduler=scheduler), StockNoise()
     sampler = family.sampler(settings)
     plan = all_then_each(conditioning, sampler.K)
     done = execute(plan, family, conditioning, KEYS, settings, noise=noise, batch_size=1)
@@ -260,7 +238,7 @@ def test_outdated_scheduler_configurations_are_mended_as_stock_mends_them(folder
 
 
 def test_a_unet_distilled_with_its_guidance_is_given_it_as_stock_gives_it(tmp_path, conditioning):
-    folder = tiny_module().save_tiny_stable_diffusion(tmp_path / "distilled", time_cond_proj_dim=8)
+    folder = save_tiny_stable_diffusion(tmp_path / "distilled", time_cond_proj_dim=8)
     family, stock = StableDiffusion.load(model(str(folder)), "cpu", "fp32"), loaded(folder)
     settings = settings_of(family)
     assert torch.equal(ours(family, conditioning, settings, 5)[0], theirs(stock, conditioning, settings, 5)[0])
@@ -341,8 +319,8 @@ def test_components_are_what_a_full_batch_of_prompts_computes(family):
         encoded = family.encode(prompts, keys, settings)
         one = Conditioning({name: tensor[:1] for name, tensor in encoded.tensors.items()})
         plan = standard_plan(1, family.sampler(settings).K)
-        done: Execution = execute(plan, family, one, keys[:1], settings, noise=TorchNoise(), batch_size=1)
-        list(decode_images(family, done, keys[:1], settings, noise=TorchNoise(), batches=Batches(1)))
+        done: Execution = execute(plan, family, one, keys[:1], settings, noise=StockNoise(), batch_size=1)
+        list(decode_images(family, done, keys[:1], settings, noise=StockNoise(), batches=Batches(1)))
         for hook in hooks:
             hook.remove()
         per_unit = {"prompt": ENCODE_BATCH, "node_step": plan.node_steps, "image": 1}

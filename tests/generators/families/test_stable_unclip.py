@@ -1,18 +1,18 @@
 """Our Stable unCLIP is diffusers' Stable unCLIP, bit for bit."""
 
 import functools
-import importlib.util
 import logging
 from pathlib import Path
-from types import ModuleType
 
 import diffusers
 import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, PriorTransformer, StableUnCLIPPipeline, UnCLIPScheduler
+from flop_checks import count_the_same_on_meta_as_on_real_tensors
+from stock_noise import StockNoise
+from tiny_stable_unclip import as_published, save_tiny_stable_unclip
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from common.errors import UserError
@@ -33,37 +33,14 @@ KEYS = [f"{prompt}#{PROMPTS[:i].count(prompt)}" for i, prompt in enumerate(PROMP
 SCHEDULERS = ("default", "DDPMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler")
 
 
-def tiny_module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TINY = tiny_module("tiny_stable_unclip")
-
-
-class TorchNoise:
-    """Noise that a stock pipeline can draw as well: from a torch generator a node, reseeded every step."""
-
-    def initial(self, node_keys, shape):
-        return torch.cat([torch.randn(1, *shape, generator=self.generator("initial", key)) for key in node_keys])
-
-    def step(self, node_keys, k, shape, draw=0):
-        return torch.cat([torch.randn(1, *shape, generator=self.generator(k, key)) for key in node_keys])
-
-    def generator(self, *what) -> torch.Generator:
-        return torch.Generator().manual_seed(derived_key(*what) % 2**63)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return TINY.save_tiny_stable_unclip(tmp_path_factory.mktemp("unclip"), tiny_module("tiny_stable_diffusion"))
+    return save_tiny_stable_unclip(tmp_path_factory.mktemp("unclip"))
 
 
 @pytest.fixture(scope="module")
 def published(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return TINY.as_published(folder, tmp_path_factory.mktemp("published"))
+    return as_published(folder, tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +63,7 @@ def settings_of(family: StableUnCLIP, **asked) -> GenerationSettings:
 
 def ours(family: StableUnCLIP, settings, batch_size: int) -> tuple[Conditioning, Tensor, np.ndarray]:
     conditioning = family.encode(PROMPTS, KEYS, settings, Batches(batch_size))
-    noise, plan = TorchNoise(), standard_plan(len(KEYS), family.sampler(settings).K)
+    noise, plan = StockNoise(), standard_plan(len(KEYS), family.sampler(settings).K)
     done = execute(plan, family, conditioning, KEYS, settings, noise=noise, batch_size=batch_size)
     images = decode_images(family, done, KEYS, settings, noise=noise, batches=Batches(batch_size))
     return conditioning, done.latents, np.concatenate(list(images))
@@ -101,8 +78,8 @@ def theirs(stock, conditioning: Conditioning, settings, batch_size: int) -> tupl
 
 
 def stock_call(stock, conditioning: Conditioning, settings, rows: slice) -> tuple[Tensor, np.ndarray, Tensor]:
-    """The generators that the prior and the noise level draw from are ours; every step draws `TorchNoise`'s."""
-    noise, nodes, last = TorchNoise(), [node_key([key]) for key in KEYS[rows]], []
+    """The generators that the prior and the noise level draw from are ours; every step draws `StockNoise`'s."""
+    noise, nodes, last = StockNoise(), [node_key([key]) for key in KEYS[rows]], []
     seeds = [derived_key(settings.embedding_seed, "prior", key) % 2**63 for key in KEYS[rows]]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     name = type(stock.scheduler).__name__ if settings.scheduler == "default" else settings.scheduler
@@ -112,7 +89,7 @@ def stock_call(stock, conditioning: Conditioning, settings, rows: slice) -> tupl
     @functools.wraps(step)
     def reseeded(*args, **kwargs):
         for generator, node in zip(generators, nodes, strict=True):
-            generator.manual_seed(noise.generator(len(last), node).initial_seed())
+            generator.manual_seed(noise.generator(len(last), 0, node).initial_seed())
         output = step(*args, **kwargs)
         last.append(output[0])
         return output
@@ -345,8 +322,8 @@ def test_components_are_what_a_full_batch_of_prompts_computes(family):
         encoded = family.encode(prompts, keys, settings)
         one = Conditioning({name: tensor[:1] for name, tensor in encoded.tensors.items()})
         plan = standard_plan(1, family.sampler(settings).K)
-        done = execute(plan, family, one, keys[:1], settings, noise=TorchNoise(), batch_size=1)
-        list(decode_images(family, done, keys[:1], settings, noise=TorchNoise(), batches=Batches(1)))
+        done = execute(plan, family, one, keys[:1], settings, noise=StockNoise(), batch_size=1)
+        list(decode_images(family, done, keys[:1], settings, noise=StockNoise(), batches=Batches(1)))
         for hook in hooks:
             hook.remove()
         per_unit = {"prompt": ENCODE_BATCH, "node_step": plan.node_steps, "image": 1}
@@ -355,13 +332,4 @@ def test_components_are_what_a_full_batch_of_prompts_computes(family):
 
 
 def test_components_count_the_same_on_meta_as_on_real_tensors(family):
-    for part in family.components(settings_of(family)):
-        counted = []
-        for device in ("meta", "cpu"):
-            with torch.device(device):
-                module = part.build()
-                args, kwargs = part.inputs(module)
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
-                module(*args, **kwargs)
-            counted.append(counter.get_total_flops())
-        assert counted[0] == counted[1] > 0, part.name
+    count_the_same_on_meta_as_on_real_tensors(family.components(settings_of(family)))

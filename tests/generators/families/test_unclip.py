@@ -1,6 +1,5 @@
 """diffusers' deprecated pipeline loads, whatever diffusers wrote the checkpoint, and says nothing of it."""
 
-import importlib.util
 import json
 import logging
 import shutil
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_karlo import save_tiny_karlo
 
 from common.errors import UserError
 from generators.catalogue import ModelEntry, model
@@ -17,10 +17,7 @@ from generators.settings import GenerationSettings
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    spec = importlib.util.spec_from_file_location("tiny_karlo", Path(__file__).parent / "tiny_karlo.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.save_tiny_karlo(tmp_path_factory.mktemp("karlo"))
+    return save_tiny_karlo(tmp_path_factory.mktemp("karlo"))
 
 
 @pytest.fixture

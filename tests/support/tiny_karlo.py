@@ -1,12 +1,12 @@
 """A Karlo pipeline with few, random weights: every module of the real one, small."""
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import KandinskyV22PriorPipeline, UnCLIPPipeline, UnCLIPScheduler, UNet2DConditionModel, UNet2DModel
+from tiny_kandinsky import tiny_prior
 
 SMALL, LARGE = 16, 32
 CHANNELS, CONTEXT = (16, 32), 16
@@ -15,7 +15,7 @@ CHANNELS, CONTEXT = (16, 32), 16
 def save_tiny_karlo(folder: Path) -> Path:
     """Writes a pipeline to `folder`."""
     torch.manual_seed(0)
-    tiny_karlo(_tiny_kandinsky().tiny_prior()).save_pretrained(folder)
+    tiny_karlo(tiny_prior()).save_pretrained(folder)
     return folder
 
 
@@ -70,10 +70,3 @@ def _super_resolution() -> UNet2DModel:
 
 def _small_unet() -> dict[str, Any]:
     return {"block_out_channels": CHANNELS, "layers_per_block": 1, "norm_num_groups": 8}
-
-
-def _tiny_kandinsky() -> Any:
-    spec = importlib.util.spec_from_file_location("tiny_kandinsky", Path(__file__).parent / "tiny.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -3,8 +3,8 @@
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
 
+import tiny_stable_diffusion as stable
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, PriorTransformer, StableUnCLIPPipeline
 from diffusers.pipelines.stable_diffusion import StableUnCLIPImageNormalizer
@@ -20,12 +20,12 @@ PRIOR_SCHEDULER = {
 }
 
 
-def save_tiny_stable_unclip(folder: Path, parts: ModuleType) -> Path:
-    """Writes a pipeline with a prior to `folder`; `parts` make what is Stable Diffusion's."""
+def save_tiny_stable_unclip(folder: Path) -> Path:
+    """Writes a pipeline with a prior to `folder`."""
     torch.manual_seed(0)
-    width, tokenizer = parts.WIDTH, parts.tiny_tokenizer()
+    width, tokenizer = stable.WIDTH, stable.tiny_tokenizer()
     prior = PriorTransformer(
-        num_attention_heads=2, attention_head_dim=12, num_layers=1, embedding_dim=width, num_embeddings=parts.TOKENS
+        num_attention_heads=2, attention_head_dim=12, num_layers=1, embedding_dim=width, num_embeddings=stable.TOKENS
     )
     prior.clip_mean.data.normal_()
     prior.clip_std.data.uniform_(0.5, 1.5)
@@ -34,16 +34,16 @@ def save_tiny_stable_unclip(folder: Path, parts: ModuleType) -> Path:
     normalizer.std.data.uniform_(0.5, 1.5)
     StableUnCLIPPipeline(
         prior_tokenizer=tokenizer,
-        prior_text_encoder=parts.tiny_text_encoder(tokenizer, CLIPTextModelWithProjection),
+        prior_text_encoder=stable.tiny_text_encoder(tokenizer, CLIPTextModelWithProjection),
         prior=prior.eval(),
         prior_scheduler=DDPMScheduler(**PRIOR_SCHEDULER, beta_schedule="squaredcos_cap_v2"),
         image_normalizer=normalizer.eval(),
         image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
         tokenizer=tokenizer,
-        text_encoder=parts.tiny_text_encoder(tokenizer),
-        unet=parts.tiny_unet(class_embed_type="projection", projection_class_embeddings_input_dim=2 * width),
-        scheduler=DDIMScheduler(**parts.SD_SCHEDULE, clip_sample=False, prediction_type="v_prediction"),
-        vae=parts.tiny_vae(),
+        text_encoder=stable.tiny_text_encoder(tokenizer),
+        unet=stable.tiny_unet(class_embed_type="projection", projection_class_embeddings_input_dim=2 * width),
+        scheduler=DDIMScheduler(**stable.SD_SCHEDULE, clip_sample=False, prediction_type="v_prediction"),
+        vae=stable.tiny_vae(),
     ).save_pretrained(folder)
     return folder
 

@@ -1,0 +1,98 @@
+"""Will my set look the same?"""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from reports.base import Figure, RunView
+from reports.splits import Split, splits
+from reports.style import FAINT, MUTED, canvas, colours, evenly, finish, label_ends
+
+if TYPE_CHECKING:
+    from matplotlib import figure as mpl
+    from matplotlib.axes import Axes
+
+    from metrics.split_similarity import Band
+    from metrics.statistics import Estimate
+
+MOST_TAUS = 4
+WIDTH, HEIGHT = 2.5, 3.0  # inches a panel
+NONE = -15  # where pairs that shared nothing stand
+APART = 0.9  # of a point from the middle, so that bars do not hide each other
+
+
+class SplitSimilarity(Figure):
+    """How alike pairs of pictures are by the share of the steps that they shared, beside standard's same pairs."""
+
+    name = "split_similarity"
+    per_series: ClassVar[bool] = True
+
+    def draw(self, run: RunView) -> "mpl.Figure | None":
+        rows: dict[str, list[Split]] = {}
+        for split in run.once(splits):
+            rows.setdefault(split.figure, []).append(split)
+        if not rows:
+            return None
+        shown = {figure: [found[i] for i in evenly(len(found), MOST_TAUS)] for figure, found in rows.items()}
+        columns = max(len(found) for found in shown.values())
+        figure = canvas(WIDTH * columns + 1.4, HEIGHT * len(shown) + 0.3, layout="constrained")
+        panels = figure.subplots(len(shown), columns, squeeze=False, sharex=True, sharey="row")
+        for line, (name, found) in zip(panels, shown.items(), strict=True):
+            for axes, split in zip(line, found, strict=True):
+                _draw(axes, split)
+            line[0].set_ylabel(f"mean {run.label(name).text} of a pair\n(lower is more diverse)")
+            _name_curves(line[-1], found[-1])
+        figure.supxlabel(
+            "denoiser steps that a pair of prompts shared before their paths parted, %\n"
+            "(bars: 95% intervals; a dot is filled where the interval of ours less standard's is off 0; "
+            "below: how many pairs)",
+            fontsize=8.5,
+        )
+        return figure
+
+
+def _draw(axes: "Axes", split: Split) -> None:
+    """A panel: ours in colour, standard's same pairs in grey, and between them what sharing made."""
+    (colour,) = colours(1)
+    places = [100 * band.share if band.number else NONE for band in split.bands]
+    standard, ours = [band.standard.value for band in split.bands], [band.ours.value for band in split.bands]
+    axes.fill_between(places, standard, ours, color=colour, alpha=0.1, linewidth=0)
+    axes.plot([place - APART for place in places], standard, color=MUTED, linewidth=1, linestyle="--")
+    axes.plot([place + APART for place in places], ours, color=colour, linewidth=1.5)
+    for place, band in zip(places, split.bands, strict=True):
+        _point(axes, place - APART, band.standard, MUTED, "s", filled=True)
+        _point(axes, place + APART, band.ours, colour, "o", filled=_differs(band))
+        axes.annotate(
+            f"{band.pairs:,}",
+            (place, 0),
+            (0, 3),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            fontsize=6.2,
+            color=MUTED,
+            ha="center",
+        )
+    saved = f"{split.record.plan.savings:.0%} saved" if split.record.plan else ""
+    axes.set_title(f"τ = {float(split.record.asked.tau):g}", loc="left", fontsize=9.5)
+    axes.set_title(saved, loc="right", fontsize=8, color=MUTED)
+    axes.grid(axis="y", color=FAINT, linewidth=0.5, alpha=0.4)
+    axes.margins(y=0.12)
+    axes.set_xlim(NONE - 9, 104)
+    axes.set_xticks([NONE, 0, 20, 40, 60, 80, 100], ["none", "0", "20", "40", "60", "80", "100"])
+    finish(axes, "", "")
+
+
+def _point(axes: "Axes", place: float, estimate: "Estimate", colour: Any, shape: str, *, filled: bool) -> None:
+    if estimate.low is not None and estimate.high is not None:
+        axes.vlines(place, estimate.low, estimate.high, color=colour, linewidth=1.3, alpha=0.45)
+    face = colour if filled else "white"
+    size = 3.4 if shape == "s" else 4.6
+    axes.plot(place, estimate.value, color=colour, marker=shape, markersize=size, markerfacecolor=face, linestyle="")
+
+
+def _differs(band: "Band") -> bool:
+    low, high = band.excess.low, band.excess.high
+    return low is not None and high is not None and not low <= 0 <= high
+
+
+def _name_curves(axes: "Axes", split: Split) -> None:
+    last, (colour,) = split.bands[-1], colours(1)
+    label_ends(axes, [(last.ours.value, "● ours", colour), (last.standard.value, "■ standard", MUTED)])
