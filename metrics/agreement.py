@@ -104,7 +104,8 @@ def winner_agreement(
     kappa = float(cohens_kappa(table, return_results=False)) if by_chance < 1 else float("nan")
     effective = _effective((first == second).astype(np.float64), groups)
     low, high = proportion_confint(share * effective, effective, alpha=1 - level, method="wilson")
-    return WinnerAgreement(Estimate(share, float(low), float(high), n, WILSON, level), by_chance, kappa, effective)
+    ends = min(float(low), share), max(float(high), share)  # where nothing or all agrees, rounding takes them past it
+    return WinnerAgreement(Estimate(share, *ends, n, WILSON, level), by_chance, kappa, effective)
 
 
 def _rank_correlations(first: Floats, second: Floats, counts: NDArray[np.int64]) -> Floats:

@@ -34,9 +34,7 @@ class ClipScore(Metric):
         "cut": FigureInfo("prompts that CLIP cut", None, "count"),
     }
 
-    def __init__(
-        self, checkpoint: str | Path, device: str = "cpu", batch_size: int = 32, prefix: str = ""
-    ) -> None:
+    def __init__(self, checkpoint: str | Path, device: str = "cpu", batch_size: int = 32, prefix: str = "") -> None:
         """As `Metric`; `prefix` comes before every prompt (the paper's is ``A photo depicts``)."""
         super().__init__(checkpoint, device, batch_size)
         self.prefix = str(prefix or "")
@@ -70,9 +68,7 @@ class ClipScore(Metric):
             scores[batch], cut[batch] = self._scores(images[batch], prompts[batch])
         return {"clip_score": scores, "cut": cut}
 
-    def _scores(
-        self, images: Sequence[Path], prompts: Sequence[str]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def _scores(self, images: Sequence[Path], prompts: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         import torch
         from torch.nn.functional import cosine_similarity
 

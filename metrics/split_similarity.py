@@ -86,7 +86,8 @@ def _band(
 
     def sums(values: NDArray[Any]) -> Floats:
         """By cluster, over the ordered pairs that it is in."""
-        return often * np.bincount(cluster, np.where(pairs, values, 0).sum(axis=1), minlength=len(cluster))
+        of_prompts = np.where(pairs, values, 0).sum(axis=1, dtype=np.float64)
+        return often * np.bincount(cluster, of_prompts, minlength=len(cluster)).astype(np.float64)
 
     counts = sums(pairs)
     total = int(pairs.sum())

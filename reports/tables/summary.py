@@ -6,7 +6,7 @@ from typing import ClassVar, TypeAlias
 from metrics.parity import DELTA
 from reports.base import RunView, Table
 from reports.claims import claim
-from reports.frame import figure_names, frame, paired_metrics, seconds, shared_axes, varying_axes
+from reports.frame import figure_names, frame, paired_metrics, shared_axes, varying_axes, wall_savings
 from reports.labels import MISSING, Label, axis_text, label, p_value, title
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.savings_at_parity import tolerance
@@ -22,11 +22,11 @@ class Summary(Table):
     rank: ClassVar[int] = 0
 
     def sheet(self, run: RunView) -> Sheet:
-        return summary([*run.records, *run.failed], run.delta)
+        return summary([*run.records, *run.references, *run.failed], run.delta)
 
 
 def summary(records: Sequence[Record], delta: float = DELTA) -> Sheet:
-    """The finished ones of these records in their order: axes that vary, tau, savings, headline figures, seconds.
+    """The finished ones of these records in their order: axes that vary, tau, savings, headline figures.
 
     Failed ones are notes, and rows of the data.
 
@@ -41,8 +41,8 @@ def summary(records: Sequence[Record], delta: float = DELTA) -> Sheet:
         (Column("tau", key=True), lambda record: Entry(f"{record.asked.tau:f}")),
         _share("steps saved", lambda record: record.plan.savings if record.plan else None),
         _share("FLOPs saved", lambda record: record.flops.savings if record.flops else None),
+        _share("wall time saved", wall_savings),
         *_figures(done, delta),
-        (Column("seconds"), lambda record: Entry(Label("", "count").number(seconds(record)))),
     ]
     return Sheet(
         [column for column, _ in filled],
@@ -60,14 +60,14 @@ def summary(records: Sequence[Record], delta: float = DELTA) -> Sheet:
 def headline(names: Sequence[str]) -> list[str]:
     """The figures that a summary shows; the CSV file has all.
 
-    Of a metric with a win rate, the rates, the ties and the paired difference; of any other, all but differences.
+    Of a metric with a win rate, that, the ties and the paired difference; of any other, all but differences.
     """
     paired = paired_metrics(names)
 
     def shown(name: str) -> bool:
         metric, _, figure = name.partition(".")
         difference = figure.endswith("difference")
-        return (difference or figure == "ties" or "win_rate" in figure) if metric in paired else not difference
+        return (difference or figure in ("ties", "win_rate")) if metric in paired else not difference
 
     return [name for name in names if shown(name)]
 

@@ -1,5 +1,6 @@
 """`bench score` on a run: its pictures, scored by further scorers; none is made."""
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from bench.main import app
+from reports.render import Report
 from sweeps.record import Record, load_records
 
 
@@ -54,6 +56,18 @@ def swept(whole, tmp_path: Path) -> Swept:
     return Swept(Path("runs/run"), whole.command)
 
 
+@pytest.fixture(autouse=True)
+def views(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables and figures take their time, and only tests that ask for `with_views` look at them."""
+    if "with_views" not in request.fixturenames:
+        monkeypatch.setattr("bench.publish.publish", lambda run, records: Report())
+
+
+@pytest.fixture
+def with_views() -> None:
+    """This test looks at tables and figures."""
+
+
 def files(run: Path, pattern: str) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in run.rglob(pattern)}
 
@@ -73,7 +87,7 @@ def nothing_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeps.pictures.write_pictures", refuse)
 
 
-@pytest.mark.usefixtures("nothing_made")
+@pytest.mark.usefixtures("nothing_made", "with_views")
 def test_two_scorers_at_once_stand_beside_what_a_run_has(bench, swept, tiny, other_vqa):
     before, pictures = records(swept.run), files(swept.run, "images/*.png")
     result = bench("score", swept.run, "--metric", f"vqa={other_vqa}", "--metric", f"clip_diversity={tiny.clip}")
@@ -216,9 +230,7 @@ def test_prompts_that_are_not_the_pictures_are_noticed(bench, swept):
     assert "are not its own" in result.output
 
 
-def test_a_held_run_is_refused(bench, swept, start, other_vqa, monkeypatch):
-    import fcntl
-
+def test_a_held_run_is_refused(bench, swept):
     with (swept.run / "lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = bench("score", swept.run)

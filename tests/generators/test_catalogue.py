@@ -84,3 +84,12 @@ def test_unavailable_says_why_and_what_to_do(tmp_path: Path):
     assert "does not exist" in entry.unavailable()
     with pytest.raises(UserError, match="does not exist"):
         entry.weights_hash()
+
+
+def test_a_metric_that_scores_only_when_asked_for_has_a_checkpoint_too():
+    entry = model(default_model())
+    assert entry.checkpoints == {**entry.scorers, **entry.optional_scorers}
+    assert "clip_score" in entry.optional_scorers
+    assert not entry.scorers.keys() & entry.optional_scorers.keys()
+    for known in models().values():
+        assert {"vqa", "clip_diversity"} == known.scorers.keys(), "the default table stays readable"

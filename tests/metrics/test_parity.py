@@ -219,6 +219,19 @@ def test_the_difference_of_groups_holds_the_truth_as_often_as_it_says_or_more():
     assert held / trials >= 0.88, held
 
 
+def test_savings_do_not_grow_as_the_sample_shrinks(monkeypatch):
+    """Mean savings at parity of a model that is worse the more it shares, from ever fewer prompts."""
+    monkeypatch.setattr(parity, "RESAMPLES", 1)
+    rng = np.random.default_rng(4)
+    mean = {
+        prompts: np.mean(
+            [savings_at_parity(draw(rng, 1, prompts, 0), [SAVINGS]).bound.value.savings for _ in range(200)]
+        )
+        for prompts in (2000, 1000, 500, 250, 120, 60, 30, 15)
+    }
+    assert list(mean.values()) == sorted(mean.values(), reverse=True), mean
+
+
 def test_the_same_prompts_in_both_groups_make_the_difference_sharper():
     """Two models that win and lose on the same prompts: paired, their difference is all but certain."""
     rng = np.random.default_rng(2)

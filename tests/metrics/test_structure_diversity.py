@@ -124,7 +124,7 @@ def test_a_pickle_is_not_read(dino, tmp_path):
 
 
 def test_what_is_no_checkpoint_is_refused():
-    with pytest.raises(UserError, match="there is no scorer folder nowhere.*or efficientnet-lite0"):
+    with pytest.raises(UserError, match=r"there is no scorer folder nowhere.*or efficientnet-lite0"):
         StructureDiversity("nowhere").check([])
 
 

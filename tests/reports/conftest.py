@@ -137,7 +137,8 @@ def record_at(
             savings=1 - sum(cost.values()) / standard,
         ),
         figures=figures_at(outcomes_at(tau, n, worse, where.seed), tau),
-        timings={"denoise": 20 * (1 - savings) + 0.123456789, "decode": 3.5, "score": 4.25},
+        timings={"cluster": 0.5, "denoise": 20 * (1 - savings) + 0.123456789, "decode": 3.5, "score": 4.25},
+        standard_timings={"encode": 1.0, "denoise": 20.0, "decode": 3.5, "score": 4.25},
         execution=ExecutionFigures(calls=100, rows=round(total * (1 - savings)), batch_size=32),
         scorers={
             "vqa": {"name": "vqa", "checkpoint": "mini-vqa", "figures": VQA_FIGURES},

@@ -29,7 +29,8 @@ def test_the_figures_of_the_issue_are_found_by_name() -> None:
 
 
 def test_tables_are_found_by_name_and_the_summary_comes_first() -> None:
-    assert list(tables()) == ["summary", "savings_at_parity", "image_against_text"]
+    assert {"savings_at_parity", "image_against_text", "split_similarity"} <= set(tables())
+    assert next(iter(tables())) == "summary"
     assert all(issubclass(table, Table) and table.summary() for table in tables().values())
 
 

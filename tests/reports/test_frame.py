@@ -1,6 +1,6 @@
 import numpy as np
 
-from reports.frame import figure_names, frame, paired_metrics, shared_axes, varying_axes
+from reports.frame import figure_names, frame, paired_metrics, shared_axes, varying_axes, wall_savings
 
 
 def test_one_row_a_cell_with_intervals_beside_their_figures(new_record) -> None:
@@ -41,3 +41,13 @@ def test_a_metric_with_a_win_rate_is_paired(new_record) -> None:
     names = figure_names([new_record()])
     assert names[0] == "vqa.win_rate"
     assert paired_metrics(names) == ["vqa"]
+
+
+def test_wall_savings_count_encoding_once_for_both_and_no_scoring(new_record) -> None:
+    timings = {"cluster": 1.0, "plan": 0.5, "denoise": 8.0, "decode": 2.0, "reused": 1.5, "score": 99.0}
+    record = new_record("1").model_copy(
+        update={"timings": timings, "standard_timings": {"encode": 2.0, "denoise": 20.0, "decode": 3.0, "score": 99.0}}
+    )
+    assert wall_savings(record) == 1 - (2.0 + 1.0 + 0.5 + 8.0 + 2.0 + 1.5) / 25.0
+    assert wall_savings(record.model_copy(update={"timings": {**timings, "encode": 2.0}})) == wall_savings(record)
+    assert wall_savings(record.model_copy(update={"standard_timings": {}})) is None, "older records"

@@ -33,3 +33,20 @@ def test_a_second_metric_with_a_win_rate_gets_its_own_panels(new_record) -> None
 
 def test_nothing_to_draw_without_a_win_rate(new_record) -> None:
     assert drawn([new_record().model_copy(update={"figures": {}})]) is None
+
+
+def test_another_seed_is_a_band_and_fewer_steps_a_dotted_line_of_their_own_model(new_record) -> None:
+    def held(role, tau, **axes):
+        return new_record(tau, strategy=role, **axes).model_copy(update={"role": role, "id": f"{role}{axes}"})
+
+    against = [held("another-seed", "0"), held("fewer-steps", "0.5"), held("fewer-steps", "1")]
+    left, _ = drawn([new_record("0"), new_record("1"), *against]).axes
+    seed = against[0].figures["vqa.win_rate"]
+    (band,) = left.patches
+    assert [band.get_y(), band.get_y() + band.get_height()] == pytest.approx([100 * seed.low, 100 * seed.high])
+    (dotted,) = [line for line in left.lines if line.get_linestyle() == ":"]
+    assert list(dotted.get_xdata()) == pytest.approx([100 * record.plan.savings for record in against[1:]])
+    assert {"another seed", "fewer steps"} <= {text.get_text() for text in left.texts}
+
+    other = RunView.of("run", [new_record("1"), new_record("1", model="karlo"), *against])
+    assert [len(series.references) for series in other.series] == [0, 3]

@@ -1,6 +1,7 @@
 from decimal import Decimal
 
-from reports.tables.summary import headline, summary
+from reports.base import RunView
+from reports.tables.summary import Summary, headline, summary
 from sweeps.record import Figure
 
 
@@ -27,13 +28,13 @@ def test_a_row_says_what_was_saved_what_it_cost_and_how_sure_that_is(new_record)
             "tau": "0.5",
             "steps saved, %": "29.5",
             "FLOPs saved, %": "26.2",
+            "wall time saved, %": "21.5",
             "VQA win rate, %": "45.5 [36.8, 54.2]",
-            "VQA win rate, strict, %": "34.0 [25.5, 43.7]",
             "ties": "23",
             "VQAScore difference": "-0.0090 [-0.0177, +0.0003]",
+            "no worse p": "-",
             "CLIP similarity": "0.6375 [0.6175, 0.6575]",
             "CLIP similarity, standard": "0.6200 [0.6000, 0.6400]",
-            "seconds": "22",
         }
     ]
 
@@ -88,3 +89,17 @@ def test_taus_are_written_as_decimals(new_record) -> None:
     record = new_record("10")
     written = record.model_copy(update={"asked": record.asked.model_copy(update={"tau": Decimal("1E+1")})})
     assert cells(summary([written]))[0]["tau"] == "10"
+
+
+def test_what_sharing_is_held_against_stands_below_it(tmp_path, new_record) -> None:
+    fewer, seed = (
+        new_record(tau, strategy=role).model_copy(update={"role": role, "id": role})
+        for role, tau in (("fewer-steps", "1"), ("another-seed", "0"))
+    )
+    table = Summary().sheet(RunView.of(tmp_path, [seed, fewer, new_record("0"), new_record("1")]))
+    assert [(row["strategy"], row["tau"]) for row in cells(table)] == [
+        ("ward-cosine", "0"),
+        ("ward-cosine", "1"),
+        ("fewer-steps", "1"),
+        ("another-seed", "0"),
+    ]
