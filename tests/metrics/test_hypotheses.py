@@ -1,7 +1,5 @@
 """Tests of claims: against the interval they belong to, and against SciPy, by hand and by simulation."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,9 +9,6 @@ from scipy.stats import norm
 from common.errors import UserError
 from metrics.hypotheses import holm, noninferiority_p, sign_test_p
 from metrics.statistics import tango_interval
-
-P = st.floats(0, 1, exclude_min=True)
-
 
 # --- no worse ------------------------------------------------------------------------------------------------
 
@@ -94,10 +89,8 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.lists(P, min_size=1, max_size=8))
-def test_holm_keeps_the_order_and_never_helps(ps):
-    found = holm(ps)
-    assert all(p <= each <= min(1, p * len(ps)) + 1e-12 for p, each in zip(ps, found, strict=True))
-    ranked = [each for _, each in sorted(zip(ps, found, strict=True))]
-    assert all(one <= other + 1e-12 for one, other in pairwise(ranked))
+def test_holm_keeps_the_order_and_never_helps():
+    ps = np.random.default_rng(0).random(12) ** 3
+    found = np.array(holm(ps))
+    assert ((ps <= found) & (found <= np.minimum(1, 12 * ps))).all()
+    assert (np.diff(found[np.argsort(ps)]) >= 0).all()

@@ -49,4 +49,4 @@ def test_another_seed_is_a_band_and_fewer_steps_a_dotted_line_of_their_own_model
     assert {"another seed", "fewer steps"} <= {text.get_text() for text in left.texts}
 
     other = RunView.of("run", [new_record("1"), new_record("1", model="karlo"), *against])
-    assert [len(series.references) for series in other.series] == [0, 3]
+    assert [len(series.references) for series in other.series] == [3, 0]
