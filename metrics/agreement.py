@@ -114,7 +114,7 @@ def _rank_correlations(first: Floats, second: Floats, counts: NDArray[np.int64])
     products = ((counts * a * b).sum(axis=1) for a, b in ((one, other), (one, one), (other, other)))
     shared, of_one, of_other = products
     undefined = np.full(len(counts), np.nan)
-    return np.divide(shared, np.sqrt(of_one * of_other), out=undefined, where=of_one * of_other > 0)
+    return np.asarray(np.divide(shared, np.sqrt(of_one * of_other), out=undefined, where=of_one * of_other > 0))
 
 
 def _centred_ranks(scores: Floats, counts: NDArray[np.int64]) -> Floats:

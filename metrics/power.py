@@ -28,9 +28,7 @@ def difference_power(n: int, difference: float, ties: float = 0.0) -> float:
     Raises:
         UserError: a number is none of these, or so many ties leave no room for the difference.
     """
-    from statsmodels.stats.power import normal_power_het
-
-    return float(normal_power_het(*_standardised(difference, ties, 0.0, n), alternative="two-sided"))
+    return _power(n, ALPHA, "two-sided", *_contrast(difference, ties, 0.0))
 
 
 def noninferiority_power(n: int, delta: float, ties: float = 0.0, difference: float = 0.0) -> float:
@@ -45,10 +43,7 @@ def noninferiority_power(n: int, delta: float, ties: float = 0.0, difference: fl
     Raises:
         UserError: as in `difference_power`.
     """
-    from statsmodels.stats.power import normal_power_het
-
-    shift, n, alpha, *spreads = _standardised(difference, ties, delta, n)
-    return float(normal_power_het(shift, n, alpha / 2, *spreads, alternative="larger"))
+    return _power(n, ALPHA / 2, "larger", *_contrast(difference, ties, delta))
 
 
 def pairs_for_difference(difference: float, ties: float = 0.0, power: float = POWER) -> int | None:
@@ -99,19 +94,25 @@ def smallest_delta(n: int, ties: float = 0.0, power: float = POWER) -> float | N
     return float(brentq(lambda delta: noninferiority_power(n, delta, ties) - power, 0, largest))
 
 
+def _power(n: int, alpha: float, alternative: str, shift: float, under_null: float, under_truth: float) -> float:
+    from statsmodels.stats.power import normal_power_het
+
+    if n < 1:
+        raise UserError(f"{n} prompts give no pair", "give at least 1")
+    return float(normal_power_het(shift, n, alpha, under_null, under_truth, alternative=alternative))
+
+
 def _pairs(difference: float, ties: float, delta: float, power: float) -> int | None:
     from statsmodels.stats.power import normal_sample_size_one_tail
 
-    shift, _, alpha, *spreads = _standardised(difference, ties, delta, 1)
+    shift, under_null, under_truth = _contrast(difference, ties, delta)
     if shift <= 0:
         return None
-    return max(ceil(normal_sample_size_one_tail(shift, _checked(power), alpha / 2, *spreads)), 1)
+    return max(ceil(float(normal_sample_size_one_tail(shift, _checked(power), ALPHA / 2, under_null, under_truth))), 1)
 
 
-def _standardised(difference: float, ties: float, delta: float, n: int) -> tuple[float, int, float, float, float]:
-    """What statsmodels asks for: the shift from the null, n, the two-sided alpha, and one pair's spread under both."""
-    if n < 1:
-        raise UserError(f"{n} prompts give no pair", "give at least 1")
+def _contrast(difference: float, ties: float, delta: float) -> tuple[float, float, float]:
+    """How far the mean of a pair's outcome is from the null's, and its standard deviation under the null and truly."""
     if not 0 <= delta < 0.5:
         raise UserError(f"delta is {delta:g}", "give a share from 0 to below 0.5: 0.05 is 5 points")
     untied, mean, null = 1 - _share(ties, "ties"), 2 * difference, -2 * delta
@@ -122,7 +123,7 @@ def _standardised(difference: float, ties: float, delta: float, n: int) -> tuple
         )
     losses = float(constrained_loss_rate((untied + mean) / 2, (untied - mean) / 2, 1, null))
     under_null, under_truth = 2 * losses + null * (1 - null), untied - mean**2
-    return mean - null, n, ALPHA, *(sqrt(max(each, NEXT_TO_NOTHING)) for each in (under_null, under_truth))
+    return mean - null, sqrt(max(under_null, NEXT_TO_NOTHING)), sqrt(max(under_truth, NEXT_TO_NOTHING))
 
 
 def _share(value: float, what: str) -> float:

@@ -100,9 +100,8 @@ def adjusted(found: Sequence[Claim]) -> list[Claim]:
     """The same claims, of cells that differ, with p-values adjusted by Holm's method for being so many."""
     no_worse = holm([each.no_worse_p for each in found if each.no_worse_p is not None])
     differs = holm([each.differs_p for each in found if each.differs_p is not None])
-    tested = [each for each in found if each.no_worse_p is not None]
-    done = {
-        each.record.id: replace(each, no_worse_holm=one, differs_holm=other)
-        for each, one, other in zip(tested, no_worse, differs, strict=True)
-    }
-    return [done.get(each.record.id, each) for each in found]
+    tested = [i for i, each in enumerate(found) if each.no_worse_p is not None]
+    done = list(found)
+    for i, one, other in zip(tested, no_worse, differs, strict=True):
+        done[i] = replace(done[i], no_worse_holm=one, differs_holm=other)
+    return done

@@ -43,11 +43,8 @@ def difference_figure(record: Record, metric: str) -> str | None:
 
 def with_interval(name: str, found: Figure | Estimate | None) -> dict[str, float | None]:
     """``<name>``, ``<name>_low``, ``<name>_high`` of a row."""
-    return {
-        name: found and found.value,
-        f"{name}_low": found and found.low,
-        f"{name}_high": found and found.high,
-    }
+    ends = (None, None, None) if found is None else (found.value, found.low, found.high)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
 def varying_axes(records: Sequence[Record]) -> list[str]:

@@ -146,7 +146,7 @@ class Comparison:
     def summary(self) -> dict[str, Any]:
         """What was scored, by what, and the figures, as plain values."""
         return {
-            **places(self.manifest, self.ours.folder, self.standard and self.standard.folder),
+            **places(self.manifest, self.ours.folder, self.standard.folder if self.standard else None),
             "pictures": len(self.ours.images),
             "scorers": self.scorers.described(self.ours.scores.scorers),
             "figures": {name: json.loads(figure.model_dump_json()) for name, figure in self.figures().items()},
@@ -194,7 +194,10 @@ def refuse_others(out: Path, places: dict[str, Any]) -> None:
     except (OSError, ValueError, AttributeError):
         differs = ["content"]
     if differs:
-        raise UserError(f"{out} holds scores of another {differs[0]}", "choose another --out, or move it away")
+        raise UserError(
+            f"{out} holds scores of other pictures: it differs in {', '.join(differs)}",
+            "choose another --out, or move that folder away",
+        )
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -62,7 +62,8 @@ class Flux(OnePipeline):
         side = entry.config(ROLE, "vae").get("sample_size")
         if isinstance(side, int):
             defaults["height"] = defaults["width"] = side
-        return entry.model_copy(update={"defaults": defaults, "scorers": like.scorers})
+        scorers = {"scorers": like.scorers, "optional_scorers": like.optional_scorers}
+        return entry.model_copy(update={"defaults": defaults, **scorers})
 
     @property
     def encoders(self) -> Any:

@@ -19,8 +19,8 @@ from miniature.training.autoencoder import decibels
 from miniature.training.data import Pictures, training_pictures
 from miniature.training.loop import Recipe, fit, pick_device, write_report
 
-RECIPE = Recipe(steps=1_800, batch=32, learning_rate=2e-3, weight_decay=0.0, ema=0.998)
-LAST = Recipe(steps=800, batch=32, learning_rate=1e-3, weight_decay=0.0, ema=0.998, seed=1)
+RECIPE = Recipe(steps=900, batch=32, learning_rate=2e-3, weight_decay=0.0, ema=0.998)
+LAST = Recipe(steps=400, batch=32, learning_rate=1e-3, weight_decay=0.0, ema=0.998, seed=1)
 SMALL = SIDE // 2
 # of the catalogue's mini-karlo
 STEPS = 4

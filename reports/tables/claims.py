@@ -11,7 +11,7 @@ from reports.labels import MISSING, axis_text, p_value, title
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.savings_at_parity import tolerance
 
-FEW = 20  # pairs that differ, with fewer of which simulated intervals of a mean are too narrow
+FEW = 50  # pairs that differ, with fewer of which simulated intervals of a mean are too narrow
 
 
 class Claims(Table):

@@ -11,7 +11,7 @@ from common.errors import UserError
 from metrics.over_seeds import pooled_difference, pooled_win_rate
 from metrics.statistics import Estimate
 from reports.base import RunView, Table, series_name
-from reports.frame import AXES, WIN_RATE, difference_figure, figure_names, paired_metrics, with_interval
+from reports.frame import AXES, WIN_RATE, difference_figure, figure_names, paired_metrics, varying_axes, with_interval
 from reports.labels import Label, axis_text, title
 from reports.outcomes import Read, differences, metric_scores, outcomes
 from reports.sheet import Column, Entry, Sheet
@@ -59,7 +59,7 @@ class OverSeeds(Table):
         if not found:
             return None
         metrics = dict.fromkeys(each.metric for each in found)
-        axes = _axes([each.asked for each in found])
+        axes = _axes(run)
         columns = [
             *([Column("metric", numeric=False, key=True)] if len(metrics) > 1 else []),
             *(Column(axis, numeric=False, key=True) for axis in axes),
@@ -97,7 +97,7 @@ def pool(run: RunView) -> tuple[list[Pooled], list[str]]:
     for record in run.records:
         if record.asked.tau > 0:
             groups.setdefault(_without(record.asked, "seed"), []).append(record)
-    axes, read = [*_axes(list(groups)), "tau"], cache(metric_scores)
+    axes, read = [*_axes(run), "tau"], cache(metric_scores)
     found, left_out = [], []
     for metric in paired_metrics(figure_names(run.records)):
         for asked, group in groups.items():
@@ -119,8 +119,8 @@ def _pooled(run: RunView, records: Sequence[Record], metric: str, read: Read) ->
     return Pooled(records, metric, pooled_win_rate(won), pooled_difference(by), float(np.mean(savings)))
 
 
-def _axes(asked: Sequence[Asked]) -> list[str]:
-    return [axis for axis in AXES if axis != "seed" and len({getattr(each, axis) for each in asked}) > 1]
+def _axes(run: RunView) -> list[str]:
+    return [axis for axis in varying_axes(run.records) if axis != "seed"]
 
 
 def _without(asked: Asked, axis: str) -> Asked:

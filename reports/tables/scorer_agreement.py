@@ -100,9 +100,12 @@ def _compared(
         pairs.append(np.array([outcomes(run.path, record, name, read) for name in scorers])[:, own])
         of_picture.append(np.flatnonzero(own))
         of_pair.append(np.flatnonzero(own))
-    ranks = rank_correlation(*np.hstack(pictures), np.concatenate(of_picture))
-    winners = winner_agreement(*np.hstack(pairs), np.concatenate(of_pair)) if any(map(len, of_pair)) else None
-    return ranks, winners
+    first, second = np.hstack(pictures)
+    ranks = rank_correlation(first, second, np.concatenate(of_picture))
+    if not any(map(len, of_pair)):
+        return ranks, None
+    first, second = np.hstack(pairs)
+    return ranks, winner_agreement(first, second, np.concatenate(of_pair))
 
 
 def _upwards(record: Record, scorer: str) -> int:

@@ -1,7 +1,7 @@
 """The summary table of a run: what each cell saved, what it cost, and how sure that is."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from metrics.parity import DELTA
 from reports.base import RunView, Table
@@ -11,6 +11,9 @@ from reports.labels import MISSING, Label, axis_text, label, p_value, title
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.savings_at_parity import tolerance
 from sweeps.record import Asked, Figure, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Filled: TypeAlias = tuple[Column, Callable[[Record], Entry]]
 
@@ -47,14 +50,18 @@ def summary(records: Sequence[Record], delta: float = DELTA) -> Sheet:
     return Sheet(
         [column for column, _ in filled],
         rows=[[entry(record) for _, entry in filled] for record in done],
-        data=frame(records).assign(
-            **{f"{metric}.no_worse_p": [_p(record, metric, delta) for record in records] for metric in tested},
-            **({"delta": delta} if tested else {}),
-        ),
+        data=_data(records, tested, delta),
         caption=_caption(done),
         notes=[*([_test(delta)] if tested else []), *_notes(records)],
         groups=[record.asked.model_copy(update={"tau": 0}) for record in done],
     )
+
+
+def _data(records: Sequence[Record], tested: Sequence[str], delta: float) -> "pd.DataFrame":
+    data = frame(records)
+    for metric in tested:
+        data[f"{metric}.no_worse_p"] = [_p(record, metric, delta) for record in records]
+    return data.assign(delta=delta) if tested else data
 
 
 def headline(names: Sequence[str]) -> list[str]:

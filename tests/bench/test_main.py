@@ -37,7 +37,7 @@ def test_help_imports_nothing_heavy(arguments):
 def test_every_command_has_a_line_of_help(bench):
     result = bench("--help")
     assert result.exit_code == 0
-    commands = "sweep plan generate report flops doctor setup models datasets strategies"
+    commands = "sweep plan generate report flops power doctor setup models datasets strategies"
     for command in commands.split():
         assert command in result.stdout
         assert bench(command, "--help").exit_code == 0

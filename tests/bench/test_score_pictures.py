@@ -143,7 +143,7 @@ def test_scores_of_other_pictures_are_not_overwritten(bench, pictures, standard,
     before = Path("here/scores.json").read_text()
     result = bench("score", standard, *asked)
     assert result.exit_code == 2
-    assert "holds scores of another folder" in result.stderr
+    assert "holds scores of other pictures: it differs in folder" in result.stderr
     assert Path("here/scores.json").read_text() == before
     assert bench("score", pictures, *asked).exit_code == 0, "the same may be scored again"
 

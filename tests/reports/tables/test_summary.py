@@ -1,5 +1,8 @@
 from decimal import Decimal
 
+import pytest
+
+from metrics.hypotheses import noninferiority_p
 from reports.base import RunView
 from reports.tables.summary import Summary, headline, summary
 from sweeps.record import Figure
@@ -17,6 +20,7 @@ def test_a_row_says_what_was_saved_what_it_cost_and_how_sure_that_is(new_record)
                 "vqa.win_rate_strict": Figure(value=0.34, low=0.255, high=0.437, n=100, method="Wilson"),
                 "vqa.wins": Figure(value=34),
                 "vqa.ties": Figure(value=23),
+                "vqa.losses": Figure(value=43),
                 "vqa.vqa_difference": Figure(value=-0.009, low=-0.0177, high=0.0003, method="BCa bootstrap"),
                 "clip_diversity.clip_similarity": Figure(value=0.6375, low=0.6175, high=0.6575),
                 "clip_diversity.clip_similarity_standard": Figure(value=0.62, low=0.6, high=0.64),
@@ -32,11 +36,23 @@ def test_a_row_says_what_was_saved_what_it_cost_and_how_sure_that_is(new_record)
             "VQA win rate, %": "45.5 [36.8, 54.2]",
             "ties": "23",
             "VQAScore difference": "-0.0090 [-0.0177, +0.0003]",
-            "no worse p": "-",
+            "no worse p": "0.454",
             "CLIP similarity": "0.6375 [0.6175, 0.6575]",
             "CLIP similarity, standard": "0.6200 [0.6000, 0.6400]",
         }
     ]
+
+
+@pytest.mark.parametrize("delta", [0.05, 0.1])
+def test_no_worse_is_tested_at_the_delta_that_is_printed(new_record, delta) -> None:
+    records = [new_record("0"), new_record("0.5")]
+    sheet = summary(records, delta)
+    wins, losses = (records[1].figures[f"vqa.{name}"].value for name in ("wins", "losses"))
+    p = float(noninferiority_p(wins, losses, 100, delta))
+    assert [row["no worse p"] for row in cells(sheet)] == ["-", f"{p:.3f}"], "at tau 0 there is nothing to test"
+    assert any(f"delta = {100 * delta:g} points" in note for note in sheet.notes)
+    assert sheet.data["vqa.no_worse_p"][1] == p
+    assert (sheet.data.delta == delta).all()
 
 
 def test_axes_that_vary_are_columns_and_the_rest_is_said_once(new_record) -> None:

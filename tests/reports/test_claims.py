@@ -1,0 +1,100 @@
+import pytest
+
+from metrics.hypotheses import holm, noninferiority_p, sign_test_p
+from metrics.power import noninferiority_power
+from reports.base import RunView
+from reports.claims import SAME, adjusted, claim, claims
+from sweeps.record import Figure
+
+DELTA = 0.05
+
+
+@pytest.fixture
+def counted(new_record):
+    """A record with so many wins, ties and losses."""
+
+    def made(wins: int, ties: int, losses: int, tau: str = "0.5", **rate):
+        n = wins + ties + losses
+        figures = {
+            "vqa.win_rate": Figure(value=0.5 + (wins - losses) / (2 * n), **{"low": 0.4, "high": 0.6, **rate}),
+            **{
+                f"vqa.{name}": Figure(value=each)
+                for name, each in zip(("wins", "ties", "losses"), (wins, ties, losses), strict=True)
+            },
+        }
+        return new_record(tau).model_copy(update={"figures": figures})
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict"),
+    [
+        ((520, 0, 480), "no worse"),
+        ((300, 0, 700), "worse"),
+        ((9600, 0, 10400), "worse by less than delta"),
+        ((480, 0, 520), "undecided"),
+        ((52, 0, 48), "underpowered"),  # the paper's Style Variations: an interval of 42 to 62%
+        ((30, 0, 70), "worse"),
+        ((80, 0, 20), "no worse"),
+        ((2, 96, 2), "no worse"),
+    ],
+)
+def test_one_claim_by_itself(counted, counts, verdict) -> None:
+    (found,) = adjusted([claim(counted(*counts), "vqa", DELTA)])
+    assert found.no_worse_p == found.no_worse_holm == noninferiority_p(counts[0], counts[2], sum(counts), DELTA)
+    assert found.differs_p == found.differs_holm == sign_test_p(counts[0], counts[2])
+    assert found.verdict == verdict
+
+
+def test_the_paper_s_style_variations_are_underpowered(counted) -> None:
+    found = claim(counted(52, 0, 48), "vqa", DELTA)
+    assert found.underpowered
+    assert found.power == noninferiority_power(100, DELTA) == pytest.approx(0.17, abs=0.01)
+    assert found.pairs_needed == 780
+
+
+def test_ties_that_were_seen_are_expected_again(counted) -> None:
+    few, many = (claim(counted(*counts), "vqa", DELTA) for counts in ((150, 0, 150), (30, 240, 30)))
+    assert few.underpowered
+    assert not many.underpowered
+
+
+def test_standard_s_own_pictures_claim_nothing_and_are_not_corrected_for(counted) -> None:
+    same = claim(counted(0, 100, 0, low=0.5, high=0.5), "vqa", DELTA)
+    tied = claim(counted(0, 100, 0), "vqa", DELTA)
+    assert (same.verdict, same.no_worse_p) == (SAME, None)
+    assert not same.underpowered
+    first, second = adjusted([same, tied])
+    assert first == same
+    assert second.no_worse_holm == tied.no_worse_p, "the only claim"
+    assert second.differs_p == 1
+
+
+def test_several_claims_are_corrected_within_their_metric_and_tau_0_is_none(new_run) -> None:
+    run = new_run(n=60, taus=["0", "0.5", "1"])
+    view = RunView.of(run, delta=0.1)
+    found = view.once(claims)
+    assert [(each.metric, float(each.record.asked.tau)) for each in found] == [("vqa", 0.5), ("vqa", 1)]
+    assert [each.no_worse_holm for each in found] == holm([each.no_worse_p for each in found])
+    assert [each.differs_holm for each in found] == holm([each.differs_p for each in found])
+    assert all(each.delta == 0.1 for each in found)
+
+
+def test_each_metric_is_corrected_for_its_own_claims(new_record) -> None:
+    records = []
+    for tau in ("0.5", "1"):
+        record = new_record(tau)
+        other = {name.replace("vqa.", "pick."): figure for name, figure in record.figures.items() if "vqa." in name}
+        records.append(record.model_copy(update={"figures": {**record.figures, **other}}))
+    found = claims(RunView.of(".", records))
+    assert [each.metric for each in found] == ["vqa", "vqa", "pick", "pick"]
+    assert [each.no_worse_holm for each in found[:2]] == [each.no_worse_holm for each in found[2:]]
+
+
+def test_a_record_without_counts_claims_nothing(new_record) -> None:
+    record = new_record("1")
+    bare = record.model_copy(update={"figures": {"vqa.win_rate": record.figures["vqa.win_rate"]}})
+    assert claim(bare, "vqa", DELTA) is None
+    assert claim(record, "clip_diversity", DELTA) is None
+    assert claims(RunView.of(".", [bare])) == []
