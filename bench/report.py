@@ -9,8 +9,8 @@ import typer
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     delta: Annotated[
-        float, typer.Option(min=0, max=49, help="Points below 50% at which a win rate's lower bound is still parity.")
-    ] = 5,
+        float, typer.Option(min=0, max=0.49, help="How far below 0.5 a win rate may lie and still be parity.")
+    ] = 0.05,
 ) -> None:
     """Write a run's tables and figures again and print the tables."""
     from bench.publish import publish
@@ -20,7 +20,7 @@ def report(
 
     saved_spec(run)
     records = load_records(run)
-    written = publish(run, records, delta / 100)
+    written = publish(run, records, delta)
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     print_tables(written)

@@ -19,11 +19,11 @@ def test_savings_at_parity_end_a_sweep_and_a_report_with_the_delta_that_was_aske
     assert (row.delta, row.conditioned_on, row.pairs) == (0.05, "image", 4)
     assert "delta = 5 points" in unwrapped(swept)
     assert "delta = 5 points" in unwrapped(bench("report", run))
-    assert "47.5% (50% - delta, delta = 2.5 points)" in unwrapped(bench("report", run, "--delta", "2.5"))
+    assert "47.5% (50% - delta, delta = 2.5 points)" in unwrapped(bench("report", run, "--delta", "0.025"))
     assert "delta = 2.5 points" in (run / "report/tables/savings_at_parity.md").read_text()
 
 
-@pytest.mark.parametrize("delta", ["-1", "50", "x"])
+@pytest.mark.parametrize("delta", ["-1", "0.5", "5", "x"])
 def test_a_delta_that_is_none_is_refused(bench, delta):
     result = bench("report", ".", "--delta", delta)
     assert result.exit_code == 2

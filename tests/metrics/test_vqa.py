@@ -47,10 +47,11 @@ def checkpoint(tmp_path_factory) -> Path:
         "bos_token_id": WORDS.index("[DEC]"), "sep_token_id": 3, "eos_token_id": 3,
     }  # fmt: skip
     vision = {"image_size": 64, "patch_size": 16}
-    model = BlipForQuestionAnswering(BlipConfig(text_config=width | text, vision_config=width | vision))
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        parameter.data.normal_(0, 0.3, generator=generator)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = BlipForQuestionAnswering(BlipConfig(text_config=width | text, vision_config=width | vision))
+        for parameter in model.parameters():
+            parameter.data.add_(0.3 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(WORDS)})
     BlipProcessor(BlipImageProcessor(size={"height": 64, "width": 64}), tokenizer).save_pretrained(folder)

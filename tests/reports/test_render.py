@@ -7,7 +7,7 @@ from PIL import Image
 from reports.base import figures
 from reports.render import file_name, write_report
 
-TABLES = ("claims", "savings_at_parity", "split_similarity", "summary")
+TABLES = ("claims", "cost", "savings_at_parity", "split_similarity", "summary")
 FIGURES = ("dendrogram", "diversity_savings", "image_grid", "quality_savings", "split_similarity")
 
 
@@ -80,7 +80,7 @@ def test_a_table_with_a_bug_costs_no_other(run_folder, monkeypatch) -> None:
     report = write_report(run_folder)
     assert report.notes == ["no table savings_at_parity: ZeroDivisionError: by the plug-in's own fault"]
     assert {path.stem for path in report.tables} == {*TABLES} - {"savings_at_parity"}
-    assert len(report.sheets) == len(TABLES) - 2, "one is broken, and one is for files alone"
+    assert len(report.sheets) == len(TABLES) - 3, "one is broken, and two are for files alone"
 
 
 def test_what_tables_and_figures_share_is_made_once(grid, monkeypatch) -> None:
