@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import model
+from generators.catalogue import embedded_path, model
 from generators.conditioning import Conditioning
 from generators.executor import decode_images, execute
 from generators.families.base import get_family
@@ -76,8 +76,8 @@ def loaded(folder: Path, device: str = "cpu", dtype: str = "fp32") -> Flux:
     return get_family(entry.family).load(entry, device, dtype)
 
 
-def stock_of(folder: Path) -> FluxPipeline:
-    pipeline = FluxPipeline.from_pretrained(folder, use_safetensors=True)
+def stock_of(folder: Path, **parts) -> FluxPipeline:
+    pipeline = FluxPipeline.from_pretrained(folder, use_safetensors=True, **parts)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -150,6 +150,20 @@ def test_standard_is_stock_bit_for_bit_in_the_same_batches(families, stocks, con
         assert images.std() > 1
         assert torch.equal(latents, stock_latents)
         assert np.array_equal(images, stock_images)
+
+
+def test_the_embedded_checkpoint_is_stock_bit_for_bit():
+    family = Flux.load(model("mini-flux"), "cpu", "fp32")
+    settings = settings_of(family)
+    conditioning = family.encode(PROMPTS, KEYS, settings)
+    borrowed = {name: getattr(family.encoders, name) for name in ("tokenizer", "text_encoder")}
+    stock = stock_of(embedded_path("flux"), **borrowed, vae=family.denoiser.vae)
+    (latents, images), (expected, stock_images) = (
+        call(which, conditioning, settings, 5) for call, which in ((ours, family), (theirs, stock))
+    )
+    assert torch.equal(latents, expected)
+    assert np.array_equal(images, stock_images)
+    assert np.abs(images[0].astype(int) - images[2]).mean() > 5, "it paints"
 
 
 def test_schedulers_differ(dev: Flux, conditioning: Conditioning):

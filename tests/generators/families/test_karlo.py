@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import model
+from generators.catalogue import embedded_path, model
 from generators.conditioning import Conditioning
 from generators.executor import Execution, decode_images, execute
 from generators.families.base import get_family
@@ -50,8 +50,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stock(folder: Path) -> UnCLIPPipeline:
+    return stock_of(folder)
+
+
+def stock_of(folder: Path, **parts) -> UnCLIPPipeline:
     """Of the same files as ours, since how numbers lie in memory changes their sums."""
-    pipeline = UnCLIPPipeline.from_pretrained(folder, use_safetensors=True, text_proj=None)
+    pipeline = UnCLIPPipeline.from_pretrained(folder, use_safetensors=True, text_proj=None, **parts)
     pipeline.register_modules(text_proj=text_projection_class().from_pretrained(folder, subfolder="text_proj"))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -103,6 +107,7 @@ def stock_call(
     nodes = [node_key([key]) for key in keys]
     generators = [torch.Generator().manual_seed(NOISE.seed(settings.embedding_seed, "prior", key)) for key in keys]
     decoder, super_res = stock.decoder_scheduler, stock.super_res_scheduler
+    small, large = stock.decoder.config.sample_size, stock.super_res_first.config.sample_size
     with (
         noise_fed(decoder, generators, nodes, lambda k: (k, 0)) as latents,
         noise_fed(super_res, generators, nodes, lambda k: (STEPS, k + 1)),
@@ -113,8 +118,8 @@ def stock_call(
             decoder_num_inference_steps=settings.steps,
             super_res_num_inference_steps=settings.super_res_steps,
             generator=generators,
-            decoder_latents=NOISE.initial(nodes, (3, SMALL, SMALL)).to(stock.dtype),
-            super_res_latents=NOISE.step(nodes, STEPS, (3, LARGE, LARGE)).to(stock.dtype),
+            decoder_latents=NOISE.initial(nodes, (3, small, small)).to(stock.dtype),
+            super_res_latents=NOISE.step(nodes, STEPS, (3, large, large)).to(stock.dtype),
             prior_guidance_scale=settings.prior_guidance,
             decoder_guidance_scale=settings.guidance,
             output_type="pil",
@@ -172,6 +177,16 @@ def test_standard_is_stock_bit_for_bit_in_the_same_batches(
     assert images.std() > 1
     assert torch.equal(latents, stock_latents)
     assert np.array_equal(images, stock_images)
+
+
+def test_the_embedded_checkpoint_is_stock_bit_for_bit():
+    family = Karlo.load(model("mini-karlo"), "cpu", "fp32")
+    borrowed = {name: getattr(family.encoders, name) for name in ("tokenizer", "text_encoder", "prior")}
+    case = Case(family, stock_of(embedded_path("karlo"), **borrowed), "default")
+    (latents, images), (expected, stock_images) = case.ours(5), case.theirs(5)
+    assert torch.equal(latents, expected)
+    assert np.array_equal(images, stock_images)
+    assert np.abs(images[0].astype(int) - images[2]).mean() > 5, "it paints"
 
 
 def test_every_scheduler_is_stock_and_batch_size_changes_no_more_than_twice_what_it_does_in_stock(case: Case):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import model
+from generators.catalogue import embedded_path, model
 from generators.conditioning import Conditioning
 from generators.executor import Execution, decode_images, execute
 from generators.families.base import get_family
@@ -133,6 +133,20 @@ def test_standard_is_stock_bit_for_bit_in_the_same_batches(family, stock, condit
     assert images.std() > 1
     assert torch.equal(latents, stock_latents)
     assert np.array_equal(images, stock_images)
+
+
+@pytest.mark.parametrize("scheduler", ["default", "DPMSolverMultistepScheduler"])
+def test_the_embedded_checkpoint_is_stock_bit_for_bit(scheduler):
+    family = StableDiffusion.load(model("mini-sd"), "cpu", "fp32")
+    conditioning = family.encode(PROMPTS, KEYS, settings_of(family))
+    borrowed = {name: getattr(family.encoder, name) for name in ("tokenizer", "text_encoder")}
+    stock, settings = loaded(embedded_path("stable-diffusion"), **borrowed), settings_of(family, scheduler=scheduler)
+    (latents, images), (expected, stock_images) = (
+        call(which, conditioning, settings, 5) for call, which in ((ours, family), (theirs, stock))
+    )
+    assert torch.equal(latents, expected)
+    assert np.array_equal(images, stock_images)
+    assert np.abs(images[0].astype(int) - images[2]).mean() > 5, "it paints"
 
 
 @pytest.mark.parametrize("scheduler", ["default", "DDPMScheduler"])
