@@ -21,7 +21,7 @@ from miniature.training.loop import Recipe, fit, pick_device
 from miniature.training.prior import cached_embeddings
 from miniature.training.super_resolution import SMALL, shrunk
 
-RECIPE = Recipe(steps=2_500, batch=64, learning_rate=2e-3, weight_decay=0.0, ema=0.998, newton=3)
+RECIPE = Recipe(steps=3_200, batch=64, learning_rate=2e-3, weight_decay=0.0, ema=0.998, newton=3)
 TEXT_WIDTH, TIME_WIDTH = 128, 128
 
 
