@@ -59,4 +59,3 @@ def _by_seed(values: ArrayLike) -> Floats:
     if values.ndim != 2 or not values.size:
         raise UserError(f"values over seeds have shape {values.shape}", "give one row a seed, one column a prompt")
     return values
-
