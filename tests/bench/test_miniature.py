@@ -24,7 +24,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def records(run: Path) -> list[dict]:
     found = [json.loads(path.read_text()) for path in run.glob("cells/*/record.json")]
-    return sorted(found, key=lambda record: float(record["asked"]["tau"]))
+    sharing = [record for record in found if record["role"] == "sharing"]
+    return sorted(sharing, key=lambda record: float(record["asked"]["tau"]))
 
 
 def test_savings_rise_with_tau_and_are_nothing_at_0(swept: Path) -> None:
@@ -66,5 +67,13 @@ def test_what_a_run_leaves(swept: Path) -> None:
             assert list((report / "figures").glob(f"{name}*.{kind}")), name
     for kind in ("csv", "md", "tex"):
         assert list((report / "tables").glob(f"*.{kind}"))
-    assert len(pd.read_parquet(swept / "records.parquet")) == 3
+    assert sorted(pd.read_parquet(swept / "records.parquet").role) == ["another-seed", "sharing", "sharing", "sharing"]
     assert (swept.parent / "mlflow.db").exists()
+
+
+def test_another_seed_is_no_copy_and_saves_nothing(swept: Path) -> None:
+    (path,) = (path for path in swept.glob("cells/*/record.json") if "another-seed" in path.read_text())
+    record = json.loads(path.read_text())
+    assert record["plan"]["savings"] == 0
+    assert record["figures"]["vqa.ties"]["value"] < 12
+    assert record["figures"]["vqa.win_rate"]["low"] <= 0.5 <= record["figures"]["vqa.win_rate"]["high"]
