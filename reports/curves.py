@@ -51,7 +51,7 @@ def _draw_references(axes: "Axes", series: RunView, name: str, colour: tuple[flo
             low, high = figure.low * scale, figure.high * scale
             axes.axhspan(low, high, color=FAINT, alpha=0.3 if alone else 0.1, linewidth=0, zorder=-1)
             if alone:
-                _name(axes, "another seed", (1, low), (-3, 3), "right", xycoords=("axes fraction", "data"))
+                _name(axes, "another seed", (0, high), (4, -9), "left", xycoords=("axes fraction", "data"))
     if fewer := series.held_against("fewer-steps"):
         cells = curve(replace(series, records=tuple(fewer)), name).sort_values("savings")
         axes.plot(cells.savings, cells.value, color=colour, linestyle=":", linewidth=1.2, alpha=0.8, zorder=1)
