@@ -66,13 +66,13 @@ class Source:
     @cached_property
     def key(self) -> str:
         """Names the standard images."""
-        return _hash(self.identity)
+        return short_hash(self.identity)
 
     @cached_property
     def conditioning_key(self) -> str:
         """Names the conditioning: fewer settings change it."""
         settings = {name: value for name, value in self.identity["settings"].items() if name not in DENOISING}
-        return _hash({**self.identity, "settings": settings, "scheduler": None, "K": None})
+        return short_hash({**self.identity, "settings": settings, "scheduler": None, "K": None})
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ class Cell:
 
     @cached_property
     def id(self) -> str:
-        return _hash(self.identity)
+        return short_hash(self.identity)
 
 
 def cells(spec: SweepSpec, device: str) -> list[Cell]:
@@ -246,5 +246,6 @@ def _options(family: str) -> tuple[str, ...]:
     return get_family(family).features_options
 
 
-def _hash(value: Any) -> str:
+def short_hash(value: Any) -> str:
+    """What names a cell, or images, of this identity."""
     return sha256_text(canonical_json(value))[:16]

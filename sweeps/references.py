@@ -11,9 +11,8 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, ClassVar
 
-from common.files import canonical_json, sha256_text
 from generators.settings import GenerationSettings
-from sweeps.grid import Cell, Source
+from sweeps.grid import Cell, Source, short_hash
 from sweeps.record import Asked, Role
 
 LARGEST_SEED = 2**63 - 1
@@ -47,7 +46,7 @@ class Reference(ABC):
 
     @cached_property
     def id(self) -> str:
-        return sha256_text(canonical_json(self.identity))[:16]
+        return short_hash(self.identity)
 
     @abstractmethod
     def node_steps(self, of_cell: int) -> int:
