@@ -15,6 +15,7 @@ from generators.families.base import Family
 from generators.history import Rows, pick, put
 from generators.noise import NoiseSource, node_key
 from generators.settings import GenerationSettings
+from generators.states import State, States
 
 if TYPE_CHECKING:
     from generators.sharing.plan import SharingPlan
@@ -28,9 +29,9 @@ class Execution:
     """What a plan's run gave and what it took.
 
     Attributes:
-        latents: [P, *latent shape] on the CPU, in the family's dtype.
-        prompts: [P]; the prompt of each row, ascending. All of them, unless the plan was restricted.
-        calls: denoiser calls that succeeded.
+        latents: [R, *latent shape] on the CPU, in the family's dtype.
+        prompts: [R]; the prompt of each row. Of a plan that was neither restricted nor united with others: all of them.
+        calls: denoiser calls that succeeded, those before a resumption included.
         rows: plan nodes denoised over all calls; the plan's `node_steps`.
         batch_size_used: rows a batch at the end: less than asked if memory ran out.
         notes: what happened on the way that a record should say.
@@ -55,6 +56,8 @@ def execute(
     noise: NoiseSource,
     batch_size: int,
     observers: Sequence[Observer] = (),
+    ends: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    states: States | None = None,
 ) -> Execution:
     """Denoises every node of `plan` over its steps (Algorithm 1 of the paper).
 
@@ -65,16 +68,21 @@ def execute(
         keys: one a prompt, the same for the same picture wherever it is made (`PromptSet.keys`).
         observers: called after every batch with (k, nodes, latents, predicted x0); what they keep of the
             latents they copy.
+        ends: the nodes, each denoised to the end, whose latents are wanted, and whose they are ([R] both); the
+            plan's outputs unless given (see `sharing.union`).
+        states: where the run's state is kept from time to time, and taken up again if it is there.
 
     Raises:
         UserError: memory runs out with a single node in the batch.
         ValueError: plan, conditioning, keys and scheduler do not belong together.
     """
     run = _Run(plan, family, conditioning, keys, settings, noise, Batches(batch_size), observers)
-    for k in range(plan.steps):
+    for k in range(run.resume(states.load() if states else None), plan.steps):
         run.enter(k)
         run.step(k)
-    return run.finish()
+        if states and k + 1 < plan.steps and states.due():
+            states.save(run.state(k + 1))
+    return run.finish(*(plan.ends if ends is None else ends))
 
 
 def decode_images(
@@ -133,6 +141,24 @@ class _Run:
         self.keys: list[str] = []
         self.calls = self.rows = 0
 
+    def resume(self, state: State | None) -> int:
+        """Be as `state` says; the step to go on with, the first if there is none."""
+        if state is None:
+            return 0
+        self.nodes = state.nodes.numpy()
+        self.latents = state.latents.to(self.latents)
+        self.memory = tuple(leaf.to(self.family.device) for leaf in state.memory)
+        self.calls, self.rows, self.batches.size = state.calls, state.rows, state.batch_size
+        self.keys = [self._key(node) for node in self.nodes.tolist()]
+        self._condition(self.nodes, np.ones(len(self.nodes), dtype=np.bool_))
+        self.batches.notes.append(f"taken up again at step {state.k + 1} of {self.plan.steps}")
+        return state.k
+
+    def state(self, k: int) -> State:
+        """What `resume` needs to go on with step k."""
+        nodes = torch.from_numpy(self.nodes)
+        return State(k, nodes, self.latents, self.memory, self.calls, self.rows, self.batches.size)
+
     def enter(self, k: int) -> None:
         """Nodes that begin at step k take their places; those that stopped leave."""
         nodes = self.plan.active(k)
@@ -179,11 +205,10 @@ class _Run:
                 observer(k, self.nodes[rows], self.latents[rows], x0)
         self.memory = memory or ()
 
-    def finish(self) -> Execution:
-        """The latents every prompt ended with."""
-        prompts = np.flatnonzero(self.plan.output >= 0)
+    def finish(self, ends: NDArray[np.int64], prompts: NDArray[np.int64]) -> Execution:
+        """The latents of these nodes, which are these prompts'."""
         return Execution(
-            latents=self.latents[self._places(self.plan.output[prompts])].cpu(),
+            latents=self.latents[self._places(ends)].cpu(),
             prompts=prompts,
             calls=self.calls,
             rows=self.rows,

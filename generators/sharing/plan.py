@@ -96,6 +96,12 @@ class SharingPlan:
         return (standard - self.node_steps) / standard if standard else 0.0
 
     @property
+    def ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """int64 [R] both: the nodes that end with a wanted prompt's latent, and the prompts, ascending."""
+        prompts = np.flatnonzero(self.output >= 0)
+        return self.output[prompts], prompts
+
+    @property
     def solo(self) -> NDArray[np.bool_]:
         """bool [N]: prompts whose whole path is nodes of their own, which is standard generation's path."""
         owner = np.where(self.hi - self.lo == 1, self.order[self.lo], -1)

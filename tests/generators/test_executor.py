@@ -20,6 +20,8 @@ from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, build_plan, standard_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
+from generators.sharing.union import union
+from generators.states import States
 
 PROMPTS = ["a red fox", "a red dog", "a blue cat", "a tree by a lake", "two trees", "a boat", "a cat"]
 KEYS = [f"{prompt}#0" for prompt in PROMPTS]
@@ -64,9 +66,11 @@ def counted(family: Kandinsky) -> tuple[list[int], torch.utils.hooks.RemovableHa
     return rows, hook
 
 
-def run(plan, family, conditioning, settings, batch_size=4, noise=None, keys=KEYS, observers=()) -> Execution:
+def run(plan, family, conditioning, settings, batch_size=4, noise=None, keys=KEYS, observers=(), **more) -> Execution:
     noise = noise or KeyedNoise(settings.seed, settings.noise)
-    return execute(plan, family, conditioning, keys, settings, noise=noise, batch_size=batch_size, observers=observers)
+    return execute(
+        plan, family, conditioning, keys, settings, noise=noise, batch_size=batch_size, observers=observers, **more
+    )
 
 
 def naive(prompt: int, plan: SharingPlan, family: Kandinsky, conditioning: Conditioning, settings, noise) -> Tensor:
@@ -263,3 +267,52 @@ def test_what_decoding_draws_belongs_to_the_prompt(family, conditioning, setting
 def test_what_does_not_belong_together_is_refused(family, conditioning, settings, prompts, steps, message):
     with pytest.raises(ValueError, match=message):
         run(standard_plan(prompts, steps), family, conditioning, settings)
+
+
+@pytest.mark.parametrize("scheduler", ["default", "PNDMScheduler"])
+def test_a_union_gives_every_plans_latents_and_denoises_what_they_share_once(
+    family, conditioning, settings, scheduler: str
+):
+    settings = settings.model_copy(update={"scheduler": scheduler})
+    steps = family.sampler(settings).K
+    plans = [build_plan(tree_of(conditioning), get_schedule("eq7"), tau, steps) for tau in (0.0, 0.5, 1.0, 2.0)]
+    made = union(plans)
+    done = run(made.plan, family, conditioning, settings, batch_size=1, ends=(made.ends, made.prompts))
+    assert done.rows == made.plan.node_steps < sum(plan.node_steps for plan in plans)
+    together = run(made.plan, family, conditioning, settings, batch_size=16, ends=(made.ends, made.prompts))
+    for plan, rows in zip(plans, made.rows, strict=True):
+        alone = run(plan, family, conditioning, settings, batch_size=1).latents
+        assert torch.equal(done.latents[rows], alone)
+        assert torch.allclose(together.latents[rows], alone, rtol=1e-3, atol=1e-4 * float(alone.std()))
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_at(step: int):
+    def observe(k, nodes, latents, x0):
+        if k == step:
+            raise KilledError
+
+    return [observe]
+
+
+@pytest.mark.parametrize("scheduler", ["default", *HISTORY])
+@pytest.mark.parametrize("step", [1, 4])
+def test_a_killed_run_goes_on_from_its_last_state(family, conditioning, settings, tmp_path, scheduler: str, step: int):
+    settings = settings.model_copy(update={"scheduler": scheduler})
+    plan = build_plan(tree_of(conditioning), get_schedule("eq7"), 1.0, family.sampler(settings).K)
+    whole = run(plan, family, conditioning, settings, batch_size=3)
+    with pytest.raises(KilledError):
+        run(
+            plan, family, conditioning, settings, batch_size=3,
+            observers=killed_at(step), states=States(tmp_path, "this", every=0),
+        )  # fmt: skip
+    rows, hook = counted(family)
+    again = run(plan, family, conditioning, settings, batch_size=3, states=States(tmp_path, "this", every=1e9))
+    hook.remove()
+    assert torch.equal(again.latents, whole.latents)
+    assert sum(rows) == 2 * sum(len(plan.active(k)) for k in range(step, plan.steps)), "what was done is not done again"
+    assert (again.calls, again.rows) == (whole.calls, whole.rows)
+    assert f"step {step + 1} of {plan.steps}" in again.notes[0]
