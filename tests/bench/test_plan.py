@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from safetensors.numpy import save_file
 from generators.sharing.plan import build_plan
 from generators.sharing.schedule import get_schedule
 from generators.strategies.base import get_strategy
+from generators.text_encoders.base import TextEncoder
 
 
 @pytest.fixture
@@ -93,6 +95,42 @@ def test_a_model_too_large_to_load_is_planned_with_the_memory_it_would_take(benc
     assert "weights and latents take at most 22.3 GiB" in bench(*arguments).stdout
 
 
+class Letters(TextEncoder):
+    """How often each letter is in a text."""
+
+    name = "letters"
+
+    def encode(self, texts):
+        return np.array([[text.count(letter) for letter in ascii_lowercase] for text in texts], dtype=np.float32)
+
+
+@pytest.fixture
+def letters(monkeypatch):
+    monkeypatch.setattr("generators.text_encoders.base.find", lambda *_: Letters)
+
+
+def test_a_plan_from_text_is_the_plan_of_its_embeddings_and_says_what_it_is(bench, letters):
+    prompts = ["a red fox", "a red wolf", "a blue car", "a blue van", "a red fox"]
+    given = [argument for prompt in prompts for argument in ("--prompt", prompt)]
+    result = bench("plan", "--encoder", "letters", *given, "--steps", 40, "--tau", "0,0.5", "--json")
+    assert result.exit_code == 0, result.output
+    np.save("letters.npy", Letters().encode(prompts))
+    ready = json.loads(bench("plan", "--embeddings", "letters.npy", "--steps", 40, "--tau", "0,0.5", "--json").stdout)
+    basis = "predicted from text embeddings (letters), not the model's own"
+    assert json.loads(result.stdout) == [{**row, "basis": basis} for row in ready]
+    assert 0 < ready[1]["savings"] < 1
+    for more in (["--tau", "0.5"], ["--target-savings", 0.3]):
+        assert basis in bench("plan", "--encoder", "letters", *given, "--steps", 40, *more).stdout
+
+
+def test_a_plan_from_text_for_a_model_has_its_steps_and_flops(bench, letters, tiny):
+    arguments = ("plan", "--encoder", "letters", "--dataset", "mini_scenes", "--limit", 6, "--model", tiny.model)
+    (found,) = json.loads(bench(*arguments, "--tau", 1, "--json").stdout)
+    assert (found["steps"], found["prompts"]) == (40, 6)
+    assert found["flops"] < found["standard_flops"]
+    assert "not the model's own" in found["basis"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -117,6 +155,11 @@ def test_a_model_too_large_to_load_is_planned_with_the_memory_it_would_take(benc
         (["--embeddings", "e.npy", "--steps", 4, "--set", "noise_lvl=1"], "no setting 'noise_lvl'"),
         (["--embeddings", "e.npy", "--steps", 4, "--set", "steps=5"], "steps is given twice"),
         (["--embeddings", "e.npy", "--steps", 4, "--set", "super_res_steps=1"], "super_res_steps"),
+        (["--encoder", "minilm", "--embeddings", "e.npy", "--steps", 4], "give one of them"),
+        (["--encoder", "minilm"], "the number of steps is not known"),
+        (["--encoder", "minilmm", "--steps", 4], "did you mean 'minilm'?"),
+        (["--encoder", "minilm", "--steps", 4, "--features", "x"], "--features means nothing for text embeddings"),
+        (["--encoder", "minilm", "--steps", 4, "--dataset", "mini_scenes,mini_styles"], "one dataset"),
     ],
 )
 def test_mistakes_are_told_on_standard_error_alone(bench, embeddings, arguments, says):

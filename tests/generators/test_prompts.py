@@ -1,9 +1,12 @@
 import hashlib
+import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cutting_server import CuttingServer, serving
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,14 +120,90 @@ def test_the_papers_prompts(name: str, paper_datasets: Path, monkeypatch: pytest
     assert prompt_set(name).name == name
 
 
-def test_a_file_that_is_not_there_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_to_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("BENCH_DATASETS", raising=False)
-    with pytest.raises(UserError, match=r"'animals' needs animals\.npy: get it from https.* set BENCH_DATASETS"):
+    monkeypatch.setenv("REUSEBENCH_CACHE", str(tmp_path / "cache"))
+    message = r"'animals' is not here.*run `bench datasets fetch animals`, or set BENCH_DATASETS to a folder"
+    with pytest.raises(UserError, match=message):
         prompt_set("animals")
     monkeypatch.setenv("BENCH_DATASETS", str(tmp_path))
-    with pytest.raises(UserError, match=f"put it into {tmp_path}"):
+    with pytest.raises(UserError, match=rf"run `bench datasets fetch animals`, or put animals\.npy into {tmp_path}"):
         prompt_set("animals")
-    assert "animals.npy" in str(prompt_sets()["animals"].unavailable())
+    assert "bench datasets fetch animals" in str(prompt_sets()["animals"].unavailable())
+
+
+@pytest.fixture
+def served(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CuttingServer]:
+    """A server of two prompts, which the known sets `pair` and, with hats, `hats` are made of."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("BENCH_DATASETS", raising=False)
+    monkeypatch.setenv("REUSEBENCH_CACHE", str(tmp_path / "cache"))
+    file = io.BytesIO()
+    np.save(file, np.array(["a {prompt}", "Koala"]))
+    sha256 = hashlib.sha256(file.getvalue()).hexdigest()
+    with serving(file.getvalue()) as server:
+        (folder / "pair.yaml").write_text(
+            f"description: x\nfile: pair.npy\nsha256: {sha256}\nsource: {server.url}\nlicence: MIT\n"
+        )
+        (folder / "hats.yaml").write_text("description: x\nof: pair\ntemplate: '{prompt} in a hat, {0} {prompt}'\n")
+        yield server
+
+
+def test_a_set_is_fetched_once_into_the_cache(served: CuttingServer, tmp_path: Path) -> None:
+    known = prompt_sets()["pair"]
+    assert known.unavailable()
+    assert known.fetch() is True
+    assert known.unavailable() is None
+    assert prompt_set("pair").prompts == ("a {prompt}", "Koala")
+    assert known.path() == tmp_path / "cache" / "datasets" / "pair.npy"
+    assert known.fetch() is False
+    assert len(served.asked) == 1
+
+
+def test_a_set_is_fetched_into_the_folder_that_is_named(
+    served: CuttingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_DATASETS", str(tmp_path / "mine"))
+    assert prompt_sets()["pair"].fetch() is True
+    assert [each.name for each in (tmp_path / "mine").iterdir()] == ["pair.npy"]
+    assert prompt_set("pair").source == str(tmp_path / "mine" / "pair.npy")
+
+
+def test_a_damaged_file_is_named_and_fetched_again(served: CuttingServer) -> None:
+    known = prompt_sets()["pair"]
+    path = known.path()
+    assert path is not None
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"is not the file of prompt set 'pair' \(run `bench datasets fetch pair`"):
+        known.load()
+    assert known.fetch() is True
+    assert len(known.load()) == 2
+
+
+def test_a_template_is_filled_with_another_sets_prompts(served: CuttingServer) -> None:
+    known = prompt_sets()["hats"]
+    assert "bench datasets fetch hats" in str(known.unavailable())
+    with pytest.raises(UserError, match="prompt set 'pair' is not here"):
+        known.load()
+    assert known.fetch() is True
+    found = prompt_set("hats")
+    assert found.prompts == ("a {prompt} in a hat, {0} a {prompt}", "Koala in a hat, {0} Koala")
+    assert found.name == "hats"
+
+
+def test_the_papers_birthday_hats(paper_datasets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_DATASETS", str(paper_datasets))
+    animals, hats = prompt_set("animals").prompts, prompt_set("birthday_hat").prompts
+    assert len(set(hats)) == len(hats) == 500
+    assert hats[0] == f"An image of a {animals[0]} wearing a birthday hat with a cake and birthday candles"
+
+
+def test_try_on_is_sixteen_prompts_on_one_person_and_says_that_they_are_ours() -> None:
+    prompts, (before, after) = prompt_set("try_on").prompts, ("a photo of a woman with short brown hair wearing ", ", ")
+    assert len(set(prompts)) == len(prompts) == 16
+    assert all(prompt.startswith(before) and after in prompt for prompt in prompts)
+    assert "not published" in prompt_sets()["try_on"].description
 
 
 def test_another_file_of_that_name_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -152,9 +231,15 @@ def test_a_set_is_one_yaml_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("description: x\n", "give either `prompts` or `file`"),
-        ("description: x\nprompts: [a]\nfile: a.npy\n", "give either `prompts` or `file`"),
+        ("description: x\n", "give either `prompts`, `file`, or"),
+        ("description: x\nprompts: [a]\nfile: a.npy\n", "give either `prompts`, `file`, or"),
         ("description: x\nfile: a.npy\n", "a `file` needs `sha256`"),
+        ("description: x\nfile: ../a.npy\nsha256: x\nsource: x\nlicence: x\n", "name without folders"),
+        ("description: x\nof: b\n", "`of` needs a `template`"),
+        ("description: x\nof: b\ntemplate: a hat\n", r"that says {prompt}"),
+        ("description: x\nprompts: [a]\ntemplate: '{prompt}'\n", "a `template` needs `of`"),
+        ("description: x\nof: other\ntemplate: '{prompt}'\n", "'mine' fills a template with 'other'"),
+        ("description: x\nof: mine\ntemplate: '{prompt}'\n", "that is one too"),
         ("description: x\nprompts: [a, no]\n", r"mine\.yaml, prompts\.1: Input should be a valid string"),
         ("description: x\nprompts: [a]\nlicense: MIT\n", r"mine\.yaml, license: Extra inputs"),
         ("prompts: [a]\n", r"mine\.yaml, description: Field required"),

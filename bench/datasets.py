@@ -1,0 +1,89 @@
+"""`bench datasets fetch|show`: prompt sets from their sources, and what is in one. `list` is with the other lists."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench import options as o
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from generators.prompts import KnownPrompts
+
+datasets = typer.Typer(help="Prompt sets: list them, fetch them, show one.", no_args_is_help=True)
+ABOUT = ("source", "sha256", "licence", "template", "of", "file")
+COUNTS = ("shortest", "median", "longest")
+
+
+@datasets.command("fetch")
+def fetch_datasets(
+    name: Annotated[list[str] | None, typer.Argument(help="Their names; all that are not in the package.")] = None,
+) -> None:
+    """Fetch prompt sets from their public sources and check their SHA-256; what was cut is continued.
+
+    They go into the cache, or into the folder that BENCH_DATASETS names.
+    """
+    from generators.prompts import known_set, prompt_sets
+
+    chosen = [known_set(each) for each in name] if name else [each for each in prompt_sets().values() if each.file]
+    for known in chosen:
+        fetched, path = known.fetch(), known.path()
+        how = "comes with the package" if path is None else f"{'fetched' if fetched else 'was here already'}, {path}"
+        typer.echo(f"{known.name}: {len(known.load()):,} prompts, {how}")
+
+
+@datasets.command("show")
+def show_dataset(
+    name: Annotated[str, typer.Argument(help="Its name.")],
+    first: Annotated[int, typer.Option(help="Show this many of its prompts; --json has them all.", min=0)] = 10,
+    as_json: o.Json = False,
+) -> None:
+    """One prompt set: what it is, where it comes from, and its prompts, if they are here."""
+    from generators.prompts import known_set
+
+    about = _about(known_set(name))
+    if as_json:
+        typer.echo(json.dumps(about))
+        return
+    lines = {key: about[key] for key in ABOUT if about[key]}
+    if about["unavailable"]:
+        lines["prompts"] = about["unavailable"]
+    else:
+        repeated = f"{about['repeated']:,} of them repeat an earlier one" if about["repeated"] else "all different"
+        lines["prompts"] = f"{about['count']:,}, {repeated}"
+        for unit in ("characters", "words"):
+            shortest, median, longest = (about[unit][key] for key in COUNTS)
+            lines[unit] = f"{shortest} to {longest}, median {median:g}"
+    typer.echo(f"{name}: {about['description']}")
+    for key, value in lines.items():
+        typer.echo(f"  {key:10} {value}")
+    for prompt in about["prompts"][:first]:
+        typer.echo(f"    {prompt}")
+
+
+def _about(known: "KnownPrompts") -> dict[str, Any]:
+    """All that is known of a set; counts are None and prompts empty where it is not here."""
+    from statistics import median
+
+    path = known.path()
+    about: dict[str, Any] = {
+        "name": known.name,
+        "description": known.description,
+        **{key: getattr(known.origin, key) for key in ("source", "sha256")},
+        **{key: getattr(known, key) for key in ("licence", "template", "of")},
+        "file": str(path) if path else None,
+        **dict.fromkeys(("count", "repeated", "characters", "words")),
+        "prompts": [],
+    }
+    try:
+        prompts = known.load().prompts
+    except UserError as error:
+        return {**about, "unavailable": str(error)}
+    for unit, lengths in (
+        ("characters", sorted(map(len, prompts))),
+        ("words", sorted(len(prompt.split()) for prompt in prompts)),
+    ):
+        about[unit] = dict(zip(COUNTS, (lengths[0], median(lengths), lengths[-1]), strict=True))
+    repeated = len(prompts) - len(set(prompts))
+    return {**about, "unavailable": None, "count": len(prompts), "repeated": repeated, "prompts": list(prompts)}
