@@ -47,6 +47,7 @@ def plan(
     strategy: o.Strategies = None,
     features: o.Features = None,
     schedule: o.Schedules = None,
+    official: o.Official = None,
     steps: o.Steps = None,
     seed: o.Seeds = None,
     scheduler: o.Schedulers = None,
@@ -113,13 +114,16 @@ def _refuse(flags: dict[str, Any], what: str, more: Sequence[str] = ()) -> None:
         raise UserError(f"{found[0]} means nothing for {what} here", "leave it out, or plan without them")
 
 
-def _clustered(spec: "SweepSpec", rows: "NDArray[np.float64]", title: str, flags: dict[str, Any]) -> Planned:
+def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flags: dict[str, Any]) -> Planned:
     """From embeddings [N, D] that are no model's of ours; a model that is named says what K and FLOPs are."""
+    from bench.screen import screen
+    from common.progress import listening
     from sweeps.grid import parse_strategy, settings_of
 
     if "model" not in flags and not spec.steps:
         raise UserError("without a model, the number of steps is not known", "add for example --steps 40")
-    tree = parse_strategy(spec.strategy[0]).tree(rows, seed=spec.seed[0])
+    with screen() as seen, listening(seen.heard), seen.stage("cluster"):
+        tree = parse_strategy(spec.strategy[0]).tree(rows, seed=spec.seed[0])
     if "model" not in flags:
         return Planned(tree, spec.steps[0], title)
     from generators.catalogue import model

@@ -52,6 +52,7 @@ class Screen:
         self._start = time.perf_counter()
         self._cells: TaskID | None = None
         self._stage: TaskID | None = None
+        self._part: tuple[str, TaskID] | None = None
         self._what = ""
         self._name, self._since = "", 0.0
 
@@ -89,6 +90,20 @@ class Screen:
             yield
         finally:
             self(StageFinished())
+
+    def heard(self, what: str, done: int, total: int) -> None:
+        """How far a computation within a stage is (`common.progress`)."""
+        if self._part is None or self._part[0] != what:
+            self._forget_part()
+            self._part = what, self.progress.add_task(what, total=total)
+        self.progress.update(self._part[1], completed=done, total=total)
+        if done >= total:
+            self._forget_part()
+
+    def _forget_part(self) -> None:
+        if self._part:
+            self.progress.remove_task(self._part[1])
+            self._part = None
 
     def seconds(self) -> dict[str, float]:
         """Seconds by stage, and what no stage took, since this screen was made."""

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import atomic_path
-from generators.combiners.base import Combiner, get_combiner
+from generators.combiners.base import get_combiner
 
 if TYPE_CHECKING:
     from generators.sharing.plan import SharingPlan
 
-MASK = ".mask"
+STREAM = ".stream"
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +24,12 @@ class Conditioning:
 
     Attributes:
         tensors: ``NAME.mask`` [N, L] of 0 and 1, if there is one, says which positions of ``NAME`` [N, L, ...] hold.
+        stream: uint8, the state of the generator that all prompts' noise was drawn from, where it was one
+            (the noise policy ``official``), after the last of them.
     """
 
     tensors: dict[str, Tensor]
+    stream: Tensor | None = None
 
     def __post_init__(self) -> None:
         lengths = {name: len(tensor) for name, tensor in self.tensors.items()}
@@ -40,33 +43,24 @@ class Conditioning:
         return len(next(iter(self.tensors.values())))
 
     def rows(self, plan: "SharingPlan", nodes: Iterable[int]) -> dict[str, Tensor]:
-        """Each plan node's conditioning, [n nodes, ...]: its prompts' rows under the plan's combiner.
-
-        Where there is a mask, a position combines only the prompts for which it holds, and holds for the node if it
-        does for any of them.
-        """
+        """Each plan node's conditioning, [n nodes, ...]: its prompts' rows under the plan's combiner."""
         combiner = get_combiner(plan.combiner)
-        picked = [
-            (torch.tensor(plan.members(node)), None if plan.weight is None else torch.tensor(plan.weights(node)))
-            for node in nodes
-        ]
 
-        def row(name: str, members: Tensor, weights: Tensor | None) -> Tensor:
-            tensor, mask = self.tensors[name], self.tensors.get(name + MASK)
-            if name.endswith(MASK):
-                return tensor[members].amax(dim=0)
-            if mask is None:
-                return combiner.combine(tensor[members], weights)
-            return _masked(combiner, tensor[members], weights, mask[members] > 0)
+        def row(node: int) -> dict[str, Tensor]:
+            members = torch.tensor(plan.members(node))
+            weights = None if plan.weight is None else torch.tensor(plan.weights(node))
+            return combiner.node({name: tensor[members] for name, tensor in self.tensors.items()}, weights)
 
-        return {name: torch.stack([row(name, *who) for who in picked]) for name in self.tensors}
+        rows = [row(node) for node in nodes]
+        return {name: torch.stack([each[name] for each in rows]) for name in self.tensors}
 
     def save(self, path: Path) -> None:
         """As safetensors; whole or not at all."""
         from safetensors.torch import save_file
 
         with atomic_path(path) as beside:
-            save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, beside)
+            stored = self.tensors if self.stream is None else {**self.tensors, STREAM: self.stream}
+            save_file({name: tensor.contiguous() for name, tensor in stored.items()}, beside)
 
     @classmethod
     def load(cls, path: Path) -> "Conditioning":
@@ -79,18 +73,9 @@ class Conditioning:
         from safetensors.torch import load_file
 
         try:
-            return cls(load_file(path))
+            stored = load_file(path)
+            return cls({name: tensor for name, tensor in stored.items() if name != STREAM}, stored.get(STREAM))
         except (SafetensorError, ValueError) as error:
             raise UserError(
                 f"{path} holds no readable conditioning: {error}", "delete it and run the same command again"
             ) from None
-
-
-def _masked(combiner: Combiner, rows: Tensor, weights: Tensor | None, holds: Tensor) -> Tensor:
-    """The members' rows [m, L, ...] combined where `holds` [m, L]; where it holds for none, all are combined."""
-    combined = combiner.combine(rows, weights)
-    for who in torch.unique(holds.T, dim=0):
-        if who.any() and not who.all():
-            at = (who == holds.T).all(dim=1)
-            combined[at] = combiner.combine(rows[who][:, at], None if weights is None else weights[who])
-    return combined

@@ -1,6 +1,7 @@
 """Ready prompt embeddings from a file, to plan with no model at all."""
 
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,17 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from generators.npy import read_npy
-from generators.strategies.base import check_features
+from generators.strategies.base import checked
 
 PREFERRED = "image_embeds"
+LARGE = 256 << 20  # bytes
 
 
-def load_embeddings(path: Path, n_prompts: int | None = None) -> NDArray[np.float64]:
-    """The embeddings in a .npy or .safetensors file, as float64 [N, D].
+def load_embeddings(path: Path, n_prompts: int | None = None) -> NDArray[np.floating]:
+    """The embeddings in a .npy, .parquet or .safetensors file, [N, D], in the precision that they have there.
 
-    Of several tensors in a .safetensors file, ``image_embeds`` is meant.
+    Of several tensors in a .safetensors file, or columns of lists in a .parquet file, ``image_embeds`` is meant. Large
+    .npy and .parquet files become memory maps.
 
     Args:
         n_prompts: how many there must be, if prompts go with them.
@@ -26,17 +29,78 @@ def load_embeddings(path: Path, n_prompts: int | None = None) -> NDArray[np.floa
             [N, D] floating-point numbers with directions to compare, or another number of them.
     """
     path = Path(path)
-    readers = {".npy": _npy, ".safetensors": _safetensors}
+    readers = {".npy": _npy, ".parquet": _parquet, ".safetensors": _safetensors}
     if path.suffix.lower() not in readers:
         raise UserError(f"{path} is no embeddings file", "embeddings are read from " + ", ".join(readers))
-    features = check_features(readers[path.suffix.lower()](path), str(path))
+    features = checked(readers[path.suffix.lower()](path), str(path))
     if n_prompts is not None and len(features) != n_prompts:
         raise UserError(f"{path} holds {len(features)} embeddings for {n_prompts} prompts", "give one row a prompt")
     return features
 
 
 def _npy(path: Path) -> NDArray[Any]:
-    return read_npy(path, "write it with numpy.save(path, embeddings), float32 [prompts, dimensions]")
+    hint = "write it with numpy.save(path, embeddings), float32 [prompts, dimensions]"
+    if not path.is_file() or path.stat().st_size < LARGE:
+        return read_npy(path, hint)
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no plain .npy array: {error}", hint) from error
+
+
+def _parquet(path: Path) -> NDArray[Any]:
+    """Batch by batch; what is large goes into a file of its own that vanishes with the array."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if not path.is_file():
+        raise UserError(f"cannot read {path}: no such file")
+    try:
+        with parquet.ParquetFile(path) as stored:
+            name = _column(path, stored.schema_arrow)
+            found: NDArray[Any] | None = None
+            start = 0
+            for batch in stored.iter_batches(columns=[name]):
+                rows = _matrix(path, name, batch.column(0))
+                if found is None:
+                    found = _empty((stored.metadata.num_rows, rows.shape[1]), rows.dtype)
+                if rows.shape[1] != found.shape[1]:
+                    raise UserError(f"{path}: after row {start}, {name} has lists of other lengths")
+                found[start : start + len(rows)] = rows
+                start += len(rows)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"cannot read {path}: {error}", "it may be damaged; write it again") from error
+    return np.empty((0, 0)) if found is None else found
+
+
+def _column(path: Path, schema: Any) -> str:
+    import pyarrow as pa
+
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    names = [field.name for field in schema if any(is_list(field.type) for is_list in lists)]
+    if PREFERRED not in names and len(names) != 1:
+        raise UserError(
+            f"{path} has {', '.join(names) or 'no'} columns of lists", f"name that of the embeddings {PREFERRED!r}"
+        )
+    return PREFERRED if PREFERRED in names else str(names[0])
+
+
+def _matrix(path: Path, name: str, column: Any) -> NDArray[Any]:
+    from pyarrow import compute
+
+    values, lengths = column.flatten(), compute.unique(compute.list_value_length(column)).to_pylist()
+    if column.null_count or values.null_count or len(lengths) != 1:
+        raise UserError(f"{path}: {name} has nulls, or lists of different lengths", "give every prompt one embedding")
+    found: NDArray[Any] = values.to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    return found
+
+
+def _empty(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array to fill, on disk if it is large."""
+    if shape[0] * shape[1] * dtype.itemsize < LARGE:
+        return np.empty(shape, dtype)
+    with TemporaryFile() as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def _safetensors(path: Path) -> NDArray[Any]:

@@ -117,5 +117,5 @@ def _digest(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
     digest = hashlib.sha256(repr(sorted(about.items())).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

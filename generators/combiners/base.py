@@ -1,10 +1,14 @@
 """What a combiner is: how the conditioning of a cluster's prompts becomes the cluster's."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from common.plugins import Plugin, discover, find
+
+MASK = ".mask"
 
 
 class Combiner(Plugin, ABC):
@@ -17,6 +21,30 @@ class Combiner(Plugin, ABC):
         `weights` is float32 [m], or None where all prompts weigh the same. The row of a single prompt
         must come back bit for bit.
         """
+
+    def node(self, members: Mapping[str, Tensor], weights: Tensor | None) -> dict[str, Tensor]:
+        """A node's row of every conditioning tensor, from its prompts' rows, each float32 [m, ...].
+
+        Each tensor by itself: where ``NAME.mask`` [m, L] goes with ``NAME`` [m, L, ...], a position combines only the
+        prompts for which it holds, and holds for the node if it does for any of them.
+        """
+
+        def row(name: str, rows: Tensor) -> Tensor:
+            if name.endswith(MASK):
+                return rows.amax(dim=0)
+            mask = members.get(name + MASK)
+            return self.combine(rows, weights) if mask is None else self._masked(rows, weights, mask > 0)
+
+        return {name: row(name, rows) for name, rows in members.items()}
+
+    def _masked(self, rows: Tensor, weights: Tensor | None, holds: Tensor) -> Tensor:
+        """The members' rows [m, L, ...] combined where `holds` [m, L]; where it holds for none, all are combined."""
+        combined = self.combine(rows, weights)
+        for who in torch.unique(holds.T, dim=0):
+            if who.any() and not who.all():
+                at = (who == holds.T).all(dim=1)
+                combined[at] = self.combine(rows[who][:, at], None if weights is None else weights[who])
+        return combined
 
 
 def combiners() -> dict[str, type[Combiner]]:

@@ -11,20 +11,24 @@ from common.plugins import Plugin, discover, find
 from generators.sharing.tree import Tree
 
 PACKAGE, GROUP = "generators.strategies", "reusebench.strategies"
+CHUNK = 1 << 14
 
 
 class Strategy(Plugin, BaseModel):
     """A way to cluster prompts by their features.
 
     A plug-in declares its parameters as pydantic fields, so that they can be listed (``model_fields``), validated and
-    hashed (``model_dump``); `complexity` and `memory` say what `tree` costs for N prompts. It knows nothing of
-    diffusion.
+    hashed (``model_dump``); `complexity` and `memory` say what `tree` costs for N prompts, in powers of N that `bench
+    strategies check` reads, and `source` where it comes from. A `control` is there to be beaten, and drawn apart. It
+    knows nothing of diffusion.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     complexity: ClassVar[str] = ""
     memory: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    control: ClassVar[bool] = False
 
     @classmethod
     def configured(cls, **parameters: Any) -> Self:
@@ -78,26 +82,37 @@ def get_strategy(name: str, **parameters: Any) -> Strategy:
 def check_features(features: ArrayLike, what: str = "features") -> NDArray[np.float64]:
     """The features as float64 [N, D], if they have directions to compare.
 
+    Arguments and errors are those of `checked`.
+    """
+    return checked(features, what).astype(np.float64)
+
+
+def checked(features: ArrayLike, what: str = "features") -> NDArray[np.floating]:
+    """The features as they are, if they have directions to compare; a memory map is read in chunks and stays one.
+
     Args:
+        features: [N, D].
         what: what an error calls them.
 
     Raises:
         UserError: they are not 2-D floating-point numbers, there are none, or a row holds NaN or infinity, or has no
             norm above 0; the first such row is named, counting from 1.
     """
-    matrix = np.asarray(features)
+    matrix = np.asanyarray(features)
     if matrix.ndim != 2 or matrix.dtype.kind != "f" or not matrix.size:
         raise UserError(f"{what}: not [prompts, dimensions] of floats but {list(matrix.shape)} of {matrix.dtype}")
-    matrix = matrix.astype(np.float64)
-    with np.errstate(over="ignore", under="ignore"):
-        norm = np.linalg.norm(matrix, axis=1)
-    faults = {
-        "holds NaN": np.isnan(matrix).any(axis=1),
-        "holds infinity": np.isinf(matrix).any(axis=1),
-        "is zero: it has no direction to compare": norm == 0,
-        "is too large to take its norm": np.isinf(norm),
-    }
-    for fault, rows in faults.items():
-        if rows.any():
-            raise UserError(f"{what}: row {np.argmax(rows) + 1} of {len(matrix)} {fault}")
+    for start in range(0, len(matrix), CHUNK):
+        rows = matrix[start : start + CHUNK].astype(np.float64)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            norm = np.linalg.norm(rows, axis=1)
+        if (np.isfinite(norm) & (norm > 0)).all():
+            continue
+        faults = {
+            "holds NaN": np.isnan(rows).any(axis=1),
+            "holds infinity": np.isinf(rows).any(axis=1),
+            "is zero: it has no direction to compare": norm == 0,
+            "is too large to take its norm": np.isinf(norm),
+        }
+        fault, bad = next((fault, bad) for fault, bad in faults.items() if bad.any())
+        raise UserError(f"{what}: row {start + np.argmax(bad) + 1} of {len(matrix)} {fault}")
     return matrix

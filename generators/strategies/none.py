@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generators.sharing.tree import Tree
-from generators.strategies.base import Strategy
+from generators.strategies.base import Strategy, check_features
 
 
 class NoSharing(Strategy):
@@ -12,7 +12,8 @@ class NoSharing(Strategy):
 
     name = "none"
     complexity = "O(N)"
-    memory = "O(N)"
+    memory = "O(N D)"
+    source = "standard generation"
 
     def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
-        return Tree.singletons(len(features))
+        return Tree.singletons(len(check_features(features)))

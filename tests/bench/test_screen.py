@@ -2,6 +2,8 @@
 
 import logging
 
+from rich.progress import Progress
+
 from bench.screen import screen
 
 
@@ -11,3 +13,16 @@ def test_what_rooms_log_is_shown_as_a_note_while_a_screen_is_there(capsys):
         logger.info("t2v: %s", "fetching weights (1 of 3)")
     logger.info("later")
     assert capsys.readouterr().err == "note: t2v: fetching weights (1 of 3)\n"
+
+
+def test_parts_of_a_stage_come_and_go():
+    from bench.screen import Screen
+
+    seen = Screen(Progress(disable=True))
+    for done in (1, 2):
+        seen.heard("reading", done, 3)
+    assert [(task.description, task.completed, task.total) for task in seen.progress.tasks] == [("reading", 2, 3)]
+    seen.heard("finding parts", 5, 9)
+    assert [task.description for task in seen.progress.tasks] == ["finding parts"]
+    seen.heard("finding parts", 9, 9)
+    assert seen.progress.tasks == []

@@ -67,6 +67,16 @@ def test_saved_and_loaded_bit_for_bit(tmp_path: Path):
     assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in TENSORS.items())
 
 
+def test_a_stream_is_kept_apart_from_the_prompts_rows(tmp_path: Path):
+    state = torch.Generator().manual_seed(5).get_state()
+    Conditioning(TENSORS, state).save(tmp_path / "conditioning.safetensors")
+    loaded = Conditioning.load(tmp_path / "conditioning.safetensors")
+    assert loaded.tensors.keys() == TENSORS.keys()
+    assert torch.equal(loaded.stream, state)
+    Conditioning(TENSORS).save(tmp_path / "conditioning.safetensors")
+    assert Conditioning.load(tmp_path / "conditioning.safetensors").stream is None
+
+
 def test_damaged_file_is_named(tmp_path: Path):
     path = tmp_path / "conditioning.safetensors"
     Conditioning(TENSORS).save(path)

@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from safetensors.numpy import save_file
 
 from common.errors import UserError
@@ -10,14 +12,43 @@ from generators.embeddings import load_embeddings
 ROWS = np.array([[1.0, 2.0], [3.0, 4.5], [0.0, -1.0]])
 
 
+def as_parquet(path: Path, **columns: object) -> None:
+    parquet.write_table(pa.table(columns), path, row_group_size=2)
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_npy_and_safetensors_become_double_precision(tmp_path: Path, dtype: str) -> None:
+def test_files_of_every_kind_are_read_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, large: bool
+) -> None:
+    monkeypatch.setattr("generators.embeddings.LARGE", 1 if large else 1 << 20)
     np.save(tmp_path / "a.npy", ROWS.astype(dtype))
     save_file({"anything": ROWS.astype(dtype)}, tmp_path / "a.safetensors")
-    for name in ("a.npy", "a.safetensors"):
+    as_parquet(tmp_path / "a.parquet", prompt=["a", "b", "c"], anything=list(ROWS.astype(dtype)))
+    fixed = pa.FixedSizeListArray.from_arrays(pa.array(ROWS.astype(dtype).ravel()), 2)
+    as_parquet(tmp_path / "b.parquet", image_embeds=fixed, text=list(ROWS))
+    for name in ("a.npy", "a.safetensors", "a.parquet", "b.parquet"):
         loaded = load_embeddings(tmp_path / name, n_prompts=3)
-        assert loaded.dtype == np.float64
+        assert loaded.dtype == dtype
         assert (loaded == ROWS).all()
+        assert isinstance(loaded, np.memmap) == (large and not name.endswith("safetensors"))
+
+
+def test_a_parquet_file_without_one_embedding_a_prompt_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    for columns, message in [
+        ({"a": list(ROWS), "b": list(ROWS)}, r"has a, b columns of lists \(name that of the embeddings 'image_embeds'"),
+        ({"a": [1.0, 2.0]}, "has no columns of lists"),
+        ({"a": [[1.0, 2.0], [3.0]]}, "lists of different lengths"),
+        ({"a": [[1.0], [2.0], [3.0, 4.0]]}, "lists of different lengths"),
+        ({"a": [[1.0, 2.0], None]}, "nulls"),
+    ]:
+        as_parquet(path, **columns)
+        with pytest.raises(UserError, match=message):
+            load_embeddings(path)
+    path.write_bytes(b"PAR1 and no more")
+    with pytest.raises(UserError, match="cannot read"):
+        load_embeddings(path)
 
 
 def test_image_embeds_are_meant_among_several(tmp_path: Path) -> None:
@@ -80,7 +111,7 @@ def test_files_that_are_no_embeddings_are_refused(tmp_path: Path) -> None:
         ("folder.safetensors", "cannot read"),
         ("gone.safetensors", "no such file"),
         ("gone.npy", "No such file"),
-        ("a.pt", r"no embeddings file \(embeddings are read from \.npy, \.safetensors\)"),
+        ("a.pt", r"no embeddings file \(embeddings are read from \.npy, \.parquet, \.safetensors\)"),
     ]:
         with pytest.raises(UserError, match=message):
             load_embeddings(tmp_path / name)

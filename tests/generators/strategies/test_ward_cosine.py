@@ -4,29 +4,33 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist
 
-from generators.strategies.ward_cosine import WardCosine, cosine_distances
+from generators.sharing.schedule import get_schedule
+from generators.sharing.tree import Tree
+from generators.strategies.check import clusters
+from generators.strategies.contents import content_order
+from generators.strategies.ward_cosine import WardCosine
 
 SEEDS = st.integers(0, 2**32 - 1)
 
 
 @given(SEEDS, st.integers(2, 30), st.integers(2, 6))
 def test_it_is_scipys_ward_on_cosine_distances(seed: int, n: int, d: int) -> None:
+    """To the last bit in the order of content, and the same clusters in the order the prompts came."""
     features = np.random.default_rng(seed).normal(size=(n, d))
-    assert (WardCosine().tree(features).to_linkage() == linkage(pdist(features, "cosine"), "ward")).all()
+    tree = WardCosine().tree(features)
+    in_order = linkage(pdist(features[content_order(features)], "cosine"), "ward")
+    assert (tree.score[n:] == in_order[:, 2]).all()
+    assert clusters(tree, features) == clusters(Tree.from_linkage(linkage(pdist(features, "cosine"), "ward")), features)
 
 
-@given(SEEDS, st.integers(1, 8), st.integers(1, 4), st.integers(1, 50))
-def test_equal_rows_are_exactly_0_apart_and_others_are_not(seed: int, n: int, copies: int, d: int) -> None:
-    rng = np.random.default_rng(seed)
-    kind = np.sort(rng.integers(0, n, n * copies))
-    distances = cosine_distances(rng.normal(size=(n, d + 1))[kind])
-    i, j = np.triu_indices(len(kind), 1)
-    assert ((distances == 0) == (kind[i] == kind[j])).all()
-
-
-def test_no_distance_is_negative() -> None:
-    row = np.random.default_rng(0).normal(size=7)
-    assert (cosine_distances(np.outer(np.arange(1.0, 40), row)) >= 0).all()
+@given(SEEDS, st.integers(2, 30))
+def test_it_splits_as_the_released_code_does(seed: int, n: int) -> None:
+    features = np.random.default_rng(seed).normal(size=(n, 5))
+    released = Tree.from_linkage(linkage(pdist(features, "cosine"), "ward"))
+    splits = [
+        get_schedule("official").split_steps(tree.score, 1.0, 40) for tree in (WardCosine().tree(features), released)
+    ]
+    assert sorted(splits[0]) == sorted(splits[1])
 
 
 def test_one_two_and_all_equal_prompts() -> None:

@@ -1,0 +1,124 @@
+"""`bench strategies show` and `check`: one clustering strategy, installed or a class in your own module."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench import options as o
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from generators.strategies.base import Strategy
+    from generators.strategies.check import Finding
+
+strategies = typer.Typer(help="Clustering strategies: list them, show one, check your own.", no_args_is_help=True)
+
+Which = Annotated[
+    str, typer.Argument(help="A name of `bench strategies list`, as name:key=value too, or my_module:MyStrategy.")
+]
+
+
+@strategies.command()
+def show(which: Which, as_json: o.Json = False) -> None:
+    """One strategy: its documentation, parameters, costs and source."""
+    from inspect import getdoc
+
+    kind = type(_strategy(which))
+    about: dict[str, Any] = {
+        "name": kind.name,
+        "version": kind.version,
+        "documentation": getdoc(kind),
+        "complexity": kind.complexity,
+        "memory": kind.memory,
+        "source": kind.source,
+        "unavailable": kind.unavailable(),
+        "parameters": {
+            key: {"type": _type(field.annotation), "default": field.default, "description": field.description}
+            for key, field in kind.model_fields.items()
+        },
+    }
+    if as_json:
+        typer.echo(json.dumps(about, default=str))
+        return
+    typer.echo(f"{kind.name} (version {kind.version})\n\n{about['documentation']}\n")
+    for key in ("complexity", "memory", "source"):
+        typer.echo(f"{key + ':':12}{about[key]}")
+    typer.echo("parameters:" + ("" if about["parameters"] else " none"))
+    for key, field in about["parameters"].items():
+        typer.echo(f"  {key}: {field['type']} = {field['default']!r}  {field['description'] or ''}".rstrip())
+
+
+@strategies.command()
+def check(
+    which: Which,
+    size: Annotated[
+        list[int] | None,
+        typer.Option(help="A number of prompts at which time and memory are measured; at least three. [250 to 2000]"),
+    ] = None,
+    growth: Annotated[bool, typer.Option(help="Measure how time and memory grow.")] = True,
+    as_json: o.Json = False,
+) -> None:
+    """What any strategy must do: a valid tree, the same for any order of prompts, costs as declared. Exits 1 if not."""
+    from dataclasses import asdict
+
+    from generators.strategies.check import check_strategy
+    from generators.strategies.growth import SIZES
+
+    sizes = tuple(sorted(set(size or SIZES)))
+    if len(sizes) < 3 or sizes[0] < 1:
+        raise UserError("growth is measured at three sizes or more, each 1 or above", "repeat --size")
+    strategy = _strategy(which)
+    findings = check_strategy(strategy, sizes if growth else ())
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        _print(strategy, findings)
+    if not all(finding.passed for finding in findings):
+        raise typer.Exit(1)
+
+
+def _strategy(which: str) -> "Strategy":
+    """A strategy by its name, or the class at ``module:Class``, as an entry point would name it.
+
+    Raises:
+        UserError: there is none, or that is no strategy.
+    """
+    from importlib.metadata import EntryPoint
+
+    from common.plugins import loaded
+    from generators.strategies import base
+    from generators.strategies.base import Strategy
+    from sweeps.grid import parse_strategy
+
+    name, colon, rest = which.partition(":")
+    if not colon or name in base.strategies() or "=" in rest:
+        return parse_strategy(which)
+    here = str(Path.cwd())
+    sys.path.insert(0, here)  # as `python -m` has it
+    try:
+        kind = loaded(EntryPoint(name, which, base.GROUP))
+    finally:
+        sys.path.remove(here)
+    if not (isinstance(kind, type) and issubclass(kind, Strategy)):
+        raise UserError(f"{which} is no Strategy class", "derive it from generators.strategies.base.Strategy")
+    return kind.configured()
+
+
+def _type(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def _print(strategy: "Strategy", findings: "list[Finding]") -> None:
+    from rich.table import Table
+
+    from bench.results import stdout
+
+    table = Table(box=None, pad_edge=False, title=f"strategy {strategy.name or '?'}", title_justify="left")
+    for column in ("check", "", "seen"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        table.add_row(finding.check, "pass" if finding.passed else "FAIL", finding.reason)
+    stdout().print(table)

@@ -1,0 +1,59 @@
+"""One prompt for all."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+from generators.combiners.base import MASK, Combiner
+from generators.combiners.mean import Mean
+
+# Distances nearer than this, relative to the smallest, are one: what is left is rounding.
+TIE = 1e-9
+
+
+class Medoid(Combiner):
+    """The prompt nearest the (weighted) mean stands for all: its conditioning, whole, in every tensor, mask included.
+
+    Squared distances are means over the positions where the prompt has words; every tensor weighs the same, as each is
+    divided by its mean over the prompts. Ties (of two prompts always) go to the smaller hash of the conditioning.
+    """
+
+    name = "medoid"
+
+    def combine(self, rows: Tensor, weights: Tensor | None) -> Tensor:
+        return self.node({"": rows}, weights)[""]
+
+    def node(self, members: Mapping[str, Tensor], weights: Tensor | None) -> dict[str, Tensor]:
+        chosen = _nearest_the_mean(members, weights)
+        return {name: rows[chosen] for name, rows in members.items()}
+
+
+def _nearest_the_mean(members: Mapping[str, Tensor], weights: Tensor | None) -> int:
+    means = Mean().node(members, weights)
+    away = torch.zeros(len(next(iter(members.values()))), dtype=torch.float64)
+    for name, rows in members.items():
+        if not name.endswith(MASK):
+            gaps = _gaps(rows, means[name].double(), members.get(name + MASK))
+            away += gaps / gaps.mean() if gaps.any() else gaps
+    nearest = torch.nonzero(away <= away.min() * (1 + TIE)).flatten().tolist()
+    return int(min(nearest, key=lambda prompt: _digest(members, prompt)))
+
+
+def _gaps(rows: Tensor, mean: Tensor, mask: Tensor | None) -> Tensor:
+    """float64 [m]: each row's mean squared distance from the mean, a row at a time, as sequences are large."""
+
+    def gap(row: Tensor, holds: Tensor | None) -> Tensor:
+        squares = (row.double() - mean) ** 2
+        return squares.mean() if holds is None or not holds.any() else squares[holds].mean()
+
+    masks = [None] * len(rows) if mask is None else list(mask > 0)
+    return torch.stack([gap(row, holds) for row, holds in zip(rows, masks, strict=True)])
+
+
+def _digest(members: Mapping[str, Tensor], prompt: int) -> bytes:
+    digest = blake2b()
+    for name in sorted(members):
+        digest.update(members[name][prompt].contiguous().numpy().tobytes())
+    return digest.digest()

@@ -1,0 +1,26 @@
+"""Average linkage."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generators.sharing.tree import Tree
+from generators.strategies.base import Strategy
+from generators.strategies.contents import by_content
+from generators.strategies.distances import cosine_distances
+
+
+class Average(Strategy):
+    """Average linkage (UPGMA): a merge's height is the mean cosine distance between the two clusters' prompts.
+
+    Heights are cosine distances, so tau reads as one, whatever the number of prompts.
+    """
+
+    name = "average"
+    complexity = "O(N^2 D) distances, O(N^2) merging"
+    memory = "8 N^2 bytes: the condensed distances and SciPy's copy"
+    source = "Sokal and Michener 1958; SciPy's linkage"
+
+    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+        from scipy.cluster.hierarchy import linkage
+
+        return by_content(features, lambda rows: Tree.from_linkage(linkage(cosine_distances(rows), "average")))

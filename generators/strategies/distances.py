@@ -1,0 +1,29 @@
+"""Distances between prompts, condensed as SciPy's are."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def cosine_distances(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Condensed cosine distances, float64 [N (N-1) / 2], of the rows of float64 [N, D].
+
+    SciPy's, which are never negative, without their rounding noise between equal rows: these are exactly 0 apart.
+    """
+    from scipy.spatial.distance import pdist
+
+    distances: NDArray[np.float64] = pdist(features, "cosine")
+    distances[equal_pairs(features)] = 0.0
+    return distances
+
+
+def equal_pairs(rows: NDArray[np.float64]) -> NDArray[np.int64]:
+    """int64: where the pairs of equal rows stand among the condensed distances of the rows of float64 [N, D]."""
+    n = len(rows)
+    _, kind, copies = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    together = np.split(np.argsort(kind.ravel(), kind="stable"), np.cumsum(copies)[:-1])
+    found = [np.empty(0, dtype=np.int64)]
+    for alike in together:
+        if len(alike) > 1:
+            low, high = (alike[side] for side in np.triu_indices(len(alike), 1))
+            found.append(n * low - low * (low + 1) // 2 + high - low - 1)
+    return np.concatenate(found)

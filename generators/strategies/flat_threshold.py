@@ -1,0 +1,41 @@
+"""Groups that split once."""
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from generators.sharing.tree import Tree
+from generators.strategies.base import Strategy
+from generators.strategies.contents import by_distinct_content
+from generators.strategies.distances import cosine_distances
+
+
+class FlatThreshold(Strategy):
+    """Groups of prompts that are all at least so similar; a group shares its first steps, then each goes alone (SAGE).
+
+    A tree of two levels. All groups have the same height, the cosine distance 1 - similarity, so all split at one step:
+    under eq7, tau = (1 - similarity) / (1 - f) shares the first fraction f of the steps, and below tau = 1 - similarity
+    nothing is shared. How much can be saved at all depends on `similarity`. The groups are those of complete linkage
+    cut at that height. SAGE also trains the model for it; this does not.
+    """
+
+    name = "flat-threshold"
+    complexity = "O(N^2 D) distances, O(N^2) merging"
+    memory = "8 N^2 bytes: the condensed distances and SciPy's copy"
+    source = "after SAGE, arXiv 2509.15865"
+
+    similarity: float = Field(0.5, ge=-1, le=1, description="the least cosine similarity of two prompts of a group")
+
+    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+        return by_distinct_content(features, lambda rows, copies: self._groups(rows))
+
+    def _groups(self, rows: NDArray[np.float64]) -> Tree:
+        from scipy.cluster.hierarchy import fcluster, linkage
+
+        height = 1 - self.similarity
+        label = fcluster(linkage(cosine_distances(rows), "complete"), height, "distance")
+        _, group, size = np.unique(label, return_inverse=True, return_counts=True)
+        shared = size > 1
+        node = np.where(shared, len(rows) + np.cumsum(shared) - 1, -1)
+        parent = np.concatenate([node[group], np.full(np.count_nonzero(shared), -1)])
+        return Tree(parent, np.where(np.arange(len(parent)) < len(rows), 0.0, height), len(rows))
