@@ -13,6 +13,7 @@ from torch import Tensor
 
 from common.errors import UserError, nearest
 from generators.history import Rows, Template, snapshot, templates
+from generators.predicted_x0 import predicted_x0
 
 Draw = Callable[[tuple[int, ...], int], Tensor]
 
@@ -26,7 +27,8 @@ class Step(NamedTuple):
 
     Attributes:
         latents: after the step.
-        x0: the predicted clean latents, where the scheduler says; shaped as `latents`.
+        x0: the predicted clean latents: the scheduler's own or, where it says none, what its parametrisation gives;
+            None where that does not tell. Shaped as `latents`.
         memory: what the next step needs to know of each row, each [b, ...].
     """
 
@@ -99,7 +101,10 @@ class Sampler:
         self._templates[k].fill(self._scheduler, memory)
         output = _step(self._scheduler, self._takes, self.timesteps, k, model_output, latents, draw)
         after = self._templates[k + 1].rows_of(self._scheduler)
-        return Step(output.prev_sample, getattr(output, "pred_original_sample", None), after)
+        x0 = getattr(output, "pred_original_sample", None)
+        if x0 is None:
+            x0 = predicted_x0(self._scheduler, k, model_output, latents)
+        return Step(output.prev_sample, x0, after)
 
     def _learn(self, prepared: Callable[[], Any]) -> list[Template]:
         """Which of the scheduler's memory belongs to the rows, seen by running it on small batches of two sizes."""

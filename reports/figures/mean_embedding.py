@@ -1,0 +1,123 @@
+"""What a cluster's mean looks like, beside the pictures of its prompts."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from common.errors import UserError
+from reports.base import Figure, RunView
+from reports.style import DPI, MUTED, canvas, evenly, wrap
+from sweeps.studies.mean_embedding import MeanEmbedding, MeanNode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib import figure as mpl
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+MOST = 4  # trees
+MEMBERS = 8
+BIG, GAP, FRAME = 168, 6, 4  # pixels
+SMALL = (BIG - GAP) // 2
+BLOCK_GAP, WIDTH = 34, 1560
+HEADING, HEIGHT, CAPTION = 40, 30, 62
+GOLD = (222, 143, 5)  # the palette's
+
+
+@dataclass(frozen=True)
+class Block:
+    """A cluster, where it stands on the page."""
+
+    node: MeanNode
+    x: int
+    y: int
+    across: int
+
+
+class MeanEmbeddingFigure(Figure):
+    """Clusters' means, denoised to the end (framed), beside their prompts' own pictures; a row a height of the tree."""
+
+    name = "mean_embedding"
+    of_records: ClassVar[bool] = False
+
+    def draw(self, run: RunView) -> "mpl.Figure | None":
+        found = [each for each in MeanEmbedding.of(run.path) if each.nodes][:MOST]
+        if not found:
+            return None
+        headings: list[tuple[int, str, bool]] = []
+        blocks: list[tuple[MeanEmbedding, Block]] = []
+        y = 14
+        for each in found:
+            headings.append((y, _name(each, found), True))
+            y += HEADING
+            for height in sorted({node.height for node in each.nodes}):
+                headings.append((y, f"clusters at height {height:g}", False))
+                placed = _line([node for node in each.nodes if node.height == height], y + HEIGHT)
+                blocks += [(each, block) for block in placed]
+                y += HEIGHT + BIG + CAPTION
+        page = np.full((y, WIDTH, 3), 255, np.uint8)
+        figure = canvas(WIDTH / DPI, y / DPI)
+        axes = figure.add_axes((0, 0, 1, 1), frameon=False)
+        for each, block in blocks:
+            _paint(page, axes, each, block, run.path)
+        axes.imshow(page, interpolation="none", aspect="auto")
+        axes.set_axis_off()
+        for down, text, large in headings:
+            style = {"fontsize": 9.5} if large else {"fontsize": 7.8, "color": MUTED}
+            axes.text(10, down + 12, text, va="center", **style)  # type: ignore[arg-type]
+        return figure
+
+
+def _name(each: MeanEmbedding, found: list[MeanEmbedding]) -> str:
+    further = ("strategy", "features", "combiner", "seed")
+    told = [str(getattr(each, what)) for what in further if len({getattr(other, what) for other in found}) > 1]
+    return ", ".join([f"{each.model} on {each.dataset}", *told])
+
+
+def _line(nodes: list[MeanNode], y: int) -> list[Block]:
+    """As many of the clusters as one line holds, evenly chosen."""
+    for count in range(len(nodes), 0, -1):
+        chosen = [nodes[i] for i in evenly(len(nodes), count)]
+        widths = [_across(node) for node in chosen]
+        if sum(widths) + BLOCK_GAP * (count - 1) <= WIDTH - 20 or count == 1:
+            lefts = np.cumsum([10, *(width + BLOCK_GAP for width in widths[:-1])]).tolist()
+            return [Block(node, x, y, width) for node, x, width in zip(chosen, lefts, widths, strict=True)]
+    return []
+
+
+def _across(node: MeanNode) -> int:
+    columns = (min(len(node.members), MEMBERS) + 1) // 2
+    return BIG + GAP + FRAME + columns * (SMALL + GAP)
+
+
+def _paint(page: "NDArray[np.uint8]", axes: "Axes", each: MeanEmbedding, block: Block, run: "Path") -> None:
+    """The mean, large and framed; the members in two lines beside it; below, what they are."""
+    node, x, y = block.node, block.x, block.y
+    page[y : y + BIG, x : x + BIG] = GOLD
+    inner = BIG - 2 * FRAME
+    page[y + FRAME : y + FRAME + inner, x + FRAME : x + FRAME + inner] = _tile(each.file(node.image), inner)
+    shown = [node.members[i] for i in evenly(len(node.members), MEMBERS)]
+    columns = (len(shown) + 1) // 2
+    for i, member in enumerate(shown):
+        left = x + BIG + GAP + FRAME + (i % columns) * (SMALL + GAP)
+        down = y + (i // columns) * (SMALL + GAP)
+        picture = _tile(run / each.standard / "images" / f"{member:05d}.png", SMALL)
+        page[down : down + SMALL, left : left + SMALL] = picture
+    names = ", ".join(each.prompts[member] for member in shown)
+    more = f" and {len(node.members) - len(shown)} more" if len(node.members) > len(shown) else ""
+    caption = wrap(f"{names}{more}", max(18, int(block.across / 8.6)), 2)
+    axes.text(x, y + BIG + 5, f"mean of {len(node.members)}, merged at {node.score:.2f}", fontsize=6.6, va="top")
+    axes.text(x, y + BIG + 20, caption, fontsize=6.2, va="top", color=MUTED, linespacing=1.1)
+
+
+def _tile(path: "Path", side: int) -> "NDArray[np.uint8]":
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as picture:
+            how = Image.Resampling.BICUBIC if max(picture.size) < side else Image.Resampling.LANCZOS
+            return np.asarray(ImageOps.pad(picture.convert("RGB"), (side, side), how, color="white"), dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"cannot read the picture {path}", "run the same study again: it is then made anew") from error

@@ -1,0 +1,1 @@
+"""Studies, one a file: what a model does, looked at step by step or node by node."""

@@ -1,0 +1,198 @@
+"""Coarse to fine: at which step each frequency of a picture is settled."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from common.errors import UserError
+from sweeps.studies.base import Part, Study, evenly, every_source, sizes
+from sweeps.studies.manifest import Manifest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sweeps.making import Maker
+    from sweeps.spec import SweepSpec
+    from sweeps.store import Store
+
+CURVES, KIND = "curves.npz", "reusebench coarse to fine 1"
+TOLERANCE = 0.1
+SHOWN_PROMPTS, SHOWN_STEPS = 4, 8
+
+
+class Settled(BaseModel):
+    """The mean share of the steps after which a band is settled, over prompts, with its 95% interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class Pictured(BaseModel):
+    """A prompt's predicted pictures: files of the part's folder, one for each of `steps`, and the final one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str
+    steps: list[str]
+    final: str
+
+
+class CoarseToFine(Manifest):
+    """What one model's trajectories show.
+
+    Beside it lies ``curves.npz`` of n prompts, K steps, B bands and R radii: ``error`` [n, K, B], of the predicted
+    picture against the final one, as a share of that one's power in the band; ``power`` [n, K, R] and ``final`` [n, R],
+    the radially averaged power of both at 1, 2, ... cycles a picture.
+
+    Attributes:
+        bands: B pairs of frequencies, in cycles a picture.
+        tolerance: a band is settled at the first step from which on its error stays below this.
+        settled: [n][B], the share of the K denoiser evaluations that were made by then.
+        mean: [B], of `settled` over prompts.
+        steps: the pictured steps, 0-based.
+        pictured: some prompts' pictures.
+    """
+
+    study: ClassVar[str] = "coarse-to-fine"
+
+    bands: list[tuple[float, float]]
+    tolerance: float
+    settled: list[list[float]]
+    mean: list[Settled]
+    steps: list[int]
+    pictured: list[Pictured]
+
+    def curves(self) -> dict[str, NDArray[Any]]:
+        """The arrays beside it.
+
+        Raises:
+            UserError: they are missing or damaged.
+        """
+        from generators.sharing.arrays import read_npz
+
+        return read_npz(self.file(CURVES), KIND)
+
+
+class CoarseToFineStudy(Study):
+    """When each spatial frequency is settled, coarse to fine: predicted pictures at every step, and their spectra.
+
+    Every model makes the spec's prompts alone. At each step its prediction of the clean latents is decoded as if it
+    were finished; its luma is held against the final picture's, octave by octave. A band counts as settled when the
+    difference has fallen below a tenth of the final picture's power in it for good. The paper's figure asks which
+    models settle their fine frequencies late. Schedulers differ in how they space steps and whether they draw noise,
+    which decides it as well: the spec's `scheduler` can be the same for all. Pictures that come to nothing settle at
+    once. Karlo's frequencies beyond its decoder's size are its super-resolution's.
+    """
+
+    name = "coarse-to-fine"
+    manifest = CoarseToFine
+
+    def parts(self, spec: "SweepSpec", device: str) -> Iterator[Part]:
+        return (Part(source, {"tolerance": TOLERANCE}) for source in every_source(spec, device))
+
+    def node_steps(self, spec: "SweepSpec") -> int:
+        return sum(prompts * steps for prompts, steps in sizes(spec))
+
+    def make_part(self, part: Part, folder: Path, maker: "Maker", store: "Store") -> dict[str, Any]:
+        from generators.noise import node_key
+        from generators.sharing.arrays import write_npz
+        from metrics.statistics import bootstrap_mean
+        from sweeps.studies.spectra import band_error, octaves, radial_power, spectrum
+        from sweeps.studies.work import decoded
+
+        maker.conditioning(store.shared(part.source.conditioning_key))
+        predicted, final = _trajectories(maker)
+        keys = [node_key([key]) for key in part.source.prompts.keys]
+        last = decoded(maker, final, keys)
+        n, steps = len(last), len(predicted)
+        goal, shown = spectrum(last), evenly(steps, SHOWN_STEPS)
+        height, width = last.shape[1:3]
+        bands = octaves(height, width)
+        error, power = np.empty((n, steps, len(bands))), np.empty((n, steps, min(height, width) // 2))
+        pictured = evenly(n, SHOWN_PROMPTS)
+        for k, latents in enumerate(predicted):
+            pictures = decoded(maker, latents, keys)
+            found = spectrum(pictures)
+            error[:, k], power[:, k] = band_error(found, goal), radial_power(found)
+            if k in shown:
+                _write(folder, {_name(prompt, k): pictures[prompt] for prompt in pictured})
+        _write(folder, {_name(prompt): last[prompt] for prompt in pictured})
+        write_npz(folder / CURVES, KIND, {"error": error, "power": power, "final": radial_power(goal)})
+        settled = settled_share(error)
+        means = [bootstrap_mean(settled[:, band]) for band in range(len(bands))]
+        prompts = part.source.prompts.prompts
+        return {
+            "bands": bands,
+            "tolerance": TOLERANCE,
+            "settled": settled.tolist(),
+            "mean": [Settled(value=mean.value, low=mean.low, high=mean.high) for mean in means],
+            "steps": shown,
+            "pictured": [
+                Pictured(prompt=prompts[i], steps=[_name(i, k) for k in shown], final=_name(i)) for i in pictured
+            ],
+        }
+
+
+def settled_share(error: NDArray[np.float64], tolerance: float = TOLERANCE) -> NDArray[np.float64]:
+    """After which share of the steps an error stays below the tolerance, [n, B] of [n, K, B].
+
+    1/K where it always is, 1 where it is only in the final picture.
+    """
+    steps = error.shape[1]
+    above = error >= tolerance
+    after_last = np.where(above.any(axis=1), steps - np.argmax(above[:, ::-1], axis=1), 0)
+    share: NDArray[np.float64] = np.minimum(after_last + 1, steps) / steps
+    return share
+
+
+def _trajectories(maker: "Maker") -> "tuple[list[Tensor], Tensor]":
+    """The predicted clean latents of every step, K of [n, ...], and the finished ones, in prompt order."""
+    import torch
+
+    from generators.executor import execute
+    from generators.sharing.plan import standard_plan
+    from sweeps.events import StageAdvanced
+
+    source = maker.source
+    settings, prompts = source.settings, source.prompts
+    predicted: list[list[Tensor]] = [[] for _ in range(source.steps)]
+
+    def watch(k: int, nodes: NDArray[np.int64], latents: "Tensor", x0: "Tensor | None") -> None:
+        if x0 is None:
+            raise UserError(
+                f"{source.scheduler} does not say what clean picture a step predicts", "choose another --scheduler"
+            )
+        predicted[k].append(x0.detach().to("cpu", copy=True))
+        maker.emit(StageAdvanced(len(nodes)))
+
+    plan = standard_plan(len(prompts), source.steps)
+    with maker.stage("denoise", plan.node_steps):
+        execution = execute(
+            plan,
+            maker.family,
+            maker.conditioning(),
+            prompts.keys,
+            settings,
+            noise=maker.noise(plan),
+            batch_size=maker.batch_size,
+            observers=[watch],
+        )
+    return [torch.cat(parts) for parts in predicted], execution.latents
+
+
+def _name(prompt: int, step: int | None = None) -> str:
+    return f"prompt-{prompt:05d}-{'final' if step is None else f'step-{step:03d}'}.png"
+
+
+def _write(folder: Path, pictures: dict[str, NDArray[np.uint8]]) -> None:
+    from PIL import Image
+
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(folder / name)

@@ -1,0 +1,187 @@
+"""What a cluster's mean looks like by itself."""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from common.errors import UserError
+from sweeps.axes import canonical
+from sweeps.grid import features_of, parse_strategy
+from sweeps.studies.base import Part, Study, evenly, every_source, sizes
+from sweeps.studies.manifest import Manifest
+
+if TYPE_CHECKING:
+    from generators.sharing.plan import SharingPlan
+    from generators.sharing.tree import Tree
+    from sweeps.making import Maker
+    from sweeps.spec import SweepSpec
+    from sweeps.store import Store
+
+PER_HEIGHT = 6
+
+
+class MeanNode(BaseModel):
+    """A cluster whose mean was made.
+
+    Attributes:
+        node: its number in the tree, as in a cell's ``tree.npz``.
+        score: the height at which its parts merge.
+        height: the tau by which it was chosen.
+        members: its prompts, in the order in which the tree's leaves stand; their standard pictures are the sweep's.
+        image: the picture of its mean, in the part's folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    node: int
+    score: float
+    height: float
+    members: list[int]
+    image: str
+
+
+class MeanEmbedding(Manifest):
+    """The means of one tree's clusters; `standard` is where their prompts' own pictures lie.
+
+    Attributes:
+        strategy, features, combiner: as a record's `asked` names them.
+        prompts: all of them.
+        nodes: by height, along the tree's leaves.
+    """
+
+    study: ClassVar[str] = "mean-embedding"
+
+    strategy: str
+    features: str
+    combiner: str
+    prompts: list[str]
+    nodes: list[MeanNode]
+
+
+class MeanEmbeddingStudy(Study):
+    """Clusters' mean conditioning, denoised to the end beside their prompts' own pictures: does a mean mean something?
+
+    The spec's taus are heights at which each tree is cut (0 is none): of the clusters of two prompts or more that a
+    cut leaves, six are taken, evenly along the tree. Each is denoised for all steps on its prompts' combined
+    conditioning, from the noise of its own key, which is how a plan in which it never splits would denoise it.
+    """
+
+    name = "mean-embedding"
+    manifest = MeanEmbedding
+
+    def parts(self, spec: "SweepSpec", device: str) -> Iterator[Part]:
+        strategies = [(text, parse_strategy(text)) for text in spec.strategy]
+        heights = [canonical(tau) for tau in spec.tau if tau > 0]
+        for source in every_source(spec, device):
+            if source.settings.noise == "official":
+                raise UserError(
+                    "the released code's one stream of noise has no place for a cluster's mean by itself",
+                    "use --noise shared: one initial latent for all, as there",
+                )
+            for (text, strategy), features, combiner in product(
+                strategies, features_of(spec, source.entry), spec.combiner
+            ):
+                how = {
+                    "strategy": {
+                        "name": strategy.name,
+                        "version": strategy.version,
+                        "parameters": strategy.model_dump(mode="json"),
+                    },
+                    "features": features,
+                    "combiner": combiner,
+                    "heights": heights,
+                    "per_height": PER_HEIGHT,
+                }
+                yield Part(source, how, {"strategy": text, "features": features, "combiner": combiner})
+
+    def node_steps(self, spec: "SweepSpec") -> int:
+        """With the standard images, which a sweep of the same spec makes as well."""
+        trees = len(spec.strategy) * len(spec.features) * len(spec.combiner)
+        nodes = PER_HEIGHT * sum(tau > 0 for tau in spec.tau)
+        return sum(steps * (prompts + trees * min(nodes, prompts)) for prompts, steps in sizes(spec))
+
+    def make_part(self, part: Part, folder: Path, maker: "Maker", store: "Store") -> dict[str, Any]:
+        from PIL import Image
+
+        from sweeps.studies.work import standard_images
+
+        source, prompts = part.source, part.source.prompts
+        standard_images(maker, store)
+        maker.conditioning(store.shared(source.conditioning_key))
+        tree = maker.tree(parse_strategy(part.asked["strategy"]), part.asked["features"])
+        chosen = clusters(tree, [float(height) for height in part.how["heights"]], PER_HEIGHT)
+        order, found = tree.leaf_order, []
+        pictures = self._denoised(maker, means_plan(tree, list(chosen), source.steps, part.asked["combiner"]))
+        for (node, height), pixels in zip(chosen.items(), pictures, strict=True):
+            name = f"node-{node}.png"
+            Image.fromarray(pixels).save(folder / name)
+            members = order[tree.lo[node] : tree.hi[node]].tolist()
+            score = float(tree.score[node])
+            found.append(MeanNode(node=node, score=score, height=height, members=members, image=name))
+        return {**part.asked, "prompts": list(prompts.prompts), "nodes": found}
+
+    @staticmethod
+    def _denoised(maker: "Maker", plan: "SharingPlan | None") -> Sequence[NDArray[np.uint8]]:
+        """The picture of every node of the plan."""
+        from generators.executor import execute
+        from generators.noise import node_key
+        from sweeps.events import StageAdvanced
+        from sweeps.studies.work import decoded
+
+        if plan is None:
+            return []
+        settings, keys = maker.source.settings, maker.source.prompts.keys
+        with maker.stage("denoise", plan.node_steps):
+            execution = execute(
+                plan,
+                maker.family,
+                maker.conditioning(),
+                keys,
+                settings,
+                noise=maker.noise(plan),
+                batch_size=maker.batch_size,
+                observers=[lambda k, nodes, latents, x0: maker.emit(StageAdvanced(len(nodes)))],
+            )
+        nodes = plan.output[execution.prompts]
+        latents = execution.latents[np.argsort(nodes)]
+        own = [node_key([keys[prompt] for prompt in plan.members(node)]) for node in range(len(nodes))]
+        return list(decoded(maker, latents, own))
+
+
+def clusters(tree: "Tree", heights: Sequence[float], most: int) -> dict[int, float]:
+    """The clusters to show, and the height that each was chosen by.
+
+    Of every height, at most `most` of the clusters of two prompts or more that cutting the tree there leaves, evenly
+    along its leaves; a cluster that several heights leave counts for the first.
+    """
+    above = np.where(tree.parent < 0, np.inf, tree.score[tree.parent])
+    chosen: dict[int, float] = {}
+    for height in sorted(heights):
+        left = np.flatnonzero((tree.score <= height) & (height < above) & (tree.hi - tree.lo > 1))
+        new = [node for node in left[np.argsort(tree.lo[left])].tolist() if node not in chosen]
+        chosen |= {new[place]: height for place in evenly(len(new), most)}
+    return chosen
+
+
+def means_plan(tree: "Tree", nodes: Sequence[int], steps: int, combiner: str) -> "SharingPlan | None":
+    """The plan in which the i-th of these clusters is node i and is denoised for all steps; None for no clusters.
+
+    A plan's outputs are prompts': each cluster ends as one of its own prompts that no smaller one has taken.
+    """
+    from generators.sharing.plan import SharingPlan
+
+    if not nodes:
+        return None
+    lo, hi, order = tree.lo[nodes], tree.hi[nodes], tree.leaf_order
+    output = np.full(tree.n_leaves, -1)
+    for i in np.argsort(hi - lo, kind="stable"):
+        members = order[lo[i] : hi[i]]
+        output[members[output[members] < 0][0]] = i
+    n = len(nodes)
+    whole = np.full(n, steps)
+    return SharingPlan(tree.n_leaves, steps, 0 * whole, whole, np.full(n, -1), order, lo, hi, None, output, combiner)
