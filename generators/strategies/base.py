@@ -49,11 +49,11 @@ class Strategy(Plugin, BaseModel):
             where = ".".join(map(str, fault["loc"]))
             raise UserError(f"strategy {cls.name!r}, parameter {where!r}: {fault['msg']}") from error
 
-    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+    def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         """Cluster prompts.
 
         Args:
-            features: float64 [N, D], one row a prompt.
+            features: [N, D] of floats, one row a prompt.
             seed: for strategies that draw at random; others ignore it.
 
         Raises:

@@ -20,7 +20,7 @@ class BisectingKMeans(Strategy):
     memory = "O(N D)"
     source = "Steinbach, Karypis and Kumar 2000; scikit-learn's KMeans"
 
-    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+    def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):  # threads add up in any order, and small parts are slower on several

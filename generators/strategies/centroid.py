@@ -19,7 +19,7 @@ class Centroid(Strategy):
     memory = "8 N^2 bytes: the condensed distances and SciPy's copy"
     source = "Sokal and Michener 1958; SciPy's linkage"
 
-    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+    def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         from scipy.cluster.hierarchy import linkage
 
         return by_content(features, lambda rows: Tree.from_linkage(linkage(unit(rows), "centroid"), repair="monotone"))

@@ -16,7 +16,7 @@ from generators.strategies.base import check_features
 Cluster = Callable[[NDArray[np.float64]], Tree]
 
 
-def by_content(features: NDArray[np.float64], cluster: Cluster) -> Tree:
+def by_content(features: NDArray[np.floating], cluster: Cluster) -> Tree:
     """The tree that `cluster` makes of the rows in the order of their content, for the prompts as they came.
 
     Args:
@@ -33,7 +33,7 @@ def by_content(features: NDArray[np.float64], cluster: Cluster) -> Tree:
     return renamed(cluster(matrix[order]), order)
 
 
-def by_distinct_content(features: NDArray[np.float64], cluster: Callable[..., Tree]) -> Tree:
+def by_distinct_content(features: NDArray[np.floating], cluster: Callable[..., Tree]) -> Tree:
     """`by_content` for what cannot weigh equal rows: `cluster` sees each once, and they join at height 0.
 
     Args:

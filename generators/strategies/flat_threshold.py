@@ -26,7 +26,7 @@ class FlatThreshold(Strategy):
 
     similarity: float = Field(0.5, ge=-1, le=1, description="the least cosine similarity of two prompts of a group")
 
-    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+    def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         return by_distinct_content(features, lambda rows, copies: self._groups(rows))
 
     def _groups(self, rows: NDArray[np.float64]) -> Tree:

@@ -26,7 +26,7 @@ class Hdbscan(Strategy):
     min_samples: int = Field(5, ge=1, description="the neighbour whose distance tells thin from dense; 1 for `single`")
     min_cluster_size: int = Field(5, ge=2, description="the fewest prompts of a cluster; 2 dissolves none")
 
-    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+    def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         return by_content(features, self._condensed)
 
     def _condensed(self, rows: NDArray[np.float64]) -> Tree:

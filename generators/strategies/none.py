@@ -15,5 +15,5 @@ class NoSharing(Strategy):
     memory = "O(N D)"
     source = "standard generation"
 
-    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+    def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         return Tree.singletons(len(check_features(features)))

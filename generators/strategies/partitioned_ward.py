@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +45,7 @@ class PartitionedWard(Strategy):
     def unavailable(cls) -> str | None:
         return None if find_spec("faiss") else "it needs faiss: pip install 'reusebench[scale]'"
 
-    def tree(self, features: NDArray[Any], *, seed: int = 0) -> Tree:
+    def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         if len(features) <= self.part:
             return WardCosine().tree(np.asarray(features, dtype=np.float64), seed=seed)
         order, kind = _distinct(features)
@@ -68,7 +67,7 @@ class PartitionedWard(Strategy):
 class _Parts:
     """The parts of the distinct rows, as places among them, each of at most FULL times `size`."""
 
-    def __init__(self, features: NDArray[Any], order: Integers, size: int, seed: int) -> None:
+    def __init__(self, features: NDArray[np.floating], order: Integers, size: int, seed: int) -> None:
         self._features, self._order, self._size, self._seed = features, order, size, seed
         self.about = -(-len(order) // size)
 
@@ -101,7 +100,9 @@ class _Parts:
         if len(cells) == 1:
             return cells
         means = np.stack([self.rows(cell[:: max(1, len(cell) // SAMPLED)]).mean(axis=0) for cell in cells])
-        branches = _branches(_linkage(unit(means)), np.array([len(cell) for cell in cells]), self._size)
+        branches = _branches(
+            _linkage(unit(means).astype(np.float32)), np.array([len(cell) for cell in cells]), self._size
+        )
         return [np.sort(np.concatenate([cells[i] for i in branch])) for branch in branches]
 
     def _cells(self, places: Integers) -> list[Integers]:
@@ -141,7 +142,7 @@ def _branches(Z: NDArray[np.float64], sizes: Integers, most: int) -> list[list[i
     return [*parts, below[-1]] if below[-1] else parts
 
 
-def _distinct(features: NDArray[Any]) -> tuple[Integers, Integers]:
+def _distinct(features: NDArray[np.floating]) -> tuple[Integers, Integers]:
     """Where each distinct row first stands, in the order of their content, and of every row which of these it is.
 
     Raises:

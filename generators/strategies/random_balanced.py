@@ -20,7 +20,7 @@ class RandomBalanced(Strategy):
     source = "a control"
     control = True
 
-    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+    def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         return by_distinct_content(features, lambda rows, copies: _balanced(len(rows), seed))
 
 

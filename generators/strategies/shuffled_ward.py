@@ -22,7 +22,7 @@ class ShuffledWard(Strategy):
     source = "a control"
     control = True
 
-    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+    def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         return by_content(features, lambda rows: _shuffled(rows, seed))
 
 

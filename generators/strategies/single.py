@@ -20,7 +20,7 @@ class Single(Strategy):
     memory = "8 N^2 bytes: the condensed distances and SciPy's copy"
     source = "Sneath 1957; SciPy's linkage, a minimum spanning tree"
 
-    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+    def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         from scipy.cluster.hierarchy import linkage
 
         return by_content(features, lambda rows: Tree.from_linkage(linkage(cosine_distances(rows), "single")))

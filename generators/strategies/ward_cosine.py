@@ -22,7 +22,7 @@ class WardCosine(Strategy):
     memory = "8 N^2 bytes: the condensed distances and SciPy's copy (1.6 GB for 14,000 prompts)"
     source = "Decatur et al., ICCV 2025 (arXiv 2508.21032); ddecatur/hierarchical-diffusion at 62b43d7"
 
-    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+    def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         from scipy.cluster.hierarchy import linkage
 
         return by_content(features, lambda rows: Tree.from_linkage(linkage(cosine_distances(rows), "ward")))

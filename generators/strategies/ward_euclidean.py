@@ -20,7 +20,7 @@ class WardEuclidean(Strategy):
     memory = "8 N^2 bytes: the condensed distances and SciPy's copy"
     source = "Ward 1963, doi:10.1080/01621459.1963.10500845; SciPy's linkage"
 
-    def tree(self, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+    def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         from scipy.cluster.hierarchy import linkage
 
         return by_content(features, lambda rows: Tree.from_linkage(linkage(unit(rows), "ward")))
