@@ -1,9 +1,12 @@
-"""What MLflow holds of one run folder: found by tags, written through its client, no global state."""
+"""What MLflow holds of one run folder: found by tags, written through its client, no global state.
 
-import re
+Every step can be cut short anywhere and done again: a cell's run that is not finished is made anew, the parent is
+completed, and what an answer that was lost has left twice is found and deleted.
+"""
+
+import json
 import warnings
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,20 +14,22 @@ from uuid import uuid4
 import mlflow.data
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run, RunTag
 
-from common.files import atomic_write, canonical_json, sha256_text
+from common.files import atomic_write, canonical_json, sha256_file, sha256_text
 from reports.base import RunView
-from reports.frame import AXES, row
-from sweeps.record import Record
+from reports.logged import STEP, curves, environment, identity, key, numbers, pairs, param, scores, shown
+from sweeps.record import RECORD, Record
 
-RUN, CELL, RECORD, POINTS = "reusebench.run", "reusebench.cell", "reusebench.record", "reusebench.curves"
-PARENT, NAME, NOTE = "mlflow.parentRunId", "mlflow.runName", "mlflow.note.content"
-STEP = 1000
+# Of what is logged of a record or of a run: raised, everything is logged anew.
+FORM = 2
+RUN, CELL, DIGEST, POINTS = "reusebench.run", "reusebench.cell", "reusebench.record", "reusebench.curves"
+CONTENT, FOLDER, FAILED = "reusebench.content", "reusebench.folder", "reusebench.failed_cells"
+PARENT, NAME, NOTE, SOURCE = "mlflow.parentRunId", "mlflow.runName", "mlflow.note.content", "mlflow.source.name"
+TABLES = "mlflow.loggedArtifacts"
+SYSTEM = "system/"
 BATCH = 500
-LONGEST = 500
 ABOUT = f"The metrics here are curves over tau: step = {STEP} x tau. Every nested run is one cell."
-CURVES = ("savings", "flop_savings")
 SQLITE = "sqlite:///"
 KEY_FILE = "tracking.json"
 
@@ -36,76 +41,72 @@ class Session:
         uri: the tracking URI.
         experiment: made if it is not there.
         run: the run folder; its key, kept in ``tracking.json``, is the tag by which its runs are found again.
+        spec: the sweep's spec as plain values.
+        prompts: by prompt set, its prompts.
     """
 
-    def __init__(self, uri: str, experiment: str, run: Path) -> None:
+    def __init__(
+        self, uri: str, experiment: str, run: Path, spec: Mapping[str, Any], prompts: Mapping[str, Sequence[str]]
+    ) -> None:
         artifacts = _beside(uri)
         self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         found = self.client.get_experiment_by_name(experiment)
         self.experiment = found.experiment_id if found else self.client.create_experiment(experiment, artifacts)
-        self.key = run_key(run)
-        query = f"tags.`{RUN}` = '{self.key}'"
-        runs = self.client.search_runs([self.experiment], query, max_results=10_000)
-        self.cells: dict[str, Run] = {each.data.tags[CELL]: each for each in runs if CELL in each.data.tags}
-        parents = [each for each in runs if CELL not in each.data.tags]
-        self.tags = {RUN: self.key, NAME: run.resolve().name, NOTE: ABOUT, "reusebench.folder": str(run.resolve())}
-        self.parent = parents[0] if parents else self.client.create_run(self.experiment, tags=self.tags)
-        self.spec: Mapping[str, Any] = {}
-        self.prompts: dict[str, Sequence[str]] = {}
-        if parents:
-            self.client.update_run(self.parent_id, status="RUNNING")
+        self.run, self.key, self.spec, self.prompts = run, run_key(run), spec, prompts
+        self.tags = {RUN: self.key, NAME: run.resolve().name, NOTE: ABOUT, FOLDER: str(run.resolve()), SOURCE: "bench"}
+        self.sent, self._described = 0, ""
+        self.cells: dict[str, Run] = {}
+        self.parent = self._find() or self.client.create_run(self.experiment, tags=self.tags)
 
     @property
     def parent_id(self) -> str:
         return str(self.parent.info.run_id)
 
-    def log_spec(self, spec: Mapping[str, Any]) -> None:
-        """The settings as parameters of the parent; parameters cannot change, so those that are there stay."""
-        self.spec = spec
-        known = self.parent.data.params
-        parameters = [
-            _param(name, value) for name, value in spec.items() if name not in known and value not in (None, [])
-        ]
-        self.client.log_batch(self.parent_id, params=parameters)
-
-    def log_prompts(self, name: str, prompts: Sequence[str]) -> None:
-        """A prompt set as an input dataset of the parent, and as a text file, one prompt a line."""
-        self.prompts[name] = prompts
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on how the source could also be read
-            source = str(self.parent.data.tags["reusebench.folder"])
-            dataset = mlflow.data.from_pandas(pd.DataFrame({"prompt": list(prompts)}), source=source, name=name)
-        entity = Dataset.from_dictionary(dataset.to_dict())
-        self.client.log_inputs(
-            self.parent_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", "prompts")])]
-        )
-        self.client.log_text(self.parent_id, "\n".join(prompts) + "\n", f"prompts/{_key(name).replace('/', '_')}.txt")
+    def start(self) -> None:
+        """The parent runs, with its parameters and prompt sets."""
+        if self.parent.info.status != "RUNNING":
+            self.client.update_run(self.parent_id, status="RUNNING")
+            self.parent = self.client.get_run(self.parent_id)
+        if self._described != self.parent_id:
+            self._describe()
+            self._described = self.parent_id
 
     def log_cell(self, record: Record) -> None:
         """A cell's nested run; one of an older record, or one that was cut short, is replaced."""
-        digest = sha256_text(record.model_dump_json())
+        digest = sha256_text(f"{FORM} {record.model_dump_json()}")
         if old := self.cells.get(record.id):
-            if old.data.tags.get(RECORD) == digest and old.info.status != "RUNNING":
+            if old.data.tags.get(DIGEST) == digest and old.info.status != "RUNNING":
                 return
             self.client.delete_run(old.info.run_id)
-        name = f"tau {record.asked.tau:f}, {record.asked.strategy}, {record.asked.dataset}"
-        versions = {f"version.{package}": version for package, version in record.versions.items()}
-        tags = {RUN: self.key, CELL: record.id, RECORD: digest, NAME: name, PARENT: self.parent_id, **versions}
+            del self.cells[record.id]
+        asked = record.asked
+        name = f"tau {asked.tau:f}, {asked.strategy}, {asked.dataset}"
+        tags = {RUN: self.key, CELL: record.id, DIGEST: digest, NAME: name, PARENT: self.parent_id, SOURCE: "bench"}
         if record.error:
             tags["error"] = f"{record.error.type}: {record.error.message}"
-        run = self.client.create_run(self.experiment, tags=tags)
-        identity = {f"identity.{name}": value for name, value in record.identity.items()}
-        asked = record.asked.model_dump(mode="json")
-        parameters = [_param(name, value) for name, value in {**asked, **identity}.items()]
-        self.client.log_batch(run.info.run_id, params=parameters[:100])
+        # The run lasts as long as the cell took, not as long as it takes to log it.
+        end = round(1000 * (record.folder(self.run) / RECORD).stat().st_mtime)
+        start = end - round(1000 * sum(record.timings.values()))
+        tags = {**identity(record), **environment([record]), **tags}
+        run = self.client.create_run(self.experiment, start_time=start, tags=tags)
+        run_id = run.info.run_id
+        parameters = [param(name, value) for name, value in asked.model_dump(mode="json").items()]
+        self.client.log_batch(run_id, params=parameters)
         self._log(run, [(name, value, 0) for name, value in numbers(record).items()])
-        self.client.log_text(run.info.run_id, record.model_dump_json(indent=1), "record.json")
-        self.client.set_terminated(run.info.run_id, "FAILED" if record.error else "FINISHED")
-        self.cells[record.id] = self.client.get_run(run.info.run_id)
+        if prompts := self.prompts.get(asked.dataset):
+            self._log_dataset(run_id, asked.dataset, prompts)
+        for name, image in pairs(self.run, record):
+            self.client.log_image(run_id, image, key=name, step=0, timestamp=start)
+        if (table := scores(self.run, record)) is not None:
+            self.client.log_table(run_id, shown(table), "scores.json")
+        self.client.log_text(run_id, record.model_dump_json(indent=1), RECORD)
+        self.client.set_terminated(run_id, "FAILED" if record.error else "FINISHED", end_time=end)
+        self.cells[record.id] = self.client.get_run(run_id)
+        self.sent += 1
 
-    def finish(self, run: Path, records: Sequence[Record]) -> None:
-        """Every cell, the curves, the report's files; then the parent is finished."""
-        points = curves(RunView.of(run, records))
+    def finish(self, records: Sequence[Record]) -> None:
+        """Every cell, the curves, the report's files; then the parent is finished. What is there stays untouched."""
+        points = curves(RunView.of(self.run, records))
         digest = sha256_text(canonical_json(points))
         if self.parent.data.tags.get(POINTS, digest) != digest:
             self._replace_parent()
@@ -113,64 +114,112 @@ class Session:
             self.log_cell(record)
             if (cell := self.cells[record.id]).data.tags[PARENT] != self.parent_id:
                 self.client.set_tag(cell.info.run_id, PARENT, self.parent_id)
-        self.client.set_tag(self.parent_id, POINTS, digest)
-        self._log(self.parent, points)
-        for folder in ("tables", "figures"):
-            if (run / "report" / folder).is_dir():
-                self.client.log_artifacts(self.parent_id, str(run / "report" / folder), folder)
-        versions = {f"version.{name}": version for record in records for name, version in record.versions.items()}
+        content = self._content(points, records)
+        if self.parent.info.status == "FINISHED" and self.parent.data.tags.get(CONTENT) == content:
+            return
+        self.start()
         failed = sum(record.status == "failed" for record in records)
-        for tag, value in {**versions, "reusebench.failed_cells": str(failed)}.items():
-            self.client.set_tag(self.parent_id, tag, value)
+        tags = {**environment(records), FAILED: str(failed), POINTS: digest}
+        self.client.log_batch(self.parent_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        self._log(self.parent, points)
+        self._log_report()
+        self._find(self.parent)
+        self.client.set_tag(self.parent_id, CONTENT, content)
         self.client.set_terminated(self.parent_id, "FINISHED")
+
+    def _find(self, parent: Run | None = None) -> Run | None:
+        """The parent, if there is one, and the cells.
+
+        Of a run that is there twice stays the one that is known to this session, else the most complete.
+        """
+        query = f"tags.`{RUN}` = '{self.key}'"
+        runs = self.client.search_runs([self.experiment], query, max_results=10_000)
+        for each in sorted(runs, key=_completeness, reverse=True):
+            if cell := each.data.tags.get(CELL):
+                known = self.cells.setdefault(cell, each)
+            else:
+                known = parent = parent or each
+            if known.info.run_id != each.info.run_id:
+                self.client.delete_run(each.info.run_id)
+        return parent
+
+    def _describe(self) -> None:
+        """The settings as parameters of the parent, which cannot change, so those that are there stay; prompt sets."""
+        known = self.parent.data.params
+        given = [(name, value) for name, value in self.spec.items() if name not in known and value not in (None, [])]
+        self.client.log_batch(self.parent_id, params=[param(name, value) for name, value in given][:100])
+        for name, texts in self.prompts.items():
+            self._log_dataset(self.parent_id, name, texts)
+            file = f"prompts/{key(name).replace('/', '_')}.txt"
+            self.client.log_text(self.parent_id, "\n".join(texts) + "\n", file)
+
+    def _log_dataset(self, run_id: str, name: str, prompts: Sequence[str]) -> None:
+        """A prompt set as an input dataset; the same one again is the same row."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on how the source could also be read
+            source = str(self.parent.data.tags[FOLDER])
+            dataset = mlflow.data.from_pandas(pd.DataFrame({"prompt": list(prompts)}), source=source, name=name)
+        entity = Dataset.from_dictionary(dataset.to_dict())
+        self.client.log_inputs(run_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", "prompts")])])
+
+    def _log_report(self) -> None:
+        """The folder ``report/`` as it is, and its tables in the form that MLflow compares."""
+        report = self.run / "report"
+        if not report.is_dir():
+            return
+        self.client.log_artifacts(self.parent_id, str(report))
+        there = {each.path for each in self.client.list_artifacts(self.parent_id, "tables")}
+        names = []
+        for path in sorted(report.glob("tables/*.csv")):
+            table, name = shown(pd.read_csv(path)), f"tables/{path.stem}.json"
+            if name in there:  # to which `log_table` would add its rows
+                text = table.to_json(orient="split", index=False, date_format="iso")
+                self.client.log_text(self.parent_id, str(text), name)
+            else:
+                self.client.log_table(self.parent_id, table, name)
+            names.append(name)
+        tag = json.dumps([{"path": name, "type": "table"} for name in names])
+        self.client.set_tag(self.parent_id, TABLES, tag)  # again, for a `log_table` that was cut short
 
     def _replace_parent(self) -> None:
         """A point that is logged cannot be taken back: where the curves changed, they start in a run of their own."""
-        old, self.parent = self.parent_id, self.client.create_run(self.experiment, tags=self.tags)
-        self.log_spec(self.spec)
-        for name, prompts in self.prompts.items():
-            self.log_prompts(name, prompts)
-        self.client.delete_run(old)
+        old = self.client.get_run(self.parent_id)
+        self.parent = self.client.create_run(self.experiment, tags=self.tags)
+        for name in old.data.metrics:
+            if name.startswith(SYSTEM):  # measured while the sweep ran, and in no folder
+                self._send(self.client.get_metric_history(old.info.run_id, name))
+        self.client.delete_run(old.info.run_id)
+
+    def _content(self, points: Sequence[Any], records: Sequence[Record]) -> str:
+        """A digest of all that the parent holds."""
+        report = self.run / "report"
+        files = {str(path.relative_to(report)): sha256_file(path) for path in report.rglob("*") if path.is_file()}
+        cells = [record.model_dump_json() for record in records]
+        return sha256_text(canonical_json([FORM, dict(self.spec), dict(self.prompts), points, files, cells]))
 
     def _log(self, run: Run, points: Sequence[tuple[str, float, int]]) -> None:
         """Times follow from the step alone: the same point logged again is the same row, not another."""
         started = run.info.start_time
-        metrics = [Metric(_key(name), value, started + step, step) for name, value, step in points]
+        self._send([Metric(key(name), value, started + step, step) for name, value, step in points], run)
+
+    def _send(self, metrics: Sequence[Metric], run: Run | None = None) -> None:
         for i in range(0, len(metrics), BATCH):
-            self.client.log_batch(run.info.run_id, metrics=metrics[i : i + BATCH])
+            self.client.log_batch((run or self.parent).info.run_id, metrics=list(metrics[i : i + BATCH]))
 
 
 def run_key(run: Path) -> str:
     """What tells this run folder from all others, wherever it is moved: made once, kept in the folder."""
-    import json
-
     path = run / KEY_FILE
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["key"])
     except (OSError, ValueError, KeyError, TypeError):
-        key = uuid4().hex
-        atomic_write(path, canonical_json({"key": key}) + "\n")
-        return key
+        made = uuid4().hex
+        atomic_write(path, canonical_json({"key": made}) + "\n")
+        return made
 
 
-def numbers(record: Record) -> dict[str, float]:
-    """Every finite number of a cell that is no axis."""
-    cells = {name: value for name, value in row(record).items() if name not in (*AXES, "tau")}
-    return {name: float(value) for name, value in cells.items() if isinstance(value, int | float) and isfinite(value)}
-
-
-def curves(view: RunView) -> list[tuple[str, float, int]]:
-    """Savings and figures of every cell as (name, value, step); of several series, ``<name>/<series>``."""
-    points = []
-    for series in view.series:
-        suffix = f"/{series.name.replace('/', '_').replace(',', '')}" if series.name else ""
-        for record in series.records:
-            step = round(STEP * record.asked.tau)
-            named = {
-                name: value for name, value in numbers(record).items() if name.startswith((*CURVES, *record.figures))
-            }
-            points += [(f"{name}{suffix}", value, step) for name, value in named.items()]
-    return points
+def _completeness(run: Run) -> tuple[bool, int, int]:
+    return run.info.status != "RUNNING", len(run.data.params), run.info.start_time
 
 
 def _beside(uri: str) -> str | None:
@@ -180,14 +229,3 @@ def _beside(uri: str) -> str | None:
     database = Path(uri.removeprefix(SQLITE)).resolve()
     database.parent.mkdir(parents=True, exist_ok=True)
     return (database.parent / "mlartifacts").as_uri()
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:250]
-
-
-def _param(name: str, value: Any) -> Param:
-    if isinstance(value, list | tuple):
-        value = ", ".join(str(each) for each in value)
-    text = value if isinstance(value, str) else canonical_json(value)
-    return Param(_key(name), text[:LONGEST])

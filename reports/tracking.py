@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 CHATTY = ("mlflow", "alembic", "urllib3")
+LONGEST = 200
 
 
 class MlflowTracker:
@@ -38,12 +39,20 @@ class MlflowTracker:
         uri: an MLflow tracking URI; for ``sqlite:///FILE`` the artifacts go into the folder ``mlartifacts`` beside it.
         warn: is given one line when tracking has failed; standard error unless given.
         patience: seconds that logging one event may take before tracking is given up.
+        system_metrics: log what processor, memory, disk and accelerator do, by MLflow's own monitor.
     """
 
-    def __init__(self, uri: str, warn: Callable[[str], None] | None = None, patience: float = PATIENCE) -> None:
-        self.uri, self.patience = uri, patience
+    def __init__(
+        self,
+        uri: str,
+        warn: Callable[[str], None] | None = None,
+        patience: float = PATIENCE,
+        system_metrics: bool = False,
+    ) -> None:
+        self.uri, self.patience, self.system_metrics = uri, patience, system_metrics
         self.warn = warn or (lambda line: print(f"warning: {line}", file=sys.stderr))
         self._session: Session | None = None
+        self._monitor = ExitStack()
 
     def sweep_started(self, spec: Mapping[str, Any], prompts: Mapping[str, Sequence[str]], run: Path) -> None:
         """Find or make the sweep's parent run, with the spec as parameters and every prompt set as a dataset.
@@ -53,13 +62,15 @@ class MlflowTracker:
             prompts: by prompt set, its prompts.
             run: the run folder.
         """
+        if self.system_metrics:
+            self._monitor.enter_context(_quiet())  # it warns from a thread of its own
         with self._guarded():
             from reports.session import Session
 
-            session = Session(self.uri, EXPERIMENT, run)
-            session.log_spec(spec)
-            for name, texts in prompts.items():
-                session.log_prompts(name, texts)
+            session = Session(self.uri, EXPERIMENT, run, spec, prompts)
+            session.start()
+            if self.system_metrics:
+                self._monitor.enter_context(_monitored(self.uri, session.parent_id))
             self._session = session
 
     def cell_finished(self, record: Record) -> None:
@@ -70,30 +81,35 @@ class MlflowTracker:
 
     def sweep_finished(self, run: Path, records: Sequence[Record]) -> None:
         """Log cells that are missing, the curves over tau, and the files of ``report/``, which are written by then."""
+        self._monitor.close()
         if session := self._session:
-            with self._guarded():
-                session.finish(run, records)
+            with self._guarded(last=True):
+                session.finish(records)
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _guarded(self, last: bool = False) -> Iterator[None]:
         start = time.monotonic()
         try:
             with _quiet():
                 yield
         except Exception as error:  # whatever a server, a database or a network raises
-            self._give_up(" ".join(str(error).split())[:200] or type(error).__name__)
+            self._give_up(_reason(error))
         else:
-            if time.monotonic() - start > self.patience:
+            if time.monotonic() - start > self.patience and not last:
                 self._give_up(f"it took more than {self.patience:g} seconds to log one event")
 
     def _give_up(self, reason: str) -> None:
         self._session = None
-        line = f"tracking at {self.uri} stopped: {reason}. Nothing is lost: mend it and run the same command again"
-        self.warn(re.sub(r"//[^/@\s]+@", "//***@", line))
+        self._monitor.close()
+        again = "Nothing is lost: mend it, then run the same command again, or `bench track` the run"
+        self.warn(f"tracking at {masked(self.uri)} stopped: {reason}. {again}")
 
 
-def track(run: Path, uri: str) -> None:
+def track(run: Path, uri: str) -> tuple[int, int]:
     """Log an existing run folder, its report included; what MLflow already has is left as it is.
+
+    Returns:
+        How many cells were sent, and how many the run has.
 
     Raises:
         UserError: the folder is no run, a record in it is damaged, or MLflow cannot be reached.
@@ -102,12 +118,50 @@ def track(run: Path, uri: str) -> None:
 
     records = load_records(run)
     prompts = {record.asked.dataset: record.prompts(run) for record in records if record.standard}
-    lines: list[str] = []
-    tracker = MlflowTracker(uri, lines.append, patience=float("inf"))
-    tracker.sweep_started(yaml.safe_load((run / "sweep.yaml").read_text(encoding="utf-8")), prompts, run)
-    tracker.sweep_finished(run, records)
-    if lines:
-        raise UserError(lines[0], "see `bench doctor`")
+    spec = yaml.safe_load((run / "sweep.yaml").read_text(encoding="utf-8"))
+    spec.pop("schema_version", None)
+    try:
+        with _quiet():
+            from reports.session import Session
+
+            session = Session(uri, EXPERIMENT, run, spec, prompts)
+            session.finish(records)
+    except Exception as error:  # whatever a server, a database or a network raises
+        raise UserError(
+            f"tracking at {masked(uri)} stopped: {_reason(error)}",
+            "what was sent stays; mend it, then run the same command again",
+        ) from error
+    return session.sent, len(records)
+
+
+@contextmanager
+def _monitored(uri: str, run_id: str) -> Iterator[None]:
+    """System metrics of the machine go to an MLflow run; those of an earlier start are continued."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+
+
+def _reason(error: BaseException) -> str:
+    """One line: what went wrong, as short as it can be said."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError) or type(cause).__name__ in ("ConnectionError", "ConnectTimeout"):
+            return "no server answers there"
+        if type(cause).__name__ == "ReadTimeout":
+            return "the server takes too long to answer"
+        cause = cause.__cause__ or cause.__context__
+    return masked(" ".join(str(error).split())[:LONGEST]) or type(error).__name__
+
+
+def masked(text: str) -> str:
+    """Without the user and password of an address."""
+    return re.sub(r"//[^/@\s]+@", "//***@", text)
 
 
 @contextmanager

@@ -2,17 +2,34 @@
 
 import os
 import platform
+import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("reusebench", "torch", "diffusers", "transformers", "open_clip_torch", "numpy", "scipy", "pillow")
 
 
 @cache
+def commit() -> str | None:
+    """The git commit of this code, with ``-dirty`` where files differ from it; None where it is no checkout."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():  # installed, perhaps below somebody else's repository
+        return None
+    describe = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@cache
 def versions() -> dict[str, str]:
-    """Python and the libraries that decide numbers, by distribution name."""
+    """Python and the libraries that decide numbers, by distribution name; of a checkout, its git commit too."""
     found = {"python": platform.python_version()}
+    if checkout := commit():
+        found["commit"] = checkout
     for library in LIBRARIES:
         try:
             found[library] = version(library)

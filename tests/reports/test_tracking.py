@@ -1,4 +1,5 @@
 import io
+import json
 import logging
 import shutil
 import socket
@@ -7,11 +8,16 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 
 from common.errors import UserError
 from reports import tracking
+from reports.frame import frame
+from reports.logged import environment, pairs
 from reports.render import write_report
 from reports.tracking import MlflowTracker, track
 from sweeps.record import load_records
@@ -35,7 +41,8 @@ def uri(first_run, tmp_path) -> str:
     """A database of the test's own, in which the project's experiment is not there yet."""
     folder = tmp_path / "tracking"
     folder.mkdir()
-    shutil.copy(first_run[0].removeprefix("sqlite:///"), folder / "mlflow.db")
+    for name in ("mlflow.db", "empty.db"):
+        shutil.copy(first_run[0].removeprefix("sqlite:///"), folder / name)
     return f"sqlite:///{folder}/mlflow.db"
 
 
@@ -74,6 +81,8 @@ def test_a_sweep_is_a_parent_with_a_nested_run_a_cell(run_folder, uri) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.params["tau"] == "0.5"
     assert run.data.params["strategy"] == "ward-cosine"
+    assert set(run.data.params) == set(record.asked.model_dump())
+    assert run.data.tags["identity.weights"] == record.identity["weights"]
     assert run.data.metrics["vqa.win_rate"] == record.figures["vqa.win_rate"].value
     assert run.data.metrics["vqa.win_rate_low"] == record.figures["vqa.win_rate"].low
     assert run.data.metrics["flop_savings"] == record.flops.savings
@@ -97,6 +106,203 @@ def test_the_parent_has_curves_the_prompts_and_the_report(run_folder, uri) -> No
     assert (artifacts / "prompts" / "mini_templates.txt").read_text().splitlines() == load_records(run_folder)[
         0
     ].prompts(run_folder)
+
+
+def artifacts_of(uri: str, run) -> Path:
+    return Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / run.info.run_id / "artifacts"
+
+
+def small_report(folder: Path) -> None:
+    """A page and a table as a report has them, without the seconds that drawing one takes."""
+    (folder / "report" / "tables").mkdir(parents=True)
+    (folder / "report" / "index.html").write_text("<p>a page</p>")
+    (folder / "report" / "report.md").write_text("a page")
+    frame(load_records(folder)).to_csv(folder / "report" / "tables" / "summary.csv", index=False)
+
+
+def test_tables_are_mlflows_own_on_the_parent_and_on_cells(run_folder, uri) -> None:
+    small_report(run_folder)
+    for _ in range(2):  # MLflow would append the second time
+        run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
+    (parent,), cells = logged(uri)
+    summary = pd.read_json(artifacts_of(uri, parent) / "tables/summary.json", orient="split")
+    written = pd.read_csv(run_folder / "report/tables/summary.csv")
+    written.columns = [name.replace(".", "/") for name in written]  # MLflow's pages leave columns with dots empty
+    pd.testing.assert_frame_equal(summary, written, check_dtype=False)
+    assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == [{"path": "tables/summary.json", "type": "table"}]
+    assert (artifacts_of(uri, parent) / "index.html").read_text() == "<p>a page</p>"
+    assert (artifacts_of(uri, parent) / "report.md").is_file()
+
+    record = load_records(run_folder)[1]
+    scored = pd.read_json(artifacts_of(uri, cells[record.id]) / "scores.json", orient="split")
+    assert list(scored.columns) == ["prompt", "vqa/vqa", "vqa/vqa, standard"]
+    assert scored["prompt"].tolist() == record.prompts(run_folder)
+    wins = (scored["vqa/vqa"] > scored["vqa/vqa, standard"]).sum()
+    assert wins == record.figures["vqa.wins"].value
+
+
+def test_a_cell_has_four_pairs_of_pictures_by_the_browsers_convention(run_folder, uri) -> None:
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
+    _, cells = logged(uri)
+    record = load_records(run_folder)[2]
+    images = sorted(path.name for path in (artifacts_of(uri, cells[record.id]) / "images").glob("*.png"))
+    prefixes = [f"mini_templates 0000{i}+step+0+timestamp+" for i in (0, 3, 6, 9)]
+    assert [name[: len(prefix)] for name, prefix in zip(images, prefixes, strict=True)] == prefixes
+    assert cells[record.id].data.tags["mlflow.loggedImages"] == "True"
+    with Image.open(artifacts_of(uri, cells[record.id]) / "images" / images[1]) as opened:
+        pair = np.asarray(opened)
+    standard = np.asarray(Image.open(record.standard_pictures(run_folder)[3]))
+    ours = np.asarray(Image.open(record.pictures(run_folder)[3]))
+    assert (pair[:, :16] == standard).all()
+    assert (pair[:, -16:] == ours).all()
+    assert not (standard == ours).all()
+
+
+def test_large_pictures_are_sent_small_and_missing_ones_left_out(new_run) -> None:
+    folder = new_run(n=2, side=1024, taus=["1"])
+    (record,) = load_records(folder)
+    record.pictures(folder)[0].unlink()
+    ((name, pair),) = pairs(folder, record)
+    assert name == "mini_templates 00001"
+    assert pair.size == (2 * 512 + 8, 512)
+
+
+def test_what_ran_is_in_tags(new_record) -> None:
+    versions = {"torch": "2.13.0", "commit": "0123abc-dirty"}
+    one = new_record("0.5").model_copy(update={"versions": versions, "machine": {"system": "Linux", "cores": 2}})
+    assert environment([one]) == {
+        "version.torch": "2.13.0",
+        "version.commit": "0123abc-dirty",
+        "machine.system": "Linux",
+        "machine.cores": "2",
+        "mlflow.source.git.commit": "0123abc",
+    }
+    other = one.model_copy(update={"versions": {"torch": "2.14.0", "commit": "4567def"}})
+    both = environment([one, other, one])
+    assert both["version.torch"] == "2.13.0, 2.14.0"
+    assert "mlflow.source.git.commit" not in both
+
+
+def test_a_nested_run_lasts_as_long_as_its_cell_took(run_folder, uri) -> None:
+    track(run_folder, uri)
+    _, cells = logged(uri)
+    for record in load_records(run_folder):
+        info = cells[record.id].info
+        assert info.end_time - info.start_time == pytest.approx(1000 * sum(record.timings.values()), abs=1)
+
+
+def state(uri: str) -> list[dict]:
+    """All that is held, but for ids and when."""
+    client, found = MlflowClient(uri, uri), []
+    parents, cells = logged(uri)
+    for run in [*parents, *cells.values()]:
+        history = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+        points = {name: sorted((point.step, point.value) for point in every) for name, every in history.items()}
+        files = sorted(path for path in artifacts_of(uri, run).rglob("*") if path.is_file())
+        texts = [path.read_bytes() for path in files if path.suffix in (".json", ".csv", ".txt")]
+        names = sorted(path.name.partition("+timestamp+")[0] + path.suffix for path in files)
+        datasets = [(each.dataset.name, each.dataset.digest) for each in run.inputs.dataset_inputs]
+        tags = {name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"}
+        found.append(
+            {
+                "status": run.info.status,
+                "params": run.data.params,
+                "tags": tags,
+                "metrics": points,
+                "files": names,
+                "texts": texts,
+                "datasets": datasets,
+            }
+        )
+    assert {run.data.tags["mlflow.parentRunId"] for run in cells.values()} == {run.info.run_id for run in parents}
+    return sorted(found, key=lambda each: each["tags"].get("reusebench.cell", ""))
+
+
+class Cut(MlflowClient):
+    """A client whose server dies at its n-th request, before it is carried out or before it is answered."""
+
+    left, answered = 0, False
+
+    def __getattribute__(self, name: str):
+        found = super().__getattribute__(name)
+        if name.startswith("_") or not callable(found):
+            return found
+
+        def call(*arguments, **options):
+            Cut.left -= 1
+            if Cut.left == 0 and not Cut.answered:
+                raise ConnectionResetError("cut")
+            result = found(*arguments, **options)
+            if Cut.left == 0:
+                raise ConnectionResetError("cut")
+            return result
+
+        return call
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_wherever_sending_is_cut_sending_again_completes_it(new_run, uri, monkeypatch, answered, tmp_path) -> None:
+    """Every request of the parent's and of a cell's would take minutes; of all there are, every seventh."""
+    folder = new_run(n=2, taus=["1"])
+    small_report(folder)
+    track(folder, uri)
+    expected = state(uri)
+    n, last = 2 + 3 * answered, False
+    while not last:
+        fresh = tmp_path / f"cut-{n}"
+        fresh.mkdir()
+        shutil.copy(Path(uri.removeprefix("sqlite:///")).with_name("empty.db"), fresh / "mlflow.db")
+        address = f"sqlite:///{fresh}/mlflow.db"
+        with monkeypatch.context() as patch:
+            patch.setattr("reports.session.MlflowClient", Cut)
+            Cut.left, Cut.answered = n, answered
+            try:
+                track(folder, address)
+            except UserError:
+                assert Cut.left <= 0
+            else:
+                last = True
+        track(folder, address)
+        for run, wanted in zip(state(address), expected, strict=True):
+            for what, value in wanted.items():
+                assert run[what] == value, f"cut at request {n}: {what}"
+        n += 7
+    assert n > 30
+
+
+def test_system_metrics_are_logged_on_request_and_stay_when_the_curves_change(
+    run_folder, uri, monkeypatch, new_record, capfd
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    level = logging.getLogger("mlflow").level
+    records = load_records(run_folder)
+    tracker = MlflowTracker(uri, warn=pytest.fail, system_metrics=True)
+    tracker.sweep_started(SPEC, {}, run_folder)
+    client, name = MlflowClient(uri, uri), "system/cpu_utilization_percentage"
+    (parent,), _ = logged(uri)
+    deadline = time.monotonic() + 60
+    while len(client.get_metric_history(parent.info.run_id, name)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    tracker.sweep_finished(run_folder, records)
+    measured = client.get_metric_history(parent.info.run_id, name)
+    assert [point.step for point in measured] == list(range(len(measured)))
+    assert logging.getLogger("mlflow").level == level
+    assert capfd.readouterr() == ("", "")
+
+    other = records[1].model_copy(update={"figures": new_record("1.5").figures})
+    (other.folder(run_folder) / "record.json").write_text(other.model_dump_json())
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
+    (after,), _ = logged(uri)
+    assert after.info.run_id != parent.info.run_id
+    kept = client.get_metric_history(after.info.run_id, name)
+    assert [(point.step, point.value) for point in kept] == [(point.step, point.value) for point in measured]
+
+
+def test_without_a_request_there_are_no_system_metrics(run_folder, uri) -> None:
+    run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
+    (parent,), _ = logged(uri)
+    assert not [name for name in parent.data.metrics if name.startswith("system/")]
 
 
 def test_logging_again_doubles_nothing(run_folder, uri) -> None:

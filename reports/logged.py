@@ -1,0 +1,131 @@
+"""What MLflow gets of a run folder: parameters, metrics, tags, tables and pictures of its records."""
+
+import re
+from collections.abc import Iterator, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.entities import Param
+from PIL import Image
+
+from common.errors import UserError
+from common.files import canonical_json
+from reports.base import RunView
+from reports.frame import AXES, row
+from sweeps.record import Record
+
+STEP = 1000
+LONGEST = 500
+LONGEST_KEY = 100
+CURVES = ("savings", "flop_savings")
+PAIRS = 4
+SIDE = 512
+GAP = 8
+COMMIT, DIRTY = "mlflow.source.git.commit", "-dirty"
+
+
+def key(name: str) -> str:
+    """A name as MLflow allows one for a parameter or a metric."""
+    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:250]
+
+
+def param(name: str, value: Any) -> Param:
+    """A parameter; a list is its items, what is no text is JSON, and what is too long is cut."""
+    if isinstance(value, list | tuple):
+        value = ", ".join(str(each) for each in value)
+    text = value if isinstance(value, str) else canonical_json(value)
+    return Param(key(name), text[:LONGEST])
+
+
+def numbers(record: Record) -> dict[str, float]:
+    """Every finite number of a cell that is no axis; figures and savings first, since MLflow compares by the first."""
+    cells = {name: value for name, value in row(record).items() if name not in (*AXES, "tau")}
+    names = sorted(cells, key=lambda name: (name not in record.figures, name not in CURVES))
+    found = {name: cells[name] for name in names}
+    return {name: float(value) for name, value in found.items() if isinstance(value, int | float) and isfinite(value)}
+
+
+def curves(view: RunView) -> list[tuple[str, float, int]]:
+    """Savings and figures of every cell as (name, value, step); of several series, ``<name>/<series>``."""
+    points = []
+    for series in view.series:
+        suffix = f"/{series.name.replace('/', '_').replace(',', '')}" if series.name else ""
+        for record in series.records:
+            step = round(STEP * record.asked.tau)
+            named = {
+                name: value for name, value in numbers(record).items() if name.startswith((*CURVES, *record.figures))
+            }
+            points += [(f"{name}{suffix}", value, step) for name, value in named.items()]
+    return points
+
+
+def identity(record: Record) -> dict[str, str]:
+    """What a cell resolved to, as tags: as parameters it would stand beside the axes, which it repeats."""
+    return {f"identity.{name}": param(name, value).value for name, value in record.identity.items()}
+
+
+def environment(records: Sequence[Record]) -> dict[str, str]:
+    """Tags that say what ran and on what: versions, machine, git commit; where records differ, every value there is.
+
+    MLflow's own tag for a git commit holds the one that made the pictures, where that is one.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        versions = {f"version.{name}": version for name, version in record.versions.items()}
+        machine = {f"machine.{name}": value for name, value in record.machine.items()}
+        for name, value in {**versions, **machine}.items():
+            found.setdefault(name, {})[str(value)] = None
+    tags = {key(name): ", ".join(values)[:LONGEST] for name, values in found.items()}
+    commits = {version.removesuffix(DIRTY) for version in found.get("version.commit", ())}
+    return tags | ({COMMIT: commits.pop()} if len(commits) == 1 else {})
+
+
+def pairs(run: Path, record: Record) -> Iterator[tuple[str, Image.Image]]:
+    """At most `PAIRS` prompts, evenly spaced: a name that is the same in all cells, and standard | this cell.
+
+    Sides longer than `SIDE` pixels are made smaller; a prompt that lacks a picture is left out.
+    """
+    if record.standard is None:
+        return
+    standard, ours = record.standard_pictures(run), {path.name: path for path in record.pictures(run)}
+    for i in sorted({len(standard) * part // PAIRS for part in range(PAIRS)} if standard else ()):
+        if other := ours.get(standard[i].name):
+            dataset = re.sub(r"[^\w\-.]", "_", record.asked.dataset, flags=re.ASCII)[-LONGEST_KEY:]
+            yield f"{dataset} {standard[i].stem}", _beside(standard[i], other)
+
+
+def scores(run: Path, record: Record) -> pd.DataFrame | None:
+    """What metrics measured, a row a prompt: each score of this cell's picture, and standard's; None without scores."""
+    try:
+        ours, standard = (pd.read_parquet(path) for path in (record.scores(run), record.standard_scores(run)))
+        prompts = record.prompts(run)
+    except (OSError, ValueError, UserError):  # it failed, has no scores, or they are damaged, which the report says
+        return None
+    measured = [name for name in ours.select_dtypes("number") if name in standard]
+    if not measured or not len(prompts) == len(ours) == len(standard):
+        return None
+    table = pd.DataFrame({"prompt": prompts})
+    for name in measured:
+        table[name], table[f"{name}, standard"] = ours[name].to_numpy(), standard[name].to_numpy()
+    return table
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as MLflow's pages can show it: to them, a dot in a column's name is a path, and the column is empty."""
+    return table.rename(columns=lambda name: name.replace(".", "/"))
+
+
+def _beside(left: Path, right: Path) -> Image.Image:
+    images = []
+    for path in (left, right):
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+        image.thumbnail((SIDE, SIDE))
+        images.append(image)
+    width = sum(image.width for image in images) + GAP
+    both = Image.new("RGB", (width, max(image.height for image in images)), "white")
+    both.paste(images[0], (0, 0))
+    both.paste(images[1], (width - images[1].width, 0))
+    return both
