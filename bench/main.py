@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bench import doctor, flops, generate, listings, plan, power, report, score, setup, sweep
+from bench import compare, doctor, flops, generate, listings, paper, plan, power, report, score, setup, sweep, track
 from common.errors import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -25,8 +25,8 @@ class Bench(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            again = ": run the same command again to continue" if ctx.invoked_subcommand in ("sweep", "score") else ""
-            say(f"interrupted{again}")
+            goes_on = ctx.invoked_subcommand in ("sweep", "compare", "score")
+            say("interrupted" + (": run the same command again to continue" if goes_on else ""))
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise
@@ -80,14 +80,17 @@ def bench(
 
 
 app.command("sweep")(sweep.sweep)
+app.command("compare")(compare.compare)
 app.command("plan")(plan.plan)
 app.command("generate")(generate.generate)
 app.command("score")(score.score)
 app.command("report")(report.report)
+app.command("track")(track.track)
 app.command("flops")(flops.flops)
 app.command("power")(power.power)
 app.command("doctor")(doctor.doctor)
 app.command("setup")(setup.setup)
+app.add_typer(paper.paper, name="paper")
 for name, group in listings.GROUPS.items():
     app.add_typer(group, name=name)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def publish(run: Path, records: "Sequence[Record]", delta: float = DELTA) -> "Report":
-    """Write ``records.parquet``, one row a cell, and the report's tables and figures; `delta` is parity's."""
+    """Write ``records.parquet``, one row a cell, and the report: page, tables, figures; `delta` is parity's."""
     from reports.frame import frame
     from reports.render import write_report
 

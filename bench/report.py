@@ -1,27 +1,97 @@
-"""`bench report`: tables and figures of a run folder, made anew from its records."""
+"""`bench report`: a run folder's page, tables and figures, made anew from its records; of several runs, compared."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from reports.render import Report
+
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="A run folder; several are compared.")],
     delta: Annotated[
         float, typer.Option(min=0, max=0.49, help="How far below 0.5 a win rate may lie and still be parity.")
     ] = 0.05,
+    out: Annotated[
+        Path | None, typer.Option(help="Where a comparison of several runs goes; runs/compare-NAMES unless given.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the report as Markdown into this file too.")] = None,
+    embed: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Markdown file in which the lines between <!-- report:begin NAME --> and <!-- report:end --> become "
+            "this report's. NAME is the run folder's; after it may stand which parts: answer, table, rows, made, or a "
+            "figure's name."
+        ),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="With --embed: a folder that its pictures are copied into.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Write a run's tables and figures again and print the tables."""
-    from bench.publish import publish
-    from bench.results import print_places, print_tables
-    from sweeps.record import load_records
-    from sweeps.store import saved_spec
+    """Write a run's page, tables and figures again and print the tables; or compare several runs.
 
-    saved_spec(run)
-    records = load_records(run)
-    written = publish(run, records, delta)
+    What several runs may not be compared in, say other prompts or another scorer, is refused by name; what must be
+    known, say another K or machine, is flagged.
+    """
+    import webbrowser
+
+    from bench.results import print_places, print_tables
+
+    if pictures and not embed:
+        raise UserError("--pictures is for --embed", "add --embed FILE.md")
+    folder, written = _one(runs[0], delta, out) if len(runs) == 1 else _several(runs, delta, out)
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     print_tables(written)
-    print_places(run, written)
+    print_places(folder, written)
+    for changed in _in_markdown(written, folder, markdown, embed, pictures):
+        typer.echo(f"written  {changed}")
+    if show and written.page and not webbrowser.open(written.page.resolve().as_uri()):
+        typer.echo("note: no browser was found to open the page with", err=True)
+
+
+def _one(run: Path, delta: float, out: Path | None) -> "tuple[Path, Report]":
+    from bench.publish import publish
+    from sweeps.record import load_records
+    from sweeps.store import saved_spec
+
+    if out:
+        raise UserError("--out is for several runs", "a run's report goes into its own folder")
+    saved_spec(run)
+    return run, publish(run, load_records(run), delta)
+
+
+def _several(runs: list[Path], delta: float, out: Path | None) -> "tuple[Path, Report]":
+    from reports.comparable import compare, run_names
+    from reports.render import file_name, write_view
+    from sweeps.record import SPEC
+    from sweeps.store import saved_spec
+
+    for run in runs:
+        saved_spec(run)
+    folder = out or Path("runs") / file_name(f"compare-{'-'.join(run_names(runs))}")
+    if (folder / SPEC).exists():
+        raise UserError(f"{folder} is a run folder", "choose another --out")
+    return folder, write_view(compare(runs, folder, delta))
+
+
+def _in_markdown(
+    written: "Report", folder: Path, file: Path | None, embedded: Path | None, pictures: Path | None
+) -> list[Path]:
+    """The files that are new."""
+    from common.files import atomic_write
+    from reports.embed import embed
+    from reports.markdown import markdown
+
+    changed = []
+    if file and written.view:
+        atomic_write(file, markdown(written.view, written.figures, file.parent))
+        changed.append(file)
+    if embedded and written.view:
+        changed += embed(written.view, folder.resolve().name, written.figures, embedded, pictures)
+    return changed

@@ -23,21 +23,23 @@ def stdout() -> Console:
     return console if console.is_terminal else Console(markup=False, highlight=False, width=PIPED_WIDTH)
 
 
-def print_tables(report: "Report") -> None:
-    """The tables of a run, one below the other."""
+def print_tables(report: "Report", names: Sequence[str] = ()) -> None:
+    """The tables of a run, one below the other; of these names, where any are given."""
     from reports.formats import to_rich
 
     console = stdout()
-    for sheet in report.sheets:
+    for sheet in [report.every[name] for name in names if name in report.every] if names else report.sheets:
         console.print(to_rich(sheet, console.width))
 
 
 def print_places(run: Path, report: "Report", tracking: str | None = None) -> None:
     """Where everything is."""
     lines = {
+        "page": str(report.page) if report.page else None,
         "tables": f"{report.tables[0].parent}/ ({_suffixes(report.tables)})" if report.tables else None,
         "figures": f"{report.figures[0].parent}/ ({_suffixes(report.figures)})" if report.figures else None,
-        "images": f"{run / 'cells'}/*/images/",
+        "Markdown": str(report.markdown) if report.markdown else None,
+        "images": f"{run / 'cells'}/*/images/" if (run / "cells").is_dir() else None,
         "MLflow": tracking
         if tracking is None or tracking.startswith("http")
         else f"mlflow ui --backend-store-uri {tracking}",

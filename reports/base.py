@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from common.plugins import Plugin, discover
 from metrics.parity import DELTA
 from reports.labels import Label, label
-from sweeps.record import Asked, Record, Role, load_records
+from sweeps.record import Asked, Record, Role, load_records, run_title
 
 if TYPE_CHECKING:
     from matplotlib import figure as mpl
@@ -34,6 +34,7 @@ class RunView:
         failed: cells that did not finish; a series has none.
         references: what the cells are held against besides standard images (`sweeps.references`).
         delta: how far below 1/2 a win rate may lie and still be called parity.
+        title: what every table and figure says above all else; mostly nothing.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class RunView:
     failed: tuple[Record, ...] = ()
     references: tuple[Record, ...] = ()
     delta: float = DELTA
+    title: str = ""
     _made: dict[Callable[["RunView"], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -55,7 +57,8 @@ class RunView:
         done, failed = (tuple(each for each in found if each.status == status) for status in ("done", "failed"))
         sharing = tuple(record for record in done if record.role == "sharing")
         references = tuple(record for role in REFERENCES for record in done if record.role == role)
-        return cls(Path(path), sharing, failed=failed, references=references, delta=delta)
+        title = run_title(Path(path))
+        return cls(Path(path), sharing, failed=failed, references=references, delta=delta, title=title)
 
     def once(self, make: Callable[["RunView"], T]) -> T:
         """What `make` gives of this view, made once for all tables and figures that ask."""
@@ -67,9 +70,7 @@ class RunView:
     @cached_property
     def series(self) -> "list[RunView]":
         """One view a series, in order."""
-        from reports.frame import varying_axes
-
-        axes = varying_axes(self.records)
+        axes = self.naming_axes()
         groups: dict[Asked, list[Record]] = {}
         for record in self.records:
             groups.setdefault(record.asked.model_copy(update={"tau": 0}), []).append(record)
@@ -84,6 +85,17 @@ class RunView:
             for asked, group in groups.items()
         ]
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know before anything else: mostly nothing."""
+        return []
+
+    def naming_axes(self) -> list[str]:
+        """The axes that name a series."""
+        from reports.frame import varying_axes
+
+        return varying_axes(self.records)
+
     def held_against(self, role: Role) -> list[Record]:
         """The references of this role."""
         return [record for record in self.references if record.role == role]
@@ -97,9 +109,11 @@ class Figure(Plugin, ABC):
 
     Attributes:
         per_series: whether it is drawn once for every series, and not once for the run.
+        of_records: whether it shows cells: one that does not is drawn of a run without any, too.
     """
 
     per_series: ClassVar[bool] = False
+    of_records: ClassVar[bool] = True
 
     @abstractmethod
     def draw(self, run: RunView) -> "mpl.Figure | None":

@@ -1,5 +1,6 @@
 """A table as text: for programs (CSV), people (Markdown, terminal) and papers (LaTeX)."""
 
+import re
 from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 HEADING = 8
+# What Markdown reads as more than text: what could open HTML, an entity, a link, code or emphasis, and what could open
+# a block at the start of a line.
+MARKUP = re.compile(r"[\\|`*~$]|<(?=[a-z/!?])|&(?=[#\w])|\](?=[(\[])|(?<!\w)_|_(?!\w)", re.IGNORECASE)
+OPENING = re.compile(r"^(\d*)([\[#>+\-=.)])")
 LATEX = str.maketrans(
     {letter: f"\\{letter}" for letter in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -24,13 +29,11 @@ def to_csv(table: Sheet) -> str:
 
 def to_markdown(table: Sheet) -> str:
     """A pipe table between its caption and its notes; intervals stand beside their values."""
-    lines = [
-        table.headings,
-        ["---:" if column.numeric else ":---" for column in table.columns],
-        *([str(entry) for entry in row] for row in table.rows),
-    ]
-    body = [f"| {' | '.join(_markdown(text) for text in line)} |" for line in lines]
-    return "\n".join([_markdown(table.caption), "", *body, "", *(f"- {_markdown(note)}" for note in table.notes), ""])
+    lines = [table.headings, *([str(entry) for entry in row] for row in table.rows)]
+    heading, *body = (f"| {' | '.join(map(markdown_text, line))} |" for line in lines)
+    aligned = f"| {' | '.join('---:' if column.numeric else ':---' for column in table.columns)} |"
+    notes = [f"- {markdown_line(note)}" for note in table.notes]
+    return "\n".join([markdown_line(table.caption), "", heading, aligned, *body, "", *notes, ""])
 
 
 def to_latex(table: Sheet, name: str) -> str:
@@ -108,5 +111,11 @@ def _texts(entries: Sequence[Entry], between: str) -> list[str]:
     return [f"{entry.value}{between}{entry.interval:>{broad}}" if broad else entry.value for entry in entries]
 
 
-def _markdown(text: str) -> str:
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+def markdown_text(text: str) -> str:
+    """Names and prompts are data: `text` on one line as Markdown that shows it, inside a line or a table's cell."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+def markdown_line(text: str) -> str:
+    """The same at the start of a line or of a list's item."""
+    return OPENING.sub(r"\1\\\2", markdown_text(text))

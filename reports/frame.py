@@ -1,6 +1,6 @@
 """Records as a pandas frame, one row a cell, and which of their axes differ."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -47,15 +47,27 @@ def with_interval(name: str, found: Figure | Estimate | None) -> dict[str, float
     return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
+def axes_of(places: Iterable[Asked]) -> tuple[str, ...]:
+    """Their axes, tau apart: `AXES`, after those that a view of several runs adds."""
+    names = dict.fromkeys(name for place in places for name in type(place).model_fields)
+    return (*(name for name in names if name not in Asked.model_fields), *AXES)
+
+
 def varying_axes(records: Sequence[Record]) -> list[str]:
     """The axes, tau apart, on which these records differ."""
-    return [name for name in AXES if len({getattr(record.asked, name) for record in records}) > 1]
+    names = axes_of(record.asked for record in records)
+    return [name for name in names if len({getattr(record.asked, name) for record in records}) > 1]
 
 
 def shared_axes(records: Sequence[Record]) -> dict[str, Any]:
     """The axes, tau apart, on which these records agree, with their value."""
     varying = varying_axes(records)
-    return {name: getattr(records[0].asked, name) for name in AXES if name not in varying} if records else {}
+    return {name: value for name, value in place(records[0].asked).items() if name not in varying} if records else {}
+
+
+def place(asked: Asked) -> dict[str, Any]:
+    """The value on every axis, tau apart."""
+    return {name: getattr(asked, name) for name in axes_of([asked])}
 
 
 def seconds(record: Record) -> float | None:
@@ -78,7 +90,7 @@ def wall_savings(record: Record) -> float | None:
 
 def row(record: Record) -> dict[str, Any]:
     """The cell's row of `frame`, by column; columns that do not apply to it are absent."""
-    cells: dict[str, Any] = {"id": record.id, "status": record.status, "role": record.role, **record.asked.model_dump()}
+    cells: dict[str, Any] = {"id": record.id, "status": record.status, "role": record.role, **place(record.asked)}
     cells["tau"] = float(record.asked.tau)
     if record.plan:
         cells |= record.plan.model_dump()

@@ -12,7 +12,7 @@ from common.files import sha256_text
 from metrics.parity import SavingsAtParity, mean_difference, savings_at_parity
 from metrics.statistics import Estimate
 from reports.base import RunView, series_name
-from reports.frame import AXES, WIN_RATE, figure_names, paired_metrics
+from reports.frame import WIN_RATE, axes_of, figure_names, paired_metrics
 from reports.outcomes import Read, metric_scores, outcomes
 from sweeps.record import Asked, Record
 
@@ -101,7 +101,8 @@ class Parities:
         groups: dict[tuple[str, str], list[Asked]] = {}
         for curve in self.curves:
             groups.setdefault((curve.asked.model, curve.asked.dataset), []).append(curve.asked)
-        others = [axis for axis in AXES if axis not in ("model", "dataset", "seed")]
+        every = axes_of(curve.asked for curve in self.curves)
+        others = [axis for axis in every if axis not in ("model", "dataset", "seed")]
         return [axis for axis in others if any(len({getattr(a, axis) for a in group}) > 1 for group in groups.values())]
 
     def contrasts(self) -> list[Contrast]:
@@ -129,7 +130,7 @@ def parities(run: RunView) -> Parities:
     groups: dict[Asked, list[Record]] = {}
     for record in run.records:
         groups.setdefault(record.asked.model_copy(update={"tau": 0, "seed": 0}), []).append(record)
-    axes = [axis for axis in AXES if axis != "seed" and len({getattr(asked, axis) for asked in groups}) > 1]
+    axes = [axis for axis in axes_of(groups) if axis != "seed" and len({getattr(asked, axis) for asked in groups}) > 1]
     for asked, records in groups.items():
         for metric in paired_metrics(figure_names(records)):
             name = series_name(asked, axes) or metric

@@ -1,4 +1,4 @@
-"""Writes a run's report: ``report/tables`` and ``report/figures``, made anew from its records."""
+"""Writes a run's report: ``report/tables``, ``report/figures`` and ``report/report.md``, made anew from its records."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -18,12 +18,19 @@ LONGEST = 80
 
 @dataclass
 class Report:
-    """What was written, the tables that the terminal shows, and what could not be written and why."""
+    """What was written of a view, the tables that the terminal shows and all of them, and what a reader must know.
+
+    That is what may not be compared, and what could not be written and why.
+    """
 
     sheets: list[Sheet] = field(default_factory=list)
     tables: list[Path] = field(default_factory=list)
     figures: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    markdown: Path | None = None
+    page: Path | None = None
+    every: dict[str, Sheet] = field(default_factory=dict)
+    view: RunView | None = None
 
 
 def write_report(run: Path, records: Sequence[Record] | None = None, delta: float = DELTA) -> Report:
@@ -41,7 +48,12 @@ def write_report(run: Path, records: Sequence[Record] | None = None, delta: floa
     Raises:
         UserError: the folder is no run, or a record in it is damaged.
     """
-    view, report = RunView.of(run, records, delta), Report()
+    return write_view(RunView.of(run, records, delta))
+
+
+def write_view(view: RunView) -> Report:
+    """The same of a view, of one run or of several, into the folder ``report`` of its path."""
+    report = Report(view=view, notes=view.remarks)
     for name, table in tables().items():
         if reason := table.unavailable():
             report.notes.append(f"no table {name}: {reason}")
@@ -50,9 +62,35 @@ def write_report(run: Path, records: Sequence[Record] | None = None, delta: floa
     for name, figure in figures().items():
         if reason := figure.unavailable():
             report.notes.append(f"no figure {name}: {reason}")
-        elif view.records:
+        elif view.records or not figure.of_records:
             _write_figure(figure(), view, report)
+    _write_markdown(view, report)
+    _write_page(view, report)
     return report
+
+
+def _write_page(view: RunView, report: Report) -> None:
+    from reports.page.write import NAME, write_page
+
+    try:
+        notes = [note for note in report.notes if note not in view.remarks]  # those it tells by itself
+        page = write_page([view], view.path / REPORT / NAME, report.every, notes)
+    except Exception as error:  # it asks plug-ins for figures; the files that are written stay
+        report.notes.append(f"no {NAME}: {_told(error)}")
+    else:
+        report.page = page.path
+
+
+def _write_markdown(view: RunView, report: Report) -> None:
+    from reports.markdown import NAME, markdown
+
+    path = view.path / REPORT / NAME
+    try:
+        atomic_write(path, markdown(view, report.figures, path.parent))
+    except Exception as error:  # it asks plug-ins for tables; the files that are written stay
+        report.notes.append(f"no {NAME}: {_told(error)}")
+    else:
+        report.markdown = path
 
 
 def _write_table(table: Table, view: RunView, report: Report) -> None:
@@ -61,11 +99,13 @@ def _write_table(table: Table, view: RunView, report: Report) -> None:
     try:
         if (sheet := table.sheet(view)) is None:
             return
+        sheet = sheet.titled(view.title)
         contents = {"csv": to_csv(sheet), "md": to_markdown(sheet), "tex": to_latex(sheet, table.name)}
     except Exception as error:  # a plug-in may raise anything, and the other tables do not depend on it
         report.notes.append(f"no table {table.name}: {_told(error)}")
         return
     report.sheets += [sheet] if table.printed else []
+    report.every[table.name] = sheet
     for suffix, content in contents.items():
         path = view.path / REPORT / "tables" / f"{table.name}.{suffix}"
         atomic_write(path, content)
@@ -73,12 +113,13 @@ def _write_table(table: Table, view: RunView, report: Report) -> None:
 
 
 def _write_figure(figure: Figure, view: RunView, report: Report) -> None:
-    from reports.style import save, theme
+    from reports.style import entitle, save, theme
 
     for stem, part in _parts(figure, view):
         try:
             with theme():
                 if drawing := figure.draw(part):
+                    entitle(drawing, part.title)
                     report.figures += save(drawing, view.path / REPORT / "figures" / stem)
         except Exception as error:  # a plug-in may raise anything, and the other figures do not depend on it
             report.notes.append(f"no figure {stem}: {_told(error)}")

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from metrics.power import ALPHA, POWER
 from reports.base import RunView, Table
 from reports.claims import Claim, claims
-from reports.frame import AXES, WIN_RATE, difference_figure, varying_axes, with_interval
+from reports.frame import WIN_RATE, difference_figure, place, varying_axes, with_interval
 from reports.labels import MISSING, axis_text, p_value, title
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.savings_at_parity import tolerance
@@ -97,7 +97,7 @@ def _row(claim: Claim) -> dict[str, Any]:
     return {
         "id": record.id,
         "metric": claim.metric,
-        **{axis: getattr(record.asked, axis) for axis in AXES},
+        **place(record.asked),
         "tau": float(record.asked.tau),
         "wins": claim.wins,
         "ties": claim.ties,

@@ -11,7 +11,7 @@ from common.errors import UserError
 from metrics.over_seeds import pooled_difference, pooled_win_rate
 from metrics.statistics import Estimate
 from reports.base import RunView, Table, series_name
-from reports.frame import AXES, WIN_RATE, difference_figure, figure_names, paired_metrics, varying_axes, with_interval
+from reports.frame import WIN_RATE, difference_figure, figure_names, paired_metrics, place, varying_axes, with_interval
 from reports.labels import Label, axis_text, title
 from reports.outcomes import Read, differences, metric_scores, outcomes
 from reports.sheet import Column, Entry, Sheet
@@ -135,7 +135,7 @@ def _entry(run: RunView, name: str, found: Estimate) -> Entry:
 def _row(pooled: Pooled) -> dict[str, Any]:
     return {
         "metric": pooled.metric,
-        **{axis: getattr(pooled.asked, axis) for axis in AXES if axis != "seed"},
+        **{axis: value for axis, value in place(pooled.asked).items() if axis != "seed"},
         "tau": float(pooled.asked.tau),
         "seeds": " ".join(str(record.asked.seed) for record in pooled.records),
         "pairs": pooled.win_rate.n,

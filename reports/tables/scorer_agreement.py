@@ -115,7 +115,7 @@ def _upwards(record: Record, scorer: str) -> int:
 def _standards(run: RunView, record: Record, n: int) -> NDArray[np.bool_]:
     """Which of a cell's pictures are standard's own."""
     path = record.folder(run.path) / "plan.npz"
-    return SharingPlan.load(path).solo if path.exists() else np.zeros(n, dtype=np.bool_)
+    return SharingPlan.load(path).solo if path.exists() and record.execution.reused else np.zeros(n, dtype=np.bool_)
 
 
 def _entries(found: Agreement) -> list[Entry]:

@@ -10,7 +10,7 @@ from reports.frame import figure_names, frame, paired_metrics, shared_axes, vary
 from reports.labels import MISSING, Label, axis_text, label, p_value, title
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.savings_at_parity import tolerance
-from sweeps.record import Asked, Figure, Record
+from sweeps.record import Figure, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ def summary(records: Sequence[Record], delta: float = DELTA) -> Sheet:
     done = [record for record in records if record.status == "done"]
     tested = paired_metrics(figure_names(done))
     filled: list[Filled] = [
-        *(_axis(name) for name in varying_axes(done)),
+        *(_axis(name, done) for name in varying_axes(done)),
         (Column("tau", key=True), lambda record: Entry(f"{record.asked.tau:f}")),
         _share("steps saved", lambda record: record.plan.savings if record.plan else None),
         _share("FLOPs saved", lambda record: record.flops.savings if record.flops else None),
@@ -105,8 +105,8 @@ def _test(delta: float) -> str:
     return f"no worse p: one-sided, of a win rate above {tolerance(delta)}; each by itself, the claims are corrected"
 
 
-def _axis(name: str) -> Filled:
-    numeric = Asked.model_fields[name].annotation is not str
+def _axis(name: str, records: Sequence[Record]) -> Filled:
+    numeric = not isinstance(getattr(records[0].asked, name), str)
     return Column(name, numeric, key=True), lambda record: Entry(axis_text(getattr(record.asked, name)))
 
 

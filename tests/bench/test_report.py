@@ -28,3 +28,93 @@ def test_a_delta_that_is_none_is_refused(bench, delta):
     result = bench("report", ".", "--delta", delta)
     assert result.exit_code == 2
     assert "--delta" in result.stderr
+
+
+@pytest.fixture
+def swept(bench, tiny, tiny_sweep, tmp_path):
+    """Sweep the tiny model under a name, with what more is asked for; the run folder."""
+    scored = [*tiny_sweep[: tiny_sweep.index("--metric")], "--no-mlflow", "--metric", f"vqa={tiny.vqa}"]
+
+    def made(name: str, *more: object):
+        result = bench(*scored, "--tau", "0,0.6", "--no-another-seed", "--name", name, *more)
+        assert result.exit_code == 0, result.output
+        return tmp_path / "runs" / name
+
+    return made
+
+
+def test_several_runs_are_compared_in_a_folder_of_their_own(bench, swept, tmp_path):
+    first, second = swept("first"), swept("second", "--seed", "7")
+    result = bench("report", first, second)
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "runs/compare-first-second"
+    rows = pd.read_csv(folder / "report/tables/summary.csv")
+    assert sorted(rows.seed) == [7, 7, 42, 42]
+    (difference,) = {row.what for row in pd.read_csv(folder / "report/tables/comparability.csv").itertuples()}
+    assert difference == "seed"
+    assert "seed, flagged: " in unwrapped(result)
+    assert (folder / "report/report.md").read_text().startswith("# How much of the denoising")
+    assert (folder / "report/figures/quality_savings.png").exists()
+    assert (folder / "report/index.html").exists()
+    assert "note: " not in result.stderr
+    assert not (folder / "cells").exists()
+
+
+def test_what_is_refused_is_named_where_the_command_runs(bench, swept, tmp_path):
+    first, second = swept("first"), swept("second", "--prompt", "a green door")
+    result = bench("report", first, second, "--out", tmp_path / "both")
+    assert result.exit_code == 0, result.output
+    assert "note: refused: prompts of " in result.stderr
+    assert "4 prompts" in result.stderr and "5 prompts" in result.stderr
+    assert (tmp_path / "both/report/tables/summary.md").exists()
+
+
+def test_a_report_is_embedded_into_a_file_of_one_s_own_again_and_again(bench, swept, tmp_path):
+    run = swept("demo")
+    readme, text = tmp_path / "README.md", tmp_path / "text" / "report.md"
+    readme.write_text("# Mine\n\n<!-- report:begin demo table quality_savings -->\n<!-- report:end -->\n")
+    text.parent.mkdir()
+    arguments = ["report", run, "--embed", readme, "--pictures", tmp_path / "docs/pictures"]
+    assert bench(*arguments, "--markdown", text).exit_code == 0
+    assert "](../runs/demo/report/figures/quality_savings.png)" in text.read_text()
+    first = readme.read_text()
+    assert first.startswith("# Mine\n")
+    assert "](docs/pictures/demo-quality_savings.png)" in first
+    assert "| steps saved, % |" in first
+    assert (tmp_path / "docs/pictures/demo-quality_savings.png").read_bytes().startswith(b"\x89PNG")
+    again = bench(*arguments)
+    assert again.exit_code == 0
+    assert readme.read_text() == first
+    assert "written" not in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--pictures", "docs"], "--pictures is for --embed"),
+        (["--out", "there"], "--out is for several runs"),
+        (["run"], "run is given twice"),
+        (["nowhere"], "nowhere is not a run folder"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(bench, tmp_path, arguments, says):
+    (tmp_path / "run/cells").mkdir(parents=True)
+    (tmp_path / "run/sweep.yaml").write_text("schema_version: 1\nmodel: [mini-sd]\n")
+    result = bench("report", "run", *arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr
+
+
+def test_a_report_opens_its_page_where_it_is_asked_to(bench, tiny_sweep, tmp_path, monkeypatch):
+    assert bench(*tiny_sweep, "--tau", "0,0.6", "--name", "run").exit_code == 0
+    page, opened = tmp_path / "runs/run/report/index.html", []
+    assert page.is_file()
+    page.unlink()
+    monkeypatch.setattr("webbrowser.open", lambda uri: opened.append(uri) or True)
+    result = bench("report", tmp_path / "runs/run")
+    assert str(page) in unwrapped(result).replace(" ", "")
+    assert opened == []
+    assert bench("report", tmp_path / "runs/run", "--open").exit_code == 0
+    assert opened == [page.as_uri()]
+    monkeypatch.setattr("webbrowser.open", lambda uri: False)
+    assert "no browser was found" in bench("report", tmp_path / "runs/run", "--open").stderr

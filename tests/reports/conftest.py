@@ -301,3 +301,29 @@ def grid(tmp_path: Path) -> Callable[..., Path]:
         return run
 
     return made
+
+
+@pytest.fixture
+def compared(tmp_path: Path) -> Callable[..., Path]:
+    """Make, or add to, a run folder of several strategies on two prompt sets over three seeds, without pictures.
+
+    `rivals` are strategy -> how much worse it is than the best.
+    """
+
+    def made(
+        rivals: Mapping[str, float], taus: Sequence[str] = ("0.5", "1"), controls: Sequence[str] = (), **axes: object
+    ) -> Path:
+        run = tmp_path / "compared"
+        (run / "cells").mkdir(parents=True, exist_ok=True)
+        if not (run / "sweep.yaml").exists():
+            (run / "sweep.yaml").write_text("schema_version: 1\n")
+        sets = {"mini_styles": 60, "mini_templates": 100}
+        for (strategy, worse), (dataset, n), tau, seed in product(rivals.items(), sets.items(), taus, (1, 2, 3)):
+            where = asked(tau, strategy=strategy, dataset=dataset, seed=seed, **axes)
+            record = record_at(where, n, worse).model_copy(update={"control": strategy in controls})
+            outcomes = outcomes_at(float(tau), n, worse, seed)
+            save_record(run, record.model_copy(update={"figures": figures_at(outcomes, float(tau))}))
+            save_scores(run, record, outcomes)
+        return run
+
+    return made
