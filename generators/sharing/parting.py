@@ -17,6 +17,15 @@ def shared_steps(plan: SharingPlan) -> NDArray[np.int16]:
     return shared
 
 
+def shared_with_next(plan: SharingPlan, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 [N-1]: over how many steps each prompt of `order` [N] is denoised as one with the prompt after it there.
+
+    In a tree's `leaf_order` that says all: a cluster is together until its first neighbours part.
+    """
+    nodes = _nodes(plan)[:, order]
+    return np.asarray(np.sum((nodes[:, 1:] == nodes[:, :-1]) & (nodes[:, 1:] >= 0), axis=0))
+
+
 def _nodes(plan: SharingPlan) -> NDArray[np.int64]:
     """int64 [K, N]: the node that is denoised for each prompt at each step; -1 for none."""
     steps = np.arange(plan.steps)[:, None]

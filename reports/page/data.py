@@ -1,0 +1,242 @@
+"""What the page's script reads: series, cells and their figures, prompts and their scores, trees, pictures."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from math import isfinite
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from generators.sharing.tree import Tree
+from reports.base import RunView
+from reports.claims import claims
+from reports.frame import WIN_RATE, difference_figure, figure_names, paired_metrics, varying_axes, wall_savings
+from reports.labels import axis_text, title
+from reports.outcomes import Read, metric_scores
+from reports.page.means import means
+from reports.page.thumbnails import Album
+from reports.page.trees import parting, same_tree, shape, tree_of
+from sweeps.record import Figure, Record
+
+T = TypeVar("T")
+RUN = "run"
+STANDARD = "_standard"
+DIGITS = 5
+UNSAFE = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&'"}
+
+
+def to_json(value: Any) -> str:
+    """JSON that is inert wherever it stands in a page: of ASCII alone, without a letter that HTML knows.
+
+    JSON's own escapes stand for what HTML or an old JavaScript would read: ``<``, ``>``, ``&``, ``'``, U+2028, U+2029.
+    """
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(UNSAFE)
+
+
+@dataclass
+class Payload:
+    """The page's data of one or several views, gathered into JSON values; what could not be read is a note.
+
+    Attributes:
+        views: one a run, or one of several runs together.
+        album: the pictures, to which this adds.
+        notes: what was left out and why.
+    """
+
+    views: Sequence[RunView]
+    album: Album = field(default_factory=Album)
+    notes: list[str] = field(default_factory=list)
+    _trees: list[tuple[Tree, dict[str, Any]]] = field(default_factory=list)
+    _prompts: list[list[str]] = field(default_factory=list)
+
+    def gathered(self) -> dict[str, Any]:
+        """Everything, pictures last, as only then their size is known."""
+        axes = self.views[0].naming_axes()
+        if len(self.views) > 1:
+            axes = [RUN, *varying_axes([record for view in self.views for record in view.records])]
+        series = [self._series(view, part, axes) for view in self.views for part in view.series]
+        metrics = list(dict.fromkeys(name for view in self.views for name in _paired(view)))
+        return {
+            "axes": axes,
+            "series": series,
+            "delta": self.views[0].delta,
+            "metrics": [{"name": name, "label": _score_label(self.views, name)} for name in metrics],
+            "figures": self._figures(),
+            "curves": [name for metric in metrics for name in self._curves(metric)],
+            "diversity": self._diversity(metrics),
+            "prompts": self._prompts,
+            "trees": [drawn for _, drawn in self._trees],
+            "sets": self.album.sprites(),
+            "side": self.album.side,
+        }
+
+    def _names(self) -> list[str]:
+        return list(dict.fromkeys(name for view in self.views for name in figure_names(view.records)))
+
+    def _curves(self, metric: str) -> list[str]:
+        """Of a metric, the win rate and the mean difference."""
+        records = [record for view in self.views for record in view.records]
+        differences = dict.fromkeys(filter(None, (difference_figure(record, metric) for record in records)))
+        return [f"{metric}{WIN_RATE}", *differences]
+
+    def _diversity(self, paired: Sequence[str]) -> list[str]:
+        """Figures of a whole set of pictures that standard's set has too."""
+        names = self._names()
+        return [name for name in names if f"{name}{STANDARD}" in names and name.partition(".")[0] not in paired]
+
+    def _figures(self) -> dict[str, Any]:
+        found = {}
+        for name in self._names():
+            label = next(view.label(name) for view in self.views if name in figure_names(view.records))
+            found[name] = {"text": label.text, "unit": label.unit, "signed": label.signed, "axis": label.axis}
+        return found
+
+    def _series(self, view: RunView, series: RunView, axes: Sequence[str]) -> dict[str, Any]:
+        first = series.records[0]
+        where = {RUN: view.path.resolve().name} | {
+            axis: axis_text(getattr(first.asked, axis)) for axis in axes if axis != RUN or hasattr(first.asked, RUN)
+        }
+        names = [*([where[RUN]] if len(self.views) > 1 else []), series.name]
+        prompts = self._told(lambda: first.prompts(view.path)) or []
+        tree = self._told(lambda: tree_of(view.path, first))
+        if tree and tree.n_leaves != len(prompts):
+            tree = None
+        read = cache(metric_scores)
+        scored = [self._scores(view.path, record, read) for record in series.records]
+        first_kept = self._most_lost(scored, len(prompts))
+        return {
+            "name": ", ".join(filter(None, names)) or first.asked.model,
+            "axes": {axis: where[axis] for axis in axes},
+            "prompts": self._number(prompts),
+            "tree": self._tree(view, first, tree),
+            "pictures": self._pictures(first.standard_pictures, view.path, len(prompts), first_kept),
+            "references": [_reference(record) for record in series.references],
+            "cells": [
+                {
+                    **self._cell(view, record, tree),
+                    **scores,
+                    "pictures": self._pictures(record.pictures, view.path, len(prompts), first_kept),
+                }
+                for record, scores in zip(series.records, scored, strict=True)
+            ],
+        }
+
+    def _cell(self, view: RunView, record: Record, tree: Tree | None) -> dict[str, Any]:
+        found = {each.metric: each for each in view.once(claims) if each.record is record}
+        return {
+            **_numbers(record),
+            "id": record.id,
+            "verdicts": {metric: claim.verdict for metric, claim in found.items()},
+            "together": self._told(lambda: parting(view.path, record, tree)) if tree else None,
+        }
+
+    def _scores(self, run: Path, record: Record, read: Read) -> dict[str, Any]:
+        """By metric, ours and standard's score of every prompt, and which way is better."""
+        ours, standard = {}, {}
+        for metric in paired_metrics(list(record.figures)):
+            both = self._told(partial(_both, run, record, metric, read))
+            if both and len(both[0]) == len(both[1]):
+                ours[metric], standard[metric] = (_rounded(each) for each in both)
+        lower = [name for name in ours if not record.scorers.get(name, {}).get("higher_is_better", True)]
+        return {"ours": ours, "standard": standard, "lower": lower}
+
+    def _most_lost(self, scored: Sequence[Mapping[str, Any]], n: int) -> list[int]:
+        """The prompts, first those that lose most by the first metric at any tau."""
+        worst = np.zeros(n)
+        for scores in scored:
+            for metric in list(scores["ours"])[:1]:
+                difference = np.array(scores["ours"][metric], float) - np.array(scores["standard"][metric], float)
+                if len(difference) == n:
+                    worst = np.fmin(worst, -difference if metric in scores["lower"] else difference)
+        return [int(i) for i in np.argsort(worst, kind="stable")]
+
+    def _pictures(self, pictures: Callable[[Path], list[Path]], run: Path, n: int, first: Sequence[int]) -> int | None:
+        found = self._told(lambda: pictures(run))
+        if found and len(found) != n:
+            self.notes.append(f"{found[0].parent} has {len(found)} pictures of {n} prompts: none of them is shown")
+            return None
+        return self.album.add(found or [], first)
+
+    def _number(self, prompts: list[str]) -> int:
+        """Series of the same prompts name one list."""
+        if prompts not in self._prompts:
+            self._prompts.append(prompts)
+        return self._prompts.index(prompts)
+
+    def _tree(self, view: RunView, record: Record, tree: Tree | None) -> int | None:
+        if tree is None or not np.any(tree.parent >= 0):
+            return None
+        pictures = self._told(lambda: means(view.path, record, tree)) or {}
+        for i, (known, drawn) in enumerate(self._trees):
+            if same_tree(known, tree) and drawn["means"] == pictures:
+                return i
+        self._trees.append((tree, {**shape(tree), "means": pictures}))
+        return len(self._trees) - 1
+
+    def _told(self, read: Callable[[], T]) -> T | None:
+        """What can be read; a note where it cannot."""
+        try:
+            return read()
+        except UserError as error:
+            if str(error) not in self.notes:
+                self.notes.append(str(error))
+            return None
+
+
+def _both(run: Path, record: Record, metric: str, read: Read) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return read(record.scores(run), metric), read(record.standard_scores(run), metric)
+
+
+def _paired(view: RunView) -> list[str]:
+    return paired_metrics(figure_names(view.records))
+
+
+def _score_label(views: Sequence[RunView], metric: str) -> str:
+    """A score's name, from the figure that is its mean."""
+    for view in views:
+        for name in figure_names(view.records):
+            if name.startswith(f"{metric}.") and name.endswith("_mean"):
+                return view.label(name).text
+    return title(metric)
+
+
+def _numbers(record: Record) -> dict[str, Any]:
+    """What a record says of its cell."""
+    return {
+        "tau": float(record.asked.tau),
+        "steps": record.plan.savings if record.plan else None,
+        "K": record.plan.K if record.plan else None,
+        "flops": record.flops.savings if record.flops else None,
+        "wall": _finite(wall_savings(record)),
+        "components": record.flops.components if record.flops else {},
+        "standard_flops": record.flops.standard_total if record.flops else None,
+        "seconds": record.timings,
+        "standard_seconds": record.standard_timings,
+        "reused": record.execution.reused,
+        "figures": {name: _figure(figure) for name, figure in record.figures.items()},
+    }
+
+
+def _reference(record: Record) -> dict[str, Any]:
+    return {
+        "role": record.role,
+        "steps": record.plan.savings if record.plan else None,
+        "figures": {name: _figure(figure) for name, figure in record.figures.items()},
+    }
+
+
+def _figure(figure: Figure) -> list[float | None]:
+    return [_finite(figure.value), _finite(figure.low), _finite(figure.high)]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None
+
+
+def _rounded(values: NDArray[np.float64]) -> list[float | None]:
+    return [_finite(round(value, DIGITS)) for value in values.tolist()]

@@ -1,0 +1,84 @@
+"use strict";
+/* What all parts of the page use. Data are only ever set as text: `textContent` and attributes, never as HTML. */
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const COLOURS = 6;
+const STEM = "tau", MINUS = "\u2212";
+
+/* What is shown now; `change` tells the parts. */
+const state = { series: 0, cell: 0, metric: DATA.metrics.length ? DATA.metrics[0].name : "", sort: "worst", query: "", cluster: null };
+const parts = [];
+const series = () => DATA.series[state.series];
+const cell = () => series().cells[state.cell];
+const prompts = (one = series()) => DATA.prompts[one.prompts];
+
+function change(news) {
+  const before = { ...state };
+  Object.assign(state, news);
+  for (const part of parts) part(before);
+}
+
+const byId = (id) => document.getElementById(id);
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+/* An element with attributes and children, which are elements or text. */
+function make(tag, attributes = {}, ...children) {
+  const svg = "svg g path line rect circle text title".split(" ").includes(tag);
+  const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+const plain = (value) => String(Number(value.toPrecision(6)));
+const signed = (text) => text.replace("-", MINUS);
+
+/* A value of a figure as the tables write it. */
+function number(value, figure) {
+  if (value === null || value === undefined) return "–";
+  const scale = figure.unit === "fraction" ? 100 : 1;
+  const text = (value * scale).toFixed(figure.unit === "fraction" ? 1 : figure.unit === "count" ? 0 : 4);
+  return signed((figure.signed && Number(text) > 0 ? "+" : "") + (Number(text) === 0 ? text.replace("-", "") : text));
+}
+const percent = (share) => (share === null || share === undefined ? "–" : `${signed((100 * share).toFixed(1))}%`);
+const unitOf = (figure) => (figure.unit === "fraction" ? "%" : "");
+
+/* "50.8% [42.5, 59.1]" */
+function withInterval([value, low, high], figure) {
+  const ends = low === null || high === null ? "" : ` [${number(low, figure)}, ${number(high, figure)}]`;
+  return `${number(value, figure)}${unitOf(figure)}${ends}`;
+}
+
+/* A CSS colour as the theme has it now, for canvases. */
+function colour(name) {
+  const probe = byId("theme");
+  const before = probe.style.color;
+  probe.style.color = `var(--${name})`;
+  const found = getComputedStyle(probe).color;
+  probe.style.color = before;
+  return found;
+}
+
+/* Of every place in the tree's order, over how many steps its prompt is denoised with a neighbour; null: no plan. */
+function alone(one, which) {
+  const tree = one.tree === null ? null : DATA.trees[one.tree];
+  const together = which.together;
+  if (!tree || !together) return null;
+  const from = new Array(tree.order.length).fill(0);
+  tree.order.forEach((prompt, place) => {
+    from[prompt] = Math.max(place ? together[place - 1] : 0, place < together.length ? together[place] : 0);
+  });
+  return from;
+}
+
+/* By how much ours is better, prompt by prompt; null where there are no scores. */
+function differences(which, metric) {
+  const ours = which.ours[metric], standard = which.standard[metric];
+  if (!ours) return null;
+  const sign = which.lower.includes(metric) ? -1 : 1;
+  return ours.map((score, i) => (score === null || standard[i] === null ? null : sign * (score - standard[i])));
+}

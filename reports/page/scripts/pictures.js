@@ -1,0 +1,222 @@
+/* Prompt by prompt: a list of which only what is in sight exists, and one prompt at every tau. */
+
+const ACROSS = 4, PER_SHEET = ACROSS * ACROSS, SPARE = 3, PRINTED = 24;
+const SETS = [...document.querySelectorAll("script.set")].map((element) => ({ element, places: JSON.parse(element.dataset.places) }));
+const list = byId("list"), rows = byId("rows");
+let order = [], gains = null, solo = null, columns = 1, cardHeight = 0, printing = false;
+const cards = new Map();
+
+/* A sprite as an address, decoded when it is first asked for. */
+function sheet(set, i) {
+  set.sheets ??= set.element.textContent.split("\n");
+  set.urls ??= [];
+  if (!set.urls[i]) {
+    const bytes = Uint8Array.from(atob(set.sheets[i]), (letter) => letter.charCodeAt(0));
+    set.urls[i] = URL.createObjectURL(new Blob([bytes], { type: "image/webp" }));
+  }
+  return set.urls[i];
+}
+
+/* Show a prompt's picture of a set in an element; half a pixel is cut at its edges, where its neighbours on the sprite shine in. */
+function paint(element, number_, prompt) {
+  const set = number_ === null ? null : SETS[number_];
+  const place = !set ? -1 : set.places ? set.places[prompt] : prompt;
+  element.classList.toggle("none", place < 0);
+  if (place < 0) { element.style.backgroundImage = ""; return; }
+  set.count ??= set.places ? set.places.filter((each) => each >= 0).length : prompts().length;
+  const i = Math.floor(place / PER_SHEET), within = place % PER_SHEET;
+  const down = Math.ceil(Math.min(PER_SHEET, set.count - i * PER_SHEET) / ACROSS), side = DATA.side;
+  const at = (cell_, cells) => (cells * side - (side - 1) ? (100 * (cell_ * side + 0.5)) / (cells * side - (side - 1)) : 0);
+  element.style.backgroundImage = `url(${sheet(set, i)})`;
+  element.style.backgroundSize = `${(100 * ACROSS * side) / (side - 1)}% ${(100 * down * side) / (side - 1)}%`;
+  element.style.backgroundPosition = `${at(within % ACROSS, ACROSS)}% ${at(Math.floor(within / ACROSS), down)}%`;
+}
+
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    if (!entry.isIntersecting) continue;
+    seen.unobserve(entry.target);
+    paint(entry.target, ...entry.target.what);
+  }
+}, { root: null, rootMargin: "250px" });
+
+function thumb(number_, prompt, said) {
+  const element = make("div", { class: "thumb", role: "img", "aria-label": said });
+  element.what = [number_, prompt];
+  seen.observe(element);
+  return element;
+}
+
+const score = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
+const gain = (value) => `${value > 0 ? "+" : value < 0 ? MINUS : ""}${Math.abs(value).toFixed(3)}`;
+const metricLabel = () => (DATA.metrics.find((each) => each.name === state.metric) || { label: "score" }).label;
+
+/* "0.912 → 0.641  −0.271" */
+function scores(which, prompt) {
+  const line = make("span", { class: "scores" });
+  const standard = which.standard[state.metric], found = differences_(which)?.[prompt];
+  if (!standard) { line.append("no score"); return line; }
+  line.append(`${metricLabel()} ${score(standard[prompt])} → ${score(which.ours[state.metric][prompt])} `);
+  if (found !== null && found !== undefined) line.append(make("b", { class: found < 0 ? "bad" : found > 0 ? "good" : "" }, found === 0 ? "the same" : gain(found)));
+  return line;
+}
+
+const memory = new WeakMap();
+function differences_(which) {
+  const known = memory.get(which) || {};
+  known[state.metric] ??= { found: differences(which, state.metric) };
+  memory.set(which, known);
+  return known[state.metric].found;
+}
+
+function together(prompt) {
+  if (!solo) return "";
+  if (!solo[prompt]) return "nothing shared: standard's own picture";
+  return `shared ${solo[prompt]} of ${cell().K} steps`;
+}
+
+function arrange() {
+  const one = series(), texts = prompts(one);
+  gains = differences_(cell());
+  solo = alone(one, cell());
+  const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);
+  const shown = (i) => (!state.cluster || state.cluster.has(i)) && words.every((word) => texts[i].toLowerCase().includes(word));
+  const tree = one.tree === null ? null : DATA.trees[one.tree].order;
+  order = (state.sort === "tree" && tree ? tree : texts.map((_, i) => i)).filter(shown);
+  if (gains && (state.sort === "worst" || state.sort === "best")) {
+    const sign = state.sort === "worst" ? 1 : -1;
+    order.sort((a, b) => (gains[a] === null) - (gains[b] === null) || sign * (gains[a] - gains[b]) || a - b);
+  }
+}
+
+function card(place) {
+  const prompt = order[place], text = prompts()[prompt], which = cell();
+  const button = make("button", { type: "button", onclick: () => openOne(place) });
+  button.append(
+    make("span", { class: "duo" },
+      thumb(series().pictures, prompt, `Standard: ${text}`),
+      thumb(which.pictures, prompt, `Shared, ${STEM} ${plain(which.tau)}: ${text}`)),
+    make("span", { class: "words" }, make("span", { class: "prompt" }, text), scores(which, prompt), make("span", { class: "small" }, together(prompt))));
+  return make("li", { class: "card", "aria-setsize": order.length, "aria-posinset": place + 1, "data-prompt": prompt }, button);
+}
+
+/* How wide a card is, how high, and how many stand side by side. */
+function measure() {
+  const width = list.clientWidth, narrow = width < 560;
+  columns = narrow ? 1 : Math.max(1, Math.floor(width / 440));
+  const side = narrow ? Math.min(190, Math.floor((width - 30) / 2)) : 128;
+  cardHeight = narrow ? side + 145 : side + 40;
+  list.style.setProperty("--thumb", `${side}px`);
+  const high = Math.ceil(order.length / columns) * cardHeight;
+  rows.style.height = `${high}px`;
+  list.style.height = high + 4 < Math.min(innerHeight * 0.8, 736) && !printing ? `${Math.max(high, 90) + 4}px` : "";
+}
+
+function fill() {
+  const top = Math.floor(list.scrollTop / cardHeight) - SPARE, sight = Math.ceil((list.clientHeight || 700) / cardHeight) + 2 * SPARE;
+  const first = printing ? 0 : clamp(top * columns, 0, order.length), last = printing ? Math.min(PRINTED, order.length) : clamp((top + sight) * columns, 0, order.length);
+  for (const [place, element] of cards) {
+    if (place >= first && place < last) continue;
+    if (element.contains(document.activeElement)) continue;
+    element.remove();
+    cards.delete(place);
+  }
+  const width = list.clientWidth / columns;
+  for (let place = first; place < last; place++) {
+    if (cards.has(place)) continue;
+    const element = card(place);
+    element.style.width = `${width}px`;
+    element.style.height = `${cardHeight}px`;
+    element.style.transform = `translate(${(place % columns) * width}px, ${Math.floor(place / columns) * cardHeight}px)`;
+    const after = [...cards.keys()].filter((each) => each > place).sort((a, b) => a - b)[0];
+    rows.insertBefore(element, after === undefined ? null : cards.get(after));
+    cards.set(place, element);
+  }
+}
+
+function drawPictures(keep = false) {
+  arrange();
+  for (const element of cards.values()) element.remove();
+  cards.clear();
+  if (!keep) list.scrollTop = 0;
+  measure();
+  fill();
+  const all = prompts().length, found = cell().figures;
+  const counts = ["wins", "ties", "losses"].map((name) => found[`${state.metric}.${name}`]);
+  const tally = counts.every(Boolean) ? ` ${counts[0][0]} score higher shared, ${counts[2][0]} lower, ${counts[1][0]} the same.` : "";
+  byId("count").textContent = (order.length === all ? `${all.toLocaleString("en")} prompts.` : `${order.length.toLocaleString("en")} of ${all.toLocaleString("en")} prompts.`) + tally;
+  byId("cluster").hidden = !state.cluster;
+  clearTimeout(forPaper.soon);
+  forPaper.soon = setTimeout(readyForPaper, 1500);
+  byId("printed").textContent = order.length > PRINTED ? `On paper are the first ${PRINTED} of ${order.length.toLocaleString("en")}.` : "";
+}
+
+/* Paper does not wait: the sprites of what it will show are decoded when there is time. */
+const forPaper = [];
+function readyForPaper() {
+  forPaper.length = 0;
+  const wanted = new Set();
+  for (const prompt of order.slice(0, PRINTED)) {
+    for (const number_ of [series().pictures, cell().pictures]) {
+      const set = number_ === null ? null : SETS[number_], place = !set ? -1 : set.places ? set.places[prompt] : prompt;
+      if (place >= 0) wanted.add(sheet(set, Math.floor(place / PER_SHEET)));
+    }
+  }
+  for (const url of wanted) forPaper.push(Object.assign(new Image(), { src: url }));
+}
+
+/* One prompt, at every tau. */
+let opened = 0;
+function openOne(place) {
+  opened = place;
+  const prompt = order[place], one = series(), dialog = byId("one");
+  byId("one-prompt").textContent = prompts()[prompt];
+  byId("one-says").textContent = [`${place + 1} of ${order.length.toLocaleString("en")}`, together(prompt), "arrow keys: the next and the one before"].filter(Boolean).join(" · ");
+  const standard = one.cells.map((each) => each.standard[state.metric]).find(Boolean);
+  const film = [make("li", {}, thumb(one.pictures, prompt, `Standard: ${prompts()[prompt]}`), make("strong", {}, "standard"), standard ? score(standard[prompt]) : "")];
+  for (const each of one.cells) {
+    const found = differences_(each)?.[prompt], from = alone(one, each);
+    film.push(make("li", each === cell() ? { class: "now", "aria-current": "true" } : {},
+      thumb(each.pictures, prompt, `${STEM} ${plain(each.tau)}: ${prompts()[prompt]}`),
+      make("strong", {}, `${STEM} ${plain(each.tau)}`),
+      each.ours[state.metric] ? `${score(each.ours[state.metric][prompt])} ` : "",
+      found === null || found === undefined ? "" : make("b", { class: found < 0 ? "bad" : found > 0 ? "good" : "" }, found === 0 ? "the same" : gain(found)),
+      from ? make("div", {}, from[prompt] ? `shared ${from[prompt]} of ${each.K} steps` : "nothing shared") : ""));
+  }
+  byId("film").replaceChildren(...film);
+  if (!dialog.open) dialog.showModal();
+}
+
+byId("one").addEventListener("keydown", (event) => {
+  const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (by && order[opened + by] !== undefined) { event.preventDefault(); openOne(opened + by); }
+});
+byId("one").addEventListener("click", (event) => { if (event.target === byId("one")) byId("one").close(); });
+byId("one").addEventListener("close", () => {
+  if (!cards.has(opened)) { list.scrollTop = Math.floor(opened / columns) * cardHeight; fill(); }
+  cards.get(opened)?.firstChild.focus();
+});
+
+function startPictures() {
+  let asked = false;
+  list.addEventListener("scroll", () => {
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => { asked = false; fill(); });
+  }, { passive: true });
+  byId("metric").replaceChildren(...DATA.metrics.map((each) => make("option", { value: each.name }, each.label)));
+  byId("metric-label").hidden = DATA.metrics.length < 2;
+  byId("sort").addEventListener("change", (event) => change({ sort: event.target.value }));
+  byId("metric").addEventListener("change", (event) => change({ metric: event.target.value }));
+  byId("search").addEventListener("input", (event) => change({ query: event.target.value }));
+  byId("cluster").addEventListener("click", () => change({ cluster: null }));
+  byId("to-worst")?.addEventListener("click", () => { byId("sort").value = "worst"; change({ sort: "worst", query: "", cluster: null }); byId("search").value = ""; });
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("details:not([open])")];
+    for (const each of closed) each.open = true;
+    printing = true; drawPictures(true);
+    for (const element of rows.querySelectorAll(".thumb")) paint(element, ...element.what);
+  });
+  addEventListener("afterprint", () => { printing = false; drawPictures(true); for (const each of closed) each.open = false; });
+}

@@ -1,0 +1,176 @@
+"""Thumbnails as sprites: small WebP sheets that the browser decodes when a picture on them scrolls into view."""
+
+import base64
+import io
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reports.style import evenly
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ACROSS = 4  # a sprite has so many thumbnails a side: a list in any order decodes little that it does not show
+SIDES = (192, 160, 128, 112, 96, 88, 80, 72, 64, 56, 48)  # pixels, the largest that fits is taken
+MOST = 24_000_000  # bytes of all sprites together
+SAMPLES = 48
+QUALITY = 78
+BASE64 = 4 / 3
+
+
+@dataclass
+class Album:
+    """Every picture that the page shows, in sets of one picture a prompt.
+
+    A set is known by its pictures' files and their bytes: a cell whose pictures are all standard's adds none.
+
+    Attributes:
+        most: how many bytes the sprites may have in all, as the page holds them.
+        sheets: by the set's number, its sprites as base64, or those it repeats.
+        notes: what was left out.
+        side: of a thumbnail, in pixels.
+    """
+
+    most: int = MOST
+    side: int = 0
+    notes: list[str] = field(default_factory=list)
+    _sets: list[tuple[Path, ...]] = field(default_factory=list)
+    _numbers: dict[tuple[bytes, ...], int] = field(default_factory=dict)
+    _kept: list[list[int] | None] = field(default_factory=list)
+
+    def add(self, pictures: Sequence[Path], first: Sequence[int]) -> int | None:
+        """The number of this set of pictures, one a prompt; None where there are none.
+
+        Args:
+            pictures: in prompt order.
+            first: the prompts [N], those first whose pictures the page should rather keep if there is no room for all.
+        """
+        if not pictures:
+            return None
+        with _threads() as threads:
+            known = tuple(threads.map(_digest, pictures))
+        if known not in self._numbers:
+            self._numbers[known] = len(self._sets)
+            self._sets.append(tuple(pictures))
+            self._kept.append(list(first))
+        return self._numbers[known]
+
+    def sprites(self) -> list[dict[str, Any]]:
+        """Every set: its sprites as base64, and at which place of them each prompt's picture is, -1 for none."""
+        count = sum(map(len, self._sets))
+        if not count:
+            return []
+        self.side, share = self._fitting(count)
+        return [self._sheets(i, share) for i in range(len(self._sets))]
+
+    def _fitting(self, count: int) -> tuple[int, float]:
+        """The largest side at which all pictures fit, and the share of them that fits at the smallest."""
+        every = [path for pictures in self._sets for path in pictures]
+        samples = [picture for i in evenly(len(every), SAMPLES) if (picture := _read(every[i]))]
+        broadest = max((max(picture.size) for picture in samples), default=SIDES[0])
+        sides = [side for side in SIDES if side < broadest] or [SIDES[-1]]
+        sides = [broadest, *sides] if broadest <= SIDES[0] else sides
+        sizes = {side: count * BASE64 * _bytes(samples, side) for side in sides}
+        fits = next((side for side in sides if sizes[side] <= self.most), None)
+        if fits is None:
+            share = self.most / sizes[sides[-1]]
+            self.notes.append(
+                f"{share:.0%} of {count:,} pictures are shown, at {sides[-1]} pixels: those of the prompts that lose "
+                "most; the run folder has all"
+            )
+            return sides[-1], share
+        if fits < broadest:
+            self.notes.append(
+                f"pictures are shown at {fits} pixels; the run folder has them at {broadest}"
+                + ("" if fits == sides[0] else f": {count:,} larger ones would make this file too heavy")
+            )
+        return fits, 1.0
+
+    def _sheets(self, number: int, share: float) -> dict[str, Any]:
+        pictures, first = self._sets[number], self._kept[number] or []
+        kept = sorted(first[: ceil(share * len(pictures))]) if share < 1 else range(len(pictures))
+        chosen = [pictures[i] for i in kept]
+        with _threads() as threads:
+            thumbnails = list(threads.map(partial(_thumbnail, side=self.side), chosen))
+        damaged = [path for path, thumbnail in zip(chosen, thumbnails, strict=True) if thumbnail is None]
+        if damaged:
+            self.notes.append(f"cannot read {len(damaged)} pictures, the first of them {damaged[0]}")
+        places = np.full(len(pictures), -1)
+        whole = [(i, each) for i, each in zip(kept, thumbnails, strict=True) if each is not None]
+        places[[i for i, _ in whole]] = np.arange(len(whole))
+        per = ACROSS * ACROSS
+        groups = [[each for _, each in whole[start : start + per]] for start in range(0, len(whole), per)]
+        with _threads() as threads:
+            sheets = list(threads.map(partial(_sheet, side=self.side), groups))
+        every = len(whole) == len(pictures)
+        return {"places": None if every else places.tolist(), "sheets": sheets}
+
+
+def _threads() -> ThreadPoolExecutor:
+    """Pillow decodes, resizes and encodes without the interpreter's lock."""
+    return ThreadPoolExecutor(os.cpu_count() or 1)
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        return sha256(path.read_bytes()).digest()
+    except OSError:
+        return str(path).encode()
+
+
+def _read(path: Path) -> "Image | None":
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError):
+        return None
+
+
+def _fit(picture: "Image", side: int) -> "Image":
+    from PIL import Image, ImageOps
+
+    return picture if picture.size == (side, side) else ImageOps.pad(picture, (side, side), Image.Resampling.LANCZOS)
+
+
+def _thumbnail(path: Path, side: int) -> "Image | None":
+    picture = _read(path)
+    return _fit(picture, side) if picture else None
+
+
+def _webp(picture: "Image") -> bytes:
+    content = io.BytesIO()
+    picture.save(content, "WEBP", quality=QUALITY, method=2)
+    return content.getvalue()
+
+
+def _bytes(samples: Iterable["Image"], side: int) -> float:
+    """Mean bytes of a thumbnail, on sprites of such samples."""
+    fitted = [_fit(picture, side) for picture in samples]
+    per = ACROSS * ACROSS
+    groups = [fitted[start : start + per] for start in range(0, len(fitted), per)]
+    return sum(len(_webp(_joined(group, side))) for group in groups) / max(1, len(fitted))
+
+
+def _joined(thumbnails: Sequence["Image"], side: int) -> "Image":
+    from PIL import Image
+
+    rows = ceil(len(thumbnails) / ACROSS)
+    sprite = Image.new("RGB", (ACROSS * side, rows * side))
+    for i, thumbnail in enumerate(thumbnails):
+        sprite.paste(thumbnail, (i % ACROSS * side, i // ACROSS * side))
+    return sprite
+
+
+def _sheet(thumbnails: Sequence["Image"], side: int) -> str:
+    return base64.b64encode(_webp(_joined(thumbnails, side))).decode()

@@ -1,0 +1,67 @@
+"""Trees for the page: their shape, once a series, and the pictures of nodes' means where a study made them."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import UserError
+from generators.sharing.parting import shared_with_next
+from generators.sharing.plan import SharingPlan
+from generators.sharing.tree import Tree
+from sweeps.record import Record
+
+SIDE = 160  # pixels of a mean's picture
+DIGITS = 5
+
+
+def tree_of(run: Path, record: Record) -> Tree:
+    """The tree of a cell's prompts.
+
+    Raises:
+        UserError: its file is missing or damaged.
+    """
+    return Tree.load(record.folder(run) / "tree.npz")
+
+
+def shape(tree: Tree) -> dict[str, Any]:
+    """What the page draws: parents and heights by node, and the prompts in the order in which they stand."""
+    return {
+        "parent": tree.parent.tolist(),
+        "score": [float(f"{score:.{DIGITS}g}") for score in tree.score],
+        "order": tree.leaf_order.tolist(),
+    }
+
+
+def parting(run: Path, record: Record, tree: Tree) -> list[int]:
+    """Of each two neighbours in the tree's order, over how many steps the cell denoised them as one [N-1].
+
+    Raises:
+        UserError: the plan is missing, damaged or of other prompts.
+    """
+    path = record.folder(run) / "plan.npz"
+    plan = SharingPlan.load(path)
+    if plan.n_prompts != tree.n_leaves:
+        raise UserError(f"{path} is of {plan.n_prompts} prompts, the tree of {tree.n_leaves}", "run the sweep again")
+    return [int(each) for each in shared_with_next(plan, tree.leaf_order)]
+
+
+def same_tree(one: Tree, other: Tree) -> bool:
+    return np.array_equal(one.parent, other.parent) and np.array_equal(one.score, other.score)
+
+
+def picture_uri(path: Path) -> str | None:
+    """A picture as a small WebP data URI; None where there is none that can be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            small = picture.convert("RGB")
+            small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+            content = io.BytesIO()
+            small.save(content, "WEBP", quality=80)
+    except (OSError, ValueError, SyntaxError):
+        return None
+    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"

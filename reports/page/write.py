@@ -1,0 +1,118 @@
+"""Writes the page: one HTML file that holds its style, its script, its data and its pictures."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.files import atomic_write
+from reports.answer import answer
+from reports.base import RunView
+from reports.comparable import Comparison
+from reports.page.data import Payload, to_json
+from reports.page.provenance import origin
+from reports.page.thumbnails import MOST, Album
+from reports.sheet import Sheet
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+NAME = "index.html"
+HERE = Path(__file__).parent
+# In this order they are one script.
+SCRIPTS = ("common", "chart", "bars", "pictures", "tree", "page")
+OPEN = ("summary", "claims", "strategies", "strategy_ranking")
+
+
+@dataclass(frozen=True)
+class Page:
+    """What was written, how many bytes it has, and what it leaves out."""
+
+    path: Path
+    size: int
+    notes: tuple[str, ...]
+
+
+def write_page(
+    views: Sequence[RunView],
+    path: Path,
+    sheets: Mapping[str, Sheet] | None = None,
+    notes: Sequence[str] = (),
+    most: int = MOST,
+) -> Page:
+    """Write a page on one or more runs.
+
+    Args:
+        views: one a run, or one of several runs together; those without a finished cell are left out.
+        path: the file.
+        sheets: the tables that it ends with, by name.
+        notes: what the reader must know, besides what the page itself has to leave out.
+        most: how many bytes the pictures may have in all; beyond, they are made smaller, and then fewer.
+    """
+    shown = [view for view in views if view.records] or list(views)
+    payload = Payload(shown, Album(most))
+    data = payload.gathered()
+    runs = [run for view in shown for run in _runs(view)]
+    told = [*notes, *payload.notes, *payload.album.notes]
+    style, script = _file("page.css"), "\n".join(_file(f"scripts/{name}.js") for name in SCRIPTS)
+    html = _template().render(
+        title=", ".join(dict.fromkeys(run.path.resolve().name for run in runs)),
+        banner=next((view.title for view in shown if view.title), ""),
+        answers=[(view.path.resolve().name, view.once(answer)) for view in shown],
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        data=to_json({name: value for name, value in data.items() if name != "sets"}),
+        sets=[(to_json(each["places"]), "\n".join(each["sheets"])) for each in data["sets"]],
+        prompts=max((len(each) for each in data["prompts"]), default=0),
+        pictures=bool(data["sets"]),
+        trees=bool(data["trees"]),
+        several=len(data["series"]) > 1,
+        shown=data,
+        origins=[origin(run) for run in runs],
+        differences=[each.sentence for view in shown if isinstance(view, Comparison) for each in view.differences],
+        sheets=sheets or {},
+        open=OPEN,
+        notes=list(dict.fromkeys(told)),
+    )
+    content = html.encode("utf-8", errors="replace")
+    atomic_write(path, content)
+    return Page(path, len(content), tuple(told))
+
+
+def _runs(view: RunView) -> list[RunView]:
+    return list(view.runs.values()) if isinstance(view, Comparison) else [view]
+
+
+def _file(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(HERE)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html.j2")
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing is fetched, and nothing runs but this very script."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src '{_hash(script)}'",
+            f"style-src '{_hash(style)}'",
+            "img-src data: blob:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}"
