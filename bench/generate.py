@@ -33,6 +33,7 @@ def generate(
     schedule: o.Schedules = None,
     combiner: o.Combiners = None,
     noise: o.Noises = None,
+    official: o.Official = None,
     steps: o.Steps = None,
     seed: o.Seeds = None,
     scheduler: o.Schedulers = None,
@@ -57,6 +58,7 @@ def generate(
     from bench.results import seconds_line
     from bench.screen import screen
     from generators.sharing.plan import build_plan
+    from generators.sharing.planner import drawn
     from sweeps.grid import cells
     from sweeps.making import Families, Maker, write_prompts
     from sweeps.source_run import BATCH_SIZE, PLAN, TREE
@@ -78,18 +80,18 @@ def generate(
         if more:
             raise UserError(f"one set of images is one cell; this asks for {1 + len(more)}", "use `bench sweep`")
         maker = Maker(cell.source, Families(where, spec.offload), spec.batch_size or BATCH_SIZE, seen)
-        tree = maker.tree(cell.strategy, cell.asked.features)
-        plan = build_plan(tree, cell.schedule, float(cell.asked.tau), cell.source.steps, cell.asked.combiner)
+        grouping = maker.grouping(cell.strategy, cell.asked.features)
+        plan = build_plan(grouping, cell.schedule, float(cell.asked.tau), cell.source.steps, cell.asked.combiner)
         save_spec(folder, spec)
         atomic_write(folder / "identity.json", canonical_json(cell.identity) + "\n")
         write_prompts(folder, cell.source.prompts.prompts)
-        tree.save(folder / TREE)
+        drawn(grouping, plan).save(folder / TREE)
         plan.save(folder / PLAN)
-        maker.make(plan, folder)
-        _draw(folder, cell, plan.savings)
+        took = maker.make(plan, folder, probe_rows=grouping.probe_rows).plan
+        _draw(folder, cell, took.savings)
     typer.echo(
-        f"{plan.n_prompts} images at tau {cell.asked.tau:f}: {plan.node_steps:,} of {plan.standard_node_steps:,} "
-        f"denoiser steps, {plan.savings:.1%} saved\nresults  {folder}/ (images/, grid.png, dendrogram.png)\n"
+        f"{plan.n_prompts} images at tau {cell.asked.tau:f}: {took.node_steps:,} of {took.standard_node_steps:,} "
+        f"denoiser steps, {took.savings:.1%} saved\nresults  {folder}/ (images/, grid.png, dendrogram.png)\n"
         f"time     {seconds_line(seen.seconds())}"
     )
 

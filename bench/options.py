@@ -89,6 +89,14 @@ Taus: TypeAlias = Annotated[
         "--tau", help="How much to share: 0..2 (step 0.25, the default), 0..2:0.1, 0,0.5,1.", rich_help_panel=HOW
     ),
 ]
+Savings: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--savings",
+        help="Instead of --tau: shares of denoiser steps to save, as 0.3,0.5; each way to share gets the tau for it.",
+        rich_help_panel=HOW,
+    ),
+]
 Strategies: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -123,7 +131,20 @@ Combiners: TypeAlias = Annotated[
 ]
 Noises: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--noise", help="per-root (the paper, the default) or shared (its code).", rich_help_panel=HOW),
+    typer.Option(
+        "--noise",
+        help="per-root (the paper, the default), shared (its code's one initial latent), or official (all noise from "
+        "one stream, in its code's order).",
+        rich_help_panel=HOW,
+    ),
+]
+Official: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--official",
+        help="As the paper's released code: its schedule, noise, linkage, scheduler, guidance, steps, seed. Flags win.",
+        rich_help_panel=HOW,
+    ),
 ]
 
 Device: TypeAlias = Annotated[
@@ -158,7 +179,8 @@ def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """
     from sweeps.spec import SweepSpec
 
-    flags = {name: value for name, value in parameters.items() if name in SweepSpec.model_fields and value not in UNSET}
+    known = {*SweepSpec.model_fields, "official"}
+    flags = {name: value for name, value in parameters.items() if name in known and value not in UNSET}
     others: dict[str, Any] = {}
     for text in parameters.get("others") or ():
         name, equals, value = text.partition("=")

@@ -123,17 +123,18 @@ def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flag
     if "model" not in flags and not spec.steps:
         raise UserError("without a model, the number of steps is not known", "add for example --steps 40")
     with screen() as seen, listening(seen.heard), seen.stage("cluster"):
-        tree = parse_strategy(spec.strategy[0]).tree(rows, seed=spec.seed[0])
+        grouping = parse_strategy(spec.strategy[0]).grouping(rows, seed=spec.seed[0])
     if "model" not in flags:
-        return Planned(tree, spec.steps[0], title)
+        return Planned(grouping, spec.steps[0], title)
     from generators.catalogue import model
     from generators.families.base import get_family
 
     entry = model(spec.model[0])
     settings = next(settings_of(spec, entry, "cpu"))
     family = get_family(entry.family).load(entry, "cpu", settings.dtype)
-    steps = family.sampler(settings).K
-    return Planned(tree, steps, f"{title}, {entry.name}", *_computed(family, settings, len(rows)))
+    sampler = family.sampler(settings)
+    computed = _computed(family, settings, len(rows))
+    return Planned(grouping, sampler.K, f"{title}, {entry.name}", *computed, log_snr=sampler.log_snr)
 
 
 def _from_prompts(spec: "SweepSpec") -> Planned:
@@ -148,9 +149,10 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
         raise UserError("a plan is of one prompt set", "run one plan for each")
     with screen() as seen:
         maker = Maker(source, Families(device), BATCH_SIZE, seen)
-        tree = maker.tree(parse_strategy(spec.strategy[0]), features_of(spec, source.entry)[0])
+        grouping = maker.grouping(parse_strategy(spec.strategy[0]), features_of(spec, source.entry)[0])
     title = f"{len(source.prompts)} prompts of {source.prompts.name}, {source.entry.name}"
-    return Planned(tree, source.steps, title, *_computed(maker.family, source.settings, len(source.prompts)))
+    computed = _computed(maker.family, source.settings, len(source.prompts))
+    return Planned(grouping, source.steps, title, *computed, log_snr=source.log_snr)
 
 
 def _computed(family: "Family", settings: "GenerationSettings", n_prompts: int) -> "tuple[Sequence[Component], int]":

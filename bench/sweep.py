@@ -5,11 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench import executors
 from bench import options as o
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.screen import Screen
     from reports.render import Report
+    from sweeps.executors.base import Executor
     from sweeps.grid import Cell
     from sweeps.references import Reference
     from sweeps.spec import SweepSpec
@@ -20,6 +24,7 @@ FAILED = 1
 def sweep(
     context: typer.Context,
     tau: o.Taus = None,
+    savings: o.Savings = None,
     model: o.Models = None,
     dataset: o.Datasets = None,
     prompts: o.PromptFile = None,
@@ -30,6 +35,7 @@ def sweep(
     schedule: o.Schedules = None,
     combiner: o.Combiners = None,
     noise: o.Noises = None,
+    official: o.Official = None,
     steps: o.Steps = None,
     seed: o.Seeds = None,
     scheduler: o.Schedulers = None,
@@ -74,41 +80,80 @@ def sweep(
         typer.Option(help="An MLflow server; by default a file beside the runs.", envvar="MLFLOW_TRACKING_URI"),
     ] = None,
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.")] = True,
+    system_metrics: Annotated[
+        bool, typer.Option("--system-metrics", help="Also log what processor, memory, disk and accelerator do.")
+    ] = False,
+    executor: executors.Name = "local",
+    address: executors.Address = None,
+    workers: executors.Workers = None,
+    store: executors.Store = None,
 ) -> None:
     """Generate the same prompts with and without sharing, score both, and say what sharing saved and cost.
 
     Axes take several values: repeat the option or separate values with commas. The same command continues a sweep
     that was interrupted.
     """
+    asked = _spec(preset, spec, o.given(context.params))
+    folder = out / o.checked_name(name or asked.default_name())
+    uri = (tracking_uri or f"sqlite:///{(out / 'mlflow.db').resolve()}") if mlflow else None
+    where = executors.chosen(executor, address, workers, store)
+    if carry_out(asked, folder, uri, dry_run=dry_run, rescore=rescore, system_metrics=system_metrics, executor=where):
+        raise typer.Exit(FAILED)
+
+
+def carry_out(
+    asked: "SweepSpec",
+    folder: Path,
+    uri: str | None,
+    *,
+    dry_run: bool = False,
+    rescore: bool = False,
+    system_metrics: bool = False,
+    tables: "Sequence[str]" = (),
+    executor: "Executor | None" = None,
+) -> bool:
+    """Run a sweep in `folder` as the command does: what is seen, its tables, its places and its time.
+
+    Args:
+        asked: the sweep.
+        folder: new, or of the same sweep.
+        uri: where MLflow is; None: nowhere.
+        dry_run: print the cells and their cost, and make nothing.
+        rescore: measure all images again; none is made.
+        system_metrics: log the machine's use to MLflow.
+        tables: those to print; all unless given.
+        executor: where plans are denoised; in this process unless given.
+
+    Returns:
+        Whether a cell failed.
+    """
     from bench.results import print_costs, print_places, print_tables, seconds_line
     from bench.screen import screen
     from sweeps.cost import picture_bytes
-    from sweeps.grid import cells as make_cells
+    from sweeps.levels import levelled, ways
     from sweeps.predict import predict
     from sweeps.references import with_references
-    from sweeps.runner import check_sweep
+    from sweeps.runner import check_scorers, check_sweep
 
-    asked = _spec(preset, spec, o.given(context.params))
-    folder = out / o.checked_name(name or asked.default_name())
     where = o.device_of(asked.device)
     with screen() as seen:
         with seen.stage("identify"):
-            sharing = make_cells(asked, where)
+            shared = ways(asked, where)
+            check_scorers(asked, shared, where)
+        sharing = levelled(asked, shared, folder, device=where, emit=seen, keep=not dry_run)
         cells = with_references(sharing, another_seed=asked.another_seed, fewer_steps=asked.fewer_steps)
         if dry_run:
             check_sweep(asked, cells, folder, where)
             costs = predict(cells, folder, where, seen)
         else:
-            uri = (tracking_uri or f"sqlite:///{(out / 'mlflow.db').resolve()}") if mlflow else None
-            failed, report = _run(asked, cells, folder, where, seen, rescore, uri)
+            failed, report = _run(asked, cells, folder, where, seen, rescore, uri, system_metrics, executor)
     if dry_run:
         print_costs(costs, picture_bytes(cells), folder)
-        return
-    print_tables(report)
+        return False
+    print_tables(report, tables)
     print_places(folder, report, uri)
     typer.echo(f"time     {seconds_line(seen.seconds())}")
-    if failed:
-        raise typer.Exit(FAILED)
+    return failed
 
 
 def _run(
@@ -119,6 +164,8 @@ def _run(
     seen: "Screen",
     rescore: bool,
     uri: str | None,
+    system_metrics: bool,
+    executor: "Executor | None",
 ) -> "tuple[bool, Report]":
     """The cells, then tables and figures, then what MLflow gets of them: all from the records that are on disk.
 
@@ -131,7 +178,7 @@ def _run(
     from sweeps.record import load_records
     from sweeps.runner import run_sweep
 
-    tracker = MlflowTracker(uri, lambda line: seen(Note(line))) if uri else None
+    tracker = MlflowTracker(uri, lambda line: seen(Note(line)), system_metrics=system_metrics) if uri else None
 
     def emit(event: Event) -> None:
         seen(event)
@@ -141,7 +188,7 @@ def _run(
         elif tracker and isinstance(event, CellFinished) and not (event.kept and event.record.error):
             tracker.cell_finished(event.record)
 
-    made = run_sweep(spec, cells, folder, device=device, emit=emit, rescore=rescore)
+    made = run_sweep(spec, cells, folder, device=device, emit=emit, rescore=rescore, executor=executor)
     records = load_records(folder)
     with seen.stage("report"):
         report = publish(folder, records)

@@ -2,17 +2,25 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from generators.settings import NoisePolicy
+from common.errors import UserError
+from generators.settings import KeyedPolicy
+
+if TYPE_CHECKING:
+    from generators.sharing.plan import SharingPlan
+
+# nodes that the paper's released code denoises, and draws the noise of, at once
+OFFICIAL_BATCH = 32
 
 
 class NoiseSource(Protocol):
-    """Where the executor's noise comes from: float32 on the CPU, one row a node."""
+    """Where the executor's noise comes from: one row a node, in the dtype and on the device it was drawn in."""
 
     def initial(self, node_keys: Sequence[str], shape: tuple[int, ...]) -> Tensor:
         """Unit-variance initial latents, [len(node_keys), *shape]."""
@@ -45,7 +53,7 @@ class KeyedNoise:
             (Algorithm 1, line 13), ``shared`` one for all (the official code).
     """
 
-    def __init__(self, seed: int, policy: NoisePolicy = "per-root") -> None:
+    def __init__(self, seed: int, policy: KeyedPolicy = "per-root") -> None:
         self.seed = seed
         self.policy = policy
 
@@ -60,3 +68,77 @@ class KeyedNoise:
     def _row(self, what: tuple[object, ...], shape: tuple[int, ...]) -> Tensor:
         generator = np.random.Generator(np.random.Philox(key=derived_key(self.seed, *what)))
         return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+
+
+class OfficialNoise:
+    """N(0, I) from one generator, drawn in the order of the paper's released code.
+
+    First one initial latent for all; then, step after step, the noise of the nodes in the order of their `fcluster`
+    labels, `OFFICIAL_BATCH` at a time. A step's noise is drawn at once and found by node, so that whose turn it is does
+    not depend on our batches; a step that nobody asks for is drawn too, so that a run can be taken up at any.
+    From ddecatur/hierarchical-diffusion at 62b43d7.
+
+    Args:
+        generator: where it stands after the draws that come before, the prior's.
+        dtype: of the draws: half precision numbers are others than rounded float32 ones.
+        plan: whose noise it is: all of it, neither restricted nor united with others.
+        order: int64 [N], the prompts as `fcluster_order` has them.
+        keys: one a prompt.
+
+    Raises:
+        ValueError: the plan is no whole one, or a step is asked for after a later one.
+        UserError: the scheduler draws twice a step.
+    """
+
+    def __init__(
+        self,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+        plan: "SharingPlan",
+        order: NDArray[np.int64],
+        keys: Sequence[str],
+    ) -> None:
+        if np.sum((plan.stop - plan.first) * (plan.hi - plan.lo)) != plan.steps * plan.n_prompts:
+            raise ValueError("the official noise is of a plan that denoises every prompt once a step")
+        self._generator, self._dtype, self._plan = generator, dtype, plan
+        place = np.argsort(order)
+        members = [plan.members(node) for node in range(len(plan.first))]
+        self._place = np.array([place[prompts].min() for prompts in members])
+        self._keys = [node_key([keys[prompt] for prompt in prompts]) for prompts in members]
+        self._started, self._k, self._rows = False, -1, dict[str, Tensor]()
+
+    def initial(self, node_keys: Sequence[str], shape: tuple[int, ...]) -> Tensor:
+        self._started = True
+        return self._draw(1, shape).expand(len(node_keys), *shape).clone()
+
+    def step(self, node_keys: Sequence[str], k: int, shape: tuple[int, ...], draw: int = 0) -> Tensor:
+        if draw:
+            raise UserError(
+                "this scheduler draws noise twice a step, which has no place in the released code's stream",
+                "use --scheduler DDPMScheduler, or leave out --official",
+            )
+        if k < self._k:
+            raise ValueError(f"step {k} was drawn, and step {self._k} after it")
+        if not self._started:
+            self.initial(["nobody"], shape)
+        while self._k < k:
+            self._k += 1
+            self._rows = self._step_rows(self._k, shape)
+        return torch.stack([self._rows[key] for key in node_keys])
+
+    def _step_rows(self, k: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        """By node key."""
+        nodes = self._plan.active(k)
+        nodes = nodes[np.argsort(self._place[nodes])]
+        batches = [nodes[start : start + OFFICIAL_BATCH] for start in range(0, len(nodes), OFFICIAL_BATCH)]
+        rows = torch.cat([self._draw(len(batch), shape) for batch in batches])
+        return {self._keys[node]: row for node, row in zip(nodes, rows, strict=True)}
+
+    def _draw(self, rows: int, shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(rows, *shape, generator=self._generator, device=self._generator.device, dtype=self._dtype)
+
+
+def generator_name(device: str) -> str:
+    """Whose numbers a generator on this device draws: another kind of accelerator may draw others from a seed."""
+    kind = torch.device(device).type
+    return torch.cuda.get_device_name(device) if kind == "cuda" else kind

@@ -8,7 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from common.errors import UserError, nearest
 from generators.prompts import checked_text
 
-NoisePolicy = Literal["per-root", "shared"]
+KeyedPolicy = Literal["per-root", "shared"]
+NoisePolicy = Literal[KeyedPolicy, "official"]
 Dtype = Literal["fp32", "fp16", "bf16"]
 
 Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]

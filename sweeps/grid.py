@@ -38,6 +38,8 @@ class Source:
         weights: the hash of the model's weights and configurations.
         steps: K, the number of denoiser evaluations that the scheduler answers the settings' steps with.
         scheduler: the class that the settings' scheduler resolves to; its configuration is among the weights.
+        stream: whose generator draws all noise, under the noise policy ``official``; None: noise knows no device.
+        log_snr: of the latents before each step, for schedules that follow it; None where the scheduler does not tell.
     """
 
     entry: ModelEntry
@@ -46,21 +48,30 @@ class Source:
     settings: GenerationSettings
     steps: int
     scheduler: str
+    stream: str | None = None
+    log_snr: tuple[float, ...] | None = None
 
     @cached_property
     def identity(self) -> dict[str, Any]:
+        """All that changes standard images and nothing else.
+
+        Where all noise is one stream, its device does too, and whether the prior has a seed of its own, be it the same:
+        the pictures' stream then begins anew.
+        """
         from generators.families.base import get_family
 
         family = get_family(self.entry.family)
+        one_stream = {"stream": self.stream} if self.stream else {}
         return {
             "algorithm": ALGORITHM_VERSION,
             "family": {"name": family.name, "version": family.version},
             "weights": self.weights,
             "prompts": self.prompts.hash,
-            "settings": self.settings.model_dump(exclude={"prior_seed", "scheduler"}),
+            "settings": self.settings.model_dump(exclude={"scheduler"} if one_stream else {"prior_seed", "scheduler"}),
             "scheduler": self.scheduler,
             "K": self.steps,
             "embedding_seed": self.settings.embedding_seed,
+            **one_stream,
         }
 
     @cached_property
@@ -99,7 +110,7 @@ class Cell:
                 "parameters": self.strategy.model_dump(mode="json"),
             },
             "combiner": {"name": self.asked.combiner, "version": get_combiner(self.asked.combiner).version},
-            "schedule": {"name": self.schedule.name, "version": self.schedule.version},
+            "schedule": self.schedule.identity,
             "tau": canonical(self.asked.tau),
         }
 
@@ -119,7 +130,7 @@ def cells(spec: SweepSpec, device: str) -> list[Cell]:
         UserError: a name is unknown, prompts or settings are refused, or a model cannot be had here.
     """
     strategies = [(text, parse_strategy(text)) for text in spec.strategy]
-    schedules = {name: get_schedule(name) for name in spec.schedule}
+    schedules = {text: parse_schedule(text) for text in spec.schedule}
     found: dict[str, Cell] = {}
     for source in sources(spec, device):
         for (strategy_text, strategy), features, schedule, combiner, tau in product(
@@ -139,7 +150,7 @@ def cells(spec: SweepSpec, device: str) -> list[Cell]:
                 scheduler=source.settings.scheduler,
                 guidance=source.settings.guidance,
             )
-            cell = Cell(asked, source, strategy, schedules[schedule])
+            cell = Cell(asked, source, strategy, schedules[schedule].bound(source.log_snr))
             found.setdefault(cell.id, cell)
     return list(found.values())
 
@@ -152,6 +163,16 @@ def parse_strategy(text: str) -> Strategy:
     """
     name, _, parameters = text.partition(":")
     return get_strategy(name, **parse_parameters(parameters, f"the strategy {text!r}"))
+
+
+def parse_schedule(text: str) -> Schedule:
+    """A schedule and its parameters, written as a strategy's; one that follows noise is yet to be bound to a sampler.
+
+    Raises:
+        UserError: no such schedule, or not with such parameters.
+    """
+    name, _, parameters = text.partition(":")
+    return get_schedule(name, **parse_parameters(parameters, f"the schedule {text!r}"))
 
 
 def prompts_of(spec: SweepSpec) -> list[PromptSet]:
@@ -181,6 +202,8 @@ def sources(spec: SweepSpec, device: str) -> Iterator[Source]:
 
     What the model's family cannot do is refused here, before anything runs: sizes, schedulers, step counts.
     """
+    from generators.noise import generator_name
+
     prompt_sets = prompts_of(spec)
     entries = [model(name) for name in spec.model]
     known = [(entry, settings) for entry in entries for settings in settings_of(spec, entry, device)]
@@ -190,7 +213,10 @@ def sources(spec: SweepSpec, device: str) -> Iterator[Source]:
     for prompts in prompt_sets:
         for (entry, settings), sampler in zip(known, samplers, strict=True):
             scheduler = sampler.identity["class"]
-            yield Source(entry, weights[entry.name], prompts, settings, sampler.K, scheduler)
+            stream = generator_name(device) if settings.noise == "official" else None
+            yield Source(
+                entry, weights[entry.name], prompts, settings, sampler.K, scheduler, stream, sampler.log_snr
+            )
 
 
 def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[GenerationSettings]:
@@ -234,7 +260,13 @@ def sampler_of(entry: ModelEntry, settings: GenerationSettings, device: str) -> 
     """
     from generators.families.base import get_family
 
-    family = get_family(entry.family).load(entry, device, settings.dtype)
+    kind = get_family(entry.family)
+    if settings.noise == "official" and not kind.one_stream:
+        raise UserError(
+            f"the paper's released code runs Kandinsky 2.2 alone: there is no official noise of {entry.name}",
+            "leave out --official; --schedule official --noise shared are its thresholds and its one initial latent",
+        )
+    family = kind.load(entry, device, settings.dtype)
     family.latent_shape(settings)
     return family.sampler(settings)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,14 +15,19 @@ from common.errors import UserError
 from common.files import atomic_write, canonical_json, sha256_file
 from generators.batching import Batches
 from generators.conditioning import Conditioning
-from generators.executor import decode_images, execute
 from generators.families.base import Family, get_family
-from generators.noise import KeyedNoise
+from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
+from generators.probe import DenoiserProbe
+from generators.sharing.labels import fcluster_order
 from generators.sharing.plan import SharingPlan
+from generators.sharing.planner import Grouping, treed
 from generators.sharing.tree import Tree
+from generators.strategies.base import get_strategy
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
+from sweeps.executors.base import Executor, Work
+from sweeps.executors.local import Local
 from sweeps.machine import machine, versions
-from sweeps.pictures import Generation, clear, finish, reuse_pictures, write_pictures
+from sweeps.pictures import Generation, clear, finish, reuse_pictures
 from sweeps.record import ExecutionFigures, PlanFigures
 
 if TYPE_CHECKING:
@@ -77,12 +83,19 @@ class Maker:
         families: where the model comes from.
         batch_size: rows a denoiser call, and prompts encoded at once; halved when memory runs out, and then kept.
         emit: hears the stages' progress.
+        executor: where plans are denoised; here unless given.
+
+    Attributes:
+        stored: where the prompts' conditioning is on disk, if it is.
     """
 
-    def __init__(self, source: "Source", families: Families, batch_size: int, emit: Emit) -> None:
+    def __init__(
+        self, source: "Source", families: Families, batch_size: int, emit: Emit, executor: Executor | None = None
+    ) -> None:
         self.source, self.batch_size, self.emit = source, batch_size, emit
-        self._families = families
-        self._trees: dict[tuple[str, str], tuple[Tree, float]] = {}
+        self.stored: Path | None = None
+        self._families, self._executor = families, executor or Local()
+        self._groupings: dict[tuple[str, str], tuple[Grouping, float]] = {}
         self._conditioning: Conditioning | None = None
         self._encoding_notes: list[str] = []
         self._timings: dict[str, float] = {}
@@ -95,40 +108,90 @@ class Maker:
         """The prompts' conditioning: from `folder` where it is there, else encoded and, to `keep` it, left there."""
         if self._conditioning is None:
             self._conditioning = self._load(folder) or self._encode(folder if keep else None)
+            self.stored = folder / CONDITIONING if folder and keep else None
         return self._conditioning
 
+    def grouping(self, strategy: "Strategy", features: str) -> Grouping:
+        """What a strategy makes of the encoded prompts; what it took counts for all pictures that use it."""
+        grouping, self._timings["cluster"] = self._grown(strategy, features)
+        return grouping
+
     def tree(self, strategy: "Strategy", features: str) -> Tree:
-        """The tree of a strategy on the encoded prompts; what it took counts for all pictures that use it."""
+        """Its tree; a UserError if it makes none."""
+        return treed(self.grouping(strategy, features), strategy.name)
+
+    def _grown(self, strategy: "Strategy", features: str) -> tuple[Grouping, float]:
         key = (f"{strategy.name} {strategy.model_dump_json()}", features)
-        if key not in self._trees:
+        if key not in self._groupings:
             conditioning, start = self.conditioning(), time.perf_counter()
             with self.stage("cluster", 1):
                 rows = self.family.features(conditioning, features)
-                tree = strategy.tree(rows, seed=self.source.settings.seed)
-            self._trees[key] = tree, time.perf_counter() - start
-        tree, self._timings["cluster"] = self._trees[key]
-        return tree
+                seed = self.source.settings.seed
+                if strategy.wants_probe:
+                    grouping = strategy.probed(rows, self._probe(conditioning), seed=seed)
+                else:
+                    grouping = strategy.grouping(rows, seed=seed)
+            self._groupings[key] = grouping, time.perf_counter() - start
+        return self._groupings[key]
+
+    def _probe(self, conditioning: Conditioning) -> DenoiserProbe:
+        source = self.source
+        batches = Batches(self.batch_size)
+        return DenoiserProbe(self.family, conditioning, source.prompts.keys, source.settings, batches)
+
+    def noise(self, plan: SharingPlan) -> NoiseSource:
+        """Where the noise of a plan's pictures comes from.
+
+        The order of the released code is that of its own tree, whoever shares: standard images have no other. Its
+        stream goes on where the prior's draws end, or, with a seed of the prior's own, begins with the pictures, as
+        in the released code where it finds embeddings that it kept.
+        """
+        settings = self.source.settings
+        if settings.noise != "official":
+            return KeyedNoise(settings.seed, settings.noise)
+        conditioning, family = self.conditioning(), self.family
+        generator = torch.Generator(family.device).manual_seed(settings.seed)
+        if settings.prior_seed is None and conditioning.stream is not None:
+            generator.set_state(conditioning.stream)
+        theirs = get_strategy("ward-cosine")
+        tree = treed(self._grown(theirs, family.features_options[0])[0], theirs.name)
+        return OfficialNoise(generator, family.dtype, plan, fcluster_order(tree), self.source.prompts.keys)
+
+    def reusable(self, plan: SharingPlan) -> NDArray[np.bool_]:
+        """bool [N]: prompts whose pictures are standard's: in one stream of noise, all of them or none."""
+        solo = plan.solo
+        return solo & solo.all() if self.source.settings.noise == "official" else solo
 
     def forget_timings(self) -> None:
         """What was done so far and came to nothing is not the time of the pictures made next."""
         self._timings = {}
 
-    def make(self, plan: SharingPlan, folder: Path, standard: tuple[Path, Generation] | None = None) -> Generation:
+    def make(
+        self,
+        plan: SharingPlan,
+        folder: Path,
+        standard: tuple[Path, Generation] | None = None,
+        work: Work | None = None,
+        probe_rows: int = 0,
+    ) -> Generation:
         """The pictures of a plan in `folder`, complete when its manifest is there.
 
         Args:
             plan: of all prompts.
             folder: what it held before is cleared.
             standard: the folder of the standard images and how they were made; a prompt whose path is standard's
-                gets standard's picture and costs nothing again.
+                gets standard's picture, where its noise is standard's too (`reusable`), and costs nothing again.
+            work: what `begin` gave for this plan, if it was begun.
+            probe_rows: denoiser evaluations that it took to have a plan; they count as its node-steps.
         """
         clear(folder)
-        reused = plan.solo if standard else np.zeros(plan.n_prompts, dtype=np.bool_)
+        reused = self.reusable(plan) if standard else np.zeros(plan.n_prompts, dtype=np.bool_)
         execution = ExecutionFigures(reused=int(reused.sum()))
         read, joules = self._families.joules, None
         before = read() if read else 0.0
-        if not reused.all():
-            execution = self._make_own(plan, folder, ~reused)
+        work = work or self.begin(plan, reuse=standard is not None)
+        if work:
+            execution = work(folder).model_copy(update={"reused": int(reused.sum())})
         if read:
             joules = read() - before
         execution = execution.model_copy(update={"notes": [*self._encoding_notes, *execution.notes]})
@@ -144,9 +207,10 @@ class Maker:
             n_prompts=plan.n_prompts,
             steps_requested=self.source.settings.steps,
             K=plan.steps,
-            node_steps=plan.node_steps,
+            node_steps=plan.node_steps + probe_rows,
             standard_node_steps=plan.standard_node_steps,
-            savings=plan.savings,
+            savings=plan.savings - probe_rows / plan.standard_node_steps,
+            probe_rows=probe_rows,
         )
         return finish(
             folder,
@@ -163,39 +227,19 @@ class Maker:
             ),
         )
 
-    def _make_own(self, plan: SharingPlan, folder: Path, wanted: NDArray[np.bool_]) -> ExecutionFigures:
-        part, settings, family = plan.restricted(wanted), self.source.settings, self.family
-        conditioning, keys = self.conditioning(), self.source.prompts.keys
-        noise = KeyedNoise(settings.seed, settings.noise)
-        with self.stage("denoise", part.node_steps):
-            execution = execute(
-                part,
-                family,
-                conditioning,
-                keys,
-                settings,
-                noise=noise,
-                batch_size=self.batch_size,
-                observers=[lambda k, nodes, latents, x0: self.emit(StageAdvanced(len(nodes)))],
-            )
-        self.batch_size = execution.batch_size_used
-        batches = Batches(self.batch_size)
-        with self.stage("decode", len(execution.prompts)):
-            start = 0
-            for pixels in decode_images(family, execution, keys, settings, noise=noise, batches=batches):
-                write_pictures(folder, execution.prompts[start : start + len(pixels)].tolist(), pixels)
-                start += len(pixels)
-                self.emit(StageAdvanced(len(pixels)))
-        notes = [*execution.notes, *batches.notes]
-        for note in notes:
-            self.emit(Note(note))
-        return ExecutionFigures(
-            calls=execution.calls,
-            rows=execution.rows,
-            batch_size=execution.batch_size_used,
-            reused=int((~wanted).sum()),
-            notes=notes,
-        )
+    def begin(self, plan: SharingPlan, *, reuse: bool) -> Work | None:
+        """Begin a plan's pictures where they are made; None if none has to be.
+
+        Args:
+            plan: of all prompts, which are encoded.
+            reuse: whether standard's pictures are there for those whose path is standard's.
+        """
+        wanted = ~self.reusable(plan) if reuse else np.ones(plan.n_prompts, dtype=np.bool_)
+        return self._executor.begin(self, plan.restricted(wanted)) if wanted.any() else None
+
+    def took(self, name: str, seconds: float) -> None:
+        """Seconds of a stage that was no stage of this process; they count for the pictures made next."""
+        self._timings[name] = self._timings.get(name, 0.0) + seconds
 
     def _load(self, folder: Path | None) -> Conditioning | None:
         if not folder or not (folder / ENCODING).exists():

@@ -149,7 +149,7 @@ def updated(record: Record, scorers: Scorers, standard: Scores, ours: Scores, sa
 def _same(folder: Path, generation: Generation, standard: Generation) -> NDArray[np.bool_]:
     """Which pictures are standard's own: by the plan that made them, or, without one, by what is in the files."""
     if (folder / PLAN).exists():
-        return SharingPlan.load(folder / PLAN).solo
+        return SharingPlan.load(folder / PLAN).solo & (generation.execution.reused > 0)
     return np.array([standard.images.get(name) == content for name, content in generation.images.items()])
 
 

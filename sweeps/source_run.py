@@ -1,7 +1,8 @@
 """The cells of one source: one conditioning, one set of standard images, and a record for each."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from generators.families.base import get_family
 from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from generators.sharing.planner import Grouping, drawn
 from generators.sharing.tree import Tree
 from metrics.flops import price
 from sweeps.events import Emit, Note
+from sweeps.executors.base import Executor, Work
+from sweeps.executors.local import Local
 from sweeps.grid import Cell, Source, sampler_of
 from sweeps.machine import versions
 from sweeps.making import Families, Maker, write_prompts
-from sweeps.pictures import Generation, clear, read_generation
+from sweeps.pictures import MANIFEST, Generation, clear, read_generation
 from sweeps.record import Figure, FlopFigures, PlanFigures, Record
 from sweeps.references import Reference
 from sweeps.scores import Scores
@@ -45,6 +49,7 @@ class Context:
     batch_size: int
     emit: Emit
     rescore: bool
+    executor: Executor = field(default_factory=Local)
 
 
 @dataclass(frozen=True)
@@ -90,10 +95,22 @@ class SourceRun:
         self.context, self.source = context, source
         self.store, self.emit = context.store, context.emit
         self.scorers = context.scorers[source.entry.name]
-        self.maker = Maker(source, context.families, context.batch_size, context.emit)
+        self.maker = Maker(source, context.families, context.batch_size, context.emit, context.executor)
         self.prompts = source.prompts.prompts
         self._standard: Standard | Exception | None = None
         self._flagged: set[str] = set()
+        self._begun: dict[str, Work | None] = {}
+
+    def ahead(self, cells: Iterable[Cell | Reference]) -> None:
+        """Begin these cells' pictures where they are made, unless they are there, or cannot be begun."""
+        for cell in cells:
+            if isinstance(cell, Reference) or cell.id in self._begun or self.context.rescore:
+                continue
+            if (self.store.cell(cell.id) / MANIFEST).exists():
+                continue
+            with suppress(Exception):  # it will come again, and be told, when it is this cell's turn
+                self.standard()
+                self._begun[cell.id] = self.maker.begin(self._plan(cell)[1], reuse=True)
 
     def record(self, cell: Cell | Reference) -> tuple[Record, bool]:
         """The cell's record, and whether it was there already with everything it describes whole."""
@@ -173,15 +190,21 @@ class SourceRun:
         self.scorers.check(self.prompts)
         self.maker.forget_timings()
         folder = self.store.cell(cell.id)
-        self.maker.conditioning(self._encoded)
-        tree = self.maker.tree(cell.strategy, cell.asked.features)
-        with self.maker.stage("plan", 1):
-            plan = build_plan(tree, cell.schedule, float(cell.asked.tau), self.source.steps, cell.asked.combiner)
+        grouping, plan = self._plan(cell)
         clear(folder)  # first, or a kill would leave pictures with another plan
-        tree.save(folder / TREE)
+        drawn(grouping, plan).save(folder / TREE)
         plan.save(folder / PLAN)
-        generation = self.maker.make(plan, folder, (standard.folder, standard.generation))
-        return Pictures(generation, plan.solo)
+        work = self._begun.pop(cell.id, None)
+        beside = standard.folder, standard.generation
+        generation = self.maker.make(plan, folder, beside, work, grouping.probe_rows)
+        return Pictures(generation, self.maker.reusable(plan))
+
+    def _plan(self, cell: Cell) -> tuple[Grouping, SharingPlan]:
+        self.maker.conditioning(self._encoded)
+        grouping = self.maker.grouping(cell.strategy, cell.asked.features)
+        with self.maker.stage("plan", 1):
+            plan = build_plan(grouping, cell.schedule, float(cell.asked.tau), self.source.steps, cell.asked.combiner)
+        return grouping, plan
 
     def _whole(self, cell: Cell, standard: Standard) -> Pictures | None:
         """The cell's pictures if they are complete, undamaged, and beside the standard images of now."""
@@ -199,7 +222,7 @@ class SourceRun:
             self._damaged(error.message)
             return None
         self._flag("pictures", generation.versions, versions())
-        return Pictures(generation, plan.solo)
+        return Pictures(generation, self.maker.reusable(plan))
 
     def _scored(self, cell: Cell, pictures: Pictures, standard: Standard, known: Record | None) -> Record:
         """The record, with what a `known` one of the same pictures says of metrics that are not asked for now."""
@@ -247,6 +270,7 @@ class SourceRun:
             status="done",
             asked=cell.asked,
             conditioned_on=get_family(self.source.entry.family).conditioned_on,
+            control=isinstance(cell, Cell) and cell.strategy.control,
             identity=cell.identity,
             plan=plan,
             flops=self._flops(plan),

@@ -12,14 +12,31 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from common.errors import UserError, nearest
 from common.files import canonical_json, sha256_text
-from sweeps.axes import canonical, items, parse_integers, parse_taus
+from sweeps.axes import canonical, items, parse_integers, parse_savings, parse_taus
 
 DEFAULT_MODEL = "mini-kandinsky"
 DEFAULT_DATASET = "mini_templates"
-PROMPTS = ("dataset", "prompts", "prompt")
+DEFAULT_TAUS = "0..2"
+# What answers one question each: a layer that gives one of them answers it for those before.
+PROMPTS, SHARED = ("dataset", "prompts", "prompt"), ("tau", "savings")
+# The released code's own settings, which `official: true` stands for (ddecatur/hierarchical-diffusion at 62b43d7).
+OFFICIAL: dict[str, Any] = {
+    "strategy": "ward-cosine",
+    "features": "default",
+    "schedule": "official",
+    "combiner": "mean",
+    "noise": "official",
+    "scheduler": "DDPMScheduler",
+    "steps": 40,
+    "guidance": 10,
+    "prior_steps": 25,
+    "prior_guidance": 4,
+    "seed": 42,
+    "dtype": "auto",
+}
 MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
 LONGEST_NAME = 100
-NOT_THE_IMAGES = {"another_seed", "fewer_steps", "metric", "device", "batch_size", "offload", "energy"}
+NOT_THE_IMAGES = {"title", "preset", "another_seed", "fewer_steps", "metric", "device", "batch_size", "offload", "energy"}
 
 
 def _guidances(value: Any) -> tuple[float, ...]:
@@ -45,18 +62,30 @@ Seeds = Annotated[
 ]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Floats = Annotated[tuple[Finite, ...], BeforeValidator(_guidances)]
+Canonical = PlainSerializer(lambda values: [canonical(value) for value in values], return_type=list[str])
 Taus = Annotated[
     tuple[Decimal, ...],
-    BeforeValidator(parse_taus),
-    PlainSerializer(lambda taus: [canonical(tau) for tau in taus], return_type=list[str]),
+    BeforeValidator(lambda value: () if value in ((), []) else parse_taus(value)),
+    Canonical,
 ]
+Savings = Annotated[tuple[Decimal, ...], BeforeValidator(parse_savings), Canonical]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 
 class SweepSpec(BaseModel):
-    """A grid of cells. Every axis takes one value or several; an empty one means the model's own default."""
+    """A grid of cells. Every axis takes one value or several; an empty one means the model's own default.
+
+    Attributes:
+        title: what every table and figure of the run says above all else; None: nothing.
+        preset: the one that it started from, if it did.
+        tau: how much is shared; 0..2 unless savings are given.
+        savings: the same as shares of denoiser steps: each way to share gets the tau that saves them (`sweeps.levels`).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    title: str | None = None
+    preset: str | None = None
 
     model: Names = (DEFAULT_MODEL,)
     dataset: MaybeNames = ()
@@ -64,7 +93,8 @@ class SweepSpec(BaseModel):
     features: Names = ("default",)
     schedule: Names = ("eq7",)
     combiner: Names = ("mean",)
-    tau: Taus = "0..2"  # type: ignore[assignment]  # validated like what a user writes
+    tau: Taus = ()
+    savings: Savings = ()
     steps: Steps = ()
     seed: Seeds = (42,)
     noise: Names = ("per-root",)
@@ -102,12 +132,20 @@ class SweepSpec(BaseModel):
             object.__setattr__(self, "dataset", (DEFAULT_DATASET,))
         return self
 
+    @model_validator(mode="after")
+    def _how_much(self) -> Self:
+        if self.tau and self.savings:
+            raise UserError("tau and savings both say how much to share", "give one of them")
+        if not self.tau and not self.savings:
+            object.__setattr__(self, "tau", parse_taus(DEFAULT_TAUS))
+        return self
+
     def changes_result(self) -> dict[str, Any]:
         """The part of the spec that changes cells' images, as plain values.
 
         How they are run and scored, and what they are held against besides standard images, does not.
         """
-        return self.model_dump(mode="json", exclude=NOT_THE_IMAGES)
+        return self.model_dump(mode="json", exclude=NOT_THE_IMAGES | (set() if self.savings else {"savings"}))
 
     def default_name(self) -> str:
         """A run name one can read, which the same command gives again and another sweep does not."""
@@ -125,16 +163,23 @@ def _several(names: tuple[str, ...]) -> str:
 def make_spec(layers: list[Mapping[str, Any]]) -> SweepSpec:
     """The spec of several layers of values, later ones winning; None means not given.
 
-    Which prompts is one question: a layer that names a set, a file or prompts answers it for those before.
+    Which prompts is one question: a layer that names a set, a file or prompts answers it for those before. A layer
+    with `official: true` has the released code's settings too, under what it says itself. How much to share, by taus or
+    by savings, is one question too.
 
     Raises:
         UserError: a name is unknown or a value does not fit; one line for the first of them.
     """
     values: dict[str, Any] = {}
     for layer in layers:
-        if any(layer.get(name) for name in PROMPTS):
-            values = {name: value for name, value in values.items() if name not in PROMPTS}
-        values |= {name: value for name, value in layer.items() if value is not None}
+        for answers in (PROMPTS, SHARED):
+            if any(layer.get(name) for name in answers):
+                values = {name: value for name, value in values.items() if name not in answers}
+        official = layer.get("official")
+        if official not in (None, True, False):
+            raise UserError(f"official is true or false, not {official!r}", "write `official: true`, or --official")
+        values |= OFFICIAL if official else {}
+        values |= {name: value for name, value in layer.items() if value is not None and name != "official"}
     for name in values:
         if name not in SweepSpec.model_fields:
             raise UserError(f"a sweep has no setting {name!r}", nearest(str(name), SweepSpec.model_fields))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.errors import UserError
 from common.plugins import Plugin, discover, find
@@ -32,6 +32,7 @@ class Family(Plugin, ABC):
         features_options: what prompts can be clustered by; the first is the default.
         conditioned_on: what the denoiser is told of the prompt, as the paper groups models: an image embedding that a
             prior made (Karlo's text states beside it count as that), text, or both alike. None where not said.
+        one_stream: whether prompts are encoded from one stream of noise where the noise policy is ``official``.
         entry: the model this is.
         device: where the denoiser runs.
         dtype: of latents and weights.
@@ -42,6 +43,7 @@ class Family(Plugin, ABC):
     roles: ClassVar[tuple[str, ...]]
     features_options: ClassVar[tuple[str, ...]]
     conditioned_on: ClassVar[Literal["image", "text", "both"] | None] = None
+    one_stream: ClassVar[bool] = False
     offload: Offload = "none"
 
     def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
@@ -86,6 +88,11 @@ class Family(Plugin, ABC):
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
         """The prompts' conditioning; `on_progress` hears how many prompts were done after every batch."""
+
+    @property
+    def network(self) -> nn.Module | None:
+        """The module that denoises, as its component ``denoiser`` describes it; None where it is not one module."""
+        return None
 
     def release_encoders(self) -> None:
         """Gives back the memory that only `encode` needs."""

@@ -77,6 +77,11 @@ class Flux(OnePipeline):
         """The stock pipeline's transformer and VAE."""
         return self._pipeline(without=ENCODING)
 
+    @property
+    def network(self) -> nn.Module:
+        module: nn.Module = self.denoiser.transformer
+        return module
+
     def _pipeline(self, without: tuple[str, ...]) -> Any:
         parts = {**self.entry.borrowed, **dict.fromkeys(without)}
         return load_pipeline(PIPELINE, self.entry.source(ROLE), self.dtype, self.device, parts, self.offload)

@@ -38,6 +38,7 @@ class Kandinsky(Family):
     roles = tuple(PIPELINES)
     features_options = ("image_embeds",)
     conditioned_on = "image"
+    one_stream = True
 
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
@@ -70,6 +71,11 @@ class Kandinsky(Family):
         return self._pipeline("decoder")
 
     @property
+    def network(self) -> nn.Module:
+        module: nn.Module = self.decoder.unet
+        return module
+
+    @property
     def prior(self) -> Any:
         """The stock `KandinskyV22PriorPipeline`."""
         if self._encoders is None:
@@ -90,7 +96,8 @@ class Kandinsky(Family):
     ) -> Conditioning:
         """`image_embeds` and `negative_image_embeds`, [N, D], by the stock prior's own call.
 
-        Every prompt has a noise stream of its own, so that its embedding does not depend on its batch.
+        Every prompt has a noise stream of its own, so that its embedding does not depend on its batch; but under the
+        noise policy ``official`` they follow one another in one stream, a prompt a call, as in the released code.
         An empty negative prompt is the stock default: the image encoder's embedding of a black picture.
         Prompts longer than the text encoder reads are cut, as in stock; `batches.notes` says how many.
         """
@@ -98,6 +105,8 @@ class Kandinsky(Family):
         batches = batches or Batches(ENCODE_BATCH)
         batches.notes += cut_note(self.prior.tokenizer, "prompt", prompts)
         batches.notes += cut_note(self.prior.tokenizer, "negative prompt", [negative])
+
+        stream = torch.Generator(self.device).manual_seed(seed) if settings.noise == "official" else None
 
         def work(rows: slice) -> tuple[Tensor, Tensor]:
             batch, batch_keys = list(prompts[rows]), keys[rows]
@@ -109,16 +118,17 @@ class Kandinsky(Family):
                 negative_prompt=[negative] * len(batch) if negative else None,
                 num_inference_steps=settings.prior_steps,
                 guidance_scale=settings.prior_guidance,
-                generator=generators,
+                generator=stream or generators,
             )
             if on_progress is not None:
                 on_progress(len(batch))
             return output.image_embeds.float().cpu(), output.negative_image_embeds.float().cpu()
 
         with errors_alone(type(self.prior).__module__, "transformers.tokenization_utils_base"):
-            done = list(batches.each(len(prompts), work))
+            done = list((Batches(1) if stream else batches).each(len(prompts), work))
         image_embeds, negative_image_embeds = (torch.cat(part) for part in zip(*done, strict=True))
-        return Conditioning({"image_embeds": image_embeds, "negative_image_embeds": negative_image_embeds})
+        embeds = {"image_embeds": image_embeds, "negative_image_embeds": negative_image_embeds}
+        return Conditioning(embeds, stream.get_state() if stream else None)
 
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
         if option not in self.features_options:
@@ -161,7 +171,7 @@ class Kandinsky(Family):
 
     @classmethod
     def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
-        """As `encode` calls them in full batches of `ENCODE_BATCH`: the black picture is embedded once a batch."""
+        """As `encode` calls them, in full batches of `ENCODE_BATCH` or singly: each embeds a black picture once."""
         prior_source, decoder_source = model.source("prior"), model.source("decoder")
         text, image, prior = (load_config(prior_source, part) for part in ("text_encoder", "image_encoder", "prior"))
         unet, movq = (load_config(decoder_source, part) for part in ("unet", "movq"))
@@ -181,7 +191,7 @@ class Kandinsky(Family):
             "image encoder",
             phase="encode",
             unit="prompt",
-            calls=0 if settings.negative_prompt else 1 / ENCODE_BATCH,
+            calls=0 if settings.negative_prompt else 1 if settings.noise == "official" else 1 / ENCODE_BATCH,
             build=transformers_module("CLIPVisionModelWithProjection", image),
             inputs=lambda _: ((torch.zeros(1, 3, side, side),), {}),
         )

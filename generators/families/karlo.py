@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from common.errors import UserError
@@ -79,6 +79,11 @@ class Karlo(OnePipeline):
         pipeline = load_unclip(self.entry, self.dtype, self.device, ENCODERS, self.offload)
         pipeline.register_modules(text_proj=load_text_projection(self.entry, self.dtype).to(self.device))
         return pipeline
+
+    @property
+    def network(self) -> nn.Module:
+        module: nn.Module = self.denoisers.decoder
+        return module
 
     @torch.no_grad()
     def encode(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.errors import UserError
 from generators.batching import Batches
@@ -70,6 +70,11 @@ class StableDiffusion(OnePipeline):
     def denoiser(self) -> Any:
         """The stock pipeline's UNet and VAE."""
         return self._only("unet", "vae")
+
+    @property
+    def network(self) -> nn.Module:
+        module: nn.Module = self.denoiser.unet
+        return module
 
     def _only(self, *wanted: str) -> Any:
         source = self.entry.source(ROLE)

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.errors import UserError
 from generators.batching import Batches
@@ -96,6 +96,11 @@ class StableUnCLIP(Family):
     def denoiser(self) -> Any:
         """The stock pipeline's UNet and VAE."""
         return self._only(ROLE, "unet", "vae")
+
+    @property
+    def network(self) -> nn.Module:
+        module: nn.Module = self.denoiser.unet
+        return module
 
     def _assembled(self) -> Any:
         from diffusers import StableUnCLIPPipeline

@@ -113,9 +113,10 @@ def _upwards(record: Record, scorer: str) -> int:
 
 
 def _standards(run: RunView, record: Record, n: int) -> NDArray[np.bool_]:
-    """Which of a cell's pictures are standard's own."""
+    """Which of a cell's pictures are standard's own: where all noise is one stream, all or none."""
     path = record.folder(run.path) / "plan.npz"
-    return SharingPlan.load(path).solo if path.exists() and record.execution.reused else np.zeros(n, dtype=np.bool_)
+    solo = SharingPlan.load(path).solo if path.exists() else np.zeros(n, dtype=np.bool_)
+    return solo & solo.all() if record.asked.noise == "official" else solo
 
 
 def _entries(found: Agreement) -> list[Entry]:

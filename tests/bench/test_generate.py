@@ -64,3 +64,13 @@ def test_mistakes(bench, arguments, tmp_path, more, says):
     result = bench(*arguments, *more)
     assert result.exit_code == 2
     assert says in result.stderr
+
+
+def test_official_is_the_released_codes_run_and_flags_win(bench, tiny, tmp_path):
+    asked = ["generate", "--model", tiny.model, "--prompt", "a red fox", "--prompt", "a red wolf", "--prior-steps", 2]
+    result = bench(*asked, "--official", "--steps", 3, "--seed", 7, "--name", "official")
+    assert result.exit_code == 0, result.output
+    spec = saved_spec(tmp_path / "generated/official")
+    assert (spec.noise, spec.schedule, spec.guidance) == (("official",), ("official",), (10.0,))
+    assert (spec.steps, spec.seed, spec.tau) == ((3,), (7,), (Decimal(1),))
+    assert json.loads((tmp_path / "generated/official/identity.json").read_text())["stream"] == "cpu"

@@ -1,9 +1,12 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generators.noise import KeyedNoise, node_key
+from common.errors import UserError
+from generators.noise import OFFICIAL_BATCH, KeyedNoise, OfficialNoise, node_key
+from generators.sharing.plan import standard_plan
 
 SHAPE = (4, 8, 8)
 KEYS = ["a", "b", "c"]
@@ -58,3 +61,50 @@ def test_node_key_knows_the_set_not_the_order(keys: list[str], random):
     random.shuffle(shuffled)
     assert node_key(keys) == node_key(shuffled)
     assert node_key([*keys, "one more, longer"]) != node_key(keys)
+
+
+N = OFFICIAL_BATCH + 8
+ORDER = np.random.default_rng(0).permutation(N)
+PROMPT_KEYS = [f"prompt {i}#0" for i in range(N)]
+NODES = [node_key([key]) for key in PROMPT_KEYS]
+
+
+def official(dtype: torch.dtype = torch.float32) -> OfficialNoise:
+    generator = torch.Generator().manual_seed(7)
+    return OfficialNoise(generator, dtype, standard_plan(N, 3), ORDER, PROMPT_KEYS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_official_noise_is_one_stream_in_its_own_order_and_batches(dtype: torch.dtype):
+    noise, stream = official(dtype), torch.Generator().manual_seed(7)
+
+    def draw(rows: int) -> torch.Tensor:
+        return torch.randn(rows, *SHAPE, generator=stream, dtype=dtype)
+
+    assert torch.equal(noise.initial(NODES[:3], SHAPE), draw(1).expand(3, *SHAPE))
+    for k in (0, 1):
+        expected = torch.empty(N, *SHAPE, dtype=dtype)
+        expected[ORDER] = torch.cat([draw(OFFICIAL_BATCH), draw(8)])
+        halves = [noise.step(NODES[start : start + 20], k, SHAPE) for start in (0, 20)]
+        assert torch.equal(torch.cat(halves), expected)
+        assert torch.equal(noise.step(NODES[5:6], k, SHAPE)[0], expected[5]), "asked again, it is the same"
+
+
+def test_official_noise_of_a_run_that_is_taken_up_again_is_that_of_the_whole_run():
+    whole, later = official(), official()
+    whole.initial(NODES, SHAPE)
+    for k in (0, 1):
+        expected = whole.step(NODES, k, SHAPE)
+    assert torch.equal(later.step(NODES, 1, SHAPE), expected)
+
+
+def test_official_noise_refuses_what_has_no_place_in_its_stream():
+    noise = official()
+    noise.step(NODES, 1, SHAPE)
+    with pytest.raises(ValueError, match="step 0"):
+        noise.step(NODES, 0, SHAPE)
+    with pytest.raises(UserError, match="twice a step"):
+        noise.step(NODES, 1, SHAPE, draw=1)
+    some = np.arange(N) < 5
+    with pytest.raises(ValueError, match="every prompt"):
+        OfficialNoise(torch.Generator(), torch.float32, standard_plan(N, 3).restricted(some), ORDER, PROMPT_KEYS)

@@ -109,7 +109,7 @@ def test_every_preset_is_a_spec_with_a_description():
 
 def test_the_papers_table_uses_its_codes_schedule():
     spec = make_spec([read_preset("paper-table1")])
-    assert (spec.schedule, spec.steps, spec.guidance, spec.noise) == (("official",), (40,), (10.0,), ("shared",))
+    assert (spec.schedule, spec.steps, spec.guidance, spec.noise) == (("official",), (40,), (10.0,), ("official",))
     assert len(spec.dataset) == 4
 
 
@@ -126,3 +126,41 @@ def test_the_papers_grid_in_miniature_is_four_models_on_four_prompt_sets_with_se
 def test_an_unknown_preset_is_told_the_nearest():
     with pytest.raises(UserError, match="did you mean 'smoke'"):
         read_preset("smoek")
+
+
+def test_official_is_the_released_codes_settings_under_what_the_layer_says():
+    spec = make_spec([{"official": True, "tau": "1"}])
+    assert (spec.schedule, spec.noise, spec.strategy) == (("official",), ("official",), ("ward-cosine",))
+    assert (spec.scheduler, spec.steps, spec.guidance) == (("DDPMScheduler",), (40,), (10.0,))
+    assert (spec.prior_guidance, spec.prior_steps, spec.seed, spec.dtype) == (4, 25, (42,), "auto")
+    assert make_spec([spec.model_dump(mode="json")]) == spec, "a run's own spec says it in full"
+    flags = make_spec([{"official": True, "seed": "1,2", "schedule": "eq7"}])
+    assert (flags.seed, flags.schedule, flags.noise) == ((1, 2), ("eq7",), ("official",))
+
+
+def test_official_wins_over_layers_before_and_loses_to_layers_after():
+    preset = {"guidance": 3, "seed": 7, "limit": 5}
+    spec = make_spec([preset, {"official": True, "steps": 20}])
+    assert (spec.guidance, spec.seed, spec.steps, spec.limit) == ((10.0,), (42,), (20,), 5)
+    assert make_spec([{"official": True}, preset]).guidance == (3.0,)
+    assert make_spec([preset, {"official": False}]) == make_spec([preset])
+
+
+def test_official_is_yes_or_no():
+    with pytest.raises(UserError, match="--official"):
+        make_spec([{"official": "please"}])
+
+
+def test_savings_are_an_axis_in_place_of_tau():
+    spec = make_spec([{"savings": "0.50,0.3"}])
+    assert (spec.tau, spec.savings) == ((), (Decimal("0.3"), Decimal("0.5")))
+    assert make_spec([spec.model_dump(mode="json")]) == spec
+    assert make_spec([{"savings": "0.3"}, {"tau": "1"}]).savings == ()
+    assert make_spec([{"tau": "1"}, {"savings": "0.3"}]).tau == ()
+    with pytest.raises(UserError, match="both say"):
+        make_spec([{"tau": "1", "savings": "0.3"}])
+
+
+def test_a_sweep_over_taus_keeps_the_name_that_it_had_before_there_were_savings():
+    assert "savings" not in make_spec([{"tau": "1"}]).changes_result()
+    assert make_spec([{}]).default_name() != make_spec([{"savings": "0.3"}]).default_name()

@@ -1,0 +1,198 @@
+"""`--official` makes the pictures that the paper's released code makes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import KandinskyV22Pipeline, KandinskyV22PriorPipeline
+from PIL import Image
+from published_procedure import Published, decoded, published
+from tiny_kandinsky import save_tiny_kandinsky
+
+from common.errors import UserError
+from generators.executor import execute
+from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from sweeps.events import StageStarted
+from sweeps.grid import Cell, cells
+from sweeps.making import Families, Maker
+from sweeps.pictures import picture_name
+from sweeps.spec import make_spec
+
+THINGS = ("fox", "wolf", "car", "van", "tree", "ship", "house", "bird")
+PROMPTS = [f"a {colour} {thing}" for thing in THINGS for colour in ("red", "blue", "green", "grey", "pink")]
+STEPS, PRIOR_STEPS, SEED = 6, 3, 42
+SAME = 1e-4
+
+
+@dataclass(frozen=True)
+class Both:
+    """One set of prompts by our code and by the published procedure."""
+
+    maker: Maker
+    plan: SharingPlan
+    theirs: Published
+    movq: torch.nn.Module
+
+
+@pytest.fixture(scope="module", params=["learned_range", "fixed_small"])
+def folder(request, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Little noise and clipped predictions: a guidance of 10 on random weights makes much of float32's rounding."""
+    folder = tmp_path_factory.mktemp("official")
+    return save_tiny_kandinsky(folder, variance_type=request.param, clip_sample_range=3.0, beta_end=0.002)
+
+
+def cell_of(folder: Path, tau: float, **more: object) -> Cell:
+    asked = {"model": str(folder), "prompt": PROMPTS, "official": True, "steps": STEPS, "prior_steps": PRIOR_STEPS}
+    (cell,) = cells(make_spec([{**asked, "tau": str(tau), **more}]), "cpu")
+    return cell
+
+
+def maker_of(cell: Cell, batch_size: int = 32) -> Maker:
+    return Maker(cell.source, Families("cpu"), batch_size, lambda event: None)
+
+
+def plan_of(maker: Maker, cell: Cell) -> SharingPlan:
+    tree = maker.tree(cell.strategy, cell.asked.features)
+    return build_plan(tree, cell.schedule, float(cell.asked.tau), cell.source.steps, cell.asked.combiner)
+
+
+@pytest.fixture(scope="module", params=[0.0, 0.03, 0.1])
+def both(request, folder: Path) -> Both:
+    cell = cell_of(folder, request.param)
+    settings = cell.source.settings
+    assert (settings.guidance, settings.prior_guidance, settings.scheduler) == (10, 4, "DDPMScheduler")
+    prior = KandinskyV22PriorPipeline.from_pretrained(folder / "prior", use_safetensors=True)
+    decoder = KandinskyV22Pipeline.from_pretrained(folder / "decoder", use_safetensors=True)
+    prior.set_progress_bar_config(disable=True)
+    theirs = published(
+        prior,
+        decoder,
+        PROMPTS,
+        tau=request.param,
+        steps=STEPS,
+        guidance=10.0,
+        prior_steps=PRIOR_STEPS,
+        prior_guidance=4.0,
+        seed=SEED,
+        height=settings.height,
+        width=settings.width,
+    )
+    maker = maker_of(cell)
+    return Both(maker, plan_of(maker, cell), theirs, decoder.movq)
+
+
+def test_the_plan_has_their_clusters(both: Both):
+    assert [len(both.plan.active(k)) for k in range(STEPS)] == both.theirs.sizes
+    assert both.plan.node_steps == sum(both.theirs.sizes)
+    assert max(both.theirs.sizes) > 32, "there are several batches a step"
+
+
+def test_there_are_splits_at_every_step_and_several_batches_at_some(folder: Path):
+    cell = cell_of(folder, 0.03)
+    sizes = [len(plan_of(maker_of(cell), cell).active(k)) for k in range(STEPS)]
+    assert sizes == sorted(set(sizes))
+    assert sum(size > 32 for size in sizes) >= 2
+
+
+def test_embeddings_are_theirs(both: Both):
+    ours = both.maker.conditioning().tensors
+    for name, theirs in zip(("image_embeds", "negative_image_embeds"), both.theirs.embeds, strict=True):
+        assert (ours[name] - theirs).abs().max() <= SAME
+
+
+@pytest.mark.parametrize("batch_size", [32, 7])
+def test_latents_and_pictures_are_theirs(both: Both, batch_size: int):
+    maker, source = both.maker, both.maker.source
+    done = execute(
+        both.plan,
+        maker.family,
+        maker.conditioning(),
+        source.prompts.keys,
+        source.settings,
+        noise=maker.noise(both.plan),
+        batch_size=batch_size,
+    )
+    assert 0.5 < both.theirs.latents.std() < 5
+    assert (done.latents - both.theirs.latents).abs().max() <= SAME
+    assert (decoded(both.movq, done.latents) - both.theirs.pictures).abs().max() <= SAME
+
+
+def test_files_are_theirs_to_the_last_level(both: Both, tmp_path: Path):
+    both.maker.make(both.plan, tmp_path)
+    files = [np.asarray(Image.open(tmp_path / "images" / picture_name(i))) for i in range(len(PROMPTS))]
+    theirs = both.theirs.pictures.permute(0, 2, 3, 1).numpy() * 255
+    assert theirs.std() > 1
+    assert np.abs(np.stack(files) - theirs).max() <= 0.5 + 255 * SAME
+
+
+@pytest.mark.parametrize(
+    "other", [{"noise": "shared"}, {"seed": 43}, {"guidance": 9}, {"prior_seed": 42}, {"prior_steps": 4}]
+)
+def test_flags_win_and_make_other_pictures(folder: Path, tmp_path: Path, other: dict[str, object]):
+    few = {"prompt": PROMPTS[:4]}
+    made = []
+    for number, more in enumerate(({}, other)):
+        cell = cell_of(folder, 0.6, **few, **more)
+        maker = maker_of(cell)
+        made.append(maker.make(plan_of(maker, cell), tmp_path / str(number)).images)
+    assert not set(made[0].values()) & set(made[1].values())
+
+
+def test_a_prior_seed_is_the_run_that_finds_its_embeddings_kept(folder: Path):
+    """The released code keeps embeddings: its second run draws its first latent where the first drew the prior's."""
+    first, second = (maker_of(cell_of(folder, 0, **more)) for more in ({}, {"prior_seed": SEED}))
+    for name, embeds in first.conditioning().tensors.items():
+        assert torch.equal(embeds, second.conditioning().tensors[name])
+    torch.manual_seed(SEED)
+    plan = standard_plan(len(PROMPTS), STEPS)
+    assert torch.equal(second.noise(plan).initial(["any"], (4, 8, 8)), torch.randn(1, 4, 8, 8))
+    assert first.source.conditioning_key == second.source.conditioning_key
+    assert first.source.key != second.source.key
+
+
+def test_identity_has_the_device_of_the_stream_and_only_there(folder: Path):
+    official, shared = (cell_of(folder, 1, **more) for more in ({}, {"noise": "shared"}))
+    assert official.identity["stream"] == "cpu"
+    assert replace(official.source, stream="another card").key != official.source.key
+    assert not {"stream", "prior_seed"} & {*shared.identity, *shared.identity["settings"]}
+    assert official.source.conditioning_key != shared.source.conditioning_key
+
+
+def test_families_that_the_released_code_does_not_run_are_refused():
+    with pytest.raises(UserError, match=r"Kandinsky 2\.2 alone") as refused:
+        cells(make_spec([{"official": True, "model": "mini-sd"}]), "cpu")
+    assert "--noise shared" in str(refused.value)
+
+
+def test_in_a_sweep_nothing_is_reused_but_all_at_tau_0(sweep, tiny_spec, tmp_path: Path):
+    asked = {"official": True, "steps": 3, "prior_steps": 2}
+    cell, *_ = cells(tiny_spec(**asked), "cpu")
+    heights = np.unique(maker_of(cell).tree(cell.strategy, cell.asked.features).score)
+    zero, shared = sweep(tmp_path / "run", **asked, tau=f"0,{(heights[1] + heights[2]) / 2:.6f}")
+    assert (zero.asked.tau, zero.execution.reused, zero.plan.savings) == (0, 4, 0)
+    solo = SharingPlan.load(shared.folder(tmp_path / "run") / "plan.npz").solo
+    assert 0 < solo.sum() < 4, "some prompts are alone all the way"
+    assert shared.execution.reused == 0
+
+
+def test_standard_images_are_those_of_the_released_code_at_tau_0(folder: Path, tmp_path: Path):
+    cell = cell_of(folder, 0, prompt=PROMPTS[:7])
+    maker = maker_of(cell)
+    own = maker.make(plan_of(maker, cell), tmp_path / "own")
+    standard = maker.make(standard_plan(7, STEPS), tmp_path / "standard")
+    assert own.images == standard.images
+
+
+def test_an_interrupted_sweep_goes_on_in_the_same_stream(sweep, tmp_path: Path):
+    run, asked = tmp_path / "run", {"official": True, "steps": 3, "prior_steps": 2}
+    _, before = sweep(run, **asked)
+    folder = before.folder(run)
+    pictures = {path.name: path.read_bytes() for path in (folder / "images").iterdir()}
+    (folder / "record.json").unlink()
+    (folder / "generation.json").unlink()
+    events = []
+    sweep(run, events=events, **asked)
+    assert "encode" not in [event.stage for event in events if isinstance(event, StageStarted)]
+    assert {path.name: path.read_bytes() for path in (folder / "images").iterdir()} == pictures
