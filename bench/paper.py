@@ -1,0 +1,244 @@
+"""`bench paper`: the paper's tables and figures, one command each: what there is, made again, compared."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench import options as o
+from bench.paper_plan import plan
+
+if TYPE_CHECKING:
+    from generators.catalogue import ModelEntry
+    from reports.paper import Item
+    from reports.sheet import Sheet
+    from sweeps.spec import SweepSpec
+
+FAILED, MISSING = 1, 2
+AS_PUBLISHED, MINI = "as published", "miniature"
+EMBEDDED, HUB, SECONDS = "embedded:", "https://huggingface.co", 5
+
+paper = typer.Typer(help="The paper's tables and figures: list, plan, run, compare.", no_args_is_help=True)
+paper.command("plan")(plan)
+
+ItemName = Annotated[str, typer.Argument(metavar="ITEM", help="Of `bench paper list`.")]
+
+
+@paper.command("list")
+def list_items(as_json: o.Json = False) -> None:
+    """Every table and figure of the paper that can be made again, and what of it runs here."""
+    import json
+
+    from reports.paper import items
+
+    rows: list[dict[str, Any]] = []
+    for name, item in items().items():
+        lacking = {which: list(missing(_spec(item, miniature=which == MINI))) for which in (AS_PUBLISHED, MINI)}
+        rows.append(
+            {
+                "name": name,
+                "what": item.title,
+                "preset": item.preset,
+                "study": item.study,
+                "source": item.source,
+                "published": [row.model_dump(exclude_none=True) for row in item.rows],
+                "missing": {which: [f"{what}: {why}" for what, why in found] for which, found in lacking.items()},
+            }
+        )
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    from rich.table import Table
+
+    from bench.results import stdout
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("item", "what", "preset", "published in", "numbers", "runs here"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        count = sum(len(each["published"]) for each in row["published"])
+        runs = ", ".join(which for which, found in row["missing"].items() if not found)
+        place = row["source"].partition(", ")[2]
+        table.add_row(row["name"], row["what"], row["preset"], place, str(count or "none"), runs or "no")
+    stdout().print(table)
+
+
+@paper.command("run")
+def run(
+    name: ItemName,
+    miniature: Annotated[
+        bool, typer.Option("--miniature", help="The embedded models and their prompt sets in place of the paper's.")
+    ] = False,
+    limit: o.Limit = None,
+    device: o.Device = None,
+    out: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="An MLflow server; by default a file beside the runs.", envvar="MLFLOW_TRACKING_URI"),
+    ] = None,
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.")] = True,
+) -> None:
+    """Make a table or figure of the paper again, and compare it with the published one.
+
+    What is missing here is said before anything runs. The same command continues a run that was interrupted.
+    """
+    from bench.sweep import carry_out
+    from reports.paper import item as get_item
+
+    item = get_item(name)
+    spec = _spec(item, miniature=miniature, limit=limit, device=device)
+    if lacking := list(missing(spec, ask=True)):
+        _say_missing(item, lacking)
+        raise typer.Exit(MISSING)
+    folder = out / "-".join([item.preset, *["miniature"] * miniature, *([str(limit)] if limit else [])])
+    if item.study:
+        _study(item, spec, folder)
+        return
+    uri = (tracking_uri or f"sqlite:///{(out / 'mlflow.db').resolve()}") if mlflow else None
+    failed = carry_out(spec, folder, uri)
+    tables([folder], None)
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+@paper.command("tables")
+def tables(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished run folders.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the tables go; by default the first run's report/tables.")
+    ] = None,
+) -> None:
+    """Compare finished runs with what is published: three columns a figure, and a test of the difference."""
+    from bench.results import stdout
+    from reports.base import RunView
+    from reports.formats import to_rich
+    from reports.paper import items
+    from reports.paper_table import matching
+    from reports.render import REPORT
+    from sweeps.store import saved_spec
+
+    views: list[RunView] = [RunView.of(folder) for folder in runs]
+    presets = {saved_spec(folder).preset for folder in runs}
+    known = list(items().values())
+    found = matching(views, [each for each in known if each.preset in presets] or known)
+    folder = out or runs[0] / REPORT / "tables"
+    console = stdout()
+    for name, sheet in found.items():
+        _write(sheet, folder / f"paper-{name}")
+        console.print(to_rich(sheet, console.width))
+        console.print(f"written  {folder}/paper-{name}.csv, .md, .tex\n", soft_wrap=True)
+
+
+def _write(sheet: "Sheet", stem: Path) -> None:
+    from common.files import atomic_write
+    from reports.formats import to_csv, to_latex, to_markdown
+
+    contents = {"csv": to_csv(sheet), "md": to_markdown(sheet), "tex": to_latex(sheet, stem.name)}
+    for suffix, content in contents.items():
+        atomic_write(stem.with_name(f"{stem.name}.{suffix}"), content)
+
+
+def _spec(item: "Item", *, miniature: bool, **more: Any) -> "SweepSpec":
+    from sweeps.spec import make_spec, read_preset
+
+    preset: Mapping[str, Any] = read_preset(item.preset)
+    return make_spec([item.mini(preset) if miniature else preset, {"preset": item.preset}, more])
+
+
+def offline_unless_the_hub_answers() -> bool:
+    """Whether the hub can be asked; if not, nothing tries again and again. To be called before any library loads."""
+    from urllib.error import URLError
+    from urllib.request import Request, urlopen
+
+    if os.environ.get("HF_HUB_OFFLINE"):
+        return False
+    try:
+        with urlopen(Request(os.environ.get("HF_ENDPOINT", HUB), method="HEAD"), timeout=SECONDS):
+            return True
+    except (URLError, OSError, ValueError):
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        return False
+
+
+def missing(spec: "SweepSpec", *, ask: bool = False) -> Iterator[tuple[str, str]]:
+    """What a sweep needs that this machine does not have, and what to do: weights, prompt sets, a GPU, scorers.
+
+    Args:
+        spec: the sweep.
+        ask: ask the hub, if it answers, for what it hosts; else only what is here counts.
+    """
+    online = ask and offline_unless_the_hub_answers()
+
+    import torch
+
+    from bench.listings import not_here
+    from generators.catalogue import model
+    from generators.prompts import known_set
+
+    entries = [model(name) for name in spec.model]
+    for entry in entries:
+        if reason := entry.unavailable() if online else not_here(entry):
+            silent = ask and not online and not _embedded(entry)
+            own = f"or bench sweep --preset {spec.preset} --model FOLDER"
+            yield (
+                f"weights of {entry.name}",
+                f"on the Hugging Face hub, which does not answer; {own}" if silent else reason,
+            )
+    for name in spec.dataset:
+        if reason := known_set(name).unavailable():
+            yield f"prompt set {name}", reason
+    real = [entry.name for entry in entries if not _embedded(entry)]
+    if real and spec.device is None and not torch.cuda.is_available():
+        yield "a GPU", f"{', '.join(real)} would take weeks on this CPU; `--device cpu` if that is meant"
+    yield from dict(found for entry in entries for found in _scorers(spec, entry, ask)).items()
+
+
+def _scorers(spec: "SweepSpec", entry: "ModelEntry", ask: bool) -> Iterator[tuple[str, str]]:
+    from common.errors import UserError
+    from sweeps.scoring import Scorers
+
+    try:
+        scorers = Scorers(entry, spec.metric, spec.device or "cpu")
+    except UserError as error:
+        yield "scorers", str(error)
+        return
+    for name, metric in scorers.metrics.items():
+        try:
+            _ = metric.identity() if ask else getattr(metric, "answerer", None)
+        except UserError as error:
+            yield f"scorer {name}", str(error)
+
+
+def _embedded(entry: "ModelEntry") -> bool:
+    return all(source.startswith(EMBEDDED) for source in entry.sources.values())
+
+
+def _say_missing(item: "Item", lacking: list[tuple[str, str]]) -> None:
+    lines = [f"{item.name} cannot run here as published; missing:"]
+    lines += [f"  {what}: {why}" for what, why in lacking]
+    lines += [f"with the embedded models instead: bench paper run {item.name} --miniature"]
+    typer.echo("\n".join(lines), err=True)
+
+
+def _study(item: "Item", spec: "SweepSpec", folder: Path) -> None:
+    """What an item makes besides cells, then its figures."""
+    from bench.publish import publish
+    from bench.results import print_places
+    from bench.screen import screen
+    from sweeps.events import Note
+    from sweeps.record import load_records
+    from sweeps.studies.base import get_study
+
+    where = o.device_of(spec.device)
+    with screen() as seen:
+        get_study(str(item.study)).make(spec, folder, device=where, emit=seen)
+        records = load_records(folder) if (folder / "cells").is_dir() else []
+        with seen.stage("report"):
+            report = publish(folder, records)
+        for note in report.notes:
+            seen(Note(note))
+    print_places(folder, report)
+    for note in item.notes:
+        typer.echo(f"note: {note}")

@@ -1,0 +1,181 @@
+"""`bench paper plan`: what making the paper's tables and figures again costs, before anything is here."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench import options as o
+
+if TYPE_CHECKING:
+    from reports.paper import Item
+    from sweeps.cards import Card
+    from sweeps.estimate import Estimate
+
+HOUR, PETA = 3600, 1e15
+ENCODER = "minilm"
+
+
+@dataclass(frozen=True)
+class Line:
+    """An item's cost on one model and prompt set, on a card."""
+
+    item: str
+    estimate: "Estimate"
+    seconds: float
+    rests_on: str
+
+    @property
+    def hours(self) -> float:
+        return self.seconds / HOUR
+
+
+def plan(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[ITEM]", help="Of `bench paper list`; all unless given.")
+    ] = None,
+    gpu: Annotated[str, typer.Option(help="The accelerator: h100, h100-pcie, h200, a100, l40s, rtx4090.")] = "h100",
+    price: Annotated[float, typer.Option(min=0, help="What an hour on it costs.")] = 2.5,
+    utilisation: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of its peak that is reached, where nothing was measured.")
+    ] = 0.4,
+    seconds_per_step: Annotated[
+        float | None, typer.Option(min=0, help="Seconds of a denoiser call a row, where you know them.")
+    ] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Predict node-steps, FLOPs, GPU hours, disk and money. Needs no weights and no GPU, and makes nothing."""
+    from bench.paper import offline_unless_the_hub_answers
+    from reports.paper import item, items
+    from sweeps.cards import card
+
+    where = card(gpu)
+    offline_unless_the_hub_answers()
+    presets: dict[str, list[Item]] = {}
+    for each in items().values():
+        presets.setdefault(each.preset, []).append(each)
+    chosen = [presets[item(name).preset]] if name else list(presets.values())
+
+    from bench.screen import screen
+
+    notes: dict[str, None] = {}
+    lines: list[Line] = []
+    for alike in chosen:  # items of one preset are made of the same cells
+        names = ", ".join(each.name for each in alike)
+        with screen() as seen, seen.stage(f"planning {names}"):
+            for estimate in _estimates(alike, notes):
+                seconds, rests_on = estimate.seconds(where, utilisation, seconds_per_step)
+                lines.append(Line(names, estimate, seconds, rests_on))
+    if as_json:
+        typer.echo(json.dumps([_plain(line, price) for line in lines]))
+        return
+    _print(lines, where, price, list(notes), each_part=name is not None)
+
+
+def _estimates(alike: "Sequence[Item]", notes: dict[str, None]) -> "Iterator[Estimate]":
+    """Of the sweep that these items have in common."""
+    from generators.text_encoders.base import encoders
+    from sweeps.estimate import estimates
+    from sweeps.spec import make_spec, read_preset
+
+    kind = encoders().get(ENCODER)
+    here = kind is not None and kind.unavailable() is None
+    spec = make_spec([read_preset(alike[0].preset)])
+    rows = [(each.tau, row) for each in alike for row in each.rows]
+    saved = {(row.model, row.dataset, tau): row.published["savings"] for tau, row in rows if "savings" in row.published}
+    sizes = {row.dataset: row.prompts for _, row in rows}
+
+    def published(model: str, dataset: str, tau: float) -> float | None:
+        return saved.get((model, dataset, tau))
+
+    yield from estimates(
+        spec,
+        study=alike[0].study,
+        encoder=ENCODER if here else None,
+        published=published,
+        size=sizes.get,
+        on_missing=lambda why: notes.setdefault(why),
+    )
+
+
+def _plain(line: Line, price: float) -> dict[str, object]:
+    return {
+        "item": line.item,
+        **asdict(line.estimate),
+        "flops": line.estimate.flops,
+        "gpu_seconds": line.seconds,
+        "gpu_seconds_rest_on": line.rests_on,
+        "cost": line.hours * price,
+    }
+
+
+def _print(lines: Sequence[Line], card: "Card", price: float, notes: list[str], *, each_part: bool) -> None:
+    from rich.table import Table
+
+    from bench.results import size, stdout
+
+    groups: dict[tuple[str, ...], list[Line]] = {}
+    for line in lines:
+        key = (line.item, *((line.estimate.model, line.estimate.dataset) if each_part else ()))
+        groups.setdefault(key, []).append(line)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("item", "model", "prompt set") if each_part else ("item",):
+        table.add_column(heading)
+    for heading in ("prompts", "K", "pictures", "node-steps", "PFLOPs", "GPU hours", "pictures on disk", "money"):
+        table.add_column(heading, justify="right")
+    for key, group in groups.items():
+        every = [line.estimate for line in group]
+        table.add_row(
+            *key,
+            f"{sum(each.prompts for each in every):,}",
+            ", ".join(str(K) for K in dict.fromkeys(each.steps for each in every)),
+            *_sums(group, price),
+        )
+    table.add_section()
+    table.add_row("all", *[""] * (2 + 2 * each_part), *_sums(lines, price))
+    console = stdout()
+    console.print(table)
+    weights = {line.estimate.model: line.estimate.weight_bytes for line in lines}
+    told = [
+        f"GPU hours of generating on {card.description}: {card.peak_flops / 1e12:g} TFLOP/s at most ({card.source}); "
+        + "; ".join(f"{names}: {why}" for why, names in _rests(lines).items()),
+        "node-steps: " + "; ".join(f"{names}: {why}" for why, names in _bases(lines).items()),
+        "weights on disk: " + ", ".join(f"{model} {size(count)}" for model, count in weights.items()),
+        f"money: at {price:g} an hour; pictures are counted uncompressed; scoring is not counted",
+        *notes,
+    ]
+    for text in told:
+        console.print(f"- {text}", soft_wrap=True)
+
+
+def _sums(lines: Sequence[Line], price: float) -> list[str]:
+    from bench.results import size
+
+    every = [line.estimate for line in lines]
+    hours = sum(line.hours for line in lines)
+    return [
+        f"{sum(each.images for each in every):,}",
+        f"{sum(each.node_steps for each in every):,}",
+        f"{sum(each.flops for each in every) / PETA:,.0f}",
+        f"{hours:.2f}",
+        size(sum(each.picture_bytes for each in every)),
+        f"{hours * price:.2f}",
+    ]
+
+
+def _rests(lines: Sequence[Line]) -> dict[str, str]:
+    return _joined([(line.rests_on, line.estimate.model) for line in lines])
+
+
+def _bases(lines: Sequence[Line]) -> dict[str, str]:
+    return _joined([(line.estimate.basis, line.item) for line in lines])
+
+
+def _joined(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """By the first, the different seconds with commas."""
+    found: dict[str, dict[str, None]] = {}
+    for what, whose in pairs:
+        found.setdefault(what, {})[whose] = None
+    return {what: ", ".join(names) for what, names in found.items()}

@@ -1,0 +1,126 @@
+"""What a sweep will cost before anything is here, against what the sweep itself says of the same cells."""
+
+from pathlib import Path
+
+import pytest
+
+from sweeps import estimate as module
+from sweeps.cards import card
+from sweeps.estimate import Estimate, estimates
+from sweeps.grid import cells
+from sweeps.references import with_references
+from sweeps.spec import make_spec
+
+SPEC = {"model": "mini-kandinsky", "dataset": "mini_templates", "tau": "0,1", "limit": 6}
+
+
+def planned(published=lambda *_: None, size=lambda _: None, study=None, **settings) -> list[Estimate]:
+    missing: list[str] = []
+    spec = make_spec([{**SPEC, **settings}])
+    found = list(estimates(spec, study=study, published=published, size=size, on_missing=missing.append))
+    assert missing == []
+    return found
+
+
+def test_without_knowing_more_nothing_is_shared() -> None:
+    (one,) = planned()
+    assert (one.prompts, one.steps) == (6, 20)
+    assert one.node_steps == 3 * 6 * 20, "standard, another seed, tau 1"
+    assert one.images == 3 * 6
+    assert one.basis == module.STANDARD
+
+
+def test_published_savings_are_used_where_there_are_no_embeddings() -> None:
+    (one,) = planned(
+        published=lambda model, dataset, tau: {("mini-kandinsky", "mini_templates", 1.0): 0.25}[model, dataset, tau]
+    )
+    assert one.node_steps == round(6 * 20 * (2 + 0.75))
+    assert one.basis == module.PUBLISHED
+
+
+@pytest.mark.parametrize("settings", [{}, {"fewer_steps": True}, {"seed": "1,2"}, {"another_seed": False}])
+def test_pictures_and_evaluations_are_those_of_the_sweep_s_cells(settings) -> None:
+    """By the grid: tau 0 is standard's pictures, another seed's are the next seed's where there is one."""
+    spec = make_spec([{**SPEC, **settings}])
+    (one,) = planned(**settings)
+    grid = with_references(cells(spec, "cpu"), another_seed=spec.another_seed, fewer_steps=spec.fewer_steps)
+    standard = {cell.source.key for cell in grid}
+    standard |= {each.other(lambda: 0, lambda _: 0).key for each in grid if each.role == "another-seed"}
+    own = [cell for cell in grid if cell.role != "another-seed" and cell.asked.tau]
+    assert one.images == 6 * (len(standard) + len(own))
+    assert one.node_steps == 20 * one.images, "an upper bound"
+
+
+def test_flops_are_those_of_the_cost_model() -> None:
+    from generators.catalogue import model
+    from generators.families.base import get_family
+    from metrics.flops import price
+    from sweeps.grid import settings_of
+
+    (one,) = planned(another_seed=False, tau="0")
+    entry = model("mini-kandinsky")
+    settings = next(settings_of(make_spec([SPEC]), entry, "cpu"))
+    table = price(get_family("kandinsky").components_of(entry, settings), 6, 120, 6)
+    assert one.flops == pytest.approx(table.total)
+    assert one.denoising == pytest.approx(table.components["denoiser"])
+
+
+def test_trees_of_text_embeddings_give_the_plan_s_node_steps(monkeypatch) -> None:
+    import numpy as np
+
+    from generators.prompts import prompt_set
+    from generators.sharing.plan import build_plan
+    from generators.sharing.schedule import get_schedule
+    from generators.strategies.base import get_strategy
+
+    rows = np.random.default_rng(0).normal(size=(1000, 8))
+    monkeypatch.setattr("generators.text_encoders.base.text_embeddings", lambda name, prompts: rows[: len(prompts)])
+    spec = make_spec([{**SPEC, "schedule": "official", "another_seed": False}])
+    (one,) = estimates(spec, encoder="any", published=lambda *_: None, size=lambda _: None, on_missing=print)
+    assert len(prompt_set("mini_templates")) > 6
+    plan = build_plan(get_strategy("ward-cosine").tree(rows[:6]), get_schedule("official"), 1.0, 20)
+    assert one.node_steps == 6 * 20 + plan.node_steps
+    assert "text embeddings" in one.basis
+
+
+def test_a_full_size_model_and_a_set_that_is_not_here_are_planned(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BENCH_DATASETS", str(tmp_path))
+    module._prompts.cache_clear()
+    try:
+        (one,) = planned(size={"animals": 500}.get, model="sd15", dataset="animals", limit=None, steps=40)
+    finally:
+        module._prompts.cache_clear()
+    assert one.prompts == 500
+    assert one.steps == 41, "PNDM makes one more"
+    assert one.denoising == pytest.approx(one.node_steps * 2 * 803e9, rel=0.01), "guidance asks twice"
+    assert one.weight_bytes == pytest.approx(2 * 1.03e9, rel=0.05), "fp16: UNet, VAE's decoder, text encoder"
+
+
+def test_what_cannot_be_planned_is_told_and_the_rest_is() -> None:
+    missing: list[str] = []
+    spec = make_spec([{**SPEC, "dataset": ["mini_templates", "mini_styles"]}])
+    known = module._length
+
+    def length(dataset: str) -> int | None:
+        return None if dataset == "mini_styles" else known(dataset)
+
+    module._length, before = length, known
+    try:
+        found = list(estimates(spec, published=lambda *_: None, size=lambda _: None, on_missing=missing.append))
+    finally:
+        module._length = before
+    assert [each.dataset for each in found] == ["mini_templates"]
+    assert "mini_styles" in missing[0]
+
+
+def test_seconds_rest_on_what_is_known_best(monkeypatch) -> None:
+    one = Estimate("m", "d", 10, 20, 10, 200, 200e12, 50e12, 0, 0, "")
+    h100 = card("h100")
+    seconds, why = one.seconds(h100, 0.5)
+    assert seconds == pytest.approx(250e12 / (h100.peak_flops / 2))
+    assert "50% of the peak" in why
+    monkeypatch.setattr(module, "measured_seconds", lambda card, model: 0.1)
+    seconds, why = one.seconds(h100, 0.5)
+    assert seconds == pytest.approx(200 * 0.1 + 50e12 / (h100.peak_flops / 2))
+    assert "measured on h100" in why
+    assert one.seconds(h100, 0.5, 0.3)[0] == pytest.approx(seconds + 200 * 0.2)
