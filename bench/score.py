@@ -44,7 +44,7 @@ def score(
     it is.
     """
     from sweeps.axes import items
-    from sweeps.store import SPEC
+    from sweeps.record import SPEC
 
     asked, where = list(dict.fromkeys(items(metric or []))), o.device_of(device)
     is_run = (folder / SPEC).is_file()

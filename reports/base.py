@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 REFERENCES: tuple[Role, ...] = ("fewer-steps", "another-seed")
 # The axes that standard images do not depend on.
-SHARING = ("strategy", "features", "schedule", "combiner")
+SHARING = ("strategy", "features", "schedule", "combiner", "denoiser_cache")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Lines of a figure against savings, one a series: what several figures draw."""
 
 from dataclasses import replace
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NAME_LENGTH = 48
+LETTERS = 58  # of a line below a panel
 
 
 def curve(series: RunView, name: str) -> pd.DataFrame:
@@ -96,7 +98,8 @@ def _savings_axis(run: RunView) -> str:
     if len(run.series) > 1:
         taus = [f"{tau:g}" for tau in sorted({float(record.asked.tau) for record in run.records})]
         notes.append(f"points: τ = {', '.join(taus if len(taus) < 4 else [*taus[:2], '…', taus[-1]])}")
-    return f"denoiser steps saved, %\n({'; '.join(notes)})"
+    below = fill(f"({'; '.join(notes)})", LETTERS)
+    return f"denoiser steps saved, %\n{below}"
 
 
 def _label_taus(axes: "Axes", cells: pd.DataFrame) -> None:

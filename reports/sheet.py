@@ -1,7 +1,7 @@
 """What a table of a report holds, before it is written as CSV, Markdown, LaTeX or on the terminal."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class Sheet:
     caption: str = ""
     notes: Sequence[str] = ()
     groups: Sequence[Hashable] = ()
+
+    def titled(self, title: str) -> "Sheet":
+        """With this before the caption; no title changes nothing."""
+        return replace(self, caption=": ".join(filter(None, [title, self.caption]))) if title else self
 
     @property
     def headings(self) -> list[str]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DPI = 160
+TITLE = 0.25  # inches that a figure's title takes
 INK, MUTED, FAINT = "#222222", "#666666", "#b8b8b8"
 MARKERS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖"}
 
@@ -120,6 +121,28 @@ def wrap(text: str, width: int, lines: int) -> str:
     from textwrap import wrap as textwrap
 
     return "\n".join(textwrap(text, width, max_lines=lines, placeholder="…"))
+
+
+def entitle(figure: "mpl.Figure", title: str) -> None:
+    """Write `title` above all else, in inches of its own; no title changes nothing."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    if not title:
+        return
+    width, height = figure.get_size_inches()
+    share = height / (height + TITLE)
+    figure.set_size_inches(width, height + TITLE)
+    figure.text(0.5, (1 + share) / 2, title, fontsize=8.5, color=MUTED, ha="center", va="center")
+    below = share
+    for legend in figure.legends:  # outside the axes: the layout keeps the larger of both rooms, not their sum
+        legend.set_bbox_to_anchor((0, 0, 1, share), figure.transFigure)
+        below = share - legend.get_window_extent().height / figure.bbox.height
+    if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
+        engine.set(rect=(0, 0, 1, below))
+        return
+    for axes in figure.axes:  # nothing else makes room
+        x, y, w, h = axes.get_position().bounds
+        axes.set_position((x, y * share, w, h * share))
 
 
 def save(figure: "mpl.Figure", stem: Path) -> list[Path]:

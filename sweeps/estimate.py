@@ -4,17 +4,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from generators.catalogue import ModelEntry, model
 from generators.prompts import PromptSet, known_set
 from generators.settings import GenerationSettings
-from generators.sharing.savings import node_steps
 from generators.sharing.planner import Grouping
+from generators.sharing.savings import node_steps
 from metrics.flops import count
 from metrics.memory import BYTES, parameters
 from sweeps.cards import Card, measured_seconds
@@ -22,6 +22,7 @@ from sweeps.grid import parse_schedule, parse_strategy, settings_of
 from sweeps.spec import SweepSpec
 
 if TYPE_CHECKING:
+    from generators.component import Component
     from generators.sampler import Sampler
 
 RGB = 3
@@ -174,9 +175,7 @@ def _priced(
     nodes: int,
     basis: str,
 ) -> Estimate:
-    from generators.families.base import get_family
-
-    components = get_family(entry.family).components_of(entry, settings)
+    components = _components(entry.name, settings.model_copy(update={"seed": 0}))
     units = {"prompt": n, "node_step": nodes, "image": images}
     flops = {True: 0.0, False: 0.0}
     for each in components:
@@ -186,6 +185,15 @@ def _priced(
     return Estimate(
         entry.name, dataset, n, K, images, nodes, flops[True], flops[False], pictures, sum(weights.values()), basis
     )
+
+
+@cache
+def _components(name: str, settings: GenerationSettings) -> "list[Component]":
+    """The same ones for every prompt set: a component's FLOPs are counted once, and a big one takes seconds."""
+    from generators.families.base import get_family
+
+    entry = model(name)
+    return get_family(entry.family).components_of(entry, settings)
 
 
 def _added(every: Sequence[Estimate]) -> Estimate:
@@ -227,10 +235,10 @@ def _sampler(entry: ModelEntry, settings: GenerationSettings) -> "Sampler":
     return get_family(entry.family).load(entry, "cpu", settings.dtype).sampler(settings)
 
 
-def _trees(encoder: str | None) -> Callable[[SweepSpec, str], Tree | None]:
+def _trees(encoder: str | None) -> Callable[[SweepSpec, str], Grouping | None]:
     """By spec and prompt set, the tree of its first strategy on text embeddings; None where these cannot be had."""
 
-    def tree(spec: SweepSpec, dataset: str) -> Tree | None:
+    def tree(spec: SweepSpec, dataset: str) -> Grouping | None:
         if encoder is None or _prompts(dataset) is None:
             return None
         return _tree(encoder, dataset, spec.limit, spec.strategy[0], spec.seed[0])
@@ -239,8 +247,8 @@ def _trees(encoder: str | None) -> Callable[[SweepSpec, str], Tree | None]:
 
 
 @cache
-def _tree(encoder: str, dataset: str, limit: int | None, strategy: str, seed: int) -> Tree:
-    return parse_strategy(strategy).tree(_embeddings(encoder, dataset)[:limit], seed=seed)
+def _tree(encoder: str, dataset: str, limit: int | None, strategy: str, seed: int) -> Grouping:
+    return parse_strategy(strategy).grouping(_embeddings(encoder, dataset)[:limit], seed=seed)
 
 
 @cache

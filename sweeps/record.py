@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common.errors import UserError
 
 SCHEMA_VERSION: Literal[1] = 1
-RECORD, SCORES = "record.json", "scores.parquet"
+RECORD, SCORES, SPEC = "record.json", "scores.parquet", "sweep.yaml"
+NEAR = 0.02  # of denoiser steps saved: cells of so nearly the same savings may be compared with each other
 Role = Literal["sharing", "fewer-steps", "another-seed"]
 
 
@@ -39,6 +40,7 @@ class Asked(Part):
     noise: str
     scheduler: str
     guidance: float
+    denoiser_cache: str = "none"
 
 
 class Figure(Part):
@@ -52,7 +54,10 @@ class Figure(Part):
 
 
 class PlanFigures(Part):
-    """What the plan costs in denoiser evaluations; `K` is their number a prompt, `steps_requested` what was asked."""
+    """What the plan costs in denoiser evaluations; `K` is their number a prompt, `steps_requested` what was asked.
+
+    `node_steps` and `savings` count the `probe_rows` too: what the strategy asked the denoiser before it had a plan.
+    """
 
     n_prompts: int
     steps_requested: int
@@ -60,6 +65,7 @@ class PlanFigures(Part):
     node_steps: int
     standard_node_steps: int
     savings: float
+    probe_rows: int = 0
 
 
 class FlopFigures(Part):
@@ -72,12 +78,16 @@ class FlopFigures(Part):
 
 
 class ExecutionFigures(Part):
-    """What the executor did: denoiser calls, rows in them, the batch size it ended with, and what it had to say."""
+    """What the executor did: denoiser calls, rows in them, the batch size it ended with, and what it had to say.
+
+    `skipped`: for how many rows a denoiser cache skipped a module, by its path in the denoiser.
+    """
 
     calls: int = 0
     rows: int = 0
     batch_size: int | None = None
     reused: int = 0
+    skipped: dict[str, int] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
 
 
@@ -97,7 +107,7 @@ class Record(Part):
     run, of the standard images that this cell is compared with. A prompt whose whole path is standard's has
     standard's picture in its own folder too; `execution.reused` counts them. `versions` and `machine` are of the
     pictures; what scored them, and with which packages, is in `scorers`. `conditioned_on` is the model family's
-    (see `Family`); records made before it was recorded do not say.
+    (see `Family`); records made before it was recorded do not say. `control`: the strategy is there to be beaten.
 
     `role` says what the record is of: prompts that share, or what these are held against (`sweeps.references`), whose
     pictures are standard images of other settings and lie in `images`, a folder relative to the run. `timings` are
@@ -111,6 +121,7 @@ class Record(Part):
     role: Role = "sharing"
     asked: Asked
     conditioned_on: Literal["image", "text", "both"] | None = None
+    control: bool = False
     identity: dict[str, Any] = Field(default_factory=dict)
     plan: PlanFigures | None = None
     flops: FlopFigures | None = None
@@ -198,6 +209,39 @@ def load_records(run: str | os.PathLike[str]) -> list[Record]:
         raise UserError(f"{run} is not a run folder: it has no cells", "give a folder that `bench sweep` has written")
     records = [read_record(path) for path in sorted(cells.glob(f"*/{RECORD}"))]
     return sorted(records, key=lambda record: _place(record.asked))
+
+
+def run_title(run: Path) -> str:
+    """What every table and figure of a run says above all else, from its ``sweep.yaml``; mostly nothing.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return str(_setting(run, "title") or "")
+
+
+def run_savings(run: Path) -> list[float]:
+    """The shares of denoiser steps that a run was asked to save, from its ``sweep.yaml``; none where taus were given.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return [float(each) for each in _setting(run, "savings") or ()]
+    except (TypeError, ValueError):
+        raise UserError(f"the savings in {run / SPEC} are no numbers", "run the same sweep in another folder") from None
+
+
+def _setting(run: Path, name: str) -> Any:
+    import yaml
+
+    path = run / SPEC
+    try:
+        spec = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return spec.get(name)
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        what = " ".join(str(error).split())
+        raise UserError(f"cannot read {path}: {what}", "run the same sweep again in another folder") from error
 
 
 def _place(asked: Asked) -> tuple[Any, ...]:

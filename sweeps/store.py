@@ -20,10 +20,9 @@ import yaml
 
 from common.errors import UserError
 from common.files import atomic_write
-from sweeps.record import RECORD, SCHEMA_VERSION, Record, read_record
+from sweeps.record import RECORD, SCHEMA_VERSION, SPEC, Record, read_record
 from sweeps.spec import SweepSpec, make_spec, read_mapping
 
-SPEC = "sweep.yaml"
 LOCK = "lock"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -157,10 +156,10 @@ def refuse_another(folder: Path, spec: SweepSpec) -> None:
             raise UserError(f"{folder} is not a run folder and not empty", "choose another --name or --out")
         return
     saved, asked = saved_spec(folder).changes_result(), spec.changes_result()
-    if differs := [name for name in asked if asked[name] != saved[name]]:
+    if differs := [name for name in asked if asked[name] != saved.get(name)]:
         raise UserError(
             f"{folder} holds another sweep: it differs in {', '.join(differs)}",
-            f"choose another --name (there, {differs[0]} is {_told(saved[differs[0]])})",
+            f"choose another --name (there, {differs[0]} is {_told(saved.get(differs[0], []))})",
         )
 
 

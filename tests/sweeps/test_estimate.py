@@ -98,7 +98,7 @@ def test_a_full_size_model_and_a_set_that_is_not_here_are_planned(monkeypatch, t
 
 def test_what_cannot_be_planned_is_told_and_the_rest_is() -> None:
     missing: list[str] = []
-    spec = make_spec([{**SPEC, "dataset": ["mini_templates", "mini_styles"]}])
+    spec = make_spec([{**SPEC, "dataset": ["mini_templates", "mini_styles"], "limit": None}])
     known = module._length
 
     def length(dataset: str) -> int | None:

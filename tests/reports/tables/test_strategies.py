@@ -49,8 +49,9 @@ def test_the_ranking_says_what_it_does_not_know(run):
     sheet = StrategyRanking().sheet(run)
     assert [str(row[0]) for row in sheet.rows] == ["1-2", "1-2", "3"]
     assert str(sheet.rows[2][1]) == "shuffled-ward (control)"
-    assert {str(row[5]) for row in sheet.rows[:2]} == {"average", "complete"}
-    assert any("the control shuffled-ward is beaten by all" in note for note in sheet.notes)
+    assert {str(row[2]) for row in sheet.rows} == {"shuffled-ward", "-"}
+    assert set(sheet.data.not_told_apart_from[:2]) == {"average", "complete"}
+    assert any("shuffled-ward is beaten by all others" in note for note in sheet.notes)
     assert "29.5% to 47.4%" in sheet.caption
 
 
