@@ -117,7 +117,7 @@ Schedules: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--schedule",
-        help="Of `bench schedules list`: eq7 (the paper, the default) or official (its code).",
+        help="Of `bench schedules list`: eq7 (the paper, the default), official (its code); or name:key=value.",
         rich_help_panel=HOW,
     ),
 ]
@@ -126,6 +126,15 @@ Combiners: TypeAlias = Annotated[
     typer.Option(
         "--combiner",
         help="How a cluster's conditioning is made, of `bench combiners list`; mean unless given.",
+        rich_help_panel=HOW,
+    ),
+]
+DenoiserCaches: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--denoiser-cache",
+        help="Reuse between the steps of each picture, beside sharing: of `bench denoiser-caches list`, parameters as "
+        "name:key=value; none unless given. As none,first-block:threshold=0.1 it is measured alone and together.",
         rich_help_panel=HOW,
     ),
 ]

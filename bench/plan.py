@@ -58,6 +58,10 @@ def plan(
     others: o.Others = None,
     dtype: o.Dtype = None,
     device: o.Device = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Also how long it takes at least on so many workers, and how much trunks cost."),
+    ] = None,
     as_json: o.Json = False,
 ) -> None:
     """Predict node-steps and savings of a prompt set at some taus, or the tau that reaches given savings."""
@@ -69,6 +73,8 @@ def plan(
     if embeddings and encoder:
         raise UserError("--embeddings are ready, and --encoder makes some", "give one of them")
     spec = make_spec([flags])
+    if spec.savings:
+        raise UserError("a plan answers taus, or names the tau of one target", "use --target-savings")
     for axis in MANY:
         if len(getattr(spec, axis)) > 1:
             raise UserError(f"a plan is of one {axis}, not of {len(getattr(spec, axis))}", "run one plan for each")
@@ -76,6 +82,8 @@ def plan(
         planned = _from_embeddings(spec, embeddings, flags)
     else:
         planned = _from_text(spec, encoder, flags) if encoder else _from_prompts(spec)
+    if workers:
+        planned = replace(planned, workers=workers)
     rows = planned.answers(spec) if target_savings is None else [planned.target(spec, target_savings)]
     if as_json:
         typer.echo(json.dumps(rows))

@@ -40,6 +40,7 @@ def sweep(
     seed: o.Seeds = None,
     scheduler: o.Schedulers = None,
     guidance: o.Guidances = None,
+    denoiser_cache: o.DenoiserCaches = None,
     negative_prompt: o.NegativePrompt = None,
     height: o.Height = None,
     width: o.Width = None,

@@ -208,9 +208,9 @@ def pairwise_similarity(
     Raises:
         UserError: fewer than two images, or a row that is not finite or has no length.
     """
-    rows = _unit_rows(features)
-    chosen, weights = _resamples(len(rows), n, seed)
-    return _similarity_estimate(_similarities(rows[chosen], weights), len(chosen), level)
+    rows = unit_rows(features)
+    chosen, weights = resamples(len(rows), n, seed)
+    return similarity_estimate(similarities(rows[chosen], weights), len(chosen), level)
 
 
 def compare_similarity(
@@ -233,17 +233,17 @@ def compare_similarity(
     Raises:
         UserError: the numbers of images differ, or as in `pairwise_similarity`.
     """
-    standard, ours = _unit_rows(standard), _unit_rows(ours)
+    standard, ours = unit_rows(standard), unit_rows(ours)
     if len(standard) != len(ours):
         raise UserError(f"{len(ours)} images are compared with {len(standard)}", "give both sets of the same prompts")
-    chosen, weights = _resamples(len(ours), n, seed)
-    of_standard, of_ours = _similarities(standard[chosen], weights), _similarities(ours[chosen], weights)
+    chosen, weights = resamples(len(ours), n, seed)
+    of_standard, of_ours = similarities(standard[chosen], weights), similarities(ours[chosen], weights)
     return SimilarityComparison(
-        *(_similarity_estimate(values, len(chosen), level) for values in (of_standard, of_ours, of_standard - of_ours))
+        *(similarity_estimate(values, len(chosen), level) for values in (of_standard, of_ours, of_standard - of_ours))
     )
 
 
-def _resamples(available: int, n: int | None, seed: int) -> tuple[NDArray[np.int64], Floats]:
+def resamples(available: int, n: int | None, seed: int) -> tuple[NDArray[np.int64], Floats]:
     """The images drawn, and how often each counts: all once in row 0, then one row a resample."""
     if available < 2:
         raise UserError(f"{available} image has no pairs", "similarity needs at least two images")
@@ -256,7 +256,7 @@ def _resamples(available: int, n: int | None, seed: int) -> tuple[NDArray[np.int
     return chosen, np.vstack([np.ones(taken), counts])
 
 
-def _similarities(rows: Floats, weights: Floats) -> Floats:
+def similarities(rows: Floats, weights: Floats) -> Floats:
     """Weighted mean of the Gram matrix without its diagonal: (w'Gw - sum w_i^2 G_ii) / ((sum w)^2 - sum w_i^2).
 
     w'Gw is |sum w_i x_i|^2, so the Gram matrix is never formed. NaN where one image has all the weight.
@@ -274,7 +274,7 @@ def _similarities(rows: Floats, weights: Floats) -> Floats:
     return means
 
 
-def _similarity_estimate(values: Floats, n: int, level: float) -> Estimate:
+def similarity_estimate(values: Floats, n: int, level: float) -> Estimate:
     """Of row 0 (the sample) and the rest (its resamples); two images are one pair, which has no spread."""
     if n < 3:
         return Estimate(float(values[0]), None, None, n, "too few for an interval", level)
@@ -297,7 +297,7 @@ def _pairs(ours: ArrayLike, standard: ArrayLike) -> tuple[Floats, Floats]:
     return ours, standard
 
 
-def _unit_rows(features: ArrayLike) -> Floats:
+def unit_rows(features: ArrayLike) -> Floats:
     rows = np.asarray(features, dtype=np.float64)
     if rows.ndim != 2:
         raise UserError(f"image features have shape {rows.shape}", "give one row an image")

@@ -9,6 +9,7 @@ from reports.base import RunView, series_name
 from reports.claims import Claim, adjusted, claim, claims
 from reports.frame import WIN_RATE, figure_names, paired_metrics
 from reports.labels import Label
+from reports.leaderboard import leaderboard
 from reports.parity import parities
 from sweeps.record import Asked, Figure, Record
 
@@ -50,6 +51,8 @@ class Best:
 def answer(view: RunView) -> Answer:
     """What a view of one run or of several says, by its first metric that has a win rate.
 
+    A run that was asked for at given savings compares ways to share: its answer is who is best (`reports.leaderboard`).
+
     A claim is "no worse within delta" after Holm's correction over all of the view's claims (`reports.claims`). Where
     none of the view's delta holds, the smallest of `DELTAS` is told for which one does; where none does, how many
     prompts would be needed. Ask for it through `view.once(answer)`.
@@ -57,6 +60,8 @@ def answer(view: RunView) -> Answer:
     Args:
         view: of a run, of one series of it, or of several runs.
     """
+    if board := leaderboard(view):
+        return Answer(board.question, board.lines, board.places)
     question = _question(view)
     shared = [record for record in view.records if record.asked.tau > 0]
     metrics = paired_metrics(figure_names(shared))

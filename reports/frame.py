@@ -60,9 +60,15 @@ def varying_axes(records: Sequence[Record]) -> list[str]:
 
 
 def shared_axes(records: Sequence[Record]) -> dict[str, Any]:
-    """The axes, tau apart, on which these records agree, with their value."""
-    varying = varying_axes(records)
-    return {name: value for name, value in place(records[0].asked).items() if name not in varying} if records else {}
+    """The axes, tau apart, on which these records agree, with their value; not those that nobody asked for."""
+    if not records:
+        return {}
+    varying, unasked = varying_axes(records), {name: axis.default for name, axis in Asked.model_fields.items()}
+    return {
+        name: value
+        for name, value in place(records[0].asked).items()
+        if name not in varying and value != unasked.get(name)
+    }
 
 
 def place(asked: Asked) -> dict[str, Any]:

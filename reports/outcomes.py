@@ -18,7 +18,7 @@ AGAIN = "run the same sweep again with --rescore"
 
 def outcomes(run: Path, record: Record, metric: str, read: Read) -> NDArray[np.float64]:
     """Of each prompt [N], 1 where ours scores better than standard, -1 where worse, 0 for a tie; see `differences`."""
-    return np.asarray(_better(record, metric) * np.sign(differences(run, record, metric, read)))
+    return np.asarray(better(record, metric) * np.sign(differences(run, record, metric, read)))
 
 
 def differences(run: Path, record: Record, metric: str, read: Read) -> NDArray[np.float64]:
@@ -36,7 +36,7 @@ def differences(run: Path, record: Record, metric: str, read: Read) -> NDArray[n
     ours, standard = read(record.scores(run), metric), read(record.standard_scores(run), metric)
     if len(ours) == len(standard):
         found = ours - standard
-        rate = 0.5 + _better(record, metric) * np.sign(found).mean() / 2
+        rate = 0.5 + better(record, metric) * np.sign(found).mean() / 2
         if abs(rate - record.figures[f"{metric}{WIN_RATE}"].value) < 1e-9:
             return np.asarray(found)
     raise UserError(f"the {metric} scores of cell {record.id} do not give its win rate", AGAIN)
@@ -67,5 +67,6 @@ def metric_scores(path: Path, metric: str) -> NDArray[np.float64]:
     return values
 
 
-def _better(record: Record, metric: str) -> int:
+def better(record: Record, metric: str) -> int:
+    """1 where a higher score is better, -1 where a lower one is."""
     return 1 if record.scorers.get(metric, {}).get("higher_is_better", True) else -1

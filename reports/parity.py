@@ -17,7 +17,7 @@ from reports.outcomes import Read, metric_scores, outcomes
 from sweeps.record import Asked, Record
 
 # How prompts share; the other axes but these and the prompts' are a model's own settings.
-SHARING = ("strategy", "schedule", "combiner", "noise")
+SHARING = ("strategy", "schedule", "combiner", "noise", "denoiser_cache")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 

@@ -43,6 +43,24 @@ def parse_taus(value: Any) -> tuple[Decimal, ...]:
     return tuple(sorted(found))
 
 
+def parse_savings(value: Any) -> tuple[Decimal, ...]:
+    """Shares of denoiser steps to save, ascending and without repeats: ``0.3,0.5,0.7``; none where none are given.
+
+    Raises:
+        UserError: something is no number from 0 to below 1.
+    """
+    found: set[Decimal] = set()
+    for item in items(value) if value else ():
+        try:
+            share = Decimal(item)
+        except InvalidOperation:
+            raise UserError(f"savings {item!r} are not a number", "write for example 0.3,0.5,0.7") from None
+        if not share.is_finite() or not 0 <= share < 1:
+            raise UserError(f"savings must be from 0 to below 1, not {item}", "write 0.5 for 50%")
+        found.add(Decimal(canonical(share)))
+    return tuple(sorted(found))
+
+
 def parse_integers(value: Any) -> tuple[int, ...]:
     """Whole numbers as written, repeats dropped: ``42``, ``20,40``, ``0..3``.
 

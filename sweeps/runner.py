@@ -9,6 +9,8 @@ from tempfile import TemporaryDirectory
 from common.errors import UserError
 from sweeps.energy import Joules, meter
 from sweeps.events import CellFinished, CellStarted, Emit, Note, SweepStarted
+from sweeps.executors.base import Executor
+from sweeps.executors.local import Local
 from sweeps.grid import Cell
 from sweeps.machine import machine, versions
 from sweeps.making import Families
@@ -21,7 +23,14 @@ from sweeps.store import disk_full, open_store, refuse_another, refuse_others
 
 
 def run_sweep(
-    spec: SweepSpec, cells: Sequence[Cell | Reference], folder: Path, *, device: str, emit: Emit, rescore: bool = False
+    spec: SweepSpec,
+    cells: Sequence[Cell | Reference],
+    folder: Path,
+    *,
+    device: str,
+    emit: Emit,
+    rescore: bool = False,
+    executor: Executor | None = None,
 ) -> list[Record]:
     """Give every cell a record in the run folder `folder`.
 
@@ -32,6 +41,7 @@ def run_sweep(
         device: a torch device.
         emit: hears everything.
         rescore: measure all images again; none is made again.
+        executor: where plans are denoised; in this process unless given.
 
     Returns:
         One record a cell, in order; those that failed say why.
@@ -41,11 +51,11 @@ def run_sweep(
     """
     scorers = check_sweep(spec, cells, folder, device)
     families = Families(device, spec.offload, _meter(device, emit) if spec.energy else None)
-    batch_size = spec.batch_size or BATCH_SIZE
+    batch_size, executor = spec.batch_size or BATCH_SIZE, executor or Local()
     try:
-        with open_store(folder, spec) as store:
+        with open_store(folder, spec) as store, executor.opened(spec, device, emit):
             emit(SweepStarted(folder, spec, cells))
-            context = Context(store, families, scorers, device, batch_size, emit, rescore)
+            context = Context(store, families, scorers, device, batch_size, emit, rescore, executor)
             return list(_records(context, cells))
     except Exception as error:
         if disk_full(error):
@@ -72,6 +82,15 @@ def check_sweep(spec: SweepSpec, cells: Sequence[Cell | Reference], folder: Path
     refuse_others(folder, {cell.id: cell.identity for cell in every})
     with TemporaryDirectory(dir=next(place for place in (folder, *folder.parents) if place.exists())):
         pass
+    return check_scorers(spec, cells, device)
+
+
+def check_scorers(spec: SweepSpec, cells: Sequence[Cell | Reference], device: str) -> dict[str, Scorers]:
+    """By model, its scorers, whose checkpoints are here.
+
+    Raises:
+        UserError: a metric cannot run.
+    """
     entries = {cell.source.entry.name: cell.source.entry for cell in cells}
     scorers = {name: Scorers(entry, spec.metric, device) for name, entry in entries.items()}
     for each in scorers.values():
@@ -91,8 +110,10 @@ def _records(context: Context, cells: Sequence[Cell | Reference]) -> Iterator[Re
     for _, group in groupby(cells, key=lambda cell: cell.source.key):
         same_source = list(group)
         run = SourceRun(context, same_source[0].source)
-        for cell in same_source:
+        for place, cell in enumerate(same_source):
             context.emit(CellStarted(cell))
+            if context.executor.ahead:
+                run.ahead(same_source[place : place + 1 + context.executor.ahead])
             record, kept = _guarded(context, run, cell)
             context.emit(CellFinished(record, kept))
             yield record

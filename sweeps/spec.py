@@ -36,6 +36,7 @@ OFFICIAL: dict[str, Any] = {
 }
 MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
 LONGEST_NAME = 100
+LATER = {"savings", "denoiser_cache"}  # settings that came later: where they say nothing, a run's name is as it was
 NOT_THE_IMAGES = {"title", "preset", "another_seed", "fewer_steps", "metric", "device", "batch_size", "offload", "energy"}
 
 
@@ -100,6 +101,7 @@ class SweepSpec(BaseModel):
     noise: Names = ("per-root",)
     scheduler: Names = ("default",)
     guidance: Floats = ()
+    denoiser_cache: Names = ("none",)
 
     prompts: Path | None = None
     prompt: Texts = ()
@@ -145,7 +147,8 @@ class SweepSpec(BaseModel):
 
         How they are run and scored, and what they are held against besides standard images, does not.
         """
-        return self.model_dump(mode="json", exclude=NOT_THE_IMAGES | (set() if self.savings else {"savings"}))
+        idle = {name for name in LATER if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude=NOT_THE_IMAGES | idle)
 
     def default_name(self) -> str:
         """A run name one can read, which the same command gives again and another sweep does not."""

@@ -1,13 +1,13 @@
-"""What sharing saves, from the tree alone: no plan is built."""
+"""What sharing saves: from a tree alone, no plan is built; a planner knows its own."""
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from common.errors import UserError
+from generators.sharing.planner import Grouping, Planner
 from generators.sharing.schedule import Schedule
-from generators.sharing.tree import Tree
 
 # Decimals of four significant digits, in order: 1.000e-12, 1.001e-12, ..., 9.999e14.
 MANTISSAS, LOWEST, DECADES = 9000, -12, 27
@@ -30,18 +30,23 @@ class TauForSavings:
     most: float
 
 
-def node_steps(tree: Tree, schedule: Schedule, tau: float, steps: int) -> int:
+def node_steps(tree: Grouping, schedule: Schedule, tau: float, steps: int) -> int:
     """Denoiser evaluations, counted in rows, of `tree` under this schedule: N K less what sharing saves.
 
-    Until a cluster splits, its children's evaluations are one: it saves (children - 1) a step.
+    Until a cluster splits, its children's evaluations are one: it saves (children - 1) a step. What a strategy asked
+    the denoiser is counted too.
     """
+    if isinstance(tree, Planner):
+        return tree.node_steps(schedule, tau, steps)
     inner = slice(tree.n_leaves, None)
     saved = (tree.n_children[inner] - 1) * schedule.split_steps(tree.score[inner], tau, steps)
-    return tree.n_leaves * steps - int(np.sum(saved))
+    return tree.n_leaves * steps - int(np.sum(saved)) + tree.probe_rows
 
 
-def tau_for_savings(tree: Tree, schedule: Schedule, steps: int, target: float) -> TauForSavings:
+def tau_for_savings(tree: Grouping, schedule: Schedule, steps: int, target: float) -> TauForSavings:
     """The smallest tau that saves `target`, by bisection: savings are a step function that never falls with tau.
+
+    Of a planner whose savings do fall here and there (a bounded cache), a tau at which they rise past the target.
 
     Args:
         steps: K, the number of denoiser evaluations.
@@ -62,6 +67,23 @@ def tau_for_savings(tree: Tree, schedule: Schedule, steps: int, target: float) -
     goal = min(target, most)
     tau = 0.0 if goal == 0 else _decimal(bisect_left(range(last), goal, key=lambda index: savings(_decimal(index))))
     return TauForSavings(tau, savings(tau), most >= target, most)
+
+
+def tau_near_savings(tree: Grouping, schedule: Schedule, steps: int, target: float) -> TauForSavings:
+    """The smallest tau whose savings are nearest to `target`, from above or below; `reached` says from above.
+
+    Arguments and errors are those of `tau_for_savings`.
+    """
+    above = tau_for_savings(tree, schedule, steps, target)
+    if above.tau == 0 or above.savings <= target:
+        return above
+    index = bisect_left(range(MANTISSAS * DECADES), above.tau, key=_decimal)
+    below = _decimal(index - 1) if index else 0.0
+    standard = tree.n_leaves * steps
+    saved = (standard - node_steps(tree, schedule, below, steps)) / standard
+    if saved < 0 or above.savings - target < target - saved:
+        return above
+    return replace(tau_for_savings(tree, schedule, steps, saved), reached=False)
 
 
 def _decimal(index: int) -> float:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from generators.sharing.plan import SharingPlan
+from generators.sharing.planner import is_parting
 from generators.sharing.tree import Tree
 from reports.base import Figure, RunView
 from reports.style import INK, canvas, colours, finish, shorten
@@ -27,12 +29,15 @@ class Dendrogram(Figure):
 
     def draw(self, run: RunView) -> "mpl.Figure | None":
         record = run.records[0]
-        tree = Tree.load(record.folder(run.path) / "tree.npz")
+        folder = record.folder(run.path)
+        tree = Tree.load(folder / "tree.npz")
+        if is_parting(tree, SharingPlan.load(folder / "plan.npz")):
+            return draw_tree(tree, record.prompts(run.path), None)
         saved = {float(each.asked.tau): each.plan.savings for each in run.records if each.plan}
         return draw_tree(tree, record.prompts(run.path), saved)
 
 
-def draw_tree(tree: Tree, prompts: Sequence[str], saved: Mapping[float, float]) -> "mpl.Figure | None":
+def draw_tree(tree: Tree, prompts: Sequence[str], saved: Mapping[float, float] | None) -> "mpl.Figure | None":
     """A tree from its root (left) to the prompts (right); None where nothing merges.
 
     Any arity and any number of roots, which SciPy's `dendrogram` does not draw.
@@ -41,6 +46,7 @@ def draw_tree(tree: Tree, prompts: Sequence[str], saved: Mapping[float, float]) 
         tree: over the prompts.
         prompts: their texts; written out up to 200 of them.
         saved: share of denoiser steps saved by tau; taus that stand clear of each other are drawn where phi starts.
+            None of a tree that no threshold cuts: a plan's own (`sharing.planner.parting_tree`).
     """
     if not np.any(tree.parent >= 0):
         return None
@@ -48,9 +54,12 @@ def draw_tree(tree: Tree, prompts: Sequence[str], saved: Mapping[float, float]) 
     figure = canvas(8.5, max(2.6, 1.0 + 0.125 * len(prompts)) if labelled else 9.0, layout="constrained")
     axes = figure.subplots()
     _draw_branches(axes, tree)
-    _draw_taus(axes, saved, top=float(tree.score.max()))
-    finish(axes, "merge height", "")
-    figure.supxlabel("φ falls from τ to 0 over the steps; clusters that join right of φ share the step", fontsize=8)
+    if saved is None:
+        finish(axes, "share of the steps that are left when paths part", "")
+    else:
+        _draw_taus(axes, saved, top=float(tree.score.max()))
+        finish(axes, "merge height", "")
+        figure.supxlabel("φ falls from τ to 0 over the steps; clusters that join right of φ share the step", fontsize=8)
     axes.spines[["left"]].set_visible(False)
     axes.yaxis.tick_right()
     axes.set_yticks([])

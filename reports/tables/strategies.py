@@ -43,7 +43,7 @@ class Strategies(Table):
         columns = [
             *([Column("metric", numeric=False, key=True)] if len(found.metrics) > 1 else []),
             *(Column(axis, numeric=False, key=True) for axis in found.axes),
-            *(Column("level, %", key=True), Column("strategy", numeric=False, key=True)),
+            *(Column("level, %", numeric=False, key=True), Column("strategy", numeric=False, key=True)),
             *map(Column, ("tau", "steps saved, %", "win rate, %", "mean difference")),
             *(Column(run.label(name).heading) for name in sets),
             Column("clustering, s"),
@@ -57,7 +57,7 @@ class Strategies(Table):
                 entry(run, f"{contest.metric}{WIN_RATE}", entrant.win_rate),
                 entry(run, _difference(contest, entrant), entrant.difference),
                 *(entry(run, name, own[name]) for name in sets),
-                Entry(MISSING if entrant.seconds is None else f"{entrant.seconds:.2f}"),
+                Entry(MISSING if entrant.seconds is None else f"{entrant.seconds:.2g}"),
             ]
             for (contest, level, entrant), own in zip(lines, diversity, strict=True)
         ]

@@ -69,19 +69,19 @@ class StrategyPairs(Table):
         columns = [
             *([Column("metric", numeric=False, key=True)] if len(found.metrics) > 1 else []),
             *(Column(axis, numeric=False, key=True) for axis in found.axes),
-            *(Column("level, %", key=True), Column("first", False, True), Column("against", False, True)),
-            *map(Column, ("win rate of the first, %", "wins/ties/losses", "p", "Holm p")),
+            *(Column("level, %", False, True), Column("first", False, True), Column("against", False, True)),
             Column("wins more often", numeric=False),
+            *map(Column, ("win rate of the first, %", "wins/ties/losses", "p", "Holm p")),
         ]
         rows = [
             [
                 *([Entry(title(each.contest.metric))] if len(found.metrics) > 1 else []),
                 *(Entry(axis_text(getattr(each.contest.asked, axis))) for axis in found.axes),
                 *map(Entry, (_level(each), each.first, each.second)),
+                Entry(each.winner or "not told apart"),
                 _entry(each.win_rate),
                 Entry("/".join(str(int((each.outcomes == sign).sum())) for sign in (1, 0, -1))),
                 *map(Entry, (p_value(each.p), p_value(each.holm))),
-                Entry(each.winner or "not told apart"),
             ]
             for each in made
         ]
@@ -109,7 +109,9 @@ def _pairs(contest: Contest) -> list[Pair]:
     for first, second in combinations(contest.names, 2):
         levels = [level for level in contest.levels if first in level.entrants and second in level.entrants]
         outcomes = [level.entrants[first].against(level.entrants[second]) for level in levels]
-        found += [_pair(contest, level.savings, first, second, each) for level, each in zip(levels, outcomes, strict=True)]
+        found += [
+            _pair(contest, level.savings, first, second, each) for level, each in zip(levels, outcomes, strict=True)
+        ]
         if len(levels) > 1:
             over_all.append(_pair(contest, None, first, second, np.concatenate(outcomes)))
     return [*sorted(found, key=lambda pair: pair.savings or 0.0), *over_all]

@@ -12,7 +12,7 @@ from reports.base import RunView, Table
 from reports.contests import contests
 from reports.frame import WIN_RATE, difference_figure, with_interval
 from reports.labels import MISSING, Label, axis_text, title
-from reports.rankings import Ranking, ranking
+from reports.rankings import Ranking, rankings, verdict
 from reports.sheet import Column, Entry, Sheet
 from sweeps.record import Figure
 
@@ -34,50 +34,29 @@ class StrategyRanking(Table):
         columns = [
             *([Column("metric", numeric=False, key=True)] if len(found.metrics) > 1 else []),
             *(Column(axis, numeric=False, key=True) for axis in found.axes),
-            *(Column("rank", key=True), Column("strategy", numeric=False, key=True)),
-            *map(Column, ("mean difference", "win rate, %")),
-            *(Column("better than", numeric=False), Column("not told apart from", numeric=False)),
-            Column("clustering, s"),
+            *(Column("rank", numeric=False, key=True), Column("strategy", numeric=False, key=True)),
+            Column("better than", numeric=False),
+            *map(Column, ("mean difference", "win rate, %", "clustering, s")),
         ]
         rows, data = [], []
         for each in made:
             for i, name in enumerate(each.names):
-                contest, sure, unsure = each.contest, _beaten(each, i), _unsure(each, i)
+                contest, sure, seconds = each.contest, _beaten(each, i), _seconds(each, name)
                 rows.append(
                     [
                         *([Entry(title(contest.metric))] if len(found.metrics) > 1 else []),
                         *(Entry(axis_text(getattr(contest.asked, axis))) for axis in found.axes),
                         Entry(rank_text(each.ranks[i])),
                         Entry(f"{name} (control)" if name in contest.controls else name),
+                        Entry(", ".join(sure) or MISSING),
                         _entry(run.label(_difference(each)), each.areas[i]),
                         _entry(run.label(f"{contest.metric}{WIN_RATE}"), each.rates[i]),
-                        *(Entry(", ".join(names) or MISSING) for names in (sure, unsure)),
-                        Entry(MISSING if (seconds := _seconds(each, name)) is None else f"{seconds:.2f}"),
+                        Entry(MISSING if seconds is None else f"{seconds:.2g}"),
                     ]
                 )
-                data.append(_row(each, i, sure, unsure))
+                data.append(_row(each, i, sure, _unsure(each, i)))
         groups = [found.named(each.contest) for each in made for _ in each.names]
         return Sheet(columns, rows, pd.DataFrame(data), _caption(made), _notes(made), groups)
-
-
-def rankings(run: RunView) -> list[Ranking]:
-    """One a contest; ask through `run.once`."""
-    return [found for contest in run.once(contests).found if (found := ranking(contest))]
-
-
-def verdict(found: Ranking) -> str:
-    """What a ranking says of the controls and of the top, in a sentence."""
-    controls = [i for i, name in enumerate(found.names) if name in found.contest.controls]
-    others = [i for i in range(len(found.names)) if i not in controls]
-    top = [found.names[i] for i in range(len(found.names)) if found.ranks[i][0] == 1]
-    said = [f"best is {top[0]}" if len(top) == 1 else f"best may be any of {', '.join(top)}"]
-    for control in controls:
-        beaten = [found.names[i] for i in others if found.better[i, control]]
-        said.append(
-            f"the control {found.names[control]} is beaten by "
-            + ("none" if not beaten else "all" if len(beaten) == len(others) else ", ".join(beaten))
-        )
-    return "; ".join(said)
 
 
 def _beaten(found: Ranking, i: int) -> list[str]:
@@ -118,10 +97,11 @@ def _notes(made: Sequence[Ranking]) -> list[str]:
         f"for sure: sign-flip test of the areas' differences, prompt by prompt ({FLIPS:,} draws), Holm's correction "
         f"over all pairs, {ALPHA:.0%}",
         f"95% intervals: {', '.join(methods)}: a prompt's seeds count as one prompt",
+        "who wins more often, prompt by prompt, is another question: see strategy_pairs",
     ]
     for found in made:
         where = f"{found.contest.asked.model}, {title(found.contest.metric)}: " if len(made) > 1 else ""
-        notes.append(f"{where}{verdict(found)}")
+        notes += [f"{where}{line}" for line in verdict(found)]
         if found.left_out:
             notes.append(f"{where}left out, as levels are missing: {', '.join(found.left_out)}")
     return notes

@@ -13,7 +13,7 @@ from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from common.errors import UserError
-from metrics.flops import FlopTable, count, price
+from metrics.flops import FlopTable, count, count_parts, price
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,20 @@ def test_price_is_calls_times_units_and_standard_has_the_rest_in_its_total():
     assert ours.savings(standard) == pytest.approx(1 - 26_000 / 42_000)
     assert ours.savings(standard) < 1 - 60 / 100
     assert standard.savings(standard) == 0
+
+
+def test_modules_of_the_denoiser_that_were_skipped_are_left_out():
+    two = Piece(
+        lambda: nn.Sequential(nn.Linear(3, 5), nn.Sequential(nn.Linear(5, 7))),
+        lambda module: ((torch.zeros(1, 3),), {}),
+        name="denoiser",
+        calls=2,
+    )
+    assert count_parts(two) == {"": 100, "0": 30, "1": 70, "1.0": 70}
+    other = Piece(lambda: nn.Sequential(nn.Linear(3, 5)), lambda module: ((torch.zeros(1, 3),), {}), name="text head")
+    skipped = {"0": 3, "1": 4}
+    ours = price([two, other], n_prompts=1, node_steps=10, n_images=1, skipped=skipped)
+    assert ours.components == {"denoiser": 2 * (10 * 100 - 3 * 30 - 4 * 70), "text head": 10 * 30}
 
 
 def test_components_of_one_name_are_summed():

@@ -219,8 +219,8 @@ def test_resamples_never_compare_an_image_with_its_own_copy():
     """Against the sum over drawn positions whose images differ, written out pair by pair."""
     rows = features(12)
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    _, weights = statistics._resamples(12, None, seed=5)
-    fast = statistics._similarities(unit, weights[:50])
+    _, weights = statistics.resamples(12, None, seed=5)
+    fast = statistics.similarities(unit, weights[:50])
     for counts, value in zip(weights[:50], fast, strict=True):
         drawn = np.repeat(np.arange(12), counts.astype(int))
         pairs = [(i, j) for i, j in combinations(drawn, 2) if i != j]

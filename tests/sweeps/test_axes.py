@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from sweeps.axes import canonical, items, parse_integers, parse_taus
+from sweeps.axes import canonical, items, parse_integers, parse_savings, parse_taus
 
 
 def taus(text) -> list[str]:
@@ -81,3 +81,14 @@ def test_integers_keep_their_order():
 def test_integers_that_make_no_sense_are_refused(text):
     with pytest.raises(UserError):
         parse_integers(text)
+
+
+def test_savings_are_shares_in_order():
+    assert [str(each) for each in parse_savings(["0.50,0.3", 0.3])] == ["0.3", "0.5"]
+    assert parse_savings([]) == ()
+
+
+@pytest.mark.parametrize("wrong", ["1", "-0.1", "half", "nan", "50%"])
+def test_what_is_no_share_is_refused(wrong):
+    with pytest.raises(UserError, match="savings"):
+        parse_savings(wrong)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from generators.sharing.plan import build_plan
-from generators.sharing.savings import node_steps, tau_for_savings
+from generators.sharing.savings import node_steps, tau_for_savings, tau_near_savings
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from generators.strategies.ward_cosine import WardCosine
@@ -99,3 +99,24 @@ def test_no_savings_take_no_tau() -> None:
 def test_a_target_that_is_no_fraction_is_refused(target: float) -> None:
     with pytest.raises(UserError, match="between 0 and 1"):
         tau_for_savings(Tree.singletons(2), get_schedule("eq7"), 4, target)
+
+
+@given(SCHEDULES, STEPS, st.floats(0, 1), st.data())
+def test_no_tau_saves_nearer_to_a_target_than_the_nearest(
+    forests: Forests, name: str, steps: int, target: float, data: st.DataObject
+) -> None:
+    tree, schedule = data.draw(forests()), get_schedule(name)
+    found = tau_near_savings(tree, schedule, steps, target)
+    standard = tree.n_leaves * steps
+    assert found.savings == (standard - node_steps(tree, schedule, found.tau, steps)) / standard
+    assert found.reached == (found.savings >= target)
+    others = [tau_for_savings(tree, schedule, steps, saved / standard).savings for saved in range(standard + 1)]
+    assert abs(found.savings - target) == pytest.approx(min(abs(each - target) for each in others), abs=1e-12)
+
+
+def test_the_nearest_may_be_below_and_is_the_smallest_tau_of_its_savings() -> None:
+    tree = Tree.from_parents([10] * 10 + [-1], [0] * 10 + [1.0], 10)  # a shared step saves a tenth
+    below, above = (tau_near_savings(tree, get_schedule("eq7"), 9, target) for target in (0.34, 0.36))
+    assert (below.savings, below.reached) == (0.3, False)
+    assert (above.savings, above.reached) == (0.4, True)
+    assert below.tau == tau_for_savings(tree, get_schedule("eq7"), 9, 0.3).tau
