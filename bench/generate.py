@@ -38,6 +38,7 @@ def generate(
     seed: o.Seeds = None,
     scheduler: o.Schedulers = None,
     guidance: o.Guidances = None,
+    denoiser_cache: o.DenoiserCaches = None,
     negative_prompt: o.NegativePrompt = None,
     height: o.Height = None,
     width: o.Width = None,
@@ -58,7 +59,7 @@ def generate(
     from bench.results import seconds_line
     from bench.screen import screen
     from generators.sharing.plan import build_plan
-    from generators.sharing.planner import drawn
+    from generators.sharing.planner import Planner, drawn
     from sweeps.grid import cells
     from sweeps.making import Families, Maker, write_prompts
     from sweeps.source_run import BATCH_SIZE, PLAN, TREE
@@ -87,8 +88,8 @@ def generate(
         write_prompts(folder, cell.source.prompts.prompts)
         drawn(grouping, plan).save(folder / TREE)
         plan.save(folder / PLAN)
-        took = maker.make(plan, folder, probe_rows=grouping.probe_rows).plan
-        _draw(folder, cell, took.savings)
+        took = maker.make(plan, folder, probe_rows=grouping.probe_rows, cache=cell.denoiser_cache).plan
+        _draw(folder, cell, None if isinstance(grouping, Planner) else took.savings)
     typer.echo(
         f"{plan.n_prompts} images at tau {cell.asked.tau:f}: {took.node_steps:,} of {took.standard_node_steps:,} "
         f"denoiser steps, {took.savings:.1%} saved\nresults  {folder}/ (images/, grid.png, dendrogram.png)\n"
@@ -96,7 +97,8 @@ def generate(
     )
 
 
-def _draw(folder: Path, cell: "Cell", savings: float) -> None:
+def _draw(folder: Path, cell: "Cell", savings: float | None) -> None:
+    """The pictures and the tree; no savings where no threshold cuts it."""
     from generators.sharing.tree import Tree
     from reports.figures.dendrogram import draw_tree
     from reports.style import save, theme
@@ -105,7 +107,8 @@ def _draw(folder: Path, cell: "Cell", savings: float) -> None:
     _mosaic(sorted((folder / "images").glob("[0-9]*.png")), folder / "grid.png")
     with theme():
         tree = Tree.load(folder / TREE)
-        if drawing := draw_tree(tree, cell.source.prompts.prompts, {float(cell.asked.tau): savings}):
+        saved = None if savings is None else {float(cell.asked.tau): savings}
+        if drawing := draw_tree(tree, cell.source.prompts.prompts, saved):
             save(drawing, folder / "dendrogram")
 
 

@@ -29,11 +29,13 @@ PLUGINS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "encoders": ("What prompts are embedded by to plan without their model", "generators.text_encoders.base", ()),
     "schedules": ("From tau to what each step shares", "generators.sharing.schedule", ()),
     "combiners": ("How a cluster's conditioning is made", "generators.combiners.base", ()),
+    "denoiser-caches": ("Reuse between the steps of a picture", "generators.denoiser_caches.base", ()),
     "families": (
         "Kinds of model, and what their prompts can be clustered by",
         "generators.families.base",
         ("features",),
     ),
+    "executors": ("Where a sweep's plans are denoised", "sweeps.executors.base", ()),
     "studies": ("What else is made with a sweep's models, to look at", "sweeps.studies.base", ()),
     "figures": ("What a report draws", "reports.base", ()),
     "tables": ("What a report tells in numbers", "reports.base", ()),
@@ -106,7 +108,7 @@ def _plugins(name: str, about: str, module: str, more: tuple[str, ...]) -> typer
 
     @group.command("list", help=f"{about}, and whether it can run here.")
     def list_them(as_json: o.Json = False) -> None:
-        found: Mapping[str, type[Plugin]] = getattr(import_module(module), name)()
+        found: Mapping[str, type[Plugin]] = getattr(import_module(module), name.replace("-", "_"))()
         rows = [
             {
                 "name": key,

@@ -1,4 +1,4 @@
-"""What `bench plan` answers: from a tree, node-steps, savings and FLOPs at some taus, or the tau that is asked for."""
+"""What `bench plan` answers: node-steps, savings and FLOPs at some taus, or the tau that is asked for."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,24 +8,30 @@ import typer
 
 if TYPE_CHECKING:
     from generators.component import Component
-    from generators.sharing.tree import Tree
+    from generators.sharing.planner import Grouping
+    from generators.sharing.schedule import Schedule
     from sweeps.spec import SweepSpec
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A tree, its K, and, if a model is known, what its family calls and the bytes that weights and latents take.
+    """What a strategy made of prompts, its K, and, if a model is known, what its family calls and the memory it takes.
 
     Attributes:
-        basis: what the tree was made from, where that is not the model's own embeddings.
+        memory: bytes of weights and latents.
+        basis: what the prompts were grouped by, where that is not the model's own embeddings.
+        log_snr: of the sampler's latents, if a model is known.
+        workers: how many the plans are to be spread over, if that is asked.
     """
 
-    tree: "Tree"
+    grouping: "Grouping"
     steps: int
     title: str
     components: "Sequence[Component]" = ()
     memory: int | None = None
     basis: str | None = None
+    log_snr: tuple[float, ...] | None = None
+    workers: int | None = None
 
     def answers(self, spec: "SweepSpec") -> list[dict[str, Any]]:
         """One object a tau."""
@@ -34,18 +40,16 @@ class Planned:
     def target(self, spec: "SweepSpec", target: float) -> dict[str, Any]:
         """The tau that reaches the target, or what the most is."""
         from generators.sharing.savings import tau_for_savings
-        from generators.sharing.schedule import get_schedule
 
-        found = tau_for_savings(self.tree, get_schedule(spec.schedule[0]), self.steps, target)
+        found = tau_for_savings(self.grouping, self._schedule(spec), self.steps, target)
         return {"target": target, **self._at(spec, found.tau), **asdict(found)}
 
     def _at(self, spec: "SweepSpec", tau: float) -> dict[str, Any]:
         from generators.sharing.savings import node_steps
-        from generators.sharing.schedule import get_schedule
         from sweeps.cost import cost
 
-        n = self.tree.n_leaves
-        nodes = node_steps(self.tree, get_schedule(spec.schedule[0]), tau, self.steps)
+        n = self.grouping.n_leaves
+        nodes = node_steps(self.grouping, self._schedule(spec), tau, self.steps)
         return {
             "tau": tau,
             "prompts": n,
@@ -53,7 +57,21 @@ class Planned:
             **cost(self.components, n, self.steps, nodes).plain(),
             **({} if self.memory is None else {"peak_memory_bytes": self.memory}),
             **({} if self.basis is None else {"basis": self.basis}),
+            **({} if self.workers is None else {"spread": self._spread(spec, tau, self.workers)}),
         }
+
+    def _spread(self, spec: "SweepSpec", tau: float, workers: int) -> dict[str, Any]:
+        from generators.sharing.critical import spread
+        from generators.sharing.plan import build_plan
+
+        plan = build_plan(self.grouping, self._schedule(spec), tau, self.steps)
+        return asdict(spread(plan, workers))
+
+    def _schedule(self, spec: "SweepSpec") -> "Schedule":
+        from sweeps.grid import parse_schedule
+
+        schedule = parse_schedule(spec.schedule[0])
+        return schedule.bound(self.log_snr) if self.components else schedule
 
 
 def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
@@ -70,6 +88,7 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
         if not found["reached"]:
             answer = f"{found['target']:.1%} is out of reach: the most is {saved}, at tau {found['tau']:g}"
         typer.echo(f"{title}: {answer}")
+        _print_spread(rows)
         return
     stdout().print(f"{title}, {rows[0]['steps']} steps", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
@@ -81,5 +100,33 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
             *(si(row.get("flops")), f"{row['flop_savings']:.1%}" if "flop_savings" in row else "-"),
         )
     stdout().print(table)
+    _print_spread(rows)
     if "peak_memory_bytes" in rows[0]:
         typer.echo(f"weights and latents take at most {rows[0]['peak_memory_bytes'] / 2**30:.3g} GiB of memory")
+
+
+def _print_spread(rows: Sequence[dict[str, Any]]) -> None:
+    """What several workers make of each plan, where that was asked."""
+    if "spread" not in rows[0]:
+        return
+    from rich.table import Table
+
+    from bench.results import stdout
+
+    workers, steps = rows[0]["spread"]["workers"], rows[0]["spread"]["critical_path"]
+    table = Table(box=None, pad_edge=False)
+    for heading in ("tau", "least time", "speed-up at most", "trunks", "longest", "subtrees", "speed-up, trunks first"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        found = row["spread"]
+        table.add_row(
+            *(f"{row['tau']:g}", f"{found['least_time']:,}", f"{found['speed_up_bound']:.3g}"),
+            *(
+                f"{found['trunk']:,}",
+                f"{found['longest_trunk']:,}",
+                f"{found['subtrees']:,}",
+                f"{found['speed_up']:.3g}",
+            ),
+        )
+    stdout().print(f"on {workers:,} workers, in node-steps one after the other; a prompt alone takes {steps}")
+    stdout().print(table)

@@ -125,7 +125,8 @@ class Screen:
 def place(record: Record) -> str:
     """Where a cell stands, short."""
     asked = record.asked
-    return f"{asked.model} on {asked.dataset}, {asked.strategy}, seed {asked.seed}, tau {asked.tau:f}"
+    way = ", ".join([asked.strategy, *([asked.denoiser_cache] if asked.denoiser_cache != "none" else [])])
+    return f"{asked.model} on {asked.dataset}, {way}, seed {asked.seed}, tau {asked.tau:f}"
 
 
 @contextmanager

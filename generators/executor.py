@@ -1,7 +1,7 @@
 """Runs a sharing plan on a model family. Knows nothing of clustering; `standard` is just another plan."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +11,15 @@ from torch import Tensor
 
 from generators.batching import Batches
 from generators.conditioning import Conditioning
+from generators.denoiser_caches.hooked import Hooked, hooked
 from generators.families.base import Family
-from generators.history import Rows, pick, put
+from generators.history import Rows, join, pick, put
 from generators.noise import NoiseSource, node_key
 from generators.settings import GenerationSettings
-from generators.states import State, States
+from generators.states import Handed, State, States
 
 if TYPE_CHECKING:
+    from generators.denoiser_caches.base import DenoiserCache
     from generators.sharing.plan import SharingPlan
 
 # (k, plan nodes [b], their latents after step k, the x0 predicted at step k or None)
@@ -35,6 +37,7 @@ class Execution:
         rows: plan nodes denoised over all calls; the plan's `node_steps`.
         batch_size_used: rows a batch at the end: less than asked if memory ran out.
         notes: what happened on the way that a record should say.
+        skipped: under a denoiser cache, by the path of a module in the denoiser, for how many rows it was skipped.
     """
 
     latents: Tensor
@@ -43,6 +46,7 @@ class Execution:
     rows: int
     batch_size_used: int
     notes: tuple[str, ...]
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -58,6 +62,9 @@ def execute(
     observers: Sequence[Observer] = (),
     ends: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
     states: States | None = None,
+    given: Sequence[Handed] = (),
+    hand_on: Callable[[Handed], None] | None = None,
+    cache: "DenoiserCache | None" = None,
 ) -> Execution:
     """Denoises every node of `plan` over its steps (Algorithm 1 of the paper).
 
@@ -71,17 +78,25 @@ def execute(
         ends: the nodes, each denoised to the end, whose latents are wanted, and whose they are ([R] both); the
             plan's outputs unless given (see `sharing.union`).
         states: where the run's state is kept from time to time, and taken up again if it is there.
+        given: of a part of a plan (see `sharing.parts`), what its nodes begin from that begin from no node of it, one
+            a step.
+        hand_on: hears of nodes that stop before the end, where they do.
+        cache: reuse between the steps of each path; what it remembers is neither kept in states nor handed over.
 
     Raises:
         UserError: memory runs out with a single node in the batch.
         ValueError: plan, conditioning, keys and scheduler do not belong together.
     """
     run = _Run(plan, family, conditioning, keys, settings, noise, Batches(batch_size), observers)
-    for k in range(run.resume(states.load() if states else None), plan.steps):
-        run.enter(k)
-        run.step(k)
-        if states and k + 1 < plan.steps and states.due():
-            states.save(run.state(k + 1))
+    run.given, run.hand_on = {each.k: each for each in given}, hand_on
+    if cache and (states or given or hand_on):
+        raise ValueError("a run under a denoiser cache is whole, from its first step to its last")
+    with hooked(cache, family) as run.hooked:
+        for k in range(run.resume(states.load() if states else None), plan.steps):
+            run.enter(k)
+            run.step(k)
+            if states and k + 1 < plan.steps and states.due():
+                states.save(run.state(k + 1))
     return run.finish(*(plan.ends if ends is None else ends))
 
 
@@ -140,6 +155,9 @@ class _Run:
         self.conditioned: dict[str, Tensor] = {}
         self.keys: list[str] = []
         self.calls = self.rows = 0
+        self.given: dict[int, Handed] = {}
+        self.hand_on: Callable[[Handed], None] | None = None
+        self.hooked: Hooked | None = None
 
     def resume(self, state: State | None) -> int:
         """Be as `state` says; the step to go on with, the first if there is none."""
@@ -164,23 +182,47 @@ class _Run:
         nodes = self.plan.active(k)
         if np.array_equal(nodes, self.nodes):
             return
+        self._hand_on(k)
         begins = self.plan.first[nodes] == k
         origin = np.where(begins, self.plan.source[nodes], nodes)
-        fresh = origin < 0
-        places = self._places(origin[~fresh])
+        given = (origin < 0) & (k > 0)
+        fresh = (origin < 0) & ~given
+        places = self._places(origin[origin >= 0])
         latents = torch.empty(len(nodes), *self.shape, dtype=self.family.dtype, device=self.family.device)
-        latents[~fresh] = self.latents[places]
+        latents[origin >= 0] = self.latents[places]
         known = dict(zip(self.nodes.tolist(), self.keys, strict=True))
         self.keys = [known.get(node) or self._key(node) for node in nodes.tolist()]
         if fresh.any():
             drawn = self.noise.initial([self.keys[i] for i in np.flatnonzero(fresh)], self.shape)
             latents[fresh] = drawn.to(latents) * self.sampler.init_sigma
         if self.memory:
-            if fresh.any():
-                raise ValueError(f"nodes begin from noise at step {k}, where the scheduler remembers earlier steps")
             self.memory = pick(self.memory, places)
+        if given.any():
+            handed, rows = self._given(k, nodes[given])
+            latents[given] = handed.latents[rows].to(latents)
+            memory = tuple(leaf[rows].to(self.family.device) for leaf in handed.memory)
+            self.memory = join(self.memory, memory, given)
         self._condition(nodes, begins)
+        if self.hooked:
+            self.hooked.enter(nodes, origin)
         self.nodes, self.latents = nodes, latents
+
+    def _hand_on(self, k: int) -> None:
+        """Tell of the nodes that stop at step k."""
+        stop = np.flatnonzero(self.plan.stop[self.nodes] == k)
+        if self.hand_on and len(stop):
+            nodes = torch.from_numpy(self.nodes[stop])
+            self.hand_on(
+                Handed(k, nodes, self.latents[stop].cpu(), tuple(leaf.cpu() for leaf in pick(self.memory, stop)))
+            )
+
+    def _given(self, k: int, nodes: NDArray[np.int64]) -> tuple[Handed, NDArray[np.int64]]:
+        """What was handed over for step k, and where these nodes are in it."""
+        handed = self.given.get(k)
+        known = np.empty(0, dtype=np.int64) if handed is None else handed.nodes.numpy()
+        if handed is None or not np.isin(nodes, known).all():
+            raise ValueError(f"nodes begin at step {k} from latents that were not given")
+        return handed, np.searchsorted(known, nodes)
 
     def _condition(self, nodes: NDArray[np.int64], begins: NDArray[np.bool_]) -> None:
         """The nodes' conditioning, [n nodes, ...]: combined when a node begins, kept while it runs."""
@@ -214,13 +256,17 @@ class _Run:
             rows=self.rows,
             batch_size_used=self.batches.size,
             notes=tuple(self.batches.notes),
+            skipped=self.hooked.skipped if self.hooked else {},
         )
 
     def _step_rows(self, k: int, rows: slice) -> tuple[slice, Tensor | None, Rows]:
         # a scheduler may remember the very tensor it was given: it must not be the one that is written to below
         keys, latents = self.keys[rows], self.latents[rows].clone()
         conditioning = {name: tensor[rows] for name, tensor in self.conditioned.items()}
-        output = self.family.predict(latents, k, self.sampler, conditioning, self.settings)
+        if self.hooked:
+            output, done = self.hooked.predict(self.nodes[rows], latents, k, self.sampler, conditioning, self.settings)
+        else:
+            output = self.family.predict(latents, k, self.sampler, conditioning, self.settings)
         after = self.sampler.step(
             output,
             k,
@@ -229,6 +275,8 @@ class _Run:
             pick(self.memory, rows),
         )
         self.latents[rows] = after.latents
+        if self.hooked:
+            done()
         return rows, after.x0, after.memory
 
     def _places(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -7,7 +7,9 @@ rows of that; the rest is the same for every path, as all paths take the same st
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Rows = tuple[Tensor, ...]
@@ -145,3 +147,13 @@ def put(into: Rows | None, rows: slice, memory: Rows, count: int) -> Rows:
     for whole, leaf in zip(into, memory, strict=True):
         whole[rows] = leaf
     return into
+
+
+def join(old: Rows, new: Rows, where: NDArray[np.bool_]) -> Rows:
+    """One memory of paths of two kinds, `new` where the mask `where` holds; a scheduler remembers the same of both."""
+    if not old or not new:
+        return old or new
+    joined = tuple(torch.empty(len(where), *leaf.shape[1:], dtype=leaf.dtype, device=leaf.device) for leaf in new)
+    for whole, before, added in zip(joined, old, new, strict=True):
+        whole[~where], whole[where] = before, added
+    return joined

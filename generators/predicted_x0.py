@@ -32,7 +32,7 @@ def predicted_x0(scheduler: Any, k: int, model_output: Tensor, latents: Tensor) 
     Returns:
         As `latents`, in their dtype, clipped as the scheduler clips it.
     """
-    level = _level(scheduler, k)
+    level = noise_level(scheduler, k)
     if level is None:
         return None
     x = latents.float()
@@ -51,8 +51,8 @@ def predicted_x0(scheduler: Any, k: int, model_output: Tensor, latents: Tensor) 
     return _clipped(scheduler, x0).to(latents.dtype)
 
 
-def _level(scheduler: Any, k: int) -> Level | None:
-    """Of the latents before step k."""
+def noise_level(scheduler: Any, k: int) -> Level | None:
+    """Of the latents before step k of a scheduler whose timesteps are set; None where it does not tell."""
     if hasattr(scheduler, "precondition_inputs") or _own(scheduler, "invert_sigmas"):
         return None  # EDM's latents are scaled in a third way; inverted, a flow runs from the picture to the noise
     steps, sigmas = scheduler.timesteps, getattr(scheduler, "sigmas", None)

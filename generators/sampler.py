@@ -1,6 +1,7 @@
 """A diffusers scheduler whose noise is ours and whose memory belongs to the rows."""
 
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from common.errors import UserError, nearest
 from generators.history import Rows, Template, snapshot, templates
-from generators.predicted_x0 import predicted_x0
+from generators.predicted_x0 import Level, noise_level, predicted_x0
 
 Draw = Callable[[tuple[int, ...], int], Tensor]
 
@@ -70,6 +71,20 @@ class Sampler:
         return len(self.timesteps)
 
     @property
+    def levels(self) -> list[Level] | None:
+        """How noisy the latents before each of the K steps are; None where the scheduler does not tell."""
+        found = [level for k in range(self.K) if (level := noise_level(self._scheduler, k)) is not None]
+        return found if len(found) == self.K else None
+
+    @property
+    def log_snr(self) -> tuple[float, ...] | None:
+        """The logarithm of alpha^2 / sigma^2 before each of the K steps, -inf for noise alone; None as `levels`."""
+        levels = self.levels
+        if levels is None or not all(level.sigma > 0 for level in levels):
+            return None
+        return tuple(2 * math.log(level.alpha / level.sigma) if level.alpha > 0 else -math.inf for level in levels)
+
+    @property
     def learned_variance(self) -> bool:
         """Whether a step takes the variance channels of the model output as well."""
         return vars(self._scheduler).get("variance_type") in ("learned", "learned_range")
@@ -105,6 +120,10 @@ class Sampler:
         if x0 is None:
             x0 = predicted_x0(self._scheduler, k, model_output, latents)
         return Step(output.prev_sample, x0, after)
+
+    def x0(self, model_output: Tensor, k: int, latents: Tensor) -> Tensor | None:
+        """The clean latents that a model output at step k stands for, without taking the step; None as in `Step`."""
+        return predicted_x0(self._scheduler, k, model_output, latents)
 
     def _learn(self, prepared: Callable[[], Any]) -> list[Template]:
         """Which of the scheduler's memory belongs to the rows, seen by running it on small batches of two sizes."""

@@ -38,6 +38,23 @@ class State:
     batch_size: int
 
 
+@dataclass(frozen=True, eq=False)
+class Handed:
+    """Where nodes that stop, or nodes that begin, stood between two steps: what one part of a plan leaves another.
+
+    Attributes:
+        k: the step that begins.
+        nodes: int64 [n], ascending, as the plan that they are handed to or from has them.
+        latents: [n, *latent shape].
+        memory: what the scheduler remembers of each, [n, ...] each.
+    """
+
+    k: int
+    nodes: Tensor
+    latents: Tensor
+    memory: Rows
+
+
 class States:
     """The states of one execution in a folder: the last two, each whole or not there.
 

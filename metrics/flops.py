@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from common.errors import UserError
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 Unit = Literal["prompt", "node_step", "image"]
+DENOISER = "denoiser"
 
 
 class Component(Protocol):
@@ -55,7 +57,13 @@ class FlopTable:
         return 1 - self.total / standard.total
 
 
-def price(components: Sequence[Component], n_prompts: int, node_steps: int, n_images: int) -> FlopTable:
+def price(
+    components: Sequence[Component],
+    n_prompts: int,
+    node_steps: int,
+    n_images: int,
+    skipped: Mapping[str, int] = MappingProxyType({}),
+) -> FlopTable:
     """FLOPs of a run: one call's FLOPs x calls a unit x units, for every component.
 
     Args:
@@ -63,6 +71,7 @@ def price(components: Sequence[Component], n_prompts: int, node_steps: int, n_im
         n_prompts: prompts encoded.
         node_steps: the plan's node-steps.
         n_images: images decoded.
+        skipped: by its path in the component ``denoiser``, for how many node-steps a module was not computed.
 
     Raises:
         UserError: as `count`.
@@ -71,11 +80,13 @@ def price(components: Sequence[Component], n_prompts: int, node_steps: int, n_im
     table: dict[str, float] = {}
     for component in components:
         flops = count(component) * component.calls * units[component.unit]
+        if component.name == DENOISER:
+            parts = count_parts(component) if skipped else {}
+            flops -= component.calls * sum(parts.get(path, 0) * times for path, times in skipped.items())
         table[component.name] = table.get(component.name, 0.0) + flops
     return FlopTable(table)
 
 
-@lru_cache(maxsize=256)
 def count(component: Component) -> int:
     """FLOPs of one call at batch 1: matrix products, convolutions and attention; the rest counts as nothing.
 
@@ -85,6 +96,12 @@ def count(component: Component) -> int:
     Raises:
         UserError: nothing was counted, or the module cannot run on shapes alone.
     """
+    return count_parts(component)[""]
+
+
+@lru_cache(maxsize=256)
+def count_parts(component: Component) -> Mapping[str, int]:
+    """The same of every module in it, by its path; all of it by the empty path."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -106,4 +123,5 @@ def count(component: Component) -> int:
             f"the component {component.name!r} counts as zero FLOPs",
             "describe it with modules whose operators are counted",
         )
-    return flops
+    parts = {name.partition(".")[2]: sum(found.values()) for name, found in counter.get_flop_counts().items()}
+    return {**parts, "": flops}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from common.errors import UserError
 from common.files import canonical_json, sha256_text
 from generators.catalogue import ModelEntry, model
+from generators.denoiser_caches.base import DenoiserCache, get_denoiser_cache
 from generators.prompts import PromptSet, given_prompts, load_prompts, prompt_set
 from generators.settings import GenerationSettings
 from generators.sharing.schedule import Schedule, get_schedule
@@ -95,6 +96,7 @@ class Cell:
     source: Source
     strategy: Strategy
     schedule: Schedule
+    denoiser_cache: DenoiserCache | None = None
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -112,6 +114,7 @@ class Cell:
             "combiner": {"name": self.asked.combiner, "version": get_combiner(self.asked.combiner).version},
             "schedule": self.schedule.identity,
             "tau": canonical(self.asked.tau),
+            **({"denoiser_cache": self.denoiser_cache.identity} if self.denoiser_cache else {}),
         }
 
     @cached_property
@@ -131,10 +134,16 @@ def cells(spec: SweepSpec, device: str) -> list[Cell]:
     """
     strategies = [(text, parse_strategy(text)) for text in spec.strategy]
     schedules = {text: parse_schedule(text) for text in spec.schedule}
+    caches = {text: parse_denoiser_cache(text) for text in sorted(spec.denoiser_cache, key=lambda text: text != "none")}
     found: dict[str, Cell] = {}
+    models: set[str] = set()
     for source in sources(spec, device):
-        for (strategy_text, strategy), features, schedule, combiner, tau in product(
-            strategies, features_of(spec, source.entry), spec.schedule, spec.combiner, spec.tau
+        if source.entry.name not in models:
+            models.add(source.entry.name)
+            for reuse in filter(None, caches.values()):
+                reuse.check(source.entry, source.settings)
+        for reuse_text, (strategy_text, strategy), features, schedule, combiner, tau in product(
+            caches, strategies, features_of(spec, source.entry), spec.schedule, spec.combiner, spec.tau
         ):
             asked = Asked(
                 model=source.entry.name,
@@ -149,8 +158,9 @@ def cells(spec: SweepSpec, device: str) -> list[Cell]:
                 noise=source.settings.noise,
                 scheduler=source.settings.scheduler,
                 guidance=source.settings.guidance,
+                denoiser_cache=reuse_text,
             )
-            cell = Cell(asked, source, strategy, schedules[schedule].bound(source.log_snr))
+            cell = Cell(asked, source, strategy, schedules[schedule].bound(source.log_snr), caches[reuse_text])
             found.setdefault(cell.id, cell)
     return list(found.values())
 
@@ -163,6 +173,16 @@ def parse_strategy(text: str) -> Strategy:
     """
     name, _, parameters = text.partition(":")
     return get_strategy(name, **parse_parameters(parameters, f"the strategy {text!r}"))
+
+
+def parse_denoiser_cache(text: str) -> DenoiserCache | None:
+    """A denoiser cache and its parameters, written as a strategy's; None for ``none``.
+
+    Raises:
+        UserError: no such cache, or not with such parameters.
+    """
+    name, _, parameters = text.partition(":")
+    return get_denoiser_cache(name, **parse_parameters(parameters, f"the denoiser cache {text!r}"))
 
 
 def parse_schedule(text: str) -> Schedule:
@@ -214,9 +234,7 @@ def sources(spec: SweepSpec, device: str) -> Iterator[Source]:
         for (entry, settings), sampler in zip(known, samplers, strict=True):
             scheduler = sampler.identity["class"]
             stream = generator_name(device) if settings.noise == "official" else None
-            yield Source(
-                entry, weights[entry.name], prompts, settings, sampler.K, scheduler, stream, sampler.log_snr
-            )
+            yield Source(entry, weights[entry.name], prompts, settings, sampler.K, scheduler, stream, sampler.log_snr)
 
 
 def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[GenerationSettings]:

@@ -23,7 +23,7 @@ from generators.sharing.plan import SharingPlan
 from generators.sharing.planner import Grouping, treed
 from generators.sharing.tree import Tree
 from generators.strategies.base import get_strategy
-from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
+from sweeps.events import Emit, Note, StageFinished, StageStarted
 from sweeps.executors.base import Executor, Work
 from sweeps.executors.local import Local
 from sweeps.machine import machine, versions
@@ -33,6 +33,7 @@ from sweeps.record import ExecutionFigures, PlanFigures
 if TYPE_CHECKING:
     from generators.catalogue import ModelEntry
     from generators.checkpoints import Offload
+    from generators.denoiser_caches.base import DenoiserCache
     from generators.strategies.base import Strategy
     from sweeps.energy import Joules
     from sweeps.grid import Source
@@ -157,9 +158,12 @@ class Maker:
         tree = treed(self._grown(theirs, family.features_options[0])[0], theirs.name)
         return OfficialNoise(generator, family.dtype, plan, fcluster_order(tree), self.source.prompts.keys)
 
-    def reusable(self, plan: SharingPlan) -> NDArray[np.bool_]:
-        """bool [N]: prompts whose pictures are standard's: in one stream of noise, all of them or none."""
-        solo = plan.solo
+    def reusable(self, plan: SharingPlan, cache: "DenoiserCache | None" = None) -> NDArray[np.bool_]:
+        """bool [N]: prompts whose pictures are standard's: in one stream of noise, all of them or none.
+
+        Standard's are made without a denoiser cache, so under one none is.
+        """
+        solo = plan.solo & (cache is None)
         return solo & solo.all() if self.source.settings.noise == "official" else solo
 
     def forget_timings(self) -> None:
@@ -173,6 +177,7 @@ class Maker:
         standard: tuple[Path, Generation] | None = None,
         work: Work | None = None,
         probe_rows: int = 0,
+        cache: "DenoiserCache | None" = None,
     ) -> Generation:
         """The pictures of a plan in `folder`, complete when its manifest is there.
 
@@ -183,13 +188,14 @@ class Maker:
                 gets standard's picture, where its noise is standard's too (`reusable`), and costs nothing again.
             work: what `begin` gave for this plan, if it was begun.
             probe_rows: denoiser evaluations that it took to have a plan; they count as its node-steps.
+            cache: reuse between the steps of each path.
         """
         clear(folder)
-        reused = self.reusable(plan) if standard else np.zeros(plan.n_prompts, dtype=np.bool_)
+        reused = self.reusable(plan, cache) if standard else np.zeros(plan.n_prompts, dtype=np.bool_)
         execution = ExecutionFigures(reused=int(reused.sum()))
         read, joules = self._families.joules, None
         before = read() if read else 0.0
-        work = work or self.begin(plan, reuse=standard is not None)
+        work = work or self.begin(plan, reuse=standard is not None, cache=cache)
         if work:
             execution = work(folder).model_copy(update={"reused": int(reused.sum())})
         if read:
@@ -227,15 +233,16 @@ class Maker:
             ),
         )
 
-    def begin(self, plan: SharingPlan, *, reuse: bool) -> Work | None:
+    def begin(self, plan: SharingPlan, *, reuse: bool, cache: "DenoiserCache | None" = None) -> Work | None:
         """Begin a plan's pictures where they are made; None if none has to be.
 
         Args:
             plan: of all prompts, which are encoded.
             reuse: whether standard's pictures are there for those whose path is standard's.
+            cache: reuse between the steps of each path.
         """
-        wanted = ~self.reusable(plan) if reuse else np.ones(plan.n_prompts, dtype=np.bool_)
-        return self._executor.begin(self, plan.restricted(wanted)) if wanted.any() else None
+        wanted = ~self.reusable(plan, cache) if reuse else np.ones(plan.n_prompts, dtype=np.bool_)
+        return self._executor.begin(self, plan.restricted(wanted), cache) if wanted.any() else None
 
     def took(self, name: str, seconds: float) -> None:
         """Seconds of a stage that was no stage of this process; they count for the pictures made next."""
@@ -257,12 +264,9 @@ class Maker:
         return conditioning
 
     def _encode(self, folder: Path | None) -> Conditioning:
-        prompts, family, batches = self.source.prompts, self.family, Batches(self.batch_size)
-        with self.stage("encode", len(prompts)):
-            settings, heard = self.source.settings, lambda done: self.emit(StageAdvanced(done))
-            conditioning = family.encode(prompts.prompts, prompts.keys, settings, batches, heard)
-            family.release_encoders()
-        self._encoding_notes = [f"encoding: {note}" for note in batches.notes]
+        with self.stage("encode", len(self.source.prompts)):
+            conditioning, notes = self._executor.encode(self)
+        self._encoding_notes = [f"encoding: {note}" for note in notes]
         for note in self._encoding_notes:
             self.emit(Note(note))
         if folder:

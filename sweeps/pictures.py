@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,12 +72,24 @@ def clear(folder: Path) -> None:
 
 def write_pictures(folder: Path, prompts: Iterable[int], pixels: "NDArray[np.uint8]") -> None:
     """Write the rows of `pixels` [B, H, W, 3] as PNG files named by prompt number."""
+    write_files(folder, prompts, map(png, pixels))
+
+
+def png(pixels: "NDArray[np.uint8]") -> bytes:
+    """One picture [H, W, 3] as a PNG file."""
     from PIL import Image
 
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_files(folder: Path, prompts: Iterable[int], files: Iterable[bytes]) -> None:
+    """Write PNG files named by prompt number."""
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
-    for prompt, row in zip(prompts, pixels, strict=True):
-        Image.fromarray(row).save(images / picture_name(prompt))
+    for prompt, file in zip(prompts, files, strict=True):
+        (images / picture_name(prompt)).write_bytes(file)
 
 
 def reuse_pictures(folder: Path, standard: Path, prompts: Iterable[int]) -> None:

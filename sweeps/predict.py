@@ -6,7 +6,7 @@ from pathlib import Path
 
 from generators.sharing.savings import node_steps
 from sweeps.cost import Cost, cost
-from sweeps.events import Emit
+from sweeps.events import Emit, Note
 from sweeps.grid import Cell
 from sweeps.making import Families, Maker
 from sweeps.references import Reference
@@ -25,6 +25,8 @@ def predict(
         emit: hears progress.
     """
     families = Families(device)
+    if any(isinstance(each, Cell) and each.denoiser_cache for each in cells):
+        emit(Note("a denoiser cache decides as it runs what it skips: costs are without it"))
     found = []
     for _, group in groupby(cells, key=lambda cell: cell.source.key):
         same_source = list(group)
@@ -34,8 +36,8 @@ def predict(
         components = maker.family.components(source.settings)
         for each in same_source:
             cell = each.cell if isinstance(each, Reference) else each
-            tree = maker.tree(cell.strategy, cell.asked.features)
-            nodes = node_steps(tree, cell.schedule, float(cell.asked.tau), source.steps)
+            grouping = maker.grouping(cell.strategy, cell.asked.features)
+            nodes = node_steps(grouping, cell.schedule, float(cell.asked.tau), source.steps)
             nodes = each.node_steps(nodes) if isinstance(each, Reference) else nodes
             found.append((each, cost(components, len(source.prompts), source.steps, nodes)))
     return found

@@ -16,6 +16,7 @@ from sweeps.grid import Cell, Source, short_hash
 from sweeps.record import Asked, Role
 
 LARGEST_SEED = 2**63 - 1
+UNCACHED = {"denoiser_cache": "none"}  # references are standard images
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ class AnotherSeed(Reference):
 
     @property
     def asked(self) -> Asked:
-        return self.cell.asked.model_copy(update={"strategy": self.role, "tau": Decimal(0)})
+        return self.cell.asked.model_copy(update={"strategy": self.role, "tau": Decimal(0), **UNCACHED})
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -92,11 +93,11 @@ class FewerSteps(Reference):
 
     @property
     def asked(self) -> Asked:
-        return self.cell.asked.model_copy(update={"strategy": self.role})
+        return self.cell.asked.model_copy(update={"strategy": self.role, **UNCACHED})
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {**self.cell.identity, self.role: True}
+        return {**self.cell.identity, self.role: True}  # of a cell without a denoiser cache, if the sweep has one
 
     def node_steps(self, of_cell: int) -> int:
         return of_cell

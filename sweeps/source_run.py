@@ -110,7 +110,7 @@ class SourceRun:
                 continue
             with suppress(Exception):  # it will come again, and be told, when it is this cell's turn
                 self.standard()
-                self._begun[cell.id] = self.maker.begin(self._plan(cell)[1], reuse=True)
+                self._begun[cell.id] = self.maker.begin(self._plan(cell)[1], reuse=True, cache=cell.denoiser_cache)
 
     def record(self, cell: Cell | Reference) -> tuple[Record, bool]:
         """The cell's record, and whether it was there already with everything it describes whole."""
@@ -196,8 +196,8 @@ class SourceRun:
         plan.save(folder / PLAN)
         work = self._begun.pop(cell.id, None)
         beside = standard.folder, standard.generation
-        generation = self.maker.make(plan, folder, beside, work, grouping.probe_rows)
-        return Pictures(generation, self.maker.reusable(plan))
+        generation = self.maker.make(plan, folder, beside, work, grouping.probe_rows, cell.denoiser_cache)
+        return Pictures(generation, self.maker.reusable(plan, cell.denoiser_cache))
 
     def _plan(self, cell: Cell) -> tuple[Grouping, SharingPlan]:
         self.maker.conditioning(self._encoded)
@@ -222,7 +222,7 @@ class SourceRun:
             self._damaged(error.message)
             return None
         self._flag("pictures", generation.versions, versions())
-        return Pictures(generation, self.maker.reusable(plan))
+        return Pictures(generation, self.maker.reusable(plan, cell.denoiser_cache))
 
     def _scored(self, cell: Cell, pictures: Pictures, standard: Standard, known: Record | None) -> Record:
         """The record, with what a `known` one of the same pictures says of metrics that are not asked for now."""
@@ -273,7 +273,7 @@ class SourceRun:
             control=isinstance(cell, Cell) and cell.strategy.control,
             identity=cell.identity,
             plan=plan,
-            flops=self._flops(plan),
+            flops=self._flops(plan, generation.execution.skipped),
             figures={**figures(self.scorers, standard.scores, ours, same), **kept.figures},
             timings=generation.timings,
             standard_timings=standard.generation.timings,
@@ -289,9 +289,9 @@ class SourceRun:
     def _relative(self, folder: Path) -> str:
         return folder.relative_to(self.store.folder).as_posix()
 
-    def _flops(self, plan: PlanFigures) -> FlopFigures:
+    def _flops(self, plan: PlanFigures, skipped: Mapping[str, int]) -> FlopFigures:
         n = plan.n_prompts
-        ours = price(self._components, n, plan.node_steps, n)
+        ours = price(self._components, n, plan.node_steps, n, skipped)
         standard = price(self._components, n, plan.standard_node_steps, n)
         return FlopFigures(
             components=ours.components,

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from common.errors import UserError
 from generators.sharing.arrays import read_npz, read_only, write_npz
+from generators.sharing.planner import Grouping, Planner
 from generators.sharing.schedule import Schedule
-from generators.sharing.tree import Tree
 
 KIND = "reusebench plan 1"
 INTEGERS = ("first", "stop", "source", "order", "lo", "hi", "output")
@@ -62,7 +62,7 @@ class SharingPlan:
             raise UserError("a plan's first, stop, source, lo and hi differ in length")
         if ((self.first < 0) | (self.first >= self.stop) | (self.stop > self.steps)).any():
             raise UserError(f"a plan's node is denoised over no steps, or over others than 0 to {self.steps - 1}")
-        if ((self.source < -1) | (self.source >= nodes) | ((self.source < 0) != (self.first == 0))).any():
+        if ((self.source < -1) | (self.source >= nodes) | self._misplaced()).any():
             raise UserError("a plan's node has no source, or starts at step 0 and has one")
         started = self.source >= 0
         if (self.stop[self.source[started]] != self.first[started]).any():
@@ -78,6 +78,11 @@ class SharingPlan:
         ends = self.output[self.output >= 0]
         if (self.output < -1).any() or (ends >= nodes).any() or (self.stop[ends] != self.steps).any():
             raise UserError("a prompt's output is no node that is denoised to the end")
+
+    def _misplaced(self) -> NDArray[np.bool_]:
+        """bool [n]: nodes that cannot begin where they do."""
+        misplaced: NDArray[np.bool_] = (self.source < 0) != (self.first == 0)
+        return misplaced
 
     @property
     def node_steps(self) -> int:
@@ -170,8 +175,8 @@ class SharingPlan:
             ) from error
 
 
-def build_plan(tree: Tree, schedule: Schedule, tau: float, steps: int, combiner: str = "mean") -> SharingPlan:
-    """The plan of `tree` under `schedule` (Algorithm 1).
+def build_plan(tree: Grouping, schedule: Schedule, tau: float, steps: int, combiner: str = "mean") -> SharingPlan:
+    """The plan of `tree` under `schedule` (Algorithm 1); a planner gives its own.
 
     A cluster is denoised from the step at which its parent splits to the one at which it does, so its interval takes
     two binary searches on phi: O(M log K), vectorised. Clusters with no steps are left out; node i < N is prompt
@@ -185,6 +190,8 @@ def build_plan(tree: Tree, schedule: Schedule, tau: float, steps: int, combiner:
     Raises:
         UserError: tau or steps is out of range.
     """
+    if isinstance(tree, Planner):
+        return tree.plan(schedule, tau, steps, combiner)
     split = schedule.split_steps(tree.score, tau, steps)
     split[: tree.n_leaves] = steps
     first = np.where(tree.parent < 0, 0, split[tree.parent])

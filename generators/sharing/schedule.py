@@ -1,12 +1,15 @@
 """How sharing ends: the threshold that falls over the steps, and the step at which each cluster splits."""
 
+import dataclasses
 import math
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from copy import copy
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
+from common.errors import UserError, nearest
 from common.plugins import Plugin, discover, find
 
 PACKAGE, GROUP = "generators.sharing.schedules", "reusebench.schedules"
@@ -18,9 +21,63 @@ class Schedule(Plugin):
     A plug-in sets `ties` and `phi`. At step k a cluster of score s below a parent of score p is denoised when
     ``s < phi[k] <= p`` (ties to the smaller cluster) or ``s <= phi[k] < p`` (ties to the larger one). The parent of
     a root is infinitely high; where phi is 0 exactly the leaves are denoised.
+
+    If it is a dataclass, its fields are parameters, numbers all of them. One that follows the sampler's noise says that
+    it `wants_snr`, and is `bound` to a sampler: it then has `log_snr`, float64 [K], the logarithm of the
+    signal-to-noise ratio of the latents before each step.
     """
 
     ties: ClassVar[Literal["smaller", "larger"]]
+    wants_snr: ClassVar[bool] = False
+    log_snr: NDArray[np.float64] | None = None
+
+    @classmethod
+    def configured(cls, **parameters: Any) -> Self:
+        """The schedule with these parameters.
+
+        Raises:
+            UserError: it has no such parameter, or one is no finite number.
+        """
+        known: list[str] = [each.name for each in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+        for name, value in parameters.items():
+            if name not in known:
+                raise UserError(f"schedule {cls.name!r} has no parameter {name!r}", nearest(name, known))
+            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+                raise UserError(f"schedule {cls.name!r}, parameter {name!r}: {value!r} is not a finite number")
+        return cls(**{name: float(value) for name, value in parameters.items()})
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """By name."""
+        return dataclasses.asdict(self) if dataclasses.is_dataclass(self) else {}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All of it that changes thresholds: parameters and noise levels only where it has them."""
+        levels = None if self.log_snr is None else [f"{value:.6g}" for value in self.log_snr]
+        return {
+            "name": self.name,
+            "version": self.version,
+            **({"parameters": self.parameters} if self.parameters else {}),
+            **({} if levels is None else {"log_snr": levels}),
+        }
+
+    def bound(self, log_snr: Sequence[float] | None) -> Self:
+        """This schedule along a sampler's steps; itself where it does not follow their noise.
+
+        Raises:
+            UserError: it does, and the sampler does not say how noisy its latents are.
+        """
+        if not self.wants_snr:
+            return self
+        if log_snr is None:
+            raise UserError(
+                f"schedule {self.name!r} follows the noise, and the scheduler does not say how noisy its latents are",
+                "choose another --scheduler, or --schedule eq7",
+            )
+        mine = copy(self)
+        object.__setattr__(mine, "log_snr", np.array(log_snr, dtype=np.float64))
+        return mine
 
     def phi(self, tau: float, steps: int) -> NDArray[np.float64]:
         """The thresholds, float64 [steps]: finite, never rising, 0 at the last step and, for tau = 0, at all."""
@@ -40,6 +97,12 @@ class Schedule(Plugin):
             raise UserError(f"tau must be a number from 0 up, not {tau}")
         if steps < 1:
             raise UserError(f"steps must be at least 1, not {steps}")
+        if self.wants_snr and (self.log_snr is None or len(self.log_snr) != steps):
+            known = "no sampler is known here" if self.log_snr is None else f"this sampler takes {len(self.log_snr)}"
+            raise UserError(
+                f"schedule {self.name!r} follows a sampler's noise over {steps} steps, and {known}",
+                "name a --model, or use --schedule eq7",
+            )
         phi = self.phi(float(tau), steps)
         promised = phi.shape == (steps,) and phi[-1] == 0 and np.isfinite(phi).all() and (np.diff(phi) <= 0).all()
         if not promised or (tau == 0 and phi.any()):
@@ -62,10 +125,10 @@ def schedules() -> dict[str, type[Schedule]]:
     return discover(PACKAGE, Schedule, GROUP)
 
 
-def get_schedule(name: str) -> Schedule:
-    """The schedule called `name`.
+def get_schedule(name: str, **parameters: Any) -> Schedule:
+    """The schedule called `name` with these parameters; one that follows noise is yet to be `bound`.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it does not take them.
     """
-    return find(name, PACKAGE, Schedule, GROUP)()
+    return find(name, PACKAGE, Schedule, GROUP).configured(**parameters)

@@ -1,6 +1,7 @@
 """What a clustering strategy is, how one is found by name, and which features it accepts."""
 
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,19 +9,48 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.errors import UserError, nearest
 from common.plugins import Plugin, discover, find
+from generators.sharing.planner import Grouping
 from generators.sharing.tree import Tree
 
 PACKAGE, GROUP = "generators.strategies", "reusebench.strategies"
 CHUNK = 1 << 14
+Prompts = NDArray[np.int64]
+
+
+class Probe(Protocol):
+    """The denoiser's opinion of the prompts that a strategy is given.
+
+    Attributes:
+        log_snr: float64 [K], how clear latents are before each step: the logarithm of signal to noise, never falling.
+        rows: denoiser evaluations that the answers so far took; they count as node-steps.
+    """
+
+    log_snr: NDArray[np.float64]
+    rows: int
+
+    def disagreement(self, pairs: Sequence[tuple[Prompts, Prompts]], k: int) -> NDArray[np.float64]:
+        """float64 [n]: how far apart the clean latents are that two clusters predict from one noisy latent of both.
+
+        Args:
+            pairs: n of them, each two sets of prompts; either is conditioned on its mean.
+            k: the step, 0 to K - 1, whose noise the latent has.
+
+        Returns:
+            The root of the mean square of their difference over the latent. An answer costs two rows, and one more the
+            first time that these prompts are asked about.
+        """
+        ...
 
 
 class Strategy(Plugin, BaseModel):
     """A way to cluster prompts by their features.
 
-    A plug-in declares its parameters as pydantic fields, so that they can be listed (``model_fields``), validated and
-    hashed (``model_dump``); `complexity` and `memory` say what `tree` costs for N prompts, in powers of N that `bench
-    strategies check` reads, and `source` where it comes from. A `control` is there to be beaten, and drawn apart. It
-    knows nothing of diffusion.
+    A plug-in gives a `tree` or, where no tree says how its prompts share, a planner; callers ask for the `grouping`,
+    which is either. It declares its parameters as pydantic fields, so that they can be listed (``model_fields``),
+    validated and hashed (``model_dump``); `complexity` and `memory` say what `grouping` costs for N prompts, in powers
+    of N that `bench strategies check` reads, and `source` where it comes from. A `control` is there to be beaten, and
+    drawn apart; of an `online` one the prompts arrive in an order, which matters by nature. It knows nothing of
+    diffusion; one that `wants_probe` is handed the denoiser's opinion by `probed`, and pays for it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +59,8 @@ class Strategy(Plugin, BaseModel):
     memory: ClassVar[str] = ""
     source: ClassVar[str] = ""
     control: ClassVar[bool] = False
+    online: ClassVar[bool] = False
+    wants_probe: ClassVar[bool] = False
 
     @classmethod
     def configured(cls, **parameters: Any) -> Self:
@@ -57,9 +89,19 @@ class Strategy(Plugin, BaseModel):
             seed: for strategies that draw at random; others ignore it.
 
         Raises:
-            UserError: the features cannot be clustered (see `check_features`).
+            UserError: the features cannot be clustered (see `check_features`), or this strategy makes no trees.
         """
-        raise NotImplementedError
+        raise UserError(f"the strategy {self.name!r} makes no tree: it plans by itself", "choose another strategy")
+
+    def grouping(self, features: NDArray[np.floating], *, seed: int = 0) -> Grouping:
+        """What plans are built from: the `tree`, unless the strategy plans by itself; arguments and errors as there."""
+        if self.wants_probe:
+            raise UserError(f"the strategy {self.name!r} asks the denoiser, and there is none here", "name a --model")
+        return self.tree(features, seed=seed)
+
+    def probed(self, features: NDArray[np.float64], probe: Probe, *, seed: int = 0) -> Grouping:
+        """`grouping`, of a strategy that wants the denoiser's opinion; its `probe_rows` say what that took."""
+        raise UserError(f"the strategy {self.name!r} asks the denoiser nothing", "ask for its `grouping`")
 
 
 def strategies() -> dict[str, type[Strategy]]:

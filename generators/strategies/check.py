@@ -11,11 +11,13 @@ from generators.sharing.plan import build_plan
 from generators.sharing.schedule import get_schedule, schedules
 from generators.sharing.tree import Tree
 from generators.strategies.base import Strategy
+from generators.strategies.check_planner import planner_checks
 from generators.strategies.growth import SIZES, check_memory, check_time
+from generators.strategies.samples import ORDERS, grouped, groups, shuffles
 
 Features = NDArray[np.float64]
+Check = Callable[[Strategy], str]
 STEPS = 10
-ORDERS = 3
 BY_CONTENT = "put rows in the order of their content first: generators.strategies.contents.by_content does"
 CHECK = "generators.strategies.base.check_features refuses them"
 
@@ -36,13 +38,10 @@ def check_strategy(strategy: Strategy, sizes: Sequence[int] = SIZES) -> list[Fin
         strategy: what is checked; an exception of its own is a finding, never the end.
         sizes: numbers of prompts over which time and memory are measured, ascending; none measures nothing.
     """
-    checks: dict[str, Callable[[Strategy], str]] = {
+    own = type(strategy).grouping is not Strategy.grouping
+    checks: dict[str, Check] = {
         "documented": _documented,
-        "tree is valid": _valid,
-        "same tree again": _deterministic,
-        "prompt order does not matter": _ordered,
-        "nor does it among equal distances": _ordered_ties,
-        "equal prompts stay together": _equals_together,
+        **(planner_checks(strategy) if own else TREE_CHECKS),
         "bad features are refused": _refuses,
     }
     if sizes:
@@ -51,7 +50,7 @@ def check_strategy(strategy: Strategy, sizes: Sequence[int] = SIZES) -> list[Fin
     return [_found(name, check, strategy) for name, check in checks.items()]
 
 
-def _found(name: str, check: Callable[[Strategy], str], strategy: Strategy) -> Finding:
+def _found(name: str, check: Check, strategy: Strategy) -> Finding:
     try:
         return Finding(name, True, check(strategy))
     except UserError as error:
@@ -60,19 +59,11 @@ def _found(name: str, check: Callable[[Strategy], str], strategy: Strategy) -> F
         return Finding(name, False, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
 
 
-def groups(n: int, copies: int = 0, seed: int = 0, dimensions: int = 16) -> Features:
-    """float64 [n + copies, dimensions]: loose groups of about five, then copies of some rows."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(max(n // 5, 1), dimensions))
-    rows = centres[rng.integers(len(centres), size=n)] + 0.5 * rng.normal(size=(n, dimensions))
-    return np.concatenate([rows, rows[rng.integers(n, size=copies)]])
-
-
 def _tree(strategy: Strategy, features: Features, seed: int = 0) -> Tree:
     """The strategy's tree, which is one of these prompts."""
     given = features.copy()
     given.setflags(write=False)
-    tree = strategy.tree(given, seed=seed)
+    tree = grouped(strategy, given, seed)
     if not isinstance(tree, Tree):
         raise UserError(f"tree() gave a {type(tree).__name__}, not a generators.sharing.tree.Tree")
     if tree.n_leaves != len(features):
@@ -101,7 +92,7 @@ def _valid(strategy: Strategy) -> str:
     sizes = (1, 2, 3, 7, 40)
     for n in sizes:
         tree = _tree(strategy, groups(n))
-        for name in schedules():
+        for name in (name for name, kind in schedules().items() if not kind.wants_snr):
             for tau in (0.0, 0.5, 1e9):
                 if tau == 0 and build_plan(tree, get_schedule(name), tau, STEPS).node_steps != n * STEPS:
                     raise UserError(f"{n} prompts at tau 0 are not standard generation")
@@ -128,10 +119,8 @@ def _ordered_ties(strategy: Strategy) -> str:
 
 
 def _reordered(strategy: Strategy, features: Features, what: str) -> str:
-    rng = np.random.default_rng(0)
     expected = clusters(_tree(strategy, features), features)
-    for _ in range(ORDERS):
-        order = rng.permutation(len(features))
+    for order in shuffles(len(features)):
         if clusters(_tree(strategy, features[order]), features[order]) != expected:
             raise UserError(f"{what} in another order gave other clusters", BY_CONTENT)
     return f"{ORDERS} orders of {what}"
@@ -186,7 +175,7 @@ def _refuses(strategy: Strategy) -> str:
     accepted = []
     for what, features in bad.items():
         try:
-            strategy.tree(features, seed=0)
+            grouped(strategy, features)
         except UserError:
             continue
         except Exception as error:  # anything else would be a traceback
@@ -195,3 +184,12 @@ def _refuses(strategy: Strategy) -> str:
     if accepted:
         raise UserError(f"accepted: {', '.join(accepted)}", CHECK)
     return ", ".join(bad)
+
+
+TREE_CHECKS: dict[str, Check] = {
+    "tree is valid": _valid,
+    "same tree again": _deterministic,
+    "prompt order does not matter": _ordered,
+    "nor does it among equal distances": _ordered_ties,
+    "equal prompts stay together": _equals_together,
+}

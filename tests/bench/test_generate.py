@@ -31,7 +31,7 @@ def test_generate_leaves_images_grid_tree_and_says_what_was_saved(bench, argumen
 
 
 def test_interrupting_does_not_promise_to_continue(bench, arguments, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sweeps.making.Maker.make", interrupted)

@@ -14,6 +14,8 @@ from generators.sharing.plan import build_plan
 from generators.sharing.schedule import get_schedule
 from generators.strategies.base import get_strategy
 from generators.text_encoders.base import TextEncoder
+from sweeps.grid import sources
+from sweeps.spec import make_spec
 
 
 @pytest.fixture
@@ -41,6 +43,19 @@ def test_json_is_an_array_with_the_plans_numbers(bench, embeddings, file, schedu
         assert each["standard_node_steps"] == 40 * 40
         assert each["savings"] == plan.savings
     assert found[0]["savings"] == 0
+
+
+def test_a_schedule_that_follows_noise_needs_a_model(bench, embeddings):
+    result = bench(
+        *("plan", "--embeddings", "e.npy", "--model", "mini-kandinsky", "--schedule", "snr:shift=1"),
+        *("--steps", 10, "--tau", 0.5, "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads(result.stdout)
+    (source, *_) = sources(make_spec([{"model": "mini-kandinsky", "steps": 10, "limit": 1}]), "cpu")
+    schedule = get_schedule("snr", shift=1).bound(source.log_snr)
+    tree = get_strategy("ward-cosine").tree(embeddings.astype(np.float64))
+    assert found["node_steps"] == build_plan(tree, schedule, 0.5, 10).node_steps < 40 * 10
 
 
 def test_embeddings_need_no_torch(embeddings):
@@ -146,6 +161,8 @@ def test_a_plan_from_text_for_a_model_has_its_steps_and_flops(bench, letters, ti
         (["--embeddings", "e.npy", "--steps", 0], "steps"),
         (["--embeddings", "e.npy", "--steps", 999999999999], "steps"),
         (["--embeddings", "e.npy", "--steps", 4, "--seed", -1], "seed"),
+        (["--embeddings", "e.npy", "--steps", 4, "--schedule", "snr"], "no sampler is known here"),
+        (["--embeddings", "e.npy", "--steps", 4, "--schedule", "snr:shift=late"], "'late' is not a finite number"),
         (["--embeddings", "e.npy", "--steps", 4, "--limit", 3], "--limit means nothing"),
         (["--embeddings", "e.npy", "--steps", 4, "--features", "x"], "--features means nothing"),
         (["--embeddings", "e.npy", "--steps", 4, "--device", "warp"], "--device means nothing"),
@@ -173,3 +190,15 @@ def test_mistakes_are_told_on_standard_error_alone(bench, embeddings, arguments,
     assert result.stdout == ""
     assert says in result.stderr
     assert len(result.stderr.splitlines()) <= 2
+
+
+def test_workers_are_told_the_critical_path_and_what_bounds_them(bench, embeddings):
+    plan = ("plan", "--embeddings", "e.npy", "--strategy", "ward-cosine", "--steps", 40, "--tau", "0,1.5")
+    alone, shared = json.loads(bench(*plan, "--workers", 16, "--json").stdout)
+    assert alone["spread"]["critical_path"] == shared["spread"]["critical_path"] == 40
+    assert alone["spread"]["speed_up_bound"] == alone["node_steps"] / alone["spread"]["least_time"]
+    assert alone["spread"]["trunk"] == 0 < shared["spread"]["trunk"] < shared["node_steps"]
+    assert 1 < shared["spread"]["speed_up"] <= shared["spread"]["speed_up_bound"] < alone["spread"]["speed_up_bound"]
+    said = bench(*plan, "--workers", 16)
+    assert "on 16 workers" in said.output
+    assert "spread" not in json.loads(bench(*plan, "--json").stdout)[0]

@@ -3,7 +3,7 @@
 import pytest
 
 from common.errors import UserError
-from sweeps.grid import cells, parse_strategy, prompts_of
+from sweeps.grid import cells, parse_schedule, parse_strategy, prompts_of
 
 
 @pytest.fixture
@@ -100,3 +100,27 @@ def test_two_sets_of_one_name_are_refused(tiny_spec, tmp_path):
     (tmp_path / "prompts.txt").write_text("one\ntwo\n")
     with pytest.raises(UserError, match=r"two prompt sets are called 'prompts': .*prompts\.txt and --prompt"):
         prompts_of(tiny_spec(prompts=str(tmp_path / "prompts.txt"), prompt=["one"]))
+
+
+def test_a_schedule_is_in_the_identity_by_no_more_than_it_sees(tiny_spec):
+    schedules = "eq7,official,snr,snr:shift=1"
+    eq7, official, snr, late = (c.identity["schedule"] for c in cells(tiny_spec(schedule=schedules, tau="1"), "cpu"))
+    assert eq7 == {"name": "eq7", "version": 1}, "as in records made before there were others"
+    assert official == {"name": "official", "version": 1}
+    assert snr["parameters"] == {"shift": -2.0}
+    assert late == {**snr, "parameters": {"shift": 1.0}}
+    assert len(snr["log_snr"]) == 3
+    (other,) = cells(tiny_spec(schedule="snr", tau="1", scheduler="DDIMScheduler", steps=4), "cpu")
+    assert len(other.identity["schedule"]["log_snr"]) == 4
+
+
+def test_a_schedules_parameters_are_parsed_and_refused():
+    assert parse_schedule("snr:shift=-2").parameters == {"shift": -2.0}
+    for text in ("snr:speed=9", "snr:fast", "eq7:shift=1", "snr:shift=late", "sn"):
+        with pytest.raises(UserError):
+            parse_schedule(text)
+
+
+def test_a_schedule_that_follows_noise_is_refused_where_none_is_told(tiny_spec):
+    with pytest.raises(UserError, match="does not say how noisy"):
+        cells(tiny_spec(schedule="snr", scheduler="EDMEulerScheduler"), "cpu")

@@ -1,0 +1,122 @@
+"""What a denoiser cache is: hooks of diffusers on the denoiser's blocks, under a name, with parameters."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from common.errors import UserError, nearest
+from common.plugins import Plugin, discover
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from generators.catalogue import ModelEntry
+    from generators.settings import GenerationSettings
+
+PACKAGE, GROUP = "generators.denoiser_caches", "reusebench.denoiser_caches"
+NONE = "none"
+DENOISER = "denoiser"  # the name of the component that the hooks are on
+# What diffusers ships besides, and why it is not here.
+REFUSED = {
+    "faster": "FasterCache leaves out half of a guided batch, which no module's calls tell, and knows no packed "
+    "latents (FLUX's); its attention is pyramid-attention's",
+    "mag": "MagCache skips by magnitude ratios that have to be measured on each model and scheduler first",
+    "sea": "SeaCache has adapters for video models alone",
+    "text-kv": "the text's keys and values are no approximation, and FLUX's blocks mix them with the picture's",
+}
+
+
+class DenoiserCache(Plugin, BaseModel, ABC):
+    """Reuse inside one trajectory, between its steps; orthogonal to sharing between prompts.
+
+    A plug-in declares its parameters as pydantic fields. It hangs hooks of diffusers on the denoiser; what these keep
+    from step to step belongs to a path through the tree, and follows it (`hooked`).
+
+    Attributes:
+        source: where it comes from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: ClassVar[str] = ""
+
+    @abstractmethod
+    def install(self, denoiser: "Module", timestep: Callable[[], float]) -> None:
+        """Put the hooks on.
+
+        Args:
+            denoiser: the module.
+            timestep: the scheduler's, of the step that is computed.
+
+        Raises:
+            Exception: whatever diffusers raises where the module has no place for them.
+        """
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of it changes pictures."""
+        return {"name": self.name, "version": self.version, "parameters": self.model_dump(mode="json")}
+
+    @classmethod
+    def configured(cls, **parameters: Any) -> Self:
+        """The cache with these parameters.
+
+        Raises:
+            UserError: it has no such parameter, or not with such a value.
+        """
+        for parameter in parameters:
+            if parameter not in cls.model_fields:
+                raise UserError(
+                    f"denoiser cache {cls.name!r} has no parameter {parameter!r}", nearest(parameter, cls.model_fields)
+                )
+        try:
+            return cls(**parameters)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(map(str, fault["loc"]))
+            raise UserError(f"denoiser cache {cls.name!r}, parameter {where!r}: {fault['msg']}") from error
+
+    def check(self, model: "ModelEntry", settings: "GenerationSettings") -> None:
+        """Try the hooks on the model's denoiser, without weights.
+
+        Raises:
+            UserError: they have no place there, and why.
+        """
+        import torch
+
+        from generators.denoiser_caches.hooked import installed
+        from generators.families.base import get_family
+
+        components = get_family(model.family).components_of(model, settings)
+        found = next((component for component in components if component.name == DENOISER), None)
+        if found is None:
+            raise UserError(f"{model.name} does not say which module denoises", "leave --denoiser-cache out")
+        with torch.device("meta"):
+            denoiser = found.build()
+        with installed(self, denoiser):
+            pass
+
+
+def denoiser_caches() -> dict[str, type[DenoiserCache]]:
+    """Every denoiser cache, by name."""
+    return discover(PACKAGE, DenoiserCache, GROUP)  # type: ignore[type-abstract]
+
+
+def get_denoiser_cache(name: str, **parameters: Any) -> DenoiserCache | None:
+    """The denoiser cache called `name` with these parameters; None for ``none``.
+
+    Raises:
+        UserError: there is none, it is refused, it cannot run here, or it does not take them.
+    """
+    if name == NONE and not parameters:
+        return None
+    known = denoiser_caches()
+    if name in REFUSED:
+        raise UserError(f"the denoiser cache {name!r} is not offered: {REFUSED[name]}", "known: " + ", ".join(known))
+    if name not in known:
+        raise UserError(f"unknown denoiser cache {name!r}", nearest(name, [NONE, *known]))
+    if reason := known[name].unavailable():
+        raise UserError(f"the denoiser cache {name!r} cannot run here: {reason}", "choose another --denoiser-cache")
+    return known[name].configured(**parameters)

@@ -1,0 +1,63 @@
+"""An online peer: prompts that start from what earlier ones left in a cache."""
+
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from generators.sharing.stream import Eviction, Stream
+from generators.strategies.base import Strategy, check_features
+from generators.strategies.contents import unit
+
+
+class Cache(Strategy):
+    """A stream of prompts, each starting from a cached latent of the nearest earlier one, at a step set by similarity.
+
+    After Nirvana. Above `similarity[i]` a prompt skips the first `share[i]` of its steps; its nearest neighbour among
+    the prompts before it alone conditioned those, or whoever that one started from. tau stretches the distances:
+    1 - similarity < tau (1 - similarity[i]), so tau 1 is the table and at tau 0 nobody shares. If the latent of that
+    step was evicted, an earlier one of the same prompt does. The schedule changes nothing: the table is one.
+
+    Nirvana compares CLIP's text embeddings; this, whatever features it is given, by exact inner products. The shares
+    are Nirvana's (5 to 25 of 50 steps); the similarities are its selector's at second hand, and mean little in other
+    spaces: compare at equal savings.
+    """
+
+    name = "cache"
+    online = True
+    complexity = "O(N^2 D) inner products"
+    memory = "O(N D) and 500 bytes a prompt for its nearest neighbours"
+    source = "after Nirvana, arXiv 2312.04429 (NSDI 2024): its steps are 5 to 25 of 50, its eviction is lcbfu"
+
+    similarity: tuple[float, ...] = Field(
+        (0.65, 0.75, 0.85, 0.9, 0.95), min_length=1, description="cosine similarities, rising"
+    )
+    share: tuple[float, ...] = Field(
+        (0.1, 0.2, 0.3, 0.4, 0.5), min_length=1, description="the share of steps skipped above each of them, rising"
+    )
+    size: int | None = Field(1000, ge=1, description="latents that the cache holds; null: all")
+    eviction: Eviction = Field(
+        "lcbfu", description="which latent goes: lru, or lcbfu, the least of uses x steps saved (Nirvana)"
+    )
+    order: Literal["given", "drawn"] = Field(
+        "given", description="the order in which prompts arrive: as they are given, or drawn by the seed"
+    )
+
+    @model_validator(mode="after")
+    def _a_table(self) -> Self:
+        if len(self.similarity) != len(self.share):
+            raise ValueError(f"{len(self.similarity)} similarities but {len(self.share)} shares")
+        for name, low in (("similarity", -1), ("share", 0)):
+            values = (low, *getattr(self, name), 1)
+            if not (np.diff(values) > 0).all():
+                raise ValueError(f"{name} {list(values[1:-1])} does not rise, from above {low} to below 1")
+        return self
+
+    def grouping(self, features: NDArray[np.floating], *, seed: int = 0) -> Stream:
+        rows = unit(check_features(features))
+        arrivals = np.arange(len(rows))
+        if self.order == "drawn":
+            arrivals = np.random.Generator(np.random.Philox(seed)).permutation(arrivals)
+        distances = 1 - np.array(self.similarity)
+        return Stream(rows, arrivals, distances.tolist(), self.share, self.size, self.eviction)

@@ -1,0 +1,1 @@
+"""Where plans are denoised: one way a file, found by name."""

@@ -1,0 +1,211 @@
+"""What a worker does: parts of plans, denoised and decoded with a model that it loads once."""
+
+import os
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from common.errors import UserError
+from generators.batching import Batches
+from generators.catalogue import ModelEntry
+from generators.conditioning import Conditioning
+from generators.executor import Execution, decode_images, execute
+from generators.families.base import Family
+from generators.noise import KeyedNoise
+from generators.settings import GenerationSettings
+from generators.sharing.parts import Integers, Part
+from generators.states import Handed
+from sweeps.machine import machine, versions
+from sweeps.making import Families
+from sweeps.pictures import png
+from sweeps.shared import read_rows
+
+if TYPE_CHECKING:
+    from generators.checkpoints import Offload
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A part of a plan, with all that a worker needs to know of it.
+
+    Attributes:
+        work, place: whose part it is, and which, of trunks and of subtrees apart.
+        keys: of the part's prompts.
+        conditioning: where that of all prompts is.
+        heirs: of a trunk, for each part that waits for it: which of the trunk's nodes its own begin from, and the
+            steps and the numbers in that part of those that do.
+    """
+
+    work: int
+    place: int
+    entry: ModelEntry
+    settings: GenerationSettings
+    part: Part
+    keys: tuple[str, ...]
+    conditioning: str
+    batch_size: int
+    heirs: tuple[tuple[Integers, Integers, Integers], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        trunk: whether it was a trunk.
+        files: PNG files, by the whole plan's number of the prompt.
+        conditioning: of the prompts that were to be encoded.
+        seconds: by stage.
+        error: why it failed: what a user can mend, or a traceback.
+    """
+
+    work: int
+    place: int
+    trunk: bool = False
+    files: dict[int, bytes] = field(default_factory=dict)
+    conditioning: Conditioning | None = None
+    calls: int = 0
+    rows: int = 0
+    batch_size: int = 0
+    notes: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    error: UserError | str | None = None
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Prompts to encode; `work` and `place` are as a task's."""
+
+    work: int
+    place: int
+    entry: ModelEntry
+    settings: GenerationSettings
+    prompts: Sequence[str]
+    keys: Sequence[str]
+    batch_size: int
+
+
+class Painter:
+    """A worker.
+
+    Args:
+        threads: of torch on a CPU; with as many as elsewhere the pictures are the same bytes.
+    """
+
+    def __init__(self, device: str, offload: "Offload", threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._device, self._families, self._encoded = device, Families(device, offload), False
+
+    def about(self) -> dict[str, Any]:
+        """Its machine, its process and its libraries."""
+        return {"machine": machine(self._device), "process": os.getpid(), "versions": versions()}
+
+    def encode(self, task: Encoding) -> Outcome:
+        """The conditioning of some prompts; the encoders stay until something is denoised."""
+        batches, self._encoded = Batches(task.batch_size), True
+        try:
+            made = self._families.get(task.entry, task.settings.dtype).encode(
+                task.prompts, task.keys, task.settings, batches
+            )
+        except Exception as error:  # a worker goes on
+            return _failed(task, error)
+        return Outcome(task.work, task.place, conditioning=made, rows=len(task.prompts), notes=tuple(batches.notes))
+
+    def part(self, task: Task, given: Sequence[Handed] = ()) -> Outcome:
+        """The pictures of a part."""
+        try:
+            return self._painted(task, given)
+        except Exception as error:  # a worker goes on
+            return _failed(task, error)
+
+    def trunk(self, task: Task) -> tuple[Outcome | list[Handed], ...]:
+        """What became of the trunk, then what each of its heirs begins from."""
+        left: dict[int, Handed] = {}
+        try:
+            execution, seconds = self._denoised(task, (), left)
+            handed = [_inheritance(left, *heir) for heir in task.heirs]
+        except Exception as error:  # a worker goes on
+            return _failed(task, error), *([] for _ in task.heirs)
+        return _told(task, execution, {"denoise": seconds}, {}), *handed
+
+    def _denoised(
+        self, task: Task, given: Sequence[Handed], left: dict[int, Handed] | None = None
+    ) -> tuple[Execution, float]:
+        family = self._family(task)
+        conditioning = read_rows(task.conditioning, task.part.prompts)
+        start = time.perf_counter()
+        execution = execute(
+            task.part.plan,
+            family,
+            conditioning,
+            task.keys,
+            task.settings,
+            noise=_noise(task.settings),
+            batch_size=task.batch_size,
+            given=given,
+            hand_on=None if left is None else lambda handed: left.update({handed.k: handed}),
+        )
+        return execution, time.perf_counter() - start
+
+    def _painted(self, task: Task, given: Sequence[Handed]) -> Outcome:
+        execution, denoising = self._denoised(task, given)
+        start, batches, done = time.perf_counter(), Batches(execution.batch_size_used), 0
+        files: dict[int, bytes] = {}
+        for pixels in decode_images(
+            self._family(task), execution, task.keys, task.settings, noise=_noise(task.settings), batches=batches
+        ):
+            mine = task.part.prompts[execution.prompts[done : done + len(pixels)]].tolist()
+            files |= dict(zip(mine, map(png, pixels), strict=True))
+            done += len(pixels)
+        return _told(
+            task, execution, {"denoise": denoising, "decode": time.perf_counter() - start}, files, batches.notes
+        )
+
+    def _family(self, task: Task) -> Family:
+        family = self._families.get(task.entry, task.settings.dtype)
+        if self._encoded:
+            family.release_encoders()
+            self._encoded = False
+        return family
+
+
+def _noise(settings: GenerationSettings) -> KeyedNoise:
+    assert settings.noise != "official"
+    return KeyedNoise(settings.seed, settings.noise)
+
+
+def _inheritance(left: dict[int, Handed], sources: Integers, steps: Integers, nodes: Integers) -> list[Handed]:
+    """What these nodes begin from at these steps: what the trunk's nodes `sources` left."""
+    handed = []
+    for k in np.unique(steps).tolist():
+        here = steps == k
+        rows = torch.from_numpy(np.searchsorted(left[k].nodes.numpy(), sources[here]))
+        memory = tuple(leaf[rows] for leaf in left[k].memory)
+        handed.append(Handed(k, torch.from_numpy(nodes[here]), left[k].latents[rows], memory))
+    return handed
+
+
+def _told(
+    task: Task, execution: Execution, seconds: dict[str, float], files: dict[int, bytes], notes: Sequence[str] = ()
+) -> Outcome:
+    return Outcome(
+        task.work,
+        task.place,
+        bool(task.heirs),
+        files,
+        calls=execution.calls,
+        rows=execution.rows,
+        batch_size=execution.batch_size_used,
+        notes=(*execution.notes, *notes),
+        seconds=seconds,
+    )
+
+
+def _failed(task: Task | Encoding, error: Exception) -> Outcome:
+    told = error if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+    return Outcome(task.work, task.place, isinstance(task, Task) and bool(task.heirs), error=told)

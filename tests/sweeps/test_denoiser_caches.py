@@ -1,0 +1,157 @@
+"""A denoiser cache in a sweep: its cells, what they are held against, and the FLOPs that were computed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_flux import save_tiny_flux
+from torch.utils.flop_counter import FlopCounterMode
+
+from common.errors import UserError
+from generators.denoiser_caches.base import get_denoiser_cache
+from generators.executor import execute
+from generators.noise import KeyedNoise
+from generators.sharing.plan import build_plan
+from metrics.flops import price
+from sweeps.events import Note
+from sweeps.executors.base import get_executor
+from sweeps.grid import Cell, cells
+from sweeps.making import Families, Maker
+from sweeps.predict import predict
+from sweeps.record import Record
+from sweeps.references import with_references
+from sweeps.runner import run_sweep
+from sweeps.spec import SweepSpec, make_spec
+
+CACHE = "first-block:threshold=0.3"
+ASKED = {"steps": "8", "tau": "0,1", "metric": "none", "max_sequence_length": 28, "strategy": "average"}
+PROMPTS = ["a red fox", "a red dog", "nine dogs", "a tree by a lake"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_flux(tmp_path_factory.mktemp("flux"), guidance_embeds=True)
+
+
+@pytest.fixture(scope="module")
+def spec(folder: Path) -> Any:
+    base = {"model": str(folder), "prompt": PROMPTS, **ASKED}
+    return lambda **more: make_spec([base, more])
+
+
+def run(spec: SweepSpec, folder: Path) -> list[Record]:
+    return run_sweep(spec, cells(spec, "cpu"), folder, device="cpu", emit=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def both(spec, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Record]:
+    """Cells without and with a cache, by cache and tau."""
+    records = run(spec(denoiser_cache=["none", CACHE]), tmp_path_factory.mktemp("both") / "run")
+    assert [record.status for record in records] == ["done"] * 4
+    return {(record.asked.denoiser_cache, f"{record.asked.tau:f}"): record for record in records}
+
+
+def test_none_changes_no_identity_and_no_name(spec) -> None:
+    plain, none = spec(), spec(denoiser_cache="none")
+    assert plain.default_name() == none.default_name() != spec(denoiser_cache=CACHE).default_name()
+    assert "denoiser_cache" not in plain.changes_result()
+    for cell in cells(plain, "cpu"):
+        assert "denoiser_cache" not in cell.identity
+    assert [cell.id for cell in cells(plain, "cpu")] == [cell.id for cell in cells(none, "cpu")]
+
+
+def test_a_cache_and_its_parameters_are_of_a_cell_and_not_of_standard_images(spec) -> None:
+    found = cells(spec(denoiser_cache=[CACHE, "none", "first-block:threshold=0.2"]), "cpu")
+    assert [(cell.asked.denoiser_cache, int(cell.asked.tau)) for cell in found] == [
+        (cache, tau) for cache in ("none", CACHE, "first-block:threshold=0.2") for tau in (0, 1)
+    ]
+    assert len({cell.id for cell in found}) == 6
+    assert len({cell.source.key for cell in found}) == 1
+
+
+def test_references_are_standard_images_without_a_cache(spec) -> None:
+    found = with_references(cells(spec(denoiser_cache=["none", CACHE]), "cpu"), another_seed=True, fewer_steps=True)
+    others = [each for each in found if not isinstance(each, Cell)]
+    assert [(each.role, each.asked.denoiser_cache) for each in others] == [
+        ("fewer-steps", "none"),
+        ("another-seed", "none"),
+    ]
+
+
+def test_all_are_held_against_the_same_standard_images(both) -> None:
+    assert len({record.standard for record in both.values()}) == 1
+    assert both["none", "0"].execution.reused == len(PROMPTS)
+    assert both[CACHE, "0"].execution.reused == both[CACHE, "1"].execution.reused == 0
+    assert both[CACHE, "0"].execution.rows == both[CACHE, "0"].plan.standard_node_steps
+
+
+def test_what_a_cache_skips_is_saved_in_flops_and_not_in_steps(both) -> None:
+    saved = {key: record.flops.savings for key, record in both.items()}
+    assert saved["none", "0"] == 0 < saved[CACHE, "0"]
+    assert saved[CACHE, "1"] > max(saved[CACHE, "0"], saved["none", "1"])
+    assert both[CACHE, "1"].plan == both["none", "1"].plan and both[CACHE, "0"].plan.savings == 0
+    assert both[CACHE, "0"].execution.skipped and not both["none", "1"].execution.skipped
+    other = {name: flops for name, flops in both["none", "0"].flops.components.items() if name != "denoiser"}
+    assert {name: both[CACHE, "0"].flops.components[name] for name in other} == other
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("first-block", {"threshold": 0.3}),
+        ("pyramid-attention", {"every": 3, "earliest": 950, "latest": 300}),
+        ("taylorseer", {"interval": 2, "warmup": 2}),
+    ],
+)
+def test_flops_are_those_that_were_computed(spec, name: str, parameters: dict[str, Any]) -> None:
+    """Counted while it runs, with matrix products for attention, beside what the record would say."""
+    cell = cells(spec(tau="1"), "cpu")[0]
+    source, maker = cell.source, Maker(cell.source, Families("cpu"), 4, lambda _: None)
+    conditioning, grouping = maker.conditioning(), maker.grouping(cell.strategy, cell.asked.features)
+    maker.family.network.set_attention_backend("_native_math")
+    plan = build_plan(grouping, cell.schedule, 1.0, source.steps)
+    with FlopCounterMode(display=False) as counted:
+        found = execute(
+            plan, maker.family, conditioning, source.prompts.keys, source.settings, noise=KeyedNoise(1), batch_size=2,
+            cache=get_denoiser_cache(name, **parameters),
+        )  # fmt: skip
+    components = [part for part in maker.family.components(source.settings) if part.name == "denoiser"]
+    assert sum(found.skipped.values()) > 0
+    assert price(components, 4, plan.node_steps, 4, found.skipped).total == counted.get_total_flops()
+    assert price(components, 4, plan.node_steps, 4).total > counted.get_total_flops()
+
+
+def test_a_kept_cell_is_kept_and_a_killed_one_is_made_again_the_same(spec, tmp_path: Path) -> None:
+    asked = spec(denoiser_cache=CACHE, tau="1")
+    (first,) = run(asked, tmp_path / "run")
+    manifest = first.folder(tmp_path / "run") / "generation.json"
+    pictures = manifest.read_bytes()
+    (kept,) = run(asked, tmp_path / "run")
+    assert kept == first and manifest.read_bytes() == pictures
+    for lost in ("record.json", "generation.json"):
+        (first.folder(tmp_path / "run") / lost).unlink()
+    (again,) = run(asked, tmp_path / "run")
+    assert again.flops == first.flops and again.execution.skipped == first.execution.skipped
+
+
+def test_ray_leaves_such_cells_to_this_process(spec, tmp_path: Path) -> None:
+    """No worker is asked: none was started."""
+    (cell,) = cells(spec(denoiser_cache=CACHE, tau="1"), "cpu")
+    maker = Maker(cell.source, Families("cpu"), 4, lambda _: None)
+    maker.conditioning(tmp_path / "conditioning")
+    plan = build_plan(maker.grouping(cell.strategy, cell.asked.features), cell.schedule, 1.0, cell.source.steps)
+    found = get_executor("ray")().begin(maker, plan, cell.denoiser_cache)(tmp_path)
+    assert found.skipped and len(list((tmp_path / "images").iterdir())) == len(PROMPTS)
+
+
+def test_predicted_costs_are_without_it_and_say_so(spec, tmp_path: Path) -> None:
+    notes: list[str] = []
+    asked = spec(denoiser_cache=CACHE, tau="1")
+    emit = lambda event: notes.append(event.text) if isinstance(event, Note) else None  # noqa: E731
+    predict(cells(asked, "cpu"), tmp_path, "cpu", emit)
+    assert any("costs are without it" in note for note in notes)
+
+
+def test_what_the_model_cannot_have_is_refused_before_anything_runs(tiny_spec) -> None:
+    with pytest.raises(UserError, match="'first-block' is unavailable for UNet2DConditionModel"):
+        cells(tiny_spec(denoiser_cache="first-block"), "cpu")
