@@ -34,13 +34,15 @@ PARTS = {"everything": 0.10, "topic": 0.30, "kind": 0.35, "prompt": 0.25}  # of 
 CHUNK = 1 << 14
 TAUS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 4.0)
 STRATEGIES = ("ward-cosine", "partitioned-ward")
+# VmHWM and not ru_maxrss, which a process inherits from the one that started it
 MEASURED = """
-import resource, sys
+import pathlib, sys
 from bench.main import main
 try:
     main()
 finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+    status = pathlib.Path("/proc/self/status").read_text()
+    print(status.partition("VmHWM:")[2].split()[0], file=sys.stderr)
 """
 
 

@@ -37,7 +37,17 @@ OFFICIAL: dict[str, Any] = {
 MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
 LONGEST_NAME = 100
 LATER = {"savings", "denoiser_cache"}  # settings that came later: where they say nothing, a run's name is as it was
-NOT_THE_IMAGES = {"title", "preset", "another_seed", "fewer_steps", "metric", "device", "batch_size", "offload", "energy"}
+NOT_THE_IMAGES = {
+    "title",
+    "preset",
+    "another_seed",
+    "fewer_steps",
+    "metric",
+    "device",
+    "batch_size",
+    "offload",
+    "energy",
+}
 
 
 def _guidances(value: Any) -> tuple[float, ...]:

@@ -1,6 +1,7 @@
 """Plans denoised by Ray's workers: several cells at once, and a large plan's subtrees apart."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 RETRIES = 3  # of one part whose worker dies
 PATIENCE = 300  # seconds for the workers to start
+REACH = 10  # seconds for a cluster to answer
 
 
 @dataclass(eq=False)
@@ -95,6 +97,7 @@ class Ray(Executor):
         cpus = max(os.cpu_count() or 1, (self.workers or 1) * threads)
         try:
             if not ray.is_initialized():
+                _reach(self.address)
                 local = {} if self.address else {"num_cpus": cpus, "include_dashboard": False}
                 ray.init(address=self.address or "local", log_to_driver=False, logging_level="warning", **local)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -264,6 +267,13 @@ class Ray(Executor):
             batch_size=min(outcome.batch_size for outcome in job.done),
             notes=[*notes, f"made by {self.workers} Ray workers: its seconds are theirs, added up"],
         )
+
+
+def _reach(address: str | None) -> None:
+    """Raises an OSError if nobody listens at HOST:PORT, which Ray takes minutes to find out."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=REACH).close()
 
 
 def _line(error: Exception) -> str:

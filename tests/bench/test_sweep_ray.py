@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from importlib.util import find_spec
@@ -113,6 +114,16 @@ def test_without_ray_it_says_how_to_get_it(bench, tiny_sweep, monkeypatch):
     result = bench(*tiny_sweep, "--tau", "1", "--executor", "ray")
     assert result.exit_code == 2
     assert "pip install 'reusebench[ray]'" in result.stderr
+
+
+@needs_ray
+def test_where_no_cluster_is_the_sweep_says_so_at_once(bench, tiny_sweep):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        result = bench(*tiny_sweep, "--tau", "1", "--executor", "ray", "--address", address)
+    assert result.exit_code == 2
+    assert f"no Ray at {address}" in " ".join(result.stderr.split())
 
 
 @needs_ray
