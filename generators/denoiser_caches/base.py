@@ -2,12 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Self
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from common.errors import UserError, nearest
-from common.plugins import Plugin, discover
+from common.plugins import discover
+from generators.parametrised import Parametrised
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -28,19 +27,14 @@ REFUSED = {
 }
 
 
-class DenoiserCache(Plugin, BaseModel, ABC):
+class DenoiserCache(Parametrised, ABC):
     """Reuse inside one trajectory, between its steps; orthogonal to sharing between prompts.
 
     A plug-in declares its parameters as pydantic fields. It hangs hooks of diffusers on the denoiser; what these keep
     from step to step belongs to a path through the tree, and follows it (`hooked`).
-
-    Attributes:
-        source: where it comes from.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: ClassVar[str] = ""
+    what: ClassVar[str] = "denoiser cache"
 
     @abstractmethod
     def install(self, denoiser: "Module", timestep: Callable[[], float]) -> None:
@@ -58,25 +52,6 @@ class DenoiserCache(Plugin, BaseModel, ABC):
     def identity(self) -> dict[str, Any]:
         """What of it changes pictures."""
         return {"name": self.name, "version": self.version, "parameters": self.model_dump(mode="json")}
-
-    @classmethod
-    def configured(cls, **parameters: Any) -> Self:
-        """The cache with these parameters.
-
-        Raises:
-            UserError: it has no such parameter, or not with such a value.
-        """
-        for parameter in parameters:
-            if parameter not in cls.model_fields:
-                raise UserError(
-                    f"denoiser cache {cls.name!r} has no parameter {parameter!r}", nearest(parameter, cls.model_fields)
-                )
-        try:
-            return cls(**parameters)
-        except ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(map(str, fault["loc"]))
-            raise UserError(f"denoiser cache {cls.name!r}, parameter {where!r}: {fault['msg']}") from error
 
     def check(self, model: "ModelEntry", settings: "GenerationSettings") -> None:
         """Try the hooks on the model's denoiser, without weights.

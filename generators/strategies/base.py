@@ -1,14 +1,14 @@
 """What a clustering strategy is, how one is found by name, and which features it accepts."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.errors import UserError, nearest
-from common.plugins import Plugin, discover, find
+from common.errors import UserError
+from common.plugins import discover, find
+from generators.parametrised import Parametrised
 from generators.sharing.planner import Grouping
 from generators.sharing.tree import Tree
 
@@ -42,7 +42,7 @@ class Probe(Protocol):
         ...
 
 
-class Strategy(Plugin, BaseModel):
+class Strategy(Parametrised):
     """A way to cluster prompts by their features.
 
     A plug-in gives a `tree` or, where no tree says how its prompts share, a planner; callers ask for the `grouping`,
@@ -53,33 +53,12 @@ class Strategy(Plugin, BaseModel):
     diffusion; one that `wants_probe` is handed the denoiser's opinion by `probed`, and pays for it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+    what: ClassVar[str] = "strategy"
     complexity: ClassVar[str] = ""
     memory: ClassVar[str] = ""
-    source: ClassVar[str] = ""
     control: ClassVar[bool] = False
     online: ClassVar[bool] = False
     wants_probe: ClassVar[bool] = False
-
-    @classmethod
-    def configured(cls, **parameters: Any) -> Self:
-        """The strategy with these parameters.
-
-        Raises:
-            UserError: it has no such parameter, or not with such a value.
-        """
-        for parameter in parameters:
-            if parameter not in cls.model_fields:
-                raise UserError(
-                    f"strategy {cls.name!r} has no parameter {parameter!r}", nearest(parameter, cls.model_fields)
-                )
-        try:
-            return cls(**parameters)
-        except ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(map(str, fault["loc"]))
-            raise UserError(f"strategy {cls.name!r}, parameter {where!r}: {fault['msg']}") from error
 
     def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         """Cluster prompts.
