@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import EngFormatter, NullFormatter, ScalarFormatter
 
 from benchmarks import scale, set_size
 from reports.style import theme
@@ -19,7 +20,8 @@ def main() -> None:
     sets = json.loads(set_size.RESULTS.read_text())
     n = [row["prompts"] for row in rows]
     with theme():
-        figure, axes = plt.subplots(1, 4, figsize=(16, 3.8), layout="constrained")
+        figure, grid = plt.subplots(2, 2, figsize=(11, 7.5), layout="constrained")
+        axes = grid.ravel()
         axes[0].loglog(n, [row["seconds"] for row in rows], marker="o")
         axes[0].axhline(600, color="0.6", linestyle=":")
         axes[0].set(title="seconds to plan, two cores", xlabel="prompts")
@@ -46,6 +48,11 @@ def main() -> None:
             xlabel="prompts",
         )
         axes[3].legend(frameon=False, fontsize=8)
+        for axis in (axes[0], axes[1], axes[3]):
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axis.xaxis.set_minor_formatter(NullFormatter())
+        axes[0].yaxis.set_major_formatter(ScalarFormatter())
+        axes[0].yaxis.set_minor_formatter(NullFormatter())
         target = Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET
         figure.savefig(target, dpi=100)
         print(target)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics.cluster import contingency_matrix
 
 from common.files import atomic_write
 from generators.sharing.plan import SharingPlan, build_plan
@@ -93,12 +94,31 @@ def curve(tree: Tree, features: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.array([(plan.savings, spread(plan, features)) for plan in plans])
 
 
-def gap(features: NDArray[np.floating]) -> dict[str, Any]:
-    """What parts save less than exact Ward at equal spread, by tau, and both curves."""
-    curves = {name: curve(get_strategy(name).tree(features), features) for name in STRATEGIES}
+def gap(features: NDArray[np.floating], tau: float) -> dict[str, Any]:
+    """What parts save less than exact Ward at equal spread, by tau, both curves, and the purity at one tau."""
+    trees = {name: get_strategy(name).tree(features) for name in STRATEGIES}
+    curves = {name: curve(tree, features) for name, tree in trees.items()}
     exact, ours = (curves[name] for name in STRATEGIES)
     lost = np.interp(ours[:, 1], exact[:, 1], exact[:, 0]) - ours[:, 0]
-    return {"taus": TAUS, "gap": lost.tolist(), **{name: found.tolist() for name, found in curves.items()}}
+    return {
+        "taus": TAUS,
+        "gap": lost.tolist(),
+        "purity": purity(*(first_clusters(trees[name], tau) for name in STRATEGIES)),
+        **{name: found.tolist() for name, found in curves.items()},
+    }
+
+
+def first_clusters(tree: Tree, tau: float) -> NDArray[np.int64]:
+    """int64 [N]: the node of each prompt at the first step, where clusters are largest."""
+    plan, label = build_plan(tree, get_schedule("eq7"), tau, STEPS), np.empty(tree.n_leaves, dtype=np.int64)
+    for node in plan.active(0):
+        label[plan.members(node)] = node
+    return label
+
+
+def purity(exact: NDArray[np.int64], ours: NDArray[np.int64]) -> float:
+    """The share of prompts that are in the exact cluster that most of their own cluster is in."""
+    return float(contingency_matrix(exact, ours, sparse=True).max(axis=0).sum() / len(ours))
 
 
 def at_spread(tree: Tree, features: NDArray[np.floating], target: float) -> dict[str, float]:
@@ -132,11 +152,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             row: dict[str, Any] = {"prompts": n, **planned(path, asked.tau)}
             features = np.load(path, mmap_mode="r", allow_pickle=False)
             if n <= asked.exact_up_to:
-                row |= gap(features)
+                row |= gap(features, asked.tau)
             row["at_spread"] = at_spread(get_strategy("partitioned-ward").tree(features), features, asked.spread)
             path.unlink()
             rows.append(row)
-            worst = f", at most {100 * max(row['gap']):.2f} points below exact Ward" if "gap" in row else ""
+            worst = (
+                f", at most {100 * max(row['gap']):.2f} points below exact Ward (purity {row['purity']:.1%})"
+                if "gap" in row
+                else ""
+            )
             print(
                 f"{n:>9,} prompts: {row['seconds']:6.1f} s, {row['peak_bytes'] / 2**30:.2f} GiB, "
                 f"{row['savings']:.1%} saved at tau {asked.tau:g}{worst}; {row['at_spread']['savings']:.1%} at spread "
