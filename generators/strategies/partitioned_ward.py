@@ -17,7 +17,7 @@ Rows = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 ITERATIONS = 10
-CELLS, MOST_CELLS = 16, 2048  # cells a part, and in all
+CELL, MOST_CELLS = 125, 2048  # prompts a cell, and cells in all
 SAMPLED = 64  # rows a cell to learn it from
 FULL = 2  # a part of more than so many times the parts' size is cut again
 
@@ -36,10 +36,10 @@ class PartitionedWard(Strategy):
 
     name = "partitioned-ward"
     complexity = "O(N D) for at most 2,048 cells, O(N part D) for the parts"
-    memory = "O(N) + 24 part^2 bytes, and 131,072 D floats to learn the cells from"
+    memory = "O(N) + at most 96 part^2 bytes, and 131,072 D floats to learn the cells from"
     source = "faiss's k-means (Douze et al. 2024, arXiv 2401.08281); SciPy's linkage"
 
-    part: int = Field(default=2000, ge=2, description="about how many prompts a part has")
+    part: int = Field(default=5000, ge=2, description="about how many prompts a part has")
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -109,7 +109,7 @@ class _Parts:
         """By the nearest centroid of a spherical k-means on a sample."""
         import faiss
 
-        count = min(MOST_CELLS, CELLS * -(-len(places) // self._size))
+        count = min(MOST_CELLS, -(-len(places) // min(CELL, self._size)))
         rng = np.random.default_rng(self._seed)
         sample = np.sort(rng.choice(len(places), min(len(places), SAMPLED * count), replace=False))
         kmeans = faiss.Kmeans(
