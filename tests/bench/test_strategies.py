@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -133,7 +134,7 @@ def test_growth_takes_three_sizes(bench):
     assert bench("strategies", "check", "none", "--size", 10, "--size", 20).exit_code == 2
 
 
-def test_a_strategy_of_an_installed_package_is_listed_checked_and_planned_with(tmp_path):
+def test_a_strategy_of_an_installed_package_is_listed_checked_planned_with_and_compared(tmp_path):
     source, site = tmp_path / "source", tmp_path / "site"
     source.mkdir()
     (source / "somebody_else.py").write_text(MODULE)
@@ -157,6 +158,19 @@ def test_a_strategy_of_an_installed_package_is_listed_checked_and_planned_with(t
     assert row["savings"] == pytest.approx(0.405), "nine of ten prompts, over nine of 20 steps"
     (row,) = json.loads(bench(*plan, "all-at-once:height=1.5"))
     assert row["savings"] == pytest.approx(0.18)
+    few = (
+        "--model",
+        "mini-sd",
+        "--limit",
+        "12",
+        "--metric",
+        "vqa",
+        "--no-mlflow",
+    )  # 11 of 12 prompts, over 9 of 20 steps
+    told = bench("compare", "--strategies", "ward-cosine,all-at-once", "--savings", "0.4125", "--name", "rivals", *few)
+    assert "ranking of strategies" in told
+    ranked = pd.read_csv(tmp_path / "runs/rivals/report/tables/strategy_ranking.csv")
+    assert set(ranked.strategy) == {"ward-cosine", "all-at-once"}
 
 
 def test_strategies_and_combiners_are_axes_of_a_sweep(bench, tiny_sweep):
