@@ -12,11 +12,13 @@ from benchmarks import scale, set_size
 from reports.style import theme
 
 TARGET = Path(__file__).parent.parent / "docs" / "pictures" / "scale.png"
+TEXT = scale.RESULTS.with_name("scale_text.json")
 GIB = 2**30
 
 
 def main() -> None:
     rows = json.loads(scale.RESULTS.read_text())["rows"]
+    text = json.loads(TEXT.read_text())["rows"]  # of benchmarks.scale --embeddings FILE --sizes 19600 --out TEXT
     sets = json.loads(set_size.RESULTS.read_text())
     n = [row["prompts"] for row in rows]
     with theme():
@@ -28,9 +30,11 @@ def main() -> None:
         axes[1].semilogx(n, [row["peak_bytes"] / GIB for row in rows], marker="o")
         axes[1].axhline(8, color="0.6", linestyle=":")
         axes[1].set(title="peak memory, GiB", xlabel="prompts", ylim=(0, None))
-        for row in rows:
-            if "gap" in row:
-                axes[2].plot(row["taus"], 100 * np.array(row["gap"]), marker="o", label=f"{row['prompts']:,} prompts")
+        for kind, compared in (("synthetic", rows), ("real", text)):
+            for row in compared:
+                if "gap" in row:
+                    label = f"{row['prompts']:,} {kind} prompts"
+                    axes[2].plot(row["taus"], 100 * np.array(row["gap"]), marker="o", label=label)
         axes[2].axhline(2, color="0.6", linestyle=":")
         axes[2].set(title="points saved less than by exact Ward,\nat equal distance from the means", xlabel="tau")
         axes[2].legend(frameon=False)
