@@ -54,13 +54,10 @@ def compare(
     batch_size: o.BatchSize = None,
     offload: o.Offload = None,
     name: Annotated[str | None, typer.Option(help="The run's name; by default it follows from what is asked.")] = None,
-    out: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and their cost; make nothing.")] = False,
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(help="An MLflow server; by default a file beside the runs.", envvar="MLFLOW_TRACKING_URI"),
-    ] = None,
-    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.")] = True,
+    out: o.Out = Path("runs"),
+    dry_run: o.DryRun = False,
+    tracking_uri: o.TrackingUri = None,
+    mlflow: o.Mlflow = True,
 ) -> None:
     """Compare clustering strategies at equal node-steps, on several prompt sets and seeds at once.
 
@@ -74,7 +71,7 @@ def compare(
         flags["strategy"] = _every()
     asked = make_spec([{"savings": SAVINGS}, flags])
     folder = out / o.checked_name(name or asked.default_name())
-    uri = (tracking_uri or f"sqlite:///{(out / 'mlflow.db').resolve()}") if mlflow else None
+    uri = o.tracking(tracking_uri, out, mlflow)
     if carry_out(asked, folder, uri, dry_run=dry_run, tables=TABLES):
         raise typer.Exit(FAILED)
 

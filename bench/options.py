@@ -180,6 +180,19 @@ Metrics: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else there.")]
 
 
+Out: TypeAlias = Annotated[Path, typer.Option(help="The folder that holds runs.")]
+DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Print the cells and their cost; make nothing.")]
+TrackingUri: TypeAlias = Annotated[
+    str | None, typer.Option(help="An MLflow server; by default a file beside the runs.", envvar="MLFLOW_TRACKING_URI")
+]
+Mlflow: TypeAlias = Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.")]
+
+
+def tracking(uri: str | None, out: Path, mlflow: bool = True) -> str | None:
+    """Where MLflow's view of the runs in `out` goes: the server asked for, or a file beside them; None for nowhere."""
+    return (uri or f"sqlite:///{(out / 'mlflow.db').resolve()}") if mlflow else None
+
+
 def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Of a command's parameters, those that are settings of a sweep and were given.
 

@@ -73,12 +73,9 @@ def run(
     ] = False,
     limit: o.Limit = None,
     device: o.Device = None,
-    out: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(help="An MLflow server; by default a file beside the runs.", envvar="MLFLOW_TRACKING_URI"),
-    ] = None,
-    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.")] = True,
+    out: o.Out = Path("runs"),
+    tracking_uri: o.TrackingUri = None,
+    mlflow: o.Mlflow = True,
 ) -> None:
     """Make a table or figure of the paper again, and compare it with the published one.
 
@@ -96,7 +93,7 @@ def run(
     if item.study:
         _study(item, spec, folder)
         return
-    uri = (tracking_uri or f"sqlite:///{(out / 'mlflow.db').resolve()}") if mlflow else None
+    uri = o.tracking(tracking_uri, out, mlflow)
     failed = carry_out(spec, folder, uri)
     tables([folder], None)
     if failed:

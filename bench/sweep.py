@@ -73,14 +73,11 @@ def sweep(
     preset: Annotated[str | None, typer.Option(help="A sweep in the box; flags win over it.")] = None,
     spec: Annotated[Path | None, typer.Option(help="A YAML file that says the same as flags; flags win.")] = None,
     name: Annotated[str | None, typer.Option(help="The run's name; by default it follows from the sweep.")] = None,
-    out: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and their cost; make nothing.")] = False,
+    out: o.Out = Path("runs"),
+    dry_run: o.DryRun = False,
     rescore: Annotated[bool, typer.Option("--rescore", help="Score again what is there; make no image.")] = False,
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(help="An MLflow server; by default a file beside the runs.", envvar="MLFLOW_TRACKING_URI"),
-    ] = None,
-    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.")] = True,
+    tracking_uri: o.TrackingUri = None,
+    mlflow: o.Mlflow = True,
     system_metrics: Annotated[
         bool, typer.Option("--system-metrics", help="Also log what processor, memory, disk and accelerator do.")
     ] = False,
@@ -96,7 +93,7 @@ def sweep(
     """
     asked = _spec(preset, spec, o.given(context.params))
     folder = out / o.checked_name(name or asked.default_name())
-    uri = (tracking_uri or f"sqlite:///{(out / 'mlflow.db').resolve()}") if mlflow else None
+    uri = o.tracking(tracking_uri, out, mlflow)
     where = executors.chosen(executor, address, workers, store)
     if carry_out(asked, folder, uri, dry_run=dry_run, rescore=rescore, system_metrics=system_metrics, executor=where):
         raise typer.Exit(FAILED)

@@ -4,15 +4,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from common.errors import UserError
 from reports.base import Figure, RunView
 from reports.style import FAINT, INK, MUTED, canvas, colours, finish, label_ends, marker, shorten
+from reports.tiles import tile
 from sweeps.studies.coarse_to_fine import CoarseToFine
 
 if TYPE_CHECKING:
     from matplotlib import figure as mpl
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
 MOST = 8  # models
 SIDE, GAP = 112, 5  # pixels of a picture
@@ -88,7 +87,7 @@ def _pictures(axes: "Axes", each: CoarseToFine, name: str, columns: int) -> None
     page = np.full((SIDE, columns * (SIDE + GAP) + GAP, 3), 255, np.uint8)
     places = [i * (SIDE + GAP) for i in range(len(pictured.steps))] + [(columns - 1) * (SIDE + GAP) + GAP]
     for x, file in zip(places, [*pictured.steps, pictured.final], strict=True):
-        page[:, x : x + SIDE] = _tile(each, file)
+        page[:, x : x + SIDE] = tile(each.file(file), SIDE, enlarge="nearest", made_by="study")
     axes.imshow(page, interpolation="none", aspect="auto")
     axes.set_axis_off()
     labels = [*(f"{k + 1}/{each.K}" for k in each.steps), "final"]
@@ -108,18 +107,6 @@ def _pictures(axes: "Axes", each: CoarseToFine, name: str, columns: int) -> None
     axes.annotate(model, (0, 0.76), (-8, 0), fontsize=9, va="bottom", **at)
     lines = dict.fromkeys(shorten(line, 27) for line in beside if line)
     axes.annotate("\n".join(lines), (0, 0.72), (-8, 0), fontsize=6.8, color=MUTED, va="top", **at)
-
-
-def _tile(each: CoarseToFine, file: str) -> "NDArray[np.uint8]":
-    from PIL import Image, ImageOps
-
-    path = each.file(file)
-    try:
-        with Image.open(path) as picture:
-            size = Image.Resampling.NEAREST if max(picture.size) < SIDE else Image.Resampling.LANCZOS
-            return np.asarray(ImageOps.pad(picture.convert("RGB"), (SIDE, SIDE), size, color="white"), dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"cannot read the picture {path}", "run the same study again: it is then made anew") from error
 
 
 def _spectra(axes: "Axes", each: CoarseToFine, curves: dict[str, Any], last: bool) -> None:

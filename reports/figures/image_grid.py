@@ -10,11 +10,11 @@ from common.errors import UserError
 from generators.sharing.tree import Tree
 from reports.base import Figure, RunView
 from reports.style import DPI, MUTED, canvas, evenly, wrap
+from reports.tiles import tile
 from sweeps.record import Record
 
 if TYPE_CHECKING:
     from matplotlib import figure as mpl
-    from numpy.typing import NDArray
 
 COLUMNS = 8
 MOST_TAUS = 4
@@ -71,7 +71,7 @@ def draw_grid(rows: Mapping[str, Sequence[Path]], prompts: Sequence[str], group:
     page = np.full((down[-1] + SIDE + GAP, across[-1] + SIDE + GAP, 3), 255, np.uint8)
     for y, pictures in zip(down, rows.values(), strict=True):
         for x, picture in zip(across, pictures, strict=True):
-            page[y : y + SIDE, x : x + SIDE] = _square(picture)
+            page[y : y + SIDE, x : x + SIDE] = tile(picture, SIDE)
     figure = canvas(page.shape[1] / DPI, page.shape[0] / DPI)
     axes = figure.add_axes((0, 0, 1, 1), frameon=False)
     axes.imshow(page, interpolation="none", aspect="auto")
@@ -94,14 +94,3 @@ def _choose(pictures: Sequence[Path], columns: Sequence[int], record: Record) ->
     if len(pictures) <= max(columns):
         raise UserError(f"cell {record.id} has only {len(pictures)} pictures", "run the same sweep again")
     return [pictures[column] for column in columns]
-
-
-def _square(path: Path) -> "NDArray[np.uint8]":
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as picture:
-            fitted = ImageOps.pad(picture.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS, color="white")
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"cannot read the picture {path}", "run the same sweep again: it is then made anew") from error
-    return np.asarray(fitted, dtype=np.uint8)

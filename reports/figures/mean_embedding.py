@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from common.errors import UserError
 from reports.base import Figure, RunView
 from reports.style import DPI, MUTED, canvas, evenly, wrap
+from reports.tiles import tile
 from sweeps.studies.mean_embedding import MeanEmbedding, MeanNode
 
 if TYPE_CHECKING:
@@ -97,27 +97,18 @@ def _paint(page: "NDArray[np.uint8]", axes: "Axes", each: MeanEmbedding, block: 
     node, x, y = block.node, block.x, block.y
     page[y : y + BIG, x : x + BIG] = GOLD
     inner = BIG - 2 * FRAME
-    page[y + FRAME : y + FRAME + inner, x + FRAME : x + FRAME + inner] = _tile(each.file(node.image), inner)
+    page[y + FRAME : y + FRAME + inner, x + FRAME : x + FRAME + inner] = tile(
+        each.file(node.image), inner, enlarge="bicubic", made_by="study"
+    )
     shown = [node.members[i] for i in evenly(len(node.members), MEMBERS)]
     columns = (len(shown) + 1) // 2
     for i, member in enumerate(shown):
         left = x + BIG + GAP + FRAME + (i % columns) * (SMALL + GAP)
         down = y + (i // columns) * (SMALL + GAP)
-        picture = _tile(run / each.standard / "images" / f"{member:05d}.png", SMALL)
+        picture = tile(run / each.standard / "images" / f"{member:05d}.png", SMALL, enlarge="bicubic", made_by="study")
         page[down : down + SMALL, left : left + SMALL] = picture
     names = ", ".join(each.prompts[member] for member in shown)
     more = f" and {len(node.members) - len(shown)} more" if len(node.members) > len(shown) else ""
     caption = wrap(f"{names}{more}", max(18, int(block.across / 8.6)), 2)
     axes.text(x, y + BIG + 5, f"mean of {len(node.members)}, merged at {node.score:.2f}", fontsize=6.6, va="top")
     axes.text(x, y + BIG + 20, caption, fontsize=6.2, va="top", color=MUTED, linespacing=1.1)
-
-
-def _tile(path: "Path", side: int) -> "NDArray[np.uint8]":
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as picture:
-            how = Image.Resampling.BICUBIC if max(picture.size) < side else Image.Resampling.LANCZOS
-            return np.asarray(ImageOps.pad(picture.convert("RGB"), (side, side), how, color="white"), dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"cannot read the picture {path}", "run the same study again: it is then made anew") from error

@@ -1,0 +1,33 @@
+"""Pictures of a run as squares of one size, for figures."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+
+Resampling = Literal["nearest", "bicubic", "lanczos"]
+
+
+def tile(path: Path, side: int, *, enlarge: Resampling = "lanczos", made_by: str = "sweep") -> NDArray[np.uint8]:
+    """uint8 [side, side, 3]: the picture in `path`, padded with white.
+
+    Args:
+        enlarge: how a picture smaller than `side` grows.
+        made_by: what to run again where it cannot be read.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as picture:
+            how = Image.Resampling[(enlarge if max(picture.size) < side else "lanczos").upper()]
+            return np.asarray(ImageOps.pad(picture.convert("RGB"), (side, side), how, color="white"), dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(
+            f"cannot read the picture {path}", f"run the same {made_by} again: it is then made anew"
+        ) from error
