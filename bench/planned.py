@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from generators.sharing.schedule import Schedule
     from sweeps.spec import SweepSpec
 
+MOST_UNITED = 1_000_000  # prompts times taus whose union is worth the seconds that it takes to know
+
 
 @dataclass(frozen=True)
 class Planned:
     """What a strategy made of prompts, its K, and, if a model is known, what its family calls and the memory it takes.
 
     Attributes:
-        memory: bytes of weights and latents.
+        memory: bytes of weights, latents and what is computed, a row at a time and at the usual batch size.
         basis: what the prompts were grouped by, where that is not the model's own embeddings.
         log_snr: of the sampler's latents, if a model is known.
         workers: how many the plans are to be spread over, if that is asked.
@@ -28,14 +30,25 @@ class Planned:
     steps: int
     title: str
     components: "Sequence[Component]" = ()
-    memory: int | None = None
+    memory: tuple[int, int] | None = None
     basis: str | None = None
     log_snr: tuple[float, ...] | None = None
     workers: int | None = None
 
     def answers(self, spec: "SweepSpec") -> list[dict[str, Any]]:
-        """One object a tau."""
-        return [self._at(spec, float(tau)) for tau in spec.tau]
+        """One object a tau; where there are several, each also says what all take when they are denoised together."""
+        rows = [self._at(spec, float(tau)) for tau in spec.tau]
+        if len(rows) == 1 or len(rows) * self.grouping.n_leaves > MOST_UNITED:
+            return rows
+        one_by_one, together = self._united(spec)
+        return [{**row, "all_taus": {"one_by_one": one_by_one, "together": together}} for row in rows]
+
+    def _united(self, spec: "SweepSpec") -> tuple[int, int]:
+        from generators.sharing.plan import build_plan, standard_plan
+        from generators.sharing.union import united_steps
+
+        plans = [build_plan(self.grouping, self._schedule(spec), float(tau), self.steps) for tau in spec.tau]
+        return united_steps([standard_plan(self.grouping.n_leaves, self.steps), *plans])
 
     def target(self, spec: "SweepSpec", target: float) -> dict[str, Any]:
         """The tau that reaches the target, or what the most is."""
@@ -55,7 +68,7 @@ class Planned:
             "prompts": n,
             "steps": self.steps,
             **cost(self.components, n, self.steps, nodes).plain(),
-            **({} if self.memory is None else {"peak_memory_bytes": self.memory}),
+            **dict(zip(("least_memory_bytes", "peak_memory_bytes"), self.memory or (), strict=False)),
             **({} if self.basis is None else {"basis": self.basis}),
             **({} if self.workers is None else {"spread": self._spread(spec, tau, self.workers)}),
         }
@@ -78,7 +91,7 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
     """The answers of one `Planned`: a table, or the sentence that names a tau."""
     from rich.table import Table
 
-    from bench.results import si, stdout
+    from bench.results import si, stdout, united_line
 
     title = ", ".join([title, *([rows[0]["basis"]] if "basis" in rows[0] else [])])
     if "target" in rows[0]:
@@ -100,9 +113,14 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
             *(si(row.get("flops")), f"{row['flop_savings']:.1%}" if "flop_savings" in row else "-"),
         )
     stdout().print(table)
+    if "all_taus" in rows[0]:
+        stdout().print(united_line(**rows[0]["all_taus"]), soft_wrap=True)
     _print_spread(rows)
     if "peak_memory_bytes" in rows[0]:
-        typer.echo(f"weights and latents take at most {rows[0]['peak_memory_bytes'] / 2**30:.3g} GiB of memory")
+        from generators.batch_search import BATCH_SIZE
+
+        least, most = (rows[0][name] / 2**30 for name in ("least_memory_bytes", "peak_memory_bytes"))
+        typer.echo(f"memory: {least:.3g} GiB with a row in a batch, {most:.3g} GiB with {BATCH_SIZE}")
 
 
 def _print_spread(rows: Sequence[dict[str, Any]]) -> None:

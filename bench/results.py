@@ -9,9 +9,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from reports.render import Report
-    from sweeps.cost import Cost
-    from sweeps.grid import Cell
-    from sweeps.references import Reference
+    from sweeps.predict import Prediction
 
 PIPED_WIDTH = 160
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -50,14 +48,14 @@ def print_places(run: Path, report: "Report", tracking: str | None = None) -> No
             stdout().print(f"{what:8} {where}", soft_wrap=True)
 
 
-def print_costs(costs: Sequence[tuple["Cell | Reference", "Cost"]], disk: int, run: Path) -> None:
-    """A dry run's table: every cell, what it will cost, and what sharing will save."""
+def print_costs(predicted: "Prediction", disk: int, run: Path, *, together: bool) -> None:
+    """A dry run's table: every cell, what it will cost, and what sharing will save; and what all cost `together`."""
     table = Table(box=None, pad_edge=False)
     for heading in ("cell", "model", "dataset", "strategy", "schedule", "seed"):
         table.add_column(heading)
     for heading in ("tau", "prompts", "node-steps", "steps saved", "FLOPs", "FLOPs saved"):
         table.add_column(heading, justify="right")
-    for cell, cost in costs:
+    for cell, cost in predicted.costs:
         asked = cell.asked
         table.add_row(
             *(cell.id[:8], asked.model, asked.dataset, asked.strategy, asked.schedule, str(asked.seed)),
@@ -66,11 +64,19 @@ def print_costs(costs: Sequence[tuple["Cell | Reference", "Cost"]], disk: int, r
         )
     console = stdout()
     console.print(table)
+    if together:
+        console.print(united_line(predicted.one_by_one, predicted.together), soft_wrap=True)
     console.print(
-        f"{len(costs)} cells in {run}/, at most {size(disk)} of pictures. "
+        f"{len(predicted.costs)} cells in {run}/, at most {size(disk)} of pictures. "
         "Prompts were encoded to predict this; no image was made and nothing written.",
         soft_wrap=True,
     )
+
+
+def united_line(one_by_one: int, together: int) -> str:
+    """What it saves to denoise together what several plans have in common."""
+    fewer = (one_by_one - together) / one_by_one
+    return f"denoised together: {together:,} node-steps for all, {fewer:.1%} fewer than the {one_by_one:,} one by one"
 
 
 def seconds_line(seconds: Mapping[str, float]) -> str:

@@ -1,8 +1,9 @@
 """Runs a sharing plan on a model family. Knows nothing of clustering; `standard` is just another plan."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from generators.denoiser_caches.hooked import Hooked, hooked
 from generators.families.base import Family
 from generators.history import Rows, join, pick, put
 from generators.noise import NoiseSource, node_key
+from generators.pace import Pace
 from generators.settings import GenerationSettings
 from generators.states import Handed, State, States
 
@@ -37,7 +39,11 @@ class Execution:
         rows: plan nodes denoised over all calls; the plan's `node_steps`.
         batch_size_used: rows a batch at the end: less than asked if memory ran out.
         notes: what happened on the way that a record should say.
+        seconds_before: that it had taken when it was taken up again.
+        first_call: seconds of the first denoiser call (see `Pace`).
+        steady: mean seconds a row of the others, since a resumption if there was one; both None where there was none.
         skipped: under a denoiser cache, by the path of a module in the denoiser, for how many rows it was skipped.
+        options: what of the family's `acceleration` held.
     """
 
     latents: Tensor
@@ -46,7 +52,11 @@ class Execution:
     rows: int
     batch_size_used: int
     notes: tuple[str, ...]
+    seconds_before: float = 0.0
+    first_call: float | None = None
+    steady: float | None = None
     skipped: dict[str, int] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -87,7 +97,9 @@ def execute(
         UserError: memory runs out with a single node in the batch.
         ValueError: plan, conditioning, keys and scheduler do not belong together.
     """
-    run = _Run(plan, family, conditioning, keys, settings, noise, Batches(batch_size), observers)
+    options = family.accelerate()
+    batches = Batches(batch_size, few_sizes=family.acceleration.compiled)
+    run = _Run(plan, family, conditioning, keys, settings, noise, batches, observers)
     run.given, run.hand_on = {each.k: each for each in given}, hand_on
     if cache and (states or given or hand_on):
         raise ValueError("a run under a denoiser cache is whole, from its first step to its last")
@@ -95,9 +107,9 @@ def execute(
         for k in range(run.resume(states.load() if states else None), plan.steps):
             run.enter(k)
             run.step(k)
-            if states and k + 1 < plan.steps and states.due():
+            if states and states.due(last=k + 1 == plan.steps):
                 states.save(run.state(k + 1))
-    return run.finish(*(plan.ends if ends is None else ends))
+    return run.finish(*(plan.ends if ends is None else ends), options)
 
 
 def decode_images(
@@ -155,6 +167,8 @@ class _Run:
         self.conditioned: dict[str, Tensor] = {}
         self.keys: list[str] = []
         self.calls = self.rows = 0
+        self.pace = Pace(self.family.device)
+        self.start, self.seconds_before = time.perf_counter(), 0.0
         self.given: dict[int, Handed] = {}
         self.hand_on: Callable[[Handed], None] | None = None
         self.hooked: Hooked | None = None
@@ -167,15 +181,17 @@ class _Run:
         self.latents = state.latents.to(self.latents)
         self.memory = tuple(leaf.to(self.family.device) for leaf in state.memory)
         self.calls, self.rows, self.batches.size = state.calls, state.rows, state.batch_size
+        self.seconds_before = state.seconds
         self.keys = [self._key(node) for node in self.nodes.tolist()]
         self._condition(self.nodes, np.ones(len(self.nodes), dtype=np.bool_))
-        self.batches.notes.append(f"taken up again at step {state.k + 1} of {self.plan.steps}")
+        self.batches.notes.append(f"taken up again after step {state.k} of {self.plan.steps}")
         return state.k
 
     def state(self, k: int) -> State:
         """What `resume` needs to go on with step k."""
         nodes = torch.from_numpy(self.nodes)
-        return State(k, nodes, self.latents, self.memory, self.calls, self.rows, self.batches.size)
+        seconds = self.seconds_before + time.perf_counter() - self.start
+        return State(k, nodes, self.latents, self.memory, self.calls, self.rows, self.batches.size, seconds)
 
     def enter(self, k: int) -> None:
         """Nodes that begin at step k take their places; those that stopped leave."""
@@ -239,15 +255,16 @@ class _Run:
     def step(self, k: int) -> None:
         """Every active node one step on."""
         memory: Rows | None = None
-        for rows, x0, remembered in self.batches.each(len(self.nodes), lambda rows: self._step_rows(k, rows)):
+        for rows, x0, remembered in self.batches.each(len(self.nodes), lambda rows: self._timed_rows(k, rows)):
             self.calls += 1
             self.rows += rows.stop - rows.start
             memory = put(memory, rows, remembered, len(self.nodes))
             for observer in self.observers:
                 observer(k, self.nodes[rows], self.latents[rows], x0)
+        self.pace.settle()
         self.memory = memory or ()
 
-    def finish(self, ends: NDArray[np.int64], prompts: NDArray[np.int64]) -> Execution:
+    def finish(self, ends: NDArray[np.int64], prompts: NDArray[np.int64], options: dict[str, Any]) -> Execution:
         """The latents of these nodes, which are these prompts'."""
         return Execution(
             latents=self.latents[self._places(ends)].cpu(),
@@ -256,8 +273,15 @@ class _Run:
             rows=self.rows,
             batch_size_used=self.batches.size,
             notes=tuple(self.batches.notes),
+            seconds_before=self.seconds_before,
+            first_call=self.pace.first,
+            steady=self.pace.steady,
             skipped=self.hooked.skipped if self.hooked else {},
+            options=options,
         )
+
+    def _timed_rows(self, k: int, rows: slice) -> tuple[slice, Tensor | None, Rows]:
+        return self.pace.call(rows.stop - rows.start, lambda: self._step_rows(k, rows))
 
     def _step_rows(self, k: int, rows: slice) -> tuple[slice, Tensor | None, Rows]:
         # a scheduler may remember the very tensor it was given: it must not be the one that is written to below

@@ -1,7 +1,7 @@
 """Noise that belongs to a node and a step, not to a batch, an order or a device."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # nodes that the paper's released code denoises, and draws the noise of, at once
 OFFICIAL_BATCH = 32
+# ends a realm's name; in no prompt's key
+REALM = "/"
 
 
 class NoiseSource(Protocol):
@@ -32,8 +34,19 @@ class NoiseSource(Protocol):
 
 
 def node_key(member_keys: Sequence[str]) -> str:
-    """A cluster's key: the hash of its members' sorted keys, so that only who is in it matters."""
-    return hashlib.sha256("\n".join(sorted(member_keys)).encode()).hexdigest()
+    """A cluster's key: the hash of its members' sorted keys, so that only who is in it matters.
+
+    Members of a realm (`in_realm`) make a cluster of that realm.
+    """
+    realm = f"{member_keys[0].partition(REALM)[0]}{REALM}"
+    realm = realm if all(key.startswith(realm) for key in member_keys) else ""
+    own = sorted(key.removeprefix(realm) for key in member_keys)
+    return f"{realm}{hashlib.sha256(chr(10).join(own).encode()).hexdigest()}"
+
+
+def in_realm(realm: str, key: str) -> str:
+    """A prompt's key among those of several sources of noise, which `Realms` finds again."""
+    return f"{realm}{REALM}{key}"
 
 
 def derived_key(*parts: object) -> int:
@@ -68,6 +81,33 @@ class KeyedNoise:
     def _row(self, what: tuple[object, ...], shape: tuple[int, ...]) -> Tensor:
         generator = np.random.Generator(np.random.Philox(key=derived_key(self.seed, *what)))
         return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+
+
+class Realms:
+    """Several sources of noise as one: each key is of the realm that it names, and drawn there as if alone.
+
+    Args:
+        sources: by realm; none draws from one stream.
+    """
+
+    def __init__(self, sources: Mapping[str, NoiseSource]) -> None:
+        self._sources = sources
+
+    def initial(self, node_keys: Sequence[str], shape: tuple[int, ...]) -> Tensor:
+        return self._each(node_keys, lambda source, keys: source.initial(keys, shape))
+
+    def step(self, node_keys: Sequence[str], k: int, shape: tuple[int, ...], draw: int = 0) -> Tensor:
+        return self._each(node_keys, lambda source, keys: source.step(keys, k, shape, draw))
+
+    def _each(self, node_keys: Sequence[str], drawn: Callable[[NoiseSource, list[str]], Tensor]) -> Tensor:
+        parts = [key.partition(REALM) for key in node_keys]
+        rows: list[Tensor | None] = [None] * len(parts)
+        for realm, source in self._sources.items():
+            places = [place for place, part in enumerate(parts) if part[0] == realm]
+            if places:
+                for place, row in zip(places, drawn(source, [parts[place][2] for place in places]), strict=True):
+                    rows[place] = row
+        return torch.stack([row for row in rows if row is not None])
 
 
 class OfficialNoise:

@@ -10,7 +10,7 @@ from sweeps.record import Asked, Figure, Record
 
 AXES = tuple(name for name in Asked.model_fields if name != "tau")
 WIN_RATE = ".win_rate"
-MAKING = ("encode", "cluster", "plan", "denoise", "decode", "reused")
+MAKING = ("encode", "cluster", "plan", "denoise", "decode", "write", "reused")
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
@@ -82,13 +82,13 @@ def seconds(record: Record) -> float | None:
 
 
 def wall_savings(record: Record) -> float | None:
-    """The share of standard generation's seconds that this cell did without; None if that was not recorded.
+    """The share of standard generation's seconds that this cell did without; None if that was not measured.
 
     Counted is what makes pictures: encoding the prompts, clustering, planning, denoising, decoding. Prompts are encoded
     once for both, and standard's pictures are reused where they are the same: each counts in full for the cell too.
     """
     standard = sum(record.standard_timings.get(stage, 0.0) for stage in MAKING)
-    if not standard or not record.timings:
+    if not standard or not record.timings or record.shared_seconds:
         return None
     once = {"encode": record.standard_timings.get("encode", 0.0)}
     return 1 - sum({**once, **record.timings}.get(stage, 0.0) for stage in MAKING) / standard

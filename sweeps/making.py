@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import UserError
-from common.files import atomic_write, canonical_json, sha256_file
+from common.files import atomic_write, canonical_json, sha256_file, sha256_text
+from common.loading import loading, seconds_loading
+from generators.acceleration import Acceleration
+from generators.batch_search import BATCH_SIZE, largest_batch, resolved
 from generators.batching import Batches
 from generators.conditioning import Conditioning
 from generators.families.base import Family, get_family
@@ -22,6 +25,7 @@ from generators.sharing.labels import fcluster_order
 from generators.sharing.plan import SharingPlan
 from generators.sharing.planner import Grouping, treed
 from generators.sharing.tree import Tree
+from generators.states import States
 from generators.strategies.base import get_strategy
 from sweeps.events import Emit, Note, StageFinished, StageStarted
 from sweeps.executors.base import Executor, Work
@@ -31,6 +35,7 @@ from sweeps.pictures import Generation, clear, finish, reuse_pictures
 from sweeps.record import ExecutionFigures, PlanFigures
 
 if TYPE_CHECKING:
+    from generators.batch_search import Asked
     from generators.catalogue import ModelEntry
     from generators.checkpoints import Offload
     from generators.denoiser_caches.base import DenoiserCache
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 
 CONDITIONING, ENCODING = "conditioning.safetensors", "encoding.json"
 PROMPTS = "prompts.json"
+STATES = "states"
 
 
 class Encoding(BaseModel):
@@ -54,24 +60,33 @@ class Encoding(BaseModel):
 class Families:
     """Loaded models, one at a time: the one before is let go.
 
-    `joules` reads what the device has taken, where that is measured.
+    `joules` reads what the device has taken, where that is measured; `acceleration` is the device's default if None.
 
     Raises:
         UserError: weights are to wait in main memory for a device that is the main memory.
     """
 
-    def __init__(self, device: str, offload: "Offload" = "none", joules: "Joules | None" = None) -> None:
+    def __init__(
+        self,
+        device: str,
+        offload: "Offload" = "none",
+        joules: "Joules | None" = None,
+        acceleration: Acceleration | None = None,
+    ) -> None:
         if offload != "none" and device == "cpu":
             raise UserError("--offload keeps weights off the accelerator, and the device is the CPU", "leave it out")
         self.device, self.joules, self._offload = device, joules, offload
+        self._acceleration = acceleration or Acceleration.chosen(device)
+        self._acceleration.begin()
         self._key: tuple[str, str] | None = None
         self._family: Family | None = None
 
     def get(self, entry: "ModelEntry", dtype: str) -> Family:
         if self._family is None or self._key != (entry.name, dtype):
             self._family = None
-            self._family = get_family(entry.family).load(entry, self.device, dtype)
-            self._family.offload = self._offload
+            with loading():
+                self._family = get_family(entry.family).load(entry, self.device, dtype)
+            self._family.offload, self._family.acceleration = self._offload, self._acceleration
             self._key = (entry.name, dtype)
         return self._family
 
@@ -82,24 +97,60 @@ class Maker:
     Args:
         source: the model, prompts and settings.
         families: where the model comes from.
-        batch_size: rows a denoiser call, and prompts encoded at once; halved when memory runs out, and then kept.
+        batch_size: rows a denoiser call, and prompts encoded at once; ``auto`` is measured when something is about to
+            be denoised here; None: the device's default.
         emit: hears the stages' progress.
         executor: where plans are denoised; here unless given.
+        isolate: so that seconds are those of the pictures alone: none is standard's for nothing, and the model is
+            warm before they count.
+        save_every: seconds between states of what is denoised, from which a killed run goes on; None: none is kept.
 
     Attributes:
         stored: where the prompts' conditioning is on disk, if it is.
     """
 
     def __init__(
-        self, source: "Source", families: Families, batch_size: int, emit: Emit, executor: Executor | None = None
+        self,
+        source: "Source",
+        families: Families,
+        batch_size: "Asked | None",
+        emit: Emit,
+        executor: Executor | None = None,
+        *,
+        isolate: bool = False,
+        save_every: float | None = None,
     ) -> None:
-        self.source, self.batch_size, self.emit = source, batch_size, emit
+        self.source, self.emit = source, emit
+        self.isolate, self._save_every, self._warm = isolate, save_every, False
         self.stored: Path | None = None
         self._families, self._executor = families, executor or Local()
+        self._batch_size, self._batch_from = resolved(batch_size, families.device)
+        if self._batch_size == "auto" and not self._executor.together:  # here is no denoiser to measure
+            self._batch_size, self._batch_from = BATCH_SIZE, "default"
         self._groupings: dict[tuple[str, str], tuple[Grouping, float]] = {}
         self._conditioning: Conditioning | None = None
         self._encoding_notes: list[str] = []
         self._timings: dict[str, float] = {}
+
+    @property
+    def batch_size(self) -> int:
+        """Rows at a time. One that has to be measured is, as soon as there is conditioning to measure with."""
+        if self._batch_size == "auto" and self._conditioning is not None:
+            self.emit(StageStarted("batch size", 1))
+            try:
+                self._batch_size, self._batch_from, what = largest_batch(
+                    self.family, self.source.weights, self._conditioning, self.source.settings
+                )
+            finally:
+                self.emit(StageFinished())
+            if self._batch_from != "remembered":
+                self.emit(Note(f"{self.source.entry.name}: {what}"))
+        return BATCH_SIZE if self._batch_size == "auto" else self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, rows: int) -> None:
+        """Memory ran out, and so many fit."""
+        self._batch_size = rows
 
     @property
     def family(self) -> Family:
@@ -124,7 +175,7 @@ class Maker:
     def _grown(self, strategy: "Strategy", features: str) -> tuple[Grouping, float]:
         key = (f"{strategy.name} {strategy.model_dump_json()}", features)
         if key not in self._groupings:
-            conditioning, start = self.conditioning(), time.perf_counter()
+            conditioning, start = self.conditioning(), time.perf_counter() - seconds_loading()
             with self.stage("cluster", 1):
                 rows = self.family.features(conditioning, features)
                 seed = self.source.settings.seed
@@ -132,11 +183,12 @@ class Maker:
                     grouping = strategy.probed(rows, self._probe(conditioning), seed=seed)
                 else:
                     grouping = strategy.grouping(rows, seed=seed)
-            self._groupings[key] = grouping, time.perf_counter() - start
+            self._groupings[key] = grouping, time.perf_counter() - seconds_loading() - start
         return self._groupings[key]
 
     def _probe(self, conditioning: Conditioning) -> DenoiserProbe:
         source = self.source
+        self.family.release_encoders()
         batches = Batches(self.batch_size)
         return DenoiserProbe(self.family, conditioning, source.prompts.keys, source.settings, batches)
 
@@ -166,9 +218,22 @@ class Maker:
         solo = plan.solo & (cache is None)
         return solo & solo.all() if self.source.settings.noise == "official" else solo
 
-    def forget_timings(self) -> None:
-        """What was done so far and came to nothing is not the time of the pictures made next."""
-        self._timings = {}
+    def timings(self) -> dict[str, float]:
+        """The seconds of what was done so far, which are not those of the pictures made next."""
+        timings, self._timings = self._timings, {}
+        return timings
+
+    def states(self, folder: Path, *what: object) -> States | None:
+        """Where the states of an execution are kept, if they are.
+
+        Args:
+            folder: states lie in a folder of their own in it.
+            what: tells the execution from others.
+        """
+        if self._save_every is None:
+            return None
+        identity = sha256_text(canonical_json([self.source.identity, *what]))
+        return States(folder / STATES, identity, self._save_every, lambda text: self.emit(Note(text)))
 
     def make(
         self,
@@ -191,24 +256,45 @@ class Maker:
             cache: reuse between the steps of each path.
         """
         clear(folder)
-        reused = self.reusable(plan, cache) if standard else np.zeros(plan.n_prompts, dtype=np.bool_)
-        execution = ExecutionFigures(reused=int(reused.sum()))
         read, joules = self._families.joules, None
+        if self.isolate:
+            self._warm_up()
         before = read() if read else 0.0
         work = work or self.begin(plan, reuse=standard is not None, cache=cache)
-        if work:
-            execution = work(folder).model_copy(update={"reused": int(reused.sum())})
+        execution = work(folder) if work else ExecutionFigures()
         if read:
             joules = read() - before
-        execution = execution.model_copy(update={"notes": [*self._encoding_notes, *execution.notes]})
+        return self.completed(plan, folder, execution, self.timings(), standard, probe_rows, cache, joules)
+
+    def completed(
+        self,
+        plan: SharingPlan,
+        folder: Path,
+        execution: ExecutionFigures,
+        timings: dict[str, float],
+        standard: tuple[Path, Generation] | None = None,
+        probe_rows: int = 0,
+        cache: "DenoiserCache | None" = None,
+        joules: float | None = None,
+    ) -> Generation:
+        """Add standard's pictures to those that were made, and the manifest: the folder is complete.
+
+        Args:
+            execution: what the others took, and `timings` their seconds, and `joules` where that was measured.
+        """
+        same = self.reusable(plan, cache) if standard else np.zeros(plan.n_prompts, dtype=np.bool_)
         if standard:
             where, how = standard
-            reuse_pictures(folder, where, np.flatnonzero(reused).tolist())
-            taken = how.timings.get("denoise", 0.0) + how.timings.get("decode", 0.0)
-            self._timings["reused"] = taken * float(reused.mean())
-            if joules is not None and how.joules is not None:
-                joules += how.joules * float(reused.mean())
-        timings, self._timings = self._timings, {}
+            reuse_pictures(folder, where, np.flatnonzero(same).tolist())
+            if not self.isolate:
+                execution = execution.model_copy(update={"reused": int(same.sum())})
+                taken = sum(how.timings.get(stage, 0.0) for stage in ("denoise", "decode", "write"))
+                timings = {**timings, "reused": taken * float(same.mean())}
+                if joules is not None and how.joules is not None:
+                    joules += how.joules * float(same.mean())
+        origin = self._batch_from if execution.batch_size else None
+        about = {"notes": [*self._encoding_notes, *execution.notes], "batch_size_from": origin}
+        execution = execution.model_copy(update=about)
         figures = PlanFigures(
             n_prompts=plan.n_prompts,
             steps_requested=self.source.settings.steps,
@@ -234,15 +320,34 @@ class Maker:
         )
 
     def begin(self, plan: SharingPlan, *, reuse: bool, cache: "DenoiserCache | None" = None) -> Work | None:
-        """Begin a plan's pictures where they are made; None if none has to be.
+        """Begin a plan's pictures where they are made; None if none has to be. Arguments are those of `wanted`."""
+        wanted = self.wanted(plan, reuse=reuse, cache=cache)
+        return self._executor.begin(self, wanted, cache) if len(wanted.first) else None
+
+    def wanted(self, plan: SharingPlan, *, reuse: bool, cache: "DenoiserCache | None" = None) -> SharingPlan:
+        """The part of a plan that has to be denoised.
 
         Args:
             plan: of all prompts, which are encoded.
             reuse: whether standard's pictures are there for those whose path is standard's.
             cache: reuse between the steps of each path.
         """
-        wanted = ~self.reusable(plan, cache) if reuse else np.ones(plan.n_prompts, dtype=np.bool_)
-        return self._executor.begin(self, plan.restricted(wanted), cache) if wanted.any() else None
+        reuse = reuse and not self.isolate
+        return plan.restricted(~self.reusable(plan, cache)) if reuse else plan
+
+    def _warm_up(self) -> None:
+        """One call of the denoiser and one of the decoder, whose seconds are nobody's."""
+        if self._warm:
+            return
+        self._warm = True
+        family, settings, conditioning = self.family, self.source.settings, self.conditioning()
+        rows = min(self.batch_size, len(conditioning))
+        latents = torch.zeros(rows, *family.latent_shape(settings), dtype=family.dtype, device=family.device)
+        conditioned = {name: tensor[:rows] for name, tensor in conditioning.tensors.items()}
+        family.accelerate()
+        with torch.no_grad():
+            family.predict(latents, 0, family.sampler(settings), conditioned, settings)
+            family.decode(latents, settings, lambda shape, _: torch.zeros(shape))
 
     def took(self, name: str, seconds: float) -> None:
         """Seconds of a stage that was no stage of this process; they count for the pictures made next."""
@@ -282,14 +387,14 @@ class Maker:
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[None]:
-        """A stage that is announced, and whose seconds count for the pictures made next."""
-        start = time.perf_counter()
-        self.emit(StageStarted(name, total))
+        """A stage that is announced, and whose seconds, those of loading weights left out, are the next pictures'."""
+        start = time.perf_counter() - seconds_loading()
+        self.emit(StageStarted(name, total, self.source.entry.name))
         try:
             yield
         finally:
             self.emit(StageFinished())
-            self._timings[name] = self._timings.get(name, 0.0) + time.perf_counter() - start
+            self.took(name, time.perf_counter() - seconds_loading() - start)
 
 
 def write_prompts(folder: Path, prompts: tuple[str, ...]) -> None:

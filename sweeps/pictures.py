@@ -93,15 +93,20 @@ def write_files(folder: Path, prompts: Iterable[int], files: Iterable[bytes]) ->
 
 
 def reuse_pictures(folder: Path, standard: Path, prompts: Iterable[int]) -> None:
-    """Put standard's pictures of these prompts into `folder`, as links to the same files where the disk can."""
+    """Put standard's pictures of these prompts into `folder`, in place of any that are there."""
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     for prompt in prompts:
-        source, target = standard / "images" / picture_name(prompt), images / picture_name(prompt)
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
+        link(standard / "images" / picture_name(prompt), images / picture_name(prompt))
+
+
+def link(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source` where the disk can, else a copy."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def finish(folder: Path, n_prompts: int, make: Callable[[dict[str, str]], Generation]) -> Generation:

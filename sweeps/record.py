@@ -80,14 +80,25 @@ class FlopFigures(Part):
 class ExecutionFigures(Part):
     """What the executor did: denoiser calls, rows in them, the batch size it ended with, and what it had to say.
 
+    `batch_size_from`: whether the size that it began with was asked for, is the device's default, or was measured, now
+    or before (`generators.batch_search`).
+    `united`: with how many sets of pictures, this one among them, they were denoised as one: rows are then what they
+    would have been alone, calls those of all, and seconds this one's share of all by rows. 0: alone.
+    `first_call`: seconds of its first denoiser call, and `steady` mean seconds a row of the others (`generators.pace`).
     `skipped`: for how many rows a denoiser cache skipped a module, by its path in the denoiser.
+    `options`: how the denoiser computed (`generators.acceleration`): what held, not what was asked.
     """
 
     calls: int = 0
     rows: int = 0
     batch_size: int | None = None
+    batch_size_from: Literal["given", "default", "measured", "remembered"] | None = None
     reused: int = 0
+    united: int = 0
+    first_call: float | None = None
+    steady: float | None = None
     skipped: dict[str, int] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
 
 
@@ -112,7 +123,8 @@ class Record(Part):
     `role` says what the record is of: prompts that share, or what these are held against (`sweeps.references`), whose
     pictures are standard images of other settings and lie in `images`, a folder relative to the run. `timings` are
     seconds by stage, and `joules` what an accelerator took for the pictures where that was measured; both of standard
-    generation too.
+    generation too. `shared_seconds`: of the pictures or of standard's they are a share of what several sets took that
+    were denoised as one, and say nothing of what sharing saves.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -128,6 +140,7 @@ class Record(Part):
     figures: dict[str, Figure] = Field(default_factory=dict)
     timings: dict[str, float] = Field(default_factory=dict)
     standard_timings: dict[str, float] = Field(default_factory=dict)
+    shared_seconds: bool = False
     joules: float | None = None
     standard_joules: float | None = None
     execution: ExecutionFigures = ExecutionFigures()

@@ -82,6 +82,11 @@ class AnotherSeed(Reference):
         return len(self.source.prompts) * self.source.steps
 
     def other(self, of_cell: Callable[[], int], evaluations: Callable[[GenerationSettings], int]) -> Source:
+        return self.seeded
+
+    @property
+    def seeded(self) -> Source:
+        """The source with the other seed."""
         return replace(self.source, settings=self.source.settings.model_copy(update={"seed": self.seed}))
 
 

@@ -17,9 +17,10 @@ from sweeps.making import Families
 from sweeps.record import Failure, Record
 from sweeps.references import Reference, with_references
 from sweeps.scoring import Scorers
-from sweeps.source_run import BATCH_SIZE, Context, SourceRun
+from sweeps.source_run import Context, SourceRun
 from sweeps.spec import SweepSpec
 from sweeps.store import disk_full, open_store, refuse_another, refuse_others
+from sweeps.unions import kind, make_together
 
 
 def run_sweep(
@@ -50,12 +51,14 @@ def run_sweep(
         UserError: the folder is another process's or another sweep's, a metric cannot run, or the disk is full.
     """
     scorers = check_sweep(spec, cells, folder, device)
-    families = Families(device, spec.offload, _meter(device, emit) if spec.energy else None)
-    batch_size, executor = spec.batch_size or BATCH_SIZE, executor or Local()
+    families = Families(device, spec.offload, _meter(device, emit) if spec.energy else None, spec.acceleration(device))
+    executor = executor or Local()
     try:
         with open_store(folder, spec) as store, executor.opened(spec, device, emit):
             emit(SweepStarted(folder, spec, cells))
-            context = Context(store, families, scorers, device, batch_size, emit, rescore, executor)
+            context = Context(
+                store, families, scorers, device, spec.batch_size, emit, rescore, executor, spec.alone, spec.save_every
+            )
             return list(_records(context, cells))
     except Exception as error:
         if disk_full(error):
@@ -107,16 +110,21 @@ def _meter(device: str, emit: Emit) -> Joules | None:
 
 
 def _records(context: Context, cells: Sequence[Cell | Reference]) -> Iterator[Record]:
-    for _, group in groupby(cells, key=lambda cell: cell.source.key):
-        same_source = list(group)
-        run = SourceRun(context, same_source[0].source)
-        for place, cell in enumerate(same_source):
-            context.emit(CellStarted(cell))
-            if context.executor.ahead:
-                run.ahead(same_source[place : place + 1 + context.executor.ahead])
-            record, kept = _guarded(context, run, cell)
-            context.emit(CellFinished(record, kept))
-            yield record
+    for _, group in groupby(cells, key=lambda cell: kind(cell.source)):
+        alike = [(source, list(its)) for source, its in groupby(group, key=lambda cell: cell.source)]
+        context.runs.clear()
+        if context.together:
+            pending = [each for source, its in alike for each in context.run(source).pending(its)]
+            make_together(pending, context.store.folder, context.emit)
+        for source, same_source in alike:
+            run = context.run(source)
+            for place, cell in enumerate(same_source):
+                context.emit(CellStarted(cell))
+                if context.executor.ahead:
+                    run.ahead(same_source[place : place + 1 + context.executor.ahead])
+                record, kept = _guarded(context, run, cell)
+                context.emit(CellFinished(record, kept))
+                yield record
 
 
 def _guarded(context: Context, run: SourceRun, cell: Cell | Reference) -> tuple[Record, bool]:

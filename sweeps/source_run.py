@@ -1,22 +1,20 @@
 """The cells of one source: one conditioning, one set of standard images, and a record for each."""
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.errors import UserError
-from generators.families.base import get_family
 from generators.sharing.plan import SharingPlan, build_plan, standard_plan
 from generators.sharing.planner import Grouping, drawn
 from generators.sharing.tree import Tree
-from metrics.flops import price
+from sweeps.described import Describer, Pictures, Standard
 from sweeps.events import Emit, Note
 from sweeps.executors.base import Executor, Work
 from sweeps.executors.local import Local
@@ -24,17 +22,16 @@ from sweeps.grid import Cell, Source, sampler_of
 from sweeps.machine import versions
 from sweeps.making import Families, Maker, write_prompts
 from sweeps.pictures import MANIFEST, Generation, clear, read_generation
-from sweeps.record import Figure, FlopFigures, PlanFigures, Record
-from sweeps.references import Reference
-from sweeps.scores import Scores
-from sweeps.scoring import Scorers, figures, score_folder
+from sweeps.record import ExecutionFigures, PlanFigures, Record
+from sweeps.references import AnotherSeed, Reference
+from sweeps.scoring import Scorers, score_folder
 from sweeps.store import Store
 
 if TYPE_CHECKING:
-    from generators.component import Component
+    from generators.batch_search import Asked
     from generators.settings import GenerationSettings
+    from sweeps.unions import Pending
 
-BATCH_SIZE = 32
 PLAN, TREE = "plan.npz", "tree.npz"
 
 
@@ -46,46 +43,24 @@ class Context:
     families: Families
     scorers: dict[str, Scorers]  # by model
     device: str
-    batch_size: int
+    batch_size: "Asked | None"
     emit: Emit
     rescore: bool
     executor: Executor = field(default_factory=Local)
+    isolate: bool = False
+    save_every: float | None = None
+    runs: "dict[str, SourceRun]" = field(default_factory=dict)  # by source, of those that are under way
 
+    def run(self, source: Source) -> "SourceRun":
+        """The run of a source, the same as long as it is under way."""
+        if source.key not in self.runs:
+            self.runs[source.key] = SourceRun(self, source)
+        return self.runs[source.key]
 
-@dataclass(frozen=True)
-class Standard:
-    """The standard images of a source: where they are, how they were made, what was measured of them.
-
-    Attributes:
-        kept: whether they were there.
-    """
-
-    folder: Path
-    generation: Generation
-    scores: Scores
-    kept: bool
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A cell's images: how they were made, and which of them are standard's own."""
-
-    generation: Generation
-    same: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What a record says of metrics that are not asked for now."""
-
-    figures: dict[str, Figure] = field(default_factory=dict)
-    scorers: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, record: Record, asked: Collection[str]) -> "Kept":
-        scorers = {name: about for name, about in record.scorers.items() if name not in asked}
-        figures = {name: figure for name, figure in record.figures.items() if name.partition(".")[0] in scorers}
-        return cls(figures, scorers)
+    @property
+    def together(self) -> bool:
+        """Whether sets of pictures are denoised as one where they can be."""
+        return self.executor.together and not self.isolate and not self.rescore
 
 
 class SourceRun:
@@ -95,18 +70,70 @@ class SourceRun:
         self.context, self.source = context, source
         self.store, self.emit = context.store, context.emit
         self.scorers = context.scorers[source.entry.name]
-        self.maker = Maker(source, context.families, context.batch_size, context.emit, context.executor)
+        self.maker = Maker(
+            source,
+            context.families,
+            context.batch_size,
+            context.emit,
+            context.executor,
+            isolate=context.isolate,
+            save_every=context.save_every,
+        )
         self.prompts = source.prompts.prompts
+        self._describer = Describer(source, self.scorers, self.store.folder)
         self._standard: Standard | Exception | None = None
+        self._generation: Generation | None = None
+        self._new = False  # whether standard's pictures were made by this run
+        self._promised = False  # whether they are to be made together with others
         self._flagged: set[str] = set()
         self._begun: dict[str, Work | None] = {}
+
+    def pending(self, cells: Iterable[Cell | Reference]) -> "Iterator[Pending]":
+        """What of these cells' pictures, and of standard's before them, can be denoised with others' and is not there.
+
+        What cannot be begun comes again, and is told, when it is a cell's turn.
+        """
+        from sweeps.unions import Pending
+
+        if self.source.settings.noise == "official":  # one stream of noise is drawn by one plan
+            return
+        with suppress(Exception):
+            folder = self._standard_folder
+            if self._standard_pictures() is None and not self._promised:
+                self._promised = True
+                plan = self._begin_standard()
+                timings = self.maker.timings()
+                yield Pending(self.maker, plan, folder, partial(self._standard_made, plan, timings))
+            for cell in cells:
+                if isinstance(cell, AnotherSeed):
+                    yield from self.context.run(cell.seeded).pending([])
+                elif isinstance(cell, Cell) and not cell.denoiser_cache and not self._begun_before(cell):
+                    with suppress(Exception):
+                        yield self._pending(cell)
+
+    def _begun_before(self, cell: Cell) -> bool:
+        return (self.store.cell(cell.id) / MANIFEST).exists()
+
+    def _pending(self, cell: Cell) -> "Pending":
+        from sweeps.unions import Pending
+
+        grouping, plan = self._begin(cell)
+        timings, folder = self.maker.timings(), self.store.cell(cell.id)
+
+        def done(execution: ExecutionFigures, seconds: dict[str, float]) -> None:
+            if self._generation is None:
+                raise UserError("its standard images could not be made", "see why")
+            beside = self._standard_folder, self._generation
+            self.maker.completed(plan, folder, execution, {**timings, **seconds}, beside, grouping.probe_rows)
+
+        return Pending(self.maker, self.maker.wanted(plan, reuse=True), folder, done)
 
     def ahead(self, cells: Iterable[Cell | Reference]) -> None:
         """Begin these cells' pictures where they are made, unless they are there, or cannot be begun."""
         for cell in cells:
             if isinstance(cell, Reference) or cell.id in self._begun or self.context.rescore:
                 continue
-            if (self.store.cell(cell.id) / MANIFEST).exists():
+            if self._begun_before(cell):
                 continue
             with suppress(Exception):  # it will come again, and be told, when it is this cell's turn
                 self.standard()
@@ -124,15 +151,14 @@ class SourceRun:
             self._flag_scorers(known.scorers)
             return known, True
         if pictures is None:
-            self.store.forget(cell.id)
             known, pictures = None, self._make(cell, standard)
         return self._scored(cell, pictures, standard, known), False
 
     def _reference(self, reference: Reference) -> tuple[Record, bool]:
         """Other settings' standard images, made where they are not there, beside this source's."""
         standard, known = self.standard(), self.store.done(reference.id, self._damaged)
-        other = reference.other(lambda: self._node_steps(reference.cell), self._evaluations)
-        made = SourceRun(self.context, other).standard()
+        other = self._other(reference)
+        made = self.context.run(other).standard()
         untouched = standard.kept and made.kept and not self.context.rescore
         if known and untouched and self.scorers.measured(known.scorers):
             return known, True
@@ -146,9 +172,14 @@ class SourceRun:
             standard_node_steps=n * self.source.steps,
             savings=1 - other.steps / self.source.steps,
         )
-        return self._described(reference, made.generation, steps, standard, made.scores, same, known).model_copy(
-            update={"role": reference.role, "images": self._relative(made.folder)}
+        pictures = Pictures(made.generation, same)
+        return self._describer.record(reference, pictures, steps, standard, made.scores, known).model_copy(
+            update={"role": reference.role, "images": self._describer.relative(made.folder)}
         ), False
+
+    def _other(self, reference: Reference) -> Source:
+        """The source whose standard images it is about."""
+        return reference.other(lambda: self._node_steps(reference.cell), self._evaluations)
 
     def _node_steps(self, cell: Cell) -> int:
         record = self.store.done(cell.id)
@@ -171,32 +202,57 @@ class SourceRun:
         return self._standard
 
     def _make_standard(self) -> Standard:
-        """Scorers refuse prompts before images are made, here and in `_make`."""
-        folder = self.store.shared(self.source.key)
-        generation = read_generation(folder, self._damaged)
-        kept = generation is not None
+        """Scorers refuse prompts before images are made, here and in `_begin`."""
+        folder, generation = self._standard_folder, self._standard_pictures()
         if generation is None:
-            self.scorers.check(self.prompts)
-            self.maker.conditioning(self._encoded)
-            generation = self.maker.make(standard_plan(len(self.prompts), self.source.steps), folder)
-        else:
-            self._flag("pictures", generation.versions, versions())
+            plan = self._begin_standard()
+            self._generation = generation = self.maker.make(plan, folder)
+            self._new = True
         write_prompts(folder, self.prompts)
         scores = score_folder(folder, generation, self.prompts, self.scorers, self.emit, again=self.context.rescore)
         self._flag_scorers(scores.scorers)
-        return Standard(folder, generation, scores, kept)
+        return Standard(folder, generation, scores, not self._new)
 
-    def _make(self, cell: Cell, standard: Standard) -> Pictures:
+    def _standard_pictures(self) -> Generation | None:
+        """How standard's pictures were made, if they are there and whole."""
+        if self._generation is None:
+            self._generation = read_generation(self._standard_folder, self._damaged)
+            if self._generation:
+                self._flag("pictures", self._generation.versions, versions())
+        return self._generation
+
+    def _begin_standard(self) -> SharingPlan:
         self.scorers.check(self.prompts)
-        self.maker.forget_timings()
+        self.maker.conditioning(self._encoded)
+        clear(self._standard_folder)
+        return standard_plan(len(self.prompts), self.source.steps)
+
+    def _standard_made(
+        self, plan: SharingPlan, timings: dict[str, float], execution: ExecutionFigures, seconds: dict[str, float]
+    ) -> None:
+        folder = self._standard_folder
+        self._generation = self.maker.completed(plan, folder, execution, {**timings, **seconds})
+        self._new = True
+
+    def _begin(self, cell: Cell) -> tuple[Grouping, SharingPlan]:
+        """The cell's folder with its plan, and no pictures."""
+        self.scorers.check(self.prompts)
+        self.maker.timings()  # of what came to nothing
+        self.store.forget(cell.id)
         folder = self.store.cell(cell.id)
         grouping, plan = self._plan(cell)
         clear(folder)  # first, or a kill would leave pictures with another plan
         drawn(grouping, plan).save(folder / TREE)
         plan.save(folder / PLAN)
+        return grouping, plan
+
+    def _make(self, cell: Cell, standard: Standard) -> Pictures:
+        grouping, plan = self._begin(cell)
         work = self._begun.pop(cell.id, None)
         beside = standard.folder, standard.generation
-        generation = self.maker.make(plan, folder, beside, work, grouping.probe_rows, cell.denoiser_cache)
+        generation = self.maker.make(
+            plan, self.store.cell(cell.id), beside, work, grouping.probe_rows, cell.denoiser_cache
+        )
         return Pictures(generation, self.maker.reusable(plan, cell.denoiser_cache))
 
     def _plan(self, cell: Cell) -> tuple[Grouping, SharingPlan]:
@@ -238,72 +294,12 @@ class SourceRun:
         )
         self._flag_scorers(ours.scorers)
         scoring = {"score": time.perf_counter() - start}
-        made = self._described(
-            cell, pictures.generation, pictures.generation.plan, standard, ours, pictures.same, known
-        )
+        made = self._describer.record(cell, pictures, pictures.generation.plan, standard, ours, known)
         return made.model_copy(update={"timings": {**made.timings, **scoring}})
 
-    def _described(
-        self,
-        cell: Cell | Reference,
-        generation: Generation,
-        plan: PlanFigures,
-        standard: Standard,
-        ours: Scores,
-        same: NDArray[np.bool_],
-        known: Record | None,
-    ) -> Record:
-        """The record of pictures beside the standard images.
-
-        Args:
-            cell: whose pictures they are.
-            generation: how they were made.
-            plan: what they cost.
-            standard: the standard images.
-            ours: what was measured of the pictures.
-            same: which of them are standard's own.
-            known: a record of the same pictures, for metrics that are not asked for now.
-        """
-        kept = Kept.of(known, self.scorers.metrics) if known else Kept()
-        return Record(
-            id=cell.id,
-            status="done",
-            asked=cell.asked,
-            conditioned_on=get_family(self.source.entry.family).conditioned_on,
-            control=isinstance(cell, Cell) and cell.strategy.control,
-            identity=cell.identity,
-            plan=plan,
-            flops=self._flops(plan, generation.execution.skipped),
-            figures={**figures(self.scorers, standard.scores, ours, same), **kept.figures},
-            timings=generation.timings,
-            standard_timings=standard.generation.timings,
-            joules=generation.joules,
-            standard_joules=standard.generation.joules,
-            execution=generation.execution,
-            scorers={**self.scorers.described(ours.scorers), **kept.scorers},
-            versions=generation.versions,
-            machine=generation.machine,
-            standard=self._relative(standard.folder),
-        )
-
-    def _relative(self, folder: Path) -> str:
-        return folder.relative_to(self.store.folder).as_posix()
-
-    def _flops(self, plan: PlanFigures, skipped: Mapping[str, int]) -> FlopFigures:
-        n = plan.n_prompts
-        ours = price(self._components, n, plan.node_steps, n, skipped)
-        standard = price(self._components, n, plan.standard_node_steps, n)
-        return FlopFigures(
-            components=ours.components,
-            total=ours.total,
-            standard_total=standard.total,
-            savings=ours.savings(standard),
-        )
-
-    @cached_property
-    def _components(self) -> "list[Component]":
-        entry = self.source.entry
-        return get_family(entry.family).components_of(entry, self.source.settings)
+    @property
+    def _standard_folder(self) -> Path:
+        return self.store.shared(self.source.key)
 
     @property
     def _encoded(self) -> Path:

@@ -1,5 +1,6 @@
 """Plans: which cluster is denoised over which steps, and from whose latent it starts."""
 
+import hashlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -152,6 +153,16 @@ class SharingPlan:
         number = np.append(np.cumsum(needed) - 1, -1)
         kept = {name: getattr(self, name)[needed] for name in ("first", "stop", "lo", "hi")}
         return replace(self, **kept, source=number[self.source[needed]], output=number[wanted])
+
+    @property
+    def digest(self) -> str:
+        """A hash of all that the plan says."""
+        digest = hashlib.sha256()
+        for field in fields(self):
+            value = getattr(self, field.name)
+            digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+            digest.update(f"{field.name} {np.shape(value)}".encode())
+        return digest.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write the plan to an .npz file."""

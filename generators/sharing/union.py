@@ -1,7 +1,9 @@
 """Many plans as one: what several of them denoise alike is denoised once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 from generators.sharing.plan import SharingPlan
 
 Integers = NDArray[np.int64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +34,16 @@ class Union:
     rows: tuple[Integers, ...]
 
 
+def alike(things: Iterable[T], plan: Callable[[T], SharingPlan]) -> list[list[T]]:
+    """Things parted by what plans of one union have in common; standard generation's combiner comes first."""
+
+    def common(thing: T) -> tuple[bool, bool, str]:
+        its = plan(thing)
+        return its.combiner != "mean", its.weight is not None, its.combiner
+
+    return [list(group) for _, group in groupby(sorted(things, key=common), key=common)]
+
+
 def union(plans: Sequence[SharingPlan]) -> Union:
     """The union of plans of the same prompts, steps and combiner, weighted all or none.
 
@@ -49,7 +62,7 @@ def union(plans: Sequence[SharingPlan]) -> Union:
     lo, hi = (
         np.concatenate([getattr(p, name) + at for p, at in zip(plans, entries, strict=True)]) for name in ("lo", "hi")
     )
-    source = np.concatenate([np.where(p.source < 0, -1, p.source + at) for p, at in zip(plans, nodes, strict=True)])
+    source = _moved([each.source for each in plans], nodes)
     weights = [each.weight for each in plans if each.weight is not None]
     weight = np.concatenate(weights) if weights else None
 
@@ -71,6 +84,60 @@ def union(plans: Sequence[SharingPlan]) -> Union:
         prompts,
         tuple(np.where(code < 0, -1, np.searchsorted(results, code)) for code in codes),
     )
+
+
+def united_steps(plans: Sequence[SharingPlan]) -> tuple[int, int]:
+    """Node-steps of several plans of the same prompts: one by one, and united.
+
+    Args:
+        plans: standard generation's first; a prompt whose path is standard's is denoised there alone.
+    """
+    needed = [plans[0], *(each.restricted(~each.solo) for each in plans[1:])]
+    together = sum(union(group).plan.node_steps for group in alike(needed, lambda plan: plan))
+    return sum(each.node_steps for each in needed), together
+
+
+def side_by_side(unions: Sequence[Union]) -> Union:
+    """Unions of different prompts as one forest, in which prompts are numbered one union after the other.
+
+    Raises:
+        ValueError: there are none, or they differ in steps, combiner, or in whether they are weighted.
+    """
+    plans = [each.plan for each in unions]
+    if len({(each.steps, each.combiner, each.weight is None) for each in plans}) != 1:
+        raise ValueError("side by side are unions of the same steps and combiner, weighted all or none")
+    nodes, entries = _offsets([len(each.first) for each in plans]), _offsets([len(each.order) for each in plans])
+    prompts, ends = _offsets([each.n_prompts for each in plans]), _offsets([len(each.ends) for each in unions])
+    first, stop = (np.concatenate([getattr(each, name) for each in plans]) for name in ("first", "stop"))
+    lo, hi = (
+        np.concatenate([getattr(p, name) + at for p, at in zip(plans, entries, strict=True)]) for name in ("lo", "hi")
+    )
+    weights = [each.weight for each in plans if each.weight is not None]
+    n_prompts = sum(each.n_prompts for each in plans)
+    plan = SharingPlan(
+        n_prompts,
+        plans[0].steps,
+        first,
+        stop,
+        _moved([each.source for each in plans], nodes),
+        np.concatenate([each.order + at for each, at in zip(plans, prompts, strict=True)]),
+        lo,
+        hi,
+        np.concatenate(weights) if weights else None,
+        np.full(n_prompts, -1),
+        plans[0].combiner,
+    )
+    return Union(
+        plan,
+        np.concatenate([each.ends + at for each, at in zip(unions, nodes, strict=True)]),
+        np.concatenate([each.prompts + at for each, at in zip(unions, prompts, strict=True)]),
+        tuple(_moved([rows], [at]) for each, at in zip(unions, ends, strict=True) for rows in each.rows),
+    )
+
+
+def _moved(numbers: Sequence[Integers], offsets: Sequence[int] | Integers) -> Integers:
+    """One after the other, each moved by its offset; -1 stays what it is."""
+    return np.concatenate([np.where(each < 0, -1, each + at) for each, at in zip(numbers, offsets, strict=True)])
 
 
 class _Trie:

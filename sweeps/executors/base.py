@@ -32,9 +32,11 @@ class Executor(Plugin, ABC):
 
     Attributes:
         ahead: how many plans may be begun while another is waited for.
+        together: whether plans are denoised in this process, and so may be denoised as one.
     """
 
     ahead: int = 0
+    together: bool = False
 
     def __init__(self, address: str | None = None, workers: int | None = None, store: str | None = None) -> None:
         self.address, self.workers, self.store = address, workers, store
@@ -49,13 +51,15 @@ class Executor(Plugin, ABC):
         yield
 
     def encode(self, maker: "Maker") -> "tuple[Conditioning, list[str]]":
-        """The conditioning of a maker's prompts, and what a record should say of it; in this process unless said."""
+        """The conditioning of a maker's prompts, and what a record should say of it; in this process unless said.
+
+        The encoders stay until something is denoised.
+        """
         from generators.batching import Batches
 
         prompts, family, batches = maker.source.prompts, maker.family, Batches(maker.batch_size)
         heard = lambda done: maker.emit(StageAdvanced(done))  # noqa: E731 - too short for a name
         conditioning = family.encode(prompts.prompts, prompts.keys, maker.source.settings, batches, heard)
-        family.release_encoders()
         return conditioning, batches.notes
 
     @abstractmethod

@@ -20,6 +20,7 @@ from sweeps.pictures import write_files
 from sweeps.record import ExecutionFigures
 
 if TYPE_CHECKING:
+    from generators.acceleration import Acceleration
     from generators.conditioning import Conditioning
     from generators.denoiser_caches.base import DenoiserCache
     from generators.sharing.parts import Part
@@ -74,7 +75,7 @@ class Ray(Executor):
         mine = not ray.is_initialized()
         try:
             emit(StageStarted("workers", 1))
-            self._pool = self._started(device, spec.offload)
+            self._pool = self._started(device, spec.offload, spec.acceleration(device))
             emit(StageFinished())
             for about in self.abouts:
                 if about["versions"] != versions():
@@ -85,7 +86,7 @@ class Ray(Executor):
             if mine:
                 ray.shutdown()
 
-    def _started(self, device: str, offload: str) -> Any:
+    def _started(self, device: str, offload: str, acceleration: "Acceleration") -> Any:
         """A pool of actors, each with a model of its own."""
         import ray
         import torch
@@ -94,6 +95,7 @@ class Ray(Executor):
         from sweeps.painter import Painter
 
         threads, gpus = torch.get_num_threads(), int(device.startswith("cuda"))
+        alike = acceleration.model_copy(update={"threads": threads})
         cpus = max(os.cpu_count() or 1, (self.workers or 1) * threads)
         try:
             if not ray.is_initialized():
@@ -109,7 +111,7 @@ class Ray(Executor):
             raise UserError(f"{self.workers or 1} workers need {need} each: {fit} fit", "ask for fewer --workers")
         self.ahead = self.workers = self.workers or fit
         kind = ray.remote(num_cpus=0 if gpus else threads, num_gpus=gpus, max_restarts=-1, max_task_retries=RETRIES)
-        actors = [kind(Painter).remote("cuda" if gpus else device, offload, threads) for _ in range(self.workers)]
+        actors = [kind(Painter).remote("cuda" if gpus else device, offload, alike) for _ in range(self.workers)]
         try:
             self.abouts = ray.get([actor.about.remote() for actor in actors], timeout=PATIENCE)
         except ray.exceptions.RayError as error:
@@ -265,6 +267,7 @@ class Ray(Executor):
             calls=sum(outcome.calls for outcome in job.done),
             rows=sum(outcome.rows for outcome in job.done),
             batch_size=min(outcome.batch_size for outcome in job.done),
+            options=job.done[0].options,
             notes=[*notes, f"made by {self.workers} Ray workers: its seconds are theirs, added up"],
         )
 

@@ -33,10 +33,7 @@ def test_the_latest_comes_back_and_the_one_before_is_kept(tmp_path: Path, dtype:
     found = states.load()
     assert found is not None
     assert same(found, state(10, dtype))
-    assert sorted(path.name for path in states.folder.iterdir()) == [
-        "state-00002.safetensors",
-        "state-00010.safetensors",
-    ]
+    assert sorted(path.stem[-5:] for path in states.folder.iterdir()) == ["00002", "00010"]
     states.clear()
     assert not states.folder.exists()
 
@@ -47,7 +44,7 @@ def test_a_damaged_state_is_noticed_and_the_one_before_used(tmp_path: Path, dama
     states = States(tmp_path, "this", every=0, on_damage=heard.append)
     states.save(state(1))
     states.save(state(2))
-    path = tmp_path / "state-00002.safetensors"
+    (path,) = tmp_path.glob("state-*-00002.safetensors")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes({"cut": content[: len(content) // 2], "flipped": content, "empty": b""}[damage])
@@ -55,16 +52,35 @@ def test_a_damaged_state_is_noticed_and_the_one_before_used(tmp_path: Path, dama
     assert found is not None
     assert same(found, state(1))
     assert len(heard) == 1
-    assert "state-00002" in heard[0]
+    assert path.name in heard[0]
 
 
-def test_a_state_of_another_execution_is_none(tmp_path: Path) -> None:
+def test_a_state_of_another_execution_is_none_and_does_not_stay(tmp_path: Path) -> None:
+    that, this = States(tmp_path, "that", every=0), States(tmp_path, "this", every=0)
+    that.save(state(30))
+    assert this.load() is None
+    this.save(state(1))
+    found = this.load()
+    assert found is not None
+    assert same(found, state(1))
+    assert that.load() is None
+
+
+def test_a_state_of_another_execution_under_this_ones_name_is_none(tmp_path: Path) -> None:
     heard: list[str] = []
-    States(tmp_path, "that", every=0).save(state(3))
-    assert States(tmp_path, "this", every=0, on_damage=heard.append).load() is None
+    that, this = (States(tmp_path / name, name, every=0, on_damage=heard.append) for name in ("that", "this"))
+    that.save(state(2))
+    this.save(state(1))
+    (theirs,), (ours,) = (list(states.folder.iterdir()) for states in (that, this))
+    ours.write_bytes(theirs.read_bytes())
+    assert this.load() is None
     assert "another execution" in heard[0]
 
 
 def test_a_state_is_due_when_its_time_has_come(tmp_path: Path) -> None:
     assert States(tmp_path, "this", every=0).due()
-    assert not States(tmp_path, "this", every=1e9).due()
+    rare = States(tmp_path, "this", every=1e9)
+    assert not rare.due()
+    assert not rare.due(last=True), "what has left no state so far is quick enough to be made again"
+    rare.save(state(1))
+    assert rare.due(last=True)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from diffusers import KandinskyV22Pipeline, KandinskyV22PriorPipeline
 from PIL import Image
-from published_procedure import Published, decoded, published
 from tiny_kandinsky import save_tiny_kandinsky
 
+from benchmarks.published_procedure import Published, decoded, published
 from common.errors import UserError
 from generators.executor import execute
 from generators.sharing.plan import SharingPlan, build_plan, standard_plan

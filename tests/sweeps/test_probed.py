@@ -35,7 +35,7 @@ def test_what_was_asked_costs_node_steps(sweep, tiny_spec, tmp_path):
     a_row = other.flops.components["denoiser"] / other.plan.node_steps
     assert record.flops.components["denoiser"] == pytest.approx(a_row * figures.node_steps)
     spec = tiny_spec(strategy=ASKING, tau="3")
-    ((_, cost),) = predict(cells(spec, "cpu"), tmp_path / "none", "cpu", lambda _: None)
+    ((_, cost),) = predict(cells(spec, "cpu"), tmp_path / "none", "cpu", lambda _: None).costs
     assert cost.node_steps == figures.node_steps
 
 
@@ -53,5 +53,5 @@ def test_levels_are_reached_with_what_was_asked_counted(tiny_spec, tmp_path):
     prompts = ["a fox", "a wolf", "a car", "a van", "a cat"]
     spec = tiny_spec(strategy="split-aware:budget=0.2:at=[0.5]", tau=None, savings="0.333", prompt=prompts)
     (cell,) = levelled(spec, ways(spec, "cpu"), tmp_path / "run", device="cpu", emit=lambda _: None, keep=False)
-    ((_, cost),) = predict([cell], tmp_path / "run", "cpu", lambda _: None)
+    ((_, cost),) = predict([cell], tmp_path / "run", "cpu", lambda _: None).costs
     assert cost.node_steps == 10

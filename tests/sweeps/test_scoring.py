@@ -1,13 +1,17 @@
 """What is scored again and what is not, and what a record says of it."""
 
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from common.errors import UserError
 from generators.catalogue import model
+from metrics.base import Metric
 from sweeps.events import CellFinished, Note, StageStarted
-from sweeps.scoring import Asked, Scorers, slug
+from sweeps.scoring import Asked, Scorers, measure, slug
 
 
 def tables(records) -> list[dict]:
@@ -245,3 +249,29 @@ def test_scores_of_one_scorer_survive_the_failure_of_the_next(sweep, tiny, copy,
     (stand_in.checkpoint / "crash").unlink()
     assert {record.status for record in sweep(copy, metric=both)} == {"done"}
     assert measured.count(str(tiny.vqa)) == 2, "and those of the cell whose pictures are not standard's"
+
+
+class Reader(Metric):
+    """What it reads, and how many words at once."""
+
+    name, columns, figures, higher_is_better = "reader", ("letters",), {}, True
+
+    def measure(self, images, prompts):
+        self.read = [*getattr(self, "read", []), [len(prompt.split()) for prompt in prompts]]
+        assert [image.name for image in images] == [f"{prompt}.png" for prompt in prompts]
+        return {"letters": np.array([len(prompt) for prompt in prompts])}
+
+    def compare(self, standard, ours, same, *, seed=0):
+        return {}
+
+    def identity(self):
+        return {}
+
+
+def test_prompts_of_one_length_are_scored_together_and_scores_stay_with_their_pictures():
+    prompts = ["a b", "abc", "a bcde", "abcdef", "a", "ab cd e"]
+    reader = Reader("none", batch_size=2)
+    scorers = SimpleNamespace(metrics={"reader": reader}, identities={"reader": {}})
+    ((_, columns, _),) = measure(scorers, ["reader"], [Path(f"{each}.png") for each in prompts], prompts, print)
+    assert columns["letters"].tolist() == list(map(len, prompts))
+    assert reader.read == [[1, 1], [1, 2], [2, 3]]

@@ -1,0 +1,119 @@
+"""Sets of pictures that are denoised as one are those that are denoised one by one."""
+
+from pathlib import Path
+
+import pytest
+from rounding import same_but_for_rounding
+
+from sweeps.events import Note, StageStarted
+from sweeps.grid import cells
+from sweeps.references import with_references
+from sweeps.runner import run_sweep
+
+MANY = {"tau": "0,0.3,0.6,1.2", "seed": "1,2", "strategy": "ward-cosine,average"}
+
+
+@pytest.fixture(scope="module")
+def both(tiny_spec, tmp_path_factory: pytest.TempPathFactory):
+    """The same sweep, together and one by one: folder, records, what was heard."""
+
+    def run(isolate: bool):
+        folder, heard = tmp_path_factory.mktemp("unions") / "run", []
+        spec = tiny_spec(**MANY, isolate=isolate)
+        every = with_references(cells(spec, "cpu"), another_seed=True, fewer_steps=True)
+        return folder, run_sweep(spec, every, folder, device="cpu", emit=heard.append), heard
+
+    return run(False), run(True)
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("[0-9]*.png"))}
+
+
+def of_union(heard) -> list[str]:
+    return [event.text for event in heard if isinstance(event, Note) and "as one" in event.text]
+
+
+def test_the_pictures_are_the_same(both):
+    (together, *_), (apart, *_) = both
+    ours, theirs = pictures(together), pictures(apart)
+    assert ours.keys() == theirs.keys()
+    assert same_but_for_rounding(ours.values(), theirs.values())
+
+
+def test_cells_of_all_taus_strategies_and_seeds_are_one_execution(both):
+    (_, records, heard), (_, _, alone) = both
+    assert of_union(alone) == []
+    (note,) = of_union(heard)
+    assert note.startswith("14 sets of pictures are denoised as one"), "two seeds x (standard + 2 strategies x 3 taus)"
+    stages = [event for event in heard if isinstance(event, StageStarted) and event.stage == "denoise"]
+    whole, *fewer_steps = [event.total for event in stages]
+    assert len(fewer_steps) <= 6, "which have other steps each"
+    assert f"{whole:,} node-steps" in note
+    assert whole < sum(record.execution.rows for record in records if record.role == "sharing") + 2 * 4 * 3
+
+
+def test_seconds_are_shares_that_say_so_and_add_up(both):
+    (_, records, _), (_, measured, _) = both
+    sharing = [record for record in records if record.role == "sharing"]
+    assert all(record.shared_seconds for record in sharing)
+    assert not any(record.shared_seconds for record in measured)
+    own = [record for record in sharing if record.execution.rows]
+    assert all(record.execution.united == 14 for record in own)
+    each = {record.timings["denoise"] / record.execution.rows for record in own}
+    assert max(each) == pytest.approx(min(each)), "by node-steps"
+
+
+def test_alone_nothing_is_reused_and_the_rest_agrees(both):
+    (_, records, _), (_, alone, _) = both
+    for ours, theirs in zip(records, alone, strict=True):
+        assert ours.plan == theirs.plan
+        assert ours.flops == theirs.flops
+        if theirs.role == "sharing":
+            assert theirs.execution.reused == 0
+            assert theirs.execution.rows == theirs.plan.node_steps
+            assert ours.execution.rows == ours.plan.node_steps - ours.execution.reused * ours.plan.K
+
+
+def test_other_combiners_are_executions_of_their_own(sweep, tmp_path):
+    heard = []
+    records = sweep(tmp_path / "run", combiner="mean,medoid", tau="0.3,0.6", events=heard)
+    assert [record.status for record in records] == ["done"] * 4
+    assert sorted(note.partition(" ")[0] for note in of_union(heard)) == ["2", "3"], "standard goes with the mean"
+
+
+def test_what_memory_cannot_hold_at_once_is_cut(sweep, whole, tmp_path, monkeypatch):
+    from sweeps import unions
+
+    monkeypatch.setattr(unions, "_free", lambda device: 1.0)
+    heard = []
+    records = sweep(tmp_path / "run", events=heard)
+    assert of_union(heard) == [], "one set after the other"
+    assert [record.status for record in records] == ["done", "done"]
+    assert not any(record.shared_seconds for record in records)
+
+
+def test_a_union_that_fails_is_made_cell_by_cell(sweep, tmp_path, monkeypatch):
+    from sweeps import unions
+
+    def broken(*_, **__):
+        raise RuntimeError("the union fell over")
+
+    monkeypatch.setattr(unions, "execute", broken)
+    heard = []
+    records = sweep(tmp_path / "run", events=heard)
+    assert [record.status for record in records] == ["done", "done"]
+    assert any("the union fell over" in event.text for event in heard if isinstance(event, Note))
+    assert not any(record.shared_seconds for record in records)
+
+
+def test_a_denoiser_cache_or_one_stream_of_noise_is_never_united(tiny_spec, tmp_path):
+    spec = tiny_spec(noise="official", schedule="official", scheduler="DDPMScheduler")
+    heard = []
+    run_sweep(spec, cells(spec, "cpu"), tmp_path / "run", device="cpu", emit=heard.append)
+    assert of_union(heard) == []
+
+
+def test_one_set_alone_is_measured(sweep, tmp_path):
+    (record,) = sweep(tmp_path / "run", tau="0")
+    assert not record.shared_seconds, "it is standard's"
