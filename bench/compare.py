@@ -53,6 +53,8 @@ def compare(
     device: o.Device = None,
     batch_size: o.BatchSize = None,
     offload: o.Offload = None,
+    isolate: o.Isolate = None,
+    save_every: o.SaveEvery = None,
     name: Annotated[str | None, typer.Option(help="The run's name; by default it follows from what is asked.")] = None,
     out: o.Out = Path("runs"),
     dry_run: o.DryRun = False,

@@ -51,6 +51,7 @@ def doctor(
         _memory,
         lambda: _disk(out),
         _cache,
+        _batch_sizes,
         _models,
         _workers,
         _datasets,
@@ -122,6 +123,14 @@ def _cache() -> Iterator[Finding]:
         yield Finding("warn", "cache", f"{cache_dir()}: {error.strerror}", todo)
     else:
         yield Finding("ok", "cache", str(cache_dir()))
+
+
+def _batch_sizes() -> Iterator[Finding]:
+    from generators.batch_search import all_remembered
+
+    for found in all_remembered():
+        about = {name: found.about.get(name) for name in ("model", "dtype", "height", "width", "device")}
+        yield Finding("ok", "batch size", "{model}, {dtype}, {height}x{width}, {device}: ".format(**about) + str(found))
 
 
 def _models() -> Iterator[Finding]:

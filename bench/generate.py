@@ -50,6 +50,11 @@ def generate(
     device: o.Device = None,
     batch_size: o.BatchSize = None,
     offload: o.Offload = None,
+    channels_last: o.ChannelsLast = None,
+    compilation: o.Compilation = None,
+    attention: o.Attention = None,
+    autocast: o.Autocast = None,
+    threads: o.Threads = None,
 ) -> None:
     """Generate images of some prompts with shared early steps, without a sweep or scores.
 
@@ -62,7 +67,7 @@ def generate(
     from generators.sharing.planner import Planner, drawn
     from sweeps.grid import cells
     from sweeps.making import Families, Maker, write_prompts
-    from sweeps.source_run import BATCH_SIZE, PLAN, TREE
+    from sweeps.source_run import PLAN, TREE
     from sweeps.spec import make_spec
     from sweeps.store import save_spec
 
@@ -80,7 +85,8 @@ def generate(
         cell, *more = cells(spec, where)
         if more:
             raise UserError(f"one set of images is one cell; this asks for {1 + len(more)}", "use `bench sweep`")
-        maker = Maker(cell.source, Families(where, spec.offload), spec.batch_size or BATCH_SIZE, seen)
+        families = Families(where, spec.offload, None, spec.acceleration(where))
+        maker = Maker(cell.source, families, spec.batch_size, seen)
         grouping = maker.grouping(cell.strategy, cell.asked.features)
         plan = build_plan(grouping, cell.schedule, float(cell.asked.tau), cell.source.steps, cell.asked.combiner)
         save_spec(folder, spec)

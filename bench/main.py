@@ -1,5 +1,6 @@
 """The entry point `bench`: its commands, and how a mistake is told. Imports nothing heavy."""
 
+import gc
 import sys
 import traceback
 from typing import Annotated, Any
@@ -7,11 +8,29 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bench import compare, doctor, flops, generate, listings, paper, plan, power, report, score, setup, sweep, track
+from bench import (
+    compare,
+    doctor,
+    flops,
+    generate,
+    listings,
+    paper,
+    plan,
+    power,
+    report,
+    score,
+    setup,
+    show,
+    sweep,
+    track,
+)
 from common.errors import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
 DEBUG = "--debug"
+# Collections of young garbage before one of all objects, for Python's 10: what torch, diffusers and MLflow load is no
+# garbage, and walking it ten times while they are imported takes two seconds.
+SELDOM = 1000
 
 
 class Bench(TyperGroup):
@@ -85,6 +104,7 @@ app.command("plan")(plan.plan)
 app.command("generate")(generate.generate)
 app.command("score")(score.score)
 app.command("report")(report.report)
+app.command("show")(show.show)
 app.command("track")(track.track)
 app.command("flops")(flops.flops)
 app.command("power")(power.power)
@@ -97,6 +117,7 @@ for name, group in listings.GROUPS.items():
 
 def main() -> None:
     """Run the command line."""
+    gc.set_threshold(*gc.get_threshold()[:2], SELDOM)
     app()
 
 

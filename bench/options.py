@@ -160,7 +160,32 @@ Device: TypeAlias = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1; by default cuda where there is one.", rich_help_panel=WITH)
 ]
 BatchSize: TypeAlias = Annotated[
-    int | None, typer.Option(help="Rows a denoiser call, at most; 32 unless given.", rich_help_panel=WITH)
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        help="Rows a denoiser call, at most. auto: the largest that gains something, measured once and remembered. By "
+        "default auto on CUDA, 32 elsewhere.",
+        rich_help_panel=WITH,
+    ),
+]
+Isolate: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--isolate/--no-isolate",
+        help="Make each cell's pictures alone and all of them, warmed up, so that its seconds are measured. Without it "
+        "cells are denoised together, and a cell's seconds are its share. On where energy or a denoiser cache is asked "
+        "for.",
+        rich_help_panel=WITH,
+    ),
+]
+SaveEvery: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="How often denoising leaves its state on disk, from which a killed run goes on; 60 unless given.",
+        rich_help_panel=WITH,
+    ),
 ]
 Offload: TypeAlias = Annotated[
     str | None,
@@ -168,6 +193,44 @@ Offload: TypeAlias = Annotated[
         help="For small accelerators, what waits in main memory: model (whole parts) or sequential (layers, slow).",
         rich_help_panel=WITH,
     ),
+]
+ChannelsLast: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--channels-last/--no-channels-last",
+        help="Convolutions in the memory order that tensor cores want. On on CUDA, off elsewhere.",
+        rich_help_panel=WITH,
+    ),
+]
+Compilation: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--compile",
+        metavar="no|regional|full",
+        help="Compile the denoiser by torch.compile: the blocks it repeats, or all of it. A minute or so a batch size, "
+        "of which there are then few. Off.",
+        rich_help_panel=WITH,
+    ),
+]
+Attention: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="The kernel for attention, by diffusers' names: native (the default), native_math, xformers; for FLUX "
+        "also flash, sage, native_flash and others.",
+        rich_help_panel=WITH,
+    ),
+]
+Autocast: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--autocast/--no-autocast",
+        help="Multiply fp32 weights in bf16; on CPUs by oneDNN. Pictures move a little. Off.",
+        rich_help_panel=WITH,
+    ),
+]
+Threads: TypeAlias = Annotated[
+    int | None,
+    typer.Option(help="CPU threads of one operation; by default one a core.", rich_help_panel=WITH),
 ]
 Metrics: TypeAlias = Annotated[
     list[str] | None,

@@ -147,9 +147,9 @@ def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flag
 
 def _from_prompts(spec: "SweepSpec") -> Planned:
     from bench.screen import screen
+    from generators.batch_search import BATCH_SIZE
     from sweeps.grid import features_of, parse_strategy, sources
     from sweeps.making import Families, Maker
-    from sweeps.source_run import BATCH_SIZE
 
     device = o.device_of(spec.device)
     source, *more = sources(spec, device)
@@ -163,8 +163,17 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
     return Planned(grouping, source.steps, title, *computed, log_snr=source.log_snr)
 
 
-def _computed(family: "Family", settings: "GenerationSettings", n_prompts: int) -> "tuple[Sequence[Component], int]":
-    from metrics.memory import peak_bytes
+def _computed(
+    family: "Family", settings: "GenerationSettings", n_prompts: int
+) -> "tuple[Sequence[Component], tuple[int, int]]":
+    from generators.batch_search import BATCH_SIZE
+    from metrics.memory import peaks
 
     components = family.components(settings)
-    return components, peak_bytes(components, family.latent_shape(settings), n_prompts, settings.dtype)
+    shape, remembered = family.latent_shape(settings), family.sampler(settings).remembered
+
+    def most(batch_size: int) -> int:
+        found = peaks(components, shape, n_prompts, settings.dtype, batch_size=batch_size, remembered=remembered)
+        return max(found.values())
+
+    return components, (most(1), most(BATCH_SIZE))

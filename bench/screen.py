@@ -1,7 +1,7 @@
 """What a person sees while a command works: progress bars, a line a cell, notes. All on standard error."""
 
 import logging
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,50 +28,51 @@ from sweeps.events import (
     SweepStarted,
 )
 from sweeps.record import Record
+from sweeps.timeline import Timeline, loads_told, walls
 
 NAMES = {
     "identify": "reading checkpoints",
+    "load": "loading weights",
     "encode": "encoding prompts",
     "cluster": "clustering",
     "plan": "planning",
+    "batch size": "measuring batch sizes",
     "denoise": "denoising",
     "decode": "decoding pictures",
+    "write": "writing pictures",
     "score": "scoring pictures",
     "report": "drawing tables and figures",
     "track": "logging to MLflow",
 }
-REST = "loading and the rest"
+REST = "the rest"
 
 
 class Screen:
-    """Shows a stream of events, and adds up what each kind of stage took."""
+    """Shows a stream of events, and keeps the time line of its stages."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self._seconds: dict[str, float] = {}
-        self._start = time.perf_counter()
+        self._timeline = Timeline()
         self._cells: TaskID | None = None
-        self._stage: TaskID | None = None
+        self._stages: dict[int, list[TaskID]] = {}
         self._part: tuple[str, TaskID] | None = None
         self._what = ""
-        self._name, self._since = "", 0.0
 
     def __call__(self, event: Event) -> None:
+        self._timeline(event)
+        stages = self._stages.setdefault(threading.get_ident(), [])
         match event:
             case SweepStarted(cells=cells):
                 self._cells = self.progress.add_task("cells", total=len(cells))
             case CellStarted(cell=cell):
                 self._what = f"tau {cell.asked.tau:f}"
             case StageStarted(stage=stage, total=total):
-                self._name, self._since = stage, time.perf_counter()
                 what = f"{NAMES.get(stage, stage)}, {self._what}" if self._what else NAMES.get(stage, stage)
-                self._stage = self.progress.add_task(what, total=total)
-            case StageAdvanced(done=done) if self._stage is not None:
-                self.progress.advance(self._stage, done)
-            case StageFinished() if self._stage is not None:
-                self.progress.remove_task(self._stage)
-                self._stage = None
-                self._seconds[self._name] = self._seconds.get(self._name, 0.0) + time.perf_counter() - self._since
+                stages.append(self.progress.add_task(what, total=total))
+            case StageAdvanced(done=done) if stages:
+                self.progress.advance(stages[-1], done)
+            case StageFinished() if stages:
+                self.progress.remove_task(stages.pop())
             case CellFinished(record=record, kept=kept):
                 self._finished(record, kept)
             case CellScored(record=record, number=number, total=total, error=error):
@@ -106,8 +107,9 @@ class Screen:
             self._part = None
 
     def seconds(self) -> dict[str, float]:
-        """Seconds by stage, and what no stage took, since this screen was made."""
-        return {**self._seconds, REST: time.perf_counter() - self._start - sum(self._seconds.values())}
+        """Seconds by stage, none counted twice, and what no stage took, since this screen was made."""
+        stages = walls(self._timeline.spans)
+        return {**stages, REST: self._timeline.elapsed() - sum(stages.values())}
 
     def say(self, text: str) -> None:
         self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -145,7 +147,7 @@ def screen() -> Iterator[Screen]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         seen = Screen(progress)
-        with _logged(seen):
+        with _logged(seen), loads_told(seen):
             yield seen
 
 

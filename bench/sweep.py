@@ -67,6 +67,13 @@ def sweep(
     device: o.Device = None,
     batch_size: o.BatchSize = None,
     offload: o.Offload = None,
+    channels_last: o.ChannelsLast = None,
+    compilation: o.Compilation = None,
+    attention: o.Attention = None,
+    autocast: o.Autocast = None,
+    threads: o.Threads = None,
+    isolate: o.Isolate = None,
+    save_every: o.SaveEvery = None,
     energy: Annotated[
         bool | None, typer.Option("--energy", help="Measure what an NVIDIA accelerator takes, through NVML.")
     ] = None,
@@ -142,11 +149,11 @@ def carry_out(
         cells = with_references(sharing, another_seed=asked.another_seed, fewer_steps=asked.fewer_steps)
         if dry_run:
             check_sweep(asked, cells, folder, where)
-            costs = predict(cells, folder, where, seen)
+            predicted = predict(cells, folder, where, seen)
         else:
             failed, report = _run(asked, cells, folder, where, seen, rescore, uri, system_metrics, executor)
     if dry_run:
-        print_costs(costs, picture_bytes(cells), folder)
+        print_costs(predicted, picture_bytes(cells), folder, together=not asked.alone)
         return False
     print_tables(report, tables)
     print_places(folder, report, uri)

@@ -1,4 +1,4 @@
-"""Rows cut into batches that fit in memory."""
+"""Rows cut into batches that fit in memory, and into few sizes where every size has to be compiled."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -16,15 +16,21 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", 
 class Batches:
     """A batch size that halves, and stays halved, when memory runs out.
 
+    Args:
+        size: rows a batch, at most.
+        few_sizes: cut rows into batches of `size`, `size`/2, ... 1 alone, the largest first: for a compiled denoiser,
+            which then meets log2(`size`) + 1 shapes at most, halvings included.
+
     Attributes:
         size: rows a batch, as of now.
         notes: a sentence for every halving; whoever works in these batches may add what a record should say.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, few_sizes: bool = False) -> None:
         if size < 1:
             raise UserError(f"a batch of {size} holds nothing", "use a batch size of 1 or more")
         self.size = size
+        self.few_sizes = few_sizes
         self.notes: list[str] = []
 
     def each(self, count: int, work: Callable[[slice], T]) -> Iterator[T]:
@@ -35,7 +41,7 @@ class Batches:
         """
         start = 0
         while start < count:
-            rows = slice(start, min(start + self.size, count))
+            rows = slice(start, start + self._next(count - start))
             try:
                 result = work(rows)
             except (RuntimeError, MemoryError) as error:
@@ -48,6 +54,12 @@ class Batches:
             # Out here the traceback is gone, and with it what held the memory.
             self._halve(rows.stop - rows.start)
 
+    def _next(self, left: int) -> int:
+        """Rows of the next batch."""
+        if self.few_sizes:
+            return next(size for size in ladder(self.size) if size <= left)
+        return min(self.size, left)
+
     def _halve(self, failed: int) -> None:
         if failed == 1:
             raise UserError(
@@ -57,6 +69,11 @@ class Batches:
         self.notes.append(f"memory ran out at batch size {failed}: went on with {self.size}")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def ladder(size: int) -> list[int]:
+    """`size`, its half, and so on, rounded down, to 1."""
+    return [size >> times for times in range(size.bit_length())]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

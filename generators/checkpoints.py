@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import UserError
+from common.loading import loading
 
 OFFLINE = "check the network and the name, or download it elsewhere and pass the folder with --model FOLDER"
 INDEX = "model_index.json"
@@ -40,6 +41,7 @@ def load_config(source: str, subfolder: str, filename: str = "config.json") -> d
     return _read(source, f"{subfolder}/{filename}" if subfolder else filename)
 
 
+@loading()
 def load_pipeline(
     expected: str,
     source: str,

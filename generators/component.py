@@ -27,6 +27,7 @@ class Component:
     calls: float  # per unit
     build: Callable[[], "Module"]
     inputs: Callable[["Module"], Inputs]
+    together: int = 1  # of the calls of one unit, how many are rows of the same batch: 2 with guidance
 
 
 def diffusers_module(class_name: str, config: dict[str, Any]) -> Callable[[], "Module"]:

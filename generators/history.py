@@ -39,8 +39,11 @@ class Template:
 
     def rows_of(self, scheduler: Any) -> Rows:
         """What the scheduler, being in this state, holds in the holes."""
-        found = vars(scheduler)
-        return tuple(leaf for name, value in self._state.items() for leaf in _holes(value, found.get(name, ABSENT)))
+        return self.rows_in(vars(scheduler))
+
+    def rows_in(self, state: dict[str, Any]) -> Rows:
+        """What a scheduler's attributes, being in this state, hold in the holes."""
+        return tuple(leaf for name, value in self._state.items() for leaf in _holes(value, state.get(name, ABSENT)))
 
 
 def templates(first: list[dict[str, Any]], second: list[dict[str, Any]], sizes: tuple[int, int]) -> list[Template]:

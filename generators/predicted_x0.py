@@ -5,6 +5,7 @@ A model sees x = alpha x0 + sigma eps and answers with eps, with x0, with v = al
 """
 
 import inspect
+from functools import cache
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -78,7 +79,12 @@ def _flows(scheduler: Any) -> bool:
 
 def _own(scheduler: Any, name: str) -> Any:
     """A setting that the scheduler's class has; a configuration may also hold what another class left there."""
-    return scheduler.config.get(name) if name in inspect.signature(type(scheduler)).parameters else None
+    return scheduler.config.get(name) if name in _settings(type(scheduler)) else None
+
+
+@cache
+def _settings(kind: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(kind).parameters)
 
 
 def _clipped(scheduler: Any, x0: Tensor) -> Tensor:

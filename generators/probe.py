@@ -54,6 +54,8 @@ class DenoiserProbe:
                 "choose another --scheduler or --strategy",
             )
         self.log_snr: NDArray[np.float64] = np.maximum.accumulate(log_snr)
+        family.accelerate()
+        batches.few_sizes = family.acceleration.compiled
         self.rows = 0
         self._levels = levels
         self._begun: dict[str, tuple[Tensor, Tensor]] = {}  # by node key: the noise, and x0 predicted from it

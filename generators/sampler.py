@@ -5,10 +5,13 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
+from functools import cache
 from itertools import count, repeat
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +23,10 @@ Draw = Callable[[tuple[int, ...], int], Tensor]
 
 # Their noise is one Brownian path over all steps, which cannot be drawn a step and a node at a time.
 BROWNIAN = ("CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler")
-PROBE_SIZES = (2, 3)
+PROBE_SIZES, PROBED = (2, 3), (4, 2, 2)
+# Schedulers before their first step and what `Sampler` learned of them, by class and settings: to prepare one and to
+# learn takes as long as some steps of a small denoiser.
+LEARNED: dict[str, tuple[Any, list[Template], float]] = {}
 
 
 class Step(NamedTuple):
@@ -47,6 +53,9 @@ class Sampler:
         steps: what the scheduler is asked for; `K` is the number of denoiser evaluations it answers with.
         timing: further arguments of the scheduler's `set_timesteps` (sigmas, mu); with sigmas, `steps` is not passed.
 
+    Attributes:
+        remembered: what its memory holds of a row, at most, in numbers for each number of a latent.
+
     Raises:
         UserError: no such scheduler, one whose memory or noise cannot be told apart by rows, or a step count it
             refuses.
@@ -57,13 +66,19 @@ class Sampler:
     ) -> None:
         scheduler_class = _scheduler_class(str(config.get("_class_name")) if name == "default" else name)
         asked = timing if timing.get("sigmas") is not None else {"num_inference_steps": steps, **timing}
-        self._scheduler = _prepared(scheduler_class, config, steps, {**asked, "device": device})
+        asked = {**asked, "device": device}
+        known = repr((scheduler_class, sorted(config.items()), steps, {k: _plain(v) for k, v in asked.items()}))
         self.requested_steps = steps
+        self._takes = _parameters(scheduler_class)
+        if known not in LEARNED:
+            self._scheduler, self.remembered = _prepared(scheduler_class, config, steps, asked), 0.0
+            self._templates = self._learn(lambda: _prepared(scheduler_class, config, steps, {**asked, "device": "cpu"}))
+            LEARNED[known] = self._scheduler, self._templates, self.remembered
+        scheduler, self._templates, self.remembered = LEARNED[known]
+        self._scheduler = copy(scheduler)  # what no step changes is everybody's
         self.timesteps: Tensor = self._scheduler.timesteps
         # what unit noise is multiplied by to be an initial latent
         self.init_sigma = float(self._scheduler.init_noise_sigma) if hasattr(self._scheduler, "init_noise_sigma") else 1
-        self._takes = set(inspect.signature(self._scheduler.step).parameters)
-        self._templates = self._learn(lambda: _prepared(scheduler_class, config, steps, {**asked, "device": "cpu"}))
 
     @property
     def K(self) -> int:  # noqa: N802 - the paper's symbol
@@ -130,7 +145,7 @@ class Sampler:
         name, generator = type(self._scheduler).__name__, torch.Generator().manual_seed(0)
 
         def run(size: int) -> list[dict[str, Any]]:
-            scheduler, latents, states = prepared(), torch.randn(size, 4, 2, 2, generator=generator), []
+            scheduler, latents, states = prepared(), torch.randn(size, *PROBED, generator=generator), []
             for k, t in enumerate(scheduler.timesteps):
                 if hasattr(scheduler, "scale_model_input"):
                     scheduler.scale_model_input(latents, t)
@@ -143,13 +158,27 @@ class Sampler:
 
         before = torch.get_rng_state()
         try:
-            learned = templates(run(PROBE_SIZES[0]), run(PROBE_SIZES[1]), PROBE_SIZES)
+            first, second = (run(size) for size in PROBE_SIZES)
+            learned = templates(first, second, PROBE_SIZES)
         except Exception as error:
             raise _refused(name, str(error).strip().partition("\n")[0] or type(error).__name__) from error
         if not torch.equal(before, torch.get_rng_state()):
             torch.set_rng_state(before)
             raise _refused(name, "it draws noise that belongs to no row")
+        kept = (template.rows_in(state) for template, state in zip(learned, first, strict=True))
+        self.remembered = max(sum(leaf[0].numel() for leaf in rows) for rows in kept) / math.prod(PROBED)
         return learned
+
+
+def _plain(value: Any) -> Any:
+    """Such that its `repr` is all of it."""
+    return value.tolist() if isinstance(value, np.ndarray | Tensor) else value
+
+
+@cache
+def _parameters(scheduler_class: Any) -> frozenset[str]:
+    """What a step takes."""
+    return frozenset(inspect.signature(scheduler_class.step).parameters)
 
 
 def _prepared(scheduler_class: Any, config: dict[str, Any], steps: int, timing: dict[str, Any]) -> Any:
@@ -176,7 +205,7 @@ def _prepared(scheduler_class: Any, config: dict[str, Any], steps: int, timing: 
 
 
 def _step(
-    scheduler: Any, takes: set[str], timesteps: Tensor, k: int, model_output: Tensor, latents: Tensor, draw: Draw
+    scheduler: Any, takes: frozenset[str], timesteps: Tensor, k: int, model_output: Tensor, latents: Tensor, draw: Draw
 ) -> Any:
     further = {}
     if "prev_timestep" in takes:  # UnCLIPScheduler's, as UnCLIPPipeline gives it

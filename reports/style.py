@@ -155,4 +155,5 @@ def save(figure: "mpl.Figure", stem: Path) -> list[Path]:
             with atomic_path(path) as beside:
                 figure.savefig(beside, dpi=DPI, metadata=metadata)
             written.append(path)
+            figure.set_layout_engine("none")  # the next file has its parts where this one has them
     return written

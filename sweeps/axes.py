@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -59,6 +59,24 @@ def parse_savings(value: Any) -> tuple[Decimal, ...]:
             raise UserError(f"savings must be from 0 to below 1, not {item}", "write 0.5 for 50%")
         found.add(Decimal(canonical(share)))
     return tuple(sorted(found))
+
+
+def parse_batch_size(value: Any) -> int | Literal["auto"] | None:
+    """A batch size as it is written on a command line or in a file: a number of rows, or ``auto``; None: not given.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if value is None:
+        return None
+    if value == "auto":
+        return "auto"
+    try:
+        if not isinstance(value, bool) and float(value) == int(value) >= 1:
+            return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise UserError(f"batch_size {value!r} is neither a number of rows nor `auto`", "write for example 32, or auto")
 
 
 def parse_integers(value: Any) -> tuple[int, ...]:

@@ -32,22 +32,29 @@ class CellStarted:
 
 @dataclass(frozen=True)
 class StageStarted:
-    """A stage with a known amount of work: ``encode``, ``cluster``, ``denoise``, ``decode`` or ``score``."""
+    """A stage with a known amount of work: ``encode``, ``cluster``, ``denoise``, ``decode``, ``write``, ``score``.
+
+    Stages are those of the thread that tells of them, and one may begin within another, as ``load`` does.
+
+    Attributes:
+        model: whose stage it is, where it is a model's and no cell need have its turn.
+    """
 
     stage: str
     total: int
+    model: str | None = None
 
 
 @dataclass(frozen=True)
 class StageAdvanced:
-    """`done` more units of the running stage."""
+    """`done` more units of the running stage of this thread."""
 
     done: int
 
 
 @dataclass(frozen=True)
 class StageFinished:
-    """The running stage is over."""
+    """The stage of this thread that began last is over."""
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from itertools import groupby
 from pathlib import Path
 
 from common.errors import UserError
+from generators.batch_search import BATCH_SIZE, resolved
 from generators.sharing.savings import tau_near_savings
 from sweeps.axes import canonical
 from sweeps.events import Emit, Note
 from sweeps.grid import Cell, cells
 from sweeps.making import Families, Maker
 from sweeps.record import NEAR
-from sweeps.source_run import BATCH_SIZE
 from sweeps.spec import SweepSpec
 from sweeps.store import open_store
 
@@ -92,14 +92,15 @@ def levelled(
 
 
 def _reaches(spec: SweepSpec, ways: Sequence[Cell], folder: Path, device: str, emit: Emit, keep: bool) -> list[Reach]:
-    families, found = Families(device, spec.offload), []
+    families, found = Families(device, spec.offload, None, spec.acceleration(device)), []
+    rows, _ = resolved(spec.batch_size, device)  # nothing is denoised here that would be worth measuring for
     with ExitStack() as held:
         if keep:
             held.enter_context(open_store(folder, spec))
         for _, group in groupby(ways, key=lambda way: way.source.key):
             same_source = list(group)
             source = same_source[0].source
-            maker = Maker(source, families, spec.batch_size or BATCH_SIZE, emit)
+            maker = Maker(source, families, BATCH_SIZE if rows == "auto" else rows, emit)
             maker.conditioning(folder / "shared" / source.conditioning_key, keep=keep)
             for way in same_source:
                 grouping = maker.grouping(way.strategy, way.asked.features)

@@ -26,6 +26,7 @@ from sweeps.pictures import png
 from sweeps.shared import read_rows
 
 if TYPE_CHECKING:
+    from generators.acceleration import Acceleration
     from generators.checkpoints import Offload
 
 
@@ -61,6 +62,7 @@ class Outcome:
         files: PNG files, by the whole plan's number of the prompt.
         conditioning: of the prompts that were to be encoded.
         seconds: by stage.
+        options: what held for the denoiser.
         error: why it failed: what a user can mend, or a traceback.
     """
 
@@ -74,6 +76,7 @@ class Outcome:
     batch_size: int = 0
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     error: UserError | str | None = None
 
 
@@ -94,12 +97,12 @@ class Painter:
     """A worker.
 
     Args:
-        threads: of torch on a CPU; with as many as elsewhere the pictures are the same bytes.
+        acceleration: with as many threads as elsewhere the pictures are the same bytes.
     """
 
-    def __init__(self, device: str, offload: "Offload", threads: int) -> None:
-        torch.set_num_threads(threads)
-        self._device, self._families, self._encoded = device, Families(device, offload), False
+    def __init__(self, device: str, offload: "Offload", acceleration: "Acceleration") -> None:
+        self._device, self._encoded = device, False
+        self._families = Families(device, offload, None, acceleration)
 
     def about(self) -> dict[str, Any]:
         """Its machine, its process and its libraries."""
@@ -203,6 +206,7 @@ def _told(
         batch_size=execution.batch_size_used,
         notes=(*execution.notes, *notes),
         seconds=seconds,
+        options=execution.options,
     )
 
 

@@ -250,12 +250,17 @@ def _told_apart(info: FigureInfo, name: str) -> FigureInfo:
 def _measure(
     metric: Metric, name: str, images: Sequence[Path], prompts: Sequence[str], emit: Emit
 ) -> "tuple[Measured, list[str]]":
-    """A metric's columns, and what happened on the way that a record should say."""
+    """A metric's columns, and what happened on the way that a record should say.
+
+    Prompts of one length go together: a scorer that reads them pads little, or, as VQAScore, asks more at once.
+    """
     batches = Batches(metric.batch_size)
+    order = sorted(range(len(images)), key=lambda row: len(prompts[row].split()))
 
     def work(rows: slice) -> "Measured":
-        columns = metric.measure(images[rows], prompts[rows])
-        emit(StageAdvanced(len(images[rows])))
+        chosen = order[rows]
+        columns = metric.measure([images[row] for row in chosen], [prompts[row] for row in chosen])
+        emit(StageAdvanced(len(chosen)))
         return columns
 
     parts = list(batches.each(len(images), work))
@@ -263,7 +268,8 @@ def _measure(
     notes = [f"scoring {name}: {note}" for note in batches.notes]
     for note in notes:
         emit(Note(note))
-    return {column: np.concatenate([part[column] for part in parts]) for column in metric.columns if parts}, notes
+    back = np.argsort(order)
+    return {column: np.concatenate([part[column] for part in parts])[back] for column in metric.columns if parts}, notes
 
 
 def _filled(own_columns: "Measured", standard: "Measured", own: NDArray[np.bool_]) -> "Measured":

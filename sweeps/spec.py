@@ -12,7 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from common.errors import UserError, nearest
 from common.files import canonical_json, sha256_text
-from sweeps.axes import canonical, items, parse_integers, parse_savings, parse_taus
+from generators.acceleration import Acceleration, Compilation
+from sweeps.axes import canonical, items, parse_batch_size, parse_integers, parse_savings, parse_taus
 
 DEFAULT_MODEL = "mini-kandinsky"
 DEFAULT_DATASET = "mini_templates"
@@ -34,6 +35,7 @@ OFFICIAL: dict[str, Any] = {
     "seed": 42,
     "dtype": "auto",
 }
+SAVE_EVERY = 60.0  # seconds
 MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
 LONGEST_NAME = 100
 LATER = {"savings", "denoiser_cache"}  # settings that came later: where they say nothing, a run's name is as it was
@@ -47,6 +49,9 @@ NOT_THE_IMAGES = {
     "batch_size",
     "offload",
     "energy",
+    "isolate",
+    "save_every",
+    *Acceleration.model_fields,
 }
 
 
@@ -90,6 +95,8 @@ class SweepSpec(BaseModel):
         title: what every table and figure of the run says above all else; None: nothing.
         preset: the one that it started from, if it did.
         tau: how much is shared; 0..2 unless savings are given.
+        isolate: make every cell's pictures by themselves, so that their seconds are measured.
+        save_every: seconds between states of what is denoised, from which a killed run goes on; None: none is kept.
         savings: the same as shares of denoiser steps: each way to share gets the tau that saves them (`sweeps.levels`).
     """
 
@@ -133,9 +140,16 @@ class SweepSpec(BaseModel):
 
     metric: MaybeNames = ()
     device: str | None = None
-    batch_size: int | None = Field(default=None, ge=1)
+    batch_size: Annotated[int | Literal["auto"] | None, BeforeValidator(parse_batch_size)] = None
     offload: Literal["none", "model", "sequential"] = "none"
+    channels_last: bool | None = None
+    compilation: Compilation | None = None
+    attention: str | None = None
+    autocast: bool | None = None
+    threads: int | None = Field(default=None, ge=1)
     energy: bool = False
+    isolate: bool = False
+    save_every: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = SAVE_EVERY
 
     @model_validator(mode="after")
     def _some_prompts(self) -> Self:
@@ -151,6 +165,26 @@ class SweepSpec(BaseModel):
         if not self.tau and not self.savings:
             object.__setattr__(self, "tau", parse_taus(DEFAULT_TAUS))
         return self
+
+    @model_validator(mode="after")
+    def _compiled_alone(self) -> Self:
+        if self.compilation in (None, "no"):
+            return self
+        if self.denoiser_cache != ("none",):
+            raise UserError("a compiled denoiser decides nothing as it runs, as a denoiser cache does", "leave out one")
+        if self.offload != "none":
+            raise UserError("--compile and --offload both take the place of what the denoiser runs", "leave out one")
+        return self
+
+    def acceleration(self, device: str) -> Acceleration:
+        """How denoisers compute on this device: what is asked for, and its defaults."""
+        asked = {name: getattr(self, name) for name in Acceleration.model_fields}
+        return Acceleration.chosen(device, **asked)
+
+    @property
+    def alone(self) -> bool:
+        """Whether cells are made one by one: asked for, or because what they take is to be measured."""
+        return self.isolate or self.energy or any(each != "none" for each in self.denoiser_cache)
 
     def changes_result(self) -> dict[str, Any]:
         """The part of the spec that changes cells' images, as plain values.

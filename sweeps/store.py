@@ -1,6 +1,7 @@
 """A run folder: one writer, whole files, nothing of another sweep in it.
 
 runs/<name>/sweep.yaml       the spec
+            timeline.jsonl   what its time went to, a line a stage, appended as stages end
             cells/<id>/      record.json (a cell is done when it is there), tree, plan, scores, images
             shared/<key>/    conditioning; standard images and their scores: computed once
 """

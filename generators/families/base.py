@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.plugins import Plugin, discover, find
+from generators.acceleration import Acceleration
 from generators.batching import Batches
 from generators.catalogue import ModelEntry
 from generators.checkpoints import Offload
@@ -37,6 +38,7 @@ class Family(Plugin, ABC):
         device: where the denoiser runs.
         dtype: of latents and weights.
         offload: what waits in main memory until it is needed; set before anything is encoded or denoised.
+        acceleration: how the denoiser computes; likewise.
     """
 
     layout: ClassVar[str]
@@ -45,6 +47,8 @@ class Family(Plugin, ABC):
     conditioned_on: ClassVar[Literal["image", "text", "both"] | None] = None
     one_stream: ClassVar[bool] = False
     offload: Offload = "none"
+    acceleration: Acceleration = Acceleration()
+    _accelerated: dict[str, Any] | None = None
 
     def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
         self.entry, self.device, self.dtype = entry, device, dtype
@@ -93,6 +97,19 @@ class Family(Plugin, ABC):
     def network(self) -> nn.Module | None:
         """The module that denoises, as its component ``denoiser`` describes it; None where it is not one module."""
         return None
+
+    def accelerate(self) -> dict[str, Any]:
+        """Have `acceleration` hold for the denoiser, the first time that it is asked for: whoever denoises asks.
+
+        Returns:
+            What of it holds, for records.
+
+        Raises:
+            UserError: as `Acceleration.apply`.
+        """
+        if self._accelerated is None:
+            self._accelerated = self.acceleration.apply(self.network, self.device, self.dtype, self.entry.name)
+        return self._accelerated
 
     def release_encoders(self) -> None:
         """Gives back the memory that only `encode` needs."""

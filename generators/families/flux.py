@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.errors import UserError
+from generators.acceleration import MATH, set_attention
 from generators.batching import Batches
 from generators.catalogue import ModelEntry, models
 from generators.checkpoints import load_pipeline
@@ -144,6 +145,7 @@ class Flux(OnePipeline):
         self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
     ) -> Tensor:
         transformer, count = self.denoiser.transformer, len(latents)
+        unit = self.denoiser.vae_scale_factor * PATCH
         states, pooled = (rows[name].to(latents) for name in ("text_states", "pooled"))
         guidance = None
         if transformer.config.guidance_embeds:
@@ -156,7 +158,7 @@ class Flux(OnePipeline):
             encoder_hidden_states=states,
             txt_ids=torch.zeros(states.shape[1], 3).to(latents),
             img_ids=self.denoiser._prepare_latent_image_ids(
-                count, *_grid(self.entry, settings), latents.device, latents.dtype
+                count, settings.height // unit, settings.width // unit, latents.device, latents.dtype
             ),
             return_dict=False,
         )[0]
@@ -226,8 +228,7 @@ def _text_encoder(name: str, class_name: str, config: dict[str, Any], tokens: in
 
 def _plain_attention(transformer: Any) -> nn.Module:
     """Attention as matrix products; FLUX's layers are of a class of their own, which `diffusers_module` leaves."""
-    with errors_alone("diffusers.models.modeling_utils"):  # that attention backends are experimental
-        transformer.set_attention_backend("_native_math")
+    set_attention(transformer, MATH)
     module: nn.Module = transformer
     return module
 

@@ -205,6 +205,7 @@ class Kandinsky(Family):
                 (torch.zeros(1, width), torch.zeros(1), torch.zeros(1, width), torch.zeros(1, tokens, width)),
                 {},
             ),
+            together=2 if settings.prior_guidance > 1 else 1,
         )
         denoiser = Component(
             "denoiser",
@@ -216,6 +217,7 @@ class Kandinsky(Family):
                 (torch.zeros(1, *latent), torch.zeros(1), None),
                 {"added_cond_kwargs": {"image_embeds": torch.zeros(1, width)}},
             ),
+            together=2 if settings.guidance > 1 else 1,
         )
         decoder = Component(
             "decoder",

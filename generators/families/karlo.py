@@ -270,6 +270,7 @@ class Karlo(OnePipeline):
                 (torch.zeros(1, width), torch.zeros(1), torch.zeros(1, width), torch.zeros(1, tokens, width)),
                 {},
             ),
+            together=2 if settings.prior_guidance > 1 else 1,
         )
         text_projection = Component(
             "text projection",
@@ -286,6 +287,7 @@ class Karlo(OnePipeline):
                     "do_classifier_free_guidance": False,
                 },
             ),
+            together=node_rows,
         )
         denoiser = Component(
             "denoiser",
@@ -297,6 +299,7 @@ class Karlo(OnePipeline):
                 (torch.zeros(1, *pixels), torch.zeros(1), torch.zeros(context)),
                 {"class_labels": torch.zeros(1, projection["time_embed_dim"])},
             ),
+            together=node_rows,
         )
         return [
             text_encoder,

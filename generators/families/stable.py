@@ -172,6 +172,7 @@ def denoiser_component(
             (torch.zeros(1, *latent), torch.zeros(1), torch.zeros(1, tokens, width)),
             {name: torch.zeros(shape) for name, shape in further.items()},
         ),
+        together=calls,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -170,5 +171,5 @@ def _mended(config: dict[str, Any], name: str) -> dict[str, Any]:
     own = getattr(diffusers, str(config.get("_class_name")), None)
     if own is None:
         return config
-    known = own.from_config(config).config if name == "default" else config
+    known = {*config, *(signature(own).parameters if name == "default" else ())}
     return {**config, **{key: value for key, value in MENDED.items() if key in known}}

@@ -233,6 +233,7 @@ class StableUnCLIP(Family):
                 (torch.zeros(1, width), torch.zeros(1), torch.zeros(1, width), torch.zeros(1, tokens, width)),
                 {},
             ),
+            together=2 if settings.prior_guidance > 1 else 1,
         )
         node_rows = 2 if settings.guidance > 1 else 1
         return [

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from common.errors import UserError
+from common.loading import loading
 from generators.catalogue import ModelEntry
 from generators.checkpoints import Offload, hub_commit, load_pipeline
 from generators.families.encoding import errors_alone
@@ -38,6 +39,7 @@ def load_unclip(
         return load_pipeline(PIPELINE, entry.source(ROLE), dtype, device, parts, offload)
 
 
+@loading()
 def load_text_projection(entry: ModelEntry, dtype: torch.dtype) -> nn.Module:
     """The pipeline's text projection, on the CPU.
 

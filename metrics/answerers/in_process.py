@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from common.errors import UserError
 from common.files import sha256_tree
+from common.loading import loading
 from metrics.answerers.base import IN_PROCESS, Answerer
 from metrics.answerers.checkpoints import checkpoint_folder
 from metrics.base import packages
@@ -69,6 +70,7 @@ class TransformersAnswerer(Answerer):
         return Question.of(self.folder, self.answer)
 
     @cached_property
+    @loading()
     def model(self) -> Any:
         """The model in evaluation mode, loaded.
 

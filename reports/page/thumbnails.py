@@ -79,10 +79,10 @@ class Album:
         broadest = max((max(picture.size) for picture in samples), default=SIDES[0])
         sides = [side for side in SIDES if side < broadest] or [SIDES[-1]]
         sides = [broadest, *sides] if broadest <= SIDES[0] else sides
-        sizes = {side: count * BASE64 * _bytes(samples, side) for side in sides}
-        fits = next((side for side in sides if sizes[side] <= self.most), None)
+        size = 0.0
+        fits = next((side for side in sides if (size := count * BASE64 * _bytes(samples, side)) <= self.most), None)
         if fits is None:
-            share = self.most / sizes[sides[-1]]
+            share = self.most / size
             self.notes.append(
                 f"{share:.0%} of {count:,} pictures are shown, at {sides[-1]} pixels: those of the prompts that lose "
                 "most; the run folder has all"

@@ -67,18 +67,17 @@ class Study(Plugin, ABC):
             UserError: the folder is another process's or another sweep's, or a model cannot be had here.
         """
         from sweeps.making import Families, Maker
-        from sweeps.source_run import BATCH_SIZE
         from sweeps.store import open_store
 
         parts = list(self.parts(spec, device))
-        families, maker = Families(device, spec.offload), None
+        families, maker = Families(device, spec.offload, None, spec.acceleration(device)), None
         with open_store(folder, spec) as store:
             for part in parts:
                 place = self._place(store.folder, part)
                 if self._done(place):
                     continue
                 if maker is None or maker.source is not part.source:
-                    maker = Maker(part.source, families, spec.batch_size or BATCH_SIZE, emit)
+                    maker = Maker(part.source, families, spec.batch_size, emit)
                 (place / MANIFEST).unlink(missing_ok=True)
                 place.mkdir(parents=True, exist_ok=True)
                 self._finish(place, part, device, self.make_part(part, place, maker, store))

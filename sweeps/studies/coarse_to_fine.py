@@ -173,15 +173,16 @@ def _trajectories(maker: "Maker") -> "tuple[list[Tensor], Tensor]":
         maker.emit(StageAdvanced(len(nodes)))
 
     plan = standard_plan(len(prompts), source.steps)
+    conditioning, rows = maker.conditioning(), maker.batch_size
     with maker.stage("denoise", plan.node_steps):
         execution = execute(
             plan,
             maker.family,
-            maker.conditioning(),
+            conditioning,
             prompts.keys,
             settings,
             noise=maker.noise(plan),
-            batch_size=maker.batch_size,
+            batch_size=rows,
             observers=[watch],
         )
     return [torch.cat(parts) for parts in predicted], execution.latents

@@ -136,15 +136,16 @@ class MeanEmbeddingStudy(Study):
         if plan is None:
             return []
         settings, keys = maker.source.settings, maker.source.prompts.keys
+        conditioning, rows = maker.conditioning(), maker.batch_size
         with maker.stage("denoise", plan.node_steps):
             execution = execute(
                 plan,
                 maker.family,
-                maker.conditioning(),
+                conditioning,
                 keys,
                 settings,
                 noise=maker.noise(plan),
-                batch_size=maker.batch_size,
+                batch_size=rows,
                 observers=[lambda k, nodes, latents, x0: maker.emit(StageAdvanced(len(nodes)))],
             )
         nodes = plan.output[execution.prompts]

@@ -114,3 +114,29 @@ def test_schedulers_that_use_no_predicted_variance_are_not_told_of_one():
     sampler = Sampler(config(variance_type="learned_range"), "DPMSolverMultistepScheduler", 5)
     assert not sampler.learned_variance
     assert sampler.step(OUTPUT, 0, LATENTS, refuse).latents.shape == LATENTS.shape
+
+
+def test_samplers_of_the_same_settings_remember_nothing_of_each_other():
+    """What is learned of a scheduler is kept; where one run stands is its own."""
+
+    def run(sampler: Sampler, steps: int) -> torch.Tensor:
+        latents, memory = LATENTS, ()
+        for k in range(steps):
+            latents, _, memory = sampler.step(OUTPUT * (k + 1), k, latents, refuse, memory)
+        return latents
+
+    first = Sampler(config(), "DPMSolverMultistepScheduler", 5)
+    expected = run(first, 5)
+    half, other = Sampler(config(), "DPMSolverMultistepScheduler", 5), Sampler(config(), "default", 5)
+    run(half, 3)
+    assert other.K == half.K
+    assert torch.equal(run(Sampler(config(), "DPMSolverMultistepScheduler", 5), 5), expected)
+    assert torch.equal(run(first, 5), expected)
+    assert half.remembered > other.remembered == 0
+
+
+def test_other_settings_are_learned_anew():
+    few, many = (Sampler(config(), "DDIMScheduler", steps) for steps in (5, 6))
+    assert (few.K, many.K) == (5, 6)
+    clipped = Sampler(config() | {"clip_sample": True}, "default", 5)
+    assert clipped.identity["clip_sample"] != Sampler(config(), "default", 5).identity["clip_sample"]

@@ -32,12 +32,6 @@ def clustered(rng: np.random.Generator, seeds: int, prompts: int, alike: float, 
     return np.where(np.abs(latent) < 0.3, 0.0, np.sign(latent))
 
 
-@pytest.fixture(autouse=True)
-def no_collecting(monkeypatch):
-    """statsmodels' `multipletests` collects garbage at every call: seconds, where much is loaded."""
-    monkeypatch.setattr("gc.collect", lambda *_: 0)
-
-
 def test_one_seed_is_tangos_interval():
     outcomes = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], 80, p=[0.2, 0.3, 0.5])
     found, known = clustered_win_rate([outcomes]), win_rate(outcomes, np.zeros(80)).half_tie

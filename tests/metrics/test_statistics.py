@@ -227,6 +227,15 @@ def test_resamples_never_compare_an_image_with_its_own_copy():
         assert value == pytest.approx(np.mean([unit[i] @ unit[j] for i, j in pairs]), abs=1e-6)
 
 
+def test_resamples_are_drawn_once_for_all_cells_and_cannot_be_spoilt():
+    chosen, weights = statistics.resamples(12, None, seed=5)
+    assert statistics.resamples(12, 12, seed=5)[1] is weights
+    for array in (chosen, weights):
+        with pytest.raises(ValueError, match="read-only"):
+            array += 1
+    assert not np.array_equal(statistics.resamples(12, None, seed=6)[1], weights)
+
+
 def test_a_resample_of_one_image_alone_is_left_out():
     estimate = pairwise_similarity(features(3))
     assert -1 <= estimate.low <= estimate.high <= 1

@@ -4,8 +4,10 @@ import matplotlib as mpl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from reports.style import canvas, colours, evenly, save, shorten, spread, theme, wrap
+from reports.style import DPI, canvas, colours, evenly, save, shorten, spread, theme, wrap
 
 
 @given(st.lists(st.floats(0, 1), max_size=15).map(sorted))
@@ -61,6 +63,24 @@ def test_a_figure_is_the_same_bytes_twice_with_text_as_text(tmp_path) -> None:
             pictures.append([path.read_bytes() for path in save(figure, tmp_path / name)])
     assert pictures[0] == pictures[1]
     assert "costs $5 and $6, 猫" in pictures[0][1].decode()
+
+
+def test_both_files_have_everything_in_the_same_place(tmp_path) -> None:
+    """The layout is made once: made again for SVG, whose letters are a little wider or not, it would move."""
+
+    def drawn() -> tuple[Figure, Axes]:
+        figure = canvas(3, 2, layout="constrained")
+        axes = figure.subplots()
+        axes.set_ylabel("a label that takes room")
+        axes.set_yticks([0.1, 1000.25])
+        return figure, axes
+
+    with theme():
+        alone, expected = drawn()
+        alone.savefig(tmp_path / "alone.png", dpi=DPI)
+        figure, axes = drawn()
+        save(figure, tmp_path / "a")
+    assert axes.get_position().bounds == expected.get_position().bounds
 
 
 def test_no_figure_stays_open_in_pyplot(tmp_path) -> None:

@@ -1,0 +1,134 @@
+"""`bench show`: what a run folder holds, in a screen; and where its time went."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench import options as o
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reports.sheet import Sheet
+    from sweeps.record import Record
+    from sweeps.timeline import Log
+
+FIGURE = "timeline"
+OLD = "no time line was kept of this run: these are its records' seconds, without loading, reports and lost attempts"
+
+
+def show(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    time: Annotated[bool, typer.Option("--time", help="Where its time went, as tables and a figure.")] = False,
+    as_json: o.Json = False,
+) -> None:
+    """Say what a run folder holds: what was asked, which cells are done, the answer, where the page is.
+
+    Reads its records and its time line; runs nothing, and needs no model.
+    """
+    from bench.results import seconds_line, stdout
+    from reports.durations import durations, recorded
+    from reports.formats import to_rich
+    from sweeps.record import load_records
+    from sweeps.store import saved_spec
+    from sweeps.timeline import read_timeline
+
+    spec = saved_spec(run).model_dump(mode="json", exclude_defaults=True)
+    records, log = load_records(run), read_timeline(run)
+    cells, told = _cells(records, log), _answer(run, records)
+    page = run / "report" / "index.html"
+    stages = durations(log.spans) if log.spans else recorded(records)
+    figure = _figure(run, records, log) if time else None
+    if as_json:
+        there = str(page) if page.is_file() else None
+        about = {"run": str(run), "spec": spec, "cells": cells, "answer": told, "page": there}
+        typer.echo(json.dumps({**about, **(_times(log, records, figure) if time else {})}))
+        return
+    lines = {
+        "run": str(run),
+        "asked": "; ".join(f"{name} {_text(value)}" for name, value in spec.items()) or "the defaults",
+        "cells": ", ".join(f"{'? ' if count is None else f'{count} '}{what}" for what, count in cells.items()),
+        "page": str(page) if page.is_file() else f"none: bench report {run}",
+        "time": seconds_line({each.stage: each.seconds for each in stages}) if stages else "not known",
+    }
+    console = stdout()
+    for what, line in lines.items():
+        console.print(f"{what:8} {line}", soft_wrap=True)
+    for line in told:
+        console.print(line, soft_wrap=True)
+    if not time:
+        return
+    for sheet in _sheets(log, records):
+        console.print(to_rich(sheet, console.width))
+    if figure:
+        console.print(f"figure   {figure}", soft_wrap=True)
+
+
+def _cells(records: "Sequence[Record]", log: "Log") -> dict[str, int | None]:
+    """How many are done, failed, and neither; the last is not known of a run without a time line."""
+    states = {record.id: record.status for record in records}
+    pending = sum(cell not in states for cell in log.attempts[-1].cells) if log.attempts else None
+    counted = list(states.values())
+    return {"done": counted.count("done"), "failed": counted.count("failed"), "pending": pending}
+
+
+def _answer(run: Path, records: "Sequence[Record]") -> list[str]:
+    """What the run says, with its question; nothing before there is a cell."""
+    from reports.answer import answer
+    from reports.base import RunView
+
+    view = RunView.of(run, records)
+    if not view.records:
+        return []
+    told = view.once(answer)
+    return [told.question, *told.lines]
+
+
+def _sheets(log: "Log", records: "Sequence[Record]") -> "list[Sheet]":
+    from reports.durations import recorded
+    from reports.tables.pace import pace
+    from reports.tables.timeline import ALL, stages, timeline
+
+    if not log.spans:
+        return [stages({ALL: recorded(records)}, [OLD])] if records else []
+    return [sheet for sheet in (timeline(log), pace(log.spans)) if sheet]
+
+
+def _figure(run: Path, records: "Sequence[Record]", log: "Log") -> Path | None:
+    """Drawn anew, with what came after the report; None without a time line."""
+    from reports.base import RunView, figures
+    from reports.render import REPORT
+    from reports.style import entitle, save, theme
+
+    if not log.spans:
+        return None
+    view = RunView.of(run, records)
+    with theme():
+        if (drawing := figures()[FIGURE]().draw(view)) is None:
+            return None
+        entitle(drawing, view.title)
+        return save(drawing, run / REPORT / "figures" / FIGURE)[0]
+
+
+def _times(log: "Log", records: "Sequence[Record]", figure: Path | None) -> dict[str, Any]:
+    from reports.durations import attempts, durations, paces, recorded
+
+    began = {each.attempt: each.utc for each in log.attempts}
+    stages = durations(log.spans) if log.spans else recorded(records)
+    return {
+        "timeline": bool(log.spans),
+        "stages": [asdict(each) for each in stages],
+        "attempts": [
+            {"attempt": number, "utc": began.get(number), "stages": [asdict(each) for each in durations(spans)]}
+            for number, spans in attempts(log).items()
+        ],
+        "pace": [asdict(each) for each in paces(log.spans)],
+        "figure": str(figure) if figure else None,
+    }
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,254 @@
+"""What makes a denoiser faster and changes its numbers by rounding only: layout, compiler, attention, bf16, threads.
+
+They are no part of a cell's identity, as its batch size is none; a record says which held.
+"""
+
+import os
+import shutil
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import device as Device
+    from torch import dtype as Dtype
+    from torch.nn import Module
+
+    from generators.catalogue import ModelEntry
+    from generators.settings import GenerationSettings
+
+NATIVE, MATH, XFORMERS = "native", "native_math", "xformers"
+# What diffusers' older attention layers, the UNets', can be given; newer ones dispatch to any of `backends()`.
+PROCESSORS = (NATIVE, MATH, XFORMERS)
+DENOISER = "denoiser"  # the name of the component that is accelerated
+SHAPES = 4096  # that one piece of code may be compiled for: blocks x batch sizes; PyTorch gives up at 8
+Compilation = Literal["no", "regional", "full"]
+
+
+@dataclass(frozen=True)
+class Within:
+    """How far an option may move a picture.
+
+    Attributes:
+        tolerance: of the worst picture of a whole plan, |latents with it - without it| / |without it|, Euclidean; on
+            the embedded models, where chaotic sampling of larger ones may add to it.
+    """
+
+    tolerance: float
+
+
+class Acceleration(BaseModel):
+    """How a denoiser computes what it computes.
+
+    Attributes:
+        channels_last: convolutions' weights in the memory order that tensor cores want; nothing to do where a model
+            has none (FLUX).
+        compilation: by `torch.compile`, for fixed shapes: ``regional`` of the blocks that the denoiser repeats, where
+            diffusers names them (one compilation serves all of a kind), else ``full``, as of all of it.
+        attention: the kernel that computes attention, as diffusers names it, without leading underscores; ``native``
+            is PyTorch's own choice.
+        autocast: products of fp32 weights in bf16, sums in fp32; on CPUs by oneDNN. Weights and latents stay fp32,
+            unlike with a dtype of bf16, which is another model.
+        threads: of one operation on the CPU, for everything that this process computes; None: PyTorch's choice.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels_last: Annotated[bool, Within(1e-4)] = False
+    compilation: Annotated[Compilation, Within(1e-4)] = "no"
+    attention: Annotated[str, Within(1e-4)] = NATIVE
+    autocast: Annotated[bool, Within(0.1)] = False
+    threads: Annotated[int | None, Field(ge=1), Within(1e-4)] = None
+
+    @classmethod
+    def chosen(cls, device: str, **asked: Any) -> Self:
+        """What is asked for, and this device's defaults where that is None.
+
+        CPU: nothing. There channels-last gains less than a run's noise, compiling takes a minute a shape, and autocast
+        moves pictures by hundredths.
+        CUDA: channels-last, for which cuDNN's half-precision convolutions are made. No compiling: a minute a shape is
+        lost on short runs.
+        """
+        defaults = {"channels_last": device.startswith("cuda")}
+        return cls(**{**defaults, **{name: value for name, value in asked.items() if value is not None}})
+
+    @classmethod
+    def tolerance(cls, name: str) -> float:
+        """How far the option of that name may move a picture (`Within`)."""
+        return next(float(each.tolerance) for each in cls.model_fields[name].metadata if isinstance(each, Within))
+
+    @property
+    def compiled(self) -> bool:
+        """Whether every new shape costs a compilation."""
+        return self.compilation != "no"
+
+    def begin(self) -> None:
+        """Have what concerns the whole process hold, from now on."""
+        if self.threads:
+            import torch
+
+            torch.set_num_threads(self.threads)
+
+    def check(self, model: "ModelEntry", settings: "GenerationSettings", device: str) -> None:
+        """Refuse what this model or machine cannot do; tried on the denoiser without its weights.
+
+        Raises:
+            UserError: what cannot be, and what can.
+        """
+        if self.compiled and (reason := uncompilable(device)):
+            raise UserError(f"--compile {self.compilation} cannot run here: {reason}", "install it, or leave it out")
+        if self.autocast and settings.dtype != "fp32":
+            raise _no_autocast(settings.dtype)
+        if self.attention == NATIVE:
+            return
+        import torch
+
+        from generators.families.base import get_family
+
+        components = get_family(model.family).components_of(model, settings)
+        found = next((component for component in components if component.name == DENOISER), None)
+        if found is None:
+            raise _no_network(model.name)
+        with torch.device("meta"):
+            set_attention(found.build(), self.attention)
+
+    def apply(self, network: "Module | None", device: "Device", dtype: "Dtype", name: str) -> dict[str, Any]:
+        """Have it hold for a denoiser, once.
+
+        Args:
+            name: the model's, for errors.
+
+        Returns:
+            What of it holds.
+
+        Raises:
+            UserError: what cannot be, and what can.
+        """
+        import torch
+
+        held: dict[str, Any] = {**self.model_dump(), "threads": torch.get_num_threads()}
+        if network is None:
+            if self.compiled or self.autocast or self.attention != NATIVE:
+                raise _no_network(name)
+            return held | {"channels_last": False}
+        if self.attention != NATIVE:
+            set_attention(network, self.attention)
+        held["channels_last"] = self.channels_last and _has_convolutions(network)
+        if held["channels_last"]:
+            network.to(memory_format=torch.channels_last)
+        if self.autocast:
+            if dtype != torch.float32:
+                raise _no_autocast(str(dtype).removeprefix("torch."))
+            network.forward = _in_bf16(network.forward, device.type)  # type: ignore[method-assign]
+        if self.compiled:
+            held["compilation"] = _compile(network, self.compilation)
+        return held
+
+
+def set_attention(network: "Module", name: str) -> None:
+    """Have a model's attention computed by the kernel of that name.
+
+    diffusers has layers of two kinds. Those that dispatch take any of its back ends; those with a processor a kernel
+    (UNets) take plain matrix products for ``native_math``, SDPA for ``native``, and xformers.
+
+    Raises:
+        UserError: there is none such, not for this model, or not on this machine; the message says what there is.
+    """
+    from diffusers.models.attention_dispatch import attention_backend
+
+    from generators.families.encoding import errors_alone
+
+    dispatching = any(hasattr(getattr(each, "processor", None), "_attention_backend") for each in network.modules())
+    known = backends()
+    possible = tuple(known) if dispatching else PROCESSORS
+    if name not in possible:
+        raise UserError(f"{type(network).__name__} has no attention called {name!r}", "known: " + ", ".join(possible))
+    try:
+        if not dispatching:
+            _set_processors(network, name)
+            return
+        # set_attention_backend changes the default of all other models too, which the end of this block undoes
+        with errors_alone("diffusers.models.modeling_utils"), attention_backend(NATIVE):
+            network.set_attention_backend(known[name])  # type: ignore[operator]
+    except (ImportError, ModuleNotFoundError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"the attention {name!r} cannot run here: {reason}", f"leave it out: {NATIVE}") from None
+
+
+def backends() -> dict[str, str]:
+    """diffusers' attention back ends: what it calls them, by their names without leading underscores."""
+    from diffusers.models.attention_dispatch import AttentionBackendName
+
+    return {each.value.lstrip("_"): each.value for each in AttentionBackendName}
+
+
+def _set_processors(network: Any, name: str) -> None:
+    from diffusers.models import attention_processor as processors
+
+    if name == XFORMERS:
+        network.enable_xformers_memory_efficient_attention()
+        return
+    kinds: dict[str, tuple[Any, Any]] = {
+        NATIVE: (processors.AttnProcessor2_0, processors.AttnAddedKVProcessor2_0),
+        MATH: (processors.AttnProcessor, processors.AttnAddedKVProcessor),
+    }
+    for layer in network.modules():
+        if isinstance(layer, processors.Attention):
+            layer.set_processor(kinds[name][layer.add_k_proj is not None]())
+
+
+def uncompilable(device: str) -> str | None:
+    """What `torch.compile` lacks for this device; None where it can run."""
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        return f"it needs a C++ compiler, and there is no {compiler}"
+    if not (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file():
+        return "it needs Python's headers (Python.h)"
+    if device.startswith("cuda") and find_spec("triton") is None:
+        return "it needs Triton (pip install triton)"
+    return None
+
+
+def _compile(network: Any, how: Compilation) -> Compilation:
+    """Compile in place what was asked for, as far as this model has it."""
+    import torch._dynamo
+
+    limits = torch._dynamo.config
+    # in a UNet's levels one block has several shapes, and batches come in several sizes
+    limits.recompile_limit = max(limits.recompile_limit, SHAPES)
+    limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, SHAPES)
+    repeated = set(getattr(network, "_repeated_blocks", None) or ())
+    if how == "regional" and any(type(each).__name__ in repeated for each in network.modules()):
+        network.compile_repeated_blocks(dynamic=False)
+        return "regional"
+    network.compile(dynamic=False)
+    return "full"
+
+
+def _in_bf16(forward: Callable[..., Any], device: str) -> Callable[..., Any]:
+    """The forward under autocast, what it gives in fp32 again: guidance and the scheduler's step lose nothing."""
+    import torch
+    from accelerate.utils.operations import convert_outputs_to_fp32
+
+    wrapped: Callable[..., Any] = convert_outputs_to_fp32(torch.autocast(device, torch.bfloat16)(forward))
+    return wrapped
+
+
+def _has_convolutions(network: "Module") -> bool:
+    """Whether it has weights that can be channels-last; none while accelerate's sequential offload keeps them."""
+    return any(each.dim() == 4 and not each.is_meta for each in network.parameters())
+
+
+def _no_autocast(dtype: str) -> UserError:
+    return UserError(f"--autocast is of fp32 weights, and these are {dtype}", "leave it out, or use --dtype fp32")
+
+
+def _no_network(name: str) -> UserError:
+    return UserError(f"{name} does not say which module denoises", "leave --compile, --attention and --autocast out")

@@ -1,0 +1,108 @@
+"""How much memory a module's intermediate results take at most, followed on shapes alone."""
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from metrics.flops import Component
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+@lru_cache(maxsize=256)
+def activations(component: Component, rows: int, dtype: str) -> int:
+    """Bytes of all tensors alive at the worst moment of one call, its inputs included, its weights not.
+
+    The call runs on the meta device, where every operator's results are followed from birth to death. Attention counts
+    as PyTorch's fused kernels compute it, which keep no scores. What a kernel needs inside itself is not seen.
+
+    Args:
+        component: built and called as it describes itself.
+        rows: of the call; inputs of one row are repeated.
+        dtype: ``fp32``, ``fp16`` or ``bf16``, of weights and inputs.
+
+    Raises:
+        NotImplementedError: the module cannot run on shapes alone.
+    """
+    import torch
+
+    kind = getattr(torch, DTYPES[dtype])
+
+    def grown(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            value = value.to(kind) if value.is_floating_point() else value
+            return value.repeat(rows, *[1] * (value.ndim - 1)) if value.ndim and len(value) == 1 else value
+        if isinstance(value, Mapping):
+            return {name: grown(item) for name, item in value.items()}
+        return type(value)(grown(item) for item in value) if isinstance(value, list | tuple) else value
+
+    with torch.device("meta"), torch.no_grad():
+        module = component.build().eval()
+        torch.nn.Module.to(module, kind)  # diffusers' own warns of types that are kept
+        _fuse(module)
+        args, kwargs = (grown(part) for part in component.inputs(module))
+        return _peak(module, lambda: module(*args, **kwargs), (*args, *kwargs.values()))
+
+
+def _peak(module: "Module", call: Callable[[], object], inputs: Sequence[Any]) -> int:
+    import torch
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    known: set[int] = set()
+    live = most = 0
+
+    def freed(storage: int, size: int) -> None:
+        nonlocal live
+        live -= size
+        known.discard(storage)
+
+    def seen(values: Any, *, ours: bool = True) -> None:
+        nonlocal live, most
+        for value in tree_leaves(values):
+            if not isinstance(value, torch.Tensor):
+                continue
+            storage = value.untyped_storage()
+            if storage._cdata in known:
+                continue
+            known.add(storage._cdata)
+            if ours:
+                size = storage.nbytes()
+                live += size
+                most = max(most, live)
+                weakref.finalize(storage, freed, storage._cdata, size)
+
+    class Followed(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            seen(result)
+            return result
+
+    class Fused(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.nn.functional.scaled_dot_product_attention:
+                query, _, value = (*args, *(kwargs or {}).values())[:3]
+                return query.new_empty(*query.shape[:-1], value.shape[-1])
+            return func(*args, **(kwargs or {}))
+
+    seen([*module.parameters(), *module.buffers()], ours=False)
+    seen(inputs)
+    with Followed(), Fused():  # type: ignore[no-untyped-call]
+        call()
+    return most
+
+
+def _fuse(module: "Module") -> None:
+    """Attention as it runs: components are described with its plain form, whose FLOPs can be counted."""
+    from diffusers.models.attention_processor import Attention, AttnAddedKVProcessor2_0, AttnProcessor2_0
+
+    for layer in module.modules():
+        if isinstance(layer, Attention):
+            layer.set_processor(AttnProcessor2_0() if layer.add_k_proj is None else AttnAddedKVProcessor2_0())
+    if adopt := getattr(module, "set_attn_implementation", None):
+        adopt("sdpa")

@@ -1,0 +1,287 @@
+"""The time line of a run: one line a stage, in ``timeline.jsonl``, written as stages end.
+
+A line is an `Attempt` (a sweep was begun or taken up again) or a `Span` (a stage of it ran). Spans of one thread never
+overlap: a stage within another, as loading is within denoising, cuts it into pieces. Those of other threads may overlap
+with them and are marked; `walls` counts no second twice.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from common.loading import hearing_loads
+from sweeps.events import (
+    CellFinished,
+    CellStarted,
+    Emit,
+    Event,
+    StageAdvanced,
+    StageFinished,
+    StageStarted,
+    SweepStarted,
+)
+
+NAME = "timeline.jsonl"
+LOAD = "load"
+
+
+class Line(BaseModel):
+    """A line of the file; what a later version adds is no matter."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    attempt: int
+    utc: str
+
+
+class Attempt(Line):
+    """A sweep was begun, or taken up again; `cells` are the ids of those it was to have records of in the end."""
+
+    cells: list[str]
+
+
+class Span(Line):
+    """A stage, or the piece of it between two stages within it.
+
+    Attributes:
+        stage: its name.
+        cell: whose turn it was, if any's, and `dataset` is that cell's.
+        model: the stage's, or else that cell's.
+        start: seconds since the attempt began; `utc` is the same moment.
+        seconds: how long it was.
+        units: what it did, as it was announced: node-steps, pictures, prompts; 0 where nothing was counted. All of them
+            are on a stage's last piece.
+        calls: 1 on a stage's last piece, 0 on those before.
+        beside: whether it ran beside other stages: in a thread of its own.
+        first: seconds until the first units were done, loading left out; None where none was counted.
+        first_units: how many those were.
+        rest: seconds from then until the last were.
+    """
+
+    stage: str
+    cell: str | None = None
+    model: str | None = None
+    dataset: str | None = None
+    start: float
+    seconds: float
+    units: int = 0
+    calls: int = 1
+    beside: bool = False
+    first: float | None = None
+    first_units: int = 0
+    rest: float = 0.0
+
+    @property
+    def end(self) -> float:
+        return self.start + self.seconds
+
+
+@dataclass
+class _Open:
+    """A stage that runs; `since` is where its present piece began, `own` what its former pieces took."""
+
+    stage: str
+    since: float
+    model: str | None
+    own: float = 0.0
+    units: int = 0
+    first: float | None = None
+    first_units: int = 0
+    last: float = 0.0
+
+
+class Timeline:
+    """Hears what happens, from any thread, and keeps every stage's span; in a sweep's folder too, once that is known.
+
+    Stages of other threads than that in which it was made run beside the others.
+
+    Attributes:
+        spans: all so far, in the order in which they ended; their attempt is known when their run is.
+    """
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self._start, self._utc = time.perf_counter(), datetime.now(UTC)
+        self._open: dict[int, list[_Open]] = {}
+        self._thread, self._lock = threading.get_ident(), threading.Lock()
+        self._cell: tuple[str, str, str] | tuple[None, None, None] = (None, None, None)
+        self._path: Path | None = None
+        self._attempt = 1
+
+    def __call__(self, event: Event) -> None:
+        now, thread = time.perf_counter(), threading.get_ident()
+        with self._lock:
+            stages = self._open.setdefault(thread, [])
+            match event:
+                case SweepStarted(run=run, cells=cells):
+                    self._begin(run / NAME, [cell.id for cell in cells])
+                case CellStarted(cell=cell):
+                    self._cell = cell.id, cell.asked.model, cell.asked.dataset
+                case CellFinished():
+                    self._cell = None, None, None
+                case StageStarted(stage=stage, model=model):
+                    if stages:
+                        self._piece(stages[-1], now)
+                    stages.append(_Open(stage, now, model or (stages[-1].model if stages else self._cell[1])))
+                case StageAdvanced(done=done) if stages:
+                    _advance(stages[-1], done, now)
+                case StageFinished() if stages:
+                    self._finish(stages.pop(), now)
+                    if stages:
+                        stages[-1].since = now
+                case _:
+                    pass
+
+    def elapsed(self) -> float:
+        """Seconds since this was made."""
+        return time.perf_counter() - self._start
+
+    def _begin(self, path: Path, cells: list[str]) -> None:
+        """An attempt of the run whose time line this is; what was heard before belongs to it."""
+        known = read_timeline(path.parent)
+        self._attempt = 1 + max((each.attempt for each in known.attempts), default=0)
+        self._path = path
+        if path.exists() and not path.read_bytes().endswith(b"\n"):
+            _append(path, "\n")  # ends a torn line
+        _append(path, _line(Attempt(attempt=self._attempt, utc=_utc(self._utc), cells=cells)))
+        self.spans = [span.model_copy(update={"attempt": self._attempt}) for span in self.spans]
+        _append(path, "".join(map(_line, self.spans)))
+
+    def _piece(self, stage: _Open, now: float) -> None:
+        stage.own += now - stage.since
+        self._add(self._span(stage, now).model_copy(update={"calls": 0}))
+
+    def _finish(self, stage: _Open, now: float) -> None:
+        first = stage.first
+        update = {"units": stage.units, "first": first and round(first, 6), "first_units": stage.first_units}
+        rest = {} if first is None else {"rest": round(stage.last - first, 6)}
+        self._add(self._span(stage, now).model_copy(update={**update, **rest}))
+
+    def _span(self, stage: _Open, now: float) -> Span:
+        since, (cell, _, dataset) = stage.since - self._start, self._cell
+        return Span(
+            attempt=self._attempt,
+            utc=_utc(self._utc + timedelta(seconds=since)),
+            stage=stage.stage,
+            cell=cell,
+            model=stage.model,
+            dataset=dataset,
+            start=round(since, 6),
+            seconds=round(now - stage.since, 6),
+            beside=threading.get_ident() != self._thread,
+        )
+
+    def _add(self, span: Span) -> None:
+        self.spans.append(span)
+        if self._path:
+            _append(self._path, _line(span))
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a run's time line says; both empty where it has none."""
+
+    attempts: tuple[Attempt, ...] = ()
+    spans: tuple[Span, ...] = ()
+
+
+def read_timeline(run: Path) -> Log:
+    """The time line of a run folder; lines that were torn by a kill are left out.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    path = run / NAME
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    found = [parsed for line in lines if (parsed := _parsed(line))]
+    return Log(
+        tuple(each for each in found if isinstance(each, Attempt)),
+        tuple(each for each in found if isinstance(each, Span)),
+    )
+
+
+def walls(spans: Iterable[Span]) -> dict[str, float]:
+    """By stage, the seconds that it adds to a run: all of its own, and of one that runs beside others, what they leave.
+
+    No second is counted twice, within a stage or between two.
+
+    Args:
+        spans: of any number of attempts.
+    """
+    found: dict[str, float] = {}
+    attempts: dict[int, dict[tuple[bool, str], list[tuple[float, float]]]] = {}
+    for span in spans:
+        found.setdefault(span.stage, 0.0)
+        stages = attempts.setdefault(span.attempt, {})
+        stages.setdefault((span.beside, span.stage), []).append((span.start, span.end))
+    for stages in attempts.values():
+        covered: list[tuple[float, float]] = []
+        for (_, stage), intervals in sorted(stages.items(), key=lambda each: each[0][0]):
+            wider = merged([*covered, *intervals])
+            found[stage] += _length(wider) - _length(covered)
+            covered = wider
+    return found
+
+
+def merged(intervals: Iterable[tuple[float, float]], gap: float = 0.0) -> list[tuple[float, float]]:
+    """The same moments in ascending intervals, of which none touch; those nearer than `gap` become one."""
+    found: list[tuple[float, float]] = []
+    for low, high in sorted(intervals):
+        if found and low <= found[-1][1] + gap:
+            found[-1] = found[-1][0], max(found[-1][1], high)
+        else:
+            found.append((low, high))
+    return found
+
+
+def whole(spans: Sequence[Span]) -> float:
+    """Seconds of the attempts that the spans are of, from their beginnings to the ends of what they did last."""
+    ends: dict[int, float] = {}
+    for span in spans:
+        ends[span.attempt] = max(ends.get(span.attempt, 0.0), span.end)
+    return sum(ends.values())
+
+
+@contextmanager
+def loads_told(emit: Emit) -> Iterator[None]:
+    """What the block loads is a stage, `LOAD`, wherever it happens."""
+    with hearing_loads(lambda begins: emit(StageStarted(LOAD, 1) if begins else StageFinished())):
+        yield
+
+
+def _advance(stage: _Open, done: int, now: float) -> None:
+    stage.units += done
+    stage.last = stage.own + now - stage.since
+    if stage.first is None:
+        stage.first, stage.first_units = stage.last, done
+
+
+def _length(intervals: Iterable[tuple[float, float]]) -> float:
+    return sum(high - low for low, high in intervals)
+
+
+def _parsed(line: bytes) -> Attempt | Span | None:
+    kind: type[Attempt] | type[Span] = Span if b'"stage"' in line else Attempt
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def _line(line: Line) -> str:
+    return line.model_dump_json(exclude_defaults=True) + "\n"
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
