@@ -218,17 +218,24 @@ def seconds_per_row(
     return found
 
 
-def check(name: str, device: str, prompts: int, steps: int | None, batches: tuple[int, ...]) -> Result:
-    """Builds the model, times it, and runs a plan that saves half against standard generation."""
+def prepared(
+    name: str, device: str, prompts: int, steps: int | None
+) -> tuple[Family, GenerationSettings, Conditioning]:
+    """The model with random weights, its settings, and conditioning of so many prompts."""
     entry = model(name)
-    case = CASES[entry.family]
+    case, kind = CASES[entry.family], get_family(entry.family)
     dtype = ("bf16" if entry.defaults.get("dtype") == "bf16" else "fp16") if device.startswith("cuda") else "fp32"
     settings = GenerationSettings.resolve(entry.defaults, {"steps": steps or case.steps, "dtype": dtype}, device)
-    kind = get_family(entry.family)
     family = kind.load(entry, device, settings.dtype)
     role = "decoder" if "decoder" in kind.roles else kind.roles[0]
     vars(family)[case.pipeline] = random_pipeline(entry, role, device, DTYPES[settings.dtype])
-    conditioning, total = random_conditioning(case, entry, settings, prompts), family.sampler(settings).K
+    return family, settings, random_conditioning(case, entry, settings, prompts)
+
+
+def check(name: str, device: str, prompts: int, steps: int | None, batches: tuple[int, ...]) -> Result:
+    """Builds the model, times it, and runs a plan that saves half against standard generation."""
+    family, settings, conditioning = prepared(name, device, prompts, steps)
+    total = family.sampler(settings).K
     denoiser = next(part for part in family.components(settings) if part.name == "denoiser")
     with torch.device("meta"):
         parameters = sum(p.numel() for p in denoiser.build().parameters())

@@ -13,13 +13,15 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from common.errors import UserError
 from common.files import atomic_write
 from sweeps.machine import default_device, machine, versions
+
+T = TypeVar("T")
 
 RESULTS = Path(__file__).parent / "results"
 CONFIDENCE = 0.95
@@ -95,26 +97,37 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def seconds_of(work: Callable[[], object], device: str = "cpu") -> float:
-    """Wall seconds of one call."""
+def timed(work: Callable[[], T], device: str = "cpu") -> tuple[float, T]:
+    """Wall seconds of one call, and what it gave."""
     synchronise(device)
     start = time.perf_counter()
-    work()
+    made = work()
     synchronise(device)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, made
 
 
 def in_turns(
-    ways: Mapping[str, Callable[[], object]], turns: int, device: str = "cpu", warm_up: bool = True
+    ways: Mapping[str, Callable[[], T]],
+    turns: int,
+    device: str = "cpu",
+    warm_up: bool = True,
+    last: dict[str, T] | None = None,
 ) -> dict[str, list[float]]:
-    """Seconds of every way, by its name, all once a turn and in the opposite order the next, after one unmeasured."""
+    """Seconds of every way, by its name: all once a turn, in the opposite order the next.
+
+    Args:
+        warm_up: once more before, unmeasured.
+        last: gets what each way gave in its last turn.
+    """
     if warm_up:
         for work in ways.values():
             work()
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    made: dict[str, T] = {} if last is None else last
     for turn in range(turns):
         for name in list(ways)[:: -1 if turn % 2 else 1]:
-            seconds[name].append(seconds_of(ways[name], device))
+            taken, made[name] = timed(ways[name], device)
+            seconds[name].append(taken)
     return seconds
 
 

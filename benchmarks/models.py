@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.gpu_check import CASES, random_conditioning, random_pipeline
+from benchmarks.gpu_check import prepared
 from generators.batching import Batches
 from generators.catalogue import ModelEntry, model
 from generators.conditioning import Conditioning
 from generators.executor import Execution, decode_images, execute
-from generators.families.base import DTYPES, Family, get_family
+from generators.families.base import Family, get_family
 from generators.noise import KeyedNoise, NoiseSource
 from generators.prompts import prompt_set
 from generators.settings import GenerationSettings
@@ -123,16 +123,9 @@ def embedded(name: str, n: int, device: str = "cpu", **asked: object) -> Loaded:
 
 def full_size(name: str, n: int, device: str, steps: int | None = None) -> Loaded:
     """A public model's architecture with random weights, which cost what trained ones cost."""
-    entry = model(name)
-    case, kind = CASES[entry.family], get_family(entry.family)
-    dtype = "fp32" if device == "cpu" else "bf16" if entry.defaults.get("dtype") == "bf16" else "fp16"
-    settings = GenerationSettings.resolve(entry.defaults, {"steps": steps or case.steps, "dtype": dtype}, device)
-    family = kind.load(entry, device, dtype)
-    role = "decoder" if "decoder" in kind.roles else kind.roles[0]
     with torch.no_grad():
-        vars(family)[case.pipeline] = random_pipeline(entry, role, device, DTYPES[dtype])
-    conditioning = random_conditioning(case, entry, settings, n)
-    return Loaded(entry, family, settings, conditioning, (), tuple(map(str, range(n))), device)
+        family, settings, conditioning = prepared(name, device, n, steps)
+    return Loaded(family.entry, family, settings, conditioning, (), tuple(map(str, range(n))), device)
 
 
 def loaded(name: str, n: int, device: str, **asked: object) -> Loaded:

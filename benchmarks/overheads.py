@@ -70,7 +70,7 @@ class Clock:
 
 def parts_timed(clock: Clock, family: type, network: type) -> Iterator[Any]:
     """Patches that time the parts of denoising."""
-    timed = {
+    timed: dict[str, list[tuple[type, str]]] = {
         DENOISER: [(network, "forward")],
         "denoise: guidance": [(family, "predict")],
         "denoise: scheduler": [(Sampler, "step")],

@@ -106,7 +106,7 @@ def denoised(
 @torch.no_grad()
 def decoded(movq: Any, latents: Tensor) -> Tensor:
     """Pictures in 0..1."""
-    pictures = [movq.decode(part, force_not_quantize=True)["sample"] for part in latents.split(BATCH)]
+    pictures = [movq.decode(part, force_not_quantize=True)["sample"] for part in torch.split(latents, BATCH)]
     return (torch.cat(pictures) * 0.5 + 0.5).clamp(0, 1)
 
 

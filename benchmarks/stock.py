@@ -64,7 +64,8 @@ class Stock:
 
     def _made(self, rows: slice, generator: Any, given: dict[str, torch.Tensor]) -> NDArray[np.uint8]:
         images = self._call(self, rows, generator=generator, output_type="np", **given).images
-        return (images * 255).round().astype(np.uint8)
+        pictures: NDArray[np.uint8] = (images * 255).round().astype(np.uint8)
+        return pictures
 
     def embeds(self, rows: slice, **names: str) -> dict[str, torch.Tensor]:
         """The conditioning's rows, by the pipeline's names for them."""

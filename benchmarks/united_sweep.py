@@ -33,7 +33,7 @@ def plans_of(model: Loaded, taus: Sequence[float]) -> list[SharingPlan]:
 
 def one_by_one(model: Loaded, taus: Sequence[float], batch: int) -> list[NDArray[np.uint8]]:
     """Each tau's pictures, as separate runs make them."""
-    return [model.pictures(*plans_of(model, [tau]), batch) for tau in taus]
+    return [model.pictures(plan, batch) for tau in taus for plan in plans_of(model, [tau])]
 
 
 def united(model: Loaded, taus: Sequence[float], batch: int) -> list[NDArray[np.uint8]]:
@@ -59,7 +59,7 @@ def row(found: dict[str, Any]) -> dict[str, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    options = parser("united_sweep", __doc__, turns=2)
+    options = parser("united_sweep", __doc__, turns=3)
     options.add_argument("--model", action="append", help="mini-kandinsky unless given; may be repeated")
     options.add_argument("--full-size", action="store_true", help="public models' sizes with random weights")
     options.add_argument("--prompts", type=int, default=120)
@@ -72,14 +72,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         model = loaded(name, prompts, asked.device, **few)
         plans = plans_of(model, taus)
         separate, together = sum(plan.node_steps for plan in plans), union(plans).plan.node_steps
-        both = one_by_one(model, taus, asked.batch_size), united(model, taus, asked.batch_size)
-        apart = max(float(np.abs(a.astype(int) - b).mean()) for a, b in zip(*both, strict=True))
-        assert apart <= APART[model.settings.dtype], f"pictures are {apart} levels apart"
-        ways: dict[str, Callable[[], object]] = {
+        united(model.first(BATCH), taus[:1], asked.batch_size)  # warm
+        ways: dict[str, Callable[[], list[NDArray[np.uint8]]]] = {
             "separate": partial(one_by_one, model, taus, asked.batch_size),
             "united": partial(united, model, taus, asked.batch_size),
         }
-        seconds = in_turns(ways, 1 if asked.quick else asked.turns, asked.device, warm_up=False)
+        made: dict[str, list[NDArray[np.uint8]]] = {}
+        seconds = in_turns(ways, 1 if asked.quick else asked.turns, asked.device, warm_up=False, last=made)
+        pairs = zip(made["separate"], made["united"], strict=True)
+        apart = max(float(np.abs(one.astype(int) - other).mean()) for one, other in pairs)
+        assert apart <= APART[model.settings.dtype], f"pictures are {apart} levels apart"
         found = ratio(seconds["separate"], seconds["united"])
         results.add(
             model=name,

@@ -26,7 +26,7 @@ FOLDER, VERSION = "batch_sizes", 1
 FIRST, MOST = 1, 1024
 GAIN = 0.03  # a doubling that gives less than this is not worth its memory
 MISSES = 2  # doublings in a row without that gain: a single one may be the size of a kernel's tiles
-CALLS, SECONDS = 5, 2.0  # timed at each size, at most
+LEAST, CALLS, SECONDS = 3, 5, 2.0  # timed at each size: at least, and at most so many, no more after so long
 PATIENCE = 60.0  # seconds after which no larger size is tried
 RESERVE = 0.1  # of the memory, for decoders and whoever else is there
 WHAT_MATTERS = ("height", "width", "dtype", "guidance", "max_sequence_length", "noise_level")
@@ -135,6 +135,7 @@ def described(family: Family, weights: str, settings: GenerationSettings) -> dic
         "family": family.name,
         "weights": weights,
         "offload": family.offload,
+        "options": family.acceleration.model_dump(exclude={"compilation", "threads"}),
         "acceleration": family.accelerate(),
         "device": torch.cuda.get_device_name(family.device) if cuda else f"cpu, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
@@ -228,6 +229,8 @@ def _expected(sizes: list[Timed]) -> float:
 def _caller(family: Family, conditioning: Conditioning, settings: GenerationSettings) -> Callable[[int], None]:
     sampler, shape = family.sampler(settings), family.latent_shape(settings)
     generator = torch.Generator().manual_seed(0)
+    if not family.acceleration.compiled:  # each size would be compiled
+        family.accelerate()
 
     @torch.no_grad()
     def call(rows: int) -> None:
@@ -245,8 +248,8 @@ def _timed(call: Callable[[int], None], rows: int, device: torch.device) -> Time
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        first, times = _seconds(call, rows, device), [_seconds(call, rows, device)]
-        while len(times) < CALLS and sum(times) < SECONDS:
+        first, times = _seconds(call, rows, device), list[float]()
+        while len(times) < LEAST or (len(times) < CALLS and sum(times) < SECONDS):
             times.append(_seconds(call, rows, device))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

@@ -79,7 +79,8 @@ def _flows(scheduler: Any) -> bool:
 
 def _own(scheduler: Any, name: str) -> Any:
     """A setting that the scheduler's class has; a configuration may also hold what another class left there."""
-    return scheduler.config.get(name) if name in _settings(type(scheduler)) else None
+    kind: Any = type(scheduler)
+    return scheduler.config.get(name) if name in _settings(kind) else None
 
 
 @cache

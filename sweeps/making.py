@@ -290,8 +290,6 @@ class Maker:
                 execution = execution.model_copy(update={"reused": int(same.sum())})
                 taken = sum(how.timings.get(stage, 0.0) for stage in ("denoise", "decode", "write"))
                 timings = {**timings, "reused": taken * float(same.mean())}
-                if joules is not None and how.joules is not None:
-                    joules += how.joules * float(same.mean())
         origin = self._batch_from if execution.batch_size else None
         about = {"notes": [*self._encoding_notes, *execution.notes], "batch_size_from": origin}
         execution = execution.model_copy(update=about)
@@ -345,9 +343,11 @@ class Maker:
         latents = torch.zeros(rows, *family.latent_shape(settings), dtype=family.dtype, device=family.device)
         conditioned = {name: tensor[:rows] for name, tensor in conditioning.tensors.items()}
         family.accelerate()
+        self.emit(StageStarted("warm-up", 1))
         with torch.no_grad():
             family.predict(latents, 0, family.sampler(settings), conditioned, settings)
             family.decode(latents, settings, lambda shape, _: torch.zeros(shape))
+        self.emit(StageFinished())
 
     def took(self, name: str, seconds: float) -> None:
         """Seconds of a stage that was no stage of this process; they count for the pictures made next."""

@@ -137,7 +137,7 @@ def _denoised(sets: Sequence[Pending], run: Path, emit: Emit) -> tuple[Execution
     conditioning = _side_by_side([maker.conditioning() for maker in makers])
     maker, noise = makers[0], Realms(realms)
     maker.family.release_encoders()
-    rows = maker.batch_size
+    rows, *_ = [each.batch_size for each in makers]  # all of them: each record says where its own is from
     alone = sum(each.plan.node_steps for each in sets)
     if len(sets) > 1:
         fewer = f"{1 - whole.plan.node_steps / alone:.1%} fewer than one by one"

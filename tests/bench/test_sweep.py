@@ -163,11 +163,11 @@ def test_a_dry_run_needs_a_folder_that_can_be_written(bench, tiny_sweep, tmp_pat
 
 
 def test_a_failed_rescore_leaves_the_views_as_the_records_are(bench, tiny_sweep, tmp_path, monkeypatch):
-    from sweeps import source_run
+    from sweeps import described
 
     arguments = [*(each for each in tiny_sweep if each != "--no-mlflow"), "--tau", "0", "--name", "run"]
     assert bench(*arguments).exit_code == 0
-    monkeypatch.setattr(source_run, "figures", lambda *_: 1 / 0)
+    monkeypatch.setattr(described, "figures", lambda *_: 1 / 0)
     result = bench(*arguments, "--rescore")
     assert result.exit_code == 1
     assert "failed: " in result.stderr

@@ -50,7 +50,8 @@ class Killer(threading.Thread):
 
 def tables(run: Path) -> dict[str, pd.DataFrame]:
     """All tables, but for what took how long."""
-    found = {path.stem: pd.read_csv(path) for path in sorted((run / "report" / "tables").glob("*.csv"))}
+    paths = sorted((run / "report" / "tables").glob("*.csv"))
+    found = {path.stem: pd.read_csv(path) for path in paths if path.stem not in ("cost", "pace", "timeline")}
     return {name: table[[c for c in table if "second" not in c and "wall" not in c]] for name, table in found.items()}
 
 

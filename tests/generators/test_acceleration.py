@@ -80,6 +80,17 @@ class Case:
     def family(self, dtype: str = "fp32") -> Family:
         return get_family(self.entry.family).load(self.entry, "cpu", dtype)
 
+    @torch.no_grad()
+    def output(self, acceleration: Acceleration) -> Tensor:
+        """What the denoiser predicts of fresh noise, in one batch."""
+        acceleration.begin()
+        family, rows = self.family(), self.conditioning.tensors
+        family.acceleration = acceleration
+        family.accelerate()
+        latents = KeyedNoise(0).initial(PROMPTS, family.latent_shape(self.settings))
+        sampler = family.sampler(self.settings)
+        return family.predict(latents, sampler.K // 2, sampler, rows, self.settings)
+
     def run(self, acceleration: Acceleration, batch_size: int = 3) -> Execution:
         acceleration.begin()
         family = self.family()
@@ -107,8 +118,9 @@ def moved(after: Tensor, before: Tensor) -> float:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_moves_a_whole_plans_pictures_no_further_than_declared(case, name: str, option: dict):
     its = case(name)
-    found = its.run(Acceleration(**option))
-    assert moved(found.latents, its.plain.latents) <= Acceleration.tolerance(*option)
+    found, allowed = its.run(Acceleration(**option)), Acceleration.within(*option)
+    assert moved(found.latents, its.plain.latents) <= allowed.latents
+    assert moved(its.output(Acceleration(**option)), its.output(Acceleration())) <= allowed.output
     applied = {"channels_last": name != "flux"} if "channels_last" in option else option
     assert found.options == its.plain.options | applied
 
@@ -117,9 +129,11 @@ def test_moves_a_whole_plans_pictures_no_further_than_declared(case, name: str, 
 def test_autocast_moves_trained_models_pictures_no_further_than_declared(name: str):
     """Of models with random weights guidance makes anything of what rounding leaves."""
     its = Case(name, steps=6)
-    found = its.run(Acceleration(autocast=True))
-    assert 1e-4 < moved(found.latents, its.plain.latents) <= Acceleration.tolerance("autocast")
-    assert found.latents.dtype == torch.float32
+    bf16, allowed = Acceleration(autocast=True), Acceleration.within("autocast")
+    found, output = its.run(bf16), its.output(bf16)
+    assert 1e-4 < moved(output, its.output(Acceleration())) <= allowed.output
+    assert moved(found.latents, its.plain.latents) <= allowed.latents
+    assert found.latents.dtype == output.dtype == torch.float32
     assert found.options == its.plain.options | {"autocast": True}
 
 
@@ -134,7 +148,7 @@ def test_compiled_it_moves_no_further_either_and_meets_few_shapes(case, name: st
     family.network.register_forward_pre_hook(count, with_kwargs=True)
     found = its.denoised(family, batch_size=4)
     assert found.options["compilation"] == how
-    assert moved(found.latents, its.plain.latents) <= Acceleration.tolerance("compilation")
+    assert moved(found.latents, its.plain.latents) <= Acceleration.within("compilation").latents
     guided = 2 if its.settings.guidance > 1 and name != "flux" else 1
     assert shapes <= {guided * size for size in ladder(4)}
 
@@ -232,7 +246,7 @@ def test_what_a_device_has_by_default_and_what_wins():
 
 
 def test_every_option_declares_how_far_it_may_move_a_picture():
-    assert all(0 < Acceleration.tolerance(name) < 1 for name in Acceleration.model_fields)
+    assert all(0 < Acceleration.within(name).output < 1 for name in Acceleration.model_fields)
 
 
 def test_without_a_compiler_compiling_is_refused_by_name(case, monkeypatch: pytest.MonkeyPatch):

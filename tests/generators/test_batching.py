@@ -1,8 +1,12 @@
+import math
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.errors import UserError
-from generators.batching import Batches, is_out_of_memory
+from generators.batching import Batches, is_out_of_memory, ladder
 
 
 def run(batches: Batches, count: int, limit: int) -> list[list[int]]:
@@ -53,3 +57,24 @@ def test_a_real_failed_allocation_is_recognised():
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**62, dtype=torch.uint8)
     assert is_out_of_memory(error.value)
+
+
+@given(size=st.integers(1, 300), counts=st.lists(st.integers(0, 700), min_size=1, max_size=8))
+def test_for_a_compiler_rows_come_in_few_sizes_each_row_once(size: int, counts: list[int]):
+    batches, shapes = Batches(size, few_sizes=True), set[int]()
+    for count in counts:
+        cut = run(batches, count, limit=size)
+        assert [row for batch in cut for row in batch] == list(range(count))
+        shapes |= {len(batch) for batch in cut}
+        fitting = [max(each for each in ladder(size) if each <= count - batch[0]) for batch in cut]
+        assert [len(batch) for batch in cut] == fitting, "as few calls as such sizes allow"
+    assert len(shapes) <= math.log2(size) + 1
+    assert shapes <= set(ladder(size))
+
+
+@given(size=st.integers(2, 300), limit=st.integers(1, 300), count=st.integers(1, 700))
+def test_memory_that_runs_out_adds_no_sizes(size: int, limit: int, count: int):
+    batches = Batches(size, few_sizes=True)
+    cut = run(batches, count, limit=limit)
+    assert [row for batch in cut for row in batch] == list(range(count))
+    assert {len(batch) for batch in cut} <= set(ladder(size))

@@ -315,4 +315,4 @@ def test_a_killed_run_goes_on_from_its_last_state(family, conditioning, settings
     assert torch.equal(again.latents, whole.latents)
     assert sum(rows) == 2 * sum(len(plan.active(k)) for k in range(step, plan.steps)), "what was done is not done again"
     assert (again.calls, again.rows) == (whole.calls, whole.rows)
-    assert f"step {step + 1} of {plan.steps}" in again.notes[0]
+    assert f"after step {step} of {plan.steps}" in again.notes[0]

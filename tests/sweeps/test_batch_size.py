@@ -14,7 +14,7 @@ from sweeps.predict import predict
 def short(monkeypatch: pytest.MonkeyPatch, tmp_path):
     monkeypatch.setenv("REUSEBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(batch_search, "MOST", 2)
-    monkeypatch.setattr(batch_search, "CALLS", 1)
+    monkeypatch.setattr(batch_search, "SECONDS", 0)
 
 
 def origins(run, name: str, **settings) -> set[str | None]:
@@ -41,6 +41,10 @@ def test_auto_is_measured_once_told_and_then_remembered(run, whole):
     assert origins(run, "again", batch_size="auto", events=again) == {"remembered"}
     assert not told_by(again)
     assert [record.id for record in first] == [record.id for record in whole.records]
+
+
+def test_every_source_of_a_union_says_where_its_own_is_from(run):
+    assert origins(run, "seeds", batch_size="auto", seed="1,2") == {"measured", "remembered"}
 
 
 def told_by(events) -> list[str]:

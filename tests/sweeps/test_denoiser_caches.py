@@ -80,8 +80,7 @@ def test_references_are_standard_images_without_a_cache(spec) -> None:
 
 def test_all_are_held_against_the_same_standard_images(both) -> None:
     assert len({record.standard for record in both.values()}) == 1
-    assert both["none", "0"].execution.reused == len(PROMPTS)
-    assert both[CACHE, "0"].execution.reused == both[CACHE, "1"].execution.reused == 0
+    assert {record.execution.reused for record in both.values()} == {0}, "beside a cache, all seconds are measured"
     assert both[CACHE, "0"].execution.rows == both[CACHE, "0"].plan.standard_node_steps
 
 

@@ -1,0 +1,58 @@
+"""How denoisers compute is a flag: recorded, no part of a run's identity, refused by name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sweeps.record import load_records
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_what_held_is_in_the_record_and_not_in_the_identity(bench, tiny_sweep):
+    asked = (*tiny_sweep, "--tau", "0.6", "--no-another-seed")
+    plain = bench(*asked, "--name", "plain")
+    flags = ("--attention", "native_math", "--channels-last", "--autocast", "--threads", 2)
+    other = bench(*asked, "--name", "other", *flags)
+    assert plain.exit_code == other.exit_code == 0, other.output
+    (before,), (after,) = load_records(Path("runs/plain")), load_records(Path("runs/other"))
+    assert after.id == before.id
+    assert before.execution.options == {
+        "channels_last": False,
+        "compilation": "no",
+        "attention": "native",
+        "autocast": False,
+        "threads": 1,
+    }
+    held = {"channels_last": True, "attention": "native_math", "autocast": True, "threads": 2}
+    assert after.execution.options == before.execution.options | held
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--attention", "fast"), "no attention called 'fast'"),
+        (("--autocast", "--dtype", "bf16"), "--autocast is of fp32 weights"),
+        (("--compile", "some"), "compilation"),
+        (("--compile", "full", "--denoiser-cache", "first-block"), "denoiser cache"),
+        (("--threads", "0"), "threads"),
+    ],
+)
+def test_refused_before_anything_is_made(bench, tiny_sweep, flags, said: str):
+    done = bench(*tiny_sweep, *flags, "--name", "refused")
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+    assert not Path("runs/refused").exists()
+
+
+def test_generate_has_them_too(bench, tiny):
+    asked = ("generate", "--model", tiny.model, "--prompt", "a red fox", "--prompt", "a red wolf", "--steps", 2)
+    made = bench(*asked, "--prior-steps", 2, "--name", "some", "--autocast", "--threads", 1)
+    assert made.exit_code == 0, made.output
+    assert '"autocast": true' in (Path("generated/some/generation.json")).read_text().replace('":true', '": true')
