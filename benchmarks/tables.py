@@ -1,9 +1,10 @@
 """The benchmarks' results as Markdown tables: ``python -m benchmarks.tables [--embed README.md]``.
 
 A results file ``results/NAME.json`` that `measuring.Results` wrote becomes one table, with the command, machine and
-date that made it. A benchmark says itself what a row shows: its module's ``row(finding)`` gives text by column, and its
-``CAPTION`` what they are. In a Markdown file, ``<!-- report:begin benchmarks NAME NAME -->`` begins the place of some,
-or without any name of all, and ``<!-- report:end -->`` ends it.
+date that made it. A benchmark says itself what stands there: its module's ``row(finding)``, or ``rows(findings)`` of
+them all, gives text by column, and its ``CAPTION`` what that is. In a Markdown file, the line
+``<!-- report:begin benchmarks NAME NAME -->`` begins the place of some, or without any name of all, and
+``<!-- report:end -->`` ends it.
 """
 
 import argparse
@@ -34,7 +35,8 @@ def tables(folder: Path) -> dict[str, str]:
 def table(content: dict[str, Any]) -> str:
     """Of one file's content: a caption, the rows, and what made them."""
     module = import_module(f"benchmarks.{content['benchmark']}")
-    rows = [module.row(finding) for finding in content["results"]]
+    findings = content["results"]
+    rows = module.rows(findings) if hasattr(module, "rows") else [module.row(finding) for finding in findings]
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
     lines = [headings, *([row.get(heading, "") for heading in headings] for row in rows)]
     heading, *body = (f"| {' | '.join(map(markdown_text, line))} |" for line in lines)

@@ -16,7 +16,7 @@ from common.files import atomic_write, canonical_json, sha256_file, sha256_text
 from common.loading import loading, seconds_loading
 from generators.acceleration import Acceleration
 from generators.batch_search import BATCH_SIZE, largest_batch, resolved
-from generators.batching import Batches
+from generators.batching import Batches, ladder
 from generators.conditioning import Conditioning
 from generators.families.base import Family, get_family
 from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
@@ -334,18 +334,20 @@ class Maker:
         return plan.restricted(~self.reusable(plan, cache)) if reuse else plan
 
     def _warm_up(self) -> None:
-        """One call of the denoiser and one of the decoder, whose seconds are nobody's."""
+        """A call of the denoiser (of each size, if compiled) and one of the decoder, whose seconds are nobody's."""
         if self._warm:
             return
         self._warm = True
         family, settings, conditioning = self.family, self.source.settings, self.conditioning()
         rows = min(self.batch_size, len(conditioning))
+        compiled = [size for size in ladder(self.batch_size) if size <= rows] if family.acceleration.compiled else []
         latents = torch.zeros(rows, *family.latent_shape(settings), dtype=family.dtype, device=family.device)
-        conditioned = {name: tensor[:rows] for name, tensor in conditioning.tensors.items()}
         family.accelerate()
         self.emit(StageStarted("warm-up", 1))
         with torch.no_grad():
-            family.predict(latents, 0, family.sampler(settings), conditioned, settings)
+            for size in compiled or [rows]:
+                conditioned = {name: tensor[:size] for name, tensor in conditioning.tensors.items()}
+                family.predict(latents[:size], 0, family.sampler(settings), conditioned, settings)
             family.decode(latents, settings, lambda shape, _: torch.zeros(shape))
         self.emit(StageFinished())
 
