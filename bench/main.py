@@ -2,6 +2,8 @@
 
 import atexit
 import gc
+import logging
+import os
 import sys
 import traceback
 from typing import Annotated, Any
@@ -119,8 +121,25 @@ for name, group in listings.GROUPS.items():
 def main() -> None:
     """Run the command line."""
     gc.set_threshold(*gc.get_threshold()[:2], SELDOM)
-    atexit.register(gc.freeze)  # the last collections, of a million objects that go anyway, take two seconds more
-    app()
+    status = [1]
+    atexit.register(_end, status)
+    try:
+        app()
+        status[0] = 0
+    except SystemExit as ended:
+        status[0] = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise
+
+
+def _end(status: list[int]) -> None:
+    """The last of the exit handlers: end here, for taking apart a million objects that go anyway takes two seconds."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            status[0] = status[0] or 1  # whoever read it is gone
+    os._exit(status[0])
 
 
 if __name__ == "__main__":
