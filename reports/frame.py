@@ -10,6 +10,9 @@ from sweeps.record import Asked, Figure, Record
 
 AXES = tuple(name for name in Asked.model_fields if name != "tau")
 WIN_RATE = ".win_rate"
+SHARED = (
+    "no wall time saved where cells were denoised as one: a cell's seconds are a share by its steps; --isolate measures"
+)
 MAKING = ("encode", "cluster", "plan", "denoise", "decode", "write", "reused")
 
 

@@ -12,7 +12,7 @@ from reports.base import Figure, RunView, figures
 from reports.comparable import Comparison
 from reports.differences import shorten_hash
 from reports.formats import markdown_line, markdown_text, to_markdown
-from reports.frame import figure_names, paired_metrics
+from reports.frame import figure_names, paired_metrics, wall_savings
 from reports.labels import title
 from reports.render import file_name
 from reports.sheet import Sheet
@@ -114,7 +114,7 @@ def rows_part(view: RunView) -> list[str]:
     there = {
         "savings": any(record.plan for record in records),
         "flops": any(record.flops for record in records),
-        "wall": any(record.timings for record in records),
+        "wall": any(wall_savings(record) is not None for record in records),
         "rate": bool(paired_metrics(names)),
         "difference": any(name.endswith("_difference") for name in names),
         "no worse": bool(paired_metrics(names)),

@@ -217,6 +217,7 @@ def _numbers(record: Record) -> dict[str, Any]:
         "standard_flops": record.flops.standard_total if record.flops else None,
         "seconds": record.timings,
         "standard_seconds": record.standard_timings,
+        "shared_seconds": record.shared_seconds,
         "reused": record.execution.reused,
         "figures": {name: _figure(figure) for name, figure in record.figures.items()},
     }

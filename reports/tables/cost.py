@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import ClassVar, TypeAlias
 
 from reports.base import RunView, Table
-from reports.frame import frame, shared_axes, varying_axes, wall_savings
+from reports.frame import SHARED, frame, shared_axes, varying_axes, wall_savings
 from reports.labels import Label, axis_text
 from reports.sheet import Column, Entry, Sheet
 from sweeps.record import Record
@@ -51,7 +51,8 @@ class Cost(Table):
         ]
         shared = [f"{name} {axis_text(value)}" for name, value in shared_axes(records).items()]
         groups = [record.asked.model_copy(update={"tau": 0}) for record in records]
-        return Sheet(columns, rows, frame(records), ", ".join(shared), NOTES, groups)
+        notes = [*NOTES, *([SHARED] if any(record.shared_seconds for record in records) else [])]
+        return Sheet(columns, rows, frame(records), ", ".join(shared), notes, groups)
 
 
 NOTES = [

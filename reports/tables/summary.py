@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from metrics.parity import DELTA
 from reports.base import RunView, Table
 from reports.claims import claim
-from reports.frame import figure_names, frame, paired_metrics, shared_axes, varying_axes, wall_savings
+from reports.frame import SHARED, figure_names, frame, paired_metrics, shared_axes, varying_axes, wall_savings
 from reports.labels import MISSING, Label, axis_text, label, p_value, title
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.savings_at_parity import tolerance
@@ -44,7 +44,7 @@ def summary(records: Sequence[Record], delta: float = DELTA) -> Sheet:
         (Column("tau", key=True), lambda record: Entry(f"{record.asked.tau:f}")),
         _share("steps saved", lambda record: record.plan.savings if record.plan else None),
         _share("FLOPs saved", lambda record: record.flops.savings if record.flops else None),
-        _share("wall time saved", wall_savings),
+        *([_share("wall time saved", wall_savings)] if any(wall_savings(each) is not None for each in done) else []),
         *_figures(done, delta),
     ]
     return Sheet(
@@ -144,6 +144,7 @@ def _notes(records: Sequence[Record]) -> list[str]:
     intervals = [f"{method} ({'; '.join(headings)})" for method, headings in methods.items()]
     notes = [f"95% intervals: {', '.join(intervals)}"] if intervals else []
     notes += [f"scorers: {', '.join(scorers)}"] if scorers else []
+    notes += [SHARED] if any(record.shared_seconds for record in records) else []
     return [*notes, *(_failure(record) for record in records if record.error)]
 
 

@@ -1,6 +1,6 @@
 /* What a picture costs to make: FLOPs by component and seconds by stage, standard above each tau. */
 
-const STAGES = ["encode", "cluster", "plan", "denoise", "decode", "reused"];
+const STAGES = ["encode", "cluster", "plan", "denoise", "decode", "write", "reused"];
 const SAID = { reused: "pictures that are standard's own" };
 const PREFIXES = ["", "k", "M", "G", "T", "P", "E"];
 
@@ -52,4 +52,5 @@ function drawCost() {
   });
   if (Object.keys(standard).length) seconds.unshift({ name: "standard", values: standard, total: sum(standard), said: say(sum(standard)), say });
   drawBars(byId("wall"), seconds, STAGES);
+  byId("wall-shares").hidden = !one.cells.some((each) => each.shared_seconds);
 }
