@@ -65,8 +65,9 @@ def generate(
     from bench.screen import screen
     from generators.sharing.plan import build_plan
     from generators.sharing.planner import Planner, drawn
+    from sweeps.families import Families
     from sweeps.grid import cells
-    from sweeps.making import Families, Maker, write_prompts
+    from sweeps.making import Maker, write_prompts
     from sweeps.source_run import PLAN, TREE
     from sweeps.spec import make_spec
     from sweeps.store import save_spec

@@ -148,8 +148,9 @@ def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flag
 def _from_prompts(spec: "SweepSpec") -> Planned:
     from bench.screen import screen
     from generators.batch_search import BATCH_SIZE
+    from sweeps.families import Families
     from sweeps.grid import features_of, parse_strategy, sources
-    from sweeps.making import Families, Maker
+    from sweeps.making import Maker
 
     device = o.device_of(spec.device)
     source, *more = sources(spec, device)

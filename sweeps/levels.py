@@ -16,8 +16,9 @@ from generators.batch_search import BATCH_SIZE, resolved
 from generators.sharing.savings import tau_near_savings
 from sweeps.axes import canonical
 from sweeps.events import Emit, Note
+from sweeps.families import Families
 from sweeps.grid import Cell, cells
-from sweeps.making import Families, Maker
+from sweeps.making import Maker
 from sweeps.record import NEAR
 from sweeps.spec import SweepSpec
 from sweeps.store import open_store

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from common.errors import UserError
-from common.files import atomic_write, canonical_json, sha256_file, sha256_text
-from common.loading import loading, seconds_loading
-from generators.acceleration import Acceleration
+from common.files import atomic_write, canonical_json, sha256_text
+from common.loading import seconds_loading
 from generators.batch_search import BATCH_SIZE, largest_batch, resolved
 from generators.batching import Batches, ladder
 from generators.conditioning import Conditioning
-from generators.families.base import Family, get_family
+from generators.families.base import Family
 from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
 from generators.probe import DenoiserProbe
 from generators.sharing.labels import fcluster_order
@@ -27,68 +24,23 @@ from generators.sharing.planner import Grouping, treed
 from generators.sharing.tree import Tree
 from generators.states import States
 from generators.strategies.base import get_strategy
+from sweeps.encodings import CONDITIONING, load_encoding, save_encoding
 from sweeps.events import Emit, Note, StageFinished, StageStarted
 from sweeps.executors.base import Executor, Work
 from sweeps.executors.local import Local
+from sweeps.families import Families
 from sweeps.machine import machine, versions
 from sweeps.pictures import Generation, clear, finish, reuse_pictures
 from sweeps.record import ExecutionFigures, PlanFigures
 
 if TYPE_CHECKING:
     from generators.batch_search import Asked
-    from generators.catalogue import ModelEntry
-    from generators.checkpoints import Offload
     from generators.denoiser_caches.base import DenoiserCache
     from generators.strategies.base import Strategy
-    from sweeps.energy import Joules
     from sweeps.grid import Source
 
-CONDITIONING, ENCODING = "conditioning.safetensors", "encoding.json"
 PROMPTS = "prompts.json"
 STATES = "states"
-
-
-class Encoding(BaseModel):
-    """How a folder's conditioning was made. It is complete when this is there, and whole when its hash agrees."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sha256: str
-    notes: list[str] = Field(default_factory=list)
-
-
-class Families:
-    """Loaded models, one at a time: the one before is let go.
-
-    `joules` reads what the device has taken, where that is measured; `acceleration` is the device's default if None.
-
-    Raises:
-        UserError: weights are to wait in main memory for a device that is the main memory.
-    """
-
-    def __init__(
-        self,
-        device: str,
-        offload: "Offload" = "none",
-        joules: "Joules | None" = None,
-        acceleration: Acceleration | None = None,
-    ) -> None:
-        if offload != "none" and device == "cpu":
-            raise UserError("--offload keeps weights off the accelerator, and the device is the CPU", "leave it out")
-        self.device, self.joules, self._offload = device, joules, offload
-        self._acceleration = acceleration or Acceleration.chosen(device)
-        self._acceleration.begin()
-        self._key: tuple[str, str] | None = None
-        self._family: Family | None = None
-
-    def get(self, entry: "ModelEntry", dtype: str) -> Family:
-        if self._family is None or self._key != (entry.name, dtype):
-            self._family = None
-            with loading():
-                self._family = get_family(entry.family).load(entry, self.device, dtype)
-            self._family.offload, self._family.acceleration = self._offload, self._acceleration
-            self._key = (entry.name, dtype)
-        return self._family
 
 
 class Maker:
@@ -159,7 +111,8 @@ class Maker:
     def conditioning(self, folder: Path | None = None, *, keep: bool = True) -> Conditioning:
         """The prompts' conditioning: from `folder` where it is there, else encoded and, to `keep` it, left there."""
         if self._conditioning is None:
-            self._conditioning = self._load(folder) or self._encode(folder if keep else None)
+            kept = load_encoding(folder, lambda what: self.emit(Note(f"{what}: encoding the prompts again")))
+            self._conditioning, self._encoding_notes = kept or self._encode(folder if keep else None)
             self.stored = folder / CONDITIONING if folder and keep else None
         return self._conditioning
 
@@ -355,37 +308,15 @@ class Maker:
         """Seconds of a stage that was no stage of this process; they count for the pictures made next."""
         self._timings[name] = self._timings.get(name, 0.0) + seconds
 
-    def _load(self, folder: Path | None) -> Conditioning | None:
-        if not folder or not (folder / ENCODING).exists():
-            return None
-        path = folder / CONDITIONING
-        try:
-            encoding = Encoding.model_validate_json((folder / ENCODING).read_text(encoding="utf-8"))
-            if sha256_file(path) != encoding.sha256:
-                raise ValueError("its hash is not what was written")
-            conditioning = Conditioning.load(path)
-        except (OSError, ValueError, UserError):
-            self.emit(Note(f"{path} is damaged or missing: encoding the prompts again"))
-            return None
-        self._encoding_notes = encoding.notes
-        return conditioning
-
-    def _encode(self, folder: Path | None) -> Conditioning:
+    def _encode(self, folder: Path | None) -> tuple[Conditioning, list[str]]:
         with self.stage("encode", len(self.source.prompts)):
-            conditioning, notes = self._executor.encode(self)
-        self._encoding_notes = [f"encoding: {note}" for note in notes]
-        for note in self._encoding_notes:
+            conditioning, heard = self._executor.encode(self)
+        notes = [f"encoding: {note}" for note in heard]
+        for note in notes:
             self.emit(Note(note))
         if folder:
-            self._save(conditioning, folder)
-        return conditioning
-
-    def _save(self, conditioning: Conditioning, folder: Path) -> None:
-        path, manifest = folder / CONDITIONING, folder / ENCODING
-        manifest.unlink(missing_ok=True)
-        conditioning.save(path)
-        encoding = Encoding(sha256=sha256_file(path), notes=self._encoding_notes)
-        atomic_write(manifest, encoding.model_dump_json(indent=1) + "\n")
+            save_encoding(conditioning, notes, folder)
+        return conditioning, notes
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[None]:

@@ -20,8 +20,8 @@ from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
 from generators.sharing.parts import Integers, Part
 from generators.states import Handed
+from sweeps.families import Families
 from sweeps.machine import machine, versions
-from sweeps.making import Families
 from sweeps.pictures import png
 from sweeps.shared import read_rows
 

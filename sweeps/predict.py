@@ -11,8 +11,9 @@ from generators.sharing.savings import node_steps
 from generators.sharing.union import united_steps
 from sweeps.cost import Cost, cost
 from sweeps.events import Emit, Note
+from sweeps.families import Families
 from sweeps.grid import Cell
-from sweeps.making import Families, Maker
+from sweeps.making import Maker
 from sweeps.references import AnotherSeed, Reference
 
 

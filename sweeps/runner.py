@@ -11,9 +11,9 @@ from sweeps.energy import Joules, meter
 from sweeps.events import CellFinished, CellStarted, Emit, Note, SweepStarted
 from sweeps.executors.base import Executor
 from sweeps.executors.local import Local
+from sweeps.families import Families
 from sweeps.grid import Cell
 from sweeps.machine import machine, versions
-from sweeps.making import Families
 from sweeps.record import Failure, Record
 from sweeps.references import Reference, with_references
 from sweeps.scoring import Scorers

@@ -18,9 +18,10 @@ from sweeps.described import Describer, Pictures, Standard
 from sweeps.events import Emit, Note
 from sweeps.executors.base import Executor, Work
 from sweeps.executors.local import Local
+from sweeps.families import Families
 from sweeps.grid import Cell, Source, sampler_of
 from sweeps.machine import versions
-from sweeps.making import Families, Maker, write_prompts
+from sweeps.making import Maker, write_prompts
 from sweeps.pictures import MANIFEST, Generation, clear, read_generation
 from sweeps.record import ExecutionFigures, PlanFigures, Record
 from sweeps.references import AnotherSeed, Reference

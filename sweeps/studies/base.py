@@ -66,7 +66,8 @@ class Study(Plugin, ABC):
         Raises:
             UserError: the folder is another process's or another sweep's, or a model cannot be had here.
         """
-        from sweeps.making import Families, Maker
+        from sweeps.families import Families
+        from sweeps.making import Maker
         from sweeps.store import open_store
 
         parts = list(self.parts(spec, device))

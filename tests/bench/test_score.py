@@ -83,7 +83,7 @@ def nothing_made(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_, **__):
         raise AssertionError("a picture is made")
 
-    monkeypatch.setattr("sweeps.making.Families.get", refuse)
+    monkeypatch.setattr("sweeps.families.Families.get", refuse)
     monkeypatch.setattr("sweeps.pictures.write_pictures", refuse)
 
 

@@ -5,8 +5,9 @@ import pytest
 from generators import batch_search
 from sweeps.events import Note
 from sweeps.executors.local import Local
+from sweeps.families import Families
 from sweeps.grid import cells
-from sweeps.making import Families, Maker
+from sweeps.making import Maker
 from sweeps.predict import predict
 
 

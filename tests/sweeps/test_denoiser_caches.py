@@ -15,8 +15,9 @@ from generators.sharing.plan import build_plan
 from metrics.flops import price
 from sweeps.events import Note
 from sweeps.executors.base import get_executor
+from sweeps.families import Families
 from sweeps.grid import Cell, cells
-from sweeps.making import Families, Maker
+from sweeps.making import Maker
 from sweeps.predict import predict
 from sweeps.record import Record
 from sweeps.references import with_references

@@ -9,8 +9,8 @@ import torch
 from common.errors import UserError
 from sweeps.energy import meter
 from sweeps.events import Note
+from sweeps.families import Families
 from sweeps.grid import cells
-from sweeps.making import Families
 from sweeps.runner import run_sweep
 
 

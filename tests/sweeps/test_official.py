@@ -15,8 +15,9 @@ from common.errors import UserError
 from generators.executor import execute
 from generators.sharing.plan import SharingPlan, build_plan, standard_plan
 from sweeps.events import StageStarted
+from sweeps.families import Families
 from sweeps.grid import Cell, cells
-from sweeps.making import Families, Maker
+from sweeps.making import Maker
 from sweeps.pictures import picture_name
 from sweeps.spec import make_spec
 

@@ -12,8 +12,9 @@ from rounding import same_but_for_rounding
 
 from common.errors import UserError
 from sweeps.events import CellFinished, Note, StageAdvanced, StageFinished, StageStarted
+from sweeps.families import Families
 from sweeps.grid import cells
-from sweeps.making import Families, Maker
+from sweeps.making import Maker
 from sweeps.record import load_records
 
 

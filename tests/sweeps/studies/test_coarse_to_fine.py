@@ -14,8 +14,8 @@ from common.errors import UserError
 from generators.conditioning import Conditioning
 from generators.noise import KeyedNoise, node_key
 from sweeps.events import StageStarted
+from sweeps.families import Families
 from sweeps.grid import sources
-from sweeps.making import Families
 from sweeps.spec import make_spec
 from sweeps.studies.base import get_study
 from sweeps.studies.coarse_to_fine import CoarseToFine, settled_share

@@ -15,8 +15,8 @@ from generators.conditioning import Conditioning
 from generators.noise import KeyedNoise, node_key
 from generators.sharing.tree import Tree
 from sweeps.events import StageStarted
+from sweeps.families import Families
 from sweeps.grid import sources
-from sweeps.making import Families
 from sweeps.studies.base import get_study
 from sweeps.studies.mean_embedding import MeanEmbedding, clusters, means_plan
 

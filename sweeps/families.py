@@ -1,0 +1,47 @@
+"""The models of a sweep, loaded one at a time."""
+
+from typing import TYPE_CHECKING
+
+from common.errors import UserError
+from common.loading import loading
+from generators.acceleration import Acceleration
+from generators.families.base import Family, get_family
+
+if TYPE_CHECKING:
+    from generators.catalogue import ModelEntry
+    from generators.checkpoints import Offload
+    from sweeps.energy import Joules
+
+
+class Families:
+    """Loaded models, one at a time: the one before is let go.
+
+    `joules` reads what the device has taken, where that is measured; `acceleration` is the device's default if None.
+
+    Raises:
+        UserError: weights are to wait in main memory for a device that is the main memory.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        offload: "Offload" = "none",
+        joules: "Joules | None" = None,
+        acceleration: Acceleration | None = None,
+    ) -> None:
+        if offload != "none" and device == "cpu":
+            raise UserError("--offload keeps weights off the accelerator, and the device is the CPU", "leave it out")
+        self.device, self.joules, self._offload = device, joules, offload
+        self._acceleration = acceleration or Acceleration.chosen(device)
+        self._acceleration.begin()
+        self._key: tuple[str, str] | None = None
+        self._family: Family | None = None
+
+    def get(self, entry: "ModelEntry", dtype: str) -> Family:
+        if self._family is None or self._key != (entry.name, dtype):
+            self._family = None
+            with loading():
+                self._family = get_family(entry.family).load(entry, self.device, dtype)
+            self._family.offload, self._family.acceleration = self._offload, self._acceleration
+            self._key = (entry.name, dtype)
+        return self._family
