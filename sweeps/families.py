@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from common.allocator import keep_memory
 from common.errors import UserError
 from common.loading import loading
 from generators.acceleration import Acceleration
@@ -34,6 +35,8 @@ class Families:
         self.device, self.joules, self._offload = device, joules, offload
         self._acceleration = acceleration or Acceleration.chosen(device)
         self._acceleration.begin()
+        if device == "cpu":
+            keep_memory()
         self._key: tuple[str, str] | None = None
         self._family: Family | None = None
 
