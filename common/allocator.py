@@ -13,8 +13,9 @@ KEPT = (1 << 31) - 1  # bytes of the heap's free end that stay
 def keep_memory() -> bool:
     """Have this process keep what large tensors leave, for the next ones; whether it does from now on.
 
-    glibc gives blocks above some MiB back to the system at once, and the next tensor of that size is zeroed page by page:
-    8% of a denoiser's time on a CPU. Nothing is done on other C libraries, and where ``MALLOC_*`` says something.
+    glibc gives blocks above some MiB back to the system at once, and the next tensor of that size is zeroed page by
+    page: 8% of a sweep's denoising on a CPU (docs/performance.md). Nothing is done on other C libraries, and where
+    ``MALLOC_*`` says something.
     """
     if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
         return False
