@@ -1,6 +1,6 @@
 /* What a picture costs to make: FLOPs by component and seconds by stage, standard above each tau. */
 
-const STAGES = ["encode", "cluster", "plan", "denoise", "decode", "write", "reused"];
+const STAGES = ["encode", "cluster", "plan", "denoise", "decode", "reused"];
 const SAID = { reused: "pictures that are standard's own" };
 const PREFIXES = ["", "k", "M", "G", "T", "P", "E"];
 
@@ -42,7 +42,8 @@ function drawCost() {
     flops.unshift({ name: "standard", values: { standard: first.standard_flops }, total: first.standard_flops, said: si(first.standard_flops), say: si });
   }
   drawBars(byId("flops"), flops, flops.some((row) => row.values.standard) ? ["standard", ...components] : components);
-  const made = (seconds) => Object.fromEntries(Object.entries(seconds).filter(([stage]) => STAGES.includes(stage)));
+  const made = ({ write = 0, ...seconds }) => Object.fromEntries(Object.entries(seconds).filter(([stage]) => STAGES.includes(stage))
+    .map(([stage, value]) => [stage, stage === "decode" ? value + write : value]));
   const say = (value) => `${value < 10 ? value.toPrecision(2) : Math.round(value)} s`;
   const standard = made(first.standard_seconds);
   const encode = standard.encode || 0;
