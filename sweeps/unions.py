@@ -1,6 +1,7 @@
 """Several sets of pictures denoised as one: what they have in common once, what they have not in common batches."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -64,14 +65,24 @@ def make_together(pending: Sequence[Pending], run: Path, emit: Emit) -> None:
         run: the run folder, where an execution's states are kept.
         emit: hears the progress.
     """
-    for group in _groups(pending):
-        try:
+    groups: list[list[Pending]] = []
+    with _left_alone(len(pending), emit):
+        groups += _groups(pending)
+    for group in groups:
+        with _left_alone(len(group), emit):
             _make(group, run, emit)
-        except Exception as error:
-            if disk_full(error):
-                raise
-            what = " ".join(str(error).split()) or type(error).__name__
-            emit(Note(f"{len(group)} sets of pictures could not be denoised as one ({what}): each is made by itself"))
+
+
+@contextmanager
+def _left_alone(sets: int, emit: Emit) -> Iterator[None]:
+    """What fails in the block, but for a full disk, is told, and left to be made set by set."""
+    try:
+        yield
+    except Exception as error:
+        if disk_full(error):
+            raise
+        what = " ".join(str(error).split()) or type(error).__name__
+        emit(Note(f"{sets} sets of pictures could not be denoised as one ({what}): each is made by itself"))
 
 
 def _groups(pending: Sequence[Pending]) -> Iterator[list[Pending]]:
@@ -112,8 +123,8 @@ def _free(device: torch.device) -> float:
 
 def _make(group: Sequence[Pending], run: Path, emit: Emit) -> None:
     sets = [each for each in group if len(each.plan.first)]
-    figures = {id(each): ExecutionFigures() for each in group}
-    seconds: dict[int, dict[str, float]] = {id(each): {} for each in group}
+    figures = dict.fromkeys(group, ExecutionFigures())
+    seconds: dict[Pending, dict[str, float]] = {each: {} for each in group}
     if sets:
         sets.sort(key=lambda each: each.maker.source.key)
         made, taken = _denoised(sets, run, emit)
@@ -121,10 +132,10 @@ def _make(group: Sequence[Pending], run: Path, emit: Emit) -> None:
         pictures = np.array([np.count_nonzero(each.plan.output >= 0) for each in sets], dtype=float)
         parts = {"denoise": rows / rows.sum(), "decode": pictures / pictures.sum(), "write": pictures / pictures.sum()}
         for place, each in enumerate(sets):
-            figures[id(each)] = made.model_copy(update={"rows": each.plan.node_steps})
-            seconds[id(each)] = {stage: taken.get(stage, 0.0) * part[place] for stage, part in parts.items()}
+            figures[each] = made.model_copy(update={"rows": each.plan.node_steps})
+            seconds[each] = {stage: taken.get(stage, 0.0) * part[place] for stage, part in parts.items()}
     for each in group:
-        each.done(figures[id(each)], seconds[id(each)])
+        each.done(figures[each], seconds[each])
 
 
 def _denoised(sets: Sequence[Pending], run: Path, emit: Emit) -> tuple[ExecutionFigures, dict[str, float]]:

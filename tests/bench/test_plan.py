@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from generators.sharing.plan import build_plan
 from generators.sharing.schedule import get_schedule
+from generators.sharing.union import union
 from generators.strategies.base import get_strategy
 from generators.text_encoders.base import TextEncoder
 from sweeps.grid import sources
@@ -43,6 +44,10 @@ def test_json_is_an_array_with_the_plans_numbers(bench, embeddings, file, schedu
         assert each["standard_node_steps"] == 40 * 40
         assert each["savings"] == plan.savings
     assert found[0]["savings"] == 0
+    plans = [build_plan(tree, get_schedule(schedule), tau, 40) for tau in (0, 0.5, 1)]
+    once = {"together": union(plans).plan.node_steps, "one_by_one": plans[0].node_steps}
+    once["one_by_one"] += sum(plan.restricted(~plan.solo).node_steps for plan in plans[1:])
+    assert all(each["all_taus"] == once for each in found)
 
 
 def test_a_schedule_that_follows_noise_needs_a_model(bench, embeddings):

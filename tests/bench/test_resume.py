@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rounding import same_but_for_rounding
 from typer.testing import CliRunner
 
 from bench.main import app
@@ -91,9 +92,12 @@ def test_a_damaged_state_is_noticed_and_the_one_before_used(tmp_path, undisturbe
     assert pictures(tmp_path) == undisturbed
 
 
-def test_a_cell_by_itself_goes_on_too(tmp_path):
+def test_a_cell_by_itself_goes_on_too_and_is_what_it_is_with_others(tmp_path, undisturbed):
     killed(tmp_path, "between", 9, "--isolate")
     assert "taken up again after step 2 of 7" in sweep(tmp_path, "--isolate"), "the second set of pictures"
     sweep(tmp_path / "undisturbed", "--isolate")
-    ours = {name: file for name, file in pictures(tmp_path).items() if not name.startswith("undisturbed")}
-    assert ours == pictures(tmp_path / "undisturbed")
+    ours, alone = pictures(tmp_path / "run"), pictures(tmp_path / "undisturbed/run")
+    assert ours == alone
+    together = {name.removeprefix("run/"): file for name, file in undisturbed.items()}
+    assert together.keys() == alone.keys()
+    assert same_but_for_rounding(together.values(), alone.values()), "denoised as one, or one by one"

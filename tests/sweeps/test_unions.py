@@ -93,13 +93,14 @@ def test_what_memory_cannot_hold_at_once_is_cut(sweep, whole, tmp_path, monkeypa
     assert not any(record.shared_seconds for record in records)
 
 
-def test_a_union_that_fails_is_made_cell_by_cell(sweep, tmp_path, monkeypatch):
+@pytest.mark.parametrize("where", ["execute", "_row_bytes"])
+def test_a_union_that_fails_is_made_cell_by_cell(sweep, tmp_path, monkeypatch, where):
     from sweeps import unions
 
     def broken(*_, **__):
         raise RuntimeError("the union fell over")
 
-    monkeypatch.setattr(unions, "execute", broken)
+    monkeypatch.setattr(unions, where, broken)
     heard = []
     records = sweep(tmp_path / "run", events=heard)
     assert [record.status for record in records] == ["done", "done"]
