@@ -1,6 +1,7 @@
 """`bench sweep` as a user meets it: what it leaves, what it prints, what a kill leaves behind."""
 
 import hashlib
+import re
 import signal
 import time
 from pathlib import Path
@@ -111,7 +112,10 @@ def test_dry_run_prints_cells_and_cost_and_leaves_nothing(bench, tiny_sweep, tmp
 def test_dry_run_predicts_what_the_sweep_then_costs(bench, tiny_sweep, tmp_path):
     predicted = bench(*tiny_sweep, "--tau", "0.4,0.8", "--dry-run")
     rows = [line.split() for line in predicted.stdout.splitlines() if "ward-cosine" in line]
-    assert bench(*tiny_sweep, "--tau", "0.4,0.8", "--name", "run").exit_code == 0
+    (together,) = re.findall(r"denoised together: ([\d,]+ node-steps)", predicted.stdout)
+    made = bench(*tiny_sweep, "--tau", "0.4,0.8", "--name", "run")
+    assert made.exit_code == 0
+    assert f"denoised as one: {together}" in made.stderr
     table = pd.read_csv(tmp_path / "runs/run/report/tables/summary.csv")
     assert [int(row[8]) for row in rows] == table[table.role == "sharing"].node_steps.tolist()
 
