@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from generators.noise import OFFICIAL_BATCH, KeyedNoise, OfficialNoise, node_key
+from generators.noise import OFFICIAL_BATCH, KeyedNoise, OfficialNoise, Realms, in_realm, node_key
 from generators.sharing.plan import standard_plan
 
 SHAPE = (4, 8, 8)
@@ -108,3 +108,18 @@ def test_official_noise_refuses_what_has_no_place_in_its_stream():
     some = np.arange(N) < 5
     with pytest.raises(ValueError, match="every prompt"):
         OfficialNoise(torch.Generator(), torch.float32, standard_plan(N, 3).restricted(some), ORDER, PROMPT_KEYS)
+
+
+def test_in_a_realm_noise_is_that_of_its_source_alone():
+    sources = {"a": KeyedNoise(1), "b": KeyedNoise(2, "shared")}
+    keys = [
+        node_key([in_realm(realm, key) for key in members]) for realm, members in zip("abab", ["x", "xy", "yz", "x"])
+    ]
+    alone = [node_key(list(members)) for members in ["x", "xy", "yz", "x"]]
+    both = Realms(sources)
+    for k in (0, 3):
+        drawn = both.step(keys, k, (2, 2), draw=1)
+        for row, realm, key in zip(drawn, "abab", alone, strict=True):
+            assert torch.equal(row, sources[realm].step([key], k, (2, 2), draw=1)[0])
+    for row, realm, key in zip(both.initial(keys, (2, 2)), "abab", alone, strict=True):
+        assert torch.equal(row, sources[realm].initial([key], (2, 2))[0])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from generators.sharing.plan import SharingPlan, build_plan, standard_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
-from generators.sharing.union import union
+from generators.sharing.union import side_by_side, union
 from generators.strategies.ward_cosine import WardCosine
 
 Forests = Callable[..., st.SearchStrategy[Tree]]
@@ -19,9 +19,11 @@ Path = tuple[frozenset[tuple[int, float]], ...]
 
 
 @st.composite
-def several_plans(draw: st.DrawFn, forests: Forests, taus: st.SearchStrategy[float]) -> list[SharingPlan]:
+def several_plans(
+    draw: st.DrawFn, forests: Forests, taus: st.SearchStrategy[float], steps: int | None = None
+) -> list[SharingPlan]:
     """Plans of one or two trees at many taus under both schedules, some of them for some of their prompts."""
-    n, steps = draw(st.integers(1, 8)), draw(st.integers(1, 6))
+    n, steps = draw(st.integers(1, 8)), steps or draw(st.integers(1, 6))
     tree = draw(forests(max_leaves=n))
     trees = [tree, draw(forests(max_leaves=n).filter(lambda other: other.n_leaves == tree.n_leaves))]
     plans = []
@@ -60,6 +62,34 @@ def test_every_path_of_every_plan_is_there(
         for prompt in np.flatnonzero(rows >= 0):
             assert path(made.plan, int(made.ends[rows[prompt]])) == path(plan, int(plan.output[prompt]))
             assert made.prompts[rows[prompt]] == prompt
+
+
+@given(st.data())
+def test_side_by_side_every_path_is_there_among_its_own_prompts(
+    forests: Forests, taus: st.SearchStrategy[float], data: st.DataObject
+) -> None:
+    first = data.draw(several_plans(forests, taus))
+    sets = [first, data.draw(several_plans(forests, taus, first[0].steps))]
+    unions = [union(plans) for plans in sets]
+    whole = side_by_side(unions)
+    assert whole.plan.node_steps == sum(each.plan.node_steps for each in unions)
+    rows = iter(whole.rows)
+    for plans, offset in zip(sets, (0, first[0].n_prompts), strict=True):
+        for plan in plans:
+            mine = next(rows)
+            assert (mine >= 0).tolist() == (plan.output >= 0).tolist()
+            for prompt in np.flatnonzero(mine >= 0):
+                found = path(whole.plan, int(whole.ends[mine[prompt]]))
+                own = path(plan, int(plan.output[prompt]))
+                assert found == tuple(frozenset((who + offset, weight) for who, weight in step) for step in own)
+                assert whole.prompts[mine[prompt]] == prompt + offset
+
+
+def test_side_by_side_are_unions_of_one_kind() -> None:
+    plan = standard_plan(3, 5)
+    for other in (standard_plan(3, 6), replace(plan, combiner="medoid")):
+        with pytest.raises(ValueError, match="same steps and combiner"):
+            side_by_side([union([plan]), union([other])])
 
 
 @given(st.data())
