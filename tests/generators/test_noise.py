@@ -112,10 +112,9 @@ def test_official_noise_refuses_what_has_no_place_in_its_stream():
 
 def test_in_a_realm_noise_is_that_of_its_source_alone():
     sources = {"a": KeyedNoise(1), "b": KeyedNoise(2, "shared")}
-    keys = [
-        node_key([in_realm(realm, key) for key in members]) for realm, members in zip("abab", ["x", "xy", "yz", "x"])
-    ]
-    alone = [node_key(list(members)) for members in ["x", "xy", "yz", "x"]]
+    nodes = [("a", "x"), ("b", "xy"), ("a", "yz"), ("b", "x")]
+    keys = [node_key([in_realm(realm, key) for key in members]) for realm, members in nodes]
+    alone = [node_key(list(members)) for _, members in nodes]
     both = Realms(sources)
     for k in (0, 3):
         drawn = both.step(keys, k, (2, 2), draw=1)
