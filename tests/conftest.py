@@ -70,3 +70,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     recipe.interpreter.symlink_to(sys.executable)
     (recipe.folder / READY).write_text("{}")
     return StandIn(recipes / "t2v.toml", recipes / "t2v.py", checkpoint)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pin", action="store_true", help="write what tests/bench/test_golden.py pins anew")

@@ -1,0 +1,136 @@
+"""Sweeps whose records, pictures and tables were pinned: whatever is rebuilt inside, these stay what they are.
+
+`python -m pytest tests/bench/test_golden.py --pin` writes them anew, which a change of results has to give a reason for.
+"""
+
+import hashlib
+import json
+import re
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rounding import same_but_for_rounding
+from tiny_flux import save_tiny_flux
+
+GOLDEN = Path(__file__).parent / "golden"
+SWEEPS: dict[str, tuple[object, ...]] = {
+    "plain": ("--tau", "0,0.3,0.6,1.2", "--strategy", "ward-cosine,average", "--seed", "1,2", "--fewer-steps"),
+    "isolate": ("--tau", "0,0.6", "--isolate", "--fewer-steps"),
+    "official": ("--tau", "0,0.6", "--official", "--guidance", "2"),
+    "combiners": ("--tau", "0.6", "--combiner", "mean,medoid", "--noise", "shared", "--no-another-seed"),
+    "savings": ("--savings", "0.25,0.5", "--strategy", "ward-cosine,shuffled-ward"),
+    "cached": ("--tau", "0,1", "--denoiser-cache", "none,first-block:threshold=0.3", "--no-another-seed"),
+}
+# what a record has from the machine, the moment, or the grouping of work, and not from the sweep
+UNPINNED = {"id", "identity", "timings", "standard_timings", "versions", "machine", "scorers", "schema_version"}
+EXECUTION = {"calls", "first_call", "steady", "options", "notes"}
+NUMBER = re.compile(r"[-+]?\d")
+KEYS = ("role", "strategy", "combiner", "schedule", "denoiser_cache", "seed", "tau")
+
+
+def here() -> list[str]:
+    """Name what decides the last digits of floating-point results."""
+    return [torch.__version__, torch.backends.cpu.get_cpu_capability()]
+
+
+@pytest.fixture(scope="module")
+def flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_flux(tmp_path_factory.mktemp("flux"), guidance_embeds=True)
+
+
+def command(name: str, tiny: Any, flux: Path) -> list[object]:
+    prompts = ["a red fox", "a red wolf", "a blue car", "a blue van"]
+    common = [argument for prompt in prompts for argument in ("--prompt", prompt)]
+    scorers = ["--metric", f"vqa={tiny.vqa}", "--metric", f"clip_diversity={tiny.clip}"]
+    if name == "cached":
+        model = ["--model", flux, "--steps", 8, "--set", "max_sequence_length=28"]
+    else:
+        model = ["--model", tiny.model, "--steps", 3, "--prior-steps", 2]
+    return ["sweep", *model, *common, *scorers, *SWEEPS[name], "--no-mlflow", "--name", name, "--device", "cpu"]
+
+
+def pinned_record(path: Path) -> dict[str, Any]:
+    record = json.loads(path.read_text())
+    record["asked"].pop("model")
+    record["execution"] = {key: value for key, value in record["execution"].items() if key not in EXECUTION}
+    for folder in ("standard", "images"):  # their names are hashes of identities
+        record[folder] = record[folder] is not None
+    return {key: value for key, value in record.items() if key not in UNPINNED}
+
+
+def place(record: dict[str, Any]) -> tuple[str, ...]:
+    known = {**record, **record["asked"]}
+    return tuple(str(known[key]) for key in KEYS)
+
+
+def outcome(run: Path) -> tuple[list[dict[str, Any]], dict[str, bytes], list[list[str]]]:
+    """Return a run's records, its pictures by what they are of, and the numbers of its summary."""
+    records, pictures = [], {}
+    for path in run.glob("cells/*/record.json"):
+        whole, record = json.loads(path.read_text()), pinned_record(path)
+        records.append(record)
+        folders = {"own": run / (whole["images"] or path.parent.relative_to(run)), "baseline": run / whole["standard"]}
+        for kind, folder in folders.items():
+            for picture in sorted((folder / "images").glob("[0-9]*.png")):
+                pictures[" ".join([*place(record), kind, picture.stem])] = picture.read_bytes()
+    heading, _, *lines = [
+        line for line in (run / "report/tables/summary.md").read_text().splitlines() if line[:1] == "|"
+    ]
+    timed = {i for i, title in enumerate(heading.split("|")) if "wall" in title}
+    rows = [[cell.strip() for i, cell in enumerate(line.split("|")) if i not in timed] for line in lines]
+    return sorted(records, key=place), pictures, sorted([cell for cell in row if NUMBER.match(cell)] for row in rows)
+
+
+def pixels(file: bytes) -> np.ndarray:
+    return np.asarray(Image.open(BytesIO(file)))
+
+
+def png(array: np.ndarray) -> bytes:
+    file = BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return file.getvalue()
+
+
+def close(ours: Any, pinned: Any, where: str = "") -> None:
+    """Assert that two JSON values are the same, numbers but for rounding on another machine."""
+    if isinstance(pinned, dict):
+        assert ours.keys() == pinned.keys(), where
+        for key in pinned:
+            close(ours[key], pinned[key], f"{where}.{key}")
+    elif isinstance(pinned, list):
+        assert len(ours) == len(pinned), where
+        for number, (one, other) in enumerate(zip(ours, pinned, strict=True)):
+            close(one, other, f"{where}[{number}]")
+    elif isinstance(pinned, float):
+        assert ours == pytest.approx(pinned, rel=1e-4, abs=1e-5), where
+    else:
+        assert ours == pinned, where
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_pinned_sweep_gives_what_it_gave(bench, tiny, flux, name, request):
+    result = bench(*command(name, tiny, flux))
+    assert result.exit_code == 0, result.output
+    records, pictures, table = outcome(Path("runs") / name)
+    arrays, digests = GOLDEN / f"{name}.npz", {key: hashlib.sha256(file).hexdigest() for key, file in pictures.items()}
+    if request.config.getoption("--pin"):
+        GOLDEN.mkdir(exist_ok=True)
+        distinct = {digests[key]: pixels(file) for key, file in pictures.items()}
+        np.savez_compressed(arrays, **distinct)
+        about = {"here": here(), "records": records, "pictures": digests, "table": table}
+        (GOLDEN / f"{name}.json").write_text(json.dumps(about, sort_keys=True) + "\n")
+        return
+    pinned = json.loads((GOLDEN / f"{name}.json").read_text())
+    close(records, pinned["records"], "record")
+    assert digests.keys() == pinned["pictures"].keys()
+    if here() == pinned["here"]:
+        assert digests == pinned["pictures"]
+        assert table == pinned["table"]
+    with np.load(arrays, allow_pickle=False) as files:
+        for key, file in pictures.items():
+            assert same_but_for_rounding([file], [png(files[pinned["pictures"][key]])]), key
