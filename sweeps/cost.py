@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from generators.component import Component
-    from sweeps.grid import Cell
-    from sweeps.references import Reference
+    from sweeps.jobs import Job
 
 RGB = 3
 
@@ -52,12 +51,8 @@ def cost(components: "Sequence[Component]", n_prompts: int, steps: int, node_ste
     return Cost(node_steps, standard, ours, theirs)
 
 
-def picture_bytes(cells: Sequence["Cell | Reference"]) -> int:
-    """Bytes at most that the pictures of these cells and their standards take: uncompressed."""
-    standards = {cell.source.key: cell for cell in cells}.values()
-    return sum(_picture_bytes(cell) for cell in (*cells, *standards))
-
-
-def _picture_bytes(cell: "Cell | Reference") -> int:
-    settings = cell.source.settings
-    return len(cell.source.prompts) * settings.height * settings.width * RGB
+def picture_bytes(picture_sets: Sequence["Job"]) -> int:
+    """Return the bytes that folders of pictures take at most: uncompressed."""
+    return sum(
+        len(job.source.prompts) * job.source.settings.height * job.source.settings.width * RGB for job in picture_sets
+    )

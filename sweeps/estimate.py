@@ -17,7 +17,7 @@ from generators.sharing.planner import Grouping
 from generators.sharing.savings import node_steps
 from metrics.flops import count
 from metrics.memory import BYTES, parameters
-from sweeps.cards import Card, measured_seconds
+from sweeps.accelerators import Card, measured_seconds
 from sweeps.grid import parse_schedule, parse_strategy, settings_of
 from sweeps.spec import SweepSpec
 

@@ -9,25 +9,17 @@ from common.errors import UserError
 from sweeps.record import Record
 
 if TYPE_CHECKING:
-    from sweeps.grid import Cell
-    from sweeps.references import Reference
+    from sweeps.jobs import Job
     from sweeps.spec import SweepSpec
 
 
 @dataclass(frozen=True)
 class SweepStarted:
-    """The run folder is held and the cells are known."""
+    """The run folder is held and the jobs that will have records are known."""
 
     run: Path
     spec: "SweepSpec"
-    cells: Sequence["Cell | Reference"]
-
-
-@dataclass(frozen=True)
-class CellStarted:
-    """A cell is next."""
-
-    cell: "Cell | Reference"
+    jobs: Sequence["Job"]
 
 
 @dataclass(frozen=True)
@@ -37,12 +29,14 @@ class StageStarted:
     Stages are those of the thread that tells of them, and one may begin within another, as ``load`` does.
 
     Attributes:
-        model: whose stage it is, where it is a model's and no cell need have its turn.
+        model: whose stage it is, where it is a model's.
+        job: for whose pictures alone it is, where it is not for several jobs'.
     """
 
     stage: str
     total: int
     model: str | None = None
+    job: "Job | None" = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,5 @@ class CellScored:
     error: UserError | None = None
 
 
-Event: TypeAlias = (
-    SweepStarted | CellStarted | StageStarted | StageAdvanced | StageFinished | Note | CellFinished | CellScored
-)
+Event: TypeAlias = SweepStarted | StageStarted | StageAdvanced | StageFinished | Note | CellFinished | CellScored
 Emit: TypeAlias = Callable[[Event], None]

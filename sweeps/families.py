@@ -11,13 +11,12 @@ from generators.families.base import Family, get_family
 if TYPE_CHECKING:
     from generators.catalogue import ModelEntry
     from generators.checkpoints import Offload
-    from sweeps.energy import Joules
 
 
 class Families:
     """Loaded models, one at a time: the one before is let go.
 
-    `joules` reads what the device has taken, where that is measured; `acceleration` is the device's default if None.
+    `acceleration` is the device's default if None.
 
     Raises:
         UserError: weights are to wait in main memory for a device that is the main memory.
@@ -27,12 +26,11 @@ class Families:
         self,
         device: str,
         offload: "Offload" = "none",
-        joules: "Joules | None" = None,
         acceleration: Acceleration | None = None,
     ) -> None:
         if offload != "none" and device == "cpu":
             raise UserError("--offload keeps weights off the accelerator, and the device is the CPU", "leave it out")
-        self.device, self.joules, self._offload = device, joules, offload
+        self.device, self._offload = device, offload
         self._acceleration = acceleration or Acceleration.chosen(device)
         self._acceleration.begin()
         if device == "cpu":
@@ -48,3 +46,11 @@ class Families:
             self._family.offload, self._family.acceleration = self._offload, self._acceleration
             self._key = (entry.name, dtype)
         return self._family
+
+    def release(self) -> None:
+        """Let go of the model that is loaded."""
+        self._key = self._family = None
+        if self.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.empty_cache()

@@ -3,10 +3,13 @@
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from common.errors import UserError
 
 LIBRARIES = ("reusebench", "torch", "diffusers", "transformers", "open_clip_torch", "numpy", "scipy", "pillow")
 
@@ -38,6 +41,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def changed_versions(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return which of the libraries of then have another version now, as one phrase; empty where none has."""
+    return ", ".join(f"{name} {old} (now {now.get(name)})" for name, old in then.items() if now.get(name) != old)
+
+
 def machine(device: str) -> dict[str, Any]:
     """The computer and the device that images are made on."""
     import psutil
@@ -56,8 +64,17 @@ def machine(device: str) -> dict[str, Any]:
     return about
 
 
-def default_device() -> str:
-    """``cuda`` where there is one, else ``cpu``."""
+def checked_device(asked: str | None = None) -> str:
+    """Return the device asked for, else ``cuda`` where there is one, else ``cpu``.
+
+    Raises:
+        UserError: this machine has none such.
+    """
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    from generators.families.base import torch_device
+
+    device = torch_device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "meta":
+        raise UserError("the device 'meta' holds no numbers", "use --device cpu")
+    return str(device)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MANIFEST = "generation.json"
 
 
-class Generation(BaseModel):
+class Manifest(BaseModel):
     """How a folder's pictures were made. They are complete when it is there, and whole when their hashes agree."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,25 +43,25 @@ def picture_name(prompt: int) -> str:
     return f"{prompt:05d}.png"
 
 
-def read_generation(folder: Path, on_damage: Callable[[str], None]) -> Generation | None:
-    """The generation whose pictures are all whole in `folder`, or None if they have to be made.
+def read_manifest(folder: Path, on_damage: Callable[[str], None]) -> Manifest | None:
+    """The manifest whose pictures are all whole in `folder`, or None if they have to be made.
 
     Every picture is hashed: `on_damage` hears of one that is not what was made, and it is not scored.
     """
     path = folder / MANIFEST
     try:
-        generation = Generation.model_validate_json(path.read_text(encoding="utf-8"))
+        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
         on_damage(f"{path} is damaged")
         return None
-    for name, expected in generation.images.items():
+    for name, expected in manifest.images.items():
         picture = folder / "images" / name
         if not picture.is_file() or sha256_file(picture) != expected:
             on_damage(f"{picture} is {'damaged' if picture.exists() else 'missing'}")
             return None
-    return generation
+    return manifest
 
 
 def clear(folder: Path) -> None:
@@ -109,10 +109,10 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def finish(folder: Path, n_prompts: int, make: Callable[[dict[str, str]], Generation]) -> Generation:
+def finish(folder: Path, n_prompts: int, make: Callable[[dict[str, str]], Manifest]) -> Manifest:
     """Hash the pictures and write the manifest that `make` gives for their hashes: the folder is complete."""
     names: Sequence[str] = [picture_name(prompt) for prompt in range(n_prompts)]
     images = {name: sha256_file(folder / "images" / name) for name in names}
-    generation = make(images)
-    atomic_write(folder / MANIFEST, generation.model_dump_json(indent=1) + "\n")
-    return generation
+    manifest = make(images)
+    atomic_write(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+    return manifest

@@ -1,14 +1,12 @@
-"""What sharing is held against besides standard generation: its own noise, and the same compute without sharing.
+"""What sharing is held against besides its baseline: noise alone (an A/A test), and the same compute without sharing.
 
-Both are standard images of other settings, scored beside the standard images as a cell's are.
+Both are baselines of other settings, compared with the cell's own baseline as its pictures are.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from itertools import groupby
 from typing import Any, ClassVar
 
 from generators.settings import GenerationSettings
@@ -16,58 +14,20 @@ from sweeps.grid import Cell, Source, short_hash
 from sweeps.record import Asked, Role
 
 LARGEST_SEED = 2**63 - 1
-UNCACHED = {"denoiser_cache": "none"}  # references are standard images
+UNCACHED = {"denoiser_cache": "none"}  # references are baselines
 
 
 @dataclass(frozen=True, eq=False)
-class Reference(ABC):
-    """Standard images of other settings, which are compared with those of `source`.
+class SeedControl:
+    """The baseline with another seed: the win rate and the spread that noise alone gives (an A/A test).
 
     Attributes:
-        role: what a record calls it.
-        cell: the cell beside which it stands.
+        cell: any cell of the source that it stands beside.
+        seed: the other seed.
     """
 
-    role: ClassVar[Role]
-    cell: Cell
-
-    @property
-    def source(self) -> Source:
-        return self.cell.source
-
-    @property
-    @abstractmethod
-    def asked(self) -> Asked:
-        """Its place in the sweep; the strategy is its role."""
-
-    @property
-    @abstractmethod
-    def identity(self) -> dict[str, Any]:
-        """As a cell's."""
-
-    @cached_property
-    def id(self) -> str:
-        return short_hash(self.identity)
-
-    @abstractmethod
-    def node_steps(self, of_cell: int) -> int:
-        """About what it costs, where its cell costs so many."""
-
-    @abstractmethod
-    def other(self, of_cell: Callable[[], int], evaluations: Callable[[GenerationSettings], int]) -> Source:
-        """Whose standard images they are.
-
-        Args:
-            of_cell: the node-steps that its cell took.
-            evaluations: K of settings.
-        """
-
-
-@dataclass(frozen=True, eq=False)
-class AnotherSeed(Reference):
-    """Standard generation with another seed: the win rate and the spread that mean nothing (an A/A test)."""
-
     role: ClassVar[Role] = "another-seed"
+    cell: Cell
     seed: int
 
     @property
@@ -76,25 +36,29 @@ class AnotherSeed(Reference):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {**self.source.identity, self.role: self.seed}
+        return {**self.cell.source.identity, self.role: self.seed}
 
-    def node_steps(self, of_cell: int) -> int:
-        return len(self.source.prompts) * self.source.steps
-
-    def other(self, of_cell: Callable[[], int], evaluations: Callable[[GenerationSettings], int]) -> Source:
-        return self.seeded
+    @cached_property
+    def id(self) -> str:
+        return short_hash(self.identity)
 
     @property
-    def seeded(self) -> Source:
-        """The source with the other seed."""
-        return replace(self.source, settings=self.source.settings.model_copy(update={"seed": self.seed}))
+    def source(self) -> Source:
+        """The source with the other seed, whose baseline it is."""
+        source = self.cell.source
+        return replace(source, settings=source.settings.model_copy(update={"seed": self.seed}))
 
 
 @dataclass(frozen=True, eq=False)
-class FewerSteps(Reference):
-    """Standard generation with as many steps as the cell's node-steps allow every prompt (the paper's fixed budget)."""
+class EqualCompute:
+    """The baseline with as many steps as a cell's denoiser evaluations allow every prompt (the paper's fixed budget).
+
+    Attributes:
+        cell: whose compute it spends; of a sweep with denoiser caches, one without.
+    """
 
     role: ClassVar[Role] = "fewer-steps"
+    cell: Cell
 
     @property
     def asked(self) -> Asked:
@@ -102,48 +66,48 @@ class FewerSteps(Reference):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {**self.cell.identity, self.role: True}  # of a cell without a denoiser cache, if the sweep has one
+        return {**self.cell.identity, self.role: True}
 
-    def node_steps(self, of_cell: int) -> int:
-        return of_cell
+    @cached_property
+    def id(self) -> str:
+        return short_hash(self.identity)
 
-    def other(self, of_cell: Callable[[], int], evaluations: Callable[[GenerationSettings], int]) -> Source:
-        """The nearest number of evaluations from above or below; schedulers need not make as many as steps asked."""
-        source = self.source
-        budget = of_cell() / len(source.prompts)
+    def source(self, node_steps: int, evaluations: Callable[[GenerationSettings], int]) -> Source:
+        """Return the source whose baseline costs what the cell costs, to the nearest number of evaluations.
+
+        A scheduler need not make as many evaluations as steps are asked for, so the steps around the guess are tried.
+
+        Args:
+            node_steps: of the cell.
+            evaluations: K of settings.
+        """
+        source = self.cell.source
+        budget = node_steps / len(source.prompts)
         guess = round(source.settings.steps * budget / source.steps)
         tried = [
             replace(source, settings=settings, steps=evaluations(settings))
             for steps in range(max(1, guess - 1), guess + 2)
             for settings in [source.settings.model_copy(update={"steps": steps})]
         ]
-        return min(tried, key=lambda each: abs(each.steps - budget))
+        return min(tried, key=lambda candidate: abs(candidate.steps - budget))
 
 
-def with_references(cells: Sequence[Cell], *, another_seed: bool, fewer_steps: bool) -> list[Cell | Reference]:
-    """The cells with what they are held against, after the cells of the same source.
+def equal_compute(cells: Sequence[Cell]) -> list[EqualCompute]:
+    """Return the equal-compute baselines of one source's cells: one a tau that shares, at the first way to share."""
+    first = cells[0].asked.model_copy(update={"tau": 0})
+    return [
+        EqualCompute(cell) for cell in cells if cell.asked.tau and cell.asked.model_copy(update={"tau": 0}) == first
+    ]
 
-    Fewer steps are tried once a tau, at the savings of the first of several ways to share.
+
+def seed_control(cells: Sequence[Cell], seeds: Sequence[int]) -> SeedControl:
+    """Return the seed control of one source's cells.
+
+    Args:
+        cells: of one source.
+        seeds: all of the sweep, ascending: the next one's baseline is made anyway; else the next number is taken.
     """
-    seeds = sorted({cell.source.settings.seed for cell in cells})
-    found: list[Cell | Reference] = []
-    for _, group in groupby(cells, key=lambda cell: cell.source.key):
-        same_source = list(group)
-        found += same_source
-        if fewer_steps:
-            first = same_source[0].asked.model_copy(update={"tau": 0})
-            found += [
-                FewerSteps(cell)
-                for cell in same_source
-                if cell.asked.tau and cell.asked.model_copy(update={"tau": 0}) == first
-            ]
-        if another_seed:
-            found.append(AnotherSeed(same_source[0], _another(same_source[0].source.settings.seed, seeds)))
-    return found
-
-
-def _another(seed: int, seeds: Sequence[int]) -> int:
-    """The sweep's next seed, whose images it has anyway; else the next number."""
+    seed = cells[0].source.settings.seed
     if len(seeds) > 1:
-        return seeds[(seeds.index(seed) + 1) % len(seeds)]
-    return seed + 1 if seed < LARGEST_SEED else 0
+        return SeedControl(cells[0], seeds[(seeds.index(seed) + 1) % len(seeds)])
+    return SeedControl(cells[0], seed + 1 if seed < LARGEST_SEED else 0)

@@ -12,20 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.loading import hearing_loads
-from sweeps.events import (
-    CellFinished,
-    CellStarted,
-    Emit,
-    Event,
-    StageAdvanced,
-    StageFinished,
-    StageStarted,
-    SweepStarted,
-)
+from sweeps.events import Emit, Event, StageAdvanced, StageFinished, StageStarted, SweepStarted
+
+if TYPE_CHECKING:
+    from sweeps.jobs import Job
 
 NAME = "timeline.jsonl"
 LOAD = "load"
@@ -51,8 +46,8 @@ class Span(Line):
 
     Attributes:
         stage: its name.
-        cell: whose turn it was, if any's, and `dataset` is that cell's.
-        model: the stage's, or else that cell's.
+        cell: the job that it was for, if for one alone, and `dataset` is that job's.
+        model: whose stage it was, if a model's.
         start: seconds since the attempt began; `utc` is the same moment.
         seconds: how long it was.
         units: what it did, as it was announced: node-steps, pictures, prompts; 0 where nothing was counted. All of them
@@ -89,6 +84,7 @@ class _Open:
     stage: str
     since: float
     model: str | None
+    job: "Job | None" = None
     own: float = 0.0
     units: int = 0
     first: float | None = None
@@ -110,7 +106,6 @@ class Timeline:
         self._start, self._utc = time.perf_counter(), datetime.now(UTC)
         self._open: dict[int, list[_Open]] = {}
         self._thread, self._lock = threading.get_ident(), threading.Lock()
-        self._cell: tuple[str, str, str] | tuple[None, None, None] = (None, None, None)
         self._path: Path | None = None
         self._attempt = 1
 
@@ -119,16 +114,20 @@ class Timeline:
         with self._lock:
             stages = self._open.setdefault(thread, [])
             match event:
-                case SweepStarted(run=run, cells=cells):
-                    self._begin(run / NAME, [cell.id for cell in cells])
-                case CellStarted(cell=cell):
-                    self._cell = cell.id, cell.asked.model, cell.asked.dataset
-                case CellFinished():
-                    self._cell = None, None, None
-                case StageStarted(stage=stage, model=model):
-                    if stages:
-                        self._piece(stages[-1], now)
-                    stages.append(_Open(stage, now, model or (stages[-1].model if stages else self._cell[1])))
+                case SweepStarted(run=run, jobs=jobs):
+                    self._begin(run / NAME, [job.id for job in jobs])
+                case StageStarted(stage=stage, model=model, job=job):
+                    around = stages[-1] if stages else None
+                    if around:
+                        self._piece(around, now)
+                    stages.append(
+                        _Open(
+                            stage,
+                            now,
+                            model or (around.model if around else None),
+                            job or (around.job if around else None),
+                        )
+                    )
                 case StageAdvanced(done=done) if stages:
                     _advance(stages[-1], done, now)
                 case StageFinished() if stages:
@@ -164,14 +163,14 @@ class Timeline:
         self._add(self._span(stage, now).model_copy(update={**update, **rest}))
 
     def _span(self, stage: _Open, now: float) -> Span:
-        since, (cell, _, dataset) = stage.since - self._start, self._cell
+        since, job = stage.since - self._start, stage.job
         return Span(
             attempt=self._attempt,
             utc=_utc(self._utc + timedelta(seconds=since)),
             stage=stage.stage,
-            cell=cell,
+            cell=job.id if job else None,
             model=stage.model,
-            dataset=dataset,
+            dataset=job.source.prompts.name if job else None,
             start=round(since, 6),
             seconds=round(now - stage.since, 6),
             beside=threading.get_ident() != self._thread,

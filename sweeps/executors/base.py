@@ -1,10 +1,10 @@
-"""What denoises and decodes the plans of a sweep: this process, or workers elsewhere."""
+"""Where groups of jobs are denoised and decoded: in this process, or by workers elsewhere."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from common.plugins import Plugin, discover, find
 from sweeps.events import StageAdvanced
@@ -12,18 +12,33 @@ from sweeps.record import ExecutionFigures
 
 if TYPE_CHECKING:
     from generators.conditioning import Conditioning
-    from generators.denoiser_caches.base import DenoiserCache
-    from generators.sharing.plan import SharingPlan
     from sweeps.events import Emit
-    from sweeps.making import Maker
+    from sweeps.grid import Source
+    from sweeps.jobs import Job
+    from sweeps.session import Session
     from sweeps.spec import SweepSpec
 
-# Puts a plan's pictures into a folder, when they are there, and says what they took.
-Work: TypeAlias = Callable[[Path], ExecutionFigures]
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A job's pictures are in its folder, or why they are not.
+
+    Attributes:
+        execution: what they took.
+        seconds: of it, by stage.
+        joules: what the accelerator took meanwhile, where that is measured.
+        error: why there are none.
+    """
+
+    job: "Job"
+    execution: ExecutionFigures = field(default_factory=ExecutionFigures)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    joules: float | None = None
+    error: Exception | None = None
 
 
 class Executor(Plugin, ABC):
-    """A place where plans are denoised and their latents decoded. The run folder is written here, whatever it is.
+    """A place where groups of jobs are denoised and their latents decoded. The run folder is written from here.
 
     Args:
         address: of machines to connect to; None: this one.
@@ -31,56 +46,56 @@ class Executor(Plugin, ABC):
         store: a URL that all workers can read, for what they all need; None: the run folder.
 
     Attributes:
-        ahead: how many plans may be begun while another is waited for.
-        together: whether plans are denoised in this process, and so may be denoised as one.
+        unites: whether a group becomes one execution in this process, so that a group has to fit into its memory and
+            prompts that several jobs denoise alike are denoised once.
     """
 
-    ahead: int = 0
-    together: bool = False
+    unites: bool = False
 
     def __init__(self, address: str | None = None, workers: int | None = None, store: str | None = None) -> None:
         self.address, self.workers, self.store = address, workers, store
 
     @contextmanager
     def opened(self, spec: "SweepSpec", device: str, emit: "Emit") -> Iterator[None]:
-        """Ready to begin works while the block runs.
+        """Be ready to run groups while the block lasts.
 
         Raises:
             UserError: it cannot be had, or cannot do what the sweep asks.
         """
         yield
 
-    def encode(self, maker: "Maker") -> "tuple[Conditioning, list[str]]":
-        """The conditioning of a maker's prompts, and what a record should say of it; in this process unless said.
+    def encode(self, session: "Session", source: "Source") -> "tuple[Conditioning, list[str]]":
+        """Return the conditioning of a source's prompts, and notes for records; in this process unless overridden.
 
-        The encoders stay until something is denoised.
+        The encoders stay in memory until something is denoised.
         """
         from generators.batching import Batches
 
-        prompts, family, batches = maker.source.prompts, maker.family, Batches(maker.batch_size)
-        heard = lambda done: maker.emit(StageAdvanced(done))  # noqa: E731 - too short for a name
-        conditioning = family.encode(prompts.prompts, prompts.keys, maker.source.settings, batches, heard)
+        prompts, family = source.prompts, session.family(source)
+        batches = Batches(session.batch_size(source)[0])
+        conditioning = family.encode(
+            prompts.prompts, prompts.keys, source.settings, batches, lambda done: session.emit(StageAdvanced(done))
+        )
         return conditioning, batches.notes
 
     @abstractmethod
-    def begin(self, maker: "Maker", plan: "SharingPlan", cache: "DenoiserCache | None" = None) -> Work:
-        """Begin the pictures of a plan; they are waited for when the work is called.
+    def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:
+        """Make the pictures of a group of jobs, each in its folder, which holds no others.
 
         Args:
-            maker: of the plan's source, its prompts encoded.
-            plan: restricted to the prompts whose pictures are wanted.
-            cache: reuse between the steps of each path.
+            jobs: of one kind of source (`sweeps.generate.kind`), whose plans have something to denoise.
+            session: the device, the model and the encoded prompts.
 
-        Raises:
-            UserError: it cannot have such a cache here.
+        Yields:
+            A job's outcome when its pictures are all there, in any order.
         """
 
 
 def executors() -> dict[str, type[Executor]]:
-    """Every executor by name."""
+    """Return every executor by name."""
     return discover("sweeps.executors", Executor, "reusebench.executors")  # type: ignore[type-abstract]
 
 
 def get_executor(name: str) -> type[Executor]:
-    """The executor called `name`; a UserError with the nearest name if there is none."""
+    """Return the executor called `name`; a UserError with the nearest name if there is none."""
     return find(name, "sweeps.executors", Executor, "reusebench.executors")  # type: ignore[type-abstract]

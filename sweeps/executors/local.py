@@ -1,106 +1,198 @@
-"""Plans denoised in this process, one after the other."""
+"""A group of jobs denoised in this process as one: what they have in common once, what they have not in batches."""
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from common.files import canonical_json, sha256_text
 from sweeps.events import Note, StageAdvanced
-from sweeps.executors.base import Executor, Work
+from sweeps.executors.base import Executor, Outcome
 from sweeps.record import ExecutionFigures
-from sweeps.writing import writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from generators.denoiser_caches.base import DenoiserCache
+    from generators.conditioning import Conditioning
     from generators.executor import Execution
     from generators.noise import NoiseSource
     from generators.sharing.plan import SharingPlan
-    from sweeps.making import Maker
-    from sweeps.writing import Place
+    from generators.sharing.union import Union
+    from generators.states import States
+    from sweeps.jobs import Job
+    from sweeps.session import Session
+    from sweeps.writer import Place
 
 # pictures decoded at once on an accelerator: at full size a decoder's activations are ten times its denoiser's
 DECODED = 4
+CHECKPOINTS = "states"
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """One execution: a forest of plans, what it is denoised from, and which folders want its pictures."""
+
+    union: "Union"
+    conditioning: "Conditioning"
+    keys: Sequence[str]
+    noise: "NoiseSource"
+    places: "list[list[Place]]"
 
 
 class Local(Executor):
-    """This process, one plan after the other."""
+    """This process, one group after the other."""
 
     name = "local"
-    together = True
+    unites = True
 
-    def begin(self, maker: "Maker", plan: "SharingPlan", cache: "DenoiserCache | None" = None) -> Work:
-        return lambda folder: _made(maker, plan, folder, cache)
+    def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:
+        jobs = sorted(jobs, key=lambda job: job.source.key)
+        plans = [job.needed(isolate=session.isolate) for job in jobs]
+        alone = session.isolate or jobs[0].alone
+        work = _plain(jobs[0], plans[0], session) if alone else _united(jobs, plans, session)
+        execution, seconds, notes = _executed(jobs, work, session)
+        rows = np.array([plan.node_steps for plan in plans], dtype=float)
+        pictures = np.array([np.count_nonzero(plan.output >= 0) for plan in plans], dtype=float)
+        shares = {"denoise": rows / rows.sum(), "decode": pictures / pictures.sum(), "write": pictures / pictures.sum()}
+        for place, (job, plan) in enumerate(zip(jobs, plans, strict=True)):
+            taken = ExecutionFigures(
+                calls=execution.calls,
+                rows=plan.node_steps,
+                batch_size=execution.batch_size_used,
+                first_call=execution.first_call,
+                steady=execution.steady,
+                united=len(jobs) if len(jobs) > 1 else 0,
+                skipped=execution.skipped,
+                options=execution.options,
+                notes=notes,
+            )
+            yield Outcome(
+                job, taken, {stage: seconds.get(stage, 0.0) * share[place] for stage, share in shares.items()}
+            )
 
 
-def _made(maker: "Maker", plan: "SharingPlan", folder: Path, cache: "DenoiserCache | None") -> ExecutionFigures:
-    from generators.executor import execute
+def _plain(job: "Job", plan: "SharingPlan", session: "Session") -> _Work:
+    """Return the work of one job as its own plan says."""
+    from generators.sharing.union import Union
 
-    settings, family, keys = maker.source.settings, maker.family, maker.source.prompts.keys
-    conditioning, noise, rows = maker.conditioning(), maker.noise(plan), maker.batch_size
-    # what a cache remembers is in no state
-    states = None if cache else maker.states(folder, plan.digest)
-    with maker.stage("denoise", plan.node_steps):
-        execution = execute(
-            plan,
-            family,
-            conditioning,
-            keys,
-            settings,
-            noise=noise,
-            batch_size=rows,
-            observers=[lambda k, nodes, latents, x0: maker.emit(StageAdvanced(len(nodes)))],
-            states=states,
-            cache=cache,
-        )
-    maker.took("denoise", execution.seconds_before)
-    maker.batch_size = execution.batch_size_used
-    notes = [
-        *execution.notes,
-        *written(maker, execution, keys, noise, [[(folder, p)] for p in execution.prompts.tolist()]),
-    ]
-    if states:
-        states.clear()
-    for note in notes:
-        maker.emit(Note(note))
-    return ExecutionFigures(
-        calls=execution.calls,
-        rows=execution.rows,
-        batch_size=execution.batch_size_used,
-        first_call=execution.first_call,
-        steady=execution.steady,
-        skipped=execution.skipped,
-        options=execution.options,
-        notes=notes,
+    nodes, prompts = plan.ends
+    rows = np.full(plan.n_prompts, -1)
+    rows[prompts] = np.arange(len(prompts))
+    return _Work(
+        Union(plan, nodes, prompts, (rows,)),
+        session.encoded(job.source, job.run).conditioning,
+        job.source.prompts.keys,
+        session.noise(job.source, plan, job.run),
+        [[(job.folder, prompt)] for prompt in prompts.tolist()],
     )
 
 
-def written(
-    maker: "Maker",
-    execution: "Execution",
-    keys: "Sequence[str]",
-    noise: "NoiseSource",
-    places: "Sequence[Sequence[Place]]",
-) -> list[str]:
-    """Decode what was denoised and write the pictures, the latter in threads; what a record should say of it.
+def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Session") -> _Work:
+    """Return the work of several jobs: those of one source as a trie, several sources beside each other."""
+    import torch
 
-    Args:
-        keys: as `execute` had them.
-        places: of each of the execution's latents, where its picture belongs.
-    """
+    from generators.conditioning import Conditioning
+    from generators.noise import Realms, in_realm
+    from generators.sharing.union import side_by_side, union
+
+    by_source = [
+        list(group) for _, group in groupby(zip(jobs, plans, strict=True), key=lambda pair: pair[0].source.key)
+    ]
+    sources = [group[0][0].source for group in by_source]
+    whole = side_by_side([union([plan for _, plan in group]) for group in by_source])
+    run = jobs[0].run
+    encoded = [session.encoded(source, run).conditioning for source in sources]
+    places: list[list[Place]] = [[] for _ in whole.ends]
+    for job, rows in zip(jobs, whole.rows, strict=True):
+        for prompt in np.flatnonzero(rows >= 0).tolist():
+            places[rows[prompt]].append((job.folder, prompt))
+    return _Work(
+        whole,
+        Conditioning({name: torch.cat([each.tensors[name] for each in encoded]) for name in encoded[0].tensors})
+        if len(encoded) > 1
+        else encoded[0],
+        [in_realm(source.key, key) for source in sources for key in source.prompts.keys],
+        Realms({group[0][0].source.key: session.noise(group[0][0].source, group[0][1], run) for group in by_source}),
+        places,
+    )
+
+
+def _executed(
+    jobs: "Sequence[Job]", work: _Work, session: "Session"
+) -> "tuple[Execution, Mapping[str, float], list[str]]":
+    """Denoise, decode and write; what that took, by stage in seconds, and what records should say of it."""
+    from generators.executor import execute
+
+    source, plan = jobs[0].source, work.union.plan
+    family, one_job = session.family(source), jobs[0] if len(jobs) == 1 else None
+    family.release_encoders()
+    sources = {job.source.key: job.source for job in jobs}
+    sizes = {
+        key: session.batch_size(one, session.encoded(one, jobs[0].run).conditioning) for key, one in sources.items()
+    }
+    if len(jobs) > 1:
+        alone = sum(job.needed(isolate=session.isolate).node_steps for job in jobs)
+        fewer = f"{1 - plan.node_steps / alone:.1%} fewer than one by one"
+        session.emit(Note(f"{len(jobs)} sets of pictures are denoised as one: {plan.node_steps:,} node-steps, {fewer}"))
+    checkpoints = _checkpoints(jobs, plan, session)
+    with session.stage("denoise", plan.node_steps, source, one_job) as denoising:
+        execution = execute(
+            plan,
+            family,
+            work.conditioning,
+            work.keys,
+            source.settings,
+            noise=work.noise,
+            batch_size=sizes[source.key][0],
+            observers=[session.advance],
+            ends=(work.union.ends, work.union.prompts),
+            states=checkpoints,
+            cache=jobs[0].cache,
+        )
+    decoding, heard = _written(execution, work, session, jobs)
+    if checkpoints:
+        checkpoints.clear()
+    for key, one in sources.items():
+        session.shrink(one, execution.batch_size_used, sizes[key][1])
+    notes = [*execution.notes, *heard]
+    for note in notes:
+        session.emit(Note(note))
+    denoised = denoising["denoise"] + execution.seconds_before
+    return execution, {**decoding, "denoise": denoised}, notes
+
+
+def _written(
+    execution: "Execution", work: _Work, session: "Session", jobs: "Sequence[Job]"
+) -> tuple[dict[str, float], list[str]]:
+    """Decode what was denoised and write the pictures, the latter in threads; the seconds, and notes for records."""
     from generators.batching import Batches
     from generators.executor import decode_images
+    from sweeps.writer import writer
 
-    most = DECODED if maker.family.device.type != "cpu" else execution.batch_size_used
+    source, one_job = jobs[0].source, jobs[0] if len(jobs) == 1 else None
+    family = session.family(source)
+    most = DECODED if family.device.type != "cpu" else execution.batch_size_used
     batches, start = Batches(min(most, execution.batch_size_used)), 0
     with writer() as out:
-        with maker.stage("decode", len(places)):
+        with session.stage("decode", len(work.places), source, one_job) as decoding:
             for pixels in decode_images(
-                maker.family, execution, keys, maker.source.settings, noise=noise, batches=batches
+                family, execution, work.keys, source.settings, noise=work.noise, batches=batches
             ):
-                out.write(pixels, places[start : start + len(pixels)])
+                out.write(pixels, work.places[start : start + len(pixels)])
                 start += len(pixels)
-                maker.emit(StageAdvanced(len(pixels)))
-        with maker.stage("write", 1):
+                session.emit(StageAdvanced(len(pixels)))
+        with session.stage("write", 1, source, one_job) as writing:
             out.drain()
-            maker.emit(StageAdvanced(1))
-    return batches.notes
+            session.emit(StageAdvanced(1))
+    return {**decoding, **writing}, batches.notes
+
+
+def _checkpoints(jobs: "Sequence[Job]", plan: "SharingPlan", session: "Session") -> "States | None":
+    """Return where this execution leaves its checkpoints, if it does; what a denoiser cache remembers is in none."""
+    from generators.states import States
+
+    if session.save_every is None or jobs[0].cache:
+        return None
+    sources = list({job.source.key: job.source.identity for job in jobs}.values())
+    identity = sha256_text(canonical_json([sources, plan.digest]))
+    return States(jobs[0].run / CHECKPOINTS, identity, session.save_every, lambda text: session.emit(Note(text)))

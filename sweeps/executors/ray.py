@@ -1,8 +1,8 @@
-"""Plans denoised by Ray's workers: several cells at once, and a large plan's subtrees apart."""
+"""A group of jobs denoised by Ray's workers: several jobs at once, and a large plan's subtrees apart."""
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import sha256_file
 from sweeps.events import Note, StageAdvanced, StageFinished, StageStarted
-from sweeps.executors.base import Executor, Work
+from sweeps.executors.base import Executor, Outcome
 from sweeps.executors.local import Local
 from sweeps.pictures import write_files
 from sweeps.record import ExecutionFigures
@@ -22,13 +22,13 @@ from sweeps.record import ExecutionFigures
 if TYPE_CHECKING:
     from generators.acceleration import Acceleration
     from generators.conditioning import Conditioning
-    from generators.denoiser_caches.base import DenoiserCache
     from generators.sharing.parts import Part
-    from generators.sharing.plan import SharingPlan
     from sweeps.events import Emit
-    from sweeps.making import Maker
-    from sweeps.painter import Outcome, Task
+    from sweeps.grid import Source
+    from sweeps.jobs import Job
+    from sweeps.session import Encoded, Session
     from sweeps.spec import SweepSpec
+    from sweeps.worker import PartOutcome, Task
 
 RETRIES = 3  # of one part whose worker dies
 PATIENCE = 300  # seconds for the workers to start
@@ -36,16 +36,28 @@ REACH = 10  # seconds for a cluster to answer
 
 
 @dataclass(eq=False)
-class _Job:
-    """A plan's parts under way: how many are left, which wait for a trunk, by its place, what came back."""
+class _Parts:
+    """A piece of work that was cut in parts: how many are not back yet, and which wait for a trunk, by its place.
 
+    Attributes:
+        job: whose pictures they make; None for prompts that are encoded.
+    """
+
+    job: "Job | None"
     left: int
     waiting: "dict[int, list[Task]]" = field(default_factory=dict)
-    done: "list[Outcome]" = field(default_factory=list)
+    done: "list[PartOutcome]" = field(default_factory=list)
 
     @property
     def error(self) -> UserError | str | None:
         return next((outcome.error for outcome in self.done if outcome.error), None)
+
+    def check(self) -> None:
+        """Raise what a worker failed with: a UserError as it is, anything else with the worker's traceback."""
+        if isinstance(self.error, UserError):
+            raise self.error
+        if self.error:
+            raise RuntimeError(f"a worker failed:\n{self.error}")
 
 
 class Ray(Executor):
@@ -68,10 +80,10 @@ class Ray(Executor):
 
         from sweeps.machine import versions
 
-        self._jobs: dict[int, _Job] = {}
+        self._open: dict[int, _Parts] = {}
         self._handed: dict[tuple[int, int], list[Any]] = {}
         self._urls: dict[Path, str] = {}
-        self._emit, self._begun = emit, 0
+        self._emit, self._numbers = emit, 0
         mine = not ray.is_initialized()
         try:
             emit(StageStarted("workers", 1))
@@ -92,7 +104,7 @@ class Ray(Executor):
         import torch
         from ray.util import ActorPool
 
-        from sweeps.painter import Painter
+        from sweeps.worker import Worker
 
         threads, gpus = torch.get_num_threads(), int(device.startswith("cuda"))
         alike = acceleration.model_copy(update={"threads": threads})
@@ -109,167 +121,170 @@ class Ray(Executor):
         if max(1, self.workers or 1) > fit:
             need = "a GPU" if gpus else f"{threads} CPUs"
             raise UserError(f"{self.workers or 1} workers need {need} each: {fit} fit", "ask for fewer --workers")
-        self.ahead = self.workers = self.workers or fit
+        self.workers = self.workers or fit
         kind = ray.remote(num_cpus=0 if gpus else threads, num_gpus=gpus, max_restarts=-1, max_task_retries=RETRIES)
-        actors = [kind(Painter).remote("cuda" if gpus else device, offload, alike) for _ in range(self.workers)]
+        actors = [kind(Worker).remote("cuda" if gpus else device, offload, alike) for _ in range(self.workers)]
         try:
             self.abouts = ray.get([actor.about.remote() for actor in actors], timeout=PATIENCE)
         except ray.exceptions.RayError as error:
             raise UserError(f"the workers do not start: {error}", "see docs/scaling.md") from error
         return ActorPool(actors)
 
-    def encode(self, maker: "Maker") -> "tuple[Conditioning, list[str]]":
+    def encode(self, session: "Session", source: "Source") -> "tuple[Conditioning, list[str]]":
         import torch
 
         from generators.conditioning import Conditioning
         from generators.sharing.parts import PIECES
-        from sweeps.painter import Encoding
+        from sweeps.worker import Encoding
 
-        prompts, settings, size = maker.source.prompts, maker.source.settings, maker.batch_size
+        prompts, settings, (size, _) = source.prompts, source.settings, session.batch_size(source)
         if settings.noise == "official":
-            return super().encode(maker)
+            return super().encode(session, source)
         assert self.workers
         chunk = size * -(-len(prompts) // (size * PIECES * self.workers))  # whole batches: the same as in one process
-        number, starts = self._new(), range(0, len(prompts), chunk)
-        self._jobs[number] = job = _Job(len(starts))
+        starts = range(0, len(prompts), chunk)
+        number, parts = self._new(None, len(starts))
         for place, start in enumerate(starts):
             rows = slice(start, start + chunk)
-            task = Encoding(
-                number, place, maker.source.entry, settings, prompts.prompts[rows], prompts.keys[rows], size
-            )
+            task = Encoding(number, place, source.entry, settings, prompts.prompts[rows], prompts.keys[rows], size)
             self._pool.submit(lambda actor, ready: actor.encode.remote(ready), task)
-        for outcome in self._returned(number):
-            maker.emit(StageAdvanced(outcome.rows))
-        done = sorted(job.done, key=lambda outcome: outcome.place)
-        parts = [each.conditioning.tensors for each in done if each.conditioning]
-        notes = list(dict.fromkeys(note for each in done for note in each.notes))
-        return Conditioning({name: torch.cat([each[name] for each in parts]) for name in parts[0]}), notes
+        while parts.left and not parts.error:
+            outcome = self._heard()
+            if outcome is None:
+                raise UserError("workers died encoding these prompts", "see what killed them")
+            session.emit(StageAdvanced(outcome.rows))
+        del self._open[number]
+        parts.check()
+        done = sorted(parts.done, key=lambda outcome: outcome.place)
+        rows_by_name = [outcome.conditioning.tensors for outcome in done if outcome.conditioning]
+        notes = list(dict.fromkeys(note for outcome in done for note in outcome.notes))
+        return Conditioning({name: torch.cat([rows[name] for rows in rows_by_name]) for name in rows_by_name[0]}), notes
 
-    def begin(self, maker: "Maker", plan: "SharingPlan", cache: "DenoiserCache | None" = None) -> Work:
-        from generators.sharing.parts import Part, parts
-        from sweeps.painter import Task
-
-        settings, keys = maker.source.settings, maker.source.prompts.keys
-        if settings.noise == "official" or cache or maker.stored is None:
+    def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:
+        if jobs[0].cache or jobs[0].one_stream:
             # one stream of noise is drawn in one place, and what a cache remembers is not handed over
-            return Local().begin(maker, plan, cache)
-        conditioning = self._published(maker)
+            yield from Local().run(jobs, session)
+            return
+        session.emit(StageStarted("denoise", sum(job.needed(isolate=session.isolate).node_steps for job in jobs)))
+        try:
+            mine = {number: parts for job in jobs for number, parts in [self._submitted(job, session)]}
+            while mine:
+                for number, parts in list(mine.items()):
+                    if parts.error or not parts.left:
+                        del mine[number], self._open[number]
+                        yield self._outcome(parts, session)
+                if mine and self._heard() is None:
+                    error = UserError("workers died making this, and nothing can be sent again", "see what killed them")
+                    yield from (Outcome(parts.job, error=error) for parts in mine.values() if parts.job)
+                    return
+        finally:
+            session.emit(StageFinished())
+
+    def _submitted(self, job: "Job", session: "Session") -> "tuple[int, _Parts]":
+        """Send out what of a job waits for nothing."""
+        from generators.sharing.parts import Part, parts
+        from sweeps.worker import Task
+
         assert self.workers
-        cut = parts(plan, self.workers, least=plan.steps * maker.batch_size)
-        number = self._new()
+        source, plan = job.source, job.needed(isolate=session.isolate)
+        keys, (batch_size, _) = source.prompts.keys, session.batch_size(source)
+        conditioning = self._published(session.encoded(source, job.run))
+        cut = parts(plan, self.workers, least=plan.steps * batch_size)
+        number, pieces = self._new(job, len(cut.subtrees) + len(cut.trunks))
 
         def task(place: int, part: "Part", **more: Any) -> Task:
-            mine = tuple(keys[prompt] for prompt in part.prompts.tolist())
-            return Task(number, place, maker.source.entry, settings, part, mine, conditioning, maker.batch_size, **more)
+            own_keys = tuple(keys[prompt] for prompt in part.prompts.tolist())
+            return Task(number, place, source.entry, source.settings, part, own_keys, conditioning, batch_size, **more)
 
-        tasks = [task(place, Part.of(plan, nodes)) for place, nodes in enumerate(cut.subtrees)]
-        self._jobs[number] = job = _Job(len(tasks) + len(cut.trunks))
-        for each, trunk in zip(tasks, cut.waits.tolist(), strict=True):
-            job.waiting.setdefault(trunk, []).append(each)
+        subtrees = [task(place, Part.of(plan, nodes)) for place, nodes in enumerate(cut.subtrees)]
+        for subtree, trunk in zip(subtrees, cut.waits.tolist(), strict=True):
+            pieces.waiting.setdefault(trunk, []).append(subtree)
         for trunk, nodes in enumerate(cut.trunks):
             heirs = tuple(
                 (
-                    np.searchsorted(nodes, each.part.sources),
-                    each.part.plan.first[each.part.plan.given],
-                    each.part.plan.given,
+                    np.searchsorted(nodes, heir.part.sources),
+                    heir.part.plan.first[heir.part.plan.given],
+                    heir.part.plan.given,
                 )
-                for each in job.waiting[trunk]
+                for heir in pieces.waiting[trunk]
             )
             self._pool.submit(self._send_trunk, task(trunk, Part.of(plan, nodes), heirs=heirs))
-        for each in job.waiting.pop(-1, []):
-            self._pool.submit(lambda actor, ready: actor.part.remote(ready), each)
-        return lambda folder: self._finished(maker, number, plan, folder)
+        for subtree in pieces.waiting.pop(-1, []):
+            self._pool.submit(lambda actor, ready: actor.part.remote(ready), subtree)
+        return number, pieces
 
-    def _new(self) -> int:
-        self._begun += 1
-        return self._begun
+    def _new(self, job: "Job | None", parts: int) -> "tuple[int, _Parts]":
+        self._numbers += 1
+        self._open[self._numbers] = _Parts(job, parts)
+        return self._numbers, self._open[self._numbers]
 
-    def _published(self, maker: "Maker") -> str:
-        from sweeps.shared import publish
+    def _published(self, encoded: "Encoded") -> str:
+        from sweeps.encodings import publish
 
-        path = maker.stored
-        assert path
-        if path not in self._urls:
-            self._urls[path] = publish(path, f"{sha256_file(path)}.safetensors", self.store)
-        return self._urls[path]
+        assert encoded.path
+        if encoded.path not in self._urls:
+            name = f"{sha256_file(encoded.path)}.safetensors"
+            self._urls[encoded.path] = publish(encoded.path, name, self.store)
+        return self._urls[encoded.path]
 
     def _send_trunk(self, actor: Any, task: "Task") -> Any:
-        """A trunk's outcome; what it leaves stays in the object store until the parts that need it take it."""
+        """Return a trunk's outcome; what it leaves stays in the object store until the parts that need it take it."""
         outcome, *self._handed[task.work, task.place] = actor.trunk.options(num_returns=1 + len(task.heirs)).remote(
             task
         )
         return outcome
 
-    def _heard(self) -> None:
-        """Wait for whatever comes back next, and send out what waited for it."""
+    def _heard(self) -> "PartOutcome | None":
+        """Wait for whatever comes back next, and send out what waited for it; None if nothing can come back."""
         import ray
 
-        try:
-            outcome: Outcome = self._pool.get_next_unordered()
-        except ray.exceptions.RayError as error:  # whose part it was comes out when nothing is left to wait for
-            self._emit(Note(f"a worker was lost {RETRIES + 1} times over one part: {_line(error)}"))
-            return
-        job = self._jobs.get(outcome.work)
-        handed = self._handed.pop((outcome.work, outcome.place)) if outcome.trunk else []
-        if job is None:  # its cell failed
-            return
-        job.left -= 1
-        job.done.append(outcome)
-        if handed:
-            for task, given in zip(job.waiting.pop(outcome.place), handed, strict=True):
-                if outcome.error:
-                    job.left -= 1
-                else:
-                    self._pool.submit(lambda actor, ready: actor.part.remote(*ready), (task, given))
-
-    def _returned(self, number: int) -> "Iterator[Outcome]":
-        """A job's outcomes as they come back; then it is over.
-
-        Raises:
-            UserError: a worker says so, or nothing more can come back.
-            RuntimeError: a worker failed.
-        """
-        job, heard = self._jobs[number], 0
-        try:
-            while True:
-                new, heard = job.done[heard:], len(job.done)
-                yield from new
-                if job.error or not job.left:
-                    break
-                if not self._pool.has_next():
-                    raise UserError("workers died making this, and nothing can be sent again", "see what killed them")
-                self._heard()
-        finally:
-            del self._jobs[number]
-        if isinstance(job.error, UserError):
-            raise job.error
-        if job.error:
-            raise RuntimeError(f"a worker failed:\n{job.error}")
-
-    def _finished(self, maker: "Maker", number: int, plan: "SharingPlan", folder: Path) -> ExecutionFigures:
-        """Wait for a plan's parts, and put its pictures into the folder."""
-        job = self._jobs[number]
-        maker.emit(StageStarted("denoise", plan.node_steps))
-        try:
-            for outcome in self._returned(number):
-                write_files(folder, outcome.files, outcome.files.values())
+        while self._pool.has_next():
+            try:
+                outcome: PartOutcome = self._pool.get_next_unordered()
+            except ray.exceptions.RayError as error:  # whose part it was comes out when nothing is left to wait for
+                self._emit(Note(f"a worker was lost {RETRIES + 1} times over one part: {_line(error)}"))
+                continue
+            handed = self._handed.pop((outcome.work, outcome.place)) if outcome.trunk else []
+            if (parts := self._open.get(outcome.work)) is None:  # its job failed
+                continue
+            parts.left -= 1
+            parts.done.append(outcome)
+            if parts.job and outcome.files:
+                write_files(parts.job.folder, outcome.files, outcome.files.values())
                 outcome.files.clear()
-                maker.emit(StageAdvanced(outcome.rows))
-        finally:
-            maker.emit(StageFinished())
-        # as if one after the other: what the pictures took, not who waited how long
-        for stage in ("denoise", "decode"):
-            maker.took(stage, sum(outcome.seconds.get(stage, 0.0) for outcome in job.done))
-        notes = list(dict.fromkeys(note for outcome in job.done for note in outcome.notes))
+            if parts.job:
+                self._emit(StageAdvanced(outcome.rows))
+            if handed:
+                for task, given in zip(parts.waiting.pop(outcome.place), handed, strict=True):
+                    if outcome.error:
+                        parts.left -= 1
+                    else:
+                        self._pool.submit(lambda actor, ready: actor.part.remote(*ready), (task, given))
+            return outcome
+        return None
+
+    def _outcome(self, parts: _Parts, session: "Session") -> Outcome:
+        """Return what became of a job whose parts are all back, or one of which failed."""
+        assert parts.job
+        try:
+            parts.check()
+        except (UserError, RuntimeError) as error:
+            return Outcome(parts.job, error=error)
+        notes = list(dict.fromkeys(note for outcome in parts.done for note in outcome.notes))
         for note in notes:
-            maker.emit(Note(note))
-        return ExecutionFigures(
-            calls=sum(outcome.calls for outcome in job.done),
-            rows=sum(outcome.rows for outcome in job.done),
-            batch_size=min(outcome.batch_size for outcome in job.done),
-            options=job.done[0].options,
+            session.emit(Note(note))
+        # as if one after the other: what the pictures took, not who waited how long
+        seconds = {
+            stage: sum(outcome.seconds.get(stage, 0.0) for outcome in parts.done) for stage in ("denoise", "decode")
+        }
+        execution = ExecutionFigures(
+            calls=sum(outcome.calls for outcome in parts.done),
+            rows=sum(outcome.rows for outcome in parts.done),
+            batch_size=min(outcome.batch_size for outcome in parts.done),
+            options=parts.done[0].options,
             notes=[*notes, f"made by {self.workers} Ray workers: its seconds are theirs, added up"],
         )
+        return Outcome(parts.job, execution, seconds)
 
 
 def _reach(address: str | None) -> None:

@@ -23,9 +23,8 @@ from sweeps.studies.manifest import MANIFEST, STUDIES, Manifest
 
 if TYPE_CHECKING:
     from sweeps.events import Emit
-    from sweeps.making import Maker
+    from sweeps.session import Session
     from sweeps.spec import SweepSpec
-    from sweeps.store import Store
 
 PACKAGE, GROUP = "sweeps.studies", "reusebench.studies"
 
@@ -66,33 +65,32 @@ class Study(Plugin, ABC):
         Raises:
             UserError: the folder is another process's or another sweep's, or a model cannot be had here.
         """
-        from sweeps.families import Families
-        from sweeps.making import Maker
+        from sweeps.session import Session
         from sweeps.store import open_store
 
-        parts = list(self.parts(spec, device))
-        families, maker = Families(device, spec.offload, None, spec.acceleration(device)), None
-        with open_store(folder, spec) as store:
+        parts, session = list(self.parts(spec, device)), Session.of(spec, device, emit)
+        with open_store(folder, spec):
             for part in parts:
-                place = self._place(store.folder, part)
+                place = self._place(folder, part)
                 if self._done(place):
                     continue
-                if maker is None or maker.source is not part.source:
-                    maker = Maker(part.source, families, spec.batch_size, emit)
                 (place / MANIFEST).unlink(missing_ok=True)
                 place.mkdir(parents=True, exist_ok=True)
-                self._finish(place, part, device, self.make_part(part, place, maker, store))
+                self._finish(place, part, device, self.make_part(part, place, session, folder))
 
     @abstractmethod
     def parts(self, spec: "SweepSpec", device: str) -> Iterator[Part]:
         """What there is to make, those of one source together."""
 
     @abstractmethod
-    def make_part(self, part: Part, folder: Path, maker: "Maker", store: "Store") -> dict[str, Any]:
-        """Write a part's files into its folder.
+    def make_part(self, part: Part, folder: Path, session: "Session", run: Path) -> dict[str, Any]:
+        """Write a part's files into its folder, and return the fields of its manifest that `Manifest` does not have.
 
-        Returns:
-            The fields of its manifest that `Manifest` does not have.
+        Args:
+            part: what to make.
+            folder: the part's own.
+            session: the device and the models.
+            run: the run folder, held.
         """
 
     @abstractmethod

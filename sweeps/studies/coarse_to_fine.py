@@ -15,9 +15,9 @@ from sweeps.studies.manifest import Manifest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sweeps.making import Maker
+    from sweeps.grid import Source
+    from sweeps.session import Session
     from sweeps.spec import SweepSpec
-    from sweeps.store import Store
 
 CURVES, KIND = "curves.npz", "reusebench coarse to fine 1"
 TOLERANCE = 0.1
@@ -100,17 +100,16 @@ class CoarseToFineStudy(Study):
     def node_steps(self, spec: "SweepSpec") -> int:
         return sum(prompts * steps for prompts, steps in sizes(spec))
 
-    def make_part(self, part: Part, folder: Path, maker: "Maker", store: "Store") -> dict[str, Any]:
+    def make_part(self, part: Part, folder: Path, session: "Session", run: Path) -> dict[str, Any]:
         from generators.noise import node_key
         from generators.sharing.arrays import write_npz
         from metrics.statistics import bootstrap_mean
         from sweeps.studies.spectra import band_error, octaves, radial_power, spectrum
         from sweeps.studies.work import decoded
 
-        maker.conditioning(store.shared(part.source.conditioning_key))
-        predicted, final = _trajectories(maker)
+        predicted, final = _trajectories(part.source, session, run)
         keys = [node_key([key]) for key in part.source.prompts.keys]
-        last = decoded(maker, final, keys)
+        last = decoded(part.source, session, final, keys)
         n, steps = len(last), len(predicted)
         goal, shown = spectrum(last), evenly(steps, SHOWN_STEPS)
         height, width = last.shape[1:3]
@@ -118,7 +117,7 @@ class CoarseToFineStudy(Study):
         error, power = np.empty((n, steps, len(bands))), np.empty((n, steps, min(height, width) // 2))
         pictured = evenly(n, SHOWN_PROMPTS)
         for k, latents in enumerate(predicted):
-            pictures = decoded(maker, latents, keys)
+            pictures = decoded(part.source, session, latents, keys)
             found = spectrum(pictures)
             error[:, k], power[:, k] = band_error(found, goal), radial_power(found)
             if k in shown:
@@ -152,16 +151,13 @@ def settled_share(error: NDArray[np.float64], tolerance: float = TOLERANCE) -> N
     return share
 
 
-def _trajectories(maker: "Maker") -> "tuple[list[Tensor], Tensor]":
-    """The predicted clean latents of every step, K of [n, ...], and the finished ones, in prompt order."""
+def _trajectories(source: "Source", session: "Session", run: Path) -> "tuple[list[Tensor], Tensor]":
+    """Return the predicted clean latents of every step, K of [n, ...], and the finished ones, in prompt order."""
     import torch
 
-    from generators.executor import execute
     from generators.sharing.plan import standard_plan
-    from sweeps.events import StageAdvanced
+    from sweeps.studies.work import denoised
 
-    source = maker.source
-    settings, prompts = source.settings, source.prompts
     predicted: list[list[Tensor]] = [[] for _ in range(source.steps)]
 
     def watch(k: int, nodes: NDArray[np.int64], latents: "Tensor", x0: "Tensor | None") -> None:
@@ -170,21 +166,8 @@ def _trajectories(maker: "Maker") -> "tuple[list[Tensor], Tensor]":
                 f"{source.scheduler} does not say what clean picture a step predicts", "choose another --scheduler"
             )
         predicted[k].append(x0.detach().to("cpu", copy=True))
-        maker.emit(StageAdvanced(len(nodes)))
 
-    plan = standard_plan(len(prompts), source.steps)
-    conditioning, rows = maker.conditioning(), maker.batch_size
-    with maker.stage("denoise", plan.node_steps):
-        execution = execute(
-            plan,
-            maker.family,
-            conditioning,
-            prompts.keys,
-            settings,
-            noise=maker.noise(plan),
-            batch_size=rows,
-            observers=[watch],
-        )
+    execution = denoised(source, standard_plan(len(source.prompts), source.steps), session, run, watch)
     return [torch.cat(parts) for parts in predicted], execution.latents
 
 

@@ -18,9 +18,9 @@ from sweeps.studies.manifest import Manifest
 if TYPE_CHECKING:
     from generators.sharing.plan import SharingPlan
     from generators.sharing.tree import Tree
-    from sweeps.making import Maker
+    from sweeps.grid import Source
+    from sweeps.session import Session
     from sweeps.spec import SweepSpec
-    from sweeps.store import Store
 
 PER_HEIGHT = 6
 
@@ -105,18 +105,21 @@ class MeanEmbeddingStudy(Study):
         nodes = PER_HEIGHT * sum(tau > 0 for tau in spec.tau)
         return sum(steps * (prompts + trees * min(nodes, prompts)) for prompts, steps in sizes(spec))
 
-    def make_part(self, part: Part, folder: Path, maker: "Maker", store: "Store") -> dict[str, Any]:
+    def make_part(self, part: Part, folder: Path, session: "Session", run: Path) -> dict[str, Any]:
         from PIL import Image
 
-        from sweeps.studies.work import standard_images
+        from generators.sharing.planner import treed
+        from sweeps.studies.work import baseline_pictures
 
         source, prompts = part.source, part.source.prompts
-        standard_images(maker, store)
-        maker.conditioning(store.shared(source.conditioning_key))
-        tree = maker.tree(parse_strategy(part.asked["strategy"]), part.asked["features"])
+        baseline_pictures(source, session, run)
+        strategy = parse_strategy(part.asked["strategy"])
+        tree = treed(session.grouping(source, strategy, part.asked["features"], run)[0], strategy.name)
         chosen = clusters(tree, [float(height) for height in part.how["heights"]], PER_HEIGHT)
         order, found = tree.leaf_order, []
-        pictures = self._denoised(maker, means_plan(tree, list(chosen), source.steps, part.asked["combiner"]))
+        pictures = self._denoised(
+            source, session, run, means_plan(tree, list(chosen), source.steps, part.asked["combiner"])
+        )
         for (node, height), pixels in zip(chosen.items(), pictures, strict=True):
             name = f"node-{node}.png"
             Image.fromarray(pixels).save(folder / name)
@@ -126,32 +129,20 @@ class MeanEmbeddingStudy(Study):
         return {**part.asked, "prompts": list(prompts.prompts), "nodes": found}
 
     @staticmethod
-    def _denoised(maker: "Maker", plan: "SharingPlan | None") -> Sequence[NDArray[np.uint8]]:
-        """The picture of every node of the plan."""
-        from generators.executor import execute
+    def _denoised(
+        source: "Source", session: "Session", run: Path, plan: "SharingPlan | None"
+    ) -> Sequence[NDArray[np.uint8]]:
+        """Return the picture of every node of the plan."""
         from generators.noise import node_key
-        from sweeps.events import StageAdvanced
-        from sweeps.studies.work import decoded
+        from sweeps.studies.work import decoded, denoised
 
         if plan is None:
             return []
-        settings, keys = maker.source.settings, maker.source.prompts.keys
-        conditioning, rows = maker.conditioning(), maker.batch_size
-        with maker.stage("denoise", plan.node_steps):
-            execution = execute(
-                plan,
-                maker.family,
-                conditioning,
-                keys,
-                settings,
-                noise=maker.noise(plan),
-                batch_size=rows,
-                observers=[lambda k, nodes, latents, x0: maker.emit(StageAdvanced(len(nodes)))],
-            )
+        execution, keys = denoised(source, plan, session, run), source.prompts.keys
         nodes = plan.output[execution.prompts]
         latents = execution.latents[np.argsort(nodes)]
         own = [node_key([keys[prompt] for prompt in plan.members(node)]) for node in range(len(nodes))]
-        return list(decoded(maker, latents, own))
+        return list(decoded(source, session, latents, own))
 
 
 def clusters(tree: "Tree", heights: Sequence[float], most: int) -> dict[int, float]:

@@ -1,48 +1,78 @@
-"""What studies make pictures with: a sweep's own standard images, and pictures of any latents."""
+"""What studies make pictures with: a sweep's own baseline, any plan, and pictures of any latents."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.errors import UserError
 from generators.batching import Batches
+from generators.executor import Execution, Observer, execute
 from generators.noise import KeyedNoise
-from generators.sharing.plan import standard_plan
-from sweeps.events import Note, StageAdvanced
-from sweeps.making import Maker, write_prompts
-from sweeps.pictures import read_generation
+from sweeps.events import StageAdvanced
+from sweeps.generate import generate
+from sweeps.plan import baseline_job
+from sweeps.session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sweeps.store import Store
+    from generators.sharing.plan import SharingPlan
+    from sweeps.grid import Source
 
 
-def standard_images(maker: Maker, store: "Store") -> None:
-    """The standard images of the maker's source in the place where a sweep has them; made where they are not whole."""
-    source, emit = maker.source, maker.emit
-    folder = store.shared(source.key)
-    if read_generation(folder, lambda what: emit(Note(f"{what}: made again"))) is None:
-        maker.conditioning(store.shared(source.conditioning_key))
-        maker.make(standard_plan(len(source.prompts), source.steps), folder)
-    write_prompts(folder, source.prompts.prompts)
+def baseline_pictures(source: "Source", session: Session, run: Path) -> None:
+    """Make the baseline of a source in the place where a sweep has it, if it is not whole there.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    job = baseline_job(source, run)
+    manifest = generate([job], session)[job.folder].manifest
+    if isinstance(manifest, UserError):
+        raise manifest
+    if isinstance(manifest, Exception):
+        raise RuntimeError("the baseline could not be made") from manifest
 
 
-def decoded(maker: Maker, latents: "Tensor", keys: Sequence[str]) -> "NDArray[np.uint8]":
-    """The pictures of latents [n, ...] as if each were finished, uint8 [n, height, width, 3].
+def denoised(
+    source: "Source", plan: "SharingPlan", session: Session, run: Path, observer: Observer | None = None
+) -> Execution:
+    """Run a plan of a source's prompts; `observer` sees every batch after its step."""
+    conditioning, family = session.encoded(source, run).conditioning, session.family(source)
+    batch_size, _ = session.batch_size(source, conditioning)
+    with session.stage("denoise", plan.node_steps, source):
+        return execute(
+            plan,
+            family,
+            conditioning,
+            source.prompts.keys,
+            source.settings,
+            noise=session.noise(source, plan, run),
+            batch_size=batch_size,
+            observers=[session.advance, *([observer] if observer else [])],
+        )
+
+
+def decoded(source: "Source", session: Session, latents: "Tensor", keys: Sequence[str]) -> "NDArray[np.uint8]":
+    """Return the pictures of latents [n, ...] as if each were finished, uint8 [n, height, width, 3].
 
     Args:
+        source: whose model decodes.
+        session: the device and the model.
+        latents: of any step.
         keys: of the node that each row belongs to (`node_key`): what decoding draws is drawn as `decode_images` does.
     """
-    settings, family = maker.source.settings, maker.family
+    settings, family = source.settings, session.family(source)
     # of whatever policy: that decides initial latents alone, and the released code's model draws nothing here
-    noise, end, batches = KeyedNoise(settings.seed), maker.source.steps, Batches(maker.batch_size)
+    noise, end, batches = KeyedNoise(settings.seed), source.steps, Batches(session.batch_size(source)[0])
 
     def pictures(rows: slice) -> "NDArray[np.uint8]":
         done = family.decode(latents[rows], settings, lambda shape, draw: noise.step(keys[rows], end, shape[1:], draw))
-        maker.emit(StageAdvanced(len(done)))
+        session.emit(StageAdvanced(len(done)))
         return done
 
-    with maker.stage("decode", len(latents)):
+    with session.stage("decode", len(latents), source):
         return np.concatenate(list(batches.each(len(latents), pictures)))

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from sweeps.events import Event
-from sweeps.grid import cells
+from sweeps.passes import sweep as run_sweep
 from sweeps.record import Record
-from sweeps.runner import run_sweep
 from sweeps.spec import SweepSpec, make_spec
 
 PROMPTS = ["a red fox", "a red wolf", "a blue car", "a blue van"]
@@ -39,6 +38,7 @@ def tiny_spec(tiny) -> Callable[..., SweepSpec]:
         "prior_steps": 2,
         "tau": "0,0.6",
         "metric": "none",
+        "another_seed": False,
     }
     return lambda **settings: make_spec([defaults, settings])
 
@@ -52,7 +52,7 @@ def sweep(tiny_spec) -> Sweep:
     ) -> list[Record]:
         spec = tiny_spec(**settings)
         heard = emit or ([] if events is None else events).append
-        return run_sweep(spec, cells(spec, "cpu"), folder, device="cpu", emit=heard, rescore=rescore)
+        return run_sweep(spec, folder, device="cpu", emit=heard, rescore=rescore)
 
     return run
 

@@ -5,10 +5,9 @@ import pytest
 from generators import batch_search
 from sweeps.events import Note
 from sweeps.executors.local import Local
-from sweeps.families import Families
 from sweeps.grid import cells
-from sweeps.making import Maker
-from sweeps.predict import predict
+from sweeps.plan import check, plan_sweep
+from sweeps.session import Session
 
 
 @pytest.fixture(autouse=True)
@@ -54,16 +53,17 @@ def told_by(events) -> list[str]:
 
 def test_workers_elsewhere_have_a_size_that_nobody_measured_here(tiny_spec, monkeypatch):
     class Elsewhere(Local):
-        together = False
+        unites = False
 
     monkeypatch.setattr(batch_search, "measure", lambda *_: pytest.fail("measured"))
     (source,) = {cell.source.key: cell.source for cell in cells(tiny_spec(), "cpu")}.values()
-    maker = Maker(source, Families("cpu"), "auto", lambda _: None, Elsewhere())
-    maker.conditioning()
-    assert maker.batch_size == batch_search.BATCH_SIZE
+    session = Session("cpu", lambda _: None, batch_size="auto", executor=Elsewhere())
+    conditioning = session.encoded(source).conditioning
+    assert session.batch_size(source, conditioning) == (batch_search.BATCH_SIZE, "default")
 
 
 def test_a_prediction_measures_nothing(tiny_spec, tmp_path, monkeypatch):
     monkeypatch.setattr(batch_search, "measure", lambda *_: pytest.fail("measured"))
     spec = tiny_spec(batch_size="auto")
-    assert len(predict(cells(spec, "cpu"), tmp_path / "run", "cpu", lambda _: None).costs) == 2
+    session = Session.of(spec, "cpu", lambda _: None)
+    assert len(plan_sweep(spec, check(spec, tmp_path, "cpu")[0], tmp_path, session, keep=False).costs(session)) == 2

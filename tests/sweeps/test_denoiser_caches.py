@@ -15,17 +15,17 @@ from generators.sharing.plan import build_plan
 from metrics.flops import price
 from sweeps.events import Note
 from sweeps.executors.base import get_executor
-from sweeps.families import Families
-from sweeps.grid import Cell, cells
-from sweeps.making import Maker
-from sweeps.predict import predict
+from sweeps.grid import cells
+from sweeps.passes import sweep as run_sweep
+from sweeps.plan import check, plan_pictures, plan_sweep
 from sweeps.record import Record
-from sweeps.references import with_references
-from sweeps.runner import run_sweep
+from sweeps.references import equal_compute, seed_control
+from sweeps.session import Session
 from sweeps.spec import SweepSpec, make_spec
 
 CACHE = "first-block:threshold=0.3"
 ASKED = {"steps": "8", "tau": "0,1", "metric": "none", "max_sequence_length": 28, "strategy": "average"}
+ASKED["another_seed"] = False
 PROMPTS = ["a red fox", "a red dog", "nine dogs", "a tree by a lake"]
 
 
@@ -41,7 +41,7 @@ def spec(folder: Path) -> Any:
 
 
 def run(spec: SweepSpec, folder: Path) -> list[Record]:
-    return run_sweep(spec, cells(spec, "cpu"), folder, device="cpu", emit=lambda _: None)
+    return run_sweep(spec, folder, device="cpu", emit=lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +71,9 @@ def test_a_cache_and_its_parameters_are_of_a_cell_and_not_of_standard_images(spe
 
 
 def test_references_are_standard_images_without_a_cache(spec) -> None:
-    found = with_references(cells(spec(denoiser_cache=["none", CACHE]), "cpu"), another_seed=True, fewer_steps=True)
-    others = [each for each in found if not isinstance(each, Cell)]
-    assert [(each.role, each.asked.denoiser_cache) for each in others] == [
+    shared = cells(spec(denoiser_cache=["none", CACHE]), "cpu")
+    references = [*equal_compute(shared), seed_control(shared, [42])]
+    assert [(reference.role, reference.asked.denoiser_cache) for reference in references] == [
         ("fewer-steps", "none"),
         ("another-seed", "none"),
     ]
@@ -106,16 +106,18 @@ def test_what_a_cache_skips_is_saved_in_flops_and_not_in_steps(both) -> None:
 def test_flops_are_those_that_were_computed(spec, name: str, parameters: dict[str, Any]) -> None:
     """Counted while it runs, with matrix products for attention, beside what the record would say."""
     cell = cells(spec(tau="1"), "cpu")[0]
-    source, maker = cell.source, Maker(cell.source, Families("cpu"), 4, lambda _: None)
-    conditioning, grouping = maker.conditioning(), maker.grouping(cell.strategy, cell.asked.features)
-    maker.family.network.set_attention_backend("_native_math")
+    source, session = cell.source, Session("cpu", lambda _: None)
+    conditioning = session.encoded(source).conditioning
+    grouping, _ = session.grouping(source, cell.strategy, cell.asked.features)
+    family = session.family(source)
+    family.network.set_attention_backend("_native_math")
     plan = build_plan(grouping, cell.schedule, 1.0, source.steps)
     with FlopCounterMode(display=False) as counted:
         found = execute(
-            plan, maker.family, conditioning, source.prompts.keys, source.settings, noise=KeyedNoise(1), batch_size=2,
+            plan, family, conditioning, source.prompts.keys, source.settings, noise=KeyedNoise(1), batch_size=2,
             cache=get_denoiser_cache(name, **parameters),
         )  # fmt: skip
-    components = [part for part in maker.family.components(source.settings) if part.name == "denoiser"]
+    components = [part for part in family.components(source.settings) if part.name == "denoiser"]
     assert sum(found.skipped.values()) > 0
     assert price(components, 4, plan.node_steps, 4, found.skipped).total == counted.get_total_flops()
     assert price(components, 4, plan.node_steps, 4).total > counted.get_total_flops()
@@ -137,18 +139,18 @@ def test_a_kept_cell_is_kept_and_a_killed_one_is_made_again_the_same(spec, tmp_p
 def test_ray_leaves_such_cells_to_this_process(spec, tmp_path: Path) -> None:
     """No worker is asked: none was started."""
     (cell,) = cells(spec(denoiser_cache=CACHE, tau="1"), "cpu")
-    maker = Maker(cell.source, Families("cpu"), 4, lambda _: None)
-    maker.conditioning(tmp_path / "conditioning")
-    plan = build_plan(maker.grouping(cell.strategy, cell.asked.features), cell.schedule, 1.0, cell.source.steps)
-    found = get_executor("ray")().begin(maker, plan, cell.denoiser_cache)(tmp_path)
-    assert found.skipped and len(list((tmp_path / "images").iterdir())) == len(PROMPTS)
+    session = Session("cpu", lambda _: None)
+    job = plan_pictures(cell, tmp_path, session)
+    (outcome,) = get_executor("ray")().run([job], session)
+    assert outcome.execution.skipped
+    assert len(list((tmp_path / "images").iterdir())) == len(PROMPTS)
 
 
 def test_predicted_costs_are_without_it_and_say_so(spec, tmp_path: Path) -> None:
     notes: list[str] = []
     asked = spec(denoiser_cache=CACHE, tau="1")
-    emit = lambda event: notes.append(event.text) if isinstance(event, Note) else None  # noqa: E731
-    predict(cells(asked, "cpu"), tmp_path, "cpu", emit)
+    session = Session("cpu", lambda event: notes.append(event.text) if isinstance(event, Note) else None)
+    plan_sweep(asked, check(asked, tmp_path, "cpu")[0], tmp_path, session, keep=False).costs(session)
     assert any("costs are without it" in note for note in notes)
 
 

@@ -9,9 +9,7 @@ import torch
 from common.errors import UserError
 from sweeps.energy import meter
 from sweeps.events import Note
-from sweeps.families import Families
-from sweeps.grid import cells
-from sweeps.runner import run_sweep
+from sweeps.passes import sweep as run_sweep
 
 
 class StandIn:
@@ -59,15 +57,15 @@ def test_without_nvml_it_says_what_to_install(monkeypatch):
 
 def test_a_sweep_says_that_there_is_nothing_to_measure_and_goes_on(tiny_spec, tmp_path):
     events, spec = [], tiny_spec(energy=True)
-    records = run_sweep(spec, cells(spec, "cpu"), tmp_path / "run", device="cpu", emit=events.append)
+    records = run_sweep(spec, tmp_path / "run", device="cpu", emit=events.append)
     assert any(isinstance(event, Note) and "energy is not measured" in event.text for event in events)
     assert all(record.status == "done" and record.joules is None for record in records)
 
 
 def test_records_say_what_their_pictures_took(tiny_spec, tmp_path, monkeypatch):
-    monkeypatch.setattr("sweeps.runner.Families", lambda *given: Families("cpu", "none", reading()))
+    monkeypatch.setattr("sweeps.session.meter", lambda device: reading())
     spec = tiny_spec(energy=True)
-    standard, shared = run_sweep(spec, cells(spec, "cpu"), tmp_path / "run", device="cpu", emit=lambda event: None)
+    standard, shared = run_sweep(spec, tmp_path / "run", device="cpu", emit=lambda event: None)
     assert standard.standard_joules == shared.standard_joules == 5.0
     assert standard.joules == shared.joules == 5.0, "a reading's: each is made whole, by itself"
 

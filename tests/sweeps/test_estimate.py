@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from sweeps import estimate as module
-from sweeps.cards import card
+from sweeps.accelerators import card
 from sweeps.estimate import Estimate, estimates
 from sweeps.grid import cells
-from sweeps.references import with_references
+from sweeps.references import seed_control
 from sweeps.spec import make_spec
 
 SPEC = {"model": "mini-kandinsky", "dataset": "mini_templates", "tau": "0,1", "limit": 6}
@@ -43,11 +43,13 @@ def test_pictures_and_evaluations_are_those_of_the_sweep_s_cells(settings) -> No
     """By the grid: tau 0 is standard's pictures, another seed's are the next seed's where there is one."""
     spec = make_spec([{**SPEC, **settings}])
     (one,) = planned(**settings)
-    grid = with_references(cells(spec, "cpu"), another_seed=spec.another_seed, fewer_steps=spec.fewer_steps)
-    standard = {cell.source.key for cell in grid}
-    standard |= {each.other(lambda: 0, lambda _: 0).key for each in grid if each.role == "another-seed"}
-    own = [cell for cell in grid if cell.role != "another-seed" and cell.asked.tau]
-    assert one.images == 6 * (len(standard) + len(own))
+    grid = cells(spec, "cpu")
+    seeds = sorted({cell.source.settings.seed for cell in grid})
+    baselines = {cell.source.key for cell in grid}
+    if spec.another_seed:
+        baselines |= {seed_control([cell], seeds).source.key for cell in grid}
+    own = [cell for cell in grid if cell.asked.tau]
+    assert one.images == 6 * (len(baselines) + len(own) * (1 + spec.fewer_steps))
     assert one.node_steps == 20 * one.images, "an upper bound"
 
 

@@ -15,10 +15,12 @@ from common.errors import UserError
 from generators.executor import execute
 from generators.sharing.plan import SharingPlan, build_plan, standard_plan
 from sweeps.events import StageStarted
-from sweeps.families import Families
+from sweeps.generate import generate
 from sweeps.grid import Cell, cells
-from sweeps.making import Maker
-from sweeps.pictures import picture_name
+from sweeps.jobs import Job
+from sweeps.pictures import Manifest, picture_name
+from sweeps.plan import baseline_job, plan_pictures
+from sweeps.session import Session
 from sweeps.spec import make_spec
 
 THINGS = ("fox", "wolf", "car", "van", "tree", "ship", "house", "bird")
@@ -31,7 +33,8 @@ SAME = 1e-4
 class Both:
     """One set of prompts by our code and by the published procedure."""
 
-    maker: Maker
+    session: Session
+    cell: Cell
     plan: SharingPlan
     theirs: Published
     movq: torch.nn.Module
@@ -50,13 +53,19 @@ def cell_of(folder: Path, tau: float, **more: object) -> Cell:
     return cell
 
 
-def maker_of(cell: Cell, batch_size: int = 32) -> Maker:
-    return Maker(cell.source, Families("cpu"), batch_size, lambda event: None)
+def session_of() -> Session:
+    return Session("cpu", lambda event: None)
 
 
-def plan_of(maker: Maker, cell: Cell) -> SharingPlan:
-    tree = maker.tree(cell.strategy, cell.asked.features)
+def plan_of(session: Session, cell: Cell) -> SharingPlan:
+    tree, _ = session.grouping(cell.source, cell.strategy, cell.asked.features)
     return build_plan(tree, cell.schedule, float(cell.asked.tau), cell.source.steps, cell.asked.combiner)
+
+
+def made(job: Job, session: Session) -> Manifest:
+    manifest = generate([job], session)[job.folder].manifest
+    assert isinstance(manifest, Manifest), manifest
+    return manifest
 
 
 @pytest.fixture(scope="module", params=[0.0, 0.03, 0.1])
@@ -80,8 +89,8 @@ def both(request, folder: Path) -> Both:
         height=settings.height,
         width=settings.width,
     )
-    maker = maker_of(cell)
-    return Both(maker, plan_of(maker, cell), theirs, decoder.movq)
+    session = session_of()
+    return Both(session, cell, plan_of(session, cell), theirs, decoder.movq)
 
 
 def test_the_plan_has_their_clusters(both: Both):
@@ -92,27 +101,27 @@ def test_the_plan_has_their_clusters(both: Both):
 
 def test_there_are_splits_at_every_step_and_several_batches_at_some(folder: Path):
     cell = cell_of(folder, 0.03)
-    sizes = [len(plan_of(maker_of(cell), cell).active(k)) for k in range(STEPS)]
+    sizes = [len(plan_of(session_of(), cell).active(k)) for k in range(STEPS)]
     assert sizes == sorted(set(sizes))
     assert sum(size > 32 for size in sizes) >= 2
 
 
 def test_embeddings_are_theirs(both: Both):
-    ours = both.maker.conditioning().tensors
+    ours = both.session.encoded(both.cell.source).conditioning.tensors
     for name, theirs in zip(("image_embeds", "negative_image_embeds"), both.theirs.embeds, strict=True):
         assert (ours[name] - theirs).abs().max() <= SAME
 
 
 @pytest.mark.parametrize("batch_size", [32, 7])
 def test_latents_and_pictures_are_theirs(both: Both, batch_size: int):
-    maker, source = both.maker, both.maker.source
+    session, source = both.session, both.cell.source
     done = execute(
         both.plan,
-        maker.family,
-        maker.conditioning(),
+        session.family(source),
+        session.encoded(source).conditioning,
         source.prompts.keys,
         source.settings,
-        noise=maker.noise(both.plan),
+        noise=session.noise(source, both.plan),
         batch_size=batch_size,
     )
     assert 0.5 < both.theirs.latents.std() < 5
@@ -121,7 +130,7 @@ def test_latents_and_pictures_are_theirs(both: Both, batch_size: int):
 
 
 def test_files_are_theirs_to_the_last_level(both: Both, tmp_path: Path):
-    both.maker.make(both.plan, tmp_path)
+    made(plan_pictures(both.cell, tmp_path, both.session), both.session)
     files = [np.asarray(Image.open(tmp_path / "images" / picture_name(i))) for i in range(len(PROMPTS))]
     theirs = both.theirs.pictures.permute(0, 2, 3, 1).numpy() * 255
     assert theirs.std() > 1
@@ -133,24 +142,25 @@ def test_files_are_theirs_to_the_last_level(both: Both, tmp_path: Path):
 )
 def test_flags_win_and_make_other_pictures(folder: Path, tmp_path: Path, other: dict[str, object]):
     few = {"prompt": PROMPTS[:4]}
-    made = []
+    images = []
     for number, more in enumerate(({}, other)):
-        cell = cell_of(folder, 0.6, **few, **more)
-        maker = maker_of(cell)
-        made.append(maker.make(plan_of(maker, cell), tmp_path / str(number)).images)
-    assert not set(made[0].values()) & set(made[1].values())
+        session = session_of()
+        job = plan_pictures(cell_of(folder, 0.6, **few, **more), tmp_path / str(number), session)
+        images.append(made(job, session).images)
+    assert not set(images[0].values()) & set(images[1].values())
 
 
 def test_a_prior_seed_is_the_run_that_finds_its_embeddings_kept(folder: Path):
     """The released code keeps embeddings: its second run draws its first latent where the first drew the prior's."""
-    first, second = (maker_of(cell_of(folder, 0, **more)) for more in ({}, {"prior_seed": SEED}))
-    for name, embeds in first.conditioning().tensors.items():
-        assert torch.equal(embeds, second.conditioning().tensors[name])
+    session = session_of()
+    first, second = (cell_of(folder, 0, **more).source for more in ({}, {"prior_seed": SEED}))
+    for name, embeds in session.encoded(first).conditioning.tensors.items():
+        assert torch.equal(embeds, session.encoded(second).conditioning.tensors[name])
     torch.manual_seed(SEED)
     plan = standard_plan(len(PROMPTS), STEPS)
-    assert torch.equal(second.noise(plan).initial(["any"], (4, 8, 8)), torch.randn(1, 4, 8, 8))
-    assert first.source.conditioning_key == second.source.conditioning_key
-    assert first.source.key != second.source.key
+    assert torch.equal(session.noise(second, plan).initial(["any"], (4, 8, 8)), torch.randn(1, 4, 8, 8))
+    assert first.conditioning_key == second.conditioning_key
+    assert first.key != second.key
 
 
 def test_identity_has_the_device_of_the_stream_and_only_there(folder: Path):
@@ -170,7 +180,7 @@ def test_families_that_the_released_code_does_not_run_are_refused():
 def test_in_a_sweep_nothing_is_reused_but_all_at_tau_0(sweep, tiny_spec, tmp_path: Path):
     asked = {"official": True, "steps": 3, "prior_steps": 2}
     cell, *_ = cells(tiny_spec(**asked), "cpu")
-    heights = np.unique(maker_of(cell).tree(cell.strategy, cell.asked.features).score)
+    heights = np.unique(session_of().grouping(cell.source, cell.strategy, cell.asked.features)[0].score)
     zero, shared = sweep(tmp_path / "run", **asked, tau=f"0,{(heights[1] + heights[2]) / 2:.6f}")
     assert (zero.asked.tau, zero.execution.reused, zero.plan.savings) == (0, 4, 0)
     solo = SharingPlan.load(shared.folder(tmp_path / "run") / "plan.npz").solo
@@ -179,11 +189,9 @@ def test_in_a_sweep_nothing_is_reused_but_all_at_tau_0(sweep, tiny_spec, tmp_pat
 
 
 def test_standard_images_are_those_of_the_released_code_at_tau_0(folder: Path, tmp_path: Path):
-    cell = cell_of(folder, 0, prompt=PROMPTS[:7])
-    maker = maker_of(cell)
-    own = maker.make(plan_of(maker, cell), tmp_path / "own")
-    standard = maker.make(standard_plan(7, STEPS), tmp_path / "standard")
-    assert own.images == standard.images
+    cell, session = cell_of(folder, 0, prompt=PROMPTS[:7]), session_of()
+    own = made(plan_pictures(cell, tmp_path / "own", session), session)
+    assert own.images == made(baseline_job(cell.source, tmp_path), session).images
 
 
 def test_an_interrupted_sweep_goes_on_in_the_same_stream(sweep, tmp_path: Path):

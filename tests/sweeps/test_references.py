@@ -7,10 +7,11 @@ from rounding import same_but_for_rounding
 
 from sweeps.events import CellFinished, StageStarted
 from sweeps.grid import cells
-from sweeps.predict import predict
+from sweeps.passes import sweep as run_sweep
+from sweeps.plan import check, plan_sweep
 from sweeps.record import Record
-from sweeps.references import with_references
-from sweeps.runner import run_sweep
+from sweeps.references import EqualCompute, equal_compute, seed_control
+from sweeps.session import Session
 
 
 @pytest.fixture(scope="session")
@@ -20,10 +21,9 @@ def against(tiny_spec):
     def run(
         folder: Path, events: list | None = None, *, another_seed=True, fewer_steps=True, **settings
     ) -> list[Record]:
-        spec = tiny_spec(**settings)
-        asked = with_references(cells(spec, "cpu"), another_seed=another_seed, fewer_steps=fewer_steps)
+        spec = tiny_spec(**settings, another_seed=another_seed, fewer_steps=fewer_steps)
         heard = [] if events is None else events
-        return run_sweep(spec, asked, folder, device="cpu", emit=heard.append)
+        return run_sweep(spec, folder, device="cpu", emit=heard.append)
 
     return run
 
@@ -38,8 +38,9 @@ def pictures(paths: list[Path]) -> list[bytes]:
 
 def test_another_seed_is_the_sweeps_next_one_or_the_next_number(tiny_spec):
     def seeds(**settings):
-        found = with_references(cells(tiny_spec(tau="0.6", **settings), "cpu"), another_seed=True, fewer_steps=False)
-        return {each.source.settings.seed: each.seed for each in found if each.role == "another-seed"}
+        shared = cells(tiny_spec(tau="0.6", **settings), "cpu")
+        every = sorted({cell.source.settings.seed for cell in shared})
+        return {cell.source.settings.seed: seed_control([cell], every).seed for cell in shared}
 
     assert seeds() == {42: 43}
     assert seeds(seed="7,3,5") == {7: 3, 3: 5, 5: 7}
@@ -47,12 +48,18 @@ def test_another_seed_is_the_sweeps_next_one_or_the_next_number(tiny_spec):
 
 
 def test_fewer_steps_are_tried_once_a_tau_that_shares(tiny_spec):
-    spec = tiny_spec(tau="0,0.3,0.6", schedule="eq7,official", combiner="mean")
-    found = with_references(cells(spec, "cpu"), another_seed=False, fewer_steps=True)
-    fewer = [each for each in found if each.role == "fewer-steps"]
-    assert [float(each.asked.tau) for each in fewer] == [0.3, 0.6]
-    assert {each.asked.strategy for each in fewer} == {"fewer-steps"}
-    assert len({each.id for each in found}) == len(found)
+    shared = cells(tiny_spec(tau="0,0.3,0.6", schedule="eq7,official", combiner="mean"), "cpu")
+    fewer = equal_compute(shared)
+    assert [float(reference.asked.tau) for reference in fewer] == [0.3, 0.6]
+    assert {reference.asked.strategy for reference in fewer} == {"fewer-steps"}
+    assert len({reference.id for reference in (*fewer, *shared)}) == len(fewer) + len(shared)
+
+
+def test_the_nearest_number_of_evaluations_is_taken_from_above_or_below(tiny_spec):
+    """Of 4 prompts and 6 steps: 13 evaluations are 3.25 a prompt, 15 are 3.75."""
+    (cell,) = cells(tiny_spec(tau="0.6", steps="6"), "cpu")
+    near = {n: EqualCompute(cell).source(n, lambda settings: settings.steps).steps for n in (12, 13, 15, 16)}
+    assert near == {12: 3, 13: 3, 15: 4, 16: 4}
 
 
 def test_they_are_the_standard_images_of_a_sweep_with_those_settings(against, sweep, tiny, tmp_path):
@@ -99,17 +106,18 @@ def test_seeds_of_a_sweep_share_their_images(against, tmp_path):
 
 
 def test_a_cell_that_failed_leaves_its_compute_unknown(against, tmp_path, monkeypatch):
-    monkeypatch.setattr("sweeps.source_run.SourceRun._make", lambda *_: 1 / 0)
+    monkeypatch.setattr("sweeps.plan.build_plan", lambda *_: 1 / 0)
     sharing, fewer = against(tmp_path / "run", tau="0.6", another_seed=False, isolate=True)
     assert (sharing.status, fewer.status, fewer.role) == ("failed", "failed", "fewer-steps")
     assert sharing.id in fewer.error.message
 
 
-def test_their_cost_is_known_before(tiny_spec, tmp_path):
-    asked = with_references(cells(tiny_spec(), "cpu"), another_seed=True, fewer_steps=True)
-    costs = {
-        f"{cell.role} {cell.asked.tau:f}": cost
-        for cell, cost in predict(asked, tmp_path, "cpu", lambda event: None).costs
-    }
-    assert costs["another-seed 0"].savings == 0
-    assert costs["fewer-steps 0.6"].node_steps == costs["sharing 0.6"].node_steps
+def test_their_cost_is_known_before(against, tiny_spec, tmp_path):
+    spec = tiny_spec(another_seed=True, fewer_steps=True)
+    session = Session("cpu", lambda event: None)
+    plan = plan_sweep(spec, check(spec, tmp_path / "none", "cpu")[0], tmp_path / "none", session, keep=False)
+    costs = {job.id: cost for job, cost in plan.costs(session)}
+    for record in against(tmp_path / "run"):
+        assert costs[record.id].node_steps == record.plan.node_steps
+        assert costs[record.id].savings == pytest.approx(record.plan.savings)
+        assert costs[record.id].flop_savings == pytest.approx(record.flops.savings)

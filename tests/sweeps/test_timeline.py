@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.loading import loading, seconds_loading
-from sweeps.events import CellFinished, CellStarted, StageAdvanced, StageFinished, StageStarted, SweepStarted
-from sweeps.grid import cells
+from sweeps.events import StageAdvanced, StageFinished, StageStarted, SweepStarted
+from sweeps.grid import sources
+from sweeps.jobs import Job
+from sweeps.plan import baseline_job
 from sweeps.timeline import NAME, Span, Timeline, loads_told, merged, read_timeline, walls, whole
 
 
@@ -19,8 +21,8 @@ def span(stage: str, start: float, end: float, *, attempt: int = 1, beside: bool
     return Span(attempt=attempt, utc="", stage=stage, start=start, seconds=end - start, beside=beside)
 
 
-def ran(timeline: Timeline, stage: str, units: int = 0) -> None:
-    timeline(StageStarted(stage, units))
+def ran(timeline: Timeline, stage: str, units: int = 0, job: Job | None = None) -> None:
+    timeline(StageStarted(stage, units, job=job))
     for _ in range(units):
         timeline(StageAdvanced(1))
     timeline(StageFinished())
@@ -30,7 +32,8 @@ def ran(timeline: Timeline, stage: str, units: int = 0) -> None:
 def begun(tmp_path: Path, tiny_spec) -> SweepStarted:
     (tmp_path / "run").mkdir()
     spec = tiny_spec()
-    return SweepStarted(tmp_path / "run", spec, cells(spec, "cpu"))
+    (source,) = sources(spec, "cpu")
+    return SweepStarted(tmp_path / "run", spec, [baseline_job(source, tmp_path / "run")])
 
 
 def test_a_sweep_leaves_a_line_a_stage_with_whose_it_was(sweep, tiny, tmp_path):
@@ -93,15 +96,14 @@ def test_attempts_are_counted_and_a_torn_line_is_left_out(begun):
         timeline = Timeline()
         ran(timeline, "identify")
         timeline(begun)
-        timeline(CellStarted(begun.cells[0]))
-        ran(timeline, "denoise", units=2)
+        ran(timeline, "denoise", units=2, job=begun.jobs[0])
         log = read_timeline(begun.run)
         assert [each.attempt for each in log.attempts] == list(range(1, attempt + 1))
         assert [each.stage for each in log.spans if each.attempt == attempt] == ["identify", "denoise"]
         with path.open("a") as file:
             file.write('{"attempt":9,"stage":"den')
     assert len(read_timeline(begun.run).spans) == 6
-    assert [each.cell for each in log.spans] == [None, begun.cells[0].id] * 3
+    assert [each.cell for each in log.spans] == [None, begun.jobs[0].id] * 3
 
 
 def test_first_units_are_told_from_the_rest(monkeypatch):
@@ -131,13 +133,17 @@ def test_a_stage_of_another_thread_runs_beside_and_cuts_nothing():
     assert walls(timeline.spans)["write"] == 0, "denoising went on all the while"
 
 
-def test_what_no_cell_does_is_nobodys(begun, whole):
+def test_a_stage_within_a_jobs_is_that_jobs_and_what_no_job_does_is_nobodys(begun):
     timeline = Timeline()
     timeline(begun)
-    timeline(CellStarted(begun.cells[0]))
-    timeline(CellFinished(whole.records[0], kept=True))
+    timeline(StageStarted("denoise", 1, "mine", begun.jobs[0]))
+    ran(timeline, "load")
+    timeline(StageFinished())
     ran(timeline, "report")
-    assert timeline.spans[0].cell is timeline.spans[0].model is None
+    by_stage = {span.stage: span for span in timeline.spans}
+    assert by_stage["load"].cell == by_stage["denoise"].cell == begun.jobs[0].id
+    assert by_stage["load"].model == "mine"
+    assert by_stage["report"].cell is by_stage["report"].model is None
 
 
 def test_walls_of_stages_that_overlap():

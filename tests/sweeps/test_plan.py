@@ -1,13 +1,14 @@
-"""Savings as an axis: each way to share gets the tau that saves them."""
+"""The first pass: taus as asked, or those that reach savings targets; what is known before a picture is made."""
 
 import pytest
 import yaml
 
 from common.errors import UserError
-from sweeps.events import Note
-from sweeps.levels import levelled, ways
+from sweeps.events import Note, StageStarted
+from sweeps.passes import sweep as run_sweep
+from sweeps.plan import check, plan_sweep
 from sweeps.record import run_savings
-from sweeps.runner import run_sweep
+from sweeps.session import Session
 from sweeps.store import saved_spec
 
 
@@ -16,15 +17,18 @@ def spec_of(tiny_spec):
     return lambda **settings: tiny_spec(**{"tau": None, "savings": "0.25,0.5", **settings})
 
 
-def found(spec, folder, heard=None, **options):
-    heard = [] if heard is None else heard
-    return levelled(spec, ways(spec, "cpu"), folder, device="cpu", emit=heard.append, **options)
+def planned(spec, folder, heard=None, keep=True):
+    shared, scorers = check(spec, folder, "cpu")
+    session = Session.of(spec, "cpu", ([] if heard is None else heard).append)
+    return plan_sweep(spec, shared, folder, session, scorers=scorers, keep=keep).jobs
 
 
 def test_each_strategy_and_seed_gets_a_tau_of_its_own_that_saves_the_same(spec_of, tmp_path):
     spec = spec_of(strategy="ward-cosine,shuffled-ward,random-balanced", seed="1,2")
-    cells = found(spec, tmp_path / "run")
-    records = run_sweep(spec, cells, tmp_path / "run", device="cpu", emit=lambda _: None)
+    events = []
+    records = run_sweep(spec, tmp_path / "run", device="cpu", emit=events.append)
+    clusterings = [event for event in events if isinstance(event, StageStarted) and event.stage == "cluster"]
+    assert len(clusterings) == 3 * 2, "once a strategy and seed, for the targets and for the plans"
     assert [record.status for record in records] == ["done"] * len(records)
     for record in records:
         assert min(abs(record.plan.savings - level) for level in (0.25, 0.5)) <= 0.02
@@ -35,24 +39,24 @@ def test_each_strategy_and_seed_gets_a_tau_of_its_own_that_saves_the_same(spec_o
     }
     assert len({record.asked.tau for record in records if record.asked.strategy == "ward-cosine"}) > 1
     assert run_savings(tmp_path / "run") == [0.25, 0.5]
-    again = found(saved_spec(tmp_path / "run"), tmp_path / "run")
-    assert [cell.id for cell in again] == [cell.id for cell in cells]
+    again = planned(saved_spec(tmp_path / "run"), tmp_path / "run")
+    assert [job.id for job in again] == [record.id for record in records]
 
 
 def test_a_level_that_is_out_of_reach_is_told_by_name_and_left_out(spec_of, tmp_path):
     heard: list[object] = []
-    cells = found(spec_of(savings="0.25,0.95"), tmp_path / "run", heard, keep=False)
+    cells = planned(spec_of(savings="0.25,0.95"), tmp_path / "run", heard, keep=False)
     assert len(cells) == 1
     (note,) = [event.text for event in heard if isinstance(event, Note)]
     assert note.startswith("ward-cosine, prompts, seed 42: cannot save 95.0% of denoiser steps (the nearest is 50.0%)")
     assert not (tmp_path / "run").exists()
     with pytest.raises(UserError, match="no way to share comes near"):
-        found(spec_of(savings="0.95"), tmp_path / "run", keep=False)
+        planned(spec_of(savings="0.95"), tmp_path / "run", keep=False)
 
 
 def test_taus_are_taken_as_they_are(tiny_spec, tmp_path):
     spec = tiny_spec()
-    assert [str(cell.asked.tau) for cell in found(spec, tmp_path / "run")] == ["0", "0.6"]
+    assert [str(job.asked.tau) for job in planned(spec, tmp_path / "run", keep=False)] == ["0", "0.6"]
     assert not (tmp_path / "run").exists()
 
 

@@ -74,5 +74,5 @@ def measured_seconds(of: Card, model: str, folder: Path = MEASURED) -> float | N
 
 @cache
 def _cards() -> dict[str, Card]:
-    content = yaml.safe_load(files("sweeps").joinpath("cards.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load(files("sweeps").joinpath("accelerators.yaml").read_text(encoding="utf-8"))
     return {name: Card(name=name, **about) for name, about in content.items()}

@@ -11,7 +11,7 @@ from common.errors import UserError
 from generators.catalogue import model
 from metrics.base import Metric
 from sweeps.events import CellFinished, Note, StageStarted
-from sweeps.scoring import Asked, Scorers, measure, slug
+from sweeps.scorers import Asked, Scorers, measure, slug
 
 
 def tables(records) -> list[dict]:
@@ -48,10 +48,10 @@ def test_scores_alone_are_made_again(sweep, tiny, copy):
 @pytest.fixture
 def upgraded(monkeypatch):
     """Another torch, as far as anything can tell; the version that there is."""
-    from sweeps import machine, making, source_run
+    from sweeps import generate, machine, passes
 
     then = machine.versions()
-    for module in (source_run, making):
+    for module in (generate, passes):
         monkeypatch.setattr(module, "versions", lambda: {**then, "torch": "99.0"})
     monkeypatch.setattr(
         "metrics.answerers.in_process.packages", lambda *names: {name: then[name] for name in names} | {"torch": "99.0"}

@@ -20,10 +20,10 @@ from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
 from generators.sharing.parts import Integers, Part
 from generators.states import Handed
+from sweeps.encodings import read_rows
 from sweeps.families import Families
 from sweeps.machine import machine, versions
 from sweeps.pictures import png
-from sweeps.shared import read_rows
 
 if TYPE_CHECKING:
     from generators.acceleration import Acceleration
@@ -54,7 +54,7 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class PartOutcome:
     """What became of a task.
 
     Attributes:
@@ -93,7 +93,7 @@ class Encoding:
     batch_size: int
 
 
-class Painter:
+class Worker:
     """A worker.
 
     Args:
@@ -102,13 +102,13 @@ class Painter:
 
     def __init__(self, device: str, offload: "Offload", acceleration: "Acceleration") -> None:
         self._device, self._encoded = device, False
-        self._families = Families(device, offload, None, acceleration)
+        self._families = Families(device, offload, acceleration)
 
     def about(self) -> dict[str, Any]:
         """Its machine, its process and its libraries."""
         return {"machine": machine(self._device), "process": os.getpid(), "versions": versions()}
 
-    def encode(self, task: Encoding) -> Outcome:
+    def encode(self, task: Encoding) -> PartOutcome:
         """The conditioning of some prompts; the encoders stay until something is denoised."""
         batches, self._encoded = Batches(task.batch_size), True
         try:
@@ -117,16 +117,16 @@ class Painter:
             )
         except Exception as error:  # a worker goes on
             return _failed(task, error)
-        return Outcome(task.work, task.place, conditioning=made, rows=len(task.prompts), notes=tuple(batches.notes))
+        return PartOutcome(task.work, task.place, conditioning=made, rows=len(task.prompts), notes=tuple(batches.notes))
 
-    def part(self, task: Task, given: Sequence[Handed] = ()) -> Outcome:
+    def part(self, task: Task, given: Sequence[Handed] = ()) -> PartOutcome:
         """The pictures of a part."""
         try:
-            return self._painted(task, given)
+            return self._pictured(task, given)
         except Exception as error:  # a worker goes on
             return _failed(task, error)
 
-    def trunk(self, task: Task) -> tuple[Outcome | list[Handed], ...]:
+    def trunk(self, task: Task) -> tuple[PartOutcome | list[Handed], ...]:
         """What became of the trunk, then what each of its heirs begins from."""
         left: dict[int, Handed] = {}
         try:
@@ -134,7 +134,7 @@ class Painter:
             handed = [_inheritance(left, *heir) for heir in task.heirs]
         except Exception as error:  # a worker goes on
             return _failed(task, error), *([] for _ in task.heirs)
-        return _told(task, execution, {"denoise": seconds}, {}), *handed
+        return _outcome(task, execution, {"denoise": seconds}, {}), *handed
 
     def _denoised(
         self, task: Task, given: Sequence[Handed], left: dict[int, Handed] | None = None
@@ -155,7 +155,7 @@ class Painter:
         )
         return execution, time.perf_counter() - start
 
-    def _painted(self, task: Task, given: Sequence[Handed]) -> Outcome:
+    def _pictured(self, task: Task, given: Sequence[Handed]) -> PartOutcome:
         execution, denoising = self._denoised(task, given)
         start, batches, done = time.perf_counter(), Batches(execution.batch_size_used), 0
         files: dict[int, bytes] = {}
@@ -165,7 +165,7 @@ class Painter:
             mine = task.part.prompts[execution.prompts[done : done + len(pixels)]].tolist()
             files |= dict(zip(mine, map(png, pixels), strict=True))
             done += len(pixels)
-        return _told(
+        return _outcome(
             task, execution, {"denoise": denoising, "decode": time.perf_counter() - start}, files, batches.notes
         )
 
@@ -193,10 +193,10 @@ def _inheritance(left: dict[int, Handed], sources: Integers, steps: Integers, no
     return handed
 
 
-def _told(
+def _outcome(
     task: Task, execution: Execution, seconds: dict[str, float], files: dict[int, bytes], notes: Sequence[str] = ()
-) -> Outcome:
-    return Outcome(
+) -> PartOutcome:
+    return PartOutcome(
         task.work,
         task.place,
         bool(task.heirs),
@@ -210,6 +210,6 @@ def _told(
     )
 
 
-def _failed(task: Task | Encoding, error: Exception) -> Outcome:
+def _failed(task: Task | Encoding, error: Exception) -> PartOutcome:
     told = error if isinstance(error, UserError) else "".join(traceback.format_exception(error))
-    return Outcome(task.work, task.place, isinstance(task, Task) and bool(task.heirs), error=told)
+    return PartOutcome(task.work, task.place, isinstance(task, Task) and bool(task.heirs), error=told)

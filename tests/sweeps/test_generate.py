@@ -1,14 +1,13 @@
-"""Sets of pictures that are denoised as one are those that are denoised one by one."""
+"""The second pass: pictures that are denoised as one are those that are denoised one by one."""
 
+import importlib
 from pathlib import Path
 
 import pytest
 from rounding import same_but_for_rounding
 
 from sweeps.events import Note, StageStarted
-from sweeps.grid import cells
-from sweeps.references import with_references
-from sweeps.runner import run_sweep
+from sweeps.passes import sweep as run_sweep
 
 MANY = {"tau": "0,0.3,0.6,1.2", "seed": "1,2", "strategy": "ward-cosine,average"}
 
@@ -19,9 +18,8 @@ def both(tiny_spec, tmp_path_factory: pytest.TempPathFactory):
 
     def run(isolate: bool):
         folder, heard = tmp_path_factory.mktemp("unions") / "run", []
-        spec = tiny_spec(**MANY, isolate=isolate)
-        every = with_references(cells(spec, "cpu"), another_seed=True, fewer_steps=True)
-        return folder, run_sweep(spec, every, folder, device="cpu", emit=heard.append), heard
+        spec = tiny_spec(**MANY, isolate=isolate, another_seed=True, fewer_steps=True)
+        return folder, run_sweep(spec, folder, device="cpu", emit=heard.append), heard
 
     return run(False), run(True)
 
@@ -83,9 +81,9 @@ def test_other_combiners_are_executions_of_their_own(sweep, tmp_path):
 
 
 def test_what_memory_cannot_hold_at_once_is_cut(sweep, whole, tmp_path, monkeypatch):
-    from sweeps import unions
+    from sweeps import generate
 
-    monkeypatch.setattr(unions, "_free", lambda device: 1.0)
+    monkeypatch.setattr(generate, "_free", lambda session: 1.0)
     heard = []
     records = sweep(tmp_path / "run", events=heard)
     assert of_union(heard) == [], "one set after the other"
@@ -93,14 +91,17 @@ def test_what_memory_cannot_hold_at_once_is_cut(sweep, whole, tmp_path, monkeypa
     assert not any(record.shared_seconds for record in records)
 
 
-@pytest.mark.parametrize("where", ["execute", "_row_bytes"])
-def test_a_union_that_fails_is_made_cell_by_cell(sweep, tmp_path, monkeypatch, where):
-    from sweeps import unions
+@pytest.mark.parametrize("where", ["sweeps.executors.local._executed", "sweeps.generate._row_bytes"])
+def test_a_group_that_fails_is_made_job_by_job(sweep, tmp_path, monkeypatch, where):
+    module, name = where.rsplit(".", 1)
+    work = getattr(importlib.import_module(module), name)
 
-    def broken(*_, **__):
-        raise RuntimeError("the union fell over")
+    def broken(jobs, *rest):
+        if name == "_row_bytes" or len(jobs) > 1:
+            raise RuntimeError("the union fell over")
+        return work(jobs, *rest)
 
-    monkeypatch.setattr(unions, where, broken)
+    monkeypatch.setattr(where, broken)
     heard = []
     records = sweep(tmp_path / "run", events=heard)
     assert [record.status for record in records] == ["done", "done"]
@@ -111,7 +112,7 @@ def test_a_union_that_fails_is_made_cell_by_cell(sweep, tmp_path, monkeypatch, w
 def test_a_denoiser_cache_or_one_stream_of_noise_is_never_united(tiny_spec, tmp_path):
     spec = tiny_spec(noise="official", schedule="official", scheduler="DDPMScheduler")
     heard = []
-    run_sweep(spec, cells(spec, "cpu"), tmp_path / "run", device="cpu", emit=heard.append)
+    run_sweep(spec, tmp_path / "run", device="cpu", emit=heard.append)
     assert of_union(heard) == []
 
 

@@ -18,9 +18,8 @@ from metrics.base import FigureInfo, Metric, get_metric
 from metrics.statistics import Estimate
 from sweeps.axes import parse_parameters
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
-from sweeps.pictures import Generation, picture_name
 from sweeps.record import Figure
-from sweeps.scores import Scores, read_scores, same_scorer, write_scores
+from sweeps.scores import Scores, same_scorer
 
 if TYPE_CHECKING:
     from sweeps.scores import Measured
@@ -157,42 +156,13 @@ def slug(checkpoint: str) -> str:
     return re.sub(r"[^\w-]+", "-", Path(SCHEME.sub("", checkpoint)).name.lower()).strip("-")
 
 
-def score_folder(
-    folder: Path,
-    generation: Generation,
-    prompts: tuple[str, ...],
-    scorers: Scorers,
-    emit: Emit,
-    *,
-    standard: tuple[Scores, NDArray[np.bool_]] | None = None,
-    again: bool = False,
-) -> Scores:
-    """The scores of the pictures in `folder`, measured where they are not there yet; those not asked for stay.
-
-    Args:
-        folder: with its pictures, complete.
-        generation: their manifest.
-        prompts: their texts.
-        scorers: what measures.
-        emit: hears progress.
-        standard: the standard images' scores, and which pictures are standard's own: those are not measured again.
-        again: measure even what is there.
-    """
-    scores = read_scores(folder, generation.hash)
-    known = {} if again else scores.scorers
-    missing = [name for name, identity in scorers.identities.items() if not same_scorer(known.get(name), identity)]
-    own = np.ones(len(prompts), dtype=np.bool_) if standard is None else ~standard[1]
-    rows = np.flatnonzero(own).tolist()
-    images = [folder / "images" / picture_name(row) for row in rows]
-    for name, columns, about in measure(scorers, missing, images, [prompts[row] for row in rows], emit):
-        scores.measured[name] = columns if standard is None else _filled(columns, standard[0].measured[name], own)
-        scores.scorers[name] = about
-        write_scores(folder, prompts, scores, generation.hash)
-    return scores
-
-
 def measure(
-    scorers: Scorers, names: Collection[str], images: Sequence[Path], prompts: Sequence[str], emit: Emit
+    scorers: Scorers,
+    names: Collection[str],
+    images: Sequence[Path],
+    prompts: Sequence[str],
+    emit: Emit,
+    model: str | None = None,
 ) -> "Iterator[tuple[str, Measured, dict[str, Any]]]":
     """One scorer after the other: its name, the columns that it measured, and what the record says of it.
 
@@ -202,10 +172,11 @@ def measure(
         images: picture files [N].
         prompts: what each is meant to show [N].
         emit: hears progress, and of batches that did not fit.
+        model: whose pictures they are.
     """
     if not names:
         return
-    emit(StageStarted("score", len(names) * len(images)))
+    emit(StageStarted("score", len(names) * len(images), model))
     try:
         for name in names:
             columns, notes = _measure(scorers.metrics[name], name, images, prompts, emit)
@@ -270,13 +241,6 @@ def _measure(
         emit(Note(note))
     back = np.argsort(order)
     return {column: np.concatenate([part[column] for part in parts])[back] for column in metric.columns if parts}, notes
-
-
-def _filled(own_columns: "Measured", standard: "Measured", own: NDArray[np.bool_]) -> "Measured":
-    filled = {column: values.copy() for column, values in standard.items()}
-    for column, values in own_columns.items():
-        filled[column][own] = values
-    return filled
 
 
 def _figure(value: Estimate | float) -> Figure:

@@ -7,7 +7,7 @@ import torch
 
 from common.errors import UserError
 from generators.conditioning import Conditioning
-from sweeps.shared import publish, read_rows
+from sweeps.encodings import publish, read_rows
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sweeps import writing
-from sweeps.writing import AHEAD, THREADS, writer
+from sweeps import writer as writing
+from sweeps.writer import AHEAD, THREADS, writer
 
 
 def pictures(count: int) -> np.ndarray:

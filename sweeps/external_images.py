@@ -16,8 +16,8 @@ from generators.prompts import PromptSet, load_prompts
 from sweeps.events import Emit
 from sweeps.pictures import picture_name, write_pictures
 from sweeps.record import Figure
+from sweeps.scorers import Scorers, figures, measure
 from sweeps.scores import Scores, write_scores
-from sweeps.scoring import Scorers, figures, measure
 
 if TYPE_CHECKING:
     import pandas as pd

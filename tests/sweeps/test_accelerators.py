@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from sweeps.cards import card, cards, measured_seconds
+from sweeps.accelerators import card, cards, measured_seconds
 
 
 def results(folder: Path, name: str, accelerator: str, model: str, seconds: dict[str, float]) -> None:

@@ -1,0 +1,215 @@
+"""The five functions. Each takes what the one before returned, or a spec's settings, and does what is missing."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from reusebench.run import Plan, Run
+from sweeps.events import Emit, Event, Note
+from sweeps.spec import SweepSpec, make_spec, read_yaml
+
+if TYPE_CHECKING:
+    from reports.render import Report
+    from sweeps.executors.base import Executor
+
+RUNS = Path("runs")
+Where: TypeAlias = "str | os.PathLike[str]"
+# What says what is wanted: a spec, its settings, a YAML file, or nothing where settings are given as keywords.
+Asked: TypeAlias = "SweepSpec | Mapping[str, Any] | str | os.PathLike[str] | None"
+
+
+def plan(
+    spec: Asked = None,
+    *,
+    folder: Where | None = None,
+    device: str | None = None,
+    emit: Emit | None = None,
+    executor: "Executor | None" = None,
+    **settings: Any,
+) -> Plan:
+    """Return what a sweep will do and cost. Prompts are encoded and clustered; no picture is made, nothing is written.
+
+    Args:
+        spec: what is wanted: a `SweepSpec`, a mapping of its settings, or the path of a YAML file with them.
+        folder: the run folder, ``runs/<name>`` unless given; conditioning that is there is not computed again.
+        device: a torch device; ``cuda`` where there is one unless given.
+        emit: hears progress and notes; notes go to the logger ``reusebench`` unless given.
+        executor: where groups of jobs will be denoised; in this process unless given.
+        settings: settings of the spec, which win: ``model="mini-sd", prompt=["a fox", ...], tau="0..2"``.
+
+    Raises:
+        UserError: something that was asked for cannot be had; the message says what and what to do.
+
+    Examples:
+        >>> import reusebench as rb
+        >>> planned = rb.plan(model="mini-kandinsky", prompt=["a red fox", "a red wolf"], tau=1)  # doctest: +SKIP
+        >>> planned.frame()[["role", "tau", "nfe", "savings"]]  # doctest: +SKIP
+    """
+    from sweeps.plan import check, plan_sweep
+    from sweeps.session import Session
+
+    spec = _spec(spec, settings)
+    run, device = _folder(folder, spec), _device(device or spec.device)
+    cells, scorers = check(spec, run, device)
+    session = Session.of(spec, device, emit or _log, executor)
+    inner = plan_sweep(spec, cells, run, session, scorers=scorers, keep=False)
+    return Plan(spec, run, device, inner, session, cells, scorers)
+
+
+def generate(plan: Plan | Asked = None, **more: Any) -> Run:
+    """Make the pictures of a plan, and of its baselines, that are not in its folder yet; nothing is scored.
+
+    Args:
+        plan: what `plan` returned, or what it takes.
+        more: as for `plan`, where no plan is given.
+
+    Raises:
+        UserError: as `plan`, or another process holds the folder.
+    """
+    from sweeps.passes import generated
+
+    planned = _planned(plan, more)
+    inner, made = generated(planned.spec, planned.cells, planned.folder, planned.session, planned.scorers)
+    whole = Plan(planned.spec, planned.folder, planned.device, inner, planned.session, planned.cells, planned.scorers)
+    return Run(planned.folder, plan=whole, made=made)
+
+
+def score(
+    run: Run | Where,
+    *,
+    metric: str | Sequence[str] = (),
+    device: str | None = None,
+    emit: Emit | None = None,
+    again: bool = False,
+) -> Run:
+    """Measure a run's pictures where that was not done yet, and describe them in records; no picture is made.
+
+    Args:
+        run: what `generate` or `sweep` returned, or a run folder with records.
+        metric: the scorers, as ``vqa``, ``clip_diversity:images=all``, ``vqa=CHECKPOINT``; those that the sweep asked
+            for unless given.
+        device: where they run.
+        emit: as for `plan`.
+        again: measure even what is there.
+
+    Returns:
+        The run; `Run.failed` are the records that could not be scored.
+
+    Raises:
+        UserError: a scorer cannot be had, the folder is no run, or another process holds it.
+    """
+    from sweeps.passes import described_pictures, rescore
+
+    run = run if isinstance(run, Run) else Run(Path(run))
+    asked = [metric] if isinstance(metric, str) else list(metric)
+    if run.plan and not asked:
+        planned = run.plan
+        records = described_pictures(planned.inner, run.made, planned.scorers, planned.session, again=again)
+        return Run(run.folder, failed=[record for record in records if record.error])
+    failures = rescore(run.folder, asked, _device(device), emit or _log, again=again)
+    return Run(run.folder, failed=[record for record, _ in failures])
+
+
+def report(run: Run | Where, *, delta: float | None = None) -> "Report":
+    """Write a run's tables, figures and page from its records, and return them.
+
+    Args:
+        run: a run or its folder.
+        delta: how far below one half a win rate may lie and still be parity; 0.05 unless given.
+
+    Raises:
+        UserError: the folder is no run, or a record is damaged.
+    """
+    from metrics.parity import DELTA
+    from reports.publish import publish
+    from sweeps.store import saved_spec
+
+    run = run if isinstance(run, Run) else Run(Path(run))
+    saved_spec(run.folder)
+    run.report = publish(run.folder, run.records, DELTA if delta is None else delta)
+    return run.report
+
+
+def sweep(
+    spec: Asked = None,
+    *,
+    folder: Where | None = None,
+    device: str | None = None,
+    emit: Emit | None = None,
+    executor: "Executor | None" = None,
+    rescore: bool = False,
+    reports: bool = True,
+    **settings: Any,
+) -> Run:
+    """Make the same prompts with and without sharing, score both, and say what sharing saved and cost.
+
+    The same call continues a sweep that was interrupted, and keeps what is done.
+
+    Args:
+        spec, folder, device, emit, executor, settings: as for `plan`.
+        rescore: measure all pictures again; none is made again.
+        reports: write tables, figures and the page.
+
+    Returns:
+        The run; `Run.failed` are the cells that failed.
+
+    Raises:
+        UserError: as `plan`, another process holds the folder, or the disk is full.
+
+    Examples:
+        >>> import reusebench as rb
+        >>> run = rb.sweep(model="mini-kandinsky", prompt=["a red fox", "a red wolf"], tau=1)  # doctest: +SKIP
+        >>> run.images()[0].size  # doctest: +SKIP
+        (64, 64)
+    """
+    from sweeps import passes
+
+    spec = _spec(spec, settings)
+    run = Run(_folder(folder, spec))
+    device = _device(device or spec.device)
+    records = passes.sweep(spec, run.folder, device=device, emit=emit or _log, rescore=rescore, executor=executor)
+    run.failed = [record for record in records if record.error]
+    if reports:
+        report(run)
+    return run
+
+
+def _spec(spec: Asked, settings: Mapping[str, Any]) -> SweepSpec:
+    if isinstance(spec, SweepSpec):
+        layers: list[Mapping[str, Any]] = [spec.model_dump(exclude_unset=True)]
+    elif isinstance(spec, Mapping):
+        layers = [spec]
+    else:
+        layers = [read_yaml(Path(spec))] if spec is not None else [{}]
+    return spec if isinstance(spec, SweepSpec) and not settings else make_spec([*layers, settings])
+
+
+def _folder(folder: Where | None, spec: SweepSpec) -> Path:
+    return RUNS / spec.default_name() if folder is None else Path(folder)
+
+
+def _planned(given: Plan | Asked, more: Mapping[str, Any]) -> Plan:
+    if isinstance(given, Plan):
+        if more:
+            raise TypeError(f"a plan is complete: {', '.join(more)} cannot be changed; plan again")
+        return given
+    return plan(given, **more)
+
+
+def _device(asked: str | None) -> str:
+    """Return the device asked for, else the best there is.
+
+    Raises:
+        UserError: this machine has none such.
+    """
+    from sweeps.machine import checked_device
+
+    return checked_device(asked)
+
+
+def _log(event: Event) -> None:
+    """Tell notes through the logger ``reusebench``; progress is nobody's."""
+    if isinstance(event, Note):
+        logging.getLogger("reusebench").info(event.text)

@@ -1,0 +1,180 @@
+"""What the five functions return: a plan, whose cost is known, and a run, whose pictures and results are there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL.Image import Image
+
+    from reports.render import Report
+    from sweeps.generate import Made
+    from sweeps.grid import Cell
+    from sweeps.jobs import Job
+    from sweeps.plan import Plan as JobPlan
+    from sweeps.record import Record
+    from sweeps.scorers import Scorers
+    from sweeps.session import Session
+    from sweeps.spec import SweepSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The jobs of a sweep and what they cost, before any picture is made.
+
+    Attributes:
+        spec: what was asked for.
+        folder: the run folder that they are for, there or not.
+        device: a torch device.
+    """
+
+    spec: "SweepSpec"
+    folder: Path
+    device: str
+    inner: "JobPlan" = field(repr=False)
+    session: "Session" = field(repr=False)
+    cells: "Sequence[Cell]" = field(repr=False)
+    scorers: "dict[str, Scorers]" = field(repr=False)
+
+    @property
+    def jobs(self) -> "tuple[Job, ...]":
+        """The jobs that will have records, in order."""
+        return self.inner.jobs
+
+    def frame(self) -> "pd.DataFrame":
+        """Return a row a job: its role and place on the axes, denoiser evaluations (NFE), FLOPs, and what is saved.
+
+        `nfe` counts denoiser evaluations in rows, `baseline_nfe` those of the same prompts without sharing; savings
+        are shares, 0.5 for half.
+        """
+        import pandas as pd
+
+        rows = []
+        for job, cost in self.inner.costs(self.session):
+            place = {**job.asked.model_dump(mode="json"), "tau": float(job.asked.tau)}
+            rows.append(
+                {
+                    "id": job.id,
+                    "role": job.role,
+                    **place,
+                    "prompts": len(job.source.prompts),
+                    "nfe": cost.node_steps,
+                    "baseline_nfe": cost.standard_node_steps,
+                    "savings": cost.savings,
+                    "flops": cost.flops,
+                    "baseline_flops": cost.standard_flops,
+                    "flop_savings": cost.flop_savings,
+                }
+            )
+        return pd.DataFrame(rows)
+
+
+@dataclass(eq=False)
+class Run:
+    """A run folder: pictures, scores, records, reports.
+
+    Where several cells are in it, say which is meant by where it stands on the axes: ``run.images(tau=1, seed=43)``.
+
+    Attributes:
+        folder: where it is.
+        report: the tables, figures and page that were written last by this process, if any were.
+        failed: records of this process's work that failed, or that could not be scored.
+    """
+
+    folder: Path
+    report: "Report | None" = field(default=None, repr=False)
+    failed: "list[Record]" = field(default_factory=list, repr=False)
+    plan: Plan | None = field(default=None, repr=False)
+    made: "dict[Path, Made]" = field(default_factory=dict, repr=False)
+
+    @property
+    def records(self) -> "list[Record]":
+        """Every record of the run, ordered by the axes.
+
+        Raises:
+            UserError: a record is damaged.
+        """
+        from sweeps.record import load_records
+
+        return load_records(self.folder) if (self.folder / "cells").is_dir() else []
+
+    def frame(self) -> "pd.DataFrame":
+        """Return a row a record: what was asked, savings, FLOPs, every result with its interval, seconds."""
+        from reports.frame import frame
+
+        return frame(self.records)
+
+    def images(self, **axes: Any) -> "list[Image]":
+        """Return the pictures of one cell as PIL images, in prompt order.
+
+        Raises:
+            UserError: no cell stands there, or several do.
+        """
+        return _opened(self._cell(axes)[0])
+
+    def baseline_images(self, **axes: Any) -> "list[Image]":
+        """Return the pictures that those of `images` are compared with, in the same order; arguments are the same."""
+        return _opened(self._cell(axes)[1])
+
+    def scores(self, **axes: Any) -> "pd.DataFrame":
+        """Return what the scorers measured of one cell, a row a prompt: ``<scorer>.<column>``, and ``baseline.`` ones.
+
+        Raises:
+            UserError: no cell stands there, several do, or nothing was measured.
+        """
+        import pandas as pd
+
+        record = self._record(axes)
+        ours, theirs = record.scores(self.folder), record.standard_scores(self.folder)
+        if not ours.is_file() or not theirs.is_file():
+            raise UserError(f"nothing was measured of cell {record.id}", "score the run: reusebench.score(run, ...)")
+        frames = [pd.read_parquet(path) for path in (ours, theirs)]
+        beside = frames[1].drop(columns="prompt").add_prefix("baseline.")
+        return pd.concat([frames[0], beside], axis=1)
+
+    def _record(self, axes: dict[str, Any]) -> "Record":
+        wanted = {name: Decimal(str(value)) if name == "tau" else value for name, value in axes.items()}
+        matching = [
+            record
+            for record in self.records
+            if record.status == "done"
+            and record.role == wanted.get("role", "sharing")
+            and all(getattr(record.asked, name, None) == value for name, value in wanted.items() if name != "role")
+        ]
+        if len(matching) == 1:
+            return matching[0]
+        said = ", ".join(f"{name}={value}" for name, value in axes.items()) or "these axes"
+        if not matching:
+            raise UserError(f"no finished cell of {self.folder} stands at {said}", "see the columns of run.frame()")
+        places = "; ".join(f"tau={record.asked.tau:f}, seed={record.asked.seed}" for record in matching[:3])
+        raise UserError(f"{len(matching)} cells of {self.folder} stand at {said}", f"say more, for example {places}")
+
+    def _cell(self, axes: dict[str, Any]) -> tuple[list[Path], list[Path]]:
+        """Return the picture files of a cell and of its baseline: of records or, before there are any, of jobs."""
+        if self.plan and not self.records:
+            jobs = [job for job in self.plan.jobs if job.role == "sharing"]
+            wanted = {name: Decimal(str(value)) if name == "tau" else value for name, value in axes.items()}
+            jobs = [job for job in jobs if all(getattr(job.asked, name) == value for name, value in wanted.items())]
+            if len(jobs) != 1:
+                raise UserError(f"{len(jobs)} cells of {self.folder} stand there", "say which, for example tau=1")
+            baseline = jobs[0].baseline
+            folders = [jobs[0].folder, baseline.folder if baseline else jobs[0].folder]
+            ours, theirs = (sorted((folder / "images").glob("[0-9]*.png")) for folder in folders)
+            return ours, theirs
+        record = self._record(axes)
+        return record.pictures(self.folder), record.standard_pictures(self.folder)
+
+
+def _opened(paths: Sequence[Path]) -> "list[Image]":
+    from PIL import Image
+
+    images = []
+    for path in paths:
+        with Image.open(path) as image:
+            images.append(image.copy())
+    return images

@@ -1,0 +1,268 @@
+"""The second pass: the pictures that a run folder lacks, in groups of jobs that are denoised as one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import UserError
+from common.files import atomic_write, canonical_json
+from generators.sharing.union import alike
+from metrics.memory import row_bytes
+from sweeps.events import Note
+from sweeps.executors.base import Outcome
+from sweeps.grid import Source, short_hash
+from sweeps.jobs import Job
+from sweeps.machine import changed_versions, machine, versions
+from sweeps.pictures import Manifest, clear, finish, read_manifest, reuse_pictures
+from sweeps.record import RECORD, PlanFigures
+from sweeps.session import Session
+from sweeps.store import disk_full
+
+PROMPTS = "prompts.json"
+# Settings in which sources that are denoised as one may differ: they decide noise and conditioning.
+OWN = {"seed", "prior_seed"}
+SHARE = 0.5  # of the memory that is free, for what is kept between steps
+
+
+@dataclass(frozen=True)
+class Made:
+    """A folder of pictures that is whole, or why there is none.
+
+    Attributes:
+        kept: whether it was there.
+    """
+
+    manifest: Manifest | Exception
+    kept: bool
+
+
+def generate(picture_sets: Sequence[Job], session: Session) -> dict[Path, Made]:
+    """Make the pictures that are not there yet or not whole; every picture that is kept was verified by its hash.
+
+    Jobs are denoised as one as far as their sources, their combiners and the memory allow. A group that fails is made
+    job by job; a job that fails is told in the result, and the others go on.
+
+    Args:
+        picture_sets: a job a folder, baselines before what is compared with them; run folders are held.
+        session: the device, the models and the executor.
+
+    Returns:
+        What is in every job's folder.
+    """
+    made: dict[Path, Made] = {}
+    for job in picture_sets:
+        if job.error:
+            made[job.folder] = Made(job.error, kept=False)
+        elif (manifest := read_manifest(job.folder, session.damaged)) is not None:
+            made[job.folder] = Made(manifest, kept=True)
+            _flag_versions(manifest, session)
+    # once more, for pictures that were there beside a baseline that had to be made anew
+    for _ in range(2):
+        lacking = [job for job in picture_sets if _lacking(job, made, session)]
+        for group in _groups(lacking, session):
+            waiting: list[Outcome] = []
+            for outcome in _outcomes(group, session):
+                waiting.append(outcome)
+                # a group's baselines may come back after what is compared with them
+                for ready in [one for one in waiting if one.job.reuses is None or one.job.reuses.folder in made]:
+                    waiting.remove(ready)
+                    made[ready.job.folder] = _finished(ready, made, session)
+    for job in picture_sets:
+        if job.reuses is None and isinstance(made[job.folder].manifest, Manifest):
+            _write_prompts(job)
+    return made
+
+
+def kind(source: Source) -> str:
+    """Name what sources have in common that may be denoised as one: everything but prompts and seeds."""
+    identity: dict[str, Any] = {
+        name: value for name, value in source.identity.items() if name not in ("prompts", "embedding_seed")
+    }
+    settings = {name: value for name, value in identity["settings"].items() if name not in OWN}
+    return short_hash({**identity, "settings": settings})
+
+
+def _lacking(job: Job, made: Mapping[Path, Made], session: Session) -> bool:
+    if job.folder not in made:
+        return True
+    manifest = made[job.folder].manifest
+    baseline = job.reuses and made.get(job.reuses.folder)
+    if not baseline or isinstance(manifest, Exception) or isinstance(baseline.manifest, Exception):
+        return False
+    if stale := manifest.standard != baseline.manifest.hash:
+        session.damaged(f"the baseline of cell {job.id} was made anew")
+    return stale
+
+
+def _groups(jobs: Sequence[Job], session: Session) -> Iterator[list[Job]]:
+    """Cut jobs into groups: those of one kind of source together, but for jobs that only work alone."""
+    by_kind: dict[str, list[Job]] = {}
+    for job in jobs:
+        by_kind.setdefault(kind(job.source), []).append(job)
+    for same_kind in by_kind.values():
+        together = [] if session.isolate else [job for job in same_kind if not job.alone]
+        if session.executor.unites:
+            yield from _fitting(together, session)
+        elif together:
+            yield together
+        for job in same_kind:
+            if job not in together:
+                yield [job]
+
+
+def _fitting(jobs: Sequence[Job], session: Session) -> list[list[Job]]:
+    """Return groups of one combiner each, cut where another job's rows would not fit in the memory with the others."""
+    groups: list[list[Job]] = []
+    try:
+        for same_combiner in alike(jobs, lambda job: job.needed(isolate=False)):
+            left = 0.0
+            for number, job in enumerate(same_combiner):
+                takes = np.count_nonzero(job.needed(isolate=False).output >= 0) * _row_bytes(job, session)
+                if number == 0 or takes > left:
+                    groups.append([])
+                    left = SHARE * _free(session)
+                left -= takes
+                groups[-1].append(job)
+    except Exception as error:
+        if disk_full(error):
+            raise
+        _fall_back(len(jobs), error, session)
+        return [[job] for job in jobs]
+    return groups
+
+
+def _row_bytes(job: Job, session: Session) -> int:
+    """Return what a row takes between steps where memory is scarce: on an accelerator conditioning is elsewhere."""
+    family, settings = session.family(job.source), job.source.settings
+    on_cpu = family.device.type == "cpu"
+    tensors = session.encoded(job.source, job.run).conditioning.tensors.values() if on_cpu else ()
+    return row_bytes(
+        family.latent_shape(settings),
+        settings.dtype,
+        remembered=family.sampler(settings).remembered,
+        conditioning=[tensor.shape[1:] for tensor in tensors],
+    )
+
+
+def _free(session: Session) -> float:
+    """Return the bytes that are free where denoising happens."""
+    if session.device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.mem_get_info(session.device)[0])
+    import psutil
+
+    return float(psutil.virtual_memory().available)
+
+
+def _fall_back(count: int, error: Exception, session: Session) -> None:
+    what = " ".join(str(error).split()) or type(error).__name__
+    session.emit(Note(f"{count} sets of pictures could not be denoised as one ({what}): each is made by itself"))
+
+
+def _outcomes(group: Sequence[Job], session: Session) -> Iterator[Outcome]:
+    """Run a group; where it fails as a whole, job by job."""
+    source = group[0].source
+    for job in group:
+        (job.folder / RECORD).unlink(missing_ok=True)
+        clear(job.folder)
+    to_denoise = [job for job in group if len(job.needed(isolate=session.isolate).first)]
+    yield from (Outcome(job) for job in group if job not in to_denoise)
+    if not to_denoise:
+        return
+    finished: set[str] = set()
+    try:
+        if session.isolate:
+            session.warm_up(source, session.encoded(source, group[0].run).conditioning)
+        before = session.joules()
+        for outcome in session.executor.run(to_denoise, session):
+            finished.add(outcome.job.id)
+            after = session.joules()
+            yield replace(outcome, joules=None if before is None or after is None else after - before)
+    except Exception as error:
+        if disk_full(error):
+            raise
+        left = [job for job in to_denoise if job.id not in finished]
+        if len(group) == 1:
+            yield Outcome(left[0], error=error)
+            return
+        _fall_back(len(left), error, session)
+        for job in left:
+            yield from _outcomes([job], session)
+    finally:
+        for job in group:
+            session.forget(job.source)
+
+
+def _finished(outcome: Outcome, made: Mapping[Path, Made], session: Session) -> Made:
+    """Add the baseline's pictures to those that were made, and the manifest: the folder is complete."""
+    if outcome.error:
+        return Made(outcome.error, kept=False)
+    try:
+        return Made(_manifest(outcome, made, session), kept=False)
+    except Exception as error:
+        if disk_full(error):
+            raise
+        return Made(error, kept=False)
+
+
+def _manifest(outcome: Outcome, made: Mapping[Path, Made], session: Session) -> Manifest:
+    job, execution = outcome.job, outcome.execution
+    assert job.plan
+    timings = {**job.seconds, **outcome.seconds}
+    baseline_hash = None
+    if job.reuses is None:
+        timings |= session.encoding_seconds(job.source)
+    else:
+        baseline = made[job.reuses.folder].manifest
+        if isinstance(baseline, Exception):
+            raise UserError(f"its baseline could not be made: {baseline}", "see why")
+        baseline_hash = baseline.hash
+        reuse_pictures(job.folder, job.reuses.folder, np.flatnonzero(job.solo).tolist())
+        if not session.isolate:
+            execution = execution.model_copy(update={"reused": int(job.solo.sum())})
+            taken = sum(baseline.timings.get(stage, 0.0) for stage in ("denoise", "decode", "write"))
+            timings["reused"] = taken * float(job.solo.mean())
+    about = {
+        "notes": [*session.encoding_notes(job.source), *execution.notes],
+        "batch_size_from": session.batch_size(job.source)[1] if execution.batch_size else None,
+    }
+    plan = PlanFigures(
+        n_prompts=job.plan.n_prompts,
+        steps_requested=job.source.settings.steps,
+        K=job.plan.steps,
+        node_steps=job.plan.node_steps,
+        standard_node_steps=job.plan.standard_node_steps,
+        savings=job.plan.savings,
+    )
+    return finish(
+        job.folder,
+        job.plan.n_prompts,
+        lambda images: Manifest(
+            images=images,
+            plan=plan,
+            execution=execution.model_copy(update=about),
+            timings=timings,
+            versions=versions(),
+            machine=machine(session.device),
+            standard=baseline_hash,
+            joules=outcome.joules,
+        ),
+    )
+
+
+def _write_prompts(job: Job) -> None:
+    """Write the texts beside their baseline, for whoever reads the run folder; only where they differ."""
+    path = job.folder / PROMPTS
+    content = (canonical_json(list(job.source.prompts.prompts)) + "\n").encode()
+    if not path.is_file() or path.read_bytes() != content:
+        atomic_write(path, content)
+
+
+def _flag_versions(manifest: Manifest, session: Session) -> None:
+    """Tell once which libraries have other versions now than those that made what is kept."""
+    if changed := changed_versions(manifest.versions, versions()):
+        session.note(f"pictures that are kept were made with {changed}")

@@ -1,0 +1,120 @@
+"""What a sweep has to do: one frozen job for every set of pictures that it needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generators.families.base import get_family
+from sweeps.record import Asked, Record, Role
+
+if TYPE_CHECKING:
+    from generators.denoiser_caches.base import DenoiserCache
+    from generators.sharing.plan import SharingPlan
+    from generators.sharing.tree import Tree
+    from sweeps.grid import Source
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A set of pictures: a cell's, its baseline's, or those of a reference, which are another source's baseline.
+
+    Attributes:
+        id: of the record that describes it; a baseline has none, and the key of its source as its id.
+        role: what the pictures are for.
+        asked: its place on the axes of the sweep.
+        identity: all that changes the result.
+        source: the model, prompts and settings that the pictures are made of.
+        plan: which cluster is denoised over which steps; None if planning failed.
+        tree: what is drawn beside the plan; None for pictures in which nobody shares.
+        run: the run folder.
+        folder: where the pictures lie.
+        cache: reuse between the steps of each picture.
+        baseline: what the pictures are compared with; a cell's own pictures are the baseline's where their paths are.
+        control: whether the strategy is there to be beaten.
+        seconds: what planning took, by stage.
+        error: why there is no plan.
+    """
+
+    id: str
+    role: Role | Literal["baseline"]
+    asked: Asked
+    identity: Mapping[str, Any]
+    source: "Source"
+    plan: "SharingPlan | None"
+    run: Path
+    folder: Path
+    tree: "Tree | None" = None
+    cache: "DenoiserCache | None" = None
+    baseline: "Job | None" = None
+    control: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    error: Exception | None = None
+
+    @property
+    def node_steps(self) -> int:
+        """The denoiser evaluations of the whole plan, in rows."""
+        return self.plan.node_steps if self.plan else 0
+
+    @property
+    def baseline_node_steps(self) -> int:
+        """The same of the pictures that it is compared with."""
+        return len(self.source.prompts) * (self.baseline or self).source.steps
+
+    @property
+    def reuses(self) -> "Job | None":
+        """The baseline whose pictures stand for its own where both are made alike; a reference reuses none."""
+        return self.baseline if self.role == "sharing" else None
+
+    @property
+    def one_stream(self) -> bool:
+        """Whether all noise is drawn from one generator, as in the released code."""
+        return self.source.settings.noise == "official"
+
+    @property
+    def alone(self) -> bool:
+        """Whether it can only be denoised by itself.
+
+        What a denoiser cache remembers belongs to one plan, and so does one stream of noise; the seconds of an
+        equal-compute baseline are meant to be compared, and in company they would be a share of everybody's.
+        """
+        return self.cache is not None or self.one_stream or self.role == "fewer-steps"
+
+    @cached_property
+    def solo(self) -> NDArray[np.bool_]:
+        """Return which prompts are denoised exactly as in the baseline, bool [N].
+
+        In one stream of noise that holds for all of them or none. The baseline knows no denoiser cache, so under one
+        it holds for none.
+        """
+        assert self.plan
+        solo = self.plan.solo & (self.cache is None)
+        return solo & solo.all() if self.one_stream else solo
+
+    def needed(self, *, isolate: bool) -> "SharingPlan":
+        """Return the part of the plan that has to be denoised where the baseline's pictures are at hand.
+
+        Args:
+            isolate: denoise everything, so that the seconds are those of the whole plan.
+        """
+        assert self.plan
+        return self.plan if self.reuses is None or isolate else self.plan.restricted(~self.solo)
+
+    def record(self) -> Record:
+        """Return what is known before a picture is there, which `sweeps.describe` completes."""
+        assert self.baseline
+        return Record(
+            id=self.id,
+            status="done",
+            role="sharing" if self.role == "baseline" else self.role,
+            asked=self.asked,
+            conditioned_on=get_family(self.source.entry.family).conditioned_on,
+            control=self.control,
+            identity=dict(self.identity),
+            standard=self.baseline.folder.relative_to(self.run).as_posix(),
+            images=None if self.role == "sharing" else self.folder.relative_to(self.run).as_posix(),
+        )

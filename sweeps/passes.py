@@ -1,0 +1,255 @@
+"""A sweep is four passes over its run folder: plan, generate, score, describe. Each does what is missing there."""
+
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from generators.catalogue import ModelEntry, model
+from generators.families.base import get_family
+from sweeps.describe import describe
+from sweeps.events import CellFinished, CellScored, Emit, SweepStarted
+from sweeps.executors.base import Executor
+from sweeps.generate import Made, generate
+from sweeps.grid import Cell
+from sweeps.jobs import Job
+from sweeps.machine import changed_versions, machine, versions
+from sweeps.plan import Plan, check, plan_sweep
+from sweeps.record import Failure, Record, load_records
+from sweeps.score import Compared, score
+from sweeps.scorers import NONE, Scorers
+from sweeps.session import Session
+from sweeps.spec import SweepSpec
+from sweeps.store import Store, disk_full, open_store, saved_spec
+
+
+def sweep(
+    spec: SweepSpec,
+    run: Path,
+    *,
+    device: str,
+    emit: Emit,
+    rescore: bool = False,
+    executor: Executor | None = None,
+) -> list[Record]:
+    """Give every cell of a spec a record in the run folder.
+
+    Args:
+        spec: what is asked for.
+        run: the run folder, new, or of the same sweep: then what is there is kept.
+        device: a torch device.
+        emit: hears everything.
+        rescore: measure all pictures again; none is made again.
+        executor: where groups of jobs are denoised; in this process unless given.
+
+    Returns:
+        One record a cell and reference, in order; those that failed say why.
+
+    Raises:
+        UserError: something was refused before it began (`sweeps.plan.check`), another process holds the folder, or
+            the disk is full.
+    """
+    shared, scorers = check(spec, run, device)
+    session = Session.of(spec, device, emit, executor)
+    with _disk(run), open_store(run, spec) as store, session.executor.opened(spec, device, emit):
+        plan = plan_sweep(spec, shared, run, session, scorers=scorers)
+        emit(SweepStarted(run, spec, plan.jobs))
+        made = generate(plan.picture_sets, session)
+        session.release()
+        return list(described(plan, made, scorers, store, session, again=rescore))
+
+
+def generated(
+    spec: SweepSpec, shared: Sequence[Cell], run: Path, session: Session, scorers: Mapping[str, Scorers]
+) -> tuple[Plan, dict[Path, Made]]:
+    """Run the first two passes: plans and pictures are in the run folder, and no record.
+
+    Args:
+        spec: what is asked for.
+        shared: its cells, as `sweeps.plan.check` gives them, and `scorers` likewise.
+        run: the run folder.
+        session: the device and the executor.
+
+    Raises:
+        UserError: as `sweep`.
+    """
+    with _disk(run), open_store(run, spec), session.executor.opened(spec, session.device, session.emit):
+        plan = plan_sweep(spec, shared, run, session, scorers=scorers)
+        session.emit(SweepStarted(run, spec, plan.jobs))
+        made = generate(plan.picture_sets, session)
+        session.release()
+        return plan, made
+
+
+def described_pictures(
+    plan: Plan,
+    made: Mapping[Path, Made],
+    scorers: Mapping[str, Scorers],
+    session: Session,
+    *,
+    again: bool = False,
+) -> list[Record]:
+    """Run the last two passes after `generated`; arguments are those of `described`."""
+    with _disk(plan.run), open_store(plan.run, plan.spec) as store:
+        return list(described(plan, made, scorers, store, session, again=again))
+
+
+def rescore(
+    run: Path, asked: Sequence[str], device: str, emit: Emit, *, again: bool = False
+) -> list[tuple[Record, UserError]]:
+    """Run the last two passes over the finished records of a run, whose models and prompts need not be here any more.
+
+    What the same scorer measured of the same pictures is used again; results are made anew from all that is there,
+    and those of other scorers stay. A scorer keeps the name that it has in the run.
+
+    Args:
+        run: a run folder; it is held meanwhile.
+        asked: as in `Scorers`; where nothing is asked for, the scorers that the sweep asked for.
+        device: where the metrics run.
+        emit: hears progress.
+        again: measure even what is there.
+
+    Returns:
+        Records that could not be scored, and why; they are as they were.
+
+    Raises:
+        UserError: the folder is no run, another process's, or has no finished cell; or a scorer cannot be had.
+    """
+    spec = saved_spec(run)
+    failures: list[tuple[Record, UserError]] = []
+    with _disk(run), open_store(run, spec) as store:
+        records = [record for record in load_records(run) if record.status == "done"]
+        if not records:
+            raise UserError(f"{run} has no finished cell", "run the same sweep again")
+        scorers = _run_scorers(records, asked or [text for text in spec.metric if text != NONE], device)
+        for number, (record, compared) in enumerate(score(run, records, scorers, emit, again=again), 1):
+            if isinstance(compared, UserError):
+                failures.append((record, compared))
+                emit(CellScored(record, number, len(records), compared))
+                continue
+            if isinstance(compared, Exception):
+                raise compared
+            if (scored := describe(compared, scorers[record.asked.model])) != record:
+                store.save(scored)
+            emit(CellScored(scored, number, len(records)))
+    return failures
+
+
+def described(
+    plan: Plan,
+    made: Mapping[Path, Made],
+    scorers: Mapping[str, Scorers],
+    store: Store,
+    session: Session,
+    *,
+    again: bool = False,
+) -> Iterator[Record]:
+    """Score and describe the jobs of a plan, one record after the other; what is described already is kept.
+
+    Args:
+        plan: the jobs.
+        made: what `generate` returned for its picture sets.
+        scorers: by model.
+        store: the run folder, held.
+        session: hears of it.
+        again: measure even what is there.
+    """
+    jobs = {job.id: job for job in plan.jobs}
+    known = {job.id: store.done(job.id, session.damaged) for job in plan.jobs}
+    manifests = {folder: pictures.manifest for folder, pictures in made.items()}
+    asked = [known[job.id] or job.record() for job in plan.jobs]
+    for before, compared in score(plan.run, asked, scorers, session.emit, manifests=manifests, again=again):
+        job, measuring, kept = jobs[before.id], scorers[before.asked.model], known[before.id] is not None
+        try:
+            if isinstance(compared, Exception):
+                raise compared
+            _flag_scorers(compared, measuring, session)
+            record = _described(job, compared, measuring, made, kept)
+            kept = record is before
+        except Exception as error:
+            record = _failed(job.record(), error, session.device)  # in place of nothing that is done
+        if not kept:
+            store.save(record)
+        session.emit(CellFinished(record, kept))
+        yield record
+
+
+def _described(job: Job, compared: Compared, scorers: Scorers, made: Mapping[Path, Made], known: bool) -> Record:
+    """Return the job's record; the very one that is on disk where nothing in it would be new."""
+    assert job.baseline
+    if not (made[job.folder].kept and made[job.baseline.folder].kept):
+        compared = replace(compared, record=job.record())
+    elif known and not (compared.ours.new or compared.baseline.new) and scorers.measured(compared.record.scorers):
+        return compared.record
+    components = get_family(job.source.entry.family).components_of(job.source.entry, job.source.settings)
+    return describe(compared, scorers, components, timed=job.role == "sharing")
+
+
+def _flag_scorers(compared: Compared, scorers: Scorers, session: Session) -> None:
+    """Tell once which libraries have other versions now than those that measured what is kept."""
+    for scored in (compared.baseline, compared.ours):
+        for name, identity in scorers.identities.items():
+            then = scored.scores.scorers[name].get("packages", {})
+            if changed := changed_versions(then, identity.get("packages", {})):
+                session.note(f"scores that are kept were made with {changed}")
+
+
+def _failed(record: Record, error: Exception, device: str) -> Record:
+    if isinstance(error, UserError):
+        failure = Failure(type="UserError", message=error.message, hint=error.hint)
+    else:
+        trace = "".join(traceback.format_exception(error))
+        failure = Failure(type=type(error).__name__, message=str(error), traceback=trace)
+    return record.model_copy(
+        update={
+            "status": "failed",
+            "standard": None,
+            "images": None,
+            "control": False,
+            "conditioned_on": None,
+            "versions": versions(),
+            "machine": machine(device),
+            "error": failure,
+        }
+    )
+
+
+@contextmanager
+def _disk(run: Path) -> Iterator[None]:
+    """Say in one line that the disk is full, where it is."""
+    try:
+        yield
+    except Exception as error:
+        if disk_full(error):
+            raise UserError(
+                f"the disk that holds {run} is full",
+                "free some space and run the same command again: finished cells are kept",
+            ) from error
+        raise
+
+
+def _run_scorers(records: Sequence[Record], asked: Sequence[str], device: str) -> dict[str, Scorers]:
+    """Return the scorers of a run by model; their names are those that they have anywhere in the run."""
+    known: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        for name, about in record.scorers.items():
+            known.setdefault(name, []).append(about)
+    by_model = {
+        name: Scorers(_entry(name), asked, device, known)
+        for name in dict.fromkeys(record.asked.model for record in records)
+    }
+    for name, scorers in by_model.items():
+        if not scorers.identities:
+            raise UserError(f"there is nothing to score {name} by", "add for example --metric vqa=hf:OWNER/MODEL")
+    return by_model
+
+
+def _entry(name: str) -> ModelEntry | None:
+    """Return a model of the catalogue, which need not be here any more."""
+    try:
+        return model(name)
+    except UserError:
+        return None

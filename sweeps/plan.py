@@ -1,0 +1,368 @@
+"""The first pass: from a spec to the jobs of a run folder. Prompts are encoded and clustered; no picture is made."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from common.errors import UserError
+from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from generators.sharing.planner import Grouping, drawn
+from generators.sharing.savings import tau_near_savings
+from generators.sharing.tree import Tree
+from generators.sharing.union import united_steps
+from sweeps.axes import canonical
+from sweeps.cost import Cost, cost
+from sweeps.events import Note
+from sweeps.grid import Cell, Source, cells, sampler_of
+from sweeps.jobs import Job
+from sweeps.pictures import MANIFEST, clear
+from sweeps.record import NEAR, RECORD
+from sweeps.references import EqualCompute, SeedControl, equal_compute, seed_control
+from sweeps.scorers import Scorers
+from sweeps.session import Session
+from sweeps.spec import SweepSpec
+from sweeps.store import disk_full, refuse_another, refuse_others
+
+PLAN, TREE = "plan.npz", "tree.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The jobs of a run folder.
+
+    Attributes:
+        jobs: those that a record will describe, in the order of the grid; those of one source together.
+    """
+
+    spec: SweepSpec
+    run: Path
+    jobs: tuple[Job, ...]
+
+    @cached_property
+    def picture_sets(self) -> list[Job]:
+        """A job for every folder of pictures, baselines before what is compared with them."""
+        by_folder: dict[Path, Job] = {}
+        for job in self.jobs:
+            if job.baseline:
+                by_folder.setdefault(job.baseline.folder, job.baseline)
+            by_folder.setdefault(job.folder, job)
+        return list(by_folder.values())
+
+    def costs(self, session: Session) -> list[tuple[Job, Cost]]:
+        """Return what each job costs by itself, in denoiser evaluations and FLOPs."""
+        priced = []
+        if any(job.cache for job in self.jobs):
+            session.note("a denoiser cache decides as it runs what it skips: costs are without it")
+        for job in self.jobs:
+            if job.error:
+                raise job.error
+            source = job.source
+            components = session.family(source).components(source.settings)
+            baseline_steps = job.baseline_node_steps // len(source.prompts)
+            priced.append((job, cost(components, len(source.prompts), baseline_steps, job.node_steps)))
+        return priced
+
+    def united(self) -> tuple[int, int]:
+        """Return the node-steps of all pictures that can be denoised together: one by one, and together.
+
+        Those that are the baseline's are not denoised again.
+        """
+        by_source: dict[str, list[SharingPlan]] = {}
+        for job in self.picture_sets:
+            if job.plan and (not job.alone or job.role == "baseline"):
+                by_source.setdefault(job.source.key, []).append(job.plan)
+        totals = [united_steps(plans) for plans in by_source.values()]
+        return sum(alone for alone, _ in totals), sum(together for _, together in totals)
+
+
+def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str, Scorers]]:
+    """Refuse before anything is loaded what would stop a sweep later.
+
+    Returns:
+        The cells, of which those of a spec with savings targets are one a way to share, at tau 0; and, by model, its
+        scorers, whose checkpoints are here.
+
+    Raises:
+        UserError: a name, a value, a prompt or a model is refused, the folder is another sweep's, or a metric cannot
+            run.
+        OSError: the folder cannot be written.
+    """
+    shared = cells(spec.model_copy(update={"tau": (Decimal(0),), "savings": ()}) if spec.savings else spec, device)
+    entries = {cell.source.entry.name: cell.source.entry for cell in shared}
+    scorers = {name: Scorers(entry, spec.metric, device) for name, entry in entries.items()}
+    for each in scorers.values():
+        _ = each.identities
+    refuse_another(run, spec)
+    with TemporaryDirectory(dir=next(place for place in (run, *run.parents) if place.exists())):
+        pass
+    return shared, scorers
+
+
+def plan_sweep(
+    spec: SweepSpec,
+    shared: Sequence[Cell],
+    run: Path,
+    session: Session,
+    *,
+    scorers: Mapping[str, Scorers] | None = None,
+    keep: bool = True,
+) -> Plan:
+    """Return the jobs of a sweep: its cells, their baselines, and what they are held against besides.
+
+    A cell whose pictures are there has its plan read from its folder; of the others prompts are encoded and clustered,
+    once a way to share. What cannot be planned is a job with an error.
+
+    Args:
+        spec: what was asked for.
+        shared: as `check` gives them.
+        run: the run folder, held by this process unless nothing is kept.
+        session: encodes and clusters.
+        scorers: by model, what will measure the pictures: prompts that it refuses are refused here.
+        keep: write conditioning, trees and plans into the run folder.
+
+    Raises:
+        UserError: no way to share comes near the savings targets, or the folder has cells of another sweep.
+    """
+    planning = _Planning(spec, run, session, scorers or {}, keep)
+    if spec.savings:
+        shared = planning.at_savings(shared)
+    _refuse_others(run, shared)
+    return Plan(spec, run, tuple(planning.jobs(shared)))
+
+
+def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
+    """Return the job of one cell by itself, without a baseline, in a folder of its own, with its plan and tree."""
+    grouping, seconds = session.grouping(cell.source, cell.strategy, cell.asked.features)
+    job = _sharing_job(cell, None, folder, folder, *_planned(cell, grouping), {"cluster": seconds})
+    _write(job)
+    return job
+
+
+def baseline_job(source: Source, run: Path, asked: "Cell | None" = None, error: Exception | None = None) -> Job:
+    """Return the job of a source's baseline: every prompt by itself."""
+    place = asked.asked.model_copy(update={"strategy": "none", "tau": Decimal(0)}) if asked else None
+    return Job(
+        id=source.key,
+        role="baseline",
+        asked=place,  # type: ignore[arg-type]
+        identity=source.identity,
+        source=source,
+        plan=standard_plan(len(source.prompts), source.steps),
+        run=run,
+        folder=run / "shared" / source.key,
+        error=error,
+    )
+
+
+@dataclass(frozen=True)
+class _Planning:
+    """What the jobs of one plan are made with."""
+
+    spec: SweepSpec
+    run: Path
+    session: Session
+    scorers: Mapping[str, Scorers]
+    keep: bool
+
+    @property
+    def kept(self) -> Path | None:
+        """Where conditioning is kept."""
+        return self.run if self.keep or self.run.exists() else None
+
+    def jobs(self, shared: Sequence[Cell]) -> Iterator[Job]:
+        seeds = sorted({cell.source.settings.seed for cell in shared})
+        for _, group in groupby(shared, key=lambda cell: cell.source.key):
+            same_source = list(group)
+            baseline = self._baseline(same_source)
+            jobs = {cell.id: self._job(cell, baseline) for cell in same_source}
+            yield from jobs.values()
+            if self.spec.fewer_steps:
+                for reference in equal_compute(same_source):
+                    yield self._equal_compute(reference, jobs[reference.cell.id], baseline)
+            if self.spec.another_seed:
+                control = seed_control(same_source, seeds)
+                yield self._reference(control, control.source, baseline)
+            self.session.forget(baseline.source)
+
+    def at_savings(self, ways: Sequence[Cell]) -> list[Cell]:
+        """Return the cells at the savings targets; those that come near none are left out, and a note names them.
+
+        Tau is in each strategy's own units, so ways to share are compared at equal savings. A tree may depend on the
+        seed (a model's prior draws, a random control does), so each seed has a tau of its own.
+        """
+        reached: dict[str, Cell] = {}
+        missed: dict[tuple[str, Decimal, float], list[str]] = {}
+        for way in ways:
+            grouping = self.session.grouping(way.source, way.strategy, way.asked.features, self.kept)[0]
+            for target in self.spec.savings:
+                nearest = tau_near_savings(grouping, way.schedule, way.source.steps, float(target))
+                tau = Decimal(canonical(Decimal(repr(nearest.tau))))
+                cell = replace(way, asked=way.asked.model_copy(update={"tau": tau}))
+                if abs(nearest.savings - float(target)) <= NEAR:
+                    reached.setdefault(cell.id, cell)
+                else:
+                    missed.setdefault((self._name(way), target, nearest.savings), []).append(str(way.asked.seed))
+        for (name, target, savings), seeds in missed.items():
+            self.session.emit(
+                Note(
+                    f"{name}, seed {', '.join(seeds)}: cannot save {target:.1%} of denoiser steps (the nearest is "
+                    f"{savings:.1%}) and is left out there"
+                )
+            )
+        if not reached:
+            raise UserError(
+                "no way to share comes near these savings", "ask for others, or see `bench plan` for what there is"
+            )
+        return list(reached.values())
+
+    def _name(self, way: Cell) -> str:
+        varying = [axis for axis in ("model", "schedule", "combiner", "features") if len(getattr(self.spec, axis)) > 1]
+        return ", ".join([way.asked.strategy, *(getattr(way.asked, axis) for axis in varying), way.asked.dataset])
+
+    def _baseline(self, same_source: Sequence[Cell]) -> Job:
+        """Return the baseline's job; what keeps it from being made keeps every cell beside it from being compared."""
+        source = same_source[0].source
+        error = _error(lambda: self._ready(source, same_source))
+        return baseline_job(source, self.run, same_source[0], error)
+
+    def _ready(self, source: Source, same_source: Sequence[Cell]) -> None:
+        """See that prompts can be scored and are encoded, if any picture of theirs is still to be made."""
+        folders = [self.run / "shared" / source.key, *(self.run / "cells" / cell.id for cell in same_source)]
+        if all((folder / MANIFEST).exists() for folder in folders):
+            return
+        if source.entry.name in self.scorers:
+            self.scorers[source.entry.name].check(source.prompts.prompts)
+        if self.keep:
+            self.session.encoded(source, self.run)
+
+    def _job(self, cell: Cell, baseline: Job) -> Job:
+        folder = self.run / "cells" / cell.id
+        if baseline.error:
+            return _sharing_job(cell, baseline, self.run, folder, None, None, {}, baseline.error)
+        if there := self._on_disk(folder):
+            return _sharing_job(cell, baseline, self.run, folder, *there, {})
+        job: list[Job] = []
+
+        def planned() -> None:
+            way = cell.source, cell.strategy, cell.asked.features, self.kept
+            grouping, seconds = self.session.grouping(*way)
+            with self.session.stage("plan", 1, cell.source) as took:
+                plan, tree = _planned(cell, grouping)
+            job.append(_sharing_job(cell, baseline, self.run, folder, plan, tree, {"cluster": seconds, **took}))
+            if self.keep:
+                _write(job[0])
+
+        error = _error(planned)
+        return job[0] if error is None else _sharing_job(cell, baseline, self.run, folder, None, None, {}, error)
+
+    def _on_disk(self, folder: Path) -> tuple[SharingPlan, Tree] | None:
+        """Return the plan and the tree of a cell whose pictures are there."""
+        if not (folder / MANIFEST).exists():
+            return None
+        try:
+            return SharingPlan.load(folder / PLAN), Tree.load(folder / TREE)
+        except UserError as error:
+            self.session.damaged(error.message)
+            return None
+
+    def _equal_compute(self, reference: EqualCompute, shared: Job, baseline: Job) -> Job:
+        if shared.error:
+            source = shared.source
+            error = baseline.error or UserError(
+                f"its compute is that of cell {shared.id}, which has none", "see why that cell failed"
+            )
+            return replace(self._reference(reference, source, baseline), error=error, plan=None)
+        entry, device = shared.source.entry, self.session.device
+        source = reference.source(shared.node_steps, lambda settings: sampler_of(entry, settings, device).K)
+        return self._reference(reference, source, baseline)
+
+    def _reference(self, reference: SeedControl | EqualCompute, source: Source, baseline: Job) -> Job:
+        """Return a job of the baseline of another source."""
+        error = None
+        if self.keep and not (self.run / "shared" / source.key / MANIFEST).exists():
+            error = _error(lambda: self.session.encoded(source, self.run))
+            self.session.forget(source)
+        return Job(
+            id=reference.id,
+            role=reference.role,
+            asked=reference.asked,
+            identity=reference.identity,
+            source=source,
+            plan=standard_plan(len(source.prompts), source.steps),
+            run=self.run,
+            folder=self.run / "shared" / source.key,
+            baseline=baseline,
+            error=error,
+        )
+
+
+def _planned(cell: Cell, grouping: Grouping) -> tuple[SharingPlan, Tree]:
+    plan = build_plan(grouping, cell.schedule, float(cell.asked.tau), cell.source.steps, cell.asked.combiner)
+    return plan, drawn(grouping, plan)
+
+
+def _sharing_job(
+    cell: Cell,
+    baseline: Job | None,
+    run: Path,
+    folder: Path,
+    plan: SharingPlan | None,
+    tree: Tree | None,
+    seconds: Mapping[str, float],
+    error: Exception | None = None,
+) -> Job:
+    return Job(
+        id=cell.id,
+        role=cell.role,
+        asked=cell.asked,
+        identity=cell.identity,
+        source=cell.source,
+        plan=plan,
+        tree=tree,
+        run=run,
+        folder=folder,
+        cache=cell.denoiser_cache,
+        baseline=baseline,
+        control=cell.strategy.control,
+        seconds=seconds,
+        error=error,
+    )
+
+
+def _write(job: Job) -> None:
+    """Leave a job's plan in its folder, where there are then no pictures of another."""
+    assert job.plan
+    assert job.tree
+    (job.folder / RECORD).unlink(missing_ok=True)
+    clear(job.folder)
+    job.tree.save(job.folder / TREE)
+    job.plan.save(job.folder / PLAN)
+
+
+def _error(work: Callable[[], object]) -> Exception | None:
+    """Return what a piece of planning fails with, which is one job's or one source's failure; a full disk is all's."""
+    try:
+        work()
+    except Exception as error:
+        if disk_full(error):
+            raise
+        return error
+    return None
+
+
+def _refuse_others(run: Path, shared: Sequence[Cell]) -> None:
+    """Raise a UserError if the run folder has records of cells that this sweep could not have."""
+    if not (run / "cells").is_dir():
+        return
+    seeds = sorted({cell.source.settings.seed for cell in shared})
+    identities = {cell.id: cell.identity for cell in shared}
+    for _, group in groupby(shared, key=lambda cell: cell.source.key):
+        same_source = list(group)
+        references: list[SeedControl | EqualCompute] = [*equal_compute(same_source), seed_control(same_source, seeds)]
+        for reference in references:
+            identities[reference.id] = reference.identity
+    refuse_others(run, identities)

@@ -1,0 +1,188 @@
+"""The third pass: what scorers measure of every folder of pictures, once; no picture is made and no model needed."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from common.files import canonical_json, sha256_text
+from sweeps.events import Emit
+from sweeps.pictures import Manifest, picture_name, read_manifest
+from sweeps.record import Record
+from sweeps.scorers import Scorers, measure
+from sweeps.scores import Scores, read_scores, same_scorer, write_scores
+from sweeps.store import disk_full
+
+AGAIN = "run the same sweep again: it makes the cell anew"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A folder of pictures, what made them and what was measured of them.
+
+    Attributes:
+        new: whether anything was measured now.
+        seconds: of measuring.
+    """
+
+    manifest: Manifest
+    scores: Scores
+    new: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A record's pictures beside its baseline's.
+
+    Attributes:
+        record: what was known of it before.
+        same: bool [N], which of the pictures are the baseline's: their files have the same hash.
+    """
+
+    record: Record
+    ours: Scored
+    baseline: Scored
+    same: NDArray[np.bool_]
+
+
+def score(
+    run: Path,
+    records: Sequence[Record],
+    scorers: Mapping[str, Scorers],
+    emit: Emit,
+    *,
+    manifests: Mapping[Path, Manifest | Exception] = MappingProxyType({}),
+    again: bool = False,
+) -> Iterator[tuple[Record, Compared | Exception]]:
+    """Measure the pictures of records and of their baselines where that was not done yet.
+
+    Args:
+        run: the run folder, held by this process.
+        records: what is known of them so far: a job's (`Job.record`), or those of a finished run.
+        scorers: by model, what measures.
+        emit: hears progress.
+        manifests: by folder, what is known to be whole; elsewhere every picture is verified by its hash.
+        again: measure even what is there.
+
+    Yields:
+        Each record with what its pictures and its baseline's are and measured, or why they could not be; in order.
+    """
+    scoring = _Scoring(run, scorers, emit, manifests, again)
+    for record in records:
+        try:
+            yield record, scoring.compared(record)
+        except Exception as error:
+            if disk_full(error):
+                raise
+            yield record, error
+
+
+class _Scoring:
+    """The folders of one run: one of baselines serves many records, and is scored once."""
+
+    def __init__(
+        self,
+        run: Path,
+        scorers: Mapping[str, Scorers],
+        emit: Emit,
+        manifests: Mapping[Path, Manifest | Exception],
+        again: bool,
+    ) -> None:
+        self.run, self.scorers, self.emit, self.again = run, scorers, emit, again
+        self.manifests = dict(manifests)
+        self._baselines: dict[Path, Scored | Exception] = {}
+
+    def compared(self, record: Record) -> Compared:
+        """Return a record's pictures beside its baseline's.
+
+        Raises:
+            UserError: a picture or another file is missing or damaged, or cannot be scored.
+        """
+        model, beside = record.asked.model, record.standard_scores(self.run).parent
+        self._manifest(beside)  # what is known of the pictures comes before what their folder holds
+        prompts = self._prompts(record)
+        baseline = self._baseline(model, beside, prompts)
+        folder = record.made(self.run)
+        if record.images is not None:  # another source's baseline
+            ours = self._baseline(model, folder, prompts)
+            return Compared(record, ours, baseline, _same(ours.manifest, baseline.manifest))
+        manifest = self._manifest(folder)
+        if manifest.standard != baseline.manifest.hash:
+            raise UserError(f"the standard images of cell {record.id} were made anew after its own", AGAIN)
+        same = _same(manifest, baseline.manifest)
+        ours = self._scored(record.asked.model, folder, manifest, prompts, baseline.scores, same)
+        return Compared(record, ours, baseline, same)
+
+    def _baseline(self, model: str, folder: Path, prompts: tuple[str, ...]) -> Scored:
+        """Return a folder of baselines; where they cannot be scored, all records beside it fail for the same reason."""
+        if folder not in self._baselines:
+            try:
+                self._baselines[folder] = self._scored(model, folder, self._manifest(folder), prompts)
+            except Exception as error:
+                self._baselines[folder] = error
+        if isinstance(scored := self._baselines[folder], Exception):
+            raise scored
+        return scored
+
+    def _manifest(self, folder: Path) -> Manifest:
+        if folder not in self.manifests:
+            self.manifests[folder] = _whole(folder)
+        if isinstance(manifest := self.manifests[folder], Exception):
+            raise manifest
+        return manifest
+
+    def _scored(
+        self,
+        model: str,
+        folder: Path,
+        manifest: Manifest,
+        prompts: tuple[str, ...],
+        baseline: Scores | None = None,
+        same: NDArray[np.bool_] | None = None,
+    ) -> Scored:
+        """Measure what is missing; a picture that is the baseline's has the baseline's scores."""
+        start, scorers, scores = time.perf_counter(), self.scorers[model], read_scores(folder, manifest.hash)
+        known = {} if self.again else scores.scorers
+        missing = [name for name, identity in scorers.identities.items() if not same_scorer(known.get(name), identity)]
+        own = np.ones(len(prompts), dtype=np.bool_) if same is None else ~same
+        rows = np.flatnonzero(own).tolist()
+        images = [folder / "images" / picture_name(row) for row in rows]
+        for name, columns, about in measure(scorers, missing, images, [prompts[row] for row in rows], self.emit, model):
+            if baseline:
+                whole = {column: values.copy() for column, values in baseline.measured[name].items()}
+                for column, values in columns.items():
+                    whole[column][own] = values
+                columns = whole
+            scores.measured[name], scores.scorers[name] = columns, about
+            write_scores(folder, prompts, scores, manifest.hash)
+        return Scored(manifest, scores, self.again or bool(missing), time.perf_counter() - start)
+
+    def _prompts(self, record: Record) -> tuple[str, ...]:
+        prompts = tuple(record.prompts(self.run))
+        if record.identity.get("prompts") != sha256_text(canonical_json(prompts)):
+            raise UserError(f"the prompts beside the baseline of cell {record.id} are not its own", AGAIN)
+        return prompts
+
+
+def _same(ours: Manifest, baseline: Manifest) -> NDArray[np.bool_]:
+    """Return which pictures are the baseline's, by what is in the files: the only rule there is."""
+    return np.array([baseline.images.get(name) == content for name, content in ours.images.items()], dtype=np.bool_)
+
+
+def _whole(folder: Path) -> Manifest:
+    """Return the manifest of a folder whose pictures are all what was written.
+
+    Raises:
+        UserError: one is missing or damaged, or none was made.
+    """
+    damages: list[str] = []
+    manifest = read_manifest(folder, damages.append)
+    if manifest is None:
+        raise UserError(damages[0] if damages else f"{folder} has no finished pictures", AGAIN)
+    return manifest

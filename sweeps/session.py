@@ -1,0 +1,284 @@
+"""One process's work on a run folder: the device, the loaded model, encoded prompts, and who hears of it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from common.errors import UserError
+from common.loading import seconds_loading
+from generators.acceleration import Acceleration
+from generators.batch_search import BATCH_SIZE, largest_batch, resolved
+from generators.conditioning import Conditioning
+from generators.families.base import Family
+from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
+from generators.sharing.labels import fcluster_order
+from generators.sharing.planner import Grouping, treed
+from generators.strategies.base import get_strategy
+from sweeps.encodings import CONDITIONING, load_encoding, save_encoding
+from sweeps.energy import meter
+from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
+from sweeps.executors.base import Executor
+from sweeps.executors.local import Local
+from sweeps.families import Families
+
+if TYPE_CHECKING:
+    from generators.batch_search import Asked
+    from generators.checkpoints import Offload
+    from generators.sharing.plan import SharingPlan
+    from generators.strategies.base import Strategy
+    from sweeps.grid import Source
+    from sweeps.jobs import Job
+    from sweeps.spec import SweepSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Prompts' conditioning, where it lies on disk if it does, and what a record should say of it.
+
+    Attributes:
+        seconds: of encoding, if that was done here and now.
+    """
+
+    conditioning: Conditioning
+    path: Path | None
+    notes: tuple[str, ...] = ()
+    seconds: float | None = None
+
+
+class Session:
+    """What passes over a run folder have in common while one process works on it.
+
+    Args:
+        device: a torch device.
+        emit: hears stages and notes.
+        batch_size: rows a denoiser call, and prompts encoded at once; ``auto``: measured when first needed; None: the
+            device's default.
+        offload: what waits in main memory until it is needed.
+        acceleration: how denoisers compute; None: the device's defaults.
+        executor: where groups of jobs are denoised; in this process unless given.
+        isolate: make every set of pictures by itself, warmed up, so that its seconds are measured.
+        energy: read what the accelerator takes.
+        save_every: seconds between the checkpoints of a denoising run; None: none is written.
+
+    Raises:
+        UserError: weights are to wait in main memory for a device that is the main memory.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        emit: Emit,
+        *,
+        batch_size: "Asked | None" = None,
+        offload: "Offload" = "none",
+        acceleration: Acceleration | None = None,
+        executor: Executor | None = None,
+        isolate: bool = False,
+        energy: bool = False,
+        save_every: float | None = None,
+    ) -> None:
+        self.device, self.emit = device, emit
+        self.executor = executor or Local()
+        self.isolate, self.save_every = isolate, save_every
+        self._families = Families(device, offload, acceleration)
+        self._joules = self._meter() if energy else None
+        self._batch_size = batch_size
+        self._sizes: dict[str, tuple[int, str]] = {}
+        self._encoded: dict[str, Encoded] = {}
+        self._encoding_seconds: dict[str, float] = {}
+        self._encoding_notes: dict[str, tuple[str, ...]] = {}
+        self._groupings: dict[tuple[str, str, str], tuple[Grouping, float]] = {}
+        self._notes: set[str] = set()
+        self._warm: str | None = None
+
+    @classmethod
+    def of(cls, spec: "SweepSpec", device: str, emit: Emit, executor: Executor | None = None) -> "Session":
+        """Return the session that a spec asks for."""
+        return cls(
+            device,
+            emit,
+            batch_size=spec.batch_size,
+            offload=spec.offload,
+            acceleration=spec.acceleration(device),
+            executor=executor,
+            isolate=spec.alone,
+            energy=spec.energy,
+            save_every=spec.save_every,
+        )
+
+    def family(self, source: "Source") -> Family:
+        """Return the source's model; the one that was loaded before leaves memory."""
+        return self._families.get(source.entry, source.settings.dtype)
+
+    def release(self) -> None:
+        """Give the memory of models and encoded prompts back."""
+        self._families.release()
+        self._encoded.clear()
+        self._warm = None
+
+    def note(self, text: str) -> None:
+        """Tell something once."""
+        if text not in self._notes:
+            self._notes.add(text)
+            self.emit(Note(text))
+
+    def damaged(self, what: str) -> None:
+        """Tell of a damaged file that is made again."""
+        self.emit(Note(f"{what}: made again"))
+
+    @contextmanager
+    def stage(self, name: str, total: int, source: "Source", job: "Job | None" = None) -> Iterator[dict[str, float]]:
+        """Announce a stage, and count its seconds, those of loading weights left out.
+
+        Yields:
+            Where its seconds are under its name when it is over.
+        """
+        seconds: dict[str, float] = {}
+        start = time.perf_counter() - seconds_loading()
+        self.emit(StageStarted(name, total, source.entry.name, job))
+        try:
+            yield seconds
+        finally:
+            self.emit(StageFinished())
+            seconds[name] = time.perf_counter() - seconds_loading() - start
+
+    def encoded(self, source: "Source", run: Path | None = None, job: "Job | None" = None) -> Encoded:
+        """Return the prompts' conditioning, encoded if it is not there.
+
+        Args:
+            source: the model and the prompts.
+            run: the run folder, in which it is kept; None: it is kept nowhere.
+            job: whose turn it is, for who watches.
+        """
+        key = source.conditioning_key
+        if key not in self._encoded:
+            folder = run / "shared" / key if run else None
+            kept = load_encoding(folder, lambda what: self.emit(Note(f"{what}: encoding the prompts again")))
+            if kept and folder:
+                self._encoded[key] = Encoded(kept[0], folder / CONDITIONING, tuple(kept[1]))
+            else:
+                self._encoded[key] = self._encode(source, folder, job)
+            self._encoding_notes[key] = self._encoded[key].notes
+        return self._encoded[key]
+
+    def encoding_notes(self, source: "Source") -> tuple[str, ...]:
+        """Return what happened when the source's prompts were encoded, if this session had to do with them."""
+        return self._encoding_notes.get(source.conditioning_key, ())
+
+    def encoding_seconds(self, source: "Source") -> dict[str, float]:
+        """Return what encoding the source's prompts took, if that was done in this session."""
+        seconds = self._encoding_seconds.get(source.conditioning_key)
+        return {} if seconds is None else {"encode": seconds}
+
+    def forget(self, source: "Source") -> None:
+        """Let go of the encoded prompts of a source; what it took stays known."""
+        self._encoded.pop(source.conditioning_key, None)
+
+    def grouping(
+        self, source: "Source", strategy: "Strategy", features: str, run: Path | None = None
+    ) -> tuple[Grouping, float]:
+        """Return what a strategy makes of the encoded prompts, and the seconds that it took; made once a session."""
+        key = (source.key, f"{strategy.name} {strategy.model_dump_json()}", features)
+        if key not in self._groupings:
+            conditioning = self.encoded(source, run).conditioning
+            with self.stage("cluster", 1, source) as seconds:
+                rows = self.family(source).features(conditioning, features)
+                grouping = strategy.grouping(rows, seed=source.settings.seed)
+            self._groupings[key] = grouping, seconds["cluster"]
+        return self._groupings[key]
+
+    def noise(self, source: "Source", plan: "SharingPlan", run: Path | None = None) -> NoiseSource:
+        """Return where the noise of a plan's pictures comes from.
+
+        The order of the released code is that of its own tree, whoever shares: its baseline has no other. Its stream
+        goes on where the prior's draws end or, with a seed of the prior's own, begins with the pictures, as in the
+        released code where it finds embeddings that it kept.
+        """
+        settings = source.settings
+        if settings.noise != "official":
+            return KeyedNoise(settings.seed, settings.noise)
+        family, stream = self.family(source), self.encoded(source, run).conditioning.stream
+        generator = torch.Generator(family.device).manual_seed(settings.seed)
+        if settings.prior_seed is None and stream is not None:
+            generator.set_state(stream)
+        theirs = get_strategy("ward-cosine")
+        tree = treed(self.grouping(source, theirs, family.features_options[0], run)[0], theirs.name)
+        return OfficialNoise(generator, family.dtype, plan, fcluster_order(tree), source.prompts.keys)
+
+    def batch_size(self, source: "Source", conditioning: Conditioning | None = None) -> tuple[int, str]:
+        """Return the rows a call, and where that number is from.
+
+        Args:
+            source: whose denoiser is called.
+            conditioning: what a size that has to be measured is measured with; without any, the usual one is used.
+        """
+        if source.key in self._sizes:
+            return self._sizes[source.key]
+        rows, origin = resolved(self._batch_size, self.device)
+        if rows != "auto":
+            return rows, origin
+        if not self.executor.unites:  # the denoisers are elsewhere
+            return BATCH_SIZE, "default"
+        if conditioning is None:
+            return BATCH_SIZE, origin
+        with self.stage("batch size", 1, source):
+            size, origin, what = largest_batch(self.family(source), source.weights, conditioning, source.settings)
+        if origin != "remembered":
+            self.emit(Note(f"{source.entry.name}: {what}"))
+        self._sizes[source.key] = size, origin
+        return size, origin
+
+    def shrink(self, source: "Source", rows: int, origin: str) -> None:
+        """Remember the batch size that was left when memory ran out."""
+        self._sizes[source.key] = rows, origin
+
+    def joules(self) -> float | None:
+        """Return the reading of the accelerator's energy counter, in J; None where it is not asked for or not there."""
+        return self._joules() if self._joules else None
+
+    def warm_up(self, source: "Source", conditioning: Conditioning) -> None:
+        """Call the denoiser (once a compiled size) and the decoder, so that no job's seconds hold first calls."""
+        from generators.batching import ladder
+
+        if self._warm == source.key:
+            return
+        self._warm = source.key
+        family, settings = self.family(source), source.settings
+        batch_size, _ = self.batch_size(source, conditioning)
+        rows = min(batch_size, len(conditioning))
+        compiled = [size for size in ladder(batch_size) if size <= rows] if family.acceleration.compiled else []
+        latents = torch.zeros(rows, *family.latent_shape(settings), dtype=family.dtype, device=family.device)
+        family.accelerate()
+        with self.stage("warm-up", 1, source), torch.no_grad():
+            for size in compiled or [rows]:
+                conditioned = {name: tensor[:size] for name, tensor in conditioning.tensors.items()}
+                family.predict(latents[:size], 0, family.sampler(settings), conditioned, settings)
+            family.decode(latents, settings, lambda shape, _: torch.zeros(shape))
+
+    def advance(self, *done: Any) -> None:
+        """Tell that a batch of the running stage is done; the executor's observers are called so."""
+        _, nodes, *_ = done
+        self.emit(StageAdvanced(len(nodes)))
+
+    def _encode(self, source: "Source", folder: Path | None, job: "Job | None") -> Encoded:
+        with self.stage("encode", len(source.prompts), source, job) as seconds:
+            conditioning, heard = self.executor.encode(self, source)
+        notes = tuple(f"encoding: {note}" for note in heard)
+        for note in notes:
+            self.emit(Note(note))
+        self._encoding_seconds[source.conditioning_key] = seconds["encode"]
+        if folder:
+            save_encoding(conditioning, notes, folder)
+        return Encoded(conditioning, folder and folder / CONDITIONING, notes)
+
+    def _meter(self) -> Any:
+        try:
+            return meter(self.device)
+        except UserError as error:
+            self.emit(Note(f"{error.message} ({error.hint})"))
+            return None
