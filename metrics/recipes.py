@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.errors import UserError, nearest
+from common.errors import UserError
 from common.files import cache_dir, canonical_json, sha256_text
-from common.plugins import loaded
+from common.plugins import loaded, skip, unknown
 from metrics.worker import Worker
 
 FOLDER = Path(__file__).parent / "workers"
@@ -101,22 +101,26 @@ class Recipe(BaseModel):
 
 
 def recipes() -> dict[str, Recipe]:
-    """Every recipe by its worker's name: those here, and those whose file an installed package's entry point names.
-
-    Raises:
-        UserError: one cannot be read.
-    """
-    paths = [*FOLDER.glob("*.toml"), *(Path(loaded(point)) for point in entry_points(group=GROUP))]
-    return {path.stem: Recipe.read(path) for path in sorted(paths)}
+    """Return every recipe by its worker's name: those here, and those whose file a package's entry point names."""
+    known = {path.stem: Recipe.read(path) for path in FOLDER.glob("*.toml")}
+    for point in entry_points(group=GROUP):
+        try:
+            recipe = Recipe.read(Path(str(loaded(point))))
+            if recipe.name in known:
+                raise UserError(f"another worker is called {recipe.name!r}")
+            known[recipe.name] = recipe
+        except UserError as error:
+            skip(GROUP, point.name, point.value, error.message)
+    return dict(sorted(known.items()))
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of the worker called `name`.
+    """Return the recipe of the worker called `name`.
 
     Raises:
         UserError: there is none.
     """
     known = recipes()
     if name not in known:
-        raise UserError(f"unknown worker {name!r}", nearest(name, known))
+        raise unknown("worker", name, known, GROUP)
     return known[name]

@@ -134,6 +134,52 @@ def test_growth_takes_three_sizes(bench):
     assert bench("strategies", "check", "none", "--size", 10, "--size", 20).exit_code == 2
 
 
+@pytest.fixture
+def dangling(tmp_path: Path) -> Path:
+    """A folder with what is left of packages whose modules are gone: entry points of several kinds."""
+    kinds = ("strategies", "datasets", "workers", "figures")
+    told = tmp_path / "site" / "gone-1.0.dist-info"
+    told.mkdir(parents=True)
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: gone\nVersion: 1.0\n")
+    (told / "entry_points.txt").write_text("".join(f"[reusebench.{kind}]\nlost = gone:LOST\n" for kind in kinds))
+    return told.parent
+
+
+def test_a_dangling_entry_point_is_one_line_and_stops_nobody(dangling):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(dangling)))}
+    command = [sys.executable, "-m", "bench.main", "strategies"]
+
+    def bench(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True)
+
+    listed = bench("list", "--json")
+    assert "ward-cosine" in {row["name"] for row in json.loads(listed.stdout)}
+    told = "the plug-in gone:LOST (reusebench.strategies) is skipped: ModuleNotFoundError: No module named 'gone'"
+    assert listed.stderr.splitlines() == [told]
+    asked_for = bench("show", "lost")
+    assert asked_for.returncode == 2
+    assert "error: the strategy 'lost' (gone:LOST) cannot be loaded: ModuleNotFoundError" in asked_for.stderr
+
+
+def test_doctor_lists_every_plugin_that_is_skipped(bench, dangling, monkeypatch):
+    from common import plugins
+    from generators import prompts
+
+    monkeypatch.setattr("generators.catalogue.ModelEntry.unavailable", lambda _: None)
+    monkeypatch.setattr(plugins, "_skipped", {})
+    monkeypatch.syspath_prepend(dangling)
+    known = (plugins._discover, prompts._known)
+    for function in known:
+        function.cache_clear()
+    lines = [line for line in bench("doctor").stdout.splitlines() if "plug-in lost" in line]
+    for function in known:
+        function.cache_clear()
+    assert {line.partition("(")[2].partition(")")[0] for line in lines} == {
+        f"reusebench.{kind}" for kind in ("strategies", "datasets", "workers", "figures")
+    }
+    assert all("No module named 'gone'  -> update or uninstall its package" in line for line in lines)
+
+
 def test_a_strategy_of_an_installed_package_is_listed_checked_planned_with_and_compared(tmp_path):
     source, site = tmp_path / "source", tmp_path / "site"
     source.mkdir()
