@@ -158,6 +158,25 @@ def loaded(point: EntryPoint) -> Any:
         raise UserError(_first_line(error), MEND) from error
 
 
+def imported(place: str) -> Any:
+    """Return the object at ``module:Object``; its module may lie in the working folder, as for ``python -m``.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        return loaded(EntryPoint(place, place, ""))
+    except UserError as error:
+        hint = "modules are looked for in this folder and among installed packages"
+        raise UserError(f"cannot load {place}: {error.message}", hint) from error
+    finally:
+        sys.path.remove(here)
+        if here not in sys.path:  # what its functions import later is found too, but hides no installed package
+            sys.path.append(here)
+
+
 def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 

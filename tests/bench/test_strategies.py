@@ -46,6 +46,14 @@ class Careless(AllAtOnce):
 
     def tree(self, features, *, seed=0):
         return self._together(len(features))
+
+
+class Nameless(AllAtOnce):
+    name = ""
+
+
+class Usurper(AllAtOnce):
+    name = "ward-cosine"
 '''
 PACKAGE = """
 [build-system]
@@ -115,12 +123,29 @@ def test_a_class_of_ones_own_is_checked_and_failures_exit_1(bench, module):
     assert "pass" in lines["tree is valid"]
 
 
+def test_a_class_of_ones_own_is_planned_with_generated_with_and_swept_by(bench, module, tiny, tiny_sweep):
+    np.save("embeddings.npy", np.random.default_rng(0).normal(size=(10, 8)).astype(np.float32))
+    plan = ("plan", "--embeddings", "embeddings.npy", "--steps", 20, "--tau", 2, "--json", "--strategy")
+    (row,) = json.loads(bench(*plan, f"{module}:AllAtOnce:height=1.5").stdout)
+    assert row["savings"] == pytest.approx(0.18), "as for the same class of an installed package"
+    own = ("--strategy", f"{module}:AllAtOnce")
+    generated = bench("generate", *tiny_sweep[1:-3], "--tau", 1, *own)
+    assert generated.exit_code == 0, generated.output
+    swept = bench(*tiny_sweep, *own, "--tau", 2, "--no-another-seed", "--name", "own")
+    assert swept.exit_code == 0, swept.output
+    (cell,) = [json.loads(path.read_text()) for path in Path("runs/own/cells").glob("*/record.json")]
+    assert cell["identity"]["strategy"]["name"] == "all-at-once"
+    assert cell["plan"]["savings"] > 0
+
+
 @pytest.mark.parametrize(
     ("which", "message"),
     [
         ("somebody_else:Nobody", "has no attribute 'Nobody'"),
         ("not_there:Strategy", "No module named 'not_there'"),
         ("somebody_else:Tree", "is no Strategy class"),
+        ("somebody_else:Nameless", "has no name"),
+        ("somebody_else:Usurper", "calls itself 'ward-cosine', as another strategy does"),
         ("ward-cosin", "did you mean 'ward-cosine'"),
     ],
 )
