@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bench import options as o
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Finding:
 
 
 def doctor(
-    out: Annotated[Path, typer.Option(help="The folder that would hold runs.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="The folder that would hold runs.", callback=o.local)] = Path("runs"),
     tracking_uri: Annotated[
         str | None, typer.Option(help="An MLflow server to look for.", envvar="MLFLOW_TRACKING_URI")
     ] = None,
