@@ -17,8 +17,8 @@ Models: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
-        help="Of `bench models list`, mini-kandinsky unless given; a checkpoint folder, or hub ids as "
-        "kandinsky:OWNER/PRIOR+OWNER/DECODER.",
+        help="Of `bench models list`, mini-kandinsky unless given; a checkpoint folder; OWNER/NAME of the Hugging Face "
+        "hub, or parts as kandinsky:OWNER/PRIOR+OWNER/DECODER.",
         rich_help_panel=WHAT,
     ),
 ]

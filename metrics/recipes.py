@@ -1,6 +1,7 @@
 """Recipes of workers: which environment a scorer that cannot live in ours needs, and the script that runs in it."""
 
 import json
+import sys
 import tomllib
 from datetime import date
 from importlib.metadata import entry_points
@@ -67,7 +68,7 @@ class Recipe(BaseModel):
 
     @property
     def interpreter(self) -> Path:
-        return self.folder / "bin" / "python"
+        return self.folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
     def packages(self) -> dict[str, str] | None:
         """What the worker said of its packages when its environment was finished; None where that is not so."""
