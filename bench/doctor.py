@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bench import options as o
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Finding:
 
 
 def doctor(
-    out: Annotated[Path, typer.Option(help="The folder that would hold runs.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="The folder that would hold runs.", callback=o.local)] = Path("runs"),
     tracking_uri: Annotated[
         str | None, typer.Option(help="An MLflow server to look for.", envvar="MLFLOW_TRACKING_URI")
     ] = None,
@@ -55,6 +56,7 @@ def doctor(
         _models,
         _workers,
         _datasets,
+        _plugins,
         lambda: _tracking(tracking_uri),
     ]
     failed = False
@@ -178,6 +180,23 @@ def _datasets() -> Iterator[Finding]:
         reason = about.unavailable()
         level: Level = "ok" if reason is None else "fail" if name == DEFAULT_DATASET else "warn"
         yield Finding(level, f"prompts {name}", "found" if reason is None else "not here", reason or "")
+
+
+def _plugins() -> Iterator[Finding]:
+    """Look for every kind of plug-in, and tell which of other packages cannot be used."""
+    from importlib import import_module
+
+    from bench.listings import PLUGINS
+    from common.plugins import MEND, skipped
+    from generators.strategies.base import strategies
+
+    strategies()  # prompt sets and workers were looked for above
+    for name, (_, module, _) in PLUGINS.items():
+        getattr(import_module(module), name.replace("-", "_"))()
+    for plugin in skipped():
+        yield Finding("warn", f"plug-in {plugin.name}", f"{plugin.where} ({plugin.group}): {plugin.reason}", MEND)
+    if not skipped():
+        yield Finding("ok", "plug-ins", "none is broken")
 
 
 def _tracking(uri: str | None) -> Iterator[Finding]:

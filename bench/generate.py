@@ -26,7 +26,7 @@ def generate(
     ] = None,
     tau: Annotated[list[str] | None, typer.Option(help="How much to share; 1 unless given.")] = None,
     standard: Annotated[bool, typer.Option("--standard", help="Share nothing: tau 0.")] = False,
-    out: Annotated[Path, typer.Option(help="The folder that holds it.")] = Path("generated"),
+    out: Annotated[Path, typer.Option(help="The folder that holds it.", callback=o.local)] = Path("generated"),
     model: o.Models = None,
     strategy: o.Strategies = None,
     features: o.Features = None,

@@ -11,7 +11,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bench import (
+from bench.shadows import refuse_shadows
+
+refuse_shadows()  # here, because these imports would already fail
+
+from bench import (  # noqa: E402
     compare,
     doctor,
     flops,
@@ -27,7 +31,7 @@ from bench import (
     sweep,
     track,
 )
-from common.errors import UserError
+from common.errors import UserError  # noqa: E402
 
 USER_ERROR, INTERRUPTED = 2, 130
 DEBUG = "--debug"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from common.errors import UserError
+from common.files import local_folder
 
 WHAT, HOW, WITH = "What to make", "How prompts share", "How to run"
 LONGEST_NAME = 200
@@ -16,8 +17,8 @@ Models: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
-        help="Of `bench models list`, mini-kandinsky unless given; a checkpoint folder, or hub ids as "
-        "kandinsky:OWNER/PRIOR+OWNER/DECODER.",
+        help="Of `bench models list`, mini-kandinsky unless given; a checkpoint folder; OWNER/NAME of the Hugging Face "
+        "hub, or parts as kandinsky:OWNER/PRIOR+OWNER/DECODER.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -243,7 +244,12 @@ Metrics: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else there.")]
 
 
-Out: TypeAlias = Annotated[Path, typer.Option(help="The folder that holds runs.")]
+def local(path: Path | None) -> Path | None:
+    """Refuse an address where a folder to write to is given (`common.files.local_folder`), as a Typer callback."""
+    return path and local_folder(path)
+
+
+Out: TypeAlias = Annotated[Path, typer.Option(help="The folder that holds runs.", callback=local)]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Print the cells and their cost; make nothing.")]
 TrackingUri: TypeAlias = Annotated[
     str | None, typer.Option(help="An MLflow server; by default a file beside the runs.", envvar="MLFLOW_TRACKING_URI")

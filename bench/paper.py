@@ -104,7 +104,8 @@ def run(
 def tables(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished run folders.")],
     out: Annotated[
-        Path | None, typer.Option(help="Where the tables go; by default the first run's report/tables.")
+        Path | None,
+        typer.Option(help="Where the tables go; by default the first run's report/tables.", callback=o.local),
     ] = None,
 ) -> None:
     """Compare finished runs with what is published: three columns a figure, and a test of the difference."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench import options as o
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ def report(
         float, typer.Option(min=0, max=0.49, help="How far below 0.5 a win rate may lie and still be parity.")
     ] = 0.05,
     out: Annotated[
-        Path | None, typer.Option(help="Where a comparison of several runs goes; runs/compare-NAMES unless given.")
+        Path | None,
+        typer.Option(
+            help="Where a comparison of several runs goes; runs/compare-NAMES unless given.", callback=o.local
+        ),
     ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the report as Markdown into this file too.")] = None,
     embed: Annotated[

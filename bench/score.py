@@ -31,7 +31,10 @@ def score(
         Path | None, typer.Option(help="A folder of pictures of the same prompts to compare with, say standard's.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where the scores of a folder of pictures go; scores/<its name> unless given.")
+        Path | None,
+        typer.Option(
+            help="Where the scores of a folder of pictures go; scores/<its name> unless given.", callback=o.local
+        ),
     ] = None,
     rescore: Annotated[bool, typer.Option("--rescore", help="In a run: measure even what was measured.")] = False,
     device: o.Device = None,

@@ -1,8 +1,6 @@
 """`bench strategies show` and `check`: one clustering strategy, installed or a class in your own module."""
 
 import json
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,16 +15,18 @@ if TYPE_CHECKING:
 strategies = typer.Typer(help="Clustering strategies: list them, show one, check your own.", no_args_is_help=True)
 
 Which = Annotated[
-    str, typer.Argument(help="A name of `bench strategies list`, as name:key=value too, or my_module:MyStrategy.")
+    str, typer.Argument(help="A name of `bench strategies list`, or my_module:MyStrategy; parameters as :key=value.")
 ]
 
 
 @strategies.command()
 def show(which: Which, as_json: o.Json = False) -> None:
-    """One strategy: its documentation, parameters, costs and source."""
+    """Show a strategy: its documentation, parameters, costs and source."""
     from inspect import getdoc
 
-    kind = type(_strategy(which))
+    from sweeps.grid import parse_strategy
+
+    kind = type(parse_strategy(which))
     about: dict[str, Any] = {
         "name": kind.name,
         "version": kind.version,
@@ -61,16 +61,17 @@ def check(
     growth: Annotated[bool, typer.Option(help="Measure how time and memory grow.")] = True,
     as_json: o.Json = False,
 ) -> None:
-    """What any strategy must do: a valid tree, the same for any order of prompts, costs as declared. Exits 1 if not."""
+    """Check that a strategy gives valid trees, the same for any order of prompts, at its declared cost; else exit 1."""
     from dataclasses import asdict
 
     from generators.strategies.check import check_strategy
     from generators.strategies.growth import SIZES
+    from sweeps.grid import parse_strategy
 
     sizes = tuple(sorted(set(size or SIZES)))
     if len(sizes) < 3 or sizes[0] < 1:
         raise UserError("growth is measured at three sizes or more, each 1 or above", "repeat --size")
-    strategy = _strategy(which)
+    strategy = parse_strategy(which)
     findings = check_strategy(strategy, sizes if growth else ())
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
@@ -78,33 +79,6 @@ def check(
         _print(strategy, findings)
     if not all(finding.passed for finding in findings):
         raise typer.Exit(1)
-
-
-def _strategy(which: str) -> "Strategy":
-    """A strategy by its name, or the class at ``module:Class``, as an entry point would name it.
-
-    Raises:
-        UserError: there is none, or that is no strategy.
-    """
-    from importlib.metadata import EntryPoint
-
-    from common.plugins import loaded
-    from generators.strategies import base
-    from generators.strategies.base import Strategy
-    from sweeps.grid import parse_strategy
-
-    name, colon, rest = which.partition(":")
-    if not colon or name in base.strategies() or "=" in rest:
-        return parse_strategy(which)
-    here = str(Path.cwd())
-    sys.path.insert(0, here)  # as `python -m` has it
-    try:
-        kind = loaded(EntryPoint(name, which, base.GROUP))
-    finally:
-        sys.path.remove(here)
-    if not (isinstance(kind, type) and issubclass(kind, Strategy)):
-        raise UserError(f"{which} is no Strategy class", "derive it from generators.strategies.base.Strategy")
-    return kind.configured()
 
 
 def _type(annotation: Any) -> str:
@@ -116,7 +90,7 @@ def _print(strategy: "Strategy", findings: "list[Finding]") -> None:
 
     from bench.results import stdout
 
-    table = Table(box=None, pad_edge=False, title=f"strategy {strategy.name or '?'}", title_justify="left")
+    table = Table(box=None, pad_edge=False, title=f"strategy {strategy.name}", title_justify="left")
     for column in ("check", "", "seen"):
         table.add_column(column, overflow="fold")
     for finding in findings:

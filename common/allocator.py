@@ -1,4 +1,4 @@
-"""How the C library treats memory that is given back."""
+"""What the C library does with memory that is given back."""
 
 import ctypes
 import os
@@ -11,11 +11,14 @@ KEPT = (1 << 31) - 1  # bytes of the heap's free end that stay
 
 
 def keep_memory() -> bool:
-    """Have this process keep what large tensors leave, for the next ones; whether it does from now on.
+    """Have this process keep the memory of large tensors that are gone, for the next ones.
 
     glibc gives blocks above some MiB back to the system at once, and the next tensor of that size is zeroed page by
     page: 8% of a sweep's denoising on a CPU (docs/performance.md). Nothing is done on other C libraries, and where
     ``MALLOC_*`` says something.
+
+    Returns:
+        Whether memory is kept from now on.
     """
     if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
         return False

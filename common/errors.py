@@ -21,7 +21,14 @@ class UserError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The sentence that helps after an unknown name: the closest known one, or all of them."""
+    """Return the sentence that helps after an unknown name: the closest known one, or all of them.
+
+    Examples:
+        >>> nearest("ward-cosin", ["ward-cosine", "complete"])
+        "did you mean 'ward-cosine'?"
+        >>> nearest("x", ["ward-cosine", "complete"])
+        'known: complete, ward-cosine'
+    """
     names = sorted(known)
     close = get_close_matches(name, names, n=1, cutoff=0.5)
     if close:

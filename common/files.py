@@ -1,26 +1,42 @@
-"""Files that are whole or absent, hashes of what they hold, and where the cache is."""
+"""Files that are whole or absent, hashes of what they hold, where the cache is, and what a path may be."""
 
 import hashlib
 import json
 import os
-import sys
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+
 CHUNK = 1 << 20
+DRIVE = re.compile(r"[A-Za-z]:(?=[\\/])")  # C:\models and C:/models
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # as `Path` has it, which makes one slash of two
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; renamed to `path` when the block ends well, removed when it does not."""
+    """Yield a path beside `path` to write to; rename it to `path` when the block ends well, else remove it.
+
+    Until then whoever opens `path` reads what it held before, and a crash leaves that. Missing folders are made.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     with atomic_path(Path(folder) / "table.csv") as beside:
+        ...         _ = beside.write_text("tau,savings")
+        ...         before = (Path(folder) / "table.csv").exists()
+        ...     before, (Path(folder) / "table.csv").read_text()
+        (False, 'tau,savings')
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield beside
-        with beside.open("rb") as written:
+        with beside.open("r+b") as written:  # Windows flushes only what is open for writing
             os.fsync(written.fileno())
         beside.replace(path)
     finally:
@@ -28,21 +44,31 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
-    """Write `content` so that `path` holds all of it or what it held before."""
+    """Write bytes, or text as UTF-8, so that `path` holds all of it or what it held before."""
     with atomic_path(path) as beside:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def canonical_json(value: Any) -> str:
-    """JSON that is the same text for the same value: sorted keys, no spaces, no NaN."""
+    """Return JSON that is the same text for the same value: sorted keys, no spaces, ASCII.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+
+    Examples:
+        >>> canonical_json({"tau": "0.5", "seed": [42, None]})
+        '{"seed":[42,null],"tau":"0.5"}'
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
 def sha256_text(text: str) -> str:
+    """Return the SHA-256 of a text's UTF-8, in hex."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex; it need not fit into memory."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as content:
         while chunk := content.read(CHUNK):
@@ -50,17 +76,53 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def split_scheme(text: str) -> tuple[str, str]:
+    """Split ``SCHEME:REST``; the scheme is empty where there is none, or the colon is that of a Windows drive.
+
+    Examples:
+        >>> split_scheme("kandinsky:me/prior+me/decoder")
+        ('kandinsky', 'me/prior+me/decoder')
+        >>> split_scheme("D:/models/flux")
+        ('', 'D:/models/flux')
+    """
+    scheme, colon, rest = text.partition(":")
+    return (scheme, rest) if colon and not DRIVE.match(text) else ("", text)
+
+
+def local_folder(path: Path) -> Path:
+    """Return the path of a folder to write to, as it is.
+
+    Raises:
+        UserError: it is an address, such as ``s3://bucket/runs``.
+
+    Examples:
+        >>> local_folder(Path("runs/first")).name
+        'first'
+    """
+    if URL.match(path.as_posix()):
+        scheme = path.as_posix().partition(":")[0]
+        raise UserError(
+            f"{scheme}:// is no folder on a disk, and what is made here needs one",
+            "write to a folder and copy it there; Ray's workers take --store for what they share",
+        )
+    return path
+
+
 def cache_dir() -> Path:
-    """``$REUSEBENCH_CACHE``, or this platform's usual place."""
+    """Return ``$REUSEBENCH_CACHE``, or this platform's usual place; it need not exist.
+
+    That is ``$XDG_CACHE_HOME/reusebench`` or ``~/.cache/reusebench`` on Linux, ``~/Library/Caches/reusebench`` on
+    macOS, and ``%LOCALAPPDATA%\\reusebench\\Cache`` on Windows.
+    """
     if chosen := os.environ.get("REUSEBENCH_CACHE"):
         return Path(chosen)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "reusebench"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reusebench"
+    from platformdirs import user_cache_path
+
+    return user_cache_path("reusebench", appauthor=False)
 
 
 def sha256_tree(folder: Path) -> str:
-    """One hash of a folder: the relative names and contents of its files, hidden ones left out.
+    """Return one hash of a folder, in hex: of the relative names and contents of its files, hidden ones left out.
 
     Symbolic links are followed, as loading follows them. File hashes are remembered in the cache by path,
     size, times and inode, so that a 10 GB checkpoint is read once.
@@ -85,7 +147,7 @@ def sha256_tree(folder: Path) -> str:
 
 
 def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """The files under `folder` that are not hidden; a link back to a folder `above` is not entered again."""
+    """Yield the files under `folder` that are not hidden; a link back to a folder `above` is not entered again."""
     real = folder.resolve()
     for path in () if real in above else folder.iterdir():
         if path.name.startswith("."):

@@ -1,4 +1,4 @@
-"""Weights on their way into memory: it happens inside of whatever first needs them, and is told apart from that."""
+"""Seconds spent loading weights, which happens inside whatever first needs them and is counted apart from it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ _seconds: ContextVar[float] = ContextVar("seconds", default=0.0)
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Weights are loaded in the block, or in the function that this decorates; of nested ones the outermost counts."""
+    """Count the block, or the function that this decorates, as loading weights; of nested ones the outermost counts."""
     if _within.get():
         yield
         return
@@ -32,7 +32,7 @@ def loading() -> Iterator[None]:
 
 @contextmanager
 def hearing_loads(listener: Listener) -> Iterator[None]:
-    """`listener` hears True where loading begins in the block, False where it is over."""
+    """Call `listener` with True where loading begins in the block, with False where it ends."""
     token = _listener.set(listener)
     try:
         yield
@@ -41,5 +41,5 @@ def hearing_loads(listener: Listener) -> Iterator[None]:
 
 
 def seconds_loading() -> float:
-    """Seconds that this thread has spent loading so far: a difference of two is what went by between."""
+    """Return the seconds that this thread has spent loading so far; the difference of two calls is what lay between."""
     return _seconds.get()

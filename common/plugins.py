@@ -5,13 +5,23 @@ The idea of "one class a file, no registry to edit" is benchopt's.
 
 import importlib
 import inspect
+import logging
 import pkgutil
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points, packages_distributions
+from pathlib import Path
 from typing import Any, ClassVar, TypeGuard, TypeVar, cast
 
 from common.errors import UserError, nearest
+from common.files import sha256_file
+
+LOG = logging.getLogger("reusebench")
+# Our own code is known by its commit or version, which every record has; it needs no provenance beside that.
+OWN_PACKAGES = ("bench", "common", "generators", "metrics", "miniature", "reports", "reusebench", "sweeps")
+MEND = "update or uninstall its package"
 
 
 class Plugin:
@@ -22,91 +32,207 @@ class Plugin:
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Why this cannot run here (a missing extra, weights, GPU) and what to do; None if it can."""
+        """Return why this cannot run here (a missing extra, weights, GPU) and what to do; None if it can."""
         return None
 
     @classmethod
     def summary(cls) -> str:
-        """The first line of the docstring."""
+        """Return the first line of the docstring."""
         return (inspect.getdoc(cls) or "").partition("\n")[0]
+
+    @classmethod
+    def provenance(cls) -> dict[str, str]:
+        """Return where the code of somebody else's plug-in comes from, for records; nothing for our own.
+
+        Returns:
+            ``class`` (as ``module:Class``), ``sha256`` of the source file that defines it (absent where there is
+            none, as in an interactive session), and the ``distribution`` and its ``version`` where one installed it.
+        """
+        package = cls.__module__.partition(".")[0]
+        if package in OWN_PACKAGES:
+            return {}
+        origin = {"class": f"{cls.__module__}:{cls.__qualname__}"}
+        path = getattr(sys.modules.get(cls.__module__), "__file__", None)
+        if path is None or not Path(path).is_file():
+            return origin
+        return origin | {"sha256": sha256_file(Path(path))} | _installed_by(package, Path(path))
 
 
 P = TypeVar("P", bound=Plugin)
 
 
-def discover(package: str, base: type[P], group: str) -> dict[str, type[P]]:
-    """Every named subclass of `base`, by name.
+@dataclass(frozen=True)
+class Skipped:
+    """A plug-in that cannot be used.
+
+    Attributes:
+        group: the entry-point group of its kind.
+        name: of its entry point or module, by which a user would ask for it.
+        where: its module, or the object that its entry point names.
+        reason: why it is skipped, in one line.
+    """
+
+    group: str
+    name: str
+    where: str
+    reason: str
+
+
+_skipped: dict[tuple[str, str], Skipped] = {}
+
+
+def skip(group: str, name: str, where: str, reason: str) -> None:
+    """Go on without a plug-in: remember why, and warn the first time in this process."""
+    plugin = Skipped(group, name, where, " ".join(reason.split()))
+    if _skipped.setdefault((group, where), plugin) is plugin:
+        LOG.warning("the plug-in %s (%s) is skipped: %s", where, group, plugin.reason)
+
+
+def skipped() -> list[Skipped]:
+    """Return the plug-ins that were skipped so far, of the kinds that were looked for so far."""
+    return list(_skipped.values())
+
+
+def discover(package: str, base: type[P], group: str | tuple[str, ...]) -> dict[str, type[P]]:
+    """Return every named subclass of `base`, by name; what cannot be loaded is skipped with a warning.
 
     Args:
         package: the package whose modules hold one plug-in each, e.g. ``"generators.strategies"``.
         base: the class they derive from.
-        group: the entry-point group of other packages' plug-ins, e.g. ``"reusebench.strategies"``.
-
-    Raises:
-        UserError: two plug-ins have one name, one cannot be imported, or an entry point is not a subclass of `base`.
+        group: the entry-point group of other packages' plug-ins, e.g. ``"reusebench.strategies"``; several, where it
+            had another name before.
     """
-    found: dict[str, type[P]] = _discover(package, cast(Any, base), group)
-    return found
+    plugins: dict[str, type[P]] = _discover(package, cast(Any, base), _several(group))
+    return plugins
+
+
+def _several(group: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (group,) if isinstance(group, str) else group
 
 
 @cache
-def _discover(package: str, base: Any, group: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _discover(package: str, base: Any, groups: tuple[str, ...]) -> dict[str, Any]:
+    plugins: dict[str, Any] = {}
 
     def named(value: Any) -> TypeGuard[type[Plugin]]:
         return isinstance(value, type) and issubclass(value, base) and bool(getattr(value, "name", ""))
 
-    def add(plugin: type[Plugin], where: str) -> None:
-        if plugin.name in found and found[plugin.name] is not plugin:
-            raise UserError(f"two plug-ins are called {plugin.name!r}: the second is in {where}", "rename one of them")
-        found[plugin.name] = plugin
+    def add(plugin: type[Plugin], group: str, where: str) -> None:
+        first = plugins.setdefault(plugin.name, plugin)
+        if first is not plugin:
+            reason = f"{plugin.name!r} is the name of {first.__module__}:{first.__qualname__} already"
+            skip(group, plugin.name, where, reason)
 
     for module_info in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        module = _imported(f"{package}.{module_info.name}")
+        where = f"{package}.{module_info.name}"
+        try:
+            module = importlib.import_module(where)
+        except (Exception, SystemExit) as error:  # a module may raise anything
+            skip(groups[0], module_info.name.replace("_", "-"), where, _first_line(error))
+            continue
         for value in vars(module).values():
-            if named(value) and value.__module__ == module.__name__:
-                add(value, module.__name__)
-    for point in entry_points(group=group):
-        plugin = loaded(point)
-        if not named(plugin):
-            raise UserError(f"the entry point {point.value!r} of {group} is not a named {base.__name__} class")
-        add(plugin, point.value)
-    return dict(sorted(found.items()))
-
-
-def _imported(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except Exception as error:  # a module may raise anything
-        raise UserError(f"cannot import the plug-in {name}: {_said(error)}", "mend or remove it") from error
+            if named(value) and value.__module__ == where:
+                add(value, groups[0], where)
+    for point in (point for group in groups for point in entry_points(group=group)):
+        try:
+            plugin = loaded(point)
+        except UserError as error:
+            skip(point.group, point.name, point.value, error.message)
+            continue
+        if named(plugin):
+            add(plugin, point.group, point.value)
+        else:
+            skip(point.group, point.name, point.value, f"it is not a named {base.__name__} class")
+    return dict(sorted(plugins.items()))
 
 
 def loaded(point: EntryPoint) -> Any:
-    """What an entry point of another package names.
+    """Return what an entry point of another package names.
 
     Raises:
         UserError: it cannot be imported.
     """
     try:
         return point.load()
-    except Exception as error:  # a module may raise anything
-        where = f"{point.value!r} ({point.group})"
-        raise UserError(
-            f"cannot load the plug-in {where}: {_said(error)}", "update or uninstall its package"
-        ) from error
+    except (Exception, SystemExit) as error:  # a module may raise anything
+        raise UserError(_first_line(error), MEND) from error
 
 
-def _said(error: Exception) -> str:
+def imported(place: str) -> Any:
+    """Return the object at ``module:Object``; its module may lie in the working folder, as for ``python -m``.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        return loaded(EntryPoint(place, place, ""))
+    except UserError as error:
+        hint = "modules are looked for in this folder and among installed packages"
+        raise UserError(f"cannot load {place}: {error.message}", hint) from error
+    finally:
+        sys.path.remove(here)
+        if here not in sys.path:  # what its functions import later is found too, but hides no installed package
+            sys.path.append(here)
+
+
+def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
-def find(name: str, package: str, base: type[P], group: str) -> type[P]:
-    """The plug-in called `name`.
+def find(name: str, package: str, base: type[P], group: str | tuple[str, ...]) -> type[P]:
+    """Return the plug-in called `name`.
 
     Raises:
-        UserError: there is none; the nearest name is in the hint.
+        UserError: as `unknown` says.
     """
     known = discover(package, base, group)
     if name not in known:
-        raise UserError(f"unknown {base.__name__.lower()} {name!r}", nearest(name, known))
+        raise unknown(base.__name__.lower(), name, known, group)
     return known[name]
+
+
+def unknown(kind: str, name: str, known: Iterable[str], group: str | tuple[str, ...]) -> UserError:
+    """Return what to raise where no plug-in has a name: why it was skipped, if it was, else the nearest name."""
+    for plugin in skipped():
+        if plugin.group in _several(group) and plugin.name == name:
+            return UserError(f"the {kind} {name!r} ({plugin.where}) cannot be loaded: {plugin.reason}", MEND)
+    return UserError(f"unknown {kind} {name!r}", nearest(name, known))
+
+
+def code_change(kept: Mapping[str, str], present: Mapping[str, str], cell: str) -> str | None:
+    """Return the note that a kept cell was made with other code of somebody else's plug-in; None if it was not.
+
+    Args:
+        kept: the plug-in's `Plugin.provenance` as recorded; empty of our own, and in records older than provenance.
+        present: its provenance now.
+        cell: the id of the kept cell.
+
+    Examples:
+        >>> old, new = {"class": "mine:Halves", "sha256": "ab"}, {"class": "mine:Halves", "sha256": "cd"}
+        >>> code_change(old, new, "0123")
+        'the code of mine:Halves changed since cell 0123 was made (pass --name for a new run, or bump its version)'
+        >>> code_change({}, new, "0123") is None
+        True
+    """
+    before, now = kept.get("sha256"), present.get("sha256")
+    if before is None or now is None or before == now:
+        return None
+    what = f"the code of {present['class']} changed since cell {cell} was made"
+    return f"{what} (pass --name for a new run, or bump its version)"
+
+
+def _installed_by(package: str, path: Path) -> dict[str, str]:
+    """Return the distribution that a module came with and its version; nothing for a module in somebody's folder."""
+    for name in packages_distributions().get(package, ()):
+        try:
+            owner = distribution(name)
+        except PackageNotFoundError:
+            continue
+        site = Path(str(owner.locate_file(""))).resolve()
+        # pip notes in this file what it installed in editable mode, whose code lies elsewhere
+        editable = '"editable": true' in (owner.read_text("direct_url.json") or "")
+        if editable or path.resolve().is_relative_to(site):
+            return {"distribution": name, "version": owner.version}
+    return {}

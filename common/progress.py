@@ -1,4 +1,4 @@
-"""How far a long computation is, for whoever listens: what computes need not know who that is."""
+"""The progress of long computations: what computes reports it, and need not know who listens."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 def progress(what: str, done: int, total: int) -> None:
-    """Tell that `done` of `total` are done; nobody need be listening."""
+    """Report that `done` of `total` parts of `what` are done, to the listener if there is one."""
     if listener := _listener.get():
         listener(what, done, total)
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """`listener` hears (what, done, total) of everything that is computed in the block."""
+    """Call `listener` with (what, done, total) whenever something computed in the block reports progress."""
     token = _listener.set(listener)
     try:
         yield

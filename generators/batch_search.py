@@ -275,6 +275,10 @@ def _seconds(call: Callable[[int], None], rows: int, device: torch.device) -> fl
 
 
 def _resident_at_most() -> int:
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
     import resource
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

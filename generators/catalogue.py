@@ -1,5 +1,6 @@
-"""Models by name or folder: their family, where their weights are, their default settings and scorers."""
+"""Models by name, folder or hub id: their family, where their weights are, their default settings and scorers."""
 
+import re
 from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
@@ -9,9 +10,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from common.errors import UserError, nearest
-from common.files import canonical_json, sha256_text, sha256_tree
+from common.files import DRIVE, canonical_json, sha256_text, sha256_tree, split_scheme
 
-EMBEDDED = "embedded:"
+EMBEDDED, HUB = "embedded:", "hf"
+HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+")
 
 
 class ModelEntry(BaseModel):
@@ -36,7 +38,7 @@ class ModelEntry(BaseModel):
     optional_scorers: dict[str, str] = {}
 
     def source(self, role: str) -> str:
-        """The folder or hub id of one part."""
+        """Return the folder or hub id of one part."""
         return locate(self.sources[role])
 
     @property
@@ -52,7 +54,7 @@ class ModelEntry(BaseModel):
         return {name: locate(source) for name, source in self.sources.items() if name not in self.roles}
 
     def config(self, role: str, component: str, filename: str = "config.json") -> dict[str, Any]:
-        """A component's configuration, wherever the component is.
+        """Return a component's configuration, wherever the component is.
 
         Raises:
             UserError: it is missing or unreadable.
@@ -68,7 +70,7 @@ class ModelEntry(BaseModel):
         return {**self.scorers, **self.optional_scorers}
 
     def weights_hash(self) -> str:
-        """One hash of all parts: their files where they are folders, their commit where they are on the hub.
+        """Return one hash of all parts: their files where they are folders, their commit where they are on the hub.
 
         Raises:
             UserError: a part is neither here nor on a hub that can be reached.
@@ -82,7 +84,7 @@ class ModelEntry(BaseModel):
         return sha256_text(canonical_json({role: part(self.source(role)) for role in self.sources}))
 
     def check(self) -> None:
-        """Raises UserError if a pipeline, or what it borrows, cannot be had here; downloads no weights."""
+        """Raise UserError if a pipeline, or what it borrows, cannot be had here; downloads no weights."""
         from generators.checkpoints import pipeline_class
 
         for name in self.sources:
@@ -91,7 +93,7 @@ class ModelEntry(BaseModel):
                 pipeline_class(place)
 
     def unavailable(self) -> str | None:
-        """Why this model cannot run here and what to do; None if it can. Asks the hub for models it hosts."""
+        """Return why this model cannot run here and what to do; None if it can. Asks the hub for models it hosts."""
         try:
             self.check()
         except UserError as error:
@@ -100,14 +102,14 @@ class ModelEntry(BaseModel):
 
 
 def locate(source: str) -> str:
-    """The folder or hub id that a source means; ``embedded:NAME`` becomes a folder."""
+    """Return the folder or hub id that a source means; ``embedded:NAME`` becomes a folder."""
     if source.startswith(EMBEDDED):
         return str(embedded_path(source.removeprefix(EMBEDDED)))
     return source
 
 
 def embedded_path(name: str) -> Path:
-    """The folder of a checkpoint that comes with this package, such as ``kandinsky/decoder``.
+    """Return the folder of a checkpoint that comes with this package, such as ``kandinsky/decoder``.
 
     The `miniature` package is found, not imported.
 
@@ -126,37 +128,61 @@ def embedded_path(name: str) -> Path:
 
 
 def models() -> dict[str, ModelEntry]:
-    """Every catalogued model by name."""
+    """Return every catalogued model, by name."""
     return {name: ModelEntry(name=name, **entry) for name, entry in _catalogue()["models"].items()}
 
 
 def default_model() -> str:
-    """The name of the model that runs where none is asked for."""
+    """Return the name of the model that runs where none is asked for."""
     return str(_catalogue()["default"])
 
 
-def model(name_or_folder: str) -> ModelEntry:
-    """The catalogued model of that name, the checkpoint folder at that path, or the model of the parts named.
+def model(name: str) -> ModelEntry:
+    """Return the model that a user means.
 
-    Parts are hub ids or folders in the order of the family's roles: ``FAMILY:PART+PART``, for Kandinsky 2.2
-    ``kandinsky:OWNER/PRIOR+OWNER/DECODER``.
+    Args:
+        name: of the catalogue, else a folder, else ``OWNER/NAME`` of the Hugging Face hub (or ``hf:OWNER/NAME``), or
+            parts that are folders or hub ids in the order of the family's roles: ``FAMILY:PART+PART``, for Kandinsky
+            2.2 ``kandinsky:OWNER/PRIOR+OWNER/DECODER``.
 
     Raises:
-        UserError: there is none of these, no family can read the folder, or a part's configuration cannot be had.
+        UserError: there is none of these, no family can read the checkpoint, or a configuration cannot be had.
     """
     known = models()
-    if name_or_folder in known:
-        return known[name_or_folder]
-    folder = Path(name_or_folder)
+    if name in known:
+        return known[name]
+    folder = Path(name)
     if folder.is_dir():
         return _folder_entry(folder.resolve())
-    family, colon, parts = name_or_folder.partition(":")
-    if colon:
-        return _entry_of_parts(name_or_folder, family, parts.split("+"))
-    if folder.is_absolute() or len(folder.parts) > 1:
-        hint = "check the path; of the Hugging Face hub, name the parts: kandinsky:OWNER/PRIOR+OWNER/DECODER"
-        raise UserError(f"the model folder {folder} does not exist", hint)
-    raise UserError(f"unknown model {name_or_folder!r}", nearest(name_or_folder, known))
+    scheme, rest = split_scheme(name)
+    if scheme == HUB:
+        return _hub_entry(name, rest)
+    if scheme:
+        return _entry_of_parts(name, scheme, rest.split("+"))
+    if HUB_ID.fullmatch(name):
+        try:
+            return _hub_entry(name, name)
+        except UserError as error:
+            raise UserError(error.message, f"{error.hint}; a folder {name} is not here either") from error
+    if folder.is_absolute() or len(folder.parts) > 1 or DRIVE.match(name):
+        raise UserError(f"the model folder {folder} does not exist", "check the path; hub ids are OWNER/NAME")
+    raise UserError(f"unknown model {name!r}", nearest(name, known))
+
+
+def _hub_entry(name: str, hub_id: str) -> ModelEntry:
+    from generators.checkpoints import named_pipeline
+    from generators.families.base import families
+
+    if not HUB_ID.fullmatch(hub_id):
+        raise UserError(f"{hub_id!r} is no id of the Hugging Face hub", f"write {HUB}:OWNER/NAME")
+    if Path(hub_id).is_dir():  # whatever loads it later would take the folder
+        raise UserError(f"a folder {hub_id} is here too", "leave out hf: to use it, or run from another folder")
+    pipeline = named_pipeline(hub_id)
+    for family in families().values():
+        if pipeline in family.pipelines:
+            return family.described(name, family.sources_of(hub_id, pipeline))
+    served = sorted(pipeline for family in families().values() for pipeline in family.pipelines)
+    raise UserError(f"{hub_id} is a {pipeline}, which no model family runs", "they run " + ", ".join(served))
 
 
 def _entry_of_parts(name: str, family: str, parts: list[str]) -> ModelEntry:
@@ -184,5 +210,5 @@ def _folder_entry(folder: Path) -> ModelEntry:
 def _catalogue() -> dict[str, Any]:
     import yaml
 
-    content: dict[str, Any] = yaml.safe_load(files("generators").joinpath("catalogue.yaml").read_text())
+    content: dict[str, Any] = yaml.safe_load(files("generators").joinpath("catalogue.yaml").read_text(encoding="utf-8"))
     return content

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import UserError
+from common.files import DRIVE
 from common.loading import loading
 
 OFFLINE = "check the network and the name, or download it elsewhere and pass the folder with --model FOLDER"
@@ -22,7 +23,7 @@ _commits: dict[str, str] = {}
 
 
 def pipeline_class(source: str) -> str:
-    """The pipeline class named in `source`'s model_index.json, where its weights are.
+    """Return the pipeline class named in `source`'s model_index.json, where its weights are.
 
     Raises:
         UserError: the folder or its index is missing or unreadable, or the hub has no such model.
@@ -30,8 +31,17 @@ def pipeline_class(source: str) -> str:
     return str(_parsed(_path(source, INDEX)).get("_class_name"))
 
 
+def named_pipeline(source: str) -> str:
+    """Return the pipeline class of `source`, of a public model from this package's copy of its index.
+
+    Raises:
+        UserError: as `load_config`.
+    """
+    return str(_read(source, INDEX).get("_class_name"))
+
+
 def load_config(source: str, subfolder: str, filename: str = "config.json") -> dict[str, Any]:
-    """One component's configuration (of `source` itself where `subfolder` is empty); its weights are not fetched.
+    """Return one component's configuration, of `source` itself where `subfolder` is empty; no weights are fetched.
 
     A public model's comes with this package, until this process asks for the model itself (`hub_commit`).
 
@@ -50,7 +60,7 @@ def load_pipeline(
     parts: Mapping[str, str | None] | None = None,
     offload: Offload = "none",
 ) -> Any:
-    """The diffusers pipeline at `source`, in `dtype` on `device`.
+    """Return the diffusers pipeline at `source`, in `dtype` on `device`.
 
     Args:
         expected: the pipeline's class name; what the checkpoint says of itself must be the same.
@@ -68,7 +78,7 @@ def load_pipeline(
     check_pipeline(expected, source)
     try:
         with _quiet():
-            given = {
+            borrowed = {
                 name: place and _load_part(index, name, place, dtype)
                 for name, place in (parts or {}).items()
                 if name in index
@@ -78,7 +88,7 @@ def load_pipeline(
                 revision=None if Path(source).is_dir() else hub_commit(source),
                 torch_dtype=dtype,
                 use_safetensors=True,
-                **given,
+                **borrowed,
             )
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
@@ -95,7 +105,7 @@ def load_pipeline(
 
 
 def _load_part(index: dict[str, Any], name: str, place: str, dtype: Any) -> Any:
-    """The component of that name, of the class that the pipeline's index gives it, from another folder.
+    """Return the component of that name, of the class that the pipeline's index gives it, from another folder.
 
     Raises:
         UserError: the folder lacks some of its weights; what it has besides them is left there.
@@ -114,14 +124,14 @@ def _load_part(index: dict[str, Any], name: str, place: str, dtype: Any) -> Any:
 
 
 def check_pipeline(expected: str, source: str) -> None:
-    """Raises UserError unless `source` is a checkpoint of the pipeline class `expected`."""
-    found = _read(source, INDEX).get("_class_name")
-    if found != expected:
-        raise UserError(f"{source} is a {found}, not a {expected}", "choose a checkpoint of this model family")
+    """Raise UserError unless `source` is a checkpoint of the pipeline class `expected`."""
+    pipeline = named_pipeline(source)
+    if pipeline != expected:
+        raise UserError(f"{source} is a {pipeline}, not a {expected}", "choose a checkpoint of this model family")
 
 
 def hub_commit(hub_id: str) -> str:
-    """The commit of a hub model: the hub's current one, or the cached one where the hub cannot be reached.
+    """Return the commit of a hub model: the hub's current one, or the cached one where the hub cannot be reached.
 
     It stays the same while this process runs, and everything of that model is read at it.
 
@@ -136,7 +146,7 @@ def hub_commit(hub_id: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No loading bars: a checkpoint has many parts, and the command line shows its own progress."""
+    """Show no loading bars: a checkpoint has many parts, and the command line shows its own progress."""
     import diffusers
     import transformers
 
@@ -162,7 +172,7 @@ def _read(source: str, filename: str) -> dict[str, Any]:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}", "the checkpoint is damaged: copy or train it again") from None
     if not isinstance(content, dict):
@@ -177,7 +187,7 @@ def _path(source: str, filename: str) -> Path:
         if not path.is_file():
             raise UserError(f"{folder} holds no {filename}", "give the folder of a diffusers checkpoint")
         return path
-    if folder.is_absolute():
+    if folder.is_absolute() or DRIVE.match(source):
         raise UserError(f"the model folder {folder} does not exist", "check the path")
     return _hub_path(source, filename, hub_commit(source))
 
@@ -185,7 +195,12 @@ def _path(source: str, filename: str) -> Path:
 @cache
 def _hub_path(hub_id: str, filename: str, commit: str | None = None) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     page = f"https://huggingface.co/{hub_id}"
     try:
@@ -201,5 +216,8 @@ def _hub_path(hub_id: str, filename: str, commit: str | None = None) -> Path:
             f"check the name; if {page} asks for it, accept the licence there and run: hf auth login",
         ) from None
     except (OSError, ValueError) as error:
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):  # that: offline
+            hint = "give a repository that a diffusers pipeline was saved to"
+            raise UserError(f"{hub_id} holds no {filename} on the Hugging Face hub", hint) from None
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"cannot fetch {filename} of {hub_id} from the Hugging Face hub: {reason}", OFFLINE) from None

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from common.errors import UserError, nearest
 from common.files import cache_dir, canonical_json, sha256_file, sha256_text
-from common.plugins import loaded
+from common.plugins import loaded, skip, unknown
 from generators.downloads import download
 from generators.prompt_files import read_rows
 
@@ -167,7 +167,7 @@ def known_set(name: str) -> KnownPrompts:
     """
     known = _known()
     if name not in known:
-        raise UserError(f"unknown prompt set {name!r}", nearest(name, known))
+        raise unknown("prompt set", name, known, GROUP)
     return known[name]
 
 
@@ -240,15 +240,30 @@ def _known() -> dict[str, KnownPrompts]:
         except yaml.YAMLError as error:
             raise UserError(f"{path} is not YAML: {error}") from error
         found[path.stem] = _described(path.stem, described, str(path))
-    for point in entry_points(group=GROUP):
-        if point.name in found:
-            raise UserError(f"two prompt sets are called {point.name!r}: the second is {point.value}", "rename one")
-        found[point.name] = _described(point.name, loaded(point), point.value)
     for known in found.values():
-        if known.of and (known.of not in found or found[known.of].of):
-            hint = "that is one too" if known.of in found else nearest(known.of, found)
-            raise UserError(f"prompt set {known.name!r} fills a template with {known.of!r}", hint)
+        _check_template(known, found)
+    foreign: dict[str, tuple[str, KnownPrompts]] = {}
+    for point in entry_points(group=GROUP):
+        try:
+            if point.name in found or point.name in foreign:
+                raise UserError(f"another prompt set is called {point.name!r}")
+            foreign[point.name] = point.value, _described(point.name, loaded(point), point.value)
+        except UserError as error:
+            skip(GROUP, point.name, point.value, error.message)
+    sets = found | {name: known for name, (_, known) in foreign.items()}
+    for name, (where, known) in foreign.items():
+        try:
+            _check_template(known, sets)
+            found[name] = known
+        except UserError as error:
+            skip(GROUP, name, where, error.message)
     return found
+
+
+def _check_template(known: KnownPrompts, sets: Mapping[str, KnownPrompts]) -> None:
+    if known.of and (known.of not in sets or sets[known.of].of):
+        hint = "that is one too" if known.of in sets else nearest(known.of, sets)
+        raise UserError(f"prompt set {known.name!r} fills a template with {known.of!r}", hint)
 
 
 def _described(name: str, description: Any, where: str) -> KnownPrompts:

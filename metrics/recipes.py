@@ -1,6 +1,7 @@
 """Recipes of workers: which environment a scorer that cannot live in ours needs, and the script that runs in it."""
 
 import json
+import sys
 import tomllib
 from datetime import date
 from importlib.metadata import entry_points
@@ -9,9 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.errors import UserError, nearest
+from common.errors import UserError
 from common.files import cache_dir, canonical_json, sha256_text
-from common.plugins import loaded
+from common.plugins import loaded, skip, unknown
 from metrics.worker import Worker
 
 FOLDER = Path(__file__).parent / "workers"
@@ -67,7 +68,7 @@ class Recipe(BaseModel):
 
     @property
     def interpreter(self) -> Path:
-        return self.folder / "bin" / "python"
+        return self.folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
     def packages(self) -> dict[str, str] | None:
         """What the worker said of its packages when its environment was finished; None where that is not so."""
@@ -101,22 +102,26 @@ class Recipe(BaseModel):
 
 
 def recipes() -> dict[str, Recipe]:
-    """Every recipe by its worker's name: those here, and those whose file an installed package's entry point names.
-
-    Raises:
-        UserError: one cannot be read.
-    """
-    paths = [*FOLDER.glob("*.toml"), *(Path(loaded(point)) for point in entry_points(group=GROUP))]
-    return {path.stem: Recipe.read(path) for path in sorted(paths)}
+    """Return every recipe by its worker's name: those here, and those whose file a package's entry point names."""
+    known = {path.stem: Recipe.read(path) for path in FOLDER.glob("*.toml")}
+    for point in entry_points(group=GROUP):
+        try:
+            recipe = Recipe.read(Path(str(loaded(point))))
+            if recipe.name in known:
+                raise UserError(f"another worker is called {recipe.name!r}")
+            known[recipe.name] = recipe
+        except UserError as error:
+            skip(GROUP, point.name, point.value, error.message)
+    return dict(sorted(known.items()))
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of the worker called `name`.
+    """Return the recipe of the worker called `name`.
 
     Raises:
         UserError: there is none.
     """
     known = recipes()
     if name not in known:
-        raise UserError(f"unknown worker {name!r}", nearest(name, known))
+        raise unknown("worker", name, known, GROUP)
     return known[name]

@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -148,7 +149,7 @@ class Worker:
         how = f"exit status {status}"
         if status is not None and status < 0:
             how = f"killed by {signal.Signals(-status).name}"
-        hint = "the machine's memory may have run out; " + AGAIN if status == -signal.SIGKILL else AGAIN
+        hint = "the machine's memory may have run out; " + AGAIN if how == "killed by SIGKILL" else AGAIN
         return UserError(f"the worker {self.name} ended early ({how}){self._last_words()}", hint)
 
     def _last_words(self) -> str:
@@ -177,7 +178,20 @@ def _end(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> None:
     try:
         process.wait(ENDING_SECONDS)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        _kill(process)
         process.wait()
     Worker._pipe(process.stdout).close()
     errors.close()
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a worker and all that it started: its group, or where systems have none, what descends from it."""
+    if sys.platform != "win32":
+        os.killpg(process.pid, signal.SIGKILL)
+        return
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        for descendant in psutil.Process(process.pid).children(recursive=True):
+            descendant.kill()
+    process.kill()

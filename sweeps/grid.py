@@ -13,7 +13,7 @@ from generators.denoiser_caches.base import DenoiserCache, get_denoiser_cache
 from generators.prompts import PromptSet, given_prompts, load_prompts, prompt_set
 from generators.settings import GenerationSettings
 from generators.sharing.schedule import Schedule, get_schedule
-from generators.strategies.base import Strategy, get_strategy
+from generators.strategies.base import Strategy, get_strategy, split_name
 from sweeps.axes import canonical, parse_parameters
 from sweeps.record import Asked, Role
 from sweeps.spec import SweepSpec
@@ -167,12 +167,12 @@ def cells(spec: SweepSpec, device: str) -> list[Cell]:
 
 
 def parse_strategy(text: str) -> Strategy:
-    """A strategy and its parameters, as ``name`` or ``name:parameter=value:parameter=value``.
+    """Return a strategy, written as ``name`` or ``module:Class``, then its parameters as ``:parameter=value``.
 
     Raises:
         UserError: no such strategy, or not with such parameters.
     """
-    name, _, parameters = text.partition(":")
+    name, parameters = split_name(text)
     return get_strategy(name, **parse_parameters(parameters, f"the strategy {text!r}"))
 
 

@@ -7,7 +7,6 @@ runs/<name>/sweep.yaml       the spec
 """
 
 import errno
-import fcntl
 import json
 import os
 import platform
@@ -18,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from common.files import atomic_write
+from common.files import atomic_write, local_folder
 from sweeps.record import RECORD, SCHEMA_VERSION, SPEC, Record, read_record
 from sweeps.spec import SweepSpec, make_spec, read_mapping
 
 LOCK = "lock"
+HOLDER = ".holder.json"  # beside the lock, because Windows lets nobody read a locked file
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -110,7 +111,7 @@ def open_store(folder: Path, spec: SweepSpec) -> Iterator[Store]:
     """
     refuse_another(folder, spec)
     folder.mkdir(parents=True, exist_ok=True)
-    with _held(folder / LOCK):
+    with _held(folder):
         refuse_another(folder, spec)  # it may have been made while this process did not hold it
         for leftover in folder.rglob(".*.tmp*"):
             leftover.unlink(missing_ok=True)
@@ -151,8 +152,8 @@ def disk_full(error: BaseException) -> bool:
 
 
 def refuse_another(folder: Path, spec: SweepSpec) -> None:
-    """Raises UserError if a folder is another sweep's, another version's, or no run folder and not empty."""
-    if not (folder / SPEC).exists():
+    """Raise UserError if a folder is another sweep's, another version's, no run folder and not empty, or an address."""
+    if not (local_folder(folder) / SPEC).exists():
         if folder.exists() and any(entry.name != LOCK and not entry.name.startswith(".") for entry in folder.iterdir()):
             raise UserError(f"{folder} is not a run folder and not empty", "choose another --name or --out")
         return
@@ -169,27 +170,26 @@ def _told(value: Any) -> str:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[None]:
-    with path.open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{path.parent} is in use by {_holder(path)}",
-                "wait until it ends, or choose another --name",
-            ) from None
-        lock.truncate(0)
-        lock.write(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat()}))
-        lock.flush()
-        try:
-            yield
-        finally:
-            lock.truncate(0)
-
-
-def _holder(path: Path) -> str:
+def _held(folder: Path) -> Iterator[None]:
+    lock, holder = FileLock(folder / LOCK, thread_local=False), folder / HOLDER
     try:
-        who: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"{folder} is in use by {_told_of(holder)}", "wait until it ends, or choose another --name"
+        ) from None
+    try:
+        about = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat()}
+        atomic_write(holder, json.dumps(about))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _told_of(holder: Path) -> str:
+    try:
+        who: dict[str, Any] = json.loads(holder.read_text(encoding="utf-8"))
         return f"process {who['pid']} on {who['host']} since {who['since'][:19].replace('T', ' ')} UTC"
     except (OSError, ValueError, KeyError):
         return "another process"

@@ -6,6 +6,7 @@ import site
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -51,6 +52,13 @@ def test_the_wheel_carries_what_the_default_sweep_needs(installed: Path) -> None
     assert "smoke" in run(installed, "presets", "list")
     assert "denoiser" in run(installed, "flops", "--model", "sd15")
     assert "bench setup vqa" in run(installed, "answerers", "list", "--json")
+
+
+def test_the_wheel_has_our_packages_and_no_others(installed: Path) -> None:
+    with ZipFile(next(installed.glob("*.whl"))) as wheel:
+        tops = {name.partition("/")[0] for name in wheel.namelist()}
+    packages = {top for top in tops if not top.endswith(".dist-info")}
+    assert packages - {"reusebench"} == {"bench", "common", "generators", "metrics", "miniature", "reports", "sweeps"}
 
 
 def test_the_wheel_stays_under_a_hundred_megabytes(installed: Path) -> None:

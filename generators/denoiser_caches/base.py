@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from common.errors import UserError, nearest
-from common.plugins import discover
+from common.errors import UserError
+from common.plugins import discover, unknown
 from generators.parametrised import Parametrised
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def get_denoiser_cache(name: str, **parameters: Any) -> DenoiserCache | None:
     if name in REFUSED:
         raise UserError(f"the denoiser cache {name!r} is not offered: {REFUSED[name]}", "known: " + ", ".join(known))
     if name not in known:
-        raise UserError(f"unknown denoiser cache {name!r}", nearest(name, [NONE, *known]))
+        raise unknown("denoiser cache", name, [NONE, *known], GROUP)
     if reason := known[name].unavailable():
         raise UserError(f"the denoiser cache {name!r} cannot run here: {reason}", "choose another --denoiser-cache")
     return known[name].configured(**parameters)

@@ -30,6 +30,7 @@ class Family(Plugin, ABC):
     Attributes:
         layout: what a folder of this family holds, for people.
         roles: the parts of a model, in the order in which ``FAMILY:PART+PART`` names them.
+        pipelines: the classes of diffusers pipelines that it serves, as their ``model_index.json`` names them.
         features_options: what prompts can be clustered by; the first is the default.
         conditioned_on: what the denoiser is told of the prompt, as the paper groups models: an image embedding that a
             prior made (Karlo's text states beside it count as that), text, or both alike. None where not said.
@@ -43,6 +44,7 @@ class Family(Plugin, ABC):
 
     layout: ClassVar[str]
     roles: ClassVar[tuple[str, ...]]
+    pipelines: ClassVar[tuple[str, ...]] = ()
     features_options: ClassVar[tuple[str, ...]]
     conditioned_on: ClassVar[Literal["image", "text", "both"] | None] = None
     one_stream: ClassVar[bool] = False
@@ -72,6 +74,19 @@ class Family(Plugin, ABC):
         Raises:
             UserError: a configuration cannot be had.
         """
+
+    @classmethod
+    def sources_of(cls, place: str, pipeline: str) -> dict[str, str]:
+        """Return the sources, by role, of the model that one pipeline is, or is a part of.
+
+        Args:
+            place: where the pipeline was saved: a folder or a hub id.
+            pipeline: its class, one of `pipelines`.
+
+        Raises:
+            UserError: another part is needed, and is not to be found from this one's name.
+        """
+        return {cls.roles[0]: place}
 
     @classmethod
     @abstractmethod

@@ -50,7 +50,7 @@ class Flux(OnePipeline):
 
     name = "flux"
     layout = f"a diffusers {PIPELINE}"
-    pipeline = PIPELINE
+    pipelines = (PIPELINE,)
     features_options = tuple(FEATURES)
     conditioned_on = "text"
 

@@ -36,6 +36,7 @@ class Kandinsky(Family):
     name = "kandinsky"
     layout = "a folder with prior/ and decoder/, each a diffusers pipeline"
     roles = tuple(PIPELINES)
+    pipelines = tuple(PIPELINES.values())
     features_options = ("image_embeds",)
     conditioned_on = "image"
     one_stream = True
@@ -47,6 +48,25 @@ class Kandinsky(Family):
         if one_pipeline or not all(Path(source).is_dir() for source in sources.values()):
             return None
         return cls.described(str(folder), sources)
+
+    @classmethod
+    def sources_of(cls, place: str, pipeline: str) -> dict[str, str]:
+        """Return the prior and the decoder of a pair whose names differ in that word, as the public ones' do.
+
+        Raises:
+            UserError: the other one's name does not follow, or it cannot be had.
+        """
+        role = cls.roles[cls.pipelines.index(pipeline)]
+        (other,) = set(cls.roles) - {role}
+        hint = f"name both parts: {cls.name}:OWNER/PRIOR+OWNER/DECODER"
+        if f"-{role}" not in place:
+            raise UserError(f"{place} is the {role} of a model, whose {other} does not follow from its name", hint)
+        partner = place.replace(f"-{role}", f"-{other}")
+        try:
+            check_pipeline(PIPELINES[other], partner)
+        except UserError as error:
+            raise UserError(f"the {other} of {place}: {error.message}", f"{error.hint}; or {hint}") from error
+        return {name: place if name == role else partner for name in cls.roles}
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:

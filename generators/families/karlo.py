@@ -49,7 +49,7 @@ class Karlo(OnePipeline):
 
     name = "karlo"
     layout = f"a diffusers {PIPELINE}"
-    pipeline = PIPELINE
+    pipelines = (PIPELINE,)
     features_options = ("image_embeds", "text_embeds")
     conditioned_on = "image"
 

@@ -2,7 +2,7 @@
 
 from abc import ABC
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -17,16 +17,14 @@ ROLE = "pipeline"
 class OnePipeline(Family, ABC):
     """A family of models that a diffusers pipeline saved.
 
-    Attributes:
-        pipeline: the pipeline's class.
+    Its first class of pipeline is the one that loads.
     """
 
-    pipeline: ClassVar[str]
     roles = (ROLE,)
 
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
-        if not (folder / "model_index.json").is_file() or pipeline_class(str(folder)) != cls.pipeline:
+        if not (folder / "model_index.json").is_file() or pipeline_class(str(folder)) not in cls.pipelines:
             return None
         return cls.described(str(folder), {ROLE: str(folder)})
 
@@ -34,7 +32,7 @@ class OnePipeline(Family, ABC):
     def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
         if gone := cls.unavailable():
             raise UserError(gone)
-        check_pipeline(cls.pipeline, model.source(ROLE))
+        check_pipeline(cls.pipelines[0], model.source(ROLE))
         return cls(model, torch_device(device), DTYPES[dtype])
 
 

@@ -50,7 +50,7 @@ class StableDiffusion(OnePipeline):
 
     name = "stable-diffusion"
     layout = f"a diffusers {PIPELINE}"
-    pipeline = PIPELINE
+    pipelines = (PIPELINE,)
     features_options = ("pooled", "flattened", "mean_token")
     conditioned_on = "text"
 

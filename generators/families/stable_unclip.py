@@ -60,17 +60,20 @@ class StableUnCLIP(Family):
     name = "stable-unclip"
     layout = f"a diffusers {PIPELINE} or {WITHOUT_PRIOR}"
     roles = (ROLE, "prior")
+    pipelines = (PIPELINE, WITHOUT_PRIOR)
     features_options = ("image_embeds", "pooled", "flattened", "mean_token")
     conditioned_on = "both"
 
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
-        """A folder without a prior gets the catalogue's."""
         kind = pipeline_class(str(folder)) if (folder / "model_index.json").is_file() else None
-        if kind not in (PIPELINE, WITHOUT_PRIOR):
-            return None
-        prior = str(folder) if kind == PIPELINE else models()["stable-unclip"].sources["prior"]
-        return cls.described(str(folder), {ROLE: str(folder), "prior": prior})
+        return cls.described(str(folder), cls.sources_of(str(folder), kind)) if kind in cls.pipelines else None
+
+    @classmethod
+    def sources_of(cls, place: str, pipeline: str) -> dict[str, str]:
+        """Return the sources, by role: of a pipeline without a prior, the catalogue's prior."""
+        prior = place if pipeline == PIPELINE else models()["stable-unclip"].sources["prior"]
+        return {ROLE: place, "prior": prior}
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from common.errors import UserError
-from common.plugins import discover, find
+from common.plugins import discover, find, imported
 from generators.parametrised import Parametrised
 from generators.sharing.planner import Grouping
 from generators.sharing.tree import Tree
@@ -84,20 +84,48 @@ class Strategy(Parametrised):
 
 
 def strategies() -> dict[str, type[Strategy]]:
-    """Every strategy, by name."""
+    """Return every strategy, by name."""
     return discover(PACKAGE, Strategy, GROUP)
 
 
+def split_name(text: str) -> tuple[str, str]:
+    """Split what a user writes for a strategy into its name, or ``module:Class``, and the text of its parameters.
+
+    Examples:
+        >>> split_name("hdbscan:min_samples=2:min_cluster_size=4")
+        ('hdbscan', 'min_samples=2:min_cluster_size=4')
+        >>> split_name("my_module:MyStrategy:height=2")
+        ('my_module:MyStrategy', 'height=2')
+    """
+    name, _, rest = text.partition(":")
+    class_name, _, parameters = rest.partition(":")
+    is_module = name.replace(".", "").isidentifier() and name not in strategies()
+    if not class_name or "=" in class_name or not is_module:
+        return name, rest
+    return f"{name}:{class_name}", parameters
+
+
 def get_strategy(name: str, **parameters: Any) -> Strategy:
-    """The strategy called `name` with these parameters.
+    """Return the strategy called `name`, or the one whose class is at ``module:Class``, with these parameters.
 
     Raises:
         UserError: there is none, it cannot run here, or it does not take them.
     """
-    kind = find(name, PACKAGE, Strategy, GROUP)
+    kind = _class_at(name) if ":" in name else find(name, PACKAGE, Strategy, GROUP)
     if reason := kind.unavailable():
         raise UserError(f"the strategy {name!r} cannot run here: {reason}", "see `bench strategies list`")
     return kind.configured(**parameters)
+
+
+def _class_at(place: str) -> type[Strategy]:
+    kind = imported(place)
+    if not (isinstance(kind, type) and issubclass(kind, Strategy)):
+        raise UserError(f"{place} is no Strategy class", "derive it from generators.strategies.base.Strategy")
+    if not kind.name:
+        raise UserError(f"{place} has no name", 'give the class one: name = "my-strategy"')
+    if strategies().get(kind.name, kind) is not kind:  # their cells would be one
+        raise UserError(f"{place} calls itself {kind.name!r}, as another strategy does", "give the class another name")
+    return kind
 
 
 def check_features(features: ArrayLike, what: str = "features") -> NDArray[np.float64]:

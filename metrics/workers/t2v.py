@@ -60,7 +60,7 @@ def _read(requests: "SimpleQueue[bytes]") -> None:
     """A thread of its own sees at once, in the middle of any work, that the harness is gone."""
     for line in sys.stdin.buffer:
         requests.put(line)
-    if os.getpgrp() == os.getpid():
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # with whatever a library started
     os._exit(0)
 

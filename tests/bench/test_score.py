@@ -1,6 +1,5 @@
 """`bench score` on a run: its pictures, scored by further scorers; none is made."""
 
-import fcntl
 import json
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -231,8 +231,7 @@ def test_prompts_that_are_not_the_pictures_are_noticed(bench, swept):
 
 
 def test_a_held_run_is_refused(bench, swept):
-    with (swept.run / "lock").open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(swept.run / "lock"):
         result = bench("score", swept.run)
     assert result.exit_code == 2
     assert "is in use by" in result.stderr

@@ -46,6 +46,14 @@ class Careless(AllAtOnce):
 
     def tree(self, features, *, seed=0):
         return self._together(len(features))
+
+
+class Nameless(AllAtOnce):
+    name = ""
+
+
+class Usurper(AllAtOnce):
+    name = "ward-cosine"
 '''
 PACKAGE = """
 [build-system]
@@ -115,12 +123,29 @@ def test_a_class_of_ones_own_is_checked_and_failures_exit_1(bench, module):
     assert "pass" in lines["tree is valid"]
 
 
+def test_a_class_of_ones_own_is_planned_with_generated_with_and_swept_by(bench, module, tiny, tiny_sweep):
+    np.save("embeddings.npy", np.random.default_rng(0).normal(size=(10, 8)).astype(np.float32))
+    plan = ("plan", "--embeddings", "embeddings.npy", "--steps", 20, "--tau", 2, "--json", "--strategy")
+    (row,) = json.loads(bench(*plan, f"{module}:AllAtOnce:height=1.5").stdout)
+    assert row["savings"] == pytest.approx(0.18), "as for the same class of an installed package"
+    own = ("--strategy", f"{module}:AllAtOnce")
+    generated = bench("generate", *tiny_sweep[1:-3], "--tau", 1, *own)
+    assert generated.exit_code == 0, generated.output
+    swept = bench(*tiny_sweep, *own, "--tau", 2, "--no-another-seed", "--name", "own")
+    assert swept.exit_code == 0, swept.output
+    (cell,) = [json.loads(path.read_text()) for path in Path("runs/own/cells").glob("*/record.json")]
+    assert cell["identity"]["strategy"]["name"] == "all-at-once"
+    assert cell["plan"]["savings"] > 0
+
+
 @pytest.mark.parametrize(
     ("which", "message"),
     [
         ("somebody_else:Nobody", "has no attribute 'Nobody'"),
         ("not_there:Strategy", "No module named 'not_there'"),
         ("somebody_else:Tree", "is no Strategy class"),
+        ("somebody_else:Nameless", "has no name"),
+        ("somebody_else:Usurper", "calls itself 'ward-cosine', as another strategy does"),
         ("ward-cosin", "did you mean 'ward-cosine'"),
     ],
 )
@@ -132,6 +157,52 @@ def test_what_is_no_strategy_is_named(bench, module, which, message):
 
 def test_growth_takes_three_sizes(bench):
     assert bench("strategies", "check", "none", "--size", 10, "--size", 20).exit_code == 2
+
+
+@pytest.fixture
+def dangling(tmp_path: Path) -> Path:
+    """A folder with what is left of packages whose modules are gone: entry points of several kinds."""
+    kinds = ("strategies", "datasets", "workers", "figures")
+    told = tmp_path / "site" / "gone-1.0.dist-info"
+    told.mkdir(parents=True)
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: gone\nVersion: 1.0\n")
+    (told / "entry_points.txt").write_text("".join(f"[reusebench.{kind}]\nlost = gone:LOST\n" for kind in kinds))
+    return told.parent
+
+
+def test_a_dangling_entry_point_is_one_line_and_stops_nobody(dangling):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(dangling)))}
+    command = [sys.executable, "-m", "bench.main", "strategies"]
+
+    def bench(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True)
+
+    listed = bench("list", "--json")
+    assert "ward-cosine" in {row["name"] for row in json.loads(listed.stdout)}
+    told = "the plug-in gone:LOST (reusebench.strategies) is skipped: ModuleNotFoundError: No module named 'gone'"
+    assert listed.stderr.splitlines() == [told]
+    asked_for = bench("show", "lost")
+    assert asked_for.returncode == 2
+    assert "error: the strategy 'lost' (gone:LOST) cannot be loaded: ModuleNotFoundError" in asked_for.stderr
+
+
+def test_doctor_lists_every_plugin_that_is_skipped(bench, dangling, monkeypatch):
+    from common import plugins
+    from generators import prompts
+
+    monkeypatch.setattr("generators.catalogue.ModelEntry.unavailable", lambda _: None)
+    monkeypatch.setattr(plugins, "_skipped", {})
+    monkeypatch.syspath_prepend(dangling)
+    known = (plugins._discover, prompts._known)
+    for function in known:
+        function.cache_clear()
+    lines = [line for line in bench("doctor").stdout.splitlines() if "plug-in lost" in line]
+    for function in known:
+        function.cache_clear()
+    assert {line.partition("(")[2].partition(")")[0] for line in lines} == {
+        f"reusebench.{kind}" for kind in ("strategies", "datasets", "workers", "figures")
+    }
+    assert all("No module named 'gone'  -> update or uninstall its package" in line for line in lines)
 
 
 def test_a_strategy_of_an_installed_package_is_listed_checked_planned_with_and_compared(tmp_path):

@@ -1,33 +1,46 @@
-"""Large tensors one after the other, in a process of their own: their pages are new once."""
+"""What glibc's `mallopt` is told, where there is one and nobody has told it something else."""
 
+import ctypes
 import os
-import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-SCRIPT = """
-import resource, torch
-from common.allocator import keep_memory
-kept = keep_memory()
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        torch.ones(24_000_000), torch.ones(10_000_000)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()
-print(kept, faults())
-"""
+from common.allocator import KEPT, LARGEST, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, keep_memory
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is of glibc")
-@pytest.mark.parametrize("asked", [False, True])
-def test_memory_is_kept_unless_the_environment_says_otherwise(asked):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    environment |= {"MALLOC_ARENA_MAX": "2"} if asked else {}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment, check=True)
-    kept, faults = done.stdout.split()
-    if not asked and kept == "False":
-        pytest.skip("another C library")
-    assert kept == str(not asked)
-    assert int(faults) < 1000 or asked
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """What `mallopt` is called with, on a Linux whose environment says nothing of malloc."""
+    calls: list[tuple[int, int]] = []
+    library = SimpleNamespace(mallopt=lambda option, value: calls.append((option, value)) or 1)
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    return calls
+
+
+def test_large_blocks_come_from_a_heap_that_is_kept(told):
+    assert keep_memory()
+    assert told == [(M_MMAP_THRESHOLD, LARGEST), (M_TRIM_THRESHOLD, KEPT)], "in this order"
+
+
+def test_what_the_environment_says_of_malloc_holds(told, monkeypatch):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    assert not keep_memory()
+    assert told == []
+
+
+def test_where_there_is_no_such_function_nothing_is_done(told, monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+    assert not keep_memory()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("not asked for"))
+    assert not keep_memory()
+
+
+def test_a_refusal_is_told(told, monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda option, value: 0))
+    assert not keep_memory()

@@ -1,10 +1,22 @@
 import math
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from platformdirs.macos import MacOS
 
-from common.files import atomic_path, atomic_write, canonical_json, sha256_tree
+from common.errors import UserError
+from common.files import (
+    atomic_path,
+    atomic_write,
+    cache_dir,
+    canonical_json,
+    local_folder,
+    sha256_tree,
+    split_scheme,
+)
 
 
 def test_a_file_is_whole_or_what_it_was(tmp_path: Path) -> None:
@@ -15,6 +27,72 @@ def test_a_file_is_whole_or_what_it_was(tmp_path: Path) -> None:
         raise RuntimeError
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["record.json"]
+
+
+def test_whoever_reads_while_a_file_is_written_reads_what_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text("old")
+    with atomic_path(path) as beside:
+        beside.write_text("new and longer")
+        assert beside.parent == path.parent, "renaming is whole only within one disk"
+        assert path.read_text() == "old"
+    assert path.read_text() == "new and longer"
+    with path.open() as opened_before:
+        atomic_write(path, "newest")
+        assert opened_before.read() == "new and longer"
+
+
+def test_a_process_that_dies_while_it_writes_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text("old")
+    code = "import os, sys; from pathlib import Path; from common.files import atomic_path\n"
+    code += "with atomic_path(Path(sys.argv[1])) as beside:\n    beside.write_text('half'); os._exit(9)"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=Path(__file__).parents[2])
+    assert done.returncode == 9
+    assert path.read_text() == "old"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the place on Linux")
+def test_the_cache_is_where_it_always_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REUSEBENCH_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert cache_dir() == Path("/home/me/.cache/reusebench")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/fast")
+    assert cache_dir() == Path("/fast/reusebench")
+    monkeypatch.setenv("REUSEBENCH_CACHE", "mine")
+    assert cache_dir() == Path("mine")
+
+
+def test_the_cache_is_where_the_mac_has_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/Users/me")
+    assert MacOS("reusebench", appauthor=False).user_cache_path == Path("/Users/me/Library/Caches/reusebench")
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme"),
+    [
+        ("kandinsky:me/prior+me/decoder", "kandinsky"),
+        (r"kandinsky:C:\prior+D:\decoder", "kandinsky"),
+        ("hf:me/model", "hf"),
+        (r"C:\models\flux", ""),
+        ("d:/models/flux", ""),
+        ("models/flux", ""),
+    ],
+)
+def test_the_letter_of_a_drive_is_no_scheme(text: str, scheme: str) -> None:
+    assert split_scheme(text) == (scheme, text.removeprefix(f"{scheme}:"))
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/runs", "gs://b", "file:///runs", "https://host/runs"])
+def test_an_address_is_no_folder(address: str) -> None:
+    with pytest.raises(UserError, match=f"^{address.partition(':')[0]}:// is no folder"):
+        local_folder(Path(address))
+
+
+@pytest.mark.parametrize("folder", ["runs", "../runs", "/runs", "C:/runs", r"C:\runs", "a:b", "runs/at:12/30"])
+def test_a_folder_is_one(folder: str) -> None:
+    assert local_folder(Path(folder)) == Path(folder)
 
 
 def test_canonical_json_does_not_depend_on_order_and_refuses_nan() -> None:

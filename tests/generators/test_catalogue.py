@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,8 +62,7 @@ def test_weights_hash_follows_the_weights(tiny_kandinsky: Path, tiny_fixed_varia
 
 
 def test_weights_hash_does_not_follow_the_place(tiny_kandinsky: Path, tmp_path: Path):
-    moved = tmp_path / "moved"
-    subprocess.run(["cp", "-r", tiny_kandinsky, moved], check=True)
+    moved = shutil.copytree(tiny_kandinsky, tmp_path / "moved")
     assert model(str(moved)).weights_hash() == model(str(tiny_kandinsky)).weights_hash()
 
 

@@ -1,12 +1,20 @@
 import json
+import re
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from huggingface_hub import errors
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
+from tiny_flux import save_tiny_flux
+from tiny_karlo import save_tiny_karlo
+from tiny_stable_diffusion import save_tiny_stable_diffusion
+from tiny_stable_unclip import save_tiny_stable_unclip
 
 from common.errors import UserError
 from generators.catalogue import model
@@ -18,6 +26,7 @@ from generators.checkpoints import (
     load_pipeline,
     pipeline_class,
 )
+from generators.families.base import families
 
 
 @pytest.fixture
@@ -180,14 +189,28 @@ def test_hub_model_is_read_and_loaded_at_the_commit_that_it_is_known_by(
     assert load("someone/decoder").scheduler.config.beta_end == 0.02
 
 
-def test_hub_ids_are_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_kandinsky: Path):
-    for part in ("prior", "decoder"):
-        repo = tmp_path / f"models--me--tiny-{part}"
-        shutil.copytree(tiny_kandinsky / part, repo / "snapshots" / ("a" * 40))
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, Path], Path]:
+    """Puts a folder into an offline hub's cache, as the repository of an id."""
+    monkeypatch.setattr("generators.checkpoints._commits", {})
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+    _hub_path.cache_clear()
+
+    def put(hub_id: str, folder: Path) -> Path:
+        repo = tmp_path / "hub" / f"models--{hub_id.replace('/', '--')}"
+        snapshot = Path(shutil.copytree(folder, repo / "snapshots" / ("a" * 40)))
         (repo / "refs").mkdir()
         (repo / "refs" / "main").write_text("a" * 40)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        return snapshot
+
+    return put
+
+
+def test_hub_ids_are_a_model(hub, tiny_kandinsky: Path):
+    for part in ("prior", "decoder"):
+        hub(f"me/tiny-{part}", tiny_kandinsky / part)
     entry = model("kandinsky:me/tiny-prior+me/tiny-decoder")
     assert entry.unavailable() is None
     assert entry.defaults == model(str(tiny_kandinsky)).defaults
@@ -195,7 +218,92 @@ def test_hub_ids_are_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ti
         "kandinsky:me/tiny-prior+me/gone": r"cannot fetch .* of me/gone .*Hugging Face hub",
         "kandinsky:me/tiny-prior": r"does not name the parts .*write kandinsky:PRIOR\+DECODER",
         "kandinski:me/a+me/b": "unknown family 'kandinski'.*'kandinsky'",
-        "me/tiny-prior": r"kandinsky:OWNER/PRIOR\+OWNER/DECODER",
+        "me/gone": r"cannot fetch .* of me/gone .*a folder me/gone is not here either",
+        "hf:me/gone": r"cannot fetch .* of me/gone from the Hugging Face hub: .* with --model FOLDER\)$",
+        "hf:gone": "'gone' is no id of the Hugging Face hub",
     }.items():
         with pytest.raises(UserError, match=message):
             model(wrong)
+
+
+@pytest.mark.parametrize("name", ["me/tiny-decoder", "hf:me/tiny-decoder", "me/tiny-prior"])
+def test_the_other_part_of_a_pair_on_the_hub_is_found_by_its_name(hub, tiny_kandinsky: Path, name: str):
+    for part in ("prior", "decoder"):
+        hub(f"me/tiny-{part}", tiny_kandinsky / part)
+    entry, both = model(name), model("kandinsky:me/tiny-prior+me/tiny-decoder")
+    assert (entry.name, entry.sources, entry.defaults) == (name, both.sources, both.defaults)
+    assert entry.weights_hash() == both.weights_hash()
+
+
+def test_a_pair_that_does_not_follow_from_a_name_is_asked_for(hub, tiny_kandinsky: Path):
+    hub("me/painter", tiny_kandinsky / "decoder")
+    hub("me/lone-decoder", tiny_kandinsky / "decoder")
+    for name, message in {
+        "me/painter": "the decoder of a model, whose prior does not follow from its name",
+        "me/lone-decoder": "the prior of me/lone-decoder: cannot fetch model_index.json of me/lone-prior",
+    }.items():
+        with pytest.raises(UserError, match=message) as error:
+            model(name)
+        assert "name both parts: kandinsky:OWNER/PRIOR+OWNER/DECODER" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("save", "family"),
+    [
+        (save_tiny_stable_diffusion, "stable-diffusion"),
+        (partial(save_tiny_flux, guidance_embeds=True), "flux"),
+        (save_tiny_karlo, "karlo"),
+        (save_tiny_stable_unclip, "stable-unclip"),
+    ],
+)
+def test_the_index_of_a_hub_model_says_its_family(hub, tmp_path: Path, save: Callable[[Path], Path], family: str):
+    folder = save(tmp_path / "saved")
+    hub("me/model", folder)
+    entry = model("me/model")
+    assert entry.family == family
+    assert set(entry.sources.values()) == {"me/model"}
+    assert entry.defaults == model(str(folder)).defaults
+
+
+def test_a_pipeline_that_no_family_runs_is_refused_by_name_with_those_that_run(hub, tiny_kandinsky: Path):
+    index = hub("me/video", tiny_kandinsky / "decoder") / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "WanPipeline"}))
+    with pytest.raises(UserError, match="me/video is a WanPipeline, which no model family runs") as error:
+        model("me/video")
+    for family in families().values():
+        assert family.pipelines
+        assert all(pipeline in error.value.hint for pipeline in family.pipelines)
+
+
+def test_a_folder_of_a_hub_models_name_wins(hub, tmp_path: Path, tiny_kandinsky: Path):
+    shutil.copytree(tiny_kandinsky, tmp_path / "me" / "tiny-decoder")
+    hub("me/tiny-decoder", tiny_kandinsky / "decoder")
+    assert model("me/tiny-decoder").sources["prior"] == str(tmp_path / "me" / "tiny-decoder" / "prior")
+    with pytest.raises(UserError, match=r"a folder me/tiny-decoder is here too.*leave out hf:"):
+        model("hf:me/tiny-decoder")
+
+
+def test_the_sizes_of_public_models_are_known_by_their_ids_without_the_hub(hub):
+    assert model("black-forest-labs/FLUX.1-dev").family == "flux"
+    public = model("kandinsky-community/kandinsky-2-2-decoder")
+    assert public.sources == model("kandinsky-2.2").sources
+
+
+def test_a_repository_without_an_index_is_none_of_a_pipeline(monkeypatch: pytest.MonkeyPatch):
+    def answer(*args, **kwargs):
+        refusal = getattr(errors, "RemoteEntryNotFoundError", errors.EntryNotFoundError)  # a class of its own since 1.0
+        raise refusal("404 Client Error.\n\nEntry Not Found", response=SimpleNamespace(headers={}, request=None))
+
+    monkeypatch.setattr("generators.checkpoints._commits", {})
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", answer)
+    _hub_path.cache_clear()
+    with pytest.raises(UserError, match=r"me/weights holds no model_index\.json on the Hugging Face hub"):
+        model("me/weights")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [(r"C:\models\x", r"C:\models\x"), (r"kandinsky:C:\prior+D:\decoder", r"D:\decoder")]
+)
+def test_the_letter_of_a_drive_is_no_family(name: str, folder: str):
+    with pytest.raises(UserError, match=rf"the model folder {re.escape(folder)} does not exist"):
+        model(name)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
+from common.plugins import skipped
 from generators import prompts
 from generators.prompts import KnownPrompts, PromptSet, given_prompts, load_prompts, prompt_set, prompt_sets
 
@@ -272,8 +273,16 @@ def test_other_packages_add_sets(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(prompts, "entry_points", lambda group: points if group == "reusebench.datasets" else [])
     assert prompt_set("birds").prompts == ("a crow",)
     assert isinstance(prompt_sets()["birds"], KnownPrompts)
-    for other, message in [(birds, "two prompt sets are called 'birds'"), (Point("b", "pkg:B", 7), "pkg:B does not")]:
+    monkeypatch.setattr("common.plugins._skipped", {})
+    template = {"description": "x", "template": "a {prompt}", "of": "nowhere"}
+    for other, reason in [
+        (Point("birds", "pkg:AGAIN", {}), "another prompt set is called 'birds'"),
+        (Point("b", "pkg:B", 7), "pkg:B does not describe a prompt set"),
+        (Point("t", "pkg:T", template), "fills a template with 'nowhere'"),
+    ]:
         prompts._known.cache_clear()
         points[1:] = [other]
-        with pytest.raises(UserError, match=message):
-            prompt_sets()
+        assert prompt_set("birds").prompts == ("a crow",), "one that is broken stops nobody"
+        assert reason in skipped()[-1].reason
+    with pytest.raises(UserError, match=r"the prompt set 'b' .* cannot be loaded: pkg:B does not"):
+        prompt_set("b")

@@ -11,7 +11,7 @@ import pytest
 from common.errors import UserError
 from sweeps.record import load_records
 from sweeps.spec import make_spec
-from sweeps.store import disk_full, open_store, saved_spec
+from sweeps.store import disk_full, open_store, refuse_another, saved_spec
 
 
 def hold(folder, ready) -> None:
@@ -40,6 +40,23 @@ def test_a_live_process_holds_the_folder_and_a_killed_one_does_not(tmp_path):
     process.join()
     with open_store(tmp_path / "run", make_spec([])) as store:
         assert store.folder == tmp_path / "run"
+
+
+def test_one_process_holds_a_folder_once_and_says_so_no_longer_than_it_does(tmp_path):
+    with open_store(tmp_path / "run", make_spec([])):
+        refused(tmp_path / "run", f"in use by process {os.getpid()} on .* since .* UTC.*wait until it ends")
+    assert [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_lock_that_was_left_in_an_empty_folder_makes_it_no_other_folder(tmp_path):
+    with pytest.raises(UserError, match="not a run folder"), open_store(tmp_path, make_spec([])):
+        (tmp_path / "sweep.yaml").unlink()
+        (tmp_path / "thesis.txt").write_text("mine")
+        refuse_another(tmp_path, make_spec([]))
+    (tmp_path / "thesis.txt").unlink()
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    with open_store(tmp_path, make_spec([])) as store:
+        assert store.folder == tmp_path
 
 
 def test_the_spec_is_kept(tmp_path):
