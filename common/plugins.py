@@ -34,13 +34,14 @@ class Plugin:
 P = TypeVar("P", bound=Plugin)
 
 
-def discover(package: str, base: type[P], group: str) -> dict[str, type[P]]:
+def discover(package: str, base: type[P], group: str | tuple[str, ...]) -> dict[str, type[P]]:
     """Every named subclass of `base`, by name.
 
     Args:
         package: the package whose modules hold one plug-in each, e.g. ``"generators.strategies"``.
         base: the class they derive from.
-        group: the entry-point group of other packages' plug-ins, e.g. ``"reusebench.strategies"``.
+        group: the entry-point group of other packages' plug-ins, e.g. ``"reusebench.strategies"``;
+            several, where it had another name before.
 
     Raises:
         UserError: two plug-ins have one name, one cannot be imported, or an entry point is not a subclass of `base`.
@@ -50,7 +51,7 @@ def discover(package: str, base: type[P], group: str) -> dict[str, type[P]]:
 
 
 @cache
-def _discover(package: str, base: Any, group: str) -> dict[str, Any]:
+def _discover(package: str, base: Any, group: str | tuple[str, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def named(value: Any) -> TypeGuard[type[Plugin]]:
@@ -66,10 +67,11 @@ def _discover(package: str, base: Any, group: str) -> dict[str, Any]:
         for value in vars(module).values():
             if named(value) and value.__module__ == module.__name__:
                 add(value, module.__name__)
-    for point in entry_points(group=group):
+    groups = (group,) if isinstance(group, str) else group
+    for point in (point for name in groups for point in entry_points(group=name)):
         plugin = loaded(point)
         if not named(plugin):
-            raise UserError(f"the entry point {point.value!r} of {group} is not a named {base.__name__} class")
+            raise UserError(f"the entry point {point.value!r} of {point.group} is not a named {base.__name__} class")
         add(plugin, point.value)
     return dict(sorted(found.items()))
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError
 from common.files import sha256_file, sha256_tree
 from common.loading import loading
-from metrics.answerers.checkpoints import checkpoint_folder
 from metrics.base import packages
+from metrics.vqa_backends.checkpoints import checkpoint_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from metrics.answerers.base import Answerer, answerer
 from metrics.base import Columns, FigureInfo, Metric
 from metrics.paired_scores import compare_scores, score_figures
 from metrics.statistics import Estimate
+from metrics.vqa_backends.base import VqaBackend, vqa_backend
 
 
 class VQAScore(Metric):
@@ -28,11 +28,11 @@ class VQAScore(Metric):
     figures: ClassVar[dict[str, FigureInfo]] = score_figures("vqa", "VQAScore")
 
     @cached_property
-    def answerer(self) -> Answerer:
-        return answerer(self.checkpoint, self.device)
+    def backend(self) -> VqaBackend:
+        return vqa_backend(self.checkpoint, self.device)
 
     def check(self, prompts: Sequence[str]) -> None:
-        self.answerer.check(prompts)
+        self.backend.check(prompts)
 
     def measure(self, images: Sequence[Path], prompts: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Column ``vqa``: float64 [N], 0 to 1."""
@@ -40,7 +40,7 @@ class VQAScore(Metric):
             raise UserError(
                 f"{len(images)} pictures were given with {len(prompts)} prompts", "give one prompt a picture"
             )
-        return {"vqa": self.answerer.scores(images, prompts, self.batch_size)}
+        return {"vqa": self.backend.scores(images, prompts, self.batch_size)}
 
     def compare(
         self, standard: Columns, ours: Columns, same: NDArray[np.bool_], *, seed: int = 0
@@ -52,5 +52,5 @@ class VQAScore(Metric):
             "name": self.name,
             "version": self.version,
             "checkpoint": self.checkpoint,
-            **self.answerer.identity(),
+            **self.backend.identity(),
         }

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from metrics.answerers.checkpoints import architecture
-from metrics.answerers.in_process import SETTINGS, TransformersAnswerer, alike
 from metrics.images import read_picture
+from metrics.vqa_backends.checkpoints import architecture
+from metrics.vqa_backends.in_process import SETTINGS, TransformersBackend, in_equal_groups
 
 Inputs = dict[str, Any]
 
@@ -23,7 +23,7 @@ ONE_TOKEN = {
 }
 
 
-class ImageText(TransformersAnswerer):
+class ImageText(TransformersBackend):
     """Any model of transformers' `AutoModelForImageTextToText`: P("Yes") as the first token of its answer.
 
     The question goes through the processor's chat template where it has one, with the picture before it. The answer
@@ -72,7 +72,7 @@ class ImageText(TransformersAnswerer):
             chunk = range(start, min(start + batch_size, len(images)))
             inputs = [self._inputs(read_picture(images[row]), prompts[row]) for row in chunk]
             shapes = [tuple((name, tuple(value.shape)) for name, value in each.items()) for each in inputs]
-            for rows in alike(shapes, batch_size):
+            for rows in in_equal_groups(shapes, batch_size):
                 scores[[start + row for row in rows]] = self._likelihood([inputs[row] for row in rows])
         return scores
 

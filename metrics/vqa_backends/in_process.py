@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from common.errors import UserError
 from common.files import sha256_tree
 from common.loading import loading
-from metrics.answerers.base import IN_PROCESS, Answerer
-from metrics.answerers.checkpoints import checkpoint_folder
 from metrics.base import packages
+from metrics.vqa_backends.base import IN_PROCESS, VqaBackend
+from metrics.vqa_backends.checkpoints import checkpoint_folder
 
 SETTINGS = "vqa.json"
 
@@ -51,7 +51,7 @@ class Question:
         return self.template.replace("{}", prompt)
 
 
-class TransformersAnswerer(Answerer):
+class TransformersBackend(VqaBackend):
     """A transformers checkpoint with safetensors weights, a folder or a hub id, in float32.
 
     Attributes:
@@ -137,7 +137,7 @@ class TransformersAnswerer(Answerer):
         }
 
 
-def alike(keys: Sequence[Hashable], size: int) -> Iterator[list[int]]:
+def in_equal_groups(keys: Sequence[Hashable], size: int) -> Iterator[list[int]]:
     """Rows of equal keys, at most `size` at once: nothing has to be padded, so that no score depends on others."""
     groups: dict[Hashable, list[int]] = {}
     for row, key in enumerate(keys):

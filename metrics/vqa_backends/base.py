@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.plugins import Plugin, discover
-from metrics.answerers.checkpoints import architecture
+from metrics.vqa_backends.checkpoints import architecture
 
-GROUP = "reusebench.answerers"
+GROUPS = ("reusebench.vqa_backends", "reusebench.answerers")  # the second is what it was called before
 IN_PROCESS = "hf"
 
 
-class Answerer(Plugin, ABC):
+class VqaBackend(Plugin, ABC):
     """A kind of model that is asked about pictures. Nothing is loaded before the first `check` or `scores`.
 
     A checkpoint is written ``<scheme>:<place>``; without a scheme it is a transformers model, as with ``hf:``.
@@ -61,25 +61,25 @@ class Answerer(Plugin, ABC):
         """What decides the scores: hash, question, answer, settings, packages."""
 
 
-def answerers() -> dict[str, type[Answerer]]:
+def vqa_backends() -> dict[str, type[VqaBackend]]:
     """Every kind by name: those of this package and those of installed plug-ins."""
-    return discover("metrics.answerers", Answerer, GROUP)  # type: ignore[type-abstract]
+    return discover("metrics.vqa_backends", VqaBackend, GROUPS)  # type: ignore[type-abstract]
 
 
-def answerer(checkpoint: str, device: str) -> Answerer:
+def vqa_backend(checkpoint: str, device: str) -> VqaBackend:
     """What asks the model at `checkpoint`.
 
     Raises:
         UserError: the checkpoint cannot be had, or no kind reads it.
     """
-    kinds = answerers()
+    kinds = vqa_backends()
     scheme, colon, place = checkpoint.partition(":")
     if not colon or scheme not in {kind.scheme for kind in kinds.values()}:
         scheme, place = IN_PROCESS, checkpoint
     found = [kind for kind in kinds.values() if kind.scheme == scheme and kind.reads(place)]
     if not found:
         what = f"a {architecture(place)}" if scheme == IN_PROCESS else checkpoint
-        raise UserError(f"VQAScore does not know how to ask {what}", "see what it can: bench answerers list")
+        raise UserError(f"VQAScore does not know how to ask {what}", "see what it can: bench vqa-backends list")
     if len(found) > 1:
         names = " and ".join(kind.name for kind in found)
         raise UserError(f"{checkpoint} is read by {names}", "uninstall the plug-in that should not read it")

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.answerers.checkpoints import architecture
-from metrics.answerers.in_process import TransformersAnswerer, alike
 from metrics.images import read_picture
+from metrics.vqa_backends.checkpoints import architecture
+from metrics.vqa_backends.in_process import TransformersBackend, in_equal_groups
 
 
-class Blip(TransformersAnswerer):
+class Blip(TransformersBackend):
     """`BlipForQuestionAnswering`: the picture goes into the question's encoder, that into the answer's decoder."""
 
     name = "blip"
@@ -38,7 +38,7 @@ class Blip(TransformersAnswerer):
         transformers (seen in 5.23) does not hand the cross-attention its mask, so that padding would change the score.
         """
         scores = np.empty(len(images))
-        for rows in alike(self._lengths(prompts), batch_size):
+        for rows in in_equal_groups(self._lengths(prompts), batch_size):
             pictures = [read_picture(images[row]) for row in rows]
             questions = [self.question.about(prompts[row]) for row in rows]
             scores[rows] = np.exp(self._log_likelihood(pictures, questions))

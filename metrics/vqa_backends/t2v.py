@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.answerers.base import Answerer
 from metrics.recipes import recipe
 from metrics.remote_scorer import RemoteScorer
+from metrics.vqa_backends.base import VqaBackend
 
 
-class T2VMetrics(Answerer):
+class T2VBackend(VqaBackend):
     """CLIP-FlanT5 by t2v-metrics, the reference for VQAScore, in an environment of its own (`bench setup vqa`).
 
     ``t2v:clip-flant5-xxl`` or ``t2v:clip-flant5-xl`` from the hub, or ``t2v:FOLDER`` with a CLIP-FlanT5 and its
