@@ -19,10 +19,10 @@ def read_picture(path: Path) -> "Image":
 
     Examples:
         >>> try:
-        ...     read_picture(Path("no/such/picture.png"))
+        ...     read_picture(Path("no-such-picture.png"))
         ... except UserError as error:
         ...     print(error.message)
-        the picture no/such/picture.png is missing
+        the picture no-such-picture.png is missing
     """
     from PIL import Image
 

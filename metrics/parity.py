@@ -31,7 +31,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where a curve first falls below a threshold: the sample's, then its resamples'.
+    """First fall of a curve below a threshold: the sample's, then its resamples'.
 
     Attributes:
         savings: [1 + R]; the most that was measured where the curve does not fall below.

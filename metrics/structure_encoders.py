@@ -10,7 +10,7 @@ from common.errors import UserError
 from common.files import sha256_file, sha256_tree
 from common.loading import loading
 from metrics.base import packages
-from metrics.vqa_backends.checkpoints import checkpoint_folder
+from metrics.transformers_checkpoints import checkpoint_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -131,7 +131,7 @@ class VisionTransformer(StructureEncoder):
     @cached_property
     def folder(self) -> Path:
         """The folder of the checkpoint, fetched if it is a hub id."""
-        return checkpoint_folder(self.checkpoint, others=EFFICIENTNET)
+        return checkpoint_folder(self.checkpoint, alternative=EFFICIENTNET)
 
     @cached_property
     @loading()

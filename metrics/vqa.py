@@ -1,4 +1,4 @@
-"""VQAScore (Lin et al. 2024, arXiv 2404.01291): does a model that answers questions see the prompt in the picture?"""
+"""VQAScore (Lin et al. 2024, arXiv 2404.01291): a question-answering model's belief that a picture shows its prompt."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -29,13 +29,14 @@ class VQAScore(Metric):
 
     @cached_property
     def backend(self) -> VqaBackend:
+        """The backend that reads the checkpoint."""
         return vqa_backend(self.checkpoint, self.device)
 
     def check(self, prompts: Sequence[str]) -> None:
         self.backend.check(prompts)
 
     def measure(self, images: Sequence[Path], prompts: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Column ``vqa``: float64 [N], 0 to 1."""
+        """Return the column ``vqa``, float64 [N], 0 to 1; higher is better."""
         if len(images) != len(prompts):
             raise UserError(
                 f"{len(images)} pictures were given with {len(prompts)} prompts", "give one prompt a picture"
@@ -43,9 +44,9 @@ class VQAScore(Metric):
         return {"vqa": self.backend.scores(images, prompts, self.batch_size)}
 
     def compare(
-        self, standard: Columns, ours: Columns, same: NDArray[np.bool_], *, seed: int = 0
+        self, baseline: Columns, ours: Columns, same: NDArray[np.bool_], *, seed: int = 0
     ) -> dict[str, Estimate | float | int]:
-        return compare_scores("vqa", standard, ours, same, seed=seed)
+        return compare_scores("vqa", baseline, ours, same, seed=seed)
 
     def identity(self) -> dict[str, Any]:
         return {

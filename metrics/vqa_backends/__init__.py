@@ -1,1 +1,1 @@
-"""Models that say how likely "yes" is the answer to a question about a picture, one kind a file."""
+"""VQA backends: models that give the probability of "yes" to a question about a picture, one kind a file."""

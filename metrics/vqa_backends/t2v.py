@@ -29,6 +29,7 @@ class T2VBackend(VqaBackend):
 
     @cached_property
     def scorer(self) -> RemoteScorer:
+        """The checkpoint in its worker, shared with whoever asks for the same."""
         return RemoteScorer.shared(self.name, self.place, self.device)
 
     def check(self, prompts: Sequence[str]) -> None:
@@ -36,8 +37,8 @@ class T2VBackend(VqaBackend):
 
     def scores(self, images: Sequence[Path], prompts: Sequence[str], batch_size: int) -> NDArray[np.float64]:
         batches = [slice(start, start + batch_size) for start in range(0, len(images), batch_size)]
-        found = [self.scorer.scores(images[batch], prompts[batch]) for batch in batches]
-        return np.concatenate(found) if found else np.empty(0)
+        scores = [self.scorer.scores(images[batch], prompts[batch]) for batch in batches]
+        return np.concatenate(scores) if scores else np.empty(0)
 
     def identity(self) -> dict[str, Any]:
         return self.scorer.identity()
