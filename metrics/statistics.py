@@ -323,8 +323,8 @@ def compare_similarity(
         UserError: the numbers of images differ, or as in `pairwise_similarity`.
 
     Examples:
-        >>> spread, alike = [[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
-        >>> comparison = compare_similarity(spread, alike)
+        >>> spread, similar = [[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
+        >>> comparison = compare_similarity(spread, similar)
         >>> comparison.baseline.value, round(comparison.ours.value, 4), round(comparison.difference.value, 4)
         (0.0, 0.3333, -0.3333)
     """
