@@ -25,7 +25,7 @@ GROUPS = {"models": models, "datasets": datasets, "strategies": strategies, "pre
 # Of every other kind of plug-in: what it is, the module whose function of the group's name finds it, what to show.
 PLUGINS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "metrics": ("What pictures are scored by", "metrics.base", ()),
-    "answerers": ("Models that VQAScore can ask", "metrics.answerers.base", ()),
+    "vqa-backends": ("Models that VQAScore can ask", "metrics.vqa_backends.base", ()),
     "encoders": ("What prompts are embedded by to plan without their model", "generators.text_encoders.base", ()),
     "schedules": ("From tau to what each step shares", "generators.sharing.schedule", ()),
     "combiners": ("How a cluster's conditioning is made", "generators.combiners.base", ()),
@@ -125,6 +125,7 @@ def _plugins(name: str, about: str, module: str, more: tuple[str, ...]) -> typer
 
 
 GROUPS |= {name: _plugins(name, *about) for name, about in PLUGINS.items()}
+FORMER = {"answerers": GROUPS["vqa-backends"]}  # earlier names of groups, which still work and are not shown
 
 
 def not_here(entry: "ModelEntry") -> str | None:

@@ -120,6 +120,8 @@ app.command("setup")(setup.setup)
 app.add_typer(paper.paper, name="paper")
 for name, group in listings.GROUPS.items():
     app.add_typer(group, name=name)
+for name, group in listings.FORMER.items():
+    app.add_typer(group, name=name, hidden=True)
 
 
 def main() -> None:

@@ -204,7 +204,7 @@ def _scorers(spec: "SweepSpec", entry: "ModelEntry", ask: bool) -> Iterator[tupl
         return
     for name, metric in scorers.metrics.items():
         try:
-            _ = metric.identity() if ask else getattr(metric, "answerer", None)
+            _ = metric.identity() if ask else getattr(metric, "backend", None)
         except UserError as error:
             yield f"scorer {name}", str(error)
 

@@ -1,4 +1,4 @@
-"""CLIP diversity: how alike the images of a set are to a CLIP encoder (paper, supplement B)."""
+"""CLIP diversity: similarity of a set's images to a CLIP encoder (paper, supplement B)."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -25,11 +25,12 @@ class ClipDiversity(SetSimilarity):
 
     @cached_property
     def source(self) -> Source:
+        """The place that the encoder comes from."""
         return Source.of(self.checkpoint)
 
     @cached_property
     def encoder(self) -> tuple[Any, Callable[..., Any]]:
-        """The model and its preprocessing."""
+        """The model, in evaluation mode on its device, and its preprocessing of a picture."""
         return self.source.load(self.device)
 
     def check(self, prompts: Sequence[str]) -> None:

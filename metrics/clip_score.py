@@ -1,4 +1,4 @@
-"""CLIPScore (Hessel et al. 2021, arXiv 2104.08718): how near a picture and its prompt are to a CLIP model."""
+"""CLIPScore (Hessel et al. 2021, arXiv 2104.08718): similarity of a picture and its prompt to a CLIP model."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -22,8 +22,8 @@ class ClipScore(Metric):
     """2.5 max(cos(picture, prompt), 0) by an open_clip model, higher is better.
 
     The model is a folder (``open_clip_config.json``, safetensors and its tokenizer) or ``<model>:<tag>``, e.g.
-    ``ViT-L-14:openai``. As everywhere with CLIP, a prompt longer than its context (77 tokens) is cut; how many were is
-    a figure.
+    ``ViT-L-14:openai``. As everywhere with CLIP, a prompt longer than its context (77 tokens) is cut; the number of
+    those is a result.
     """
 
     name = "clip_score"
@@ -35,20 +35,29 @@ class ClipScore(Metric):
     }
 
     def __init__(self, checkpoint: str | Path, device: str = "cpu", batch_size: int = 32, prefix: str = "") -> None:
-        """As `Metric`; `prefix` comes before every prompt (the paper's is ``A photo depicts``)."""
+        """Prepare a metric on one checkpoint.
+
+        Args:
+            checkpoint: as in `Metric`.
+            device: as in `Metric`.
+            batch_size: as in `Metric`.
+            prefix: put before every prompt; the paper's is ``A photo depicts``.
+        """
         super().__init__(checkpoint, device, batch_size)
         self.prefix = str(prefix or "")
 
     @cached_property
     def source(self) -> Source:
+        """The place that the model comes from."""
         return Source.of(self.checkpoint)
 
     @cached_property
     def model(self) -> tuple[Any, Callable[..., Any], Any]:
-        """The encoders, what preprocesses pictures, and the tokenizer."""
+        """The encoders, their preprocessing of a picture, and the tokenizer."""
         return (*self.source.load(self.device), self.source.tokenizer())
 
     def check(self, prompts: Sequence[str]) -> None:
+        """Load the model, and refuse a tokenizer of another vocabulary: its tokens would be read out of bounds."""
         model, _, tokenizer = self.model
         words = getattr(getattr(model, "text", model), "vocab_size", None)
         if words is not None and int(tokenizer("").max()) >= words:
@@ -58,7 +67,7 @@ class ClipScore(Metric):
             )
 
     def measure(self, images: Sequence[Path], prompts: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Columns ``clip_score``: float64 [N], 0 to 2.5; ``cut``: bool [N], whether the prompt was too long."""
+        """Return the columns ``clip_score``, float64 [N], 0 to 2.5; and ``cut``, bool [N], true of prompts too long."""
         if len(images) != len(prompts):
             raise UserError(
                 f"{len(images)} pictures were given with {len(prompts)} prompts", "give one prompt a picture"
@@ -78,14 +87,14 @@ class ClipScore(Metric):
         pixels = torch.stack([preprocess(read_picture(path)) for path in images])
         with torch.no_grad():
             rows = model.encode_image(pixels.to(self.device)), model.encode_text(tokens.to(self.device))
-        cosine = cosine_similarity(*(each.double() for each in rows))
+        cosine = cosine_similarity(*(row.double() for row in rows))
         return WEIGHT * cosine.clamp(min=0).cpu().numpy(), cut
 
     def compare(
-        self, standard: Columns, ours: Columns, same: NDArray[np.bool_], *, seed: int = 0
+        self, baseline: Columns, ours: Columns, same: NDArray[np.bool_], *, seed: int = 0
     ) -> dict[str, Estimate | float | int]:
         cut = int(np.count_nonzero(ours["cut"]))
-        return compare_scores("clip_score", standard, ours, same, seed=seed) | ({"cut": cut} if cut else {})
+        return compare_scores("clip_score", baseline, ours, same, seed=seed) | ({"cut": cut} if cut else {})
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -100,8 +109,24 @@ class ClipScore(Metric):
 
 
 def tokenise(tokenizer: Any, texts: Sequence[str]) -> tuple[Any, NDArray[np.bool_]]:
-    """The texts' tokens, a tensor [N, L] for a context of L; and bool [N], which of them were cut to it."""
+    """Return the texts' tokens, a tensor [N, L] for a context of L, and bool [N], true of those that were cut to it.
+
+    Args:
+        tokenizer: called with texts, and with `context_length` to have another L.
+        texts: N of them.
+
+    Examples:
+        A tokenizer of words by their lengths, with an end marker, in a context of three:
+
+        >>> import torch
+        >>> def words(texts, context_length=3):
+        ...     rows = [[len(word) for word in text.split()][: context_length - 1] + [99] for text in texts]
+        ...     return torch.tensor([row + [0] * (context_length - len(row)) for row in rows])
+        >>> tokens, cut = tokenise(words, ["a cat", "a black cat"])
+        >>> tokens.tolist(), cut.tolist()
+        ([[1, 3, 99], [1, 5, 99]], [False, True])
+    """
     tokens = tokenizer(texts)
-    # with room for one token more, what was cut goes on where it ended
+    # with room for one token more, a text that was cut goes on where it ended
     room = tokenizer(texts, context_length=tokens.shape[1] + 1)
     return tokens, (tokens != room[:, :-1]).any(dim=1).numpy()

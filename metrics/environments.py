@@ -1,4 +1,4 @@
-"""Builds the environments of workers, with uv. What was done is kept: building again continues."""
+"""Environments of workers, built by uv. An interrupted build continues where it was."""
 
 import os
 import shutil
@@ -14,19 +14,19 @@ from metrics.recipes import READY, Recipe
 
 STDERR = 2
 CONSTRAINTS = "build-constraints.txt"
-ALIEN = ("PYTHONPATH", "PYTHONHOME")  # variables that would lead into this environment
+ALIEN = ("PYTHONPATH", "PYTHONHOME")  # variables by which uv's Python would import from this environment
 
 
 def uv() -> list[str]:
-    """The command that runs uv.
+    """Return the command that runs uv: the one installed here, else the one on the PATH.
 
     Raises:
         UserError: it is not installed.
     """
     if find_spec("uv") is not None:
         return [sys.executable, "-m", "uv"]
-    if found := shutil.which("uv"):
-        return [found]
+    if program := shutil.which("uv"):
+        return [program]
     raise UserError("uv, which builds the environments of workers, is not installed", "pip install uv")
 
 
@@ -34,11 +34,11 @@ def build(recipe: Recipe, say: Callable[[str], None]) -> dict[str, str]:
     """Build the environment of a recipe where it is not finished.
 
     Args:
-        recipe: what to build.
-        say: hears what is done; uv itself writes to standard error.
+        recipe: of the environment.
+        say: called with a line for each stage; uv itself writes to standard error.
 
     Returns:
-        The worker's packages and their versions.
+        The worker's packages and their versions, as it greets with them.
 
     Raises:
         UserError: uv is missing or fails, the disk has too little space, or what was built does not work.
@@ -59,7 +59,7 @@ def build(recipe: Recipe, say: Callable[[str], None]) -> dict[str, str]:
     _run(f"install {recipe.name}", install, folder)
     say("checking that it works")
     packages = _checked(recipe)
-    atomic_write(folder / READY, canonical_json(packages))
+    atomic_write(folder / READY, canonical_json(packages))  # last: without it the environment counts as unfinished
     return packages
 
 
@@ -72,23 +72,24 @@ def _check_space(recipe: Recipe) -> None:
         )
 
 
-def _run(what: str, command: Sequence[str], folder: Path) -> None:
+def _run(task: str, command: Sequence[str], folder: Path) -> None:
     """Run uv in the environment's folder, where no project's settings reach it."""
     environment = {name: value for name, value in os.environ.items() if name not in ALIEN}
     if subprocess.run(command, cwd=folder, env=environment, stdout=STDERR).returncode:
         raise UserError(
-            f"uv could not {what}: what it said is above",
+            f"uv could not {task}: what it said is above",
             "mend that and run the same command again, it continues; a mirror is named by UV_DEFAULT_INDEX, and must "
             "tell when packages were uploaded",
         )
 
 
 def _checked(recipe: Recipe) -> dict[str, str]:
+    """Run the recipe's check and the worker itself in the new environment, and return the worker's packages."""
     done = subprocess.run([recipe.interpreter, "-I", "-c", recipe.check], capture_output=True, text=True)
     if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:]
+        last_line = done.stderr.strip().splitlines()[-1:]
         raise UserError(
-            f"the environment {recipe.folder} was built and does not work: {' '.join(said)}",
+            f"the environment {recipe.folder} was built and does not work: {' '.join(last_line)}",
             "delete that folder and set it up again",
         )
     worker = recipe.launch()

@@ -1,4 +1,4 @@
-"""What a run costs in floating-point operations: counted on shapes alone, a multiply-add as 2."""
+"""Floating-point operations of a run: counted on shapes alone, a multiply-add as 2."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ class Component(Protocol):
     Attributes:
         name: e.g. ``denoiser``; the FLOPs of components of one name are summed.
         phase: ``encode``, ``denoise`` or ``decode``.
-        unit: what its calls are counted in.
+        unit: the thing that its calls are counted by.
         calls: calls at batch 1 for one unit, e.g. 2 a node-step with guidance.
         build: makes the module; called under ``torch.device("meta")``, so it needs no weights and no memory.
         inputs: makes one call's arguments at batch 1, for that module, without masks; called likewise.
-        together: of one unit's calls, how many are rows of one batch.
+        together: the number of one unit's calls that are rows of one batch.
     """
 
     def __hash__(self) -> int: ...
@@ -48,17 +48,30 @@ class Component(Protocol):
 
 @dataclass(frozen=True)
 class FlopTable:
-    """FLOPs of a whole run by component; what sharing cannot reduce is in the total."""
+    """FLOPs of a whole run by component; those that sharing cannot reduce are in the total.
+
+    Examples:
+        >>> baseline = FlopTable({"text encoder": 1e9, "denoiser": 8e9, "decoder": 1e9})
+        >>> ours = FlopTable({"text encoder": 1e9, "denoiser": 4e9, "decoder": 1e9})
+        >>> ours.total
+        6000000000.0
+        >>> ours.savings(baseline)  # half of the denoiser's, 40% of all
+        0.4
+    """
 
     components: dict[str, float]
 
     @property
     def total(self) -> float:
+        """FLOPs of all components."""
         return sum(self.components.values())
 
-    def savings(self, standard: "FlopTable") -> float:
-        """Share of standard generation's FLOPs that this run does without: 1 - total / standard's total."""
-        return 1 - self.total / standard.total
+    def savings(self, baseline: "FlopTable") -> float:
+        """Return the share of the baseline's FLOPs that this run does without, 1 - total / baseline's total.
+
+        At most 1; higher is better; below 0 where this run needs more.
+        """
+        return 1 - self.total / baseline.total
 
 
 def price(
@@ -68,17 +81,26 @@ def price(
     n_images: int,
     skipped: Mapping[str, int] = MappingProxyType({}),
 ) -> FlopTable:
-    """FLOPs of a run: one call's FLOPs x calls a unit x units, for every component.
+    """Return the FLOPs of a run: one call's FLOPs x calls a unit x units, for every component.
 
     Args:
-        components: what the family calls.
+        components: the modules that the family calls.
         n_prompts: prompts encoded.
         node_steps: the plan's node-steps.
         n_images: images decoded.
-        skipped: by its path in the component ``denoiser``, for how many node-steps a module was not computed.
+        skipped: node-steps for which a module was not computed, by its path in the component ``denoiser``.
 
     Raises:
         UserError: as `count`.
+
+    Examples:
+        >>> from torch import nn, zeros
+        >>> class Linear:
+        ...     name, phase, unit, calls, together = "denoiser", "denoise", "node_step", 2, 2
+        ...     build = staticmethod(lambda: nn.Linear(3, 5, bias=False))
+        ...     inputs = staticmethod(lambda module: ((zeros(1, 3),), {}))
+        >>> price([Linear()], n_prompts=4, node_steps=10, n_images=4).components  # 10 node-steps x 2 calls x 30 FLOPs
+        {'denoiser': 600.0}
     """
     units: dict[Unit, int] = {"prompt": n_prompts, "node_step": node_steps, "image": n_images}
     table: dict[str, float] = {}
@@ -92,20 +114,42 @@ def price(
 
 
 def count(component: Component) -> int:
-    """FLOPs of one call at batch 1: matrix products, convolutions and attention; the rest counts as nothing.
+    """Return the FLOPs of one call at batch 1: matrix products, convolutions and attention; the rest counts as nothing.
 
-    On the meta device attention runs as plain matrix products, where fused kernels could go uncounted. Remembered by
-    component, since a big denoiser takes seconds.
+    `torch.utils.flop_counter` on the meta device, where attention runs as plain matrix products: fused kernels could go
+    uncounted. Remembered by component, since a big denoiser takes seconds.
 
     Raises:
         UserError: nothing was counted, or the module cannot run on shapes alone.
+
+    Examples:
+        >>> from torch import nn, zeros
+        >>> class Linear:
+        ...     name, phase, unit, calls, together = "denoiser", "denoise", "node_step", 2, 2
+        ...     build = staticmethod(lambda: nn.Linear(3, 5, bias=False))
+        ...     inputs = staticmethod(lambda module: ((zeros(1, 3),), {}))
+        >>> count(Linear())  # 2 x 3 x 5
+        30
     """
     return count_parts(component)[""]
 
 
 @lru_cache(maxsize=256)
 def count_parts(component: Component) -> Mapping[str, int]:
-    """The same of every module in it, by its path; all of it by the empty path."""
+    """Return the FLOPs of every module in the component, by its path; of the whole by the empty path.
+
+    Raises:
+        UserError: as `count`.
+
+    Examples:
+        >>> from torch import nn, zeros
+        >>> class Two:
+        ...     name, phase, unit, calls, together = "denoiser", "denoise", "node_step", 1, 1
+        ...     build = staticmethod(lambda: nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 7)))
+        ...     inputs = staticmethod(lambda module: ((zeros(1, 3),), {}))
+        >>> sorted(count_parts(Two()).items())
+        [('', 100), ('0', 30), ('1', 70)]
+    """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -127,5 +171,6 @@ def count_parts(component: Component) -> Mapping[str, int]:
             f"the component {component.name!r} counts as zero FLOPs",
             "describe it with modules whose operators are counted",
         )
-    parts = {name.partition(".")[2]: sum(found.values()) for name, found in counter.get_flop_counts().items()}
+    # the counter's paths begin with the class of the whole module
+    parts = {path.partition(".")[2]: sum(counts.values()) for path, counts in counter.get_flop_counts().items()}
     return {**parts, "": flops}

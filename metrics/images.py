@@ -1,4 +1,4 @@
-"""Reading the pictures that are scored."""
+"""Pictures that are scored, read from their files."""
 
 import struct
 import zlib
@@ -12,10 +12,17 @@ if TYPE_CHECKING:
 
 
 def read_picture(path: Path) -> "Image":
-    """The whole picture as RGB.
+    """Return the whole picture as RGB.
 
     Raises:
         UserError: it is missing, damaged, or no picture; the file is named.
+
+    Examples:
+        >>> try:
+        ...     read_picture(Path("no-such-picture.png"))
+        ... except UserError as error:
+        ...     print(error.message)
+        the picture no-such-picture.png is missing
     """
     from PIL import Image
 
@@ -24,7 +31,7 @@ def read_picture(path: Path) -> "Image":
             return picture.convert("RGB")
     except FileNotFoundError:
         raise UserError(f"the picture {path} is missing", "generate it again, then score") from None
-    except (
+    except (  # all that PIL raises of damaged files, in one format or another
         OSError,
         SyntaxError,
         ValueError,

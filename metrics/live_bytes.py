@@ -1,4 +1,4 @@
-"""How much memory a module's intermediate results take at most, followed on shapes alone."""
+"""Peak memory of a module's intermediate results, followed on shapes alone."""
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 @lru_cache(maxsize=256)
 def activations(component: Component, rows: int, dtype: str) -> int:
-    """Bytes of all tensors alive at the worst moment of one call, its inputs included, its weights not.
+    """Return the bytes of all tensors alive at the worst moment of one call, its inputs included, its weights not.
 
     The call runs on the meta device, where every operator's results are followed from birth to death. Attention counts
     as PyTorch's fused kernels compute it, which keep no scores. What a kernel needs inside itself is not seen.
@@ -27,12 +27,22 @@ def activations(component: Component, rows: int, dtype: str) -> int:
 
     Raises:
         NotImplementedError: the module cannot run on shapes alone.
+
+    Examples:
+        >>> from torch import nn, zeros
+        >>> class Linear:
+        ...     name, phase, unit, calls, together = "denoiser", "denoise", "node_step", 2, 2
+        ...     build = staticmethod(lambda: nn.Linear(3, 5, bias=False))
+        ...     inputs = staticmethod(lambda module: ((zeros(1, 3),), {}))
+        >>> activations(Linear(), rows=2, dtype="fp32")  # two rows of 3 numbers in, 5 out, 4 bytes each
+        64
     """
     import torch
 
     kind = getattr(torch, DTYPES[dtype])
 
     def grown(value: Any) -> Any:
+        """Return a call's arguments at batch 1 with `rows` rows; a tensor that is not one row, say a time, stays."""
         if isinstance(value, torch.Tensor):
             value = value.to(kind) if value.is_floating_point() else value
             return value.repeat(rows, *[1] * (value.ndim - 1)) if value.ndim and len(value) == 1 else value
@@ -49,6 +59,7 @@ def activations(component: Component, rows: int, dtype: str) -> int:
 
 
 def _peak(module: "Module", call: Callable[[], object], inputs: Sequence[Any]) -> int:
+    """Return the most bytes of storages that are alive at once while `call` runs; the module's weights do not count."""
     import torch
     from torch.overrides import TorchFunctionMode
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -62,16 +73,16 @@ def _peak(module: "Module", call: Callable[[], object], inputs: Sequence[Any]) -
         live -= size
         known.discard(storage)
 
-    def seen(values: Any, *, ours: bool = True) -> None:
+    def count_storages(values: Any, *, counted: bool = True) -> None:
         nonlocal live, most
         for value in tree_leaves(values):
             if not isinstance(value, torch.Tensor):
                 continue
             storage = value.untyped_storage()
-            if storage._cdata in known:
+            if storage._cdata in known:  # a view, or a result that was written in place
                 continue
             known.add(storage._cdata)
-            if ours:
+            if counted:
                 size = storage.nbytes()
                 live += size
                 most = max(most, live)
@@ -80,25 +91,26 @@ def _peak(module: "Module", call: Callable[[], object], inputs: Sequence[Any]) -
     class Followed(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
-            seen(result)
+            count_storages(result)
             return result
 
     class Fused(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            # on the meta device it would run as plain matrix products, and their scores would be counted
             if func is torch.nn.functional.scaled_dot_product_attention:
                 query, _, value = (*args, *(kwargs or {}).values())[:3]
                 return query.new_empty(*query.shape[:-1], value.shape[-1])
             return func(*args, **(kwargs or {}))
 
-    seen([*module.parameters(), *module.buffers()], ours=False)
-    seen(inputs)
+    count_storages([*module.parameters(), *module.buffers()], counted=False)
+    count_storages(inputs)
     with Followed(), Fused():  # type: ignore[no-untyped-call]
         call()
     return most
 
 
 def _fuse(module: "Module") -> None:
-    """Attention as it runs: components are described with its plain form, whose FLOPs can be counted."""
+    """Give attention the form that runs: components are described with its plain one, whose FLOPs can be counted."""
     from diffusers.models.attention_processor import Attention, AttnAddedKVProcessor2_0, AttnProcessor2_0
 
     for layer in module.modules():

@@ -1,4 +1,4 @@
-"""What a run holds in memory, from shapes alone: weights, latents, and what its modules compute on the way."""
+"""Memory of a run, from shapes alone: weights, latents, and what its modules compute on the way."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -8,12 +8,22 @@ from metrics.flops import Component, Phase
 from metrics.live_bytes import activations
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-CONDITIONING = BYTES["fp32"]
+CONDITIONING = BYTES["fp32"]  # it stays float32 in main memory whatever the denoiser's type, so that means round once
 
 
 @lru_cache(maxsize=256)
 def parameters(component: Component) -> int:
-    """Of the component's module, built on the meta device."""
+    """Return the number of parameters of the component's module, built on the meta device.
+
+    Examples:
+        >>> from torch import nn, zeros
+        >>> class Linear:
+        ...     name, phase, unit, calls, together = "denoiser", "denoise", "node_step", 2, 2
+        ...     build = staticmethod(lambda: nn.Linear(3, 5, bias=False))
+        ...     inputs = staticmethod(lambda module: ((zeros(1, 3),), {}))
+        >>> parameters(Linear())
+        15
+    """
     import torch
 
     with torch.device("meta"):
@@ -23,14 +33,20 @@ def parameters(component: Component) -> int:
 def row_bytes(
     latent_shape: Sequence[int], dtype: str, *, remembered: float = 0.0, conditioning: Iterable[Sequence[int]] = ()
 ) -> int:
-    """Bytes that one active node holds between two steps.
+    """Return the bytes that one active node holds between two steps.
 
     Args:
         latent_shape: of one row.
-        dtype: of latents and of what the scheduler remembers: ``fp32``, ``fp16`` or ``bf16``.
-        remembered: numbers that the scheduler remembers for each number of a latent (`Sampler.remembered`).
+        dtype: of latents and of the scheduler state: ``fp32``, ``fp16`` or ``bf16``.
+        remembered: numbers of the scheduler state for each number of a latent (`Sampler.remembered`).
         conditioning: the shape of one row of each tensor; they are float32, in main memory whatever the device is, so
             whoever bounds an accelerator's memory leaves them out.
+
+    Examples:
+        >>> row_bytes((4, 64, 64), "fp16")
+        32768
+        >>> row_bytes((4, 64, 64), "fp16", remembered=2.0, conditioning=[(77, 768)])  # 3 latents, and float32 states
+        334848
     """
     held = ceil(prod(latent_shape) * (1 + remembered)) * BYTES[dtype]
     return held + CONDITIONING * sum(prod(shape) for shape in conditioning)
@@ -47,19 +63,30 @@ def peaks(
     remembered: float = 0.0,
     conditioning: Sequence[Sequence[int]] = (),
 ) -> dict[Phase, int]:
-    """Bytes at each phase's worst moment: encoders leave before the denoiser comes, which stays beside the decoder.
+    """Return the bytes at each phase's worst moment.
 
-    What kernels need inside themselves is not in it; `benchmarks.memory` says how much that is.
+    Encoders leave before the denoiser comes, which stays beside the decoder. What kernels need inside themselves is not
+    counted; `benchmarks.memory` measures it.
 
     Args:
-        components: what the family calls.
+        components: the modules that the family calls.
         latent_shape: of one row.
         n_prompts: encoded and decoded.
         dtype: ``fp32``, ``fp16`` or ``bf16``.
         batch_size: rows a call at most, before guidance doubles them.
-        active: nodes at the step that has the most of them; of a plan by itself, as many as there are prompts.
+        active: nodes at the step that has the most of them; by default as many as there are prompts, which is a single
+            plan's last step.
         remembered: as in `row_bytes`.
         conditioning: likewise, where the device is the CPU.
+
+    Examples:
+        >>> from torch import nn, zeros
+        >>> class Linear:
+        ...     name, phase, unit, calls, together = "denoiser", "denoise", "node_step", 2, 2
+        ...     build = staticmethod(lambda: nn.Linear(3, 5, bias=False))
+        ...     inputs = staticmethod(lambda module: ((zeros(1, 3),), {}))
+        >>> peaks([Linear()], (3,), n_prompts=4, dtype="fp32", batch_size=2)
+        {'encode': 0, 'denoise': 236, 'decode': 108}
     """
     active = n_prompts if active is None else active
     weights: dict[Phase, int] = {"encode": 0, "denoise": 0, "decode": 0}
@@ -70,7 +97,7 @@ def peaks(
         rows = component.together * min(batch_size, active if phase == "denoise" else n_prompts)
         working[phase] = max(working[phase], activations(component, rows, dtype))
     encoded = CONDITIONING * n_prompts * sum(prod(shape) for shape in conditioning)
-    # While a step runs, what schedulers remember is there twice: as it was before, and as far as it is made anew.
+    # while a step runs, the scheduler state is there twice: as it was before, and as far as it is made anew
     between = row_bytes(latent_shape, dtype, remembered=2 * remembered, conditioning=conditioning)
     both = weights["denoise"] + weights["decode"] + encoded
     return {

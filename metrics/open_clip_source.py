@@ -1,4 +1,4 @@
-"""Where open_clip finds an encoder, and the encoder as its publisher trained it."""
+"""Source of an open_clip encoder: a folder or a published model, and the encoder as its publisher trained it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +17,17 @@ AGAIN = "fetch the checkpoint again or choose another"
 
 @dataclass(frozen=True)
 class Source:
-    """Where open_clip finds an encoder.
+    """The place that open_clip loads an encoder from.
 
     Attributes:
         model: ``local-dir:<folder>`` or the name of an open_clip configuration.
         tag: pretrained tag; None for a folder.
-        quick_gelu: whether the tag was trained with x * sigmoid(1.702 x) although the configuration says GELU.
+        quick_gelu: true where the tag was trained with x * sigmoid(1.702 x) although the configuration says GELU: its
+            weights would load without it, and give other embeddings.
+
+    Examples:
+        >>> str(Source("ViT-L-14", "openai", quick_gelu=True)), str(Source("local-dir:clip"))
+        ('ViT-L-14:openai', 'local-dir:clip')
     """
 
     model: str
@@ -31,11 +36,18 @@ class Source:
 
     @classmethod
     def of(cls, checkpoint: str) -> "Source":
-        """The source that a folder, ``local-dir:<folder>`` or ``<model>:<tag>`` names.
+        """Return the source that a folder, ``local-dir:<folder>`` or ``<model>:<tag>`` names.
 
         Raises:
             UserError: there is no such folder, model or tag; the folder holds no safetensors; or the model's
                 activation is not the one that the tag was trained with.
+
+        Examples:
+            >>> try:
+            ...     Source.of("no-such-folder")
+            ... except UserError as error:
+            ...     print(error.message)
+            there is no CLIP folder no-such-folder
         """
         folder = Path(checkpoint.removeprefix(LOCAL))
         if checkpoint.startswith(LOCAL) or folder.is_dir():
@@ -77,7 +89,7 @@ class Source:
         return cls(model, tag, quick_gelu=trained and not configured)
 
     def sha256(self) -> str:
-        """Of the folder, or of the tag's weights, which are fetched if they are not here yet.
+        """Return the hash of the folder, or of the tag's weights, which are fetched if they are not here yet.
 
         Raises:
             UserError: they cannot be fetched.
@@ -96,7 +108,7 @@ class Source:
 
     @loading()
     def load(self, device: str) -> tuple[Any, Callable[..., Any]]:
-        """The model on `device`, in evaluation mode, and what it preprocesses a picture by.
+        """Return the model on `device`, in evaluation mode, and its preprocessing of a picture.
 
         Raises:
             UserError: it cannot be fetched or loaded.
@@ -112,7 +124,7 @@ class Source:
         return model.eval(), preprocess
 
     def tokenizer(self) -> Any:
-        """The model's own, which cuts what is longer than its `context_length`.
+        """Return the model's own tokenizer, which cuts texts longer than its `context_length`.
 
         Raises:
             UserError: it cannot be fetched or loaded.

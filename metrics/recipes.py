@@ -1,4 +1,4 @@
-"""Recipes of workers: which environment a scorer that cannot live in ours needs, and the script that runs in it."""
+"""Recipes of workers: the environment that a scorer needs that cannot live in ours, and the script that runs in it."""
 
 import json
 import sys
@@ -24,11 +24,13 @@ class Recipe(BaseModel):
     """A worker: ``<name>.toml`` with these fields, and its script ``<name>.py`` beside it.
 
     Attributes:
-        setup: what `bench setup` calls it.
+        name: the worker's, which is the file's.
+        script: ``<name>.py``.
+        setup: its name for `bench setup`.
         about: one line.
-        disk_gb: what the environment takes on disk.
+        disk_gb: gigabytes of disk that the environment takes.
         python: version of the environment's Python.
-        exclude_newer: what packages were uploaded after this day do not exist for it.
+        exclude_newer: packages uploaded after this day do not exist for it, so that it can be built the same years on.
         requirements: as pip writes them.
         build_constraints: of what builds source distributions.
         check: Python that runs in the finished environment, and raises if it is no good.
@@ -49,45 +51,52 @@ class Recipe(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> "Recipe":
-        """Raises UserError if the file is no recipe, or its script is missing."""
+        """Return the recipe in a file.
+
+        Raises:
+            UserError: the file is no recipe, or its script is missing.
+        """
         script = path.with_suffix(".py")
         try:
             recipe = cls(name=path.stem, script=script, **tomllib.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            said = error.errors()[0] if isinstance(error, ValidationError) else error
-            raise UserError(f"{path} is no worker's recipe: {said}", "see docs/workers.md") from error
+            mistake = error.errors()[0] if isinstance(error, ValidationError) else error
+            raise UserError(f"{path} is no worker's recipe: {mistake}", "see docs/workers.md") from error
         if not script.is_file():
             raise UserError(f"the recipe {path} has no script {script.name} beside it", "see docs/workers.md")
         return recipe
 
     @property
     def folder(self) -> Path:
-        """Of the environment, in the cache: another recipe has another folder."""
-        decides = self.model_dump(mode="json", include={"python", "exclude_newer", "requirements", "build_constraints"})
-        return cache_dir() / "workers" / f"{self.name}-{sha256_text(canonical_json(decides))[:12]}"
+        """Folder of the environment, in the cache: another recipe has another, so none changes under a worker."""
+        contents = self.model_dump(
+            mode="json", include={"python", "exclude_newer", "requirements", "build_constraints"}
+        )
+        return cache_dir() / "workers" / f"{self.name}-{sha256_text(canonical_json(contents))[:12]}"
 
     @property
     def interpreter(self) -> Path:
+        """The environment's Python."""
         return self.folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
     def packages(self) -> dict[str, str] | None:
-        """What the worker said of its packages when its environment was finished; None where that is not so."""
+        """Return the worker's packages as of when its environment was finished; None where it is not."""
         if not self.interpreter.exists():
             return None
         try:
-            found: dict[str, Any] = json.loads((self.folder / READY).read_text(encoding="utf-8"))
+            packages: dict[str, Any] = json.loads((self.folder / READY).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return found
+        return packages
 
     def unavailable(self) -> str | None:
-        """Why the worker cannot run here, and what to do; None if it can."""
+        """Return the reason why the worker cannot run here, and what to do; None if it can."""
         if self.packages() is not None:
             return None
         return f"its environment is not set up, run `bench setup {self.setup}` ({self.disk_gb:g} GB of disk)"
 
     def start(self) -> Worker:
-        """The worker, running: isolated from this environment's variables and packages.
+        """Return the worker, running, isolated from this environment's variables and packages.
 
         Raises:
             UserError: its environment is not set up, or as `Worker`.
@@ -97,12 +106,21 @@ class Recipe(BaseModel):
         return self.launch()
 
     def launch(self) -> Worker:
-        """As `start`, in an environment that may be unfinished."""
+        """Return the worker, running, in an environment that may be unfinished.
+
+        Raises:
+            UserError: as `Worker`.
+        """
         return Worker(self.name, [str(self.interpreter), "-I", str(self.script)])
 
 
 def recipes() -> dict[str, Recipe]:
-    """Return every recipe by its worker's name: those here, and those whose file a package's entry point names."""
+    """Return every recipe by its worker's name: those here, and those whose file a package's entry point names.
+
+    Examples:
+        >>> recipes()["t2v"].setup, recipes()["t2v"].python
+        ('vqa', '3.11')
+    """
     known = {path.stem: Recipe.read(path) for path in FOLDER.glob("*.toml")}
     for point in entry_points(group=GROUP):
         try:
@@ -119,7 +137,11 @@ def recipe(name: str) -> Recipe:
     """Return the recipe of the worker called `name`.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none; the nearest name is in the hint.
+
+    Examples:
+        >>> recipe("t2v").script.name
+        't2v.py'
     """
     known = recipes()
     if name not in known:

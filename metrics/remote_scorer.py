@@ -1,4 +1,4 @@
-"""A checkpoint that a worker scores with: opened, checked, loaded once, asked many times, started again if it ended."""
+"""A checkpoint in a worker: opened, checked, loaded once, asked many times, and started again if the worker ended."""
 
 import logging
 from collections.abc import Sequence
@@ -22,29 +22,29 @@ _shared: "WeakValueDictionary[tuple[str, ...], RemoteScorer]" = WeakValueDiction
 
 
 class RemoteScorer:
-    """One checkpoint on one device, in a worker that is started when it is first asked something."""
+    """One checkpoint on one device, in a worker that is started at the first request."""
 
-    def __init__(self, made_by: Recipe, checkpoint: str, device: str) -> None:
-        self.recipe, self.checkpoint, self.device = made_by, checkpoint, device
+    def __init__(self, of_worker: Recipe, checkpoint: str, device: str) -> None:
+        self.recipe, self.checkpoint, self.device = of_worker, checkpoint, device
         self._worker: Worker | None = None
         self._about: dict[str, Any] = {}
         self._loaded = False
 
     @classmethod
     def shared(cls, worker: str, checkpoint: str, device: str) -> "RemoteScorer":
-        """The one of these that is in use already, or a new one: weights are in memory once.
+        """Return the one of these that is in use already, or a new one: weights are in memory once.
 
         Raises:
             UserError: there is no worker of that name.
         """
-        made_by = recipe(worker)
-        key = (str(made_by.script), checkpoint, device)
-        if (known := _shared.get(key)) is None:
-            known = _shared[key] = cls(made_by, checkpoint, device)
-        return known
+        of_worker = recipe(worker)
+        key = (str(of_worker.script), checkpoint, device)
+        if (scorer := _shared.get(key)) is None:
+            scorer = _shared[key] = cls(of_worker, checkpoint, device)
+        return scorer
 
     def identity(self) -> dict[str, Any]:
-        """What decides the scores, as `metrics.base.Metric.identity` has it, without the metric's part.
+        """Return all that decides the scores, as `metrics.base.Metric.identity` has it, without the metric's part.
 
         Raises:
             UserError: the environment is not set up, the checkpoint cannot be had, or as `Worker.ask`.
@@ -70,26 +70,26 @@ class RemoteScorer:
         self._ask("check", prompts=list(prompts))
 
     def scores(self, images: Sequence[Path], prompts: Sequence[str]) -> NDArray[np.float64]:
-        """The score of every pair [N], in one batch.
+        """Return the score of every pair, float64 [N], in one batch.
 
         Raises:
             UserError: a picture is missing or damaged, a score is no number, or as `identity`.
             MemoryError: the batch does not fit.
         """
         for image in images:
-            read_picture(image)
+            read_picture(image)  # a damaged one is named here; the worker would fail, and end
         self._load()
         paths = [str(Path(image).resolve()) for image in images]
-        found = np.asarray(self._ask("score", images=paths, prompts=list(prompts)).get("scores"), dtype=np.float64)
-        if found.shape != (len(images),) or not np.isfinite(found).all():
+        scores = np.asarray(self._ask("score", images=paths, prompts=list(prompts)).get("scores"), dtype=np.float64)
+        if scores.shape != (len(images),) or not np.isfinite(scores).all():
             raise UserError(
                 f"the worker {self.recipe.name} gave no score for some of {len(images)} pictures from {images[0]} on",
                 "score them with another scorer or device",
             )
-        return found
+        return scores
 
     def close(self) -> None:
-        """End the worker; the next question starts another."""
+        """End the worker; the next request starts another."""
         if self._worker is not None:
             self._worker.close()
 
@@ -101,7 +101,7 @@ class RemoteScorer:
         try:
             self._ask("load")
         except MemoryError as error:
-            self.close()
+            self.close()  # smaller batches, which callers try after a MemoryError, would not help
             hint = "free the device: generate with --metric none, then run the same command with this metric"
             raise UserError(
                 f"{self.checkpoint} does not fit into the memory of {self.device}: {error}", hint
@@ -109,12 +109,12 @@ class RemoteScorer:
         self._loaded = True
 
     def _running(self) -> Worker:
-        """The worker with the checkpoint open."""
+        """Return the worker, running, with the checkpoint open."""
         if self._worker is None or not self._worker.alive:
             self._loaded = False
             worker = self.recipe.start()
             try:
-                self._about = worker.ask("open", self._heard, checkpoint=self.checkpoint, device=self.device)
+                self._about = worker.ask("open", self._log, checkpoint=self.checkpoint, device=self.device)
             except BaseException:
                 worker.close()
                 raise
@@ -122,7 +122,7 @@ class RemoteScorer:
         return self._worker
 
     def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        return self._running().ask(do, self._heard, **arguments)
+        return self._running().ask(do, self._log, **arguments)
 
-    def _heard(self, progress: str) -> None:
+    def _log(self, progress: str) -> None:
         LOG.info("%s: %s", self.recipe.name, progress)

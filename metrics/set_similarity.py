@@ -1,4 +1,4 @@
-"""How alike the pictures of a set are to an encoder: what metrics of diversity have in common."""
+"""Similarity of a set's pictures to an encoder: the base of the metrics of diversity."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -20,23 +20,30 @@ ALL: Literal["all"] = "all"
 
 
 def similarity_figures(encoder: str, label: str) -> dict[str, FigureInfo]:
-    """The figures of a `SetSimilarity`.
+    """Return how the results of a `SetSimilarity` are printed.
 
     Args:
         encoder: the column's name.
-        label: how a table calls the encoder.
+        label: the encoder's name in tables.
+
+    Examples:
+        >>> for name, info in similarity_figures("clip", "CLIP").items():
+        ...     print(name, "|", info.label, "|", info.higher_is_better)
+        clip_similarity | CLIP similarity | False
+        clip_similarity_standard | CLIP similarity, baseline | False
+        clip_similarity_difference | CLIP similarity, baseline - ours | True
     """
     return {
         f"{encoder}_similarity": FigureInfo(f"{label} similarity", False, "score"),
-        f"{encoder}_similarity_standard": FigureInfo(f"{label} similarity, standard", False, "score"),
-        f"{encoder}_similarity_difference": FigureInfo(f"{label} similarity, standard - ours", True, "score"),
+        f"{encoder}_similarity_standard": FigureInfo(f"{label} similarity, baseline", False, "score"),
+        f"{encoder}_similarity_difference": FigureInfo(f"{label} similarity, baseline - ours", True, "score"),
     }
 
 
 class SetSimilarity(Metric):
     """Mean cosine similarity of all pairs among 100 (or all) images drawn at random, lower is more diverse.
 
-    A metric derives from it, names one column, and encodes pictures.
+    A metric derives from it, names one column, and encodes pictures. See `metrics.statistics.compare_similarity`.
     """
 
     higher_is_better = False
@@ -49,7 +56,13 @@ class SetSimilarity(Metric):
         batch_size: int = 32,
         images: int | Literal["all"] | None = PAPER_IMAGES,
     ) -> None:
-        """As `Metric`; `images` is how many are drawn from each set, ``"all"`` or None for all.
+        """Prepare a metric on one checkpoint.
+
+        Args:
+            checkpoint: as in `Metric`.
+            device: as in `Metric`.
+            batch_size: as in `Metric`.
+            images: the number of images drawn from each set, at least 2; ``"all"`` or None takes all.
 
         Raises:
             UserError: `images` is no such number.
@@ -61,10 +74,10 @@ class SetSimilarity(Metric):
 
     @abstractmethod
     def encode(self, pictures: Sequence["Image"]) -> Any:
-        """Embeddings of any length, a tensor [B, D]."""
+        """Return the pictures' embeddings, a tensor [B, D]; rows may have any length but 0."""
 
     def measure(self, images: Sequence[Path], prompts: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """The column: image embeddings of length 1, float32 [N, D]."""
+        """Return the column: image embeddings of length 1, float32 [N, D]."""
         import torch
         from torch.nn.functional import normalize
 
@@ -76,13 +89,13 @@ class SetSimilarity(Metric):
         return {self.columns[0]: np.concatenate(rows)}
 
     def compare(
-        self, standard: Columns, ours: Columns, same: NDArray[np.bool_], *, seed: int = 0
+        self, baseline: Columns, ours: Columns, same: NDArray[np.bool_], *, seed: int = 0
     ) -> dict[str, Estimate | float | int]:
-        of_standard, of_ours = paired(self.columns[0], standard, ours, same)
+        of_baseline, of_ours = paired(self.columns[0], baseline, ours, same)
         if len(of_ours) < 2:
             return {}
-        found = compare_similarity(of_standard, of_ours, n=self.images, seed=seed)
-        return dict(zip(self.figures, (found.ours, found.standard, found.difference), strict=True))
+        similarity = compare_similarity(of_baseline, of_ours, n=self.images, seed=seed)
+        return dict(zip(self.figures, (similarity.ours, similarity.baseline, similarity.difference), strict=True))
 
     def identity(self) -> dict[str, Any]:
         return {

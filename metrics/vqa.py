@@ -1,4 +1,4 @@
-"""VQAScore (Lin et al. 2024, arXiv 2404.01291): does a model that answers questions see the prompt in the picture?"""
+"""VQAScore (Lin et al. 2024, arXiv 2404.01291): a question-answering model's belief that a picture shows its prompt."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from metrics.answerers.base import Answerer, answerer
 from metrics.base import Columns, FigureInfo, Metric
 from metrics.paired_scores import compare_scores, score_figures
 from metrics.statistics import Estimate
+from metrics.vqa_backends.base import VqaBackend, vqa_backend
 
 
 class VQAScore(Metric):
@@ -28,29 +28,30 @@ class VQAScore(Metric):
     figures: ClassVar[dict[str, FigureInfo]] = score_figures("vqa", "VQAScore")
 
     @cached_property
-    def answerer(self) -> Answerer:
-        return answerer(self.checkpoint, self.device)
+    def backend(self) -> VqaBackend:
+        """The backend that reads the checkpoint."""
+        return vqa_backend(self.checkpoint, self.device)
 
     def check(self, prompts: Sequence[str]) -> None:
-        self.answerer.check(prompts)
+        self.backend.check(prompts)
 
     def measure(self, images: Sequence[Path], prompts: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Column ``vqa``: float64 [N], 0 to 1."""
+        """Return the column ``vqa``, float64 [N], 0 to 1; higher is better."""
         if len(images) != len(prompts):
             raise UserError(
                 f"{len(images)} pictures were given with {len(prompts)} prompts", "give one prompt a picture"
             )
-        return {"vqa": self.answerer.scores(images, prompts, self.batch_size)}
+        return {"vqa": self.backend.scores(images, prompts, self.batch_size)}
 
     def compare(
-        self, standard: Columns, ours: Columns, same: NDArray[np.bool_], *, seed: int = 0
+        self, baseline: Columns, ours: Columns, same: NDArray[np.bool_], *, seed: int = 0
     ) -> dict[str, Estimate | float | int]:
-        return compare_scores("vqa", standard, ours, same, seed=seed)
+        return compare_scores("vqa", baseline, ours, same, seed=seed)
 
     def identity(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "version": self.version,
             "checkpoint": self.checkpoint,
-            **self.answerer.identity(),
+            **self.backend.identity(),
         }

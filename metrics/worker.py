@@ -1,4 +1,4 @@
-"""A scorer in a process of its own: JSON lines over pipes, as docs/workers.md has it. This is the harness's end."""
+"""A scorer in a process of its own: JSON lines over pipes, by the protocol in docs/workers.md. The harness's end."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from common.errors import UserError
 
 PROTOCOL = 1
 GREETING_SECONDS, ENDING_SECONDS = 120, 5
-LAST_WORDS = 4000  # bytes of standard error that are looked at
+LAST_WORDS = 4000  # bytes of standard error that are searched for its last line
 AGAIN = "run the same command again; what is finished is kept"
 
 Progress = Callable[[str], None]
@@ -25,7 +25,13 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Hello:
-    """What a worker says of itself: its name, its own version, and installed packages."""
+    """A worker's greeting.
+
+    Attributes:
+        worker: its name.
+        version: its script's own.
+        packages: installed versions by distribution name.
+    """
 
     worker: str
     version: int
@@ -41,11 +47,15 @@ class Worker:
     def __init__(self, name: str, command: Sequence[str]) -> None:
         """Start it and wait for its greeting.
 
+        Args:
+            name: by which it must greet.
+            command: a program and its arguments.
+
         Raises:
             UserError: it cannot be started, says nothing, or is another worker or of another protocol version.
         """
         self.name = name
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # a pipe that nobody reads would fill up and block it
         try:
             self._process = subprocess.Popen(
                 list(command),
@@ -58,18 +68,19 @@ class Worker:
             raise UserError(f"cannot start the worker {name}: {error}", "set it up again: bench setup") from error
         self._end = finalize(self, _end, self._process, self._errors)
         try:
-            self.hello = self._greeted()
+            self.hello = self._receive_greeting()
         except BaseException:
             self.close()
             raise
 
     @property
     def pid(self) -> int:
-        """Of the process, and of its group."""
+        """Number of the process, and of its group."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
+        """True while it can be asked."""
         return self._end.alive and self._process.poll() is None
 
     def close(self) -> None:
@@ -77,88 +88,93 @@ class Worker:
         self._end()
 
     def ask(self, do: str, on_progress: Progress | None = None, **arguments: Any) -> dict[str, Any]:
-        """One request and its result; `on_progress` hears what the worker says meanwhile.
+        """Send one request and return its result.
+
+        Args:
+            do: the request's name: ``open``, ``check``, ``load`` or ``score``.
+            on_progress: called with a line of text whenever the worker reports progress.
+            arguments: the request's other fields, which JSON must be able to hold.
 
         Raises:
             UserError: it refuses, fails, or ends; only one that refused, or ran out of memory, goes on living.
             MemoryError: it ran out of memory, and smaller requests may fit.
         """
         try:
-            self._say({"do": do, **arguments})
-            message = self._heard()
+            self._send({"do": do, **arguments})
+            message = self._receive()
             while "progress" in message:
                 if on_progress:
                     on_progress(_progress(message))
-                message = self._heard()
+                message = self._receive()
             if "result" in message:
                 return dict(message["result"])
-            kind, said, hint = (message["error"][key] for key in ("kind", "message", "hint"))
+            kind, text, hint = (message["error"][key] for key in ("kind", "message", "hint"))
         except (KeyError, TypeError, ValueError) as error:
             self.close()
             raise UserError(f"the worker {self.name} answered {do!r} with what is no answer", AGAIN) from error
-        except BaseException:  # the next answer would be this request's
+        except BaseException:  # Ctrl-C, say: the next answer would be this request's
             self.close()
             raise
         if kind == "refused":
-            raise UserError(said, hint or None)
+            raise UserError(text, hint or None)
         if kind == "memory":
-            raise MemoryError(f"the worker {self.name} ran out of memory: {said}")
+            raise MemoryError(f"the worker {self.name} ran out of memory: {text}")
         self.close()
-        raise UserError(f"the worker {self.name} failed to {do}: {said}", AGAIN)
+        raise UserError(f"the worker {self.name} failed to {do}: {text}", AGAIN)
 
-    def _greeted(self) -> Hello:
+    def _receive_greeting(self) -> Hello:
         stdout = self._pipe(self._process.stdout)
         if not select.select([stdout], [], [], GREETING_SECONDS)[0]:
             raise UserError(f"the worker {self.name} said nothing for {GREETING_SECONDS} s", AGAIN)
         try:
-            hello = self._heard()["hello"]
-            protocol, greeted = hello["protocol"], Hello(hello["worker"], hello["version"], hello["packages"])
+            fields = self._receive()["hello"]
+            protocol, hello = fields["protocol"], Hello(fields["worker"], fields["version"], fields["packages"])
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"what runs as the worker {self.name} is none: it does not greet", "mend its script"
             ) from error
         if protocol != PROTOCOL:
             raise UserError(
-                f"the worker {greeted.worker} speaks protocol version {protocol}, and this reusebench {PROTOCOL}",
+                f"the worker {hello.worker} speaks protocol version {protocol}, and this reusebench {PROTOCOL}",
                 "use a worker and a reusebench that were released together",
             )
-        if greeted.worker != self.name:
-            raise UserError(f"the worker {self.name} was started, and {greeted.worker} greeted", "mend its recipe")
-        return greeted
+        if hello.worker != self.name:
+            raise UserError(f"the worker {self.name} was started, and {hello.worker} greeted", "mend its recipe")
+        return hello
 
-    def _say(self, request: dict[str, Any]) -> None:
+    def _send(self, request: dict[str, Any]) -> None:
         stdin = self._pipe(self._process.stdin)
         try:
             stdin.write(json.dumps(request).encode() + b"\n")
             stdin.flush()
         except (BrokenPipeError, ValueError):
-            raise self._ended() from None
+            raise self._death() from None
 
-    def _heard(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         line = self._pipe(self._process.stdout).readline()
         if not line.endswith(b"\n"):
-            raise self._ended()
+            raise self._death()
         message = json.loads(line)
         return message if isinstance(message, dict) else {}
 
-    def _ended(self) -> UserError:
-        """What to say of a process that is no more: how it ended, and its last words."""
+    def _death(self) -> UserError:
+        """Return the error of a process that has ended: its exit status, and the last line of its log."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(ENDING_SECONDS)
         status = self._process.returncode
-        how = f"exit status {status}"
+        end = f"exit status {status}"
         if status is not None and status < 0:
-            how = f"killed by {signal.Signals(-status).name}"
-        hint = "the machine's memory may have run out; " + AGAIN if how == "killed by SIGKILL" else AGAIN
-        return UserError(f"the worker {self.name} ended early ({how}){self._last_words()}", hint)
+            end = f"killed by {signal.Signals(-status).name}"
+        hint = "the machine's memory may have run out; " + AGAIN if end == "killed by SIGKILL" else AGAIN
+        return UserError(f"the worker {self.name} ended early ({end}){self._last_words()}", hint)
 
     def _last_words(self) -> str:
         if self._errors.closed:
             return ""
         self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - LAST_WORDS))
         lines = self._errors.read().decode(errors="replace").split("\n")
-        said = [line.strip() for line in lines if line.strip()]
-        return f": {said[-1]}" if said else ""
+        written = [line.strip() for line in lines if line.strip()]
+        return f": {written[-1]}" if written else ""
 
     @staticmethod
     def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -172,7 +188,7 @@ def _progress(message: dict[str, Any]) -> str:
 
 
 def _end(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> None:
-    """Standard input's end tells the worker to end, with its group; one that does not is killed, with its group."""
+    """End a worker: standard input's end tells it to, with its group; one that does not is killed, with its group."""
     with suppress(OSError):
         Worker._pipe(process.stdin).close()
     try:

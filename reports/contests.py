@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from metrics.contests import clustered_win_rate
+from metrics.method_comparison import clustered_win_rate
 from metrics.over_seeds import pooled_difference
 from metrics.statistics import Estimate, Floats
 from reports.base import SHARING, RunView, series_name

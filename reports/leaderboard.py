@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from metrics.contests import rank_text
+from metrics.method_comparison import rank_text
 from metrics.statistics import Estimate
 from reports.base import RunView
 from reports.contests import contests

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.contests import areas, beats, rank_ranges
+from metrics.method_comparison import areas, beats, rank_ranges
 from metrics.statistics import Estimate, Floats, bootstrap_mean
 from reports.base import RunView
 from reports.contests import Contest, Level, contests

@@ -51,7 +51,7 @@ def test_the_wheel_carries_what_the_default_sweep_needs(installed: Path) -> None
     assert "mini_scenes" in run(installed, "datasets", "list")
     assert "smoke" in run(installed, "presets", "list")
     assert "denoiser" in run(installed, "flops", "--model", "sd15")
-    assert "bench setup vqa" in run(installed, "answerers", "list", "--json")
+    assert "bench setup vqa" in run(installed, "vqa-backends", "list", "--json")
 
 
 def test_the_wheel_has_our_packages_and_no_others(installed: Path) -> None:

@@ -1,4 +1,4 @@
-"""CLIP-FlanT5 through t2v-metrics: a worker, run in the environment that t2v.toml describes. Imports nothing of ours.
+"""CLIP-FlanT5 through t2v-metrics: a worker, run in the environment that t2v.toml describes. It imports none of ours.
 
 docs/workers.md has the protocol. The first half of this file is any worker's; the second is this scorer.
 """
@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class RefusedError(Exception):
-    """What a person can mend."""
+    """Something that a person can mend."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -33,11 +33,11 @@ def serve(kind: Any) -> None:
     """Answer requests, one after the other, until standard input ends.
 
     Args:
-        kind: a class with `name`, `version`, `packages`; made with a `Progress`; with `open`, `check`, `load`, `score`
-            and `free`.
+        kind: a class with `name`, `version` and `packages`, constructed with a `Progress`; its methods are `open`,
+            `check`, `load`, `score` and `free`.
     """
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no reply
+    os.dup2(2, 1)  # what libraries print goes to the log, and is no reply
 
     def say(message: dict[str, Any]) -> None:
         replies.write(json.dumps(message).encode() + b"\n")
@@ -57,7 +57,7 @@ def serve(kind: Any) -> None:
 
 
 def _read(requests: "SimpleQueue[bytes]") -> None:
-    """A thread of its own sees at once, in the middle of any work, that the harness is gone."""
+    """Queue requests, in a thread of its own: it sees at once, in the middle of any work, that the harness is gone."""
     for line in sys.stdin.buffer:
         requests.put(line)
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
@@ -75,9 +75,9 @@ def _answer(scorer: Any, line: bytes) -> dict[str, Any]:
     except Exception as error:
         traceback.print_exc()
         kind = "memory" if _out_of_memory(error) else "failed"
-        told = {"kind": kind, "message": f"{type(error).__name__}: {error}", "hint": ""}
+        failure = {"kind": kind, "message": f"{type(error).__name__}: {error}", "hint": ""}
     scorer.free()  # out here the traceback is gone, and with it what held the memory
-    return {"error": told}
+    return {"error": failure}
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -89,7 +89,7 @@ class ClipFlanT5:
 
     name, version = "t2v", 1
     packages = ("t2v-metrics", "torch", "torchvision", "transformers", "pillow")
-    # What is fetched of each part; the names are those of the hub's repositories.
+    # the files to fetch of each part, named as in the hub's repositories
     files = {  # noqa: RUF012
         "model": ["*.json", "*.bin", "*.safetensors"],
         "tokenizer": ["config.json", "tokenizer*", "special_tokens_map.json", "spiece.model"],
@@ -101,7 +101,7 @@ class ClipFlanT5:
         self.scorer: Any = None
 
     def open(self, checkpoint: str, device: str) -> dict[str, Any]:
-        """Find the parts; the hub is asked for their revisions, and no weights are fetched."""
+        """Find the parts, and return what the scores come from; the hub is asked for revisions, not for weights."""
         os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # the weights are pickles: tensors are all that is read
         import torch
         from t2v_metrics.models.vqascore_models import clip_t5_model as t2v
@@ -157,7 +157,7 @@ class ClipFlanT5:
                 )
 
     def load(self) -> None:
-        """The model on its device."""
+        """Load the model onto its device."""
         import t2v_metrics
         from huggingface_hub.constants import HF_HUB_CACHE
         from t2v_metrics.models.vqascore_models import clip_t5_model as t2v
@@ -172,7 +172,7 @@ class ClipFlanT5:
             self.scorer.model.model.float()  # its bfloat16 weights rely on CUDA's autocast
 
     def score(self, images: list[str], prompts: list[str]) -> dict[str, list[float]]:
-        """Their score of every pair."""
+        """Return t2v-metrics' score of every pair, 0 to 1."""
         return {"scores": self.scorer.model.forward(images, prompts).tolist()}
 
     def free(self) -> None:
@@ -184,15 +184,16 @@ class ClipFlanT5:
             torch.cuda.empty_cache()
 
     def _fetched(self) -> dict[str, Path]:
-        """The folder of every part, with all that is needed of it."""
-        found = {}
+        """Fetch every part, and return their folders."""
+        folders = {}
         for number, part in enumerate(self.files):
             if part in self.revisions:
                 self.progress(f"fetching {self.parts[part]}", number, len(self.files))
-            found[part] = self._folder(part, self.files[part])
-        return found
+            folders[part] = self._folder(part, self.files[part])
+        return folders
 
     def _folder(self, part: str, patterns: list[str]) -> Path:
+        """Return a part's folder; of a hub id, with the files of these patterns, all of one revision."""
         place = self.parts[part]
         if Path(place).is_dir():
             return Path(place)

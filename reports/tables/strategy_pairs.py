@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from metrics.contests import METHOD, clustered_win_rate, even_p
 from metrics.hypotheses import holm
+from metrics.method_comparison import METHOD, clustered_win_rate, even_p
 from metrics.power import ALPHA
 from metrics.statistics import Estimate, Floats
 from reports.base import RunView, Table

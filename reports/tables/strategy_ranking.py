@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from metrics.contests import FLIPS, rank_text
+from metrics.method_comparison import FLIPS, rank_text
 from metrics.power import ALPHA
 from metrics.statistics import Estimate
 from reports.base import RunView, Table

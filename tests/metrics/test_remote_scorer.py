@@ -27,7 +27,7 @@ def loads(stand_in) -> list[str]:
 def metric(stand_in):
     found = VQAScore(f"t2v:{stand_in.checkpoint}", batch_size=2)
     yield found
-    found.answerer.scorer.close()
+    found.backend.scorer.close()
 
 
 def test_every_picture_has_its_score_after_one_load_and_many_batches(metric, stand_in, pictures):
@@ -49,7 +49,7 @@ def test_metrics_of_several_models_share_one_worker(metric, stand_in, pictures):
     metric.measure(pictures[:1], ["a"])
     other.measure(pictures[:1], ["a"])
     assert len(loads(stand_in)) == 1
-    assert RemoteScorer.shared("t2v", str(stand_in.checkpoint), "cuda:1") is not other.answerer.scorer
+    assert RemoteScorer.shared("t2v", str(stand_in.checkpoint), "cuda:1") is not other.backend.scorer
 
 
 def test_a_worker_that_crashed_is_started_again(metric, stand_in, pictures):
@@ -99,7 +99,7 @@ def test_a_refused_checkpoint_leaves_no_worker_that_others_would_use(stand_in, t
 def test_a_metric_that_is_forgotten_ends_its_worker(stand_in, pictures):
     metric = VQAScore(f"t2v:{stand_in.checkpoint}")
     metric.measure(pictures[:1], ["a"])
-    worker = metric.answerer.scorer._running()
+    worker = metric.backend.scorer._running()
     process = worker._process
     del metric, worker
     gc.collect()

@@ -160,7 +160,7 @@ def test_ties_by_score_alone_keep_their_uncertainty():
     ("ours", "standard", "same", "message"),
     [
         ([0.1, np.nan], [0.1, 0.2], None, "our scores hold NaN at index 1"),
-        ([0.1], [np.inf], None, "standard scores hold infinity at index 0"),
+        ([0.1], [np.inf], None, "the baseline's scores hold infinity at index 0"),
         ([0.1, 0.2], [0.1], None, "2 scores are compared with 1"),
         ([], [], None, r"shape \(0,\)"),
         ([0.1], [0.1], [True, False], "there are 1 pairs"),
@@ -294,9 +294,9 @@ def test_differences_come_from_the_same_images_and_resamples():
     standard = features(150)
     ours = standard + np.random.default_rng(1).normal(0, 0.02, standard.shape)
     comparison = compare_similarity(standard, ours, seed=4)
-    assert comparison.standard == pairwise_similarity(standard, seed=4)
+    assert comparison.baseline == pairwise_similarity(standard, seed=4)
     assert comparison.ours == pairwise_similarity(ours, seed=4)
-    assert comparison.difference.value == pytest.approx(comparison.standard.value - comparison.ours.value)
+    assert comparison.difference.value == pytest.approx(comparison.baseline.value - comparison.ours.value)
     width = comparison.difference.high - comparison.difference.low
     assert width < 0.1 * (comparison.ours.high - comparison.ours.low)
 

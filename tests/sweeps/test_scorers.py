@@ -54,7 +54,8 @@ def upgraded(monkeypatch):
     for module in (generate, passes):
         monkeypatch.setattr(module, "versions", lambda: {**then, "torch": "99.0"})
     monkeypatch.setattr(
-        "metrics.answerers.in_process.packages", lambda *names: {name: then[name] for name in names} | {"torch": "99.0"}
+        "metrics.vqa_backends.in_process.packages",
+        lambda *names: {name: then[name] for name in names} | {"torch": "99.0"},
     )
     return then["torch"]
 

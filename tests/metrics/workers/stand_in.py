@@ -2,7 +2,8 @@
 
 Its score is a hash of the picture and the prompt (see `score_of` in the tests), and words in a prompt make it crash,
 hang, fail, print, or give no number. Its checkpoint is a folder: ``memory`` in it says how many pictures fit at once,
-with ``crash`` it always crashes, ``loads`` gets a line for every load.
+with ``crash`` it always crashes, ``loads`` gets a line for every load. ``alive`` is a named pipe: whoever hangs writes
+there once and holds it open, and so does what it started, so that its reader sees when both are gone.
 """
 
 import hashlib
@@ -69,8 +70,9 @@ class StandIn:
         if "killed" in prompt:
             os.kill(os.getpid(), 9)
         if "hang" in prompt:
-            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-            (self.folder / "pids").write_text(f"{os.getpid()} {child.pid}")
+            alive = os.open(self.folder / "alive", os.O_WRONLY)
+            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], pass_fds=[alive])
+            os.write(alive, b"hanging")
             time.sleep(600)
         if "fail" in prompt:
             raise ValueError("the stand-in was told to fail")

@@ -73,7 +73,7 @@ def direct(environment, tmp_path_factory) -> Direct:
 def metric(direct) -> Iterator[VQAScore]:
     found = VQAScore(f"t2v:{direct.folder}", batch_size=4)
     yield found
-    found.answerer.scorer.close()
+    found.backend.scorer.close()
 
 
 def test_scores_through_the_worker_are_the_packages_own(metric, direct):

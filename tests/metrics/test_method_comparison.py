@@ -1,4 +1,4 @@
-"""Contests: known values, intervals that agree with their tests, sizes by simulation, and no favourites by order."""
+"""Method comparisons: known values, intervals that agree with their tests, sizes by simulation, no favourites."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from common.errors import UserError
-from metrics import contests, statistics
-from metrics.contests import (
+from metrics import method_comparison, statistics
+from metrics.method_comparison import (
     areas,
     beats,
     clustered_win_rate,
@@ -82,7 +82,7 @@ def test_what_is_no_outcome_is_refused(outcomes):
 def test_the_area_is_the_trapezoids_over_the_range():
     assert curve_weights([0.3, 0.5, 0.7]).tolist() == pytest.approx([0.25, 0.5, 0.25])
     assert curve_weights([0.4]).tolist() == [1]
-    values = np.random.default_rng(0).normal(size=(2, 3, 4, 5))  # contestants, levels, seeds, prompts
+    values = np.random.default_rng(0).normal(size=(2, 3, 4, 5))  # methods, savings targets, seeds, prompts
     x = [0.1, 0.4, 0.5]
     by_hand = np.trapezoid(values.mean(axis=2), x, axis=1) / 0.4
     assert areas(values, x) == pytest.approx(by_hand)
@@ -116,7 +116,7 @@ def test_the_area_s_interval_covers():
 
 
 def test_no_claim_is_false_more_often_than_it_may_be(monkeypatch):
-    monkeypatch.setattr(contests, "FLIPS", 999)
+    monkeypatch.setattr(method_comparison, "FLIPS", 999)
     rng = np.random.default_rng(5)
     false = [beats(rng.normal(size=(5, 40)), seed=trial)[0].any() for trial in range(100)]
     assert np.mean(false) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
@@ -124,7 +124,7 @@ def test_no_claim_is_false_more_often_than_it_may_be(monkeypatch):
 
 @settings(max_examples=8, deadline=None)
 @given(st.permutations(range(5)), st.integers(0, 99))
-def test_contestants_have_no_order(order, seed):
+def test_methods_have_no_order(order, seed):
     values = np.random.default_rng(seed).normal(size=(5, 30)) + np.array([[0], [0.1], [0.5], [1], [1]])
     better, p = beats(values)
     again, p_again = beats(values[order])

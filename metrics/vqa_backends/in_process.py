@@ -1,4 +1,4 @@
-"""What transformers models that answer in this process have in common: their folder, their question, their loading."""
+"""The common part of transformers models that answer in this process: their folder, question and loading."""
 
 import json
 from abc import abstractmethod
@@ -11,26 +11,39 @@ from typing import Any, ClassVar
 from common.errors import UserError
 from common.files import sha256_tree
 from common.loading import loading
-from metrics.answerers.base import IN_PROCESS, Answerer
-from metrics.answerers.checkpoints import checkpoint_folder
 from metrics.base import packages
+from metrics.transformers_checkpoints import checkpoint_folder
+from metrics.vqa_backends.base import IN_PROCESS, VqaBackend
 
 SETTINGS = "vqa.json"
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of every picture; `template` holds one ``{}`` for the prompt."""
+    """The question that is asked of every picture.
+
+    Attributes:
+        answer: the answer whose probability is the score.
+        template: the question, with one ``{}`` for the prompt.
+
+    Examples:
+        >>> Question("yes").about("a red fox")
+        'Does this figure show "a red fox"? Please answer yes or no.'
+    """
 
     answer: str
     template: str = 'Does this figure show "{}"? Please answer yes or no.'
 
     @classmethod
     def of(cls, folder: Path, answer: str) -> "Question":
-        """The question that ``vqa.json`` in a checkpoint's folder records, else VQAScore's with this answer.
+        """Return the question that ``vqa.json`` in a checkpoint's folder records, else VQAScore's with this answer.
 
         Raises:
             UserError: the file is damaged, or its question does not have exactly one ``{}``.
+
+        Examples:
+            >>> Question.of(Path("no-settings-here"), "Yes").answer
+            'Yes'
         """
         path = folder / SETTINGS
         if not path.is_file():
@@ -48,14 +61,16 @@ class Question:
         return question
 
     def about(self, prompt: str) -> str:
+        """Return the question about one prompt."""
+        # not str.format: a prompt may hold braces of its own
         return self.template.replace("{}", prompt)
 
 
-class TransformersAnswerer(Answerer):
+class TransformersBackend(VqaBackend):
     """A transformers checkpoint with safetensors weights, a folder or a hub id, in float32.
 
     Attributes:
-        answer: what is asked for where ``vqa.json`` does not say.
+        answer: the answer to look for where ``vqa.json`` does not say.
     """
 
     scheme = IN_PROCESS
@@ -63,16 +78,18 @@ class TransformersAnswerer(Answerer):
 
     @cached_property
     def folder(self) -> Path:
+        """The checkpoint's folder, fetched if it is a hub id."""
         return checkpoint_folder(self.place)
 
     @cached_property
     def question(self) -> Question:
+        """The checkpoint's question."""
         return Question.of(self.folder, self.answer)
 
     @cached_property
     @loading()
     def model(self) -> Any:
-        """The model in evaluation mode, loaded.
+        """The model, loaded, in evaluation mode.
 
         Raises:
             UserError: it cannot be, or it cannot give the answer.
@@ -88,10 +105,14 @@ class TransformersAnswerer(Answerer):
 
     @abstractmethod
     def load(self) -> Any:
-        """The model; errors of any kind are told by `model`."""
+        """Return the model; `model` turns errors of any kind into one line."""
 
     def pretrained(self, kind: Any) -> Any:
-        """The model of this class of transformers, on its device, with all its weights."""
+        """Return the model of this class of transformers, on its device, with all its weights.
+
+        Raises:
+            UserError: the checkpoint lacks weights, which would be random.
+        """
         import torch
 
         model, loading = kind.from_pretrained(
@@ -102,7 +123,7 @@ class TransformersAnswerer(Answerer):
         return model.to(self.device).eval()
 
     def answer_tokens(self, tokenizer: Any) -> list[int]:
-        """The answer's tokens.
+        """Return the answer's tokens.
 
         Raises:
             UserError: the vocabulary does not have it.
@@ -114,7 +135,7 @@ class TransformersAnswerer(Answerer):
         return list(tokens)
 
     def lengths(self, prompts: Sequence[str], tokenizer: Any, limit: int | None) -> list[int]:
-        """Tokens of the question about every prompt.
+        """Return the number of tokens of the question about every prompt, [N].
 
         Raises:
             UserError: one has more than the `limit` that the model reads.
@@ -137,8 +158,17 @@ class TransformersAnswerer(Answerer):
         }
 
 
-def alike(keys: Sequence[Hashable], size: int) -> Iterator[list[int]]:
-    """Rows of equal keys, at most `size` at once: nothing has to be padded, so that no score depends on others."""
+def in_equal_groups(keys: Sequence[Hashable], size: int) -> Iterator[list[int]]:
+    """Yield rows of equal keys, at most `size` at once: nothing has to be padded, so that no score depends on others.
+
+    Args:
+        keys: of each row, say its length.
+        size: the largest group, at least 1.
+
+    Examples:
+        >>> list(in_equal_groups([7, 9, 7, 7], size=2))
+        [[0, 2], [3], [1]]
+    """
     groups: dict[Hashable, list[int]] = {}
     for row, key in enumerate(keys):
         groups.setdefault(key, []).append(row)

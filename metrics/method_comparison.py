@@ -1,7 +1,7 @@
-"""Several ways to make the same prompts' pictures, held against one another. Pure functions of arrays.
+"""Comparison of several methods that make the same prompts' pictures. Pure functions of arrays.
 
-A prompt's seeds and levels resemble one another: prompts are the clusters, and a prompt counts as one. A figure over
-levels of savings is linear in the scores, so each prompt has its own, and the prompts are what is resampled.
+A prompt's seeds and savings targets resemble one another: prompts are the clusters, and a prompt counts as one. A
+result over savings targets is linear in the scores, so each prompt has its own, and the prompts are what is resampled.
 """
 
 from collections.abc import Sequence
@@ -15,22 +15,33 @@ from metrics.parity import effective_pairs, lower_bound
 from metrics.statistics import LEVEL, Estimate, Floats
 
 FLIPS = 9999
-CHUNK = 1000
+CHUNK = 1000  # sign flips at once, which bounds memory
 METHOD = "Tango score at the effective number of pairs"
 
 
 def clustered_win_rate(outcomes: ArrayLike, *, level: float = LEVEL) -> Estimate:
-    """Half-tie win rate over S seeds of N prompts, with Tango's interval at the effective number of pairs.
+    """Return the half-tie win rate over S seeds of N prompts, with Tango's interval at the effective number of pairs.
 
     With one seed it is the half-tie rate of `metrics.statistics.win_rate`; with several, `n` are all pairs, and the
-    interval knows what they are worth (`metrics.parity.effective_pairs`).
+    interval knows what they are worth (`metrics.parity.effective_pairs`). Unlike the bootstrap's
+    (`metrics.over_seeds.pooled_win_rate`) it agrees with a test, `even_p`.
 
     Args:
-        outcomes: [S, N], 1 where the first scores higher, -1 where lower, 0 for a tie.
+        outcomes: [S, N], 1 where the first method scores higher, -1 where lower, 0 for a tie.
         level: nominal coverage.
+
+    Returns:
+        From 0 to 1; above 1/2, the first method is better.
 
     Raises:
         UserError: there is no pair, or an outcome is none of these.
+
+    Examples:
+        >>> rate = clustered_win_rate([[1] * 30 + [-1] * 10, [1] * 30 + [-1] * 10])
+        >>> rate.value, rate.n
+        (0.75, 80)
+        >>> round(rate.low, 3), round(rate.high, 3)  # as of 40 pairs: the second seed repeats the first
+        (0.598, 0.858)
     """
     values = _outcomes(outcomes)
     difference, untied, n = values.mean(), (values**2).mean(), effective_pairs(values[:, None, :])[0]
@@ -39,13 +50,21 @@ def clustered_win_rate(outcomes: ArrayLike, *, level: float = LEVEL) -> Estimate
 
 
 def even_p(outcomes: ArrayLike) -> float:
-    """Two-sided p-value of "neither wins more often": below 0.05 where the 95% `clustered_win_rate` leaves 1/2 out.
+    """Return the two-sided p-value of "neither wins more often", from 0 to 1.
+
+    It is below 0.05 exactly where the 95% interval of `clustered_win_rate` leaves 1/2 out.
 
     Args:
         outcomes: [S, N], as in `clustered_win_rate`.
 
     Raises:
         UserError: as in `clustered_win_rate`.
+
+    Examples:
+        >>> round(even_p([[1] * 30 + [-1] * 10]), 4)
+        0.0016
+        >>> even_p([[1, -1, 0, 0]])
+        1.0
     """
     values = _outcomes(outcomes)
     n = effective_pairs(values[:, None, :])[0]
@@ -55,50 +74,79 @@ def even_p(outcomes: ArrayLike) -> float:
 
 
 def curve_weights(savings: ArrayLike) -> Floats:
-    """How much each level counts in the mean height of a curve over them: the trapezoid rule's weights, of sum 1.
+    """Return the weight of each savings target in the mean height of a curve over them: the trapezoid rule's, sum 1.
 
     Args:
         savings: [L], ascending and different.
 
     Raises:
         UserError: they are not, or there are none.
+
+    Examples:
+        >>> curve_weights([0.25, 0.5, 0.75])
+        array([0.25, 0.5 , 0.25])
+        >>> curve_weights([0.0, 0.25, 1.0])
+        array([0.125, 0.5  , 0.375])
+        >>> curve_weights([0.4])
+        array([1.])
     """
     x = np.asarray(savings, dtype=np.float64)
     steps = np.diff(x)
     if x.ndim != 1 or not len(x) or not (steps > 0).all():
-        raise UserError("levels of savings are not ascending", "give each once, the lowest first")
+        raise UserError("savings targets are not ascending", "give each once, the lowest first")
     return np.asarray((np.append(steps, 0) + np.append(0, steps)) / (2 * (x[-1] - x[0])) if len(x) > 1 else np.ones(1))
 
 
 def areas(values: ArrayLike, savings: ArrayLike) -> Floats:
-    """Each prompt's area under its curve over the levels, divided by their range: [..., N].
+    """Return each prompt's area under its curve over the savings targets, divided by their range.
 
     Args:
-        values: [..., L, S, N] for L levels, S seeds and N prompts.
-        savings: [L].
+        values: [..., L, S, N] for L savings targets, S seeds and N prompts.
+        savings: [L], from 0 to 1.
+
+    Returns:
+        [..., N], in the values' own unit; seeds are averaged.
 
     Raises:
-        UserError: as in `curve_weights`, or the levels are not as many.
+        UserError: as in `curve_weights`, or the savings targets are not as many.
+
+    Examples:
+        Two savings targets, one seed, three prompts:
+
+        >>> areas([[[1.0, 0.5, 0.0]], [[0.0, 0.5, 0.5]]], [0.25, 0.75])
+        array([0.5 , 0.5 , 0.25])
     """
     values, weights = np.asarray(values, dtype=np.float64), curve_weights(savings)
     if values.ndim < 3 or values.shape[-3] != len(weights):
-        raise UserError(f"values have shape {values.shape}, there are {len(weights)} levels", "give [..., L, S, N]")
+        raise UserError(
+            f"values have shape {values.shape}, there are {len(weights)} savings targets", "give [..., L, S, N]"
+        )
     return np.asarray(np.einsum("...lsn,l->...n", values, weights) / values.shape[-2])
 
 
 def sign_flip_p(values: ArrayLike, *, seed: int = 0) -> Floats:
-    """Two-sided p-values of mean 0, [...]: how often the mean is as far from 0 where each prompt's sign is drawn anew.
+    """Return two-sided p-values of mean 0: how often the mean is as far from 0 when each prompt's sign is drawn anew.
 
-    All rows see the same draws. Where two ways of making pictures are alike, a prompt's difference is as likely to be
-    turned around (Fisher's randomisation test); of any row the least that can be found is 1 / (1 + FLIPS).
+    Fisher's randomisation test: of two methods that do the same, a prompt's difference is as likely to be turned
+    around. It assumes no distribution. All rows see the same draws, so that equal rows have equal p-values.
 
     Args:
         values: [..., N], each prompt's difference.
         seed: of the drawing.
+
+    Returns:
+        [...], from 1 / (1 + `FLIPS`) to 1: the observed signs count as one of the draws.
+
+    Examples:
+        >>> bool(sign_flip_p([0.5, 0.4, 0.6, 0.3, 0.5, 0.2, 0.4, 0.5, 0.3, 0.6]) < 0.01)  # 2 of 1024 are as far
+        True
+        >>> sign_flip_p([[3.0, -1.0], [0.0, 0.0]])
+        array([1., 1.])
     """
     values = np.asarray(values, dtype=np.float64)
     rows = values.reshape(-1, values.shape[-1])
     observed, rng = np.abs(rows.sum(axis=1)), np.random.default_rng(seed)
+    # sums of the same numbers in another order differ in the last bits, and must count as equally far
     slack = 1e-9 * np.abs(rows).sum(axis=1)
     as_far = np.ones(len(rows))
     for start in range(0, FLIPS, CHUNK):
@@ -108,14 +156,27 @@ def sign_flip_p(values: ArrayLike, *, seed: int = 0) -> Floats:
 
 
 def beats(values: ArrayLike, *, seed: int = 0, level: float = LEVEL) -> tuple[NDArray[np.bool_], Floats]:
-    """Who is better than whom for sure: [C, C], and the p-values of all pairs, adjusted by Holm's method.
+    """Return the pairs of which the first method is better for sure, and all pairs' p-values by Holm's method.
 
     One false claim or more among them all has probability 1 - level at most.
 
     Args:
-        values: [C, N], each contestant's figure for each prompt; more is better.
+        values: [M, N], each method's result for each prompt; more is better.
         seed: of the sign flips.
-        level: how sure.
+        level: 1 less the tolerated probability of a false claim.
+
+    Returns:
+        bool [M, M], true where row beats column; and the adjusted p-values [M, M], symmetric, 1 on the diagonal.
+
+    Examples:
+        >>> prompts = np.arange(20) / 20
+        >>> better, p = beats([prompts + 1, prompts, prompts])
+        >>> better
+        array([[False,  True,  True],
+               [False, False, False],
+               [False, False, False]])
+        >>> bool(p[0, 1] < 0.05), float(p[1, 2])
+        (True, 1.0)
     """
     values = np.asarray(values, dtype=np.float64)
     first, second = np.triu_indices(len(values), k=1)
@@ -127,20 +188,32 @@ def beats(values: ArrayLike, *, seed: int = 0, level: float = LEVEL) -> tuple[ND
 
 
 def rank_ranges(better: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The ranks that each contestant may have: one below all that beat it, up to one above all that it beats.
+    """Return the ranks that each method may have: from one below all that beat it to one above all that it beats.
 
     Where the claims in `better` all hold, so do all these ranges (Mogstad, Romano, Shaikh and Wilhelm, Review of
     Economic Studies 91, 2024).
 
     Args:
-        better: [C, C], who beats whom for sure, by `beats`.
+        better: bool [M, M], true where row beats column, by `beats`.
+
+    Returns:
+        Of each method the best and the worst rank, from 1 to M; 1 is best.
+
+    Examples:
+        >>> rank_ranges(np.array([[0, 1, 1], [0, 0, 0], [0, 0, 0]], dtype=bool))
+        [(1, 1), (2, 3), (2, 3)]
     """
     above, below = better.sum(axis=0), better.sum(axis=1)
     return [(1 + int(up), len(better) - int(down)) for up, down in zip(above, below, strict=True)]
 
 
 def rank_text(ranks: Sequence[int]) -> str:
-    """``2``, or ``2-4`` where it is not sure which."""
+    """Return ``2``, or ``2-4`` where the rank is not certain.
+
+    Examples:
+        >>> rank_text((2, 2)), rank_text((2, 4))
+        ('2', '2-4')
+    """
     return f"{ranks[0]}" if ranks[0] == ranks[-1] else f"{ranks[0]}-{ranks[-1]}"
 
 

@@ -1,4 +1,4 @@
-"""Vision-language models that go on with a text about a picture: Qwen2.5-VL, PaliGemma, LLaVA, InstructBLIP, ..."""
+"""Vision-language models that continue a text about a picture: Qwen2.5-VL, PaliGemma, LLaVA, InstructBLIP, ..."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from metrics.answerers.checkpoints import architecture
-from metrics.answerers.in_process import SETTINGS, TransformersAnswerer, alike
 from metrics.images import read_picture
+from metrics.transformers_checkpoints import architecture
+from metrics.vqa_backends.in_process import SETTINGS, TransformersBackend, in_equal_groups
 
 Inputs = dict[str, Any]
 
@@ -23,7 +23,7 @@ ONE_TOKEN = {
 }
 
 
-class ImageText(TransformersAnswerer):
+class ImageText(TransformersBackend):
     """Any model of transformers' `AutoModelForImageTextToText`: P("Yes") as the first token of its answer.
 
     The question goes through the processor's chat template where it has one, with the picture before it. The answer
@@ -51,7 +51,7 @@ class ImageText(TransformersAnswerer):
         return self.pretrained(AutoModelForImageTextToText)
 
     def check(self, prompts: Sequence[str]) -> None:
-        """Ask about a grey picture: what a processor or model does not take shows before images are made."""
+        """Ask about a grey picture, so that a processor or model that cannot fails before images are made."""
         from PIL import Image
 
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
@@ -65,19 +65,19 @@ class ImageText(TransformersAnswerer):
             ) from error
 
     def scores(self, images: Sequence[Path], prompts: Sequence[str], batch_size: int) -> NDArray[np.float64]:
-        """Inputs of the same shapes are asked together."""
-        _ = self.model  # and with it the processor
+        """Return the scores as the base has it; inputs of equal shapes are asked together, none is padded."""
+        _ = self.model  # loads the processor too
         scores = np.empty(len(images))
         for start in range(0, len(images), batch_size):
             chunk = range(start, min(start + batch_size, len(images)))
             inputs = [self._inputs(read_picture(images[row]), prompts[row]) for row in chunk]
-            shapes = [tuple((name, tuple(value.shape)) for name, value in each.items()) for each in inputs]
-            for rows in alike(shapes, batch_size):
+            shapes = [tuple((name, tuple(value.shape)) for name, value in row.items()) for row in inputs]
+            for rows in in_equal_groups(shapes, batch_size):
                 scores[[start + row for row in rows]] = self._likelihood([inputs[row] for row in rows])
         return scores
 
     def _inputs(self, picture: Any, prompt: str) -> Inputs:
-        """What the processor makes of one picture and one question; every tensor's first axis is 1, or patches."""
+        """Return the processor's tensors of one picture and one question; their first axis is 1, or patches."""
         question = self.question.about(prompt)
         if not getattr(self.processor, "chat_template", None):
             return dict(self.processor(images=picture, text=question, return_tensors="pt"))
@@ -93,11 +93,11 @@ class ImageText(TransformersAnswerer):
         )
 
     def _likelihood(self, inputs: Sequence[Inputs]) -> NDArray[np.float64]:
-        """P(answer) as the first token that is generated [B], from the logits as the model gives them."""
+        """Return P(answer) as the first token that is generated [B], from logits that no sampling setting changed."""
         import torch
 
-        together = {name: torch.cat([each[name] for each in inputs]).to(self.device) for name in inputs[0]}
+        batch = {name: torch.cat([row[name] for row in inputs]).to(self.device) for name in inputs[0]}
         with torch.no_grad():
-            first = self.model.generate(**together, **ONE_TOKEN).logits[0]
-        # double precision keeps answers apart that are all but certain
+            first = self.model.generate(**batch, **ONE_TOKEN).logits[0]
+        # in single precision answers that are all but certain would tie
         return np.asarray(first.double().softmax(-1)[:, self.token].cpu().numpy())

@@ -1,4 +1,4 @@
-"""Where a transformers checkpoint is, and what it says it is."""
+"""Folders of transformers checkpoints, and the architecture that a checkpoint names."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,20 @@ _fetched: dict[str, Path] = {}
 
 
 def architecture(place: str) -> str:
-    """What the checkpoint's configuration says its model is.
+    """Return the class of the checkpoint's model, by its configuration.
+
+    Args:
+        place: a folder, or a hub id as owner/name.
 
     Raises:
-        UserError: the checkpoint cannot be had, or says nothing.
+        UserError: the checkpoint cannot be had, or names no class.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "config.json").write_text('{"architectures": ["BlipForQuestionAnswering"]}')
+        ...     architecture(folder)
+        'BlipForQuestionAnswering'
     """
     folder = checkpoint_folder(place)
     try:
@@ -26,22 +36,33 @@ def architecture(place: str) -> str:
         ) from error
 
 
-def checkpoint_folder(checkpoint: str, others: str = "t2v:clip-flant5-xxl") -> Path:
-    """A checkpoint's folder; a hub id's configuration, tokenizer and safetensors are fetched into the hub's cache.
+def checkpoint_folder(checkpoint: str, alternative: str = "t2v:clip-flant5-xxl") -> Path:
+    """Return a checkpoint's folder.
+
+    A hub id's configuration, tokenizer and safetensors are fetched into the hub's cache; never pickled weights.
 
     Args:
         checkpoint: a folder, or a hub id as owner/name.
-        others: what else could have been given, for the hint.
+        alternative: another checkpoint that could have been named, for the hint.
 
     Raises:
         UserError: there is no such folder, or the hub does not give it.
+
+    Examples:
+        >>> str(checkpoint_folder("."))
+        '.'
+        >>> try:
+        ...     checkpoint_folder("./no-such-folder")
+        ... except UserError as error:
+        ...     print(error.message)
+        there is no scorer folder ./no-such-folder
     """
     folder = Path(checkpoint)
     if folder.is_dir():
         return folder
     if checkpoint.count("/") != 1 or checkpoint.startswith((".", "/", "~")):
         raise UserError(
-            f"there is no scorer folder {checkpoint}", f"give a folder, a hub id as owner/name, or {others}"
+            f"there is no scorer folder {checkpoint}", f"give a folder, a hub id as owner/name, or {alternative}"
         )
     if checkpoint not in _fetched:
         _fetched[checkpoint] = _fetch(checkpoint)

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.answerers.checkpoints import architecture
-from metrics.answerers.in_process import TransformersAnswerer, alike
 from metrics.images import read_picture
+from metrics.transformers_checkpoints import architecture
+from metrics.vqa_backends.in_process import TransformersBackend, in_equal_groups
 
 
-class Blip(TransformersAnswerer):
-    """`BlipForQuestionAnswering`: the picture goes into the question's encoder, that into the answer's decoder."""
+class Blip(TransformersBackend):
+    """`BlipForQuestionAnswering`: P(answer) by its decoder, which attends to the question, and that to the picture."""
 
     name = "blip"
     answer = "yes"
@@ -33,12 +33,12 @@ class Blip(TransformersAnswerer):
         self._lengths(prompts)
 
     def scores(self, images: Sequence[Path], prompts: Sequence[str], batch_size: int) -> NDArray[np.float64]:
-        """Questions of one length are asked together.
+        """Return the scores as the base has it; questions of one length are asked together.
 
-        transformers (seen in 5.23) does not hand the cross-attention its mask, so that padding would change the score.
+        transformers (seen in 5.23) does not pass the mask to the cross-attention, so that padding would change a score.
         """
         scores = np.empty(len(images))
-        for rows in alike(self._lengths(prompts), batch_size):
+        for rows in in_equal_groups(self._lengths(prompts), batch_size):
             pictures = [read_picture(images[row]) for row in rows]
             questions = [self.question.about(prompts[row]) for row in rows]
             scores[rows] = np.exp(self._log_likelihood(pictures, questions))
@@ -49,7 +49,7 @@ class Blip(TransformersAnswerer):
         return self.lengths(prompts, self.processor.tokenizer, limit)
 
     def _log_likelihood(self, images: Sequence[Any], questions: Sequence[str]) -> NDArray[np.float64]:
-        """Mean log-probability of the answer's tokens [B]; the decoder starts as the model's own `generate` has it."""
+        """Return the mean log-probability of the answer's tokens [B]; the decoder starts as in `generate`."""
         import torch
 
         inputs = self.processor(images=list(images), text=list(questions), return_tensors="pt").to(self.device)
@@ -57,9 +57,13 @@ class Blip(TransformersAnswerer):
         start = answer.new_tensor([self.model.decoder_start_token_id])
         decoder_ids = torch.cat([start, answer[:-1]]).expand(len(images), -1)
         with torch.no_grad():
-            seen = self.model.vision_model(pixel_values=inputs["pixel_values"]).last_hidden_state
-            asked = self.model.text_encoder(input_ids=inputs["input_ids"], encoder_hidden_states=seen).last_hidden_state
-            logits = self.model.text_decoder(input_ids=decoder_ids, encoder_hidden_states=asked, use_cache=False).logits
-        # double precision keeps answers apart that are all but certain
-        likelihood = logits.double().log_softmax(-1).gather(-1, answer.expand(len(images), -1)[..., None])
-        return np.asarray(likelihood.squeeze(-1).mean(-1).cpu().numpy())
+            picture = self.model.vision_model(pixel_values=inputs["pixel_values"]).last_hidden_state
+            question = self.model.text_encoder(
+                input_ids=inputs["input_ids"], encoder_hidden_states=picture
+            ).last_hidden_state
+            logits = self.model.text_decoder(
+                input_ids=decoder_ids, encoder_hidden_states=question, use_cache=False
+            ).logits
+        # in single precision answers that are all but certain would tie
+        log_likelihood = logits.double().log_softmax(-1).gather(-1, answer.expand(len(images), -1)[..., None])
+        return np.asarray(log_likelihood.squeeze(-1).mean(-1).cpu().numpy())
