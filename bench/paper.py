@@ -65,31 +65,34 @@ def list_items(as_json: o.Json = False) -> None:
     stdout().print(table)
 
 
-@paper.command("run")
+@paper.command("run", epilog="Example: bench paper run table1 --miniature --limit 8")
+@o.spec_options(only=("limit", "device"))
 def run(
     name: ItemName,
     miniature: Annotated[
-        bool, typer.Option("--miniature", help="The embedded models and their prompt sets in place of the paper's.")
+        bool, typer.Option("--miniature", help="Use the embedded models and prompt sets in place of the paper's.")
     ] = False,
-    limit: o.Limit = None,
-    device: o.Device = None,
     out: o.Out = Path("runs"),
     tracking_uri: o.TrackingUri = None,
     mlflow: o.Mlflow = True,
+    **settings: Any,
 ) -> None:
     """Make a table or figure of the paper again, and compare it with the published one.
 
-    What is missing here is said before anything runs. The same command continues a run that was interrupted.
+    What is missing on this machine is said before anything runs. The same command continues a run that was
+    interrupted.
     """
     from bench.sweep import carry_out
     from reports.paper import item as get_item
 
     item = get_item(name)
-    spec = _spec(item, miniature=miniature, limit=limit, device=device)
+    spec = _spec(item, miniature=miniature, **settings)
     if lacking := list(missing(spec, ask=True)):
         _say_missing(item, lacking)
         raise typer.Exit(MISSING)
-    folder = out / "-".join([item.preset, *["miniature"] * miniature, *([str(limit)] if limit else [])])
+    folder = out / "-".join(
+        [item.preset, *["miniature"] * miniature, *([str(spec.limit)] if settings["limit"] else [])]
+    )
     if item.study:
         _study(item, spec, folder)
         return

@@ -26,7 +26,7 @@ def test_a_name_that_nothing_has_is_one_line(bench, stand_in):
 def test_doctor_and_listing_say_what_is_not_set_up(bench):
     doctor = bench("doctor").stdout
     assert re.search(r"warn +worker t2v +not set up +-> .*bench setup vqa \(7 GB", doctor)
-    assert "not set up" in bench("answerers", "list", "--json").stdout
+    assert "not set up" in bench("vqa-backends", "list", "--json").stdout
 
 
 def test_a_sweep_that_needs_it_is_refused_before_anything_is_made(bench, tiny_sweep, tmp_path):
