@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,6 +56,8 @@ def _names(kind: str) -> Iterator[str]:
         for path in _folder(package).glob("*.py"):
             yield from NAME.findall(path.read_text(encoding="utf-8"))
     if group:
+        from importlib.metadata import entry_points
+
         yield from (point.name for point in entry_points(group=group))
 
 

@@ -1,4 +1,4 @@
-"""`bench score`: scores pictures that exist, a run's or anyone's; makes none."""
+"""`bench score`: scores images that exist, of a run or of any folder; makes none."""
 
 import json
 from collections.abc import Sequence
