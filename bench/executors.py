@@ -1,4 +1,4 @@
-"""Where `bench sweep` makes its images: the options, and the executor that they mean."""
+"""Options that say which executor denoises the plans of a sweep, and the executor that they mean."""
 
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -22,8 +22,7 @@ Name: TypeAlias = Annotated[
     ),
 ]
 Address: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="auto|HOST:6379", help=f"{RAY}the cluster to connect to.", rich_help_panel=RUN),
+    str | None, typer.Option(metavar="auto|HOST:6379", help=f"{RAY}the cluster to connect to.", rich_help_panel=RUN)
 ]
 Workers: TypeAlias = Annotated[
     int | None,

@@ -37,7 +37,7 @@ Mlflow: TypeAlias = Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="L
 
 @dataclass(frozen=True)
 class _Taken:
-    """What a command takes of the spec's flags, and what else it takes.
+    """The options of a command: which of the spec's flags, and which others.
 
     Attributes:
         own: the options that its function, or the one that it calls, declares.

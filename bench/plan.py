@@ -41,8 +41,7 @@ WITHOUT_MODEL = {"model", "dataset", "prompts", "prompt", "limit", "seed", "step
 )
 def plan(
     target_savings: Annotated[
-        float | None,
-        typer.Option(metavar="0.5", help="Find the tau that saves this share of denoiser evaluations."),
+        float | None, typer.Option(metavar="0.5", help="Find the tau that saves this share of denoiser evaluations.")
     ] = None,
     embeddings: Annotated[
         Path | None,

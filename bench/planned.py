@@ -54,8 +54,8 @@ class Planned:
         """Return the tau that reaches the target, or the most that can be saved."""
         from generators.sharing.savings import tau_for_savings
 
-        found = tau_for_savings(self.grouping, self._schedule(spec), self.steps, target)
-        return {"target": target, **self._at(spec, found.tau), **asdict(found)}
+        nearest = tau_for_savings(self.grouping, self._schedule(spec), self.steps, target)
+        return {"target": target, **self._at(spec, nearest.tau), **asdict(nearest)}
 
     def _at(self, spec: "SweepSpec", tau: float) -> dict[str, Any]:
         from generators.sharing.savings import node_steps
@@ -95,11 +95,11 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
 
     title = ", ".join([title, *([rows[0]["basis"]] if "basis" in rows[0] else [])])
     if "target" in rows[0]:
-        found = rows[0]
-        saved = f"{found['savings']:.1%} of denoiser steps"
-        answer = f"tau {found['tau']:g} saves {saved}"
-        if not found["reached"]:
-            answer = f"{found['target']:.1%} is out of reach: the most is {saved}, at tau {found['tau']:g}"
+        (row,) = rows
+        saved = f"{row['savings']:.1%} of denoiser steps"
+        answer = f"tau {row['tau']:g} saves {saved}"
+        if not row["reached"]:
+            answer = f"{row['target']:.1%} is out of reach: the most is {saved}, at tau {row['tau']:g}"
         typer.echo(f"{title}: {answer}")
         _print_spread(rows)
         return
@@ -136,14 +136,14 @@ def _print_spread(rows: Sequence[dict[str, Any]]) -> None:
     for heading in ("tau", "least time", "speed-up at most", "trunks", "longest", "subtrees", "speed-up, trunks first"):
         table.add_column(heading, justify="right")
     for row in rows:
-        found = row["spread"]
+        spread = row["spread"]
         table.add_row(
-            *(f"{row['tau']:g}", f"{found['least_time']:,}", f"{found['speed_up_bound']:.3g}"),
+            *(f"{row['tau']:g}", f"{spread['least_time']:,}", f"{spread['speed_up_bound']:.3g}"),
             *(
-                f"{found['trunk']:,}",
-                f"{found['longest_trunk']:,}",
-                f"{found['subtrees']:,}",
-                f"{found['speed_up']:.3g}",
+                f"{spread['trunk']:,}",
+                f"{spread['longest_trunk']:,}",
+                f"{spread['subtrees']:,}",
+                f"{spread['speed_up']:.3g}",
             ),
         )
     stdout().print(f"on {workers:,} workers, in node-steps one after the other; a prompt alone takes {steps}")

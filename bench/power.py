@@ -13,8 +13,7 @@ def power(
     prompts: Annotated[int | None, typer.Option(metavar="N", help="How many prompts a run has.")] = None,
     ties: Annotated[float, typer.Option(metavar="X", help="The share of pairs that tie, such as 0.05.")] = 0.0,
     difference: Annotated[
-        float | None,
-        typer.Option(metavar="X", help="How far the true win rate is from one half: 0.1 for 60% or 40%."),
+        float | None, typer.Option(metavar="X", help="How far the true win rate is from one half: 0.1 for 60% or 40%.")
     ] = None,
     delta: Annotated[
         float,

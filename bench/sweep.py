@@ -38,8 +38,7 @@ def begin(
     workers: executors.Workers = None,
     store: executors.Store = None,
     rescore: Annotated[
-        bool,
-        typer.Option("--rescore", help="Score the images again; make none.", rich_help_panel="What to score"),
+        bool, typer.Option("--rescore", help="Score the images again; make none.", rich_help_panel="What to score")
     ] = False,
     name: Annotated[
         str | None,

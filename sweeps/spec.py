@@ -67,7 +67,7 @@ THE_MODELS = "the model's"
 
 @dataclass(frozen=True)
 class Flag:
-    """How a setting is written on a command line.
+    """The spelling of a setting on a command line.
 
     Attributes:
         help: what the setting does.
@@ -113,9 +113,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Floats = Annotated[tuple[Finite, ...], BeforeValidator(_guidances)]
 Canonical = PlainSerializer(lambda values: [canonical(value) for value in values], return_type=list[str])
 Taus = Annotated[
-    tuple[Decimal, ...],
-    BeforeValidator(lambda value: () if value in ((), []) else parse_taus(value)),
-    Canonical,
+    tuple[Decimal, ...], BeforeValidator(lambda value: () if value in ((), []) else parse_taus(value)), Canonical
 ]
 Savings = Annotated[tuple[Decimal, ...], BeforeValidator(parse_savings), Canonical]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
@@ -505,7 +503,7 @@ def beside(folder: Path, values: Mapping[str, Any], *, of_run: bool) -> dict[str
     followed = dict(values)
     if isinstance(prompts := values.get("prompts"), str):
         followed["prompts"] = _beside(folder, prompts, of_run)
-    if "model" in values:
+    if values.get("model"):
         models = items(values["model"])
         followed["model"] = [_beside(folder, name, of_run) if name.startswith(RELATIVE) else name for name in models]
     return followed
