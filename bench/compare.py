@@ -1,85 +1,46 @@
-"""`bench compare`: which way to group prompts is best, at equal node-steps."""
+"""`bench compare`: which way to cluster prompts is best, at equal savings."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bench import options as o
-from bench.sweep import FAILED, carry_out
+from bench.sweep import begin
 
 EVERY = "all"
 SAVINGS = ("0.3", "0.5", "0.7")
 TABLES = ("strategies", "strategy_pairs", "strategy_ranking")
-CompareStrategies = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--strategies",
-        "--strategy",
-        help="Of `bench strategies list`, parameters as name:key=value; all that run here unless given.",
-        rich_help_panel=o.HOW,
-    ),
-]
-CompareSavings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--savings",
-        help="Shares of denoiser steps to save; 0.3,0.5,0.7 unless given. Each strategy gets its own tau for them.",
-        rich_help_panel=o.HOW,
-    ),
-]
 
 
-def compare(
-    context: typer.Context,
-    strategy: CompareStrategies = None,
-    savings: CompareSavings = None,
-    model: o.Models = None,
-    dataset: o.Datasets = None,
-    prompts: o.PromptFile = None,
-    prompt: o.Prompts = None,
-    limit: o.Limit = None,
-    features: o.Features = None,
-    schedule: o.Schedules = None,
-    combiner: o.Combiners = None,
-    noise: o.Noises = None,
-    steps: o.Steps = None,
-    seed: o.Seeds = None,
-    scheduler: o.Schedulers = None,
-    guidance: o.Guidances = None,
-    others: o.Others = None,
-    dtype: o.Dtype = None,
-    metric: o.Metrics = None,
-    device: o.Device = None,
-    batch_size: o.BatchSize = None,
-    offload: o.Offload = None,
-    isolate: o.Isolate = None,
-    save_every: o.SaveEvery = None,
-    name: Annotated[str | None, typer.Option(help="The run's name; by default it follows from what is asked.")] = None,
-    out: o.Out = Path("runs"),
-    dry_run: o.DryRun = False,
-    tracking_uri: o.TrackingUri = None,
-    mlflow: o.Mlflow = True,
-) -> None:
-    """Compare clustering strategies at equal node-steps, on several prompt sets and seeds at once.
+@o.spec_options(
+    begin,
+    changed={
+        "strategy": {"names": ("--strategy", "--strategies"), "default": "all that run here"},
+        "savings": {
+            "help": "Shares of denoiser evaluations to save. Every strategy gets the tau that saves them.",
+            "default": ",".join(SAVINGS),
+        },
+        "tau": {"help": "Instead of --savings: the same taus for all strategies.", "default": "as --savings says"},
+    },
+)
+def compare(**options: Any) -> None:
+    """Compare clustering strategies at equal savings, on several prompt sets and seeds at once.
 
-    It is `bench sweep --savings`, and so continues when it is run again. Schedules, combiners and features given as
-    several values are compared like strategies.
+    It is `bench sweep --savings`, so the same command continues it. Schedules, combiners and features with several
+    values are compared like strategies.
     """
-    from sweeps.spec import make_spec
+    if options["strategy"] == [EVERY]:
+        options["strategy"] = None
+    begin(_at_savings, TABLES, **options)
 
-    flags = o.given(context.params)
-    if flags.get("strategy", [EVERY]) == [EVERY]:
-        flags["strategy"] = _every()
-    asked = make_spec([{"savings": SAVINGS}, flags])
-    folder = out / o.checked_name(name or asked.default_name())
-    uri = o.tracking(tracking_uri, out, mlflow)
-    if carry_out(asked, folder, uri, dry_run=dry_run, tables=TABLES):
-        raise typer.Exit(FAILED)
+
+def _at_savings(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the layers over this command's defaults; taus of a preset or file, in one strategy's units, give way."""
+    kept = [{name: value for name, value in layer.items() if value and name != "tau"} for layer in layers]
+    return [{"savings": SAVINGS, "strategy": _every()}, *kept]
 
 
 def _every() -> list[str]:
-    """The strategies that run here and share something."""
+    """Return the strategies that run here and share something."""
     from generators.strategies.base import strategies
 
     return [name for name, kind in strategies().items() if name != "none" and kind.unavailable() is None]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
+from bench.completion import completer
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,30 +17,40 @@ ABOUT = ("source", "sha256", "licence", "template", "of", "file")
 COUNTS = ("shortest", "median", "longest")
 
 
-@datasets.command("fetch")
+@datasets.command("fetch", epilog="Example: bench datasets fetch animals")
 def fetch_datasets(
-    name: Annotated[list[str] | None, typer.Argument(help="Their names; all that are not in the package.")] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Prompt sets.",
+            show_default="all that are not in the package",
+            autocompletion=completer("datasets"),
+        ),
+    ] = None,
 ) -> None:
-    """Fetch prompt sets from their public sources and check their SHA-256; what was cut is continued.
+    """Fetch prompt sets from their public sources and check their SHA-256; continue downloads that were cut off.
 
-    They go into the cache, or into the folder that BENCH_DATASETS names.
+    They go into the cache, or into the folder that the environment variable BENCH_DATASETS names.
     """
     from generators.prompts import known_set, prompt_sets
 
-    chosen = [known_set(each) for each in name] if name else [each for each in prompt_sets().values() if each.file]
+    chosen = [known_set(one) for one in name] if name else [known for known in prompt_sets().values() if known.file]
     for known in chosen:
         fetched, path = known.fetch(), known.path()
         how = "comes with the package" if path is None else f"{'fetched' if fetched else 'was here already'}, {path}"
         typer.echo(f"{known.name}: {len(known.load()):,} prompts, {how}")
 
 
-@datasets.command("show")
+@datasets.command("show", epilog="Example: bench datasets show mini_scenes --first 5")
 def show_dataset(
-    name: Annotated[str, typer.Argument(help="Its name.")],
-    first: Annotated[int, typer.Option(help="Show this many of its prompts; --json has them all.", min=0)] = 10,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A prompt set.", autocompletion=completer("datasets"))],
+    first: Annotated[
+        int, typer.Option(metavar="N", help="Show so many of its prompts; --json has them all.", min=0)
+    ] = 10,
     as_json: o.Json = False,
 ) -> None:
-    """One prompt set: what it is, where it comes from, and its prompts, if they are here."""
+    """Show one prompt set: what it is, where it comes from, and its prompts, if they are here."""
     from generators.prompts import known_set
 
     about = _about(known_set(name))
@@ -63,7 +74,7 @@ def show_dataset(
 
 
 def _about(known: "KnownPrompts") -> dict[str, Any]:
-    """All that is known of a set; counts are None and prompts empty where it is not here."""
+    """Return all that is known of a set; counts are None and prompts empty where it is not here."""
     from statistics import median
 
     path = known.path()

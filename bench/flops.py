@@ -2,36 +2,50 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bench import options as o
+from bench.completion import completer
 
 
+@o.spec_options(only=("height", "width"))
 def flops(
-    model: Annotated[str | None, typer.Option(help="Of `bench models list`, or a checkpoint folder.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
-    height: o.Height = None,
-    width: o.Width = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FOLDER|OWNER/NAME",
+            help="A name of `bench models list`, a checkpoint folder, or a repository of the Hugging Face hub.",
+            show_default="mini-kandinsky",
+            autocompletion=completer("models"),
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Denoising steps.", show_default="the model's")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(metavar="X", help="Guidance scale.", show_default="the model's")
+    ] = None,
     as_json: o.Json = False,
+    **size: Any,
 ) -> None:
-    """Count the FLOPs of one standard image (multiply-add = 2). Needs the model's configuration, not its weights."""
+    """Count the FLOPs of one image of the baseline (a multiply-add is 2), by component.
+
+    It reads the model's configuration and needs no weights.
+    """
     from generators import catalogue
     from generators.families.base import get_family
     from generators.settings import GenerationSettings
     from metrics.flops import count
 
     entry = catalogue.model(model or catalogue.default_model())
-    asked = {"steps": steps, "guidance": guidance, "height": height, "width": width}
+    asked = {"steps": steps, "guidance": guidance, **size}
     settings = GenerationSettings.resolve(entry.defaults, asked)
     family = get_family(entry.family).load(entry, "cpu", settings.dtype)
     evaluations = family.sampler(settings).K
     table = [
-        Line(each.name, each.phase, count(each), each.calls * (evaluations if each.unit == "node_step" else 1))
-        for each in family.components(settings)
-        if each.calls
+        Line(part.name, part.phase, count(part), part.calls * (evaluations if part.unit == "node_step" else 1))
+        for part in family.components(settings)
+        if part.calls
     ]
     if as_json:
         typer.echo(json.dumps([{**asdict(line), "flops": line.flops} for line in table]))

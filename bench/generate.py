@@ -1,7 +1,7 @@
 """`bench generate`: one set of images, the official code's everyday use: prompts, name, tau in; images, tree out."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,56 +11,63 @@ from common.files import atomic_write, canonical_json
 
 if TYPE_CHECKING:
     from sweeps.grid import Cell
+    from sweeps.spec import SweepSpec
 
 COLUMNS, LARGEST = 8, 256  # pictures a row of the grid, pixels of one
 
 
+@o.spec_options(
+    without={
+        "title": "it makes no tables and figures",
+        "preset": "a preset is a grid of cells",
+        "savings": "it is one tau",
+        "isolate": "its one cell is always made by itself",
+        "energy": "it measures nothing",
+        "save_every": "it does not continue",
+        **dict.fromkeys(("metric", "seed_control", "equal_compute"), "it scores nothing"),
+    },
+    changed={
+        "tau": {"help": "How much to share: 0 shares nothing, more shares more steps.", "metavar": "X", "default": "1"},
+        "dataset": {"default": None},
+    },
+)
 def generate(
-    context: typer.Context,
-    prompt: o.Prompts = None,
-    prompts: o.PromptFile = None,
-    dataset: o.Datasets = None,
-    limit: o.Limit = None,
     name: Annotated[
-        str | None, typer.Option(help="The folder's name; by default it follows from what is asked.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The folder's name.",
+            show_default="model, prompts and a hash of the settings",
+            rich_help_panel=o.LEAVE,
+        ),
     ] = None,
-    tau: Annotated[list[str] | None, typer.Option(help="How much to share; 1 unless given.")] = None,
-    standard: Annotated[bool, typer.Option("--standard", help="Share nothing: tau 0.")] = False,
-    out: Annotated[Path, typer.Option(help="The folder that holds it.", callback=o.local)] = Path("generated"),
-    model: o.Models = None,
-    strategy: o.Strategies = None,
-    features: o.Features = None,
-    schedule: o.Schedules = None,
-    combiner: o.Combiners = None,
-    noise: o.Noises = None,
-    official: o.Official = None,
-    steps: o.Steps = None,
-    seed: o.Seeds = None,
-    scheduler: o.Schedulers = None,
-    guidance: o.Guidances = None,
-    denoiser_cache: o.DenoiserCaches = None,
-    negative_prompt: o.NegativePrompt = None,
-    height: o.Height = None,
-    width: o.Width = None,
-    prior_steps: o.PriorSteps = None,
-    prior_guidance: o.PriorGuidance = None,
-    prior_seed: o.PriorSeed = None,
-    others: o.Others = None,
-    dtype: o.Dtype = None,
-    device: o.Device = None,
-    batch_size: o.BatchSize = None,
-    offload: o.Offload = None,
-    channels_last: o.ChannelsLast = None,
-    compilation: o.Compilation = None,
-    attention: o.Attention = None,
-    autocast: o.Autocast = None,
-    threads: o.Threads = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The folder that holds it.", rich_help_panel=o.LEAVE, callback=o.local)
+    ] = Path("generated"),
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Share nothing, as --tau 0.", rich_help_panel="How prompts share")
+    ] = False,
+    standard: Annotated[bool, typer.Option("--standard", hidden=True)] = False,
+    **settings: Any,
 ) -> None:
-    """Generate images of some prompts with shared early steps, without a sweep or scores.
+    """Generate images of some prompts that share early denoising steps, without a sweep or scores.
 
-    Leaves images/, grid.png, dendrogram.png, plan.npz, tree.npz and what was asked for (sweep.yaml, identity.json), and
-    prints what was saved.
+    Writes images/, grid.png, dendrogram.png, plan.npz, tree.npz, sweep.yaml and identity.json into one folder, and
+    prints what sharing saved.
     """
+    from sweeps.spec import make_spec
+
+    flags = o.given(settings)
+    if (baseline or standard) and "tau" in flags:
+        raise UserError("--baseline is tau 0, and --tau was given too", "give one of them")
+    if not {"prompt", "prompts", "dataset"} & flags.keys():
+        raise UserError("no prompts were given", 'add --prompt "...", --prompts FILE or --dataset NAME')
+    spec = make_spec([flags, {"tau": "0" if baseline or standard else flags.get("tau", "1")}])
+    _generate(spec, out / o.checked_name(name or spec.default_name()))
+
+
+def _generate(spec: "SweepSpec", folder: Path) -> None:
+    """Make the one cell of a spec in a folder that is new or empty."""
     from bench.results import seconds_line
     from bench.screen import screen
     from generators.sharing.plan import build_plan
@@ -69,16 +76,8 @@ def generate(
     from sweeps.grid import cells
     from sweeps.making import Maker, write_prompts
     from sweeps.source_run import PLAN, TREE
-    from sweeps.spec import make_spec
     from sweeps.store import save_spec
 
-    if standard and tau:
-        raise UserError("--standard is tau 0, and --tau was given too", "give one of them")
-    flags = o.given(context.params)
-    if not {"prompt", "prompts", "dataset"} & flags.keys():
-        raise UserError("no prompts were given", 'add --prompt "...", --prompts FILE or --dataset NAME')
-    spec = make_spec([flags, {"tau": "0" if standard else tau or "1"}])
-    folder = out / o.checked_name(name or spec.default_name())
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty", "choose another --name, or delete it")
     where = o.device_of(spec.device)

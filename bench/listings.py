@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -20,31 +20,54 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded:"
 
 models = typer.Typer(help="Models: list them.", no_args_is_help=True)
-presets = typer.Typer(help="Sweeps in the box: list them.", no_args_is_help=True)
+presets = typer.Typer(help="Sweeps in the package: list them.", no_args_is_help=True)
 GROUPS = {"models": models, "datasets": datasets, "strategies": strategies, "presets": presets}
-# Of every other kind of plug-in: what it is, the module whose function of the group's name finds it, what to show.
-PLUGINS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "metrics": ("What pictures are scored by", "metrics.base", ()),
-    "vqa-backends": ("Models that VQAScore can ask", "metrics.vqa_backends.base", ()),
-    "encoders": ("What prompts are embedded by to plan without their model", "generators.text_encoders.base", ()),
-    "schedules": ("From tau to what each step shares", "generators.sharing.schedule", ()),
-    "combiners": ("How a cluster's conditioning is made", "generators.combiners.base", ()),
-    "denoiser-caches": ("Reuse between the steps of a picture", "generators.denoiser_caches.base", ()),
-    "families": (
-        "Kinds of model, and what their prompts can be clustered by",
+FORMER = {"answerers": "vqa-backends"}  # what groups were called, still understood
+
+
+class Kind(NamedTuple):
+    """A kind of plug-in that is only listed.
+
+    Attributes:
+        about: what its plug-ins are, in a line of help.
+        module: where `function` finds all of them.
+        function: returns them by name.
+        columns: what to show besides name, description and availability: of `X`, the class attribute ``X_options``.
+    """
+
+    about: str
+    module: str
+    function: str
+    columns: tuple[str, ...] = ()
+
+
+PLUGINS = {
+    "metrics": Kind("Metrics that score images", "metrics.base", "metrics"),
+    "vqa-backends": Kind("Models that can compute VQAScore", "metrics.vqa_backends.base", "vqa_backends"),
+    "encoders": Kind("Text encoders to plan by without loading a model", "generators.text_encoders.base", "encoders"),
+    "schedules": Kind("Schedules, from tau to a threshold for every step", "generators.sharing.schedule", "schedules"),
+    "combiners": Kind("Ways to compute a cluster's conditioning", "generators.combiners.base", "combiners"),
+    "denoiser-caches": Kind(
+        "Caches that reuse computation between the steps of one image",
+        "generators.denoiser_caches.base",
+        "denoiser_caches",
+    ),
+    "families": Kind(
+        "Model families, and the embeddings that prompts can be clustered by",
         "generators.families.base",
+        "families",
         ("features",),
     ),
-    "executors": ("Where a sweep's plans are denoised", "sweeps.executors.base", ()),
-    "studies": ("What else is made with a sweep's models, to look at", "sweeps.studies.base", ()),
-    "figures": ("What a report draws", "reports.base", ()),
-    "tables": ("What a report tells in numbers", "reports.base", ()),
+    "executors": Kind("Places where a sweep can be denoised", "sweeps.executors.base", "executors"),
+    "studies": Kind("Studies that make other figures with the models of a sweep", "sweeps.studies.base", "studies"),
+    "figures": Kind("Figures of a report", "reports.base", "figures"),
+    "tables": Kind("Tables of a report", "reports.base", "tables"),
 }
 
 
-@models.command("list")
+@models.command("list", epilog="Example: bench models list --json")
 def list_models(as_json: o.Json = False) -> None:
-    """Every model, its defaults, and whether it can run here."""
+    """List every model, its defaults, and whether it can run here."""
     from generators import catalogue
 
     rows = [
@@ -62,9 +85,9 @@ def list_models(as_json: o.Json = False) -> None:
     _show(rows, ("name", "family", "description", "unavailable"), as_json)
 
 
-@datasets.command("list")
+@datasets.command("list", epilog="Example: bench datasets list --json")
 def list_datasets(as_json: o.Json = False) -> None:
-    """Every prompt set, and whether it is here."""
+    """List every prompt set, and whether it is here."""
     from generators.prompts import prompt_sets
 
     rows = [
@@ -74,9 +97,9 @@ def list_datasets(as_json: o.Json = False) -> None:
     _show(rows, ("name", "description", "unavailable"), as_json)
 
 
-@strategies.command("list")
+@strategies.command("list", epilog="Example: bench strategies list --json")
 def list_strategies(as_json: o.Json = False) -> None:
-    """Every clustering strategy, what it costs, and whether it can run here."""
+    """List every clustering strategy, what it costs, and whether it can run here."""
     from generators.strategies.base import strategies as found
 
     rows = [
@@ -93,43 +116,44 @@ def list_strategies(as_json: o.Json = False) -> None:
     _show(rows, ("name", "description", "complexity", "memory", "unavailable"), as_json)
 
 
-@presets.command("list")
+@presets.command("list", epilog="Example: bench presets list --json")
 def list_presets(as_json: o.Json = False) -> None:
-    """Every preset of `bench sweep --preset`."""
+    """List every preset of `bench sweep --preset`."""
     from sweeps.spec import presets as found
 
     rows = [{"name": name, "description": description} for name, description in found().items()]
     _show(rows, ("name", "description"), as_json)
 
 
-def _plugins(name: str, about: str, module: str, more: tuple[str, ...]) -> typer.Typer:
-    """The group of commands of a kind of plug-in that is only listed."""
-    group = typer.Typer(help=f"{about}: list them.", no_args_is_help=True)
+def _plugins(name: str, kind: Kind) -> typer.Typer:
+    """Return the group of commands of a kind of plug-in that is only listed."""
+    group = typer.Typer(help=f"{kind.about}.", no_args_is_help=True)
 
-    @group.command("list", help=f"{about}, and whether it can run here.")
+    @group.command(
+        "list", help=f"List them: {kind.about[0].lower()}{kind.about[1:]}.", epilog=f"Example: bench {name} list --json"
+    )
     def list_them(as_json: o.Json = False) -> None:
-        found: Mapping[str, type[Plugin]] = getattr(import_module(module), name.replace("-", "_"))()
+        plugins: Mapping[str, type[Plugin]] = getattr(import_module(kind.module), kind.function)()
         rows = [
             {
                 "name": key,
-                "version": kind.version,
-                "description": kind.summary(),
-                **{column: ", ".join(getattr(kind, f"{column}_options")) for column in more},
-                "unavailable": kind.unavailable(),
+                "version": plugin.version,
+                "description": plugin.summary(),
+                **{column: ", ".join(getattr(plugin, f"{column}_options")) for column in kind.columns},
+                "unavailable": plugin.unavailable(),
             }
-            for key, kind in found.items()
+            for key, plugin in plugins.items()
         ]
-        _show(rows, ("name", "description", *more, "unavailable"), as_json)
+        _show(rows, ("name", "description", *kind.columns, "unavailable"), as_json)
 
     return group
 
 
-GROUPS |= {name: _plugins(name, *about) for name, about in PLUGINS.items()}
-FORMER = {"answerers": GROUPS["vqa-backends"]}  # earlier names of groups, which still work and are not shown
+GROUPS |= {name: _plugins(name, kind) for name, kind in PLUGINS.items()}
 
 
 def not_here(entry: "ModelEntry") -> str | None:
-    """Why a model cannot run without asking the hub, and what to do; None if it can."""
+    """Return why a model cannot run without asking the hub, and what to do; None if it can."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     reason = entry.unavailable()
     if reason and not any(source.startswith(EMBEDDED) or Path(source).is_dir() for source in entry.sources.values()):

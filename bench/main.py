@@ -1,4 +1,7 @@
-"""The entry point `bench`: its commands, and how a mistake is told. Imports nothing heavy."""
+"""The entry point `bench`: its commands, and how a mistake is told. Imports nothing heavy.
+
+A command's options are made when it is the one that runs, so that `bench --help` needs neither them nor the spec.
+"""
 
 import atexit
 import gc
@@ -6,10 +9,13 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
+from inspect import getdoc
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
 from bench.shadows import refuse_shadows
 
@@ -31,6 +37,7 @@ from bench import (  # noqa: E402
     sweep,
     track,
 )
+from bench.options import signed  # noqa: E402
 from common.errors import UserError  # noqa: E402
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -40,12 +47,38 @@ DEBUG = "--debug"
 SELDOM = 1000
 
 
+RUN, LOOK, COMPARE, SET_UP = "Run", "Look", "Compare", "Set up"
+# By their names, the panel of the help that shows a command, the command, and an example.
+COMMANDS: dict[str, tuple[str, Callable[..., None] | typer.Typer, str]] = {
+    "sweep": (RUN, sweep.sweep, "bench sweep --model mini-sd --tau 0..2 --limit 16"),
+    "generate": (RUN, generate.generate, 'bench generate --prompt "a red fox" --prompt "a red wolf" --tau 0.8'),
+    "score": (RUN, score.score, "bench score runs/NAME --metric clip_score"),
+    "paper": (RUN, paper.paper, "bench paper run table1 --miniature"),
+    "plan": (LOOK, plan.plan, "bench plan --dataset mini_scenes --steps 20 --target-savings 0.5"),
+    "flops": (LOOK, flops.flops, "bench flops --model mini-sd --steps 20"),
+    "show": (LOOK, show.show, "bench show runs/NAME --time"),
+    **{name: (LOOK, group, f"bench {name} list") for name, group in listings.GROUPS.items()},
+    "compare": (COMPARE, compare.compare, "bench compare --strategy ward-cosine,average --savings 0.3,0.5 --seed 1,2"),
+    "report": (COMPARE, report.report, "bench report runs/ONE runs/ANOTHER --open"),
+    "power": (COMPARE, power.power, "bench power --prompts 500 --difference 0.05"),
+    "doctor": (SET_UP, doctor.doctor, "bench doctor"),
+    "setup": (SET_UP, setup.setup, "bench setup vqa"),
+    "track": (SET_UP, track.track, "bench track runs/NAME --tracking-uri http://localhost:5000"),
+}
+
+
 class Bench(TyperGroup):
     """The group of commands. A user's mistake is one line and a hint on standard error, never a traceback."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """`--debug` may stand anywhere."""
+        """Let `--debug` stand anywhere."""
         return super().parse_args(ctx, sorted(args, key=lambda argument: argument != DEBUG))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Put the command that is called, with its options, in the place of what only its help line is known of."""
+        if args and (name := listings.FORMER.get(args[0], args[0])) in COMMANDS:
+            self.commands[args[0]] = built(name)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -93,35 +126,43 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Benchmark computation reuse across prompts in text-to-image diffusion: what it saves, what it costs.",
-    epilog="`bench sweep --tau 0..2` runs the embedded model on its prompts and says where the results are.",
+    epilog="Begin with `bench sweep --tau 0..2`: it runs the packaged model and says where the results are.",
 )
 
 
 @app.callback()
 def bench(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
     debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")] = False,
 ) -> None:
     """Options of every command."""
 
 
-app.command("sweep")(sweep.sweep)
-app.command("compare")(compare.compare)
-app.command("plan")(plan.plan)
-app.command("generate")(generate.generate)
-app.command("score")(score.score)
-app.command("report")(report.report)
-app.command("show")(show.show)
-app.command("track")(track.track)
-app.command("flops")(flops.flops)
-app.command("power")(power.power)
-app.command("doctor")(doctor.doctor)
-app.command("setup")(setup.setup)
-app.add_typer(paper.paper, name="paper")
-for name, group in listings.GROUPS.items():
-    app.add_typer(group, name=name)
-for name, group in listings.FORMER.items():
-    app.add_typer(group, name=name, hidden=True)
+def built(name: str) -> Any:
+    """Return the command or group of that name, ready to parse."""
+    _, command, example = COMMANDS[name]
+    if isinstance(command, typer.Typer):
+        for registered in command.registered_commands:
+            if registered.callback:
+                registered.callback = signed(registered.callback)
+        return get_group(command)
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command(name, epilog=f"Example: {example}")(signed(command))
+    return get_command(alone)
+
+
+def _listed(name: str, panel: str, command: Callable[..., None] | typer.Typer, *, hidden: bool = False) -> None:
+    """Have a command in the help, by its first line alone."""
+    text = str(command.info.help) if isinstance(command, typer.Typer) else (getdoc(command) or "").partition("\n")[0]
+    app.command(name, help=text, rich_help_panel=panel, hidden=hidden)(lambda: None)
+
+
+for name, (panel, command, _) in COMMANDS.items():
+    _listed(name, panel, command)
+for former, name in listings.FORMER.items():
+    _listed(former, *COMMANDS[name][:2], hidden=True)
 
 
 def main() -> None:

@@ -1,247 +1,27 @@
-"""Options that several commands have, and what they say as a spec."""
+"""Options of several commands; those that say what a sweep is are made of the fields of `SweepSpec`."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import typer
 
+from bench.completion import completer
 from common.errors import UserError
 from common.files import local_folder
 
-WHAT, HOW, WITH = "What to make", "How prompts share", "How to run"
+if TYPE_CHECKING:
+    from sweeps.spec import Flag
+
+LEAVE = "What it leaves"  # the part of a command's help that is about its results
 LONGEST_NAME = 200
 UNSET: tuple[Any, ...] = (None, [], ())
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-Models: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--model",
-        help="Of `bench models list`, mini-kandinsky unless given; a checkpoint folder; OWNER/NAME of the Hugging Face "
-        "hub, or parts as kandinsky:OWNER/PRIOR+OWNER/DECODER.",
-        rich_help_panel=WHAT,
-    ),
-]
-Datasets: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dataset",
-        help="Of `bench datasets list`; sweep and plan take mini_templates where no prompts are given.",
-        rich_help_panel=WHAT,
-    ),
-]
-PromptFile: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--prompts", help="Your own prompts: a .txt, .csv, .jsonl or .npy file.", rich_help_panel=WHAT),
-]
-Prompts: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--prompt", help="A prompt; may be repeated.", rich_help_panel=WHAT)
-]
-Limit: TypeAlias = Annotated[
-    int | None, typer.Option(help="Only the first N prompts of each set.", rich_help_panel=WHAT)
-]
-Steps: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--steps", help="Denoising steps; by default the model's (`bench models list --json`).", rich_help_panel=WHAT
-    ),
-]
-Seeds: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--seed", help="Seeds, as 1,2 or 0..3; 42 unless given.", rich_help_panel=WHAT)
-]
-Schedulers: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--scheduler", help="A diffusers scheduler's class name; by default the model's.", rich_help_panel=WHAT
-    ),
-]
-Guidances: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--guidance", help="Guidance scale; by default the model's.", rich_help_panel=WHAT)
-]
-NegativePrompt: TypeAlias = Annotated[str | None, typer.Option(help="What not to show.", rich_help_panel=WHAT)]
-Height: TypeAlias = Annotated[int | None, typer.Option(help="Pixels; by default the model's.", rich_help_panel=WHAT)]
-Width: TypeAlias = Annotated[int | None, typer.Option(help="Pixels; by default the model's.", rich_help_panel=WHAT)]
-PriorSteps: TypeAlias = Annotated[
-    int | None, typer.Option(help="The prior's steps; by default the model's.", rich_help_panel=WHAT)
-]
-PriorGuidance: TypeAlias = Annotated[
-    float | None, typer.Option(help="The prior's guidance; by default the model's.", rich_help_panel=WHAT)
-]
-PriorSeed: TypeAlias = Annotated[
-    int | None, typer.Option(help="The prior's seed, where it is not the pictures'.", rich_help_panel=WHAT)
-]
-Dtype: TypeAlias = Annotated[
-    str | None, typer.Option(help="fp32, fp16 or bf16; by default the model's.", rich_help_panel=WHAT)
-]
-Others: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="Any other setting of a spec, such as super_res_steps=4 (Karlo), max_sequence_length=256 (FLUX) or "
-        "noise_level=100 (Stable unCLIP); may be repeated.",
-        rich_help_panel=WHAT,
-    ),
-]
-
-Taus: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--tau", help="How much to share: 0..2 (step 0.25, the default), 0..2:0.1, 0,0.5,1.", rich_help_panel=HOW
-    ),
-]
-Savings: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--savings",
-        help="Instead of --tau: shares of denoiser steps to save, as 0.3,0.5; each way to share gets the tau for it.",
-        rich_help_panel=HOW,
-    ),
-]
-Strategies: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--strategy",
-        help="Of `bench strategies list`, ward-cosine unless given; parameters as name:key=value.",
-        rich_help_panel=HOW,
-    ),
-]
-Features: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--features",
-        help="What prompts are clustered by: of `bench families list`, by default its first.",
-        rich_help_panel=HOW,
-    ),
-]
-Schedules: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--schedule",
-        help="Of `bench schedules list`: eq7 (the paper, the default), official (its code); or name:key=value.",
-        rich_help_panel=HOW,
-    ),
-]
-Combiners: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--combiner",
-        help="How a cluster's conditioning is made, of `bench combiners list`; mean unless given.",
-        rich_help_panel=HOW,
-    ),
-]
-DenoiserCaches: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--denoiser-cache",
-        help="Reuse between the steps of each picture, beside sharing: of `bench denoiser-caches list`, parameters as "
-        "name:key=value; none unless given. As none,first-block:threshold=0.1 it is measured alone and together.",
-        rich_help_panel=HOW,
-    ),
-]
-Noises: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--noise",
-        help="per-root (the paper, the default), shared (its code's one initial latent), or official (all noise from "
-        "one stream, in its code's order).",
-        rich_help_panel=HOW,
-    ),
-]
-Official: TypeAlias = Annotated[
-    bool | None,
-    typer.Option(
-        "--official",
-        help="As the paper's released code: its schedule, noise, linkage, scheduler, guidance, steps, seed. Flags win.",
-        rich_help_panel=HOW,
-    ),
-]
-
-Device: TypeAlias = Annotated[
-    str | None, typer.Option(help="cpu, cuda, cuda:1; by default cuda where there is one.", rich_help_panel=WITH)
-]
-BatchSize: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N|auto",
-        help="Rows a denoiser call, at most. auto: the largest that gains something, measured once and remembered. By "
-        "default auto on CUDA, 32 elsewhere.",
-        rich_help_panel=WITH,
-    ),
-]
-Isolate: TypeAlias = Annotated[
-    bool | None,
-    typer.Option(
-        "--isolate/--no-isolate",
-        help="Make each cell's pictures alone and all of them, warmed up, so that its seconds are measured. Without it "
-        "cells are denoised together, and a cell's seconds are its share. On where energy or a denoiser cache is asked "
-        "for.",
-        rich_help_panel=WITH,
-    ),
-]
-SaveEvery: TypeAlias = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        metavar="SECONDS",
-        help="How often denoising leaves its state on disk, from which a killed run goes on; 60 unless given.",
-        rich_help_panel=WITH,
-    ),
-]
-Offload: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="For small accelerators, what waits in main memory: model (whole parts) or sequential (layers, slow).",
-        rich_help_panel=WITH,
-    ),
-]
-ChannelsLast: TypeAlias = Annotated[
-    bool | None,
-    typer.Option(
-        "--channels-last/--no-channels-last",
-        help="Convolutions in the memory order that tensor cores want. On on CUDA, off elsewhere.",
-        rich_help_panel=WITH,
-    ),
-]
-Compilation: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--compile",
-        metavar="no|regional|full",
-        help="Compile the denoiser by torch.compile: the blocks it repeats, or all of it. A minute or so a batch size, "
-        "of which there are then few. Off.",
-        rich_help_panel=WITH,
-    ),
-]
-Attention: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="The kernel for attention, by diffusers' names: native (the default), native_math, xformers; for FLUX "
-        "also flash, sage, native_flash and others.",
-        rich_help_panel=WITH,
-    ),
-]
-Autocast: TypeAlias = Annotated[
-    bool | None,
-    typer.Option(
-        "--autocast/--no-autocast",
-        help="Multiply fp32 weights in bf16; on CPUs by oneDNN. Pictures move a little. Off.",
-        rich_help_panel=WITH,
-    ),
-]
-Threads: TypeAlias = Annotated[
-    int | None,
-    typer.Option(help="CPU threads of one operation; by default one a core.", rich_help_panel=WITH),
-]
-Metrics: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--metric",
-        help="Of `bench metrics list`: NAME, NAME:parameter=value (clip_diversity:images=all), or NAME=CHECKPOINT; may "
-        "be repeated, for several scorers of one NAME too; `none` for none. By default all that the model has.",
-    ),
-]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else there.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
 
 
 def local(path: Path | None) -> Path | None:
@@ -249,31 +29,151 @@ def local(path: Path | None) -> Path | None:
     return path and local_folder(path)
 
 
-Out: TypeAlias = Annotated[Path, typer.Option(help="The folder that holds runs.", callback=local)]
-DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Print the cells and their cost; make nothing.")]
-TrackingUri: TypeAlias = Annotated[
-    str | None, typer.Option(help="An MLflow server; by default a file beside the runs.", envvar="MLFLOW_TRACKING_URI")
+Out: TypeAlias = Annotated[
+    Path, typer.Option(metavar="FOLDER", help="The folder of runs.", rich_help_panel=LEAVE, callback=local)
 ]
-Mlflow: TypeAlias = Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.")]
+TrackingUri: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        help="An MLflow server.",
+        envvar="MLFLOW_TRACKING_URI",
+        show_default="a file beside the runs",
+        rich_help_panel=LEAVE,
+    ),
+]
+Mlflow: TypeAlias = Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.", rich_help_panel=LEAVE)]
 
 
-def tracking(uri: str | None, out: Path, mlflow: bool = True) -> str | None:
-    """Where MLflow's view of the runs in `out` goes: the server asked for, or a file beside them; None for nowhere."""
-    return (uri or f"sqlite:///{(out / 'mlflow.db').resolve()}") if mlflow else None
+@dataclass(frozen=True)
+class _Taken:
+    """The options of a command: which of the spec's flags, and which others.
+
+    Attributes:
+        own: the options that its function, or the one that it calls, declares.
+        without: the flags that it has no use for, and why.
+        only: the flags that it has, if those are few; () for all.
+        changed: of flags that mean something else here, what is other.
+    """
+
+    own: Sequence[inspect.Parameter]
+    without: Mapping[str, str] = field(default_factory=dict)
+    only: Sequence[str] = ()
+    changed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a command's parameters, those that are settings of a sweep and were given.
+def spec_options(
+    like: Callable[..., Any] | None = None,
+    *,
+    without: Mapping[str, str] | None = None,
+    only: Sequence[str] = (),
+    changed: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Callable[[Command], Command]:
+    """Mark a command that takes the spec's settings as options, into its ``**settings``; `signed` then makes them.
+
+    Args:
+        like: the function whose keyword-only options the command has, if not its own.
+        without: flags that the command has no use for, and why.
+        only: the flags that it has, if those are few.
+        changed: attributes of `Flag` that differ here, by the flag's name.
+    """
+
+    def mark(command: Command) -> Command:
+        own = list(inspect.signature(like or command).parameters.values())
+        own = [one for one in own if one.kind is (one.KEYWORD_ONLY if like else one.POSITIONAL_OR_KEYWORD)]
+        command.taken = _Taken(own, without or {}, only, changed or {})  # type: ignore[attr-defined]
+        return command
+
+    return mark
+
+
+def signed(command: Command) -> Command:
+    """Return the command with the signature that Typer reads, the spec's options in it. Imports the spec."""
+    taken: _Taken | None = getattr(command, "taken", None)
+    if taken is None:
+        return command
+    from sweeps.spec import FLAGS
+
+    parameters: list[inspect.Parameter] = []
+    for name, flag in FLAGS.items():
+        if name not in taken.without and (not taken.only or name in taken.only):
+            parameters += _options(name, replace(flag, **taken.changed.get(name, {})))
+    if not taken.only:
+        by_name = typer.Option("--set", metavar="NAME=VALUE", help="A setting by its name in sweep.yaml.", hidden=True)
+        parameters.append(_parameter("others", list[str], by_name))
+    own = [one.replace(kind=one.KEYWORD_ONLY) for one in taken.own]
+    command.__signature__ = inspect.Signature(parameters + own)  # type: ignore[attr-defined]
+    return command
+
+
+def _options(name: str, flag: "Flag") -> list[inspect.Parameter]:
+    """Return the option of a flag, and hidden ones of its former names."""
+    kind = _kind(name)
+    default = flag.default or _shown_default(name)
+    parameters = []
+    for key, names in ((name, flag.names), *((old, ()) for old in flag.old)):
+        dashed = key.replace("_", "-")
+        option = typer.Option(
+            *(names or ([f"--{dashed}/--no-{dashed}"] if kind is bool else [f"--{dashed}"])),
+            help=flag.help,
+            rich_help_panel=flag.panel,
+            metavar=flag.metavar,
+            show_default=default or False,
+            hidden=key != name,
+            autocompletion=completer(flag.completes) if flag.completes else None,
+        )
+        parameters.append(_parameter(key, kind, option))
+    return parameters
+
+
+def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
+    annotation = Annotated[kind | None, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _kind(name: str) -> Any:
+    """Return the type of a flag's value on the command line: a list of texts for an axis; what is no number is text."""
+    from sweeps.spec import SweepSpec
+
+    if name not in SweepSpec.model_fields:
+        return bool
+    kinds = _types(SweepSpec.model_fields[name].annotation)
+    if tuple in kinds:
+        return list[str]
+    return kinds.pop() if len(kinds) == 1 and kinds <= {bool, int, float, Path} else str
+
+
+def _types(annotation: Any) -> set[Any]:
+    """Return the types that an annotation allows beside None."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _types(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return {kind for one in get_args(annotation) if one is not type(None) for kind in _types(one)}
+    return {str} if origin is Literal else {origin or annotation}
+
+
+def _shown_default(name: str) -> str | None:
+    """Return a setting's default as one would write it; None where it has none."""
+    from sweeps.spec import SweepSpec
+
+    default = SweepSpec.model_fields[name].default if name in SweepSpec.model_fields else False
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, tuple):
+        return ",".join(map(str, default)) or None
+    return None if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a command's settings that were given.
 
     Raises:
         UserError: --set without a value, or of what has a flag that says something else.
     """
-    from sweeps.spec import SweepSpec
-
-    known = {*SweepSpec.model_fields, "official"}
-    flags = {name: value for name, value in parameters.items() if name in known and value not in UNSET}
+    flags = {name: value for name, value in settings.items() if name != "others" and value not in UNSET}
     others: dict[str, Any] = {}
-    for text in parameters.get("others") or ():
+    for text in settings.get("others") or ():
         name, equals, value = text.partition("=")
         if not equals or not value:
             raise UserError(f"--set {text} gives no value", "write it as --set NAME=VALUE")
@@ -283,8 +183,13 @@ def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {**flags, **others}
 
 
+def tracking(uri: str | None, out: Path, mlflow: bool = True) -> str | None:
+    """Return the address of MLflow: the server asked for, else a file beside the runs in `out`; None for nowhere."""
+    return (uri or f"sqlite:///{(out / 'mlflow.db').resolve()}") if mlflow else None
+
+
 def device_of(asked: str | None) -> str:
-    """The device asked for, else the best there is.
+    """Return the device asked for, else the best there is.
 
     Raises:
         UserError: this machine has none such.
@@ -299,7 +204,7 @@ def device_of(asked: str | None) -> str:
 
 
 def checked_name(name: str) -> str:
-    """A folder's name that the user gave.
+    """Return a folder's name that the user gave.
 
     Raises:
         UserError: it names something else than one folder.

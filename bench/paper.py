@@ -1,4 +1,4 @@
-"""`bench paper`: the paper's tables and figures, one command each: what there is, made again, compared."""
+"""`bench paper`: the paper's tables and figures: listed, planned, made again, compared with what is published."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
+from bench.completion import completer
 from bench.paper_plan import plan
 
 if TYPE_CHECKING:
@@ -21,14 +22,16 @@ AS_PUBLISHED, MINI = "as published", "miniature"
 EMBEDDED, HUB, SECONDS = "embedded:", "https://huggingface.co", 5
 
 paper = typer.Typer(help="The paper's tables and figures: list, plan, run, compare.", no_args_is_help=True)
-paper.command("plan")(plan)
+paper.command("plan", epilog="Example: bench paper plan table1 --gpu a100 --price 1.5")(plan)
 
-ItemName = Annotated[str, typer.Argument(metavar="ITEM", help="Of `bench paper list`.")]
+ItemName = Annotated[
+    str, typer.Argument(metavar="ITEM", help="A name of `bench paper list`.", autocompletion=completer("items"))
+]
 
 
-@paper.command("list")
+@paper.command("list", epilog="Example: bench paper list")
 def list_items(as_json: o.Json = False) -> None:
-    """Every table and figure of the paper that can be made again, and what of it runs here."""
+    """List the tables and figures of the paper that can be made again, and which of them run here."""
     import json
 
     from reports.paper import items
@@ -44,7 +47,7 @@ def list_items(as_json: o.Json = False) -> None:
                 "study": item.study,
                 "source": item.source,
                 "published": [row.model_dump(exclude_none=True) for row in item.rows],
-                "missing": {which: [f"{what}: {why}" for what, why in found] for which, found in lacking.items()},
+                "missing": {which: [f"{what}: {why}" for what, why in needs] for which, needs in lacking.items()},
             }
         )
     if as_json:
@@ -58,38 +61,41 @@ def list_items(as_json: o.Json = False) -> None:
     for column in ("item", "what", "preset", "published in", "numbers", "runs here"):
         table.add_column(column, overflow="fold")
     for row in rows:
-        count = sum(len(each["published"]) for each in row["published"])
-        runs = ", ".join(which for which, found in row["missing"].items() if not found)
+        count = sum(len(published["published"]) for published in row["published"])
+        runs = ", ".join(which for which, needs in row["missing"].items() if not needs)
         place = row["source"].partition(", ")[2]
         table.add_row(row["name"], row["what"], row["preset"], place, str(count or "none"), runs or "no")
     stdout().print(table)
 
 
-@paper.command("run")
+@paper.command("run", epilog="Example: bench paper run table1 --miniature --limit 8")
+@o.spec_options(only=("limit", "device"))
 def run(
     name: ItemName,
     miniature: Annotated[
-        bool, typer.Option("--miniature", help="The embedded models and their prompt sets in place of the paper's.")
+        bool, typer.Option("--miniature", help="Use the embedded models and prompt sets in place of the paper's.")
     ] = False,
-    limit: o.Limit = None,
-    device: o.Device = None,
     out: o.Out = Path("runs"),
     tracking_uri: o.TrackingUri = None,
     mlflow: o.Mlflow = True,
+    **settings: Any,
 ) -> None:
     """Make a table or figure of the paper again, and compare it with the published one.
 
-    What is missing here is said before anything runs. The same command continues a run that was interrupted.
+    What is missing on this machine is said before anything runs. The same command continues a run that was
+    interrupted.
     """
     from bench.sweep import carry_out
     from reports.paper import item as get_item
 
     item = get_item(name)
-    spec = _spec(item, miniature=miniature, limit=limit, device=device)
+    spec = _spec(item, miniature=miniature, **settings)
     if lacking := list(missing(spec, ask=True)):
         _say_missing(item, lacking)
         raise typer.Exit(MISSING)
-    folder = out / "-".join([item.preset, *["miniature"] * miniature, *([str(limit)] if limit else [])])
+    folder = out / "-".join(
+        [item.preset, *["miniature"] * miniature, *([str(spec.limit)] if settings["limit"] else [])]
+    )
     if item.study:
         _study(item, spec, folder)
         return
@@ -100,15 +106,21 @@ def run(
         raise typer.Exit(FAILED)
 
 
-@paper.command("tables")
+@paper.command("tables", epilog="Example: bench paper tables runs/paper-table1-miniature")
 def tables(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished run folders.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="Where the tables go; by default the first run's report/tables.", callback=o.local),
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the tables go.",
+            show_default="report/tables of the first run",
+            callback=o.local,
+            rich_help_panel=o.LEAVE,
+        ),
     ] = None,
 ) -> None:
-    """Compare finished runs with what is published: three columns a figure, and a test of the difference."""
+    """Compare the results of finished runs with the published ones, and test the differences."""
     from bench.results import stdout
     from reports.base import RunView
     from reports.formats import to_rich
@@ -120,10 +132,10 @@ def tables(
     views: list[RunView] = [RunView.of(folder) for folder in runs]
     presets = {saved_spec(folder).preset for folder in runs}
     known = list(items().values())
-    found = matching(views, [each for each in known if each.preset in presets] or known)
+    compared = matching(views, [one for one in known if one.preset in presets] or known)
     folder = out or runs[0] / REPORT / "tables"
     console = stdout()
-    for name, sheet in found.items():
+    for name, sheet in compared.items():
         _write(sheet, folder / f"paper-{name}")
         console.print(to_rich(sheet, console.width))
         console.print(f"written  {folder}/paper-{name}.csv, .md, .tex\n", soft_wrap=True)
@@ -146,7 +158,7 @@ def _spec(item: "Item", *, miniature: bool, **more: Any) -> "SweepSpec":
 
 
 def offline_unless_the_hub_answers() -> bool:
-    """Whether the hub can be asked; if not, nothing tries again and again. To be called before any library loads."""
+    """Return True where the hub answers; otherwise keep libraries from trying. Call it before any of them loads."""
     from urllib.error import URLError
     from urllib.request import Request, urlopen
 
@@ -161,7 +173,7 @@ def offline_unless_the_hub_answers() -> bool:
 
 
 def missing(spec: "SweepSpec", *, ask: bool = False) -> Iterator[tuple[str, str]]:
-    """What a sweep needs that this machine does not have, and what to do: weights, prompt sets, a GPU, scorers.
+    """Yield what a sweep needs that this machine does not have, and what to do: weights, prompt sets, a GPU, scorers.
 
     Args:
         spec: the sweep.
@@ -190,7 +202,7 @@ def missing(spec: "SweepSpec", *, ask: bool = False) -> Iterator[tuple[str, str]
     real = [entry.name for entry in entries if not _embedded(entry)]
     if real and spec.device is None and not torch.cuda.is_available():
         yield "a GPU", f"{', '.join(real)} would take weeks on this CPU; `--device cpu` if that is meant"
-    yield from dict(found for entry in entries for found in _scorers(spec, entry, ask)).items()
+    yield from dict(need for entry in entries for need in _scorers(spec, entry, ask)).items()
 
 
 def _scorers(spec: "SweepSpec", entry: "ModelEntry", ask: bool) -> Iterator[tuple[str, str]]:
@@ -221,7 +233,7 @@ def _say_missing(item: "Item", lacking: list[tuple[str, str]]) -> None:
 
 
 def _study(item: "Item", spec: "SweepSpec", folder: Path) -> None:
-    """What an item makes besides cells, then its figures."""
+    """Run the study of an item, then draw its figures."""
     from bench.publish import publish
     from bench.results import print_places
     from bench.screen import screen

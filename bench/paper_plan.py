@@ -1,4 +1,4 @@
-"""`bench paper plan`: what making the paper's tables and figures again costs, before anything is here."""
+"""`bench paper plan`: what the paper's tables and figures cost to make again, before anything is downloaded."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench import options as o
+from bench.completion import completer
 
 if TYPE_CHECKING:
     from reports.paper import Item
@@ -20,7 +21,7 @@ ENCODER = "minilm"
 
 @dataclass(frozen=True)
 class Line:
-    """An item's cost on one model and prompt set, on a card."""
+    """The cost of an item on one model and prompt set, on an accelerator."""
 
     item: str
     estimate: "Estimate"
@@ -34,19 +35,33 @@ class Line:
 
 def plan(
     name: Annotated[
-        str | None, typer.Argument(metavar="[ITEM]", help="Of `bench paper list`; all unless given.")
+        str | None,
+        typer.Argument(
+            metavar="[ITEM]",
+            help="A name of `bench paper list`.",
+            show_default="all",
+            autocompletion=completer("items"),
+        ),
     ] = None,
-    gpu: Annotated[str, typer.Option(help="The accelerator: h100, h100-pcie, h200, a100, l40s, rtx4090.")] = "h100",
-    price: Annotated[float, typer.Option(min=0, help="What an hour on it costs.")] = 2.5,
+    gpu: Annotated[
+        str, typer.Option(metavar="h100|h100-pcie|h200|a100|l40s|rtx4090", help="The accelerator.")
+    ] = "h100",
+    price: Annotated[float, typer.Option(min=0, metavar="X", help="What an hour on it costs.")] = 2.5,
     utilisation: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Share of its peak that is reached, where nothing was measured.")
+        float,
+        typer.Option(
+            min=0.01, max=1, metavar="X", help="The share of its peak FLOP/s that is reached, where none was measured."
+        ),
     ] = 0.4,
     seconds_per_step: Annotated[
-        float | None, typer.Option(min=0, help="Seconds of a denoiser call a row, where you know them.")
+        float | None,
+        typer.Option(
+            min=0, metavar="X", help="Seconds of one row in a call of the denoiser, if you have measured them."
+        ),
     ] = None,
     as_json: o.Json = False,
 ) -> None:
-    """Predict node-steps, FLOPs, GPU hours, disk and money. Needs no weights and no GPU, and makes nothing."""
+    """Predict node-steps, FLOPs, GPU hours, disk space and money. It needs no weights and no GPU, and makes nothing."""
     from bench.paper import offline_unless_the_hub_answers
     from reports.paper import item, items
     from sweeps.cards import card
@@ -54,18 +69,18 @@ def plan(
     where = card(gpu)
     offline_unless_the_hub_answers()
     presets: dict[str, list[Item]] = {}
-    for each in items().values():
-        presets.setdefault(each.preset, []).append(each)
+    for one in items().values():
+        presets.setdefault(one.preset, []).append(one)
     chosen = [presets[item(name).preset]] if name else list(presets.values())
 
     from bench.screen import screen
 
     notes: dict[str, None] = {}
     lines: list[Line] = []
-    for alike in chosen:  # items of one preset are made of the same cells
-        names = ", ".join(each.name for each in alike)
+    for group in chosen:  # items of one preset are made of the same cells
+        names = ", ".join(one.name for one in group)
         with screen() as seen, seen.stage(f"planning {names}"):
-            for estimate in _estimates(alike, notes):
+            for estimate in _estimates(group, notes):
                 seconds, rests_on = estimate.seconds(where, utilisation, seconds_per_step)
                 lines.append(Line(names, estimate, seconds, rests_on))
     if as_json:
@@ -74,16 +89,16 @@ def plan(
     _print(lines, where, price, list(notes), each_part=name is not None)
 
 
-def _estimates(alike: "Sequence[Item]", notes: dict[str, None]) -> "Iterator[Estimate]":
-    """Of the sweep that these items have in common."""
+def _estimates(group: "Sequence[Item]", notes: dict[str, None]) -> "Iterator[Estimate]":
+    """Yield the estimates of the sweep that these items have in common."""
     from generators.text_encoders.base import encoders
     from sweeps.estimate import estimates
     from sweeps.spec import make_spec, read_preset
 
     kind = encoders().get(ENCODER)
     here = kind is not None and kind.unavailable() is None
-    spec = make_spec([read_preset(alike[0].preset)])
-    rows = [(each.tau, row) for each in alike for row in each.rows]
+    spec = make_spec([read_preset(group[0].preset)])
+    rows = [(one.tau, row) for one in group for row in one.rows]
     saved = {(row.model, row.dataset, tau): row.published["savings"] for tau, row in rows if "savings" in row.published}
     sizes = {row.dataset: row.prompts for _, row in rows}
 
@@ -92,7 +107,7 @@ def _estimates(alike: "Sequence[Item]", notes: dict[str, None]) -> "Iterator[Est
 
     yield from estimates(
         spec,
-        study=alike[0].study,
+        study=group[0].study,
         encoder=ENCODER if here else None,
         published=published,
         size=sizes.get,
@@ -129,8 +144,8 @@ def _print(lines: Sequence[Line], card: "Card", price: float, notes: list[str], 
         every = [line.estimate for line in group]
         table.add_row(
             *key,
-            f"{sum(each.prompts for each in every):,}",
-            ", ".join(str(K) for K in dict.fromkeys(each.steps for each in every)),
+            f"{sum(estimate.prompts for estimate in every):,}",
+            ", ".join(str(K) for K in dict.fromkeys(estimate.steps for estimate in every)),
             *_sums(group, price),
         )
     table.add_section()
@@ -138,7 +153,7 @@ def _print(lines: Sequence[Line], card: "Card", price: float, notes: list[str], 
     console = stdout()
     console.print(table)
     weights = {line.estimate.model: line.estimate.weight_bytes for line in lines}
-    told = [
+    remarks = [
         f"GPU hours of generating on {card.description}: {card.peak_flops / 1e12:g} TFLOP/s at most ({card.source}); "
         + "; ".join(f"{names}: {why}" for why, names in _rests(lines).items()),
         "node-steps: " + "; ".join(f"{names}: {why}" for why, names in _bases(lines).items()),
@@ -146,7 +161,7 @@ def _print(lines: Sequence[Line], card: "Card", price: float, notes: list[str], 
         f"money: at {price:g} an hour; pictures are counted uncompressed; scoring is not counted",
         *notes,
     ]
-    for text in told:
+    for text in remarks:
         console.print(f"- {text}", soft_wrap=True)
 
 
@@ -156,11 +171,11 @@ def _sums(lines: Sequence[Line], price: float) -> list[str]:
     every = [line.estimate for line in lines]
     hours = sum(line.hours for line in lines)
     return [
-        f"{sum(each.images for each in every):,}",
-        f"{sum(each.node_steps for each in every):,}",
-        f"{sum(each.flops for each in every) / PETA:,.0f}",
+        f"{sum(estimate.images for estimate in every):,}",
+        f"{sum(estimate.node_steps for estimate in every):,}",
+        f"{sum(estimate.flops for estimate in every) / PETA:,.0f}",
         f"{hours:.2f}",
-        size(sum(each.picture_bytes for each in every)),
+        size(sum(estimate.picture_bytes for estimate in every)),
         f"{hours * price:.2f}",
     ]
 
@@ -174,8 +189,8 @@ def _bases(lines: Sequence[Line]) -> dict[str, str]:
 
 
 def _joined(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """By the first, the different seconds with commas."""
-    found: dict[str, dict[str, None]] = {}
-    for what, whose in pairs:
-        found.setdefault(what, {})[whose] = None
-    return {what: ", ".join(names) for what, names in found.items()}
+    """Return for every first of these pairs its different seconds, separated by commas."""
+    joined: dict[str, dict[str, None]] = {}
+    for first, second in pairs:
+        joined.setdefault(first, {})[second] = None
+    return {first: ", ".join(seconds) for first, seconds in joined.items()}

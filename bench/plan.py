@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
+from bench.completion import completer
 from bench.planned import Planned, print_answers
 from common.errors import UserError
 
@@ -21,54 +22,53 @@ if TYPE_CHECKING:
     from generators.settings import GenerationSettings
     from sweeps.spec import SweepSpec
 
-# What needs a model's prompts, or a model, to mean anything.
-WITHOUT_MODEL = ("scheduler", "guidance", "prior_steps", "prior_guidance", "prior_seed", "dtype")
 MANY = ("model", "dataset", "strategy", "features", "schedule", "steps", "seed", "scheduler", "guidance")
+WITHOUT_MODEL = {"model", "dataset", "prompts", "prompt", "limit", "seed", "steps"}  # mean something where none runs
 
 
+@o.spec_options(
+    without={
+        "title": "it makes no tables and figures",
+        "preset": "a preset is a grid of cells",
+        "savings": "--target-savings asks for the tau of one",
+        "combiner": "it changes no cost",
+        "noise": "it changes no cost",
+        "denoiser_cache": "what a cache skips is known only as it runs",
+        "batch_size": "it denoises nothing",
+        **dict.fromkeys(("isolate", "energy", "save_every"), "it makes no image"),
+        **dict.fromkeys(("metric", "seed_control", "equal_compute"), "it scores nothing"),
+    }
+)
 def plan(
-    context: typer.Context,
-    tau: o.Taus = None,
     target_savings: Annotated[
-        float | None, typer.Option(help="Answer with the tau that saves this share of denoiser steps, e.g. 0.5.")
+        float | None, typer.Option(metavar="0.5", help="Find the tau that saves this share of denoiser evaluations.")
     ] = None,
     embeddings: Annotated[
-        Path | None, typer.Option(help="Ready embeddings, a .npy or .safetensors file: no model is loaded.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Cluster these embeddings, of a .npy or .safetensors file; no model is loaded."
+        ),
     ] = None,
     encoder: Annotated[
         str | None,
-        typer.Option(help="Of `bench encoders list`, say minilm: predict from text embeddings; no model is loaded."),
+        typer.Option(
+            metavar="NAME",
+            help="Cluster by a text encoder of `bench encoders list`, such as minilm; no model is loaded.",
+            autocompletion=completer("encoders"),
+        ),
     ] = None,
-    model: o.Models = None,
-    dataset: o.Datasets = None,
-    prompts: o.PromptFile = None,
-    prompt: o.Prompts = None,
-    limit: o.Limit = None,
-    strategy: o.Strategies = None,
-    features: o.Features = None,
-    schedule: o.Schedules = None,
-    official: o.Official = None,
-    steps: o.Steps = None,
-    seed: o.Seeds = None,
-    scheduler: o.Schedulers = None,
-    guidance: o.Guidances = None,
-    prior_steps: o.PriorSteps = None,
-    prior_guidance: o.PriorGuidance = None,
-    prior_seed: o.PriorSeed = None,
-    others: o.Others = None,
-    dtype: o.Dtype = None,
-    device: o.Device = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Also how long it takes at least on so many workers, and how much trunks cost."),
+        typer.Option(min=1, metavar="N", help="Also say how long so many workers take at least, and what bounds them."),
     ] = None,
     as_json: o.Json = False,
+    **settings: Any,
 ) -> None:
-    """Predict node-steps and savings of a prompt set at some taus, or the tau that reaches given savings."""
+    """Predict what sharing saves on a prompt set at some taus, or find the tau that saves so much. Makes no image."""
     from sweeps.spec import make_spec
 
-    flags = o.given(context.params)
-    if tau and target_savings is not None:
+    flags = o.given(settings)
+    if "tau" in flags and target_savings is not None:
         raise UserError("--tau and --target-savings ask opposite questions", "give one of them")
     if embeddings and encoder:
         raise UserError("--embeddings are ready, and --encoder makes some", "give one of them")
@@ -116,10 +116,15 @@ def _from_text(spec: "SweepSpec", encoder: str, flags: dict[str, Any]) -> Planne
 
 
 def _refuse(flags: dict[str, Any], what: str, more: Sequence[str] = ()) -> None:
-    """Raises a UserError for a flag that changes nothing where no model embeds the prompts."""
-    idle = ["features", "device", *more, *([] if "model" in flags else WITHOUT_MODEL)]
-    if found := [f"--{name.replace('_', '-')}" for name in idle if name in flags]:
-        raise UserError(f"{found[0]} means nothing for {what} here", "leave it out, or plan without them")
+    """Raise a UserError for a flag that changes nothing where no model embeds the prompts."""
+    from sweeps.spec import FLAGS, MAKE, RUN
+
+    idle = {"features", *more, *(name for name, flag in FLAGS.items() if flag.panel == RUN)}
+    if "model" not in flags:
+        idle |= {name for name, flag in FLAGS.items() if flag.panel == MAKE} - WITHOUT_MODEL
+    if unused := [name for name in flags if name in idle]:
+        flag = next(iter(FLAGS[unused[0]].names), f"--{unused[0].replace('_', '-')}")
+        raise UserError(f"{flag} means nothing for {what} here", "leave it out, or plan without them")
 
 
 def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flags: dict[str, Any]) -> Planned:
@@ -157,7 +162,7 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
     if more:
         raise UserError("a plan is of one prompt set", "run one plan for each")
     with screen() as seen:
-        maker = Maker(source, Families(device), BATCH_SIZE, seen)
+        maker = Maker(source, Families(device, spec.offload, None, spec.acceleration(device)), BATCH_SIZE, seen)
         grouping = maker.grouping(parse_strategy(spec.strategy[0]), features_of(spec, source.entry)[0])
     title = f"{len(source.prompts)} prompts of {source.prompts.name}, {source.entry.name}"
     computed = _computed(maker.family, source.settings, len(source.prompts))

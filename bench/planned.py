@@ -1,4 +1,4 @@
-"""What `bench plan` answers: node-steps, savings and FLOPs at some taus, or the tau that is asked for."""
+"""The answers of `bench plan`: node-steps, savings and FLOPs at some taus, or the tau of a target."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ MOST_UNITED = 1_000_000  # prompts times taus whose union is worth the seconds t
 
 @dataclass(frozen=True)
 class Planned:
-    """What a strategy made of prompts, its K, and, if a model is known, what its family calls and the memory it takes.
+    """The grouping of some prompts, its K, and, if a model is known, its components and the memory that it takes.
 
     Attributes:
         memory: bytes of weights, latents and what is computed, a row at a time and at the usual batch size.
@@ -36,7 +36,7 @@ class Planned:
     workers: int | None = None
 
     def answers(self, spec: "SweepSpec") -> list[dict[str, Any]]:
-        """One object a tau; where there are several, each also says what all take when they are denoised together."""
+        """Return one object a tau; of several, each also says what all take when they are denoised together."""
         rows = [self._at(spec, float(tau)) for tau in spec.tau]
         if len(rows) == 1 or len(rows) * self.grouping.n_leaves > MOST_UNITED:
             return rows
@@ -51,11 +51,11 @@ class Planned:
         return united_steps([standard_plan(self.grouping.n_leaves, self.steps), *plans])
 
     def target(self, spec: "SweepSpec", target: float) -> dict[str, Any]:
-        """The tau that reaches the target, or what the most is."""
+        """Return the tau that reaches the target, or the most that can be saved."""
         from generators.sharing.savings import tau_for_savings
 
-        found = tau_for_savings(self.grouping, self._schedule(spec), self.steps, target)
-        return {"target": target, **self._at(spec, found.tau), **asdict(found)}
+        nearest = tau_for_savings(self.grouping, self._schedule(spec), self.steps, target)
+        return {"target": target, **self._at(spec, nearest.tau), **asdict(nearest)}
 
     def _at(self, spec: "SweepSpec", tau: float) -> dict[str, Any]:
         from generators.sharing.savings import node_steps
@@ -88,18 +88,18 @@ class Planned:
 
 
 def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
-    """The answers of one `Planned`: a table, or the sentence that names a tau."""
+    """Print the answers of one `Planned`: a table, or the sentence that names a tau."""
     from rich.table import Table
 
     from bench.results import si, stdout, united_line
 
     title = ", ".join([title, *([rows[0]["basis"]] if "basis" in rows[0] else [])])
     if "target" in rows[0]:
-        found = rows[0]
-        saved = f"{found['savings']:.1%} of denoiser steps"
-        answer = f"tau {found['tau']:g} saves {saved}"
-        if not found["reached"]:
-            answer = f"{found['target']:.1%} is out of reach: the most is {saved}, at tau {found['tau']:g}"
+        (row,) = rows
+        saved = f"{row['savings']:.1%} of denoiser steps"
+        answer = f"tau {row['tau']:g} saves {saved}"
+        if not row["reached"]:
+            answer = f"{row['target']:.1%} is out of reach: the most is {saved}, at tau {row['tau']:g}"
         typer.echo(f"{title}: {answer}")
         _print_spread(rows)
         return
@@ -124,7 +124,7 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
 
 
 def _print_spread(rows: Sequence[dict[str, Any]]) -> None:
-    """What several workers make of each plan, where that was asked."""
+    """Print how several workers would share each plan, where that was asked."""
     if "spread" not in rows[0]:
         return
     from rich.table import Table
@@ -136,14 +136,14 @@ def _print_spread(rows: Sequence[dict[str, Any]]) -> None:
     for heading in ("tau", "least time", "speed-up at most", "trunks", "longest", "subtrees", "speed-up, trunks first"):
         table.add_column(heading, justify="right")
     for row in rows:
-        found = row["spread"]
+        spread = row["spread"]
         table.add_row(
-            *(f"{row['tau']:g}", f"{found['least_time']:,}", f"{found['speed_up_bound']:.3g}"),
+            *(f"{row['tau']:g}", f"{spread['least_time']:,}", f"{spread['speed_up_bound']:.3g}"),
             *(
-                f"{found['trunk']:,}",
-                f"{found['longest_trunk']:,}",
-                f"{found['subtrees']:,}",
-                f"{found['speed_up']:.3g}",
+                f"{spread['trunk']:,}",
+                f"{spread['longest_trunk']:,}",
+                f"{spread['subtrees']:,}",
+                f"{spread['speed_up']:.3g}",
             ),
         )
     stdout().print(f"on {workers:,} workers, in node-steps one after the other; a prompt alone takes {steps}")

@@ -1,4 +1,4 @@
-"""`bench power`: what so many prompts can show of a win rate, and how many a claim needs."""
+"""`bench power`: which win rates a number of prompts can tell apart, and how many prompts a claim needs."""
 
 import json
 from typing import Annotated, Any
@@ -10,27 +10,30 @@ from common.errors import UserError
 
 
 def power(
-    prompts: Annotated[int | None, typer.Option(help="How many prompts a run has.")] = None,
-    ties: Annotated[float, typer.Option(help="The share of pairs that tie, e.g. 0.05.")] = 0.0,
+    prompts: Annotated[int | None, typer.Option(metavar="N", help="How many prompts a run has.")] = None,
+    ties: Annotated[float, typer.Option(metavar="X", help="The share of pairs that tie, such as 0.05.")] = 0.0,
     difference: Annotated[
-        float | None, typer.Option(help="A true win rate's distance from one half, e.g. 0.1 for 60% or 40%.")
+        float | None, typer.Option(metavar="X", help="How far the true win rate is from one half: 0.1 for 60% or 40%.")
     ] = None,
     delta: Annotated[
-        float, typer.Option(help="How far below one half a win rate may lie and still be no worse; 0.05 is 5 points.")
+        float,
+        typer.Option(metavar="X", help="Non-inferiority: how far below one half a win rate may lie; 0.05 is 5 points."),
     ] = 0.05,
-    target: Annotated[float, typer.Option("--power", help="With what probability a claim is to be shown.")] = 0.8,
+    target: Annotated[
+        float, typer.Option("--power", metavar="X", help="The probability with which a true claim is to be shown.")
+    ] = 0.8,
     as_json: o.Json = False,
 ) -> None:
-    """Say which win rates so many prompts can tell apart, and how many prompts a claim needs. Runs nothing."""
-    found = answers(prompts, ties, difference, delta, target)
+    """Say which win rates a number of prompts can tell apart, and how many prompts a claim needs. Runs nothing."""
+    answer = answers(prompts, ties, difference, delta, target)
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(answer))
     else:
-        _print(found)
+        _print(answer)
 
 
 def answers(prompts: int | None, ties: float, difference: float | None, delta: float, target: float) -> dict[str, Any]:
-    """What was asked, and for both claims: prompts needed, and of the given prompts the power and what they can show.
+    """Return the question, and for both claims the prompts needed, the power, and the least that shows.
 
     Raises:
         UserError: a number is out of its range.
@@ -52,26 +55,26 @@ def answers(prompts: int | None, ties: float, difference: float | None, delta: f
     return {"prompts": prompts, "ties": ties, "power": target, "differs": differs, "no_worse": no_worse}
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(answer: dict[str, Any]) -> None:
     from rich.table import Table
 
     from bench.results import stdout
 
-    differs, no_worse = found["differs"], found["no_worse"]
-    run = "" if found["prompts"] is None else f"{found['prompts']:,} prompts, "
-    title = f"{run}{100 * found['ties']:.3g}% ties, to be shown with a power of {100 * found['power']:.3g}%"
+    differs, no_worse = answer["differs"], answer["no_worse"]
+    run = "" if answer["prompts"] is None else f"{answer['prompts']:,} prompts, "
+    title = f"{run}{100 * answer['ties']:.3g}% ties, to be shown with a power of {100 * answer['power']:.3g}%"
     table = Table(box=None, pad_edge=False, title=title, title_justify="left")
     table.add_column("to show")
     for heading in ("prompts needed", "power", "least that shows"):
         table.add_column(heading, justify="right")
     away = "" if differs["difference"] is None else f", {_points(abs(differs['difference']))} away"
-    for claim, answer in {
+    for claim, part in {
         f"a win rate other than 50%{away}": differs,
         f"no worse than 50% by more than {_points(no_worse['delta'])}": no_worse,
     }.items():
-        needed = "-" if answer["prompts_needed"] is None else f"{answer['prompts_needed']:,}"
-        shown = "-" if answer["power"] is None else f"{answer['power']:.1%}"
-        table.add_row(claim, needed, shown, "-" if answer["smallest"] is None else _points(answer["smallest"]))
+        needed = "-" if part["prompts_needed"] is None else f"{part['prompts_needed']:,}"
+        shown = "-" if part["power"] is None else f"{part['power']:.1%}"
+        table.add_row(claim, needed, shown, "-" if part["smallest"] is None else _points(part["smallest"]))
     console = stdout()
     console.print(table)
     console.print(

@@ -1,4 +1,4 @@
-"""`bench report`: a run folder's page, tables and figures, made anew from its records; of several runs, compared."""
+"""`bench report`: the page, tables and figures of one run, made anew from its records, or of several compared."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,34 +13,40 @@ if TYPE_CHECKING:
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="A run folder; several are compared.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="A run folder; several are compared.")],
     delta: Annotated[
-        float, typer.Option(min=0, max=0.49, help="How far below 0.5 a win rate may lie and still be parity.")
+        float,
+        typer.Option(
+            min=0, max=0.49, metavar="X", help="How far below 0.5 a win rate may lie and still count as parity."
+        ),
     ] = 0.05,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where a comparison of several runs goes; runs/compare-NAMES unless given.", callback=o.local
+            metavar="FOLDER", help="Where a comparison of several runs goes.", show_default="runs/compare-NAMES", callback=o.local
         ),
     ] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the report as Markdown into this file too.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report as Markdown into this file too.")
+    ] = None,
     embed: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="A Markdown file in which the lines between <!-- report:begin NAME --> and <!-- report:end --> become "
             "this report's. NAME is the run folder's; after it may stand which parts: answer, table, rows, made, or a "
-            "figure's name."
+            "figure's name.",
         ),
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option(help="With --embed: a folder that its pictures are copied into.")
+        Path | None, typer.Option(metavar="FOLDER", help="With --embed: copy the report's images into this folder.")
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Write a run's page, tables and figures again and print the tables; or compare several runs.
 
-    What several runs may not be compared in, say other prompts or another scorer, is refused by name; what must be
-    known, say another K or machine, is flagged.
+    Runs that cannot be compared, for example because their prompts or scorers differ, are refused, and the difference
+    is named. Where a difference must be known, such as another number of steps or another machine, the tables say so.
     """
     import webbrowser
 
@@ -87,7 +93,7 @@ def _several(runs: list[Path], delta: float, out: Path | None) -> "tuple[Path, R
 def _in_markdown(
     written: "Report", folder: Path, file: Path | None, embedded: Path | None, pictures: Path | None
 ) -> list[Path]:
-    """The files that are new."""
+    """Write the report into these Markdown files and return the files that changed."""
     from common.files import atomic_write
     from reports.embed import embed
     from reports.markdown import markdown

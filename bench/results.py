@@ -1,4 +1,4 @@
-"""What `bench sweep` and `bench report` print when they are done, and what a dry run prints instead."""
+"""The output of `bench sweep` and `bench report` when they are done, and of a dry run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def stdout() -> Console:
-    """Standard output; wide where it is no terminal."""
+    """Return standard output, wide where it is no terminal."""
     console = Console(markup=False, highlight=False)
     return console if console.is_terminal else Console(markup=False, highlight=False, width=PIPED_WIDTH)
 
 
 def print_tables(report: "Report", names: Sequence[str] = ()) -> None:
-    """The tables of a run, one below the other; of these names, where any are given."""
+    """Print the tables of a run one below the other; those of these names, if any are given."""
     from reports.formats import to_rich
 
     console = stdout()
@@ -31,7 +31,7 @@ def print_tables(report: "Report", names: Sequence[str] = ()) -> None:
 
 
 def print_places(run: Path, report: "Report", tracking: str | None = None) -> None:
-    """Where everything is."""
+    """Print where everything is."""
     lines = {
         "page": str(report.page) if report.page else None,
         "tables": f"{report.tables[0].parent}/ ({_suffixes(report.tables)})" if report.tables else None,
@@ -49,7 +49,7 @@ def print_places(run: Path, report: "Report", tracking: str | None = None) -> No
 
 
 def print_costs(predicted: "Prediction", disk: int, run: Path, *, together: bool) -> None:
-    """A dry run's table: every cell, what it will cost, and what sharing will save; and what all cost `together`."""
+    """Print the table of a dry run: every cell, its cost and savings; and the cost of all denoised `together`."""
     table = Table(box=None, pad_edge=False)
     for heading in ("cell", "model", "dataset", "strategy", "schedule", "seed"):
         table.add_column(heading)
@@ -74,20 +74,20 @@ def print_costs(predicted: "Prediction", disk: int, run: Path, *, together: bool
 
 
 def united_line(one_by_one: int, together: int) -> str:
-    """What it saves to denoise together what several plans have in common."""
+    """Say what it saves to denoise once what several plans have in common."""
     fewer = (one_by_one - together) / one_by_one
     return f"denoised together: {together:,} node-steps for all, {fewer:.1%} fewer than the {one_by_one:,} one by one"
 
 
 def seconds_line(seconds: Mapping[str, float]) -> str:
-    """The time in all, and how it divides, largest first."""
+    """Say the time in all and its parts, the largest first."""
     parts = sorted(seconds.items(), key=lambda part: -part[1])
     shares = ", ".join(f"{name} {value:.1f}" for name, value in parts if value >= 0.05)
     return f"{sum(seconds.values()):.1f} s: {shares}"
 
 
 def si(value: float | None) -> str:
-    """A count with an SI prefix: 1.25 T."""
+    """Return a count with an SI prefix: 1.25 T."""
     if value is None:
         return "-"
     for prefix in ("", "k", "M", "G", "T", "P"):
@@ -98,7 +98,7 @@ def si(value: float | None) -> str:
 
 
 def size(count: float) -> str:
-    """A number of bytes."""
+    """Return a number of bytes with its unit: 1.25 GB."""
     for unit in UNITS[:-1]:
         if count < 1000:
             return f"{count:.3g} {unit}"

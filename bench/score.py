@@ -1,4 +1,4 @@
-"""`bench score`: scores pictures that exist, a run's or anyone's; makes none."""
+"""`bench score`: scores images that exist, of a run or of any folder; makes none."""
 
 import json
 from collections.abc import Sequence
@@ -17,39 +17,45 @@ FAILED = 1
 SCORES = Path("scores")
 
 
+@o.spec_options(only=("metric", "device"), changed={"metric": {"default": "in a run, those of its model"}})
 def score(
-    folder: Annotated[Path, typer.Argument(help="A run folder, or any folder of pictures.")],
-    metric: o.Metrics = None,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder, or any folder of images.")],
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="What the pictures of a folder show, in the natural order of their names: a .txt, .csv, .jsonl or "
-            ".npy file; in a .csv or .jsonl file, `file` may name them."
+            metavar="FILE",
+            help="The prompts of a folder of images, in the natural order of the images' names: a .txt, .csv, .jsonl "
+            "or .npy file. A column `file` of a .csv or .jsonl file may name the images.",
         ),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="A folder of pictures of the same prompts to compare with, say standard's.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Images of the same prompts to compare with, such as the baseline's."),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where the scores of a folder of pictures go; scores/<its name> unless given.", callback=o.local
+            metavar="FOLDER",
+            help="Where the scores of a folder of images go.",
+            show_default="scores/ and its name",
+            callback=o.local,
+            rich_help_panel=o.LEAVE,
         ),
     ] = None,
-    rescore: Annotated[bool, typer.Option("--rescore", help="In a run: measure even what was measured.")] = False,
-    device: o.Device = None,
+    rescore: Annotated[bool, typer.Option("--rescore", help="In a run: score again what has scores.")] = False,
     as_json: o.Json = False,
+    **settings: Any,
 ) -> None:
-    """Score the pictures of a run, or of any folder, by one scorer or several; no picture is made.
+    """Score the images of a run, or of any folder, by one scorer or several; no image is made.
 
-    In a run, new scorers stand beside those that it has, and its tables and figures are written again. Of any other
-    folder --prompts says what its pictures show and --metric what scores them; what the paper's code left is read as
-    it is.
+    In a run, new scorers stand beside those that it has, and its tables and figures are written again. For any other
+    folder, --prompts says what its images show and --metric what scores them. Folders that the paper's released code
+    has written are read as they are.
     """
     from sweeps.axes import items
     from sweeps.record import SPEC
 
-    asked, where = list(dict.fromkeys(items(metric or []))), o.device_of(device)
+    asked, where = list(dict.fromkeys(items(settings["metric"] or []))), o.device_of(settings["device"])
     is_run = (folder / SPEC).is_file()
     if prompts is not None and is_run:
         raise UserError(f"{folder} is a run folder, which knows its prompts", "leave --prompts out")

@@ -1,4 +1,4 @@
-"""What a person sees while a command works: progress bars, a line a cell, notes. All on standard error."""
+"""Progress bars, a line a cell and notes while a command works, all on standard error."""
 
 import logging
 import threading
@@ -38,9 +38,9 @@ NAMES = {
     "plan": "planning",
     "batch size": "measuring batch sizes",
     "denoise": "denoising",
-    "decode": "decoding pictures",
-    "write": "writing pictures",
-    "score": "scoring pictures",
+    "decode": "decoding images",
+    "write": "writing images",
+    "score": "scoring images",
     "report": "drawing tables and figures",
     "track": "logging to MLflow",
 }
@@ -85,7 +85,7 @@ class Screen:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """A stage of the command's own."""
+        """Show a stage of the command's own while the block runs."""
         self(StageStarted(name, 1))
         try:
             yield
@@ -93,7 +93,7 @@ class Screen:
             self(StageFinished())
 
     def heard(self, what: str, done: int, total: int) -> None:
-        """How far a computation within a stage is (`common.progress`)."""
+        """Show how far a computation within a stage is (`common.progress`)."""
         if self._part is None or self._part[0] != what:
             self._forget_part()
             self._part = what, self.progress.add_task(what, total=total)
@@ -107,7 +107,7 @@ class Screen:
             self._part = None
 
     def seconds(self) -> dict[str, float]:
-        """Seconds by stage, none counted twice, and what no stage took, since this screen was made."""
+        """Return the seconds of every stage since this screen was made, none counted twice, and the rest."""
         stages = walls(self._timeline.spans)
         return {**stages, REST: self._timeline.elapsed() - sum(stages.values())}
 
@@ -125,7 +125,7 @@ class Screen:
 
 
 def place(record: Record) -> str:
-    """Where a cell stands, short."""
+    """Name a cell in a few words."""
     asked = record.asked
     way = ", ".join([asked.strategy, *([asked.denoiser_cache] if asked.denoiser_cache != "none" else [])])
     return f"{asked.model} on {asked.dataset}, {way}, seed {asked.seed}, tau {asked.tau:f}"
@@ -133,7 +133,7 @@ def place(record: Record) -> str:
 
 @contextmanager
 def screen() -> Iterator[Screen]:
-    """A screen whose bars are gone when the block ends; its lines stay. Libraries' own bars are off."""
+    """Give a screen whose bars are gone when the block ends; its lines stay. Libraries' own bars are off."""
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -153,7 +153,7 @@ def screen() -> Iterator[Screen]:
 
 @contextmanager
 def _logged(seen: Screen) -> Iterator[None]:
-    """What rooms log (a worker fetches its weights) is a note."""
+    """Show what rooms log while the block runs, such as a download, as notes."""
     logger, handler = logging.getLogger("reusebench"), logging.Handler()
     handler.emit = lambda record: seen(Note(record.getMessage()))  # type: ignore[method-assign]
     logger.addHandler(handler)

@@ -5,16 +5,21 @@ from typing import Annotated
 import typer
 
 
-def setup(what: Annotated[str, typer.Argument(help="What to set up: vqa, for VQAScore by CLIP-FlanT5.")]) -> None:
-    """Build the environment of a scorer that cannot share ours, once, into the cache folder; again, it continues."""
+def setup(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The scorer: vqa is VQAScore by CLIP-FlanT5.")],
+) -> None:
+    """Build the environment of a scorer that cannot run in this one, once, in the cache folder.
+
+    The same command continues after an interruption.
+    """
     from common.errors import UserError, nearest
     from metrics.environments import build
     from metrics.recipes import recipes
 
     known = {recipe.setup: recipe for recipe in recipes().values()}
-    if what not in known:
-        raise UserError(f"there is nothing to set up for {what!r}", nearest(what, known))
-    recipe = known[what]
+    if name not in known:
+        raise UserError(f"there is nothing to set up for {name!r}", nearest(name, known))
+    recipe = known[name]
     packages = build(recipe, lambda line: typer.echo(line, err=True))
-    typer.echo(f"{what}: ready in {recipe.folder}")
-    typer.echo(", ".join(f"{name} {version}" for name, version in packages.items()))
+    typer.echo(f"{name}: ready in {recipe.folder}")
+    typer.echo(", ".join(f"{package} {version}" for package, version in packages.items()))

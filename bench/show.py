@@ -1,6 +1,7 @@
-"""`bench show`: what a run folder holds, in a screen; and where its time went."""
+"""`bench show`: what a run folder holds, on one screen; and where its time went."""
 
 import json
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,12 +23,14 @@ OLD = "no time line was kept of this run: these are its records' seconds, withou
 
 def show(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    time: Annotated[bool, typer.Option("--time", help="Where its time went, as tables and a figure.")] = False,
+    time: Annotated[
+        bool, typer.Option("--time", help="Also show where its time went, as tables and a figure.")
+    ] = False,
     as_json: o.Json = False,
 ) -> None:
-    """Say what a run folder holds: what was asked, which cells are done, the answer, where the page is.
+    """Say what a run folder holds: its settings, which cells are done, the answer, where the page is.
 
-    Reads its records and its time line; runs nothing, and needs no model.
+    It reads the run's records and time line; it runs nothing and needs no model.
     """
     from bench.results import seconds_line, stdout
     from reports.durations import durations, recorded
@@ -38,13 +41,13 @@ def show(
 
     spec = saved_spec(run).model_dump(mode="json", exclude_defaults=True)
     records, log = load_records(run), read_timeline(run)
-    cells, told = _cells(records, log), _answer(run, records)
+    cells, answer_lines = _cells(records, log), _answer(run, records)
     page = run / "report" / "index.html"
     stages = durations(log.spans) if log.spans else recorded(records)
     figure = _figure(run, records, log) if time else None
     if as_json:
         there = str(page) if page.is_file() else None
-        about = {"run": str(run), "spec": spec, "cells": cells, "answer": told, "page": there}
+        about = {"run": str(run), "spec": spec, "cells": cells, "answer": answer_lines, "page": there}
         typer.echo(json.dumps({**about, **(_times(log, records, figure) if time else {})}))
         return
     lines = {
@@ -52,12 +55,12 @@ def show(
         "asked": "; ".join(f"{name} {_text(value)}" for name, value in spec.items()) or "the defaults",
         "cells": ", ".join(f"{'? ' if count is None else f'{count} '}{what}" for what, count in cells.items()),
         "page": str(page) if page.is_file() else f"none: bench report {run}",
-        "time": seconds_line({each.stage: each.seconds for each in stages}) if stages else "not known",
+        "time": seconds_line({stage.stage: stage.seconds for stage in stages}) if stages else "not known",
     }
     console = stdout()
     for what, line in lines.items():
         console.print(f"{what:8} {line}", soft_wrap=True)
-    for line in told:
+    for line in answer_lines:
         console.print(line, soft_wrap=True)
     if not time:
         return
@@ -68,23 +71,23 @@ def show(
 
 
 def _cells(records: "Sequence[Record]", log: "Log") -> dict[str, int | None]:
-    """How many are done, failed, and neither; the last is not known of a run without a time line."""
-    states = {record.id: record.status for record in records}
-    pending = sum(cell not in states for cell in log.attempts[-1].cells) if log.attempts else None
-    counted = list(states.values())
-    return {"done": counted.count("done"), "failed": counted.count("failed"), "pending": pending}
+    """Count the cells that are done, failed, and neither; the last is None for a run without a time line."""
+    status = {record.id: record.status for record in records}
+    pending = sum(cell not in status for cell in log.attempts[-1].cells) if log.attempts else None
+    counts = Counter(status.values())
+    return {"done": counts["done"], "failed": counts["failed"], "pending": pending}
 
 
 def _answer(run: Path, records: "Sequence[Record]") -> list[str]:
-    """What the run says, with its question; nothing before there is a cell."""
+    """Return the run's question and the lines that answer it; nothing before there is a cell."""
     from reports.answer import answer
     from reports.base import RunView
 
     view = RunView.of(run, records)
     if not view.records:
         return []
-    told = view.once(answer)
-    return [told.question, *told.lines]
+    answered = view.once(answer)
+    return [answered.question, *answered.lines]
 
 
 def _sheets(log: "Log", records: "Sequence[Record]") -> "list[Sheet]":
@@ -98,7 +101,7 @@ def _sheets(log: "Log", records: "Sequence[Record]") -> "list[Sheet]":
 
 
 def _figure(run: Path, records: "Sequence[Record]", log: "Log") -> Path | None:
-    """Drawn anew, with what came after the report; None without a time line."""
+    """Draw the time line anew, with what came after the report, and return its file; None where there is none."""
     from reports.base import RunView, figures
     from reports.render import REPORT
     from reports.style import entitle, save, theme
@@ -116,16 +119,16 @@ def _figure(run: Path, records: "Sequence[Record]", log: "Log") -> Path | None:
 def _times(log: "Log", records: "Sequence[Record]", figure: Path | None) -> dict[str, Any]:
     from reports.durations import attempts, durations, paces, recorded
 
-    began = {each.attempt: each.utc for each in log.attempts}
+    began = {attempt.attempt: attempt.utc for attempt in log.attempts}
     stages = durations(log.spans) if log.spans else recorded(records)
     return {
         "timeline": bool(log.spans),
-        "stages": [asdict(each) for each in stages],
+        "stages": [asdict(stage) for stage in stages],
         "attempts": [
-            {"attempt": number, "utc": began.get(number), "stages": [asdict(each) for each in durations(spans)]}
+            {"attempt": number, "utc": began.get(number), "stages": [asdict(stage) for stage in durations(spans)]}
             for number, spans in attempts(log).items()
         ],
-        "pace": [asdict(each) for each in paces(log.spans)],
+        "pace": [asdict(pace) for pace in paces(log.spans)],
         "figure": str(figure) if figure else None,
     }
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
+from bench.completion import completer
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,13 +16,19 @@ if TYPE_CHECKING:
 strategies = typer.Typer(help="Clustering strategies: list them, show one, check your own.", no_args_is_help=True)
 
 Which = Annotated[
-    str, typer.Argument(help="A name of `bench strategies list`, or my_module:MyStrategy; parameters as :key=value.")
+    str,
+    typer.Argument(
+        metavar="NAME|MODULE:CLASS",
+        help="A name of `bench strategies list`, with parameters as hdbscan:min_samples=3; or your own class, as "
+        "my_module:MyStrategy.",
+        autocompletion=completer("strategies"),
+    ),
 ]
 
 
-@strategies.command()
+@strategies.command(epilog="Example: bench strategies show hdbscan")
 def show(which: Which, as_json: o.Json = False) -> None:
-    """Show a strategy: its documentation, parameters, costs and source."""
+    """Show one strategy: its documentation, parameters, costs and source."""
     from inspect import getdoc
 
     from sweeps.grid import parse_strategy
@@ -51,17 +58,26 @@ def show(which: Which, as_json: o.Json = False) -> None:
         typer.echo(f"  {key}: {field['type']} = {field['default']!r}  {field['description'] or ''}".rstrip())
 
 
-@strategies.command()
+@strategies.command(epilog="Example: bench strategies check my_module:MyStrategy")
 def check(
     which: Which,
     size: Annotated[
         list[int] | None,
-        typer.Option(help="A number of prompts at which time and memory are measured; at least three. [250 to 2000]"),
+        typer.Option(
+            metavar="N",
+            help="A number of prompts at which time and memory are measured; give it three times or more.",
+            show_default="several from 250 to 2000",
+        ),
     ] = None,
-    growth: Annotated[bool, typer.Option(help="Measure how time and memory grow.")] = True,
+    growth: Annotated[
+        bool, typer.Option("--growth/--no-growth", help="Measure how time and memory grow with the prompts.")
+    ] = True,
     as_json: o.Json = False,
 ) -> None:
-    """Check that a strategy gives valid trees, the same for any order of prompts, at its declared cost; else exit 1."""
+    """Check what every strategy must do: a valid tree, the same for any order of prompts, at the declared cost.
+
+    The exit code is 1 if a check fails.
+    """
     from dataclasses import asdict
 
     from generators.strategies.check import check_strategy

@@ -9,7 +9,7 @@ from bench import executors
 from bench import options as o
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from bench.screen import Screen
     from reports.render import Report
@@ -21,89 +21,86 @@ if TYPE_CHECKING:
 FAILED = 1
 
 
-def sweep(
-    context: typer.Context,
-    tau: o.Taus = None,
-    savings: o.Savings = None,
-    model: o.Models = None,
-    dataset: o.Datasets = None,
-    prompts: o.PromptFile = None,
-    prompt: o.Prompts = None,
-    limit: o.Limit = None,
-    strategy: o.Strategies = None,
-    features: o.Features = None,
-    schedule: o.Schedules = None,
-    combiner: o.Combiners = None,
-    noise: o.Noises = None,
-    official: o.Official = None,
-    steps: o.Steps = None,
-    seed: o.Seeds = None,
-    scheduler: o.Schedulers = None,
-    guidance: o.Guidances = None,
-    denoiser_cache: o.DenoiserCaches = None,
-    negative_prompt: o.NegativePrompt = None,
-    height: o.Height = None,
-    width: o.Width = None,
-    prior_steps: o.PriorSteps = None,
-    prior_guidance: o.PriorGuidance = None,
-    prior_seed: o.PriorSeed = None,
-    others: o.Others = None,
-    dtype: o.Dtype = None,
-    metric: o.Metrics = None,
-    another_seed: Annotated[
-        bool | None,
+def begin(
+    adapt: "Callable[[list[Mapping[str, Any]]], list[Mapping[str, Any]]]" = list,
+    tables: "Sequence[str]" = (),
+    *,
+    spec: Annotated[
+        Path | None,
         typer.Option(
-            "--another-seed/--no-another-seed",
-            help="Hold standard generation against itself with another seed: the win rate that means nothing. On.",
+            metavar="FILE",
+            help="A YAML file of these settings, such as a run's sweep.yaml; flags override it.",
+            rich_help_panel="What to make",
         ),
     ] = None,
-    fewer_steps: Annotated[
-        bool | None,
-        typer.Option(
-            "--fewer-steps/--no-fewer-steps",
-            help="Also spend each tau's node-steps on standard generation with fewer steps. Off, but in the presets.",
-        ),
-    ] = None,
-    device: o.Device = None,
-    batch_size: o.BatchSize = None,
-    offload: o.Offload = None,
-    channels_last: o.ChannelsLast = None,
-    compilation: o.Compilation = None,
-    attention: o.Attention = None,
-    autocast: o.Autocast = None,
-    threads: o.Threads = None,
-    isolate: o.Isolate = None,
-    save_every: o.SaveEvery = None,
-    energy: Annotated[
-        bool | None, typer.Option("--energy", help="Measure what an NVIDIA accelerator takes, through NVML.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="A sweep in the box; flags win over it.")] = None,
-    spec: Annotated[Path | None, typer.Option(help="A YAML file that says the same as flags; flags win.")] = None,
-    name: Annotated[str | None, typer.Option(help="The run's name; by default it follows from the sweep.")] = None,
-    out: o.Out = Path("runs"),
-    dry_run: o.DryRun = False,
-    rescore: Annotated[bool, typer.Option("--rescore", help="Score again what is there; make no image.")] = False,
-    tracking_uri: o.TrackingUri = None,
-    mlflow: o.Mlflow = True,
-    system_metrics: Annotated[
-        bool, typer.Option("--system-metrics", help="Also log what processor, memory, disk and accelerator do.")
-    ] = False,
     executor: executors.Name = "local",
     address: executors.Address = None,
     workers: executors.Workers = None,
     store: executors.Store = None,
+    rescore: Annotated[
+        bool, typer.Option("--rescore", help="Score the images again; make none.", rich_help_panel="What to score")
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The run's name.",
+            show_default="model, prompts and a hash of the settings",
+            rich_help_panel=o.LEAVE,
+        ),
+    ] = None,
+    out: o.Out = Path("runs"),
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the cells and what they cost; make nothing.", rich_help_panel=o.LEAVE),
+    ] = False,
+    tracking_uri: o.TrackingUri = None,
+    mlflow: o.Mlflow = True,
+    system_metrics: Annotated[
+        bool,
+        typer.Option(
+            "--system-metrics",
+            help="Also log the use of processor, memory, disk and GPU to MLflow.",
+            rich_help_panel=o.LEAVE,
+        ),
+    ] = False,
+    **settings: Any,
 ) -> None:
+    """Run the sweep that the options of a command say; exit with 1 where a cell failed.
+
+    Args:
+        adapt: from the settings of the preset and of the file, to the layers that stand beneath the flags.
+        tables: those to print; all unless given.
+        settings: of a spec, as flags.
+    """
+    from sweeps.spec import make_spec, read_preset, read_yaml
+
+    flags = o.given(settings)
+    layers: list[Mapping[str, Any]] = [read_preset(flags["preset"])] if "preset" in flags else []
+    asked = make_spec([*adapt([*layers, *([read_yaml(spec)] if spec else [])]), flags])
+    folder = out / o.checked_name(name or asked.default_name())
+    failed = carry_out(
+        asked,
+        folder,
+        o.tracking(tracking_uri, out, mlflow),
+        dry_run=dry_run,
+        rescore=rescore,
+        system_metrics=system_metrics,
+        tables=tables,
+        executor=executors.chosen(executor, address, workers, store),
+    )
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+@o.spec_options(begin)
+def sweep(**options: Any) -> None:
     """Generate the same prompts with and without sharing, score both, and say what sharing saved and cost.
 
-    Axes take several values: repeat the option or separate values with commas. The same command continues a sweep
-    that was interrupted.
+    Most settings take several values, and every combination is a cell: repeat the option, or separate values with
+    commas. The same command continues a sweep that was interrupted.
     """
-    asked = _spec(preset, spec, o.given(context.params))
-    folder = out / o.checked_name(name or asked.default_name())
-    uri = o.tracking(tracking_uri, out, mlflow)
-    where = executors.chosen(executor, address, workers, store)
-    if carry_out(asked, folder, uri, dry_run=dry_run, rescore=rescore, system_metrics=system_metrics, executor=where):
-        raise typer.Exit(FAILED)
+    begin(**options)
 
 
 def carry_out(
@@ -146,7 +143,7 @@ def carry_out(
             shared = ways(asked, where)
             check_scorers(asked, shared, where)
         sharing = levelled(asked, shared, folder, device=where, emit=seen, keep=not dry_run)
-        cells = with_references(sharing, another_seed=asked.another_seed, fewer_steps=asked.fewer_steps)
+        cells = with_references(sharing, another_seed=asked.seed_control, fewer_steps=asked.equal_compute)
         if dry_run:
             check_sweep(asked, cells, folder, where)
             predicted = predict(cells, folder, where, seen)
@@ -203,9 +200,3 @@ def _run(
         with seen.stage("track"):
             tracker.sweep_finished(folder, records)
     return any(record.error for record in made), report
-
-
-def _spec(preset: str | None, path: Path | None, flags: dict[str, Any]) -> "SweepSpec":
-    from sweeps.spec import make_spec, read_preset, read_yaml
-
-    return make_spec([read_preset(preset) if preset else {}, read_yaml(path) if path else {}, flags])

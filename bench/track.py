@@ -1,19 +1,18 @@
-"""`bench track`: an existing run to MLflow, after an outage or from another machine."""
+"""`bench track`: send an existing run to MLflow, after an outage or from another machine."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bench import options as o
+
 
 def track(
-    run: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(help="An MLflow server; by default a file beside each run.", envvar="MLFLOW_TRACKING_URI"),
-    ] = None,
+    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    tracking_uri: o.TrackingUri = None,
 ) -> None:
-    """Send finished runs to MLflow, or what a server missed of them; what it has already is left as it is."""
+    """Send finished runs to MLflow, or the part that a server missed; what it has already stays as it is."""
     from reports.tracking import masked
     from reports.tracking import track as send
     from sweeps.store import saved_spec

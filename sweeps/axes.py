@@ -1,4 +1,4 @@
-"""What a user writes for an axis, as values: ``0..2:0.1``, ``20,40``, ``a,b``, or a YAML list of the same."""
+"""The values of an axis from what a user writes: ``0..2:0.1``, ``20,40``, ``a,b``, or a YAML list of the same."""
 
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
@@ -14,7 +14,7 @@ MAX_VALUES = 1000
 
 
 def items(value: Any) -> list[str]:
-    """The comma-separated items of a text, a number, or any nesting of lists of them; brackets keep their commas."""
+    """Return the comma-separated items of a text, a number, or nested lists of them; brackets keep their commas."""
     if isinstance(value, str):
         parts = [part.strip() for part in _split(value)]
         if not all(parts):
@@ -26,30 +26,30 @@ def items(value: Any) -> list[str]:
 
 
 def parse_taus(value: Any) -> tuple[Decimal, ...]:
-    """Taus, ascending and without repeats: ``0..2`` (step 0.25), ``0..2:0.1``, ``0,0.5,1``, mixtures of these.
+    """Return taus, ascending and without repeats: ``0..2`` (step 0.25), ``0..2:0.1``, ``0,0.5,1``, mixtures of these.
 
     A range holds its end where a step lands on it.
 
     Raises:
         UserError: something is no number, negative, not finite, a range that runs backwards, or above 1,000 values.
     """
-    found: set[Decimal] = set()
+    taus: set[Decimal] = set()
     for item in items(value):
-        found.update(_tau_range(item) if ".." in item else [_tau(item)])
-        if len(found) > MAX_VALUES:
+        taus.update(_tau_range(item) if ".." in item else [_tau(item)])
+        if len(taus) > MAX_VALUES:
             raise _too_many(str(value))
-    if not found:
+    if not taus:
         raise UserError("no tau was given", "write for example `--tau 0..2`")
-    return tuple(sorted(found))
+    return tuple(sorted(taus))
 
 
 def parse_savings(value: Any) -> tuple[Decimal, ...]:
-    """Shares of denoiser steps to save, ascending and without repeats: ``0.3,0.5,0.7``; none where none are given.
+    """Return shares of denoiser evaluations to save, ascending, without repeats: ``0.3,0.5``; () where none are given.
 
     Raises:
         UserError: something is no number from 0 to below 1.
     """
-    found: set[Decimal] = set()
+    shares: set[Decimal] = set()
     for item in items(value) if value else ():
         try:
             share = Decimal(item)
@@ -57,12 +57,12 @@ def parse_savings(value: Any) -> tuple[Decimal, ...]:
             raise UserError(f"savings {item!r} are not a number", "write for example 0.3,0.5,0.7") from None
         if not share.is_finite() or not 0 <= share < 1:
             raise UserError(f"savings must be from 0 to below 1, not {item}", "write 0.5 for 50%")
-        found.add(Decimal(canonical(share)))
-    return tuple(sorted(found))
+        shares.add(Decimal(canonical(share)))
+    return tuple(sorted(shares))
 
 
 def parse_batch_size(value: Any) -> int | Literal["auto"] | None:
-    """A batch size as it is written on a command line or in a file: a number of rows, or ``auto``; None: not given.
+    """Return a batch size from a command line or file: a number of rows, ``auto``, or None where it is not given.
 
     Raises:
         UserError: it is neither.
@@ -80,12 +80,12 @@ def parse_batch_size(value: Any) -> int | Literal["auto"] | None:
 
 
 def parse_integers(value: Any) -> tuple[int, ...]:
-    """Whole numbers as written, repeats dropped: ``42``, ``20,40``, ``0..3``.
+    """Return whole numbers in the order written, repeats dropped: ``42``, ``20,40``, ``0..3``.
 
     Raises:
         UserError: an item is no whole number, a range runs backwards, or there are above 1,000 values.
     """
-    found: dict[int, None] = {}
+    numbers: dict[int, None] = {}  # a set that keeps its order
     for item in items(value):
         low, dots, high = item.partition("..")
         try:
@@ -96,12 +96,12 @@ def parse_integers(value: Any) -> tuple[int, ...]:
             raise UserError(f"the range {item} runs backwards", f"write {last}..{first}")
         if last - first >= MAX_VALUES:
             raise _too_many(item)
-        found.update(dict.fromkeys(range(first, last + 1)))
-    return tuple(found)
+        numbers.update(dict.fromkeys(range(first, last + 1)))
+    return tuple(numbers)
 
 
 def parse_parameters(text: str, what: str) -> dict[str, Any]:
-    """The values of ``parameter=value:parameter=value``, each as YAML; no text, no parameters.
+    """Return the values of ``parameter=value:parameter=value``, each read as YAML; none of an empty text.
 
     Args:
         text: what to read.
@@ -123,7 +123,7 @@ def parse_parameters(text: str, what: str) -> dict[str, Any]:
 
 
 def canonical(tau: Decimal) -> str:
-    """The one text of a number: ``0.50`` and ``0.5`` are ``0.5``, ``1E+1`` is ``10``."""
+    """Return the one text of a number: ``0.50`` and ``0.5`` are ``0.5``, ``1E+1`` is ``10``."""
     return format(tau.normalize() + 0, "f")
 
 
@@ -146,7 +146,7 @@ def _tau(text: str) -> Decimal:
     if not tau.is_finite() or not isfinite(float(tau)):
         raise UserError(f"tau {text!r} is not a finite number", "write for example 0.5")
     if tau < 0:
-        raise UserError(f"tau {text} is negative", "tau = 0 is standard generation; larger taus share more")
+        raise UserError(f"tau {text} is negative", "tau = 0 is the baseline; larger taus share more")
     return Decimal(canonical(tau))
 
 

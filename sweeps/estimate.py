@@ -135,7 +135,7 @@ def _of_cells(
     """One source: standard images, every tau's own, and what they are held against."""
     n, K = _size(spec, dataset, size), _evaluations(entry, settings)
     cells, basis = 0, set()
-    made = 1 + (spec.another_seed and len(spec.seed) == 1)  # sets of pictures; another seed's is the next seed's
+    made = 1 + (spec.seed_control and len(spec.seed) == 1)  # sets of pictures; another seed's is the next seed's
     total = made * n * K
     for schedule in spec.schedule:
         how = parse_schedule(schedule)
@@ -149,7 +149,7 @@ def _of_cells(
             else:
                 nodes, why = n * K, STANDARD
             basis.add(why)
-            sets = 1 + (spec.fewer_steps and schedule == spec.schedule[0])  # fewer steps cost as much again
+            sets = 1 + (spec.equal_compute and schedule == spec.schedule[0])  # fewer steps cost as much again
             total, cells = total + sets * nodes, cells + sets
     return _priced(entry, dataset, settings, n, K, (made + cells) * n, total, "; ".join(sorted(basis)) or "no sharing")
 

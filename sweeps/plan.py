@@ -180,10 +180,10 @@ class _Planning:
             baseline = self._baseline(same_source)
             jobs = {cell.id: self._job(cell, baseline) for cell in same_source}
             yield from jobs.values()
-            if self.spec.fewer_steps:
+            if self.spec.equal_compute:
                 for reference in equal_compute(same_source):
                     yield self._equal_compute(reference, jobs[reference.cell.id], baseline)
-            if self.spec.another_seed:
+            if self.spec.seed_control:
                 control = seed_control(same_source, seeds)
                 yield self._reference(control, control.source, baseline)
             self.session.forget(baseline.source)

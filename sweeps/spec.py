@@ -1,6 +1,11 @@
-"""The sweep a user asks for: typed, validated, the same from a YAML file and from flags."""
+"""The sweep a user asks for: typed, validated, the same from a YAML file and from flags.
 
-from collections.abc import Mapping
+Every field of `SweepSpec` says in its `Flag` how it is written on a command line; `bench.options` makes the options of
+`bench sweep`, `compare`, `generate` and `plan` of these, so that a new field is a new flag of each of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -11,7 +16,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from common.errors import UserError, nearest
-from common.files import canonical_json, sha256_text
+from common.files import canonical_json, sha256_file, sha256_text
 from generators.acceleration import Acceleration, Compilation
 from sweeps.axes import canonical, items, parse_batch_size, parse_integers, parse_savings, parse_taus
 
@@ -35,6 +40,8 @@ OFFICIAL: dict[str, Any] = {
     "seed": 42,
     "dtype": "auto",
 }
+REMOVED = {"attention": "other kernels gained 0 to 3%"}  # former settings; null in the specs of old runs
+RELATIVE = ("./", "../")
 SAVE_EVERY = 60.0  # seconds
 MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
 LONGEST_NAME = 100
@@ -42,8 +49,8 @@ LATER = {"savings", "denoiser_cache"}  # settings that came later: where they sa
 NOT_THE_IMAGES = {
     "title",
     "preset",
-    "another_seed",
-    "fewer_steps",
+    "seed_control",
+    "equal_compute",
     "metric",
     "device",
     "batch_size",
@@ -53,6 +60,32 @@ NOT_THE_IMAGES = {
     "save_every",
     *Acceleration.model_fields,
 }
+
+MAKE, SHARE, RUN, SCORE = "What to make", "How prompts share", "How to run", "What to score"
+THE_MODELS = "the model's"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """The spelling of a setting on a command line.
+
+    Attributes:
+        help: what the setting does.
+        panel: the part of the help that shows it.
+        metavar: what stands for its value in the help; None for a switch.
+        default: the default as the help tells it, where the field's own value does not.
+        names: the option's spellings; by default ``--the-fields-name``, and a switch's ``--no-the-fields-name`` too.
+        old: former names of the field, still understood in files and as options that no help shows.
+        completes: what a shell completes it with, see `bench.completion`.
+    """
+
+    help: str
+    panel: str
+    metavar: str | None = None
+    default: str | None = None
+    names: tuple[str, ...] = ()
+    old: tuple[str, ...] = ()
+    completes: str | None = None
 
 
 def _guidances(value: Any) -> tuple[float, ...]:
@@ -80,76 +113,253 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Floats = Annotated[tuple[Finite, ...], BeforeValidator(_guidances)]
 Canonical = PlainSerializer(lambda values: [canonical(value) for value in values], return_type=list[str])
 Taus = Annotated[
-    tuple[Decimal, ...],
-    BeforeValidator(lambda value: () if value in ((), []) else parse_taus(value)),
-    Canonical,
+    tuple[Decimal, ...], BeforeValidator(lambda value: () if value in ((), []) else parse_taus(value)), Canonical
 ]
 Savings = Annotated[tuple[Decimal, ...], BeforeValidator(parse_savings), Canonical]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 
 class SweepSpec(BaseModel):
-    """A grid of cells. Every axis takes one value or several; an empty one means the model's own default.
-
-    Attributes:
-        title: what every table and figure of the run says above all else; None: nothing.
-        preset: the one that it started from, if it did.
-        tau: how much is shared; 0..2 unless savings are given.
-        isolate: make every cell's pictures by themselves, so that their seconds are measured.
-        save_every: seconds between states of what is denoised, from which a killed run goes on; None: none is kept.
-        savings: the same as shares of denoiser steps: each way to share gets the tau that saves them (`sweeps.levels`).
-    """
+    """A grid of cells. Every axis takes one value or several; an empty one means the model's own default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    title: str | None = None
-    preset: str | None = None
+    title: Annotated[str | None, Flag("A title above every table and figure.", MAKE, "TEXT")] = None
+    preset: Annotated[
+        str | None,
+        Flag(
+            "Start from a sweep in the package, of `bench presets list`; flags override it.",
+            MAKE,
+            "NAME",
+            completes="presets",
+        ),
+    ] = None
+    model: Annotated[
+        Names,
+        Flag(
+            "A name of `bench models list`, a checkpoint folder, or a repository of the Hugging Face hub. The parts of "
+            "one model are named as kandinsky:OWNER/PRIOR+OWNER/DECODER.",
+            MAKE,
+            "NAME|FOLDER|OWNER/NAME",
+            completes="models",
+        ),
+    ] = (DEFAULT_MODEL,)
+    dataset: Annotated[
+        MaybeNames,
+        Flag(
+            "A prompt set of `bench datasets list`.",
+            MAKE,
+            "NAME",
+            f"{DEFAULT_DATASET} where no prompts are given",
+            completes="datasets",
+        ),
+    ] = ()
+    prompts: Annotated[Path | None, Flag("Your own prompts: a .txt, .csv, .jsonl or .npy file.", MAKE, "FILE")] = None
+    prompt: Annotated[Texts, Flag("One prompt; repeat the option for more.", MAKE, "TEXT")] = ()
+    limit: Annotated[
+        int | None, Field(ge=1), Flag("Use only the first N prompts of each set.", MAKE, "N", "all prompts")
+    ] = None
+    seed: Annotated[Seeds, Flag("Random seeds: one, or several as 1,2 or 0..3.", MAKE, "N|N,N|N..N")] = (42,)
+    steps: Annotated[Steps, Flag("Denoising steps.", MAKE, "N|N,N", THE_MODELS)] = ()
+    scheduler: Annotated[
+        Names, Flag("A scheduler by its class in diffusers, such as DDIMScheduler.", MAKE, "CLASS", THE_MODELS)
+    ] = ("default",)
+    guidance: Annotated[Floats, Flag("Guidance scale.", MAKE, "X|X,X", THE_MODELS)] = ()
+    negative_prompt: Annotated[str | None, Flag("What the images should not show.", MAKE, "TEXT")] = None
+    height: Annotated[int | None, Field(ge=1), Flag("Height in pixels.", MAKE, "PIXELS", THE_MODELS)] = None
+    width: Annotated[int | None, Field(ge=1), Flag("Width in pixels.", MAKE, "PIXELS", THE_MODELS)] = None
+    dtype: Annotated[str | None, Flag("Precision of weights and latents.", MAKE, "fp32|fp16|bf16", THE_MODELS)] = None
+    prior_steps: Annotated[
+        int | None, Field(ge=1), Flag("Steps of the prior, in models that have one.", MAKE, "N", THE_MODELS)
+    ] = None
+    prior_guidance: Annotated[Finite | None, Flag("Guidance scale of the prior.", MAKE, "X", THE_MODELS)] = None
+    prior_seed: Annotated[int | None, Flag("Seed of the prior.", MAKE, "N", "--seed")] = None
+    super_res_steps: Annotated[
+        int | None, Field(ge=2), Flag("Karlo: steps of the super-resolution stage.", MAKE, "N", THE_MODELS)
+    ] = None
+    max_sequence_length: Annotated[
+        int | None, Field(ge=1), Flag("FLUX: the longest prompt, in T5 tokens.", MAKE, "N", THE_MODELS)
+    ] = None
+    noise_level: Annotated[
+        int | None,
+        Field(ge=0),
+        Flag("Stable unCLIP: how much noise is added to the image embedding.", MAKE, "N", THE_MODELS),
+    ] = None
 
-    model: Names = (DEFAULT_MODEL,)
-    dataset: MaybeNames = ()
-    strategy: Names = ("ward-cosine",)
-    features: Names = ("default",)
-    schedule: Names = ("eq7",)
-    combiner: Names = ("mean",)
-    tau: Taus = ()
-    savings: Savings = ()
-    steps: Steps = ()
-    seed: Seeds = (42,)
-    noise: Names = ("per-root",)
-    scheduler: Names = ("default",)
-    guidance: Floats = ()
-    denoiser_cache: Names = ("none",)
+    tau: Annotated[
+        Taus,
+        Flag(
+            "How much to share: 0 is the baseline, more shares more steps. 0..2 goes in steps of 0.25, 0..2:0.1 in "
+            "steps of 0.1; 0,0.5,1 are three values.",
+            SHARE,
+            "0..2",
+            DEFAULT_TAUS,
+        ),
+    ] = ()
+    savings: Annotated[
+        Savings,
+        Flag(
+            "Instead of --tau: the share of denoiser evaluations to save. Every strategy, schedule and combiner gets "
+            "the tau that saves it.",
+            SHARE,
+            "0.3,0.5",
+        ),
+    ] = ()
+    strategy: Annotated[
+        Names,
+        Flag(
+            "How prompts are clustered: a name of `bench strategies list`, with parameters as "
+            "hdbscan:min_samples=3, or your own class as my_module:MyStrategy.",
+            SHARE,
+            "NAME",
+            completes="strategies",
+        ),
+    ] = ("ward-cosine",)
+    features: Annotated[
+        Names,
+        Flag(
+            "The embedding that prompts are clustered by, of `bench families list`.",
+            SHARE,
+            "NAME",
+            "the family's first",
+        ),
+    ] = ("default",)
+    schedule: Annotated[
+        Names,
+        Flag(
+            "How tau becomes a threshold a step: eq7 is the paper's equation, official its released code; "
+            "`bench schedules list` has them all.",
+            SHARE,
+            "NAME",
+            completes="schedules",
+        ),
+    ] = ("eq7",)
+    combiner: Annotated[
+        Names,
+        Flag(
+            "How the conditioning of a cluster is computed from that of its prompts, of `bench combiners list`.",
+            SHARE,
+            "NAME",
+            completes="combiners",
+        ),
+    ] = ("mean",)
+    noise: Annotated[
+        Names,
+        Flag(
+            "What images begin from. per-root: every tree of prompts has an initial latent of its own (the paper); "
+            "shared: one initial latent for all (its released code); official: all noise from one random stream, drawn "
+            "in the order of that code.",
+            SHARE,
+            "per-root|shared|official",
+        ),
+    ] = ("per-root",)
+    denoiser_cache: Annotated[
+        Names,
+        Flag(
+            "Also reuse computation between the steps of one image, by a cache of `bench denoiser-caches list`. "
+            "none,first-block:threshold=0.1 measures sharing without it and with it.",
+            SHARE,
+            "NAME",
+            completes="denoiser-caches",
+        ),
+    ] = ("none",)
 
-    prompts: Path | None = None
-    prompt: Texts = ()
-    limit: int | None = Field(default=None, ge=1)
+    device: Annotated[
+        str | None, Flag("Where to compute.", RUN, "cpu|cuda|cuda:1", "cuda where there is one, else cpu")
+    ] = None
+    batch_size: Annotated[
+        int | Literal["auto"] | None,
+        BeforeValidator(parse_batch_size),
+        Flag(
+            "The most rows in one call of the denoiser. auto measures once which size is worth it, and remembers it.",
+            RUN,
+            "N|auto",
+            "auto on CUDA, 32 elsewhere",
+        ),
+    ] = None
+    offload: Annotated[
+        Literal["none", "model", "sequential"],
+        Flag(
+            "For small GPUs: keep in main memory what is not in use, by whole components (model) or by layers "
+            "(sequential, slow).",
+            RUN,
+            "none|model|sequential",
+        ),
+    ] = "none"
+    channels_last: Annotated[
+        bool | None,
+        Flag(
+            "Store the weights of convolutions channels-last, as tensor cores read them fastest.",
+            RUN,
+            default="on with CUDA, else off",
+        ),
+    ] = None
+    compilation: Annotated[
+        Compilation | None,
+        Flag(
+            "Compile the denoiser with torch.compile: the blocks that it repeats (regional), or all of it (full). "
+            "Every batch size then takes about a minute once.",
+            RUN,
+            "no|regional|full",
+            "no",
+            names=("--compile",),
+        ),
+    ] = None
+    autocast: Annotated[
+        bool | None,
+        Flag(
+            "Multiply fp32 weights in bf16. Faster where the hardware has it; images change slightly.",
+            RUN,
+            default="off",
+        ),
+    ] = None
+    threads: Annotated[
+        int | None, Field(ge=1), Flag("CPU threads of one operation.", RUN, "N", "one for each core")
+    ] = None
+    isolate: Annotated[
+        bool,
+        Flag(
+            "Make the images of every cell by themselves, after a warm-up, so that its seconds are measured. Otherwise "
+            "cells are denoised together and divide the seconds between them. --energy and --denoiser-cache imply it.",
+            RUN,
+        ),
+    ] = False
+    energy: Annotated[bool, Flag("Measure the energy that an NVIDIA GPU takes.", RUN)] = False
+    save_every: Annotated[
+        Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
+        Flag(
+            "Seconds between checkpoints of a denoising run, from which an interrupted one continues.", RUN, "SECONDS"
+        ),
+    ] = SAVE_EVERY
 
-    dtype: str | None = None
-    height: int | None = Field(default=None, ge=1)
-    width: int | None = Field(default=None, ge=1)
-    negative_prompt: str | None = None
-    prior_steps: int | None = Field(default=None, ge=1)
-    prior_guidance: Finite | None = None
-    prior_seed: int | None = None
-    super_res_steps: int | None = Field(default=None, ge=2)
-    max_sequence_length: int | None = Field(default=None, ge=1)
-    noise_level: int | None = Field(default=None, ge=0)
-
-    another_seed: bool = True
-    fewer_steps: bool = False
-
-    metric: MaybeNames = ()
-    device: str | None = None
-    batch_size: Annotated[int | Literal["auto"] | None, BeforeValidator(parse_batch_size)] = None
-    offload: Literal["none", "model", "sequential"] = "none"
-    channels_last: bool | None = None
-    compilation: Compilation | None = None
-    attention: str | None = None
-    autocast: bool | None = None
-    threads: int | None = Field(default=None, ge=1)
-    energy: bool = False
-    isolate: bool = False
-    save_every: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = SAVE_EVERY
+    metric: Annotated[
+        MaybeNames,
+        Flag(
+            "What scores the images, of `bench metrics list`: NAME, NAME:parameter=value or NAME=CHECKPOINT; repeat it "
+            "for more, also of one NAME. `none` is for no scores.",
+            SCORE,
+            "NAME",
+            "those that the model's catalogue entry always asks",
+            completes="metrics",
+        ),
+    ] = ()
+    seed_control: Annotated[
+        bool,
+        Flag(
+            "Also compare the baseline with itself under another seed (A/A control): smaller differences than that one "
+            "mean nothing.",
+            SCORE,
+            old=("another_seed",),
+        ),
+    ] = True
+    equal_compute: Annotated[
+        bool,
+        Flag(
+            "Also compare each tau with a baseline of fewer steps that spends as many denoiser evaluations.",
+            SCORE,
+            old=("fewer_steps",),
+        ),
+    ] = False
 
     @model_validator(mode="after")
     def _some_prompts(self) -> Self:
@@ -177,29 +387,46 @@ class SweepSpec(BaseModel):
         return self
 
     def acceleration(self, device: str) -> Acceleration:
-        """How denoisers compute on this device: what is asked for, and its defaults."""
-        asked = {name: getattr(self, name) for name in Acceleration.model_fields}
+        """Return how denoisers compute on this device: what is asked for, and its defaults."""
+        asked = {name: getattr(self, name, None) for name in Acceleration.model_fields}
         return Acceleration.chosen(device, **asked)
 
     @property
     def alone(self) -> bool:
-        """Whether cells are made one by one: asked for, or because what they take is to be measured."""
+        """True where cells are made one by one: asked for, or because what they take is to be measured."""
         return self.isolate or self.energy or any(each != "none" for each in self.denoiser_cache)
 
     def changes_result(self) -> dict[str, Any]:
-        """The part of the spec that changes cells' images, as plain values.
+        """Return the part of the spec that changes cells' images, as plain values.
 
-        How they are run and scored, and what they are held against besides standard images, does not.
+        How they are run and scored, and what they are compared with, does not. A file of prompts stands there by its
+        name and content, wherever it lies; where it is missing, by its path.
         """
         idle = {name for name in LATER if getattr(self, name) == type(self).model_fields[name].default}
-        return self.model_dump(mode="json", exclude=NOT_THE_IMAGES | idle)
+        values = self.model_dump(mode="json", exclude=NOT_THE_IMAGES | idle)
+        if self.prompts is not None and self.prompts.is_file():
+            values["prompts"] = f"{self.prompts.stem}:{sha256_file(self.prompts)}"
+        return values
 
     def default_name(self) -> str:
-        """A run name one can read, which the same command gives again and another sweep does not."""
+        """Return a run name one can read, which the same command gives again and another sweep does not."""
         own = (self.prompts.stem,) if self.prompts else ("prompts",) if self.prompt else ()
         readable = "-".join([_several(self.model), _several((*self.dataset, *own))])
         safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in readable)
         return f"{safe[:LONGEST_NAME].strip('-.')}-{sha256_text(canonical_json(self.changes_result()))[:8]}"
+
+
+# By its name, how every setting is written on a command line; `official` is one that stands for several others.
+FLAGS: dict[str, Flag] = {
+    name: next(each for each in field.metadata if isinstance(each, Flag))
+    for name, field in SweepSpec.model_fields.items()
+}
+FLAGS["official"] = Flag(
+    "Do as the paper's released code does: its strategy, schedule, noise, scheduler, steps, guidance and seed. Other "
+    "flags override it.",
+    SHARE,
+)
+OLD_NAMES = {old: name for name, flag in FLAGS.items() for old in flag.old}
 
 
 def _several(names: tuple[str, ...]) -> str:
@@ -207,8 +434,8 @@ def _several(names: tuple[str, ...]) -> str:
     return first if len(names) == 1 else f"{first}-and-{len(names) - 1}-more"
 
 
-def make_spec(layers: list[Mapping[str, Any]]) -> SweepSpec:
-    """The spec of several layers of values, later ones winning; None means not given.
+def make_spec(layers: Sequence[Mapping[str, Any]]) -> SweepSpec:
+    """Return the spec of several layers of values, later ones winning; None means not given.
 
     Which prompts is one question: a layer that names a set, a file or prompts answers it for those before. A layer
     with `official: true` has the released code's settings too, under what it says itself. How much to share, by taus or
@@ -218,15 +445,15 @@ def make_spec(layers: list[Mapping[str, Any]]) -> SweepSpec:
         UserError: a name is unknown or a value does not fit; one line for the first of them.
     """
     values: dict[str, Any] = {}
-    for layer in layers:
+    for layer in map(_renamed, layers):
         for answers in (PROMPTS, SHARED):
             if any(layer.get(name) for name in answers):
                 values = {name: value for name, value in values.items() if name not in answers}
-        official = layer.get("official")
+        official = layer.pop("official", None)
         if official not in (None, True, False):
             raise UserError(f"official is true or false, not {official!r}", "write `official: true`, or --official")
         values |= OFFICIAL if official else {}
-        values |= {name: value for name, value in layer.items() if value is not None and name != "official"}
+        values |= layer
     for name in values:
         if name not in SweepSpec.model_fields:
             raise UserError(f"a sweep has no setting {name!r}", nearest(str(name), SweepSpec.model_fields))
@@ -238,18 +465,57 @@ def make_spec(layers: list[Mapping[str, Any]]) -> SweepSpec:
         raise UserError(f"{where}: {first['msg']}, not {first['input']!r}", "see `bench sweep --help`") from error
 
 
+def _renamed(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a layer that are given, former names replaced."""
+    values: dict[str, Any] = {}
+    for name, value in layer.items():
+        if value is None:
+            continue
+        if name in REMOVED:
+            raise UserError(f"the setting {name} was removed: {REMOVED[name]}", "leave it out")
+        if (today := OLD_NAMES.get(name, name)) in values:
+            raise UserError(f"{today} is given twice, once under its former name", "give it once")
+        values[today] = value
+    return values
+
+
 def read_yaml(path: Path | Traversable) -> dict[str, Any]:
-    """The settings in a YAML file, a run folder's ``sweep.yaml`` too; `description` is for its readers and left out.
+    """Return the settings in a YAML file, or a run folder's ``sweep.yaml``; paths in it follow the file.
+
+    `description` is for its readers and left out.
 
     Raises:
         UserError: unreadable, not YAML, or not a mapping.
     """
     content = read_mapping(path)
-    return {name: value for name, value in content.items() if name not in ("description", "schema_version")}
+    values = {name: value for name, value in content.items() if name not in ("description", "schema_version")}
+    return beside(path.parent, values, of_run="schema_version" in content) if isinstance(path, Path) else values
+
+
+def beside(folder: Path, values: Mapping[str, Any], *, of_run: bool) -> dict[str, Any]:
+    """Return the settings of a file in `folder`, with relative paths of prompts and models (./ or ../) followed.
+
+    Args:
+        folder: where the file lies.
+        values: its settings.
+        of_run: it is a run's own. Older ones have paths from where the command ran: those stay if nothing is here.
+    """
+    followed = dict(values)
+    if isinstance(prompts := values.get("prompts"), str):
+        followed["prompts"] = _beside(folder, prompts, of_run)
+    if values.get("model"):
+        models = items(values["model"])
+        followed["model"] = [_beside(folder, name, of_run) if name.startswith(RELATIVE) else name for name in models]
+    return followed
+
+
+def _beside(folder: Path, path: str, of_run: bool) -> str:
+    here = folder == Path() or (of_run and not (folder / path).exists())
+    return path if here else str(folder / path)
 
 
 def read_mapping(path: Path | Traversable) -> dict[str, Any]:
-    """The mapping in a YAML file; errors are those of `read_yaml`."""
+    """Return the mapping in a YAML file; errors are those of `read_yaml`."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -264,22 +530,22 @@ def read_mapping(path: Path | Traversable) -> dict[str, Any]:
 
 
 def presets() -> dict[str, str]:
-    """The presets in the box: name to description."""
-    found = {}
-    for entry in sorted(files("sweeps").joinpath("presets").iterdir(), key=lambda entry: entry.name):
-        if entry.name.endswith(".yaml"):
-            content = yaml.safe_load(entry.read_text(encoding="utf-8"))
-            found[entry.name.removesuffix(".yaml")] = str(content.get("description", ""))
-    return found
+    """Return the presets in the package, name to description."""
+    return {name: str(read_mapping(file).get("description", "")) for name, file in _preset_files().items()}
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """The preset called `name`.
+    """Return the settings of the preset called `name`.
 
     Raises:
         UserError: there is none; the nearest name is in the hint.
     """
-    known = presets()
+    known = _preset_files()
     if name not in known:
         raise UserError(f"unknown preset {name!r}", nearest(name, known))
-    return read_yaml(files("sweeps").joinpath("presets", f"{name}.yaml"))
+    return read_yaml(known[name])
+
+
+def _preset_files() -> dict[str, Traversable]:
+    entries = sorted(files("sweeps").joinpath("presets").iterdir(), key=lambda entry: entry.name)
+    return {entry.name.removesuffix(".yaml"): entry for entry in entries if entry.name.endswith(".yaml")}

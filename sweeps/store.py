@@ -1,6 +1,7 @@
 """A run folder: one writer, whole files, nothing of another sweep in it.
 
 runs/<name>/sweep.yaml       the spec
+            prompts/         the file of prompts that it names, if it does
             timeline.jsonl   what its time went to, a line a stage, appended as stages end
             cells/<id>/      record.json (a cell is done when it is there), tree, plan, scores, images
             shared/<key>/    conditioning; standard images and their scores: computed once
@@ -21,11 +22,13 @@ from filelock import FileLock, Timeout
 
 from common.errors import UserError
 from common.files import atomic_write, local_folder
+from generators.catalogue import models
 from sweeps.record import RECORD, SCHEMA_VERSION, SPEC, Record, read_record
-from sweeps.spec import SweepSpec, make_spec, read_mapping
+from sweeps.spec import SweepSpec, beside, make_spec, read_mapping
 
 LOCK = "lock"
 HOLDER = ".holder.json"  # beside the lock, because Windows lets nobody read a locked file
+PROMPTS = "prompts"  # the folder of a run's own copy of a prompts file
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -121,8 +124,11 @@ def open_store(folder: Path, spec: SweepSpec) -> Iterator[Store]:
 
 
 def save_spec(folder: Path, spec: SweepSpec) -> None:
-    """Write what a folder's content was asked for with."""
-    content = {"schema_version": SCHEMA_VERSION, **spec.model_dump(mode="json")}
+    """Write the spec of a folder's content, so that it says the same from anywhere: prompts files lie beside it."""
+    content = {"schema_version": SCHEMA_VERSION, **spec.model_dump(mode="json"), "model": _located(spec.model)}
+    if spec.prompts is not None and spec.prompts.is_file():
+        content["prompts"] = f"{PROMPTS}/{spec.prompts.name}"
+        atomic_write(folder / content["prompts"], spec.prompts.read_bytes())
     atomic_write(folder / SPEC, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
@@ -143,7 +149,13 @@ def saved_spec(folder: Path) -> SweepSpec:
             f"{folder} was written by another version of reusebench (schema {version}, here {SCHEMA_VERSION})",
             "choose another --name, or use the version that made it",
         )
-    return make_spec([content])
+    return make_spec([beside(folder, content, of_run=True)])
+
+
+def _located(names: Iterable[str]) -> list[str]:
+    """Return models' names, checkpoint folders by their absolute paths."""
+    known = models()
+    return [str(Path(name).resolve()) if name not in known and Path(name).is_dir() else name for name in names]
 
 
 def disk_full(error: BaseException) -> bool:
@@ -157,7 +169,7 @@ def refuse_another(folder: Path, spec: SweepSpec) -> None:
         if folder.exists() and any(entry.name != LOCK and not entry.name.startswith(".") for entry in folder.iterdir()):
             raise UserError(f"{folder} is not a run folder and not empty", "choose another --name or --out")
         return
-    saved, asked = saved_spec(folder).changes_result(), spec.changes_result()
+    saved, asked = ({**one.changes_result(), "model": _located(one.model)} for one in (saved_spec(folder), spec))
     if differs := [name for name in asked if asked[name] != saved.get(name)]:
         raise UserError(
             f"{folder} holds another sweep: it differs in {', '.join(differs)}",

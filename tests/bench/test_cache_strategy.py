@@ -18,7 +18,7 @@ STRATEGY = "cache:similarity=[0.2, 0.6]:share=[0.2, 0.6]"
 def test_it_is_swept_at_equal_savings_beside_a_tree(bench, tmp_path) -> None:
     result = bench(
         *("sweep", *ASKED, "--strategy", STRATEGY, "--strategy", "ward-cosine", "--savings", "0,0.3"),
-        *("--metric", "none", "--no-mlflow", "--no-another-seed", "--name", "first"),
+        *("--metric", "none", "--no-mlflow", "--no-seed-control", "--name", "first"),
     )
     assert result.exit_code == 0, result.output
     run = tmp_path / "runs/first"

@@ -40,9 +40,9 @@ def test_interrupting_does_not_promise_to_continue(bench, arguments, monkeypatch
     assert "same command" not in result.stderr
 
 
-def test_standard_shares_nothing_and_equals_tau_0(bench, arguments, tmp_path):
+def test_the_baseline_shares_nothing_and_equals_tau_0(bench, arguments, tmp_path):
     asked = [*arguments, "--prompt", "a red fox", "--prompt", "a red wolf"]
-    assert "0.0% saved" in bench(*asked, "--standard", "--name", "standard").stdout
+    assert "0.0% saved" in bench(*asked, "--baseline", "--name", "standard").stdout
     assert bench(*asked, "--tau", 0, "--name", "zero").exit_code == 0
     standard, zero = (tmp_path / "generated" / name / "images/00001.png" for name in ("standard", "zero"))
     assert standard.read_bytes() == zero.read_bytes()
@@ -52,7 +52,7 @@ def test_standard_shares_nothing_and_equals_tau_0(bench, arguments, tmp_path):
     ("more", "says"),
     [
         ([], "no prompts"),
-        (["--prompt", "a", "--standard", "--tau", 1], "--standard is tau 0"),
+        (["--prompt", "a", "--standard", "--tau", 1], "--baseline is tau 0"),
         (["--prompt", "a", "--tau", "0,1"], "use `bench sweep`"),
         (["--prompt", "a", "--name", "full"], "is not empty"),
         (["--prompt", "a", "--name", "../../escape"], "cannot be a run's name"),

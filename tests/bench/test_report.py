@@ -36,7 +36,7 @@ def swept(bench, tiny, tiny_sweep, tmp_path):
     scored = [*tiny_sweep[: tiny_sweep.index("--metric")], "--no-mlflow", "--metric", f"vqa={tiny.vqa}"]
 
     def made(name: str, *more: object):
-        result = bench(*scored, "--tau", "0,0.6", "--no-another-seed", "--name", name, *more)
+        result = bench(*scored, "--tau", "0,0.6", "--no-seed-control", "--name", name, *more)
         assert result.exit_code == 0, result.output
         return tmp_path / "runs" / name
 

@@ -15,7 +15,7 @@ from bench.main import app
 SUPPORT = Path(__file__).parents[1] / "support"
 SWEEP = (
     "sweep", "--model", "mini-sd", "--limit", "4", "--tau", "0,0.6,1.2", "--steps", "6", "--metric", "none",
-    "--no-mlflow", "--no-another-seed", "--save-every", "0", "--name", "run",
+    "--no-mlflow", "--no-seed-control", "--save-every", "0", "--name", "run",
 )  # fmt: skip
 
 

@@ -251,7 +251,7 @@ def test_strategies_and_combiners_are_axes_of_a_sweep(bench, tiny_sweep):
         "--combiner",
         "mean,restored-mean,medoid",
     )
-    result = bench(*tiny_sweep, *axes, "--tau", "1", "--no-another-seed", "--no-fewer-steps", "--name", "axes")
+    result = bench(*tiny_sweep, *axes, "--tau", "1", "--no-seed-control", "--no-equal-compute", "--name", "axes")
     assert result.exit_code == 0, result.output
     cells = [json.loads(path.read_text()) for path in Path("runs/axes/cells").glob("*/record.json")]
     asked = {(cell["asked"]["strategy"], cell["asked"]["combiner"]) for cell in cells if cell["error"] is None}

@@ -20,7 +20,7 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not inst
 PROMPTS = ("a red ball", "a red cube", "a blue ball", "a blue cube", "a green fish", "a green boat")
 MINIATURE = (
     *("sweep", "--model", "mini-kandinsky", "--steps", 6, "--prior-steps", 3, "--tau", "0.6,1", "--metric", "vqa"),
-    *("--batch-size", 1, "--no-mlflow", "--no-another-seed", "--out", "runs"),
+    *("--batch-size", 1, "--no-mlflow", "--no-seed-control", "--out", "runs"),
     *(argument for prompt in PROMPTS for argument in ("--prompt", prompt)),
 )
 WORKERS = ("--executor", "ray", "--workers", 2)

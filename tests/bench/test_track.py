@@ -216,7 +216,7 @@ def without_content(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_a_server_that_cannot_be_reached_is_one_line(bench, tiny_sweep, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    assert bench(*tiny_sweep, "--tau", "0", "--no-another-seed", "--name", "run").exit_code == 0
+    assert bench(*tiny_sweep, "--tau", "0", "--no-seed-control", "--name", "run").exit_code == 0
     result = bench("track", "runs/run", "--tracking-uri", "http://user:secret@127.0.0.1:9")
     assert result.exit_code == 2
     error, hint = result.stderr.splitlines()
@@ -226,7 +226,7 @@ def test_a_server_that_cannot_be_reached_is_one_line(bench, tiny_sweep, tmp_path
 
 
 def test_track_goes_beside_the_run_and_refuses_what_is_no_run(bench, tiny_sweep, tmp_path):
-    assert bench(*tiny_sweep, "--tau", "0,1", "--no-another-seed", "--name", "run").exit_code == 0
+    assert bench(*tiny_sweep, "--tau", "0,1", "--no-seed-control", "--name", "run").exit_code == 0
     result = bench("track", "runs/run")
     assert result.exit_code == 0, result.output
     assert "2 of 2 cells sent to sqlite:///" in result.stdout

@@ -43,7 +43,7 @@ def test_an_item_s_preset_makes_its_rows(name: str) -> None:
     for row in one.rows:
         assert row.model in spec.model
         assert row.dataset in spec.dataset
-        assert row.role == "sharing" or spec.fewer_steps
+        assert row.role == "sharing" or spec.equal_compute
     if one.which == "tau" and one.rows:
         assert Decimal(str(one.tau)) in spec.tau
     if one.which == "parity":
@@ -61,7 +61,7 @@ def test_an_item_s_miniature_is_the_same_sweep_on_what_is_in_the_box(name: str) 
     assert mini.title == MINIATURE
     assert all(model.startswith("mini-") and model in models() for model in mini.model)
     assert all(name.startswith("mini_") and name in prompt_sets() for name in mini.dataset)
-    kept = {"schedule", "strategy", "combiner", "seed", "another_seed", "fewer_steps"}
+    kept = {"schedule", "strategy", "combiner", "seed", "seed_control", "equal_compute"}
     assert {axis: getattr(mini, axis) for axis in kept} == {axis: getattr(real, axis) for axis in kept}
     assert one.study or mini.noise == ("shared",), "one initial latent, as the released code"
     assert mini.guidance == mini.steps == ()

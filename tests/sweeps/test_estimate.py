@@ -38,7 +38,7 @@ def test_published_savings_are_used_where_there_are_no_embeddings() -> None:
     assert one.basis == module.PUBLISHED
 
 
-@pytest.mark.parametrize("settings", [{}, {"fewer_steps": True}, {"seed": "1,2"}, {"another_seed": False}])
+@pytest.mark.parametrize("settings", [{}, {"equal_compute": True}, {"seed": "1,2"}, {"seed_control": False}])
 def test_pictures_and_evaluations_are_those_of_the_sweep_s_cells(settings) -> None:
     """By the grid: tau 0 is standard's pictures, another seed's are the next seed's where there is one."""
     spec = make_spec([{**SPEC, **settings}])
@@ -46,10 +46,10 @@ def test_pictures_and_evaluations_are_those_of_the_sweep_s_cells(settings) -> No
     grid = cells(spec, "cpu")
     seeds = sorted({cell.source.settings.seed for cell in grid})
     baselines = {cell.source.key for cell in grid}
-    if spec.another_seed:
+    if spec.seed_control:
         baselines |= {seed_control([cell], seeds).source.key for cell in grid}
     own = [cell for cell in grid if cell.asked.tau]
-    assert one.images == 6 * (len(baselines) + len(own) * (1 + spec.fewer_steps))
+    assert one.images == 6 * (len(baselines) + len(own) * (1 + spec.equal_compute))
     assert one.node_steps == 20 * one.images, "an upper bound"
 
 
@@ -59,7 +59,7 @@ def test_flops_are_those_of_the_cost_model() -> None:
     from metrics.flops import price
     from sweeps.grid import settings_of
 
-    (one,) = planned(another_seed=False, tau="0")
+    (one,) = planned(seed_control=False, tau="0")
     entry = model("mini-kandinsky")
     settings = next(settings_of(make_spec([SPEC]), entry, "cpu"))
     table = price(get_family("kandinsky").components_of(entry, settings), 6, 120, 6)
@@ -77,7 +77,7 @@ def test_trees_of_text_embeddings_give_the_plan_s_node_steps(monkeypatch) -> Non
 
     rows = np.random.default_rng(0).normal(size=(1000, 8))
     monkeypatch.setattr("generators.text_encoders.base.text_embeddings", lambda name, prompts: rows[: len(prompts)])
-    spec = make_spec([{**SPEC, "schedule": "official", "another_seed": False}])
+    spec = make_spec([{**SPEC, "schedule": "official", "seed_control": False}])
     (one,) = estimates(spec, encoder="any", published=lambda *_: None, size=lambda _: None, on_missing=print)
     assert len(prompt_set("mini_templates")) > 6
     plan = build_plan(get_strategy("ward-cosine").tree(rows[:6]), get_schedule("official"), 1.0, 20)

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import yaml
@@ -167,3 +168,45 @@ def test_savings_are_an_axis_in_place_of_tau():
 def test_a_sweep_over_taus_keeps_the_name_that_it_had_before_there_were_savings():
     assert "savings" not in make_spec([{"tau": "1"}]).changes_result()
     assert make_spec([{}]).default_name() != make_spec([{"savings": "0.3"}]).default_name()
+
+
+def test_former_keys_of_a_file_are_understood():
+    spec = make_spec([{"another_seed": False, "fewer_steps": True, "attention": None}])
+    assert (spec.seed_control, spec.equal_compute) == (False, True)
+    assert make_spec([{"another_seed": False}, {"seed_control": True}]).seed_control
+    with pytest.raises(UserError, match="equal_compute is given twice"):
+        make_spec([{"fewer_steps": True, "equal_compute": False}])
+
+
+def test_a_removed_setting_says_that_it_was_removed():
+    with pytest.raises(UserError, match=r"attention was removed.*0 to 3%"):
+        make_spec([{"attention": "xformers"}])
+
+
+def test_paths_in_a_file_follow_the_file(tmp_path, monkeypatch):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/mine.yaml").write_text("prompts: a.txt\nmodel: [./mine, mini-sd, ../other, OWNER/NAME]\n")
+    content = read_yaml(tmp_path / "deep/mine.yaml")
+    assert content["prompts"] == str(tmp_path / "deep/a.txt")
+    models = [str(tmp_path / "deep/mine"), "mini-sd", str(tmp_path / "deep/../other"), "OWNER/NAME"]
+    assert content["model"] == models
+    monkeypatch.chdir(tmp_path / "deep")
+    assert read_yaml(Path("mine.yaml")) == yaml.safe_load(Path("mine.yaml").read_text()) | {
+        "model": ["./mine", "mini-sd", "../other", "OWNER/NAME"]
+    }
+
+
+def test_a_file_of_prompts_is_its_name_and_content_wherever_it_lies(tmp_path):
+    for folder, text in {"a": "x\n", "b": "x\n", "c": "y\n"}.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.txt").write_text(text)
+    names = [make_spec([{"prompts": str(tmp_path / folder / "mine.txt")}]).default_name() for folder in "abc"]
+    assert names[0] == names[1] != names[2]
+    assert "-mine-" in names[0]
+
+
+def test_the_names_of_sweeps_without_a_file_of_prompts_are_what_they_were():
+    """Runs that were made without --name continue."""
+    assert make_spec([]).default_name() == "mini-kandinsky-mini_templates-e3ba014f"
+    assert make_spec([{"tau": "0..1", "limit": 3}]).default_name() == "mini-kandinsky-mini_templates-c2169a09"
+    assert make_spec([{"official": True, "prompt": ["a"]}]).default_name() == "mini-kandinsky-prompts-f929cbd4"

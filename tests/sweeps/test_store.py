@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +120,50 @@ def test_a_full_disk_is_known_by_whoever_says_it():
     assert disk_full(OSError(errno.EDQUOT, "x"))
     assert disk_full(RuntimeError("I/O error: No space left on device (os error 28)"))
     assert not disk_full(OSError(errno.EACCES, "x"))
+
+
+def test_a_run_holds_its_file_of_prompts_and_is_the_same_sweep_with_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.txt").write_text("a\nb\n")
+    with open_store(tmp_path / "run", make_spec([{"prompts": "mine.txt"}])):
+        pass
+    assert (tmp_path / "run/prompts/mine.txt").read_text() == "a\nb\n"
+    assert "prompts: prompts/mine.txt\n" in (tmp_path / "run/sweep.yaml").read_text()
+    Path("mine.txt").rename("moved.txt")
+    assert saved_spec(tmp_path / "run").prompts == tmp_path / "run/prompts/mine.txt"
+    with open_store(tmp_path / "run", saved_spec(tmp_path / "run")):
+        pass
+    Path("mine.txt").write_text("a\nc\n")
+    with (
+        pytest.raises(UserError, match="differs in prompts"),
+        open_store(tmp_path / "run", make_spec([{"prompts": "mine.txt"}])),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_an_older_run_that_names_a_file_elsewhere_continues(tmp_path, monkeypatch, absolute):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.txt").write_text("a\nb\n")
+    path = str(tmp_path / "mine.txt") if absolute else "mine.txt"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/sweep.yaml").write_text(
+        f"schema_version: 1\nprompts: {path}\nattention: null\nanother_seed: true\n"
+    )
+    for asked in ("mine.txt", str(tmp_path / "mine.txt")):
+        with open_store(tmp_path / "run", make_spec([{"prompts": asked}])):
+            pass
+    Path("mine.txt").unlink()
+    assert saved_spec(tmp_path / "run").prompts == Path(path), "it is read all the same"
+
+
+def test_a_model_folder_is_the_same_from_wherever_it_is_named(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with open_store(tmp_path / "run", make_spec([{"model": "./mine"}])):
+        pass
+    monkeypatch.chdir(tmp_path / "else")
+    assert saved_spec(tmp_path / "run").model == (str(tmp_path / "mine"),)
+    with open_store(tmp_path / "run", make_spec([{"model": "../mine"}])):
+        pass
