@@ -1,0 +1,81 @@
+"""A hook of MkDocs: pages from files outside ``docs/``, and links that hold on the site as they do in the repository.
+
+In the repository a page links to files by relative paths (``../CONTRIBUTING.md``, ``docs/metrics.md``), so that every
+Markdown viewer follows them. On the site those that are pages become links between pages, and other files of the
+repository links to its host.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from markdown import Markdown
+from markdown.extensions import Extension
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "miniature/README.md": "miniature.md",
+}
+PICTURES = {"miniature/contact_sheet.png": "pictures/contact_sheet.png"}
+LINK = re.compile(r"(?<=\]\()(?!\w+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
+
+
+class GitHubLists(Extension):
+    """Lists nest at two spaces, as on GitHub; Python-Markdown wants four."""
+
+    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 - the library's name
+        md.tab_length = 2
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Have lists read as GitHub reads them."""
+    config.markdown_extensions.append(GitHubLists())  # type: ignore[arg-type] # instances are taken as well as names
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages and pictures that lie outside the site's folder."""
+    for source, page in (PAGES | PICTURES).items():
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
+    """Return a page's Markdown with its links mended."""
+    if not (ROOT / "reusebench").is_dir():  # until the Python API is there
+        markdown = re.sub(r"^::: reusebench$", "", markdown, flags=re.MULTILINE)
+    source = Path(page.file.abs_src_path or "").relative_to(ROOT)
+    return relinked(markdown, source, str(config.repo_url))
+
+
+def relinked(markdown: str, source: Path, repository: str) -> str:
+    """Return the Markdown of a file, its links to other files of the repository made links of the site.
+
+    Args:
+        markdown: its text.
+        source: its path within the repository.
+        repository: the address under whose ``blob/main/`` files are that are no pages.
+    """
+    here = _on_site(source.as_posix())
+
+    def link(match: re.Match[str]) -> str:
+        path = os.path.normpath(source.parent / match["path"])
+        page = _on_site(path)
+        target = os.path.relpath(page, Path(here or "").parent) if page else f"{repository}/blob/main/{path}"
+        return target + (match["anchor"] or "")
+
+    return LINK.sub(link, markdown)
+
+
+def _on_site(path: str) -> str | None:
+    """Return a repository's file's path on the site; None where it is not there."""
+    if path.startswith("docs/"):
+        return path.removeprefix("docs/")
+    return (PAGES | PICTURES).get(path)
