@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from markdown import Markdown
+from markdown.blockprocessors import build_block_parser
 from markdown.extensions import Extension
+from markdown.preprocessors import Preprocessor
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -24,19 +26,36 @@ PAGES = {
     "miniature/README.md": "miniature.md",
 }
 PICTURES = {"miniature/contact_sheet.png": "pictures/contact_sheet.png"}
+ITEM = re.compile(r" *([-*+]|\d+\.) ")
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
 
 
 class GitHubLists(Extension):
-    """Lists nest at two spaces, as on GitHub; Python-Markdown wants four."""
+    """Lists as on GitHub: they nest at two spaces, and may follow a paragraph without a blank line."""
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 - the library's name
         md.tab_length = 2
+        md.parser = build_block_parser(md)  # its processors have read the length already
+        md.preprocessors.register(_BlankBeforeLists(md), "blank_before_lists", 10)  # after fenced code is taken out
+
+
+class _BlankBeforeLists(Preprocessor):
+    def run(self, lines: list[str]) -> list[str]:
+        spaced: list[str] = []
+        within = False  # a block that a list item began
+        for line in lines:
+            item = ITEM.match(line)
+            if item and not within and spaced and spaced[-1].strip():
+                spaced.append("")
+            within = bool(line.strip()) and (within or bool(item))
+            spaced.append(line)
+        return spaced
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Have lists read as GitHub reads them."""
-    config.markdown_extensions.append(GitHubLists())  # type: ignore[arg-type] # instances are taken as well as names
+    # first, as it builds the parser anew; an instance, which Python-Markdown takes as well as a name
+    config.markdown_extensions.insert(0, GitHubLists())  # type: ignore[arg-type]
     return config
 
 
@@ -52,7 +71,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
     if not (ROOT / "reusebench").is_dir():  # until the Python API is there
         markdown = re.sub(r"^::: reusebench$", "", markdown, flags=re.MULTILINE)
     source = Path(page.file.abs_src_path or "").relative_to(ROOT)
-    return relinked(markdown, source, str(config.repo_url))
+    return relinked(markdown, source, config.extra["repository"])
 
 
 def relinked(markdown: str, source: Path, repository: str) -> str:
