@@ -1,4 +1,4 @@
-"""The benchmarks' results as Markdown tables: ``python -m benchmarks.tables [--embed README.md]``.
+"""The benchmarks' results as Markdown tables: ``python -m benchmarks.tables [--embed]``.
 
 A results file ``results/NAME.json`` that `measuring.Results` wrote becomes one table, with the command, machine and
 date that made it. A benchmark says itself what stands there: its module's ``row(finding)``, or ``rows(findings)`` of
@@ -20,6 +20,7 @@ from reports.embed import fill
 from reports.formats import markdown_text
 
 PLACE = "benchmarks"
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 
 def tables(folder: Path) -> dict[str, str]:
@@ -68,7 +69,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("--embed", type=Path, help="a Markdown file with places for them; printed unless given")
+    options.add_argument(
+        "--embed",
+        type=Path,
+        nargs="?",
+        const=PAGE,
+        metavar="FILE",
+        help="write them into a Markdown file with places for them, docs/performance.md unless another is named; "
+        "printed without this option",
+    )
     options.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     asked = options.parse_args(argv)
     found = tables(asked.results)
