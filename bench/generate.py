@@ -52,7 +52,6 @@ def generate(
     offload: o.Offload = None,
     channels_last: o.ChannelsLast = None,
     compilation: o.Compilation = None,
-    attention: o.Attention = None,
     autocast: o.Autocast = None,
     threads: o.Threads = None,
 ) -> None:
@@ -95,7 +94,7 @@ def generate(
         write_prompts(folder, cell.source.prompts.prompts)
         drawn(grouping, plan).save(folder / TREE)
         plan.save(folder / PLAN)
-        took = maker.make(plan, folder, probe_rows=grouping.probe_rows, cache=cell.denoiser_cache).plan
+        took = maker.make(plan, folder, cache=cell.denoiser_cache).plan
         _draw(folder, cell, None if isinstance(grouping, Planner) else took.savings)
     typer.echo(
         f"{plan.n_prompts} images at tau {cell.asked.tau:f}: {took.node_steps:,} of {took.standard_node_steps:,} "

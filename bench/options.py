@@ -212,14 +212,6 @@ Compilation: TypeAlias = Annotated[
         rich_help_panel=WITH,
     ),
 ]
-Attention: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="The kernel for attention, by diffusers' names: native (the default), native_math, xformers; for FLUX "
-        "also flash, sage, native_flash and others.",
-        rich_help_panel=WITH,
-    ),
-]
 Autocast: TypeAlias = Annotated[
     bool | None,
     typer.Option(

@@ -69,7 +69,6 @@ def sweep(
     offload: o.Offload = None,
     channels_last: o.ChannelsLast = None,
     compilation: o.Compilation = None,
-    attention: o.Attention = None,
     autocast: o.Autocast = None,
     threads: o.Threads = None,
     isolate: o.Isolate = None,

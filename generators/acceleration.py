@@ -1,4 +1,4 @@
-"""What makes a denoiser faster and changes its numbers by rounding only: layout, compiler, attention, bf16, threads.
+"""What makes a denoiser faster and changes its numbers by rounding only: layout, compiler, bf16, threads.
 
 They are no part of a cell's identity, as its batch size is none; a record says which held.
 """
@@ -21,13 +21,8 @@ if TYPE_CHECKING:
     from torch import dtype as Dtype
     from torch.nn import Module
 
-    from generators.catalogue import ModelEntry
     from generators.settings import GenerationSettings
 
-NATIVE, MATH, XFORMERS = "native", "native_math", "xformers"
-# What diffusers' older attention layers, the UNets', can be given; newer ones dispatch to any of `backends()`.
-PROCESSORS = (NATIVE, MATH, XFORMERS)
-DENOISER = "denoiser"  # the name of the component that is accelerated
 SHAPES = 4096  # that one piece of code may be compiled for: blocks x batch sizes; PyTorch gives up at 8
 Compilation = Literal["no", "regional", "full"]
 
@@ -56,8 +51,6 @@ class Acceleration(BaseModel):
             has none (FLUX).
         compilation: by `torch.compile`, for fixed shapes: ``regional`` of the blocks that the denoiser repeats, where
             diffusers names them (one compilation serves all of a kind), else ``full``, as of all of it.
-        attention: the kernel that computes attention, as diffusers names it, without leading underscores; ``native``
-            is PyTorch's own choice.
         autocast: products of fp32 weights in bf16, sums in fp32; on CPUs by oneDNN. Weights and latents stay fp32,
             unlike with a dtype of bf16, which is another model.
         threads: of one operation on the CPU, for everything that this process computes; None: PyTorch's choice.
@@ -67,7 +60,6 @@ class Acceleration(BaseModel):
 
     channels_last: Annotated[bool, ROUNDING] = False
     compilation: Annotated[Compilation, ROUNDING] = "no"
-    attention: Annotated[str, ROUNDING] = NATIVE
     autocast: Annotated[bool, Within(output=0.05, latents=0.5)] = False
     threads: Annotated[int | None, Field(ge=1), ROUNDING] = None
 
@@ -100,8 +92,8 @@ class Acceleration(BaseModel):
 
             torch.set_num_threads(self.threads)
 
-    def check(self, model: "ModelEntry", settings: "GenerationSettings", device: str) -> None:
-        """Refuse what this model or machine cannot do; tried on the denoiser without its weights.
+    def check(self, settings: "GenerationSettings", device: str) -> None:
+        """Refuse what these settings or this machine cannot do.
 
         Raises:
             UserError: what cannot be, and what can.
@@ -110,18 +102,6 @@ class Acceleration(BaseModel):
             raise UserError(f"--compile {self.compilation} cannot run here: {reason}", "install it, or leave it out")
         if self.autocast and settings.dtype != "fp32":
             raise _no_autocast(settings.dtype)
-        if self.attention == NATIVE:
-            return
-        import torch
-
-        from generators.families.base import get_family
-
-        components = get_family(model.family).components_of(model, settings)
-        found = next((component for component in components if component.name == DENOISER), None)
-        if found is None:
-            raise _no_network(model.name)
-        with torch.device("meta"):
-            set_attention(found.build(), self.attention)
 
     def apply(self, network: "Module | None", device: "Device", dtype: "Dtype", name: str) -> dict[str, Any]:
         """Have it hold for a denoiser, once.
@@ -139,11 +119,9 @@ class Acceleration(BaseModel):
 
         held: dict[str, Any] = {**self.model_dump(), "threads": torch.get_num_threads()}
         if network is None:
-            if self.compiled or self.autocast or self.attention != NATIVE:
+            if self.compiled or self.autocast:
                 raise _no_network(name)
             return held | {"channels_last": False}
-        if self.attention != NATIVE:
-            set_attention(network, self.attention)
         held["channels_last"] = self.channels_last and _has_convolutions(network)
         if held["channels_last"]:
             network.to(memory_format=torch.channels_last)
@@ -154,58 +132,6 @@ class Acceleration(BaseModel):
         if self.compiled:
             held["compilation"] = _compile(network, self.compilation)
         return held
-
-
-def set_attention(network: "Module", name: str) -> None:
-    """Have a model's attention computed by the kernel of that name.
-
-    diffusers has layers of two kinds. Those that dispatch take any of its back ends; those with a processor a kernel
-    (UNets) take plain matrix products for ``native_math``, SDPA for ``native``, and xformers.
-
-    Raises:
-        UserError: there is none such, not for this model, or not on this machine; the message says what there is.
-    """
-    from diffusers.models.attention_dispatch import attention_backend
-
-    from generators.families.encoding import errors_alone
-
-    dispatching = any(hasattr(getattr(each, "processor", None), "_attention_backend") for each in network.modules())
-    known = backends()
-    possible = tuple(known) if dispatching else PROCESSORS
-    if name not in possible:
-        raise UserError(f"{type(network).__name__} has no attention called {name!r}", "known: " + ", ".join(possible))
-    try:
-        if not dispatching:
-            _set_processors(network, name)
-            return
-        # set_attention_backend changes the default of all other models too, which the end of this block undoes
-        with errors_alone("diffusers.models.modeling_utils"), attention_backend(NATIVE):
-            network.set_attention_backend(known[name])  # type: ignore[operator]
-    except (ImportError, ModuleNotFoundError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"the attention {name!r} cannot run here: {reason}", f"leave it out: {NATIVE}") from None
-
-
-def backends() -> dict[str, str]:
-    """diffusers' attention back ends: what it calls them, by their names without leading underscores."""
-    from diffusers.models.attention_dispatch import AttentionBackendName
-
-    return {each.value.lstrip("_"): each.value for each in AttentionBackendName}
-
-
-def _set_processors(network: Any, name: str) -> None:
-    from diffusers.models import attention_processor as processors
-
-    if name == XFORMERS:
-        network.enable_xformers_memory_efficient_attention()
-        return
-    kinds: dict[str, tuple[Any, Any]] = {
-        NATIVE: (processors.AttnProcessor2_0, processors.AttnAddedKVProcessor2_0),
-        MATH: (processors.AttnProcessor, processors.AttnAddedKVProcessor),
-    }
-    for layer in network.modules():
-        if isinstance(layer, processors.Attention):
-            layer.set_processor(kinds[name][layer.add_k_proj is not None]())
 
 
 def uncompilable(device: str) -> str | None:
@@ -255,4 +181,4 @@ def _no_autocast(dtype: str) -> UserError:
 
 
 def _no_network(name: str) -> UserError:
-    return UserError(f"{name} does not say which module denoises", "leave --compile, --attention and --autocast out")
+    return UserError(f"{name} does not say which module denoises", "leave --compile and --autocast out")

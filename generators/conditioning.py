@@ -48,8 +48,7 @@ class Conditioning:
 
         def row(node: int) -> dict[str, Tensor]:
             members = torch.tensor(plan.members(node))
-            weights = None if plan.weight is None else torch.tensor(plan.weights(node))
-            return combiner.node({name: tensor[members] for name, tensor in self.tensors.items()}, weights)
+            return combiner.node({name: tensor[members] for name, tensor in self.tensors.items()})
 
         rows = [row(node) for node in nodes]
         return {name: torch.stack([each[name] for each in rows]) for name in self.tensors}

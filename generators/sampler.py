@@ -17,7 +17,7 @@ from torch import Tensor
 
 from common.errors import UserError, nearest
 from generators.history import Rows, Template, snapshot, templates
-from generators.predicted_x0 import Level, noise_level, predicted_x0
+from generators.predicted_x0 import noise_level, predicted_x0
 
 Draw = Callable[[tuple[int, ...], int], Tensor]
 
@@ -86,16 +86,13 @@ class Sampler:
         return len(self.timesteps)
 
     @property
-    def levels(self) -> list[Level] | None:
-        """How noisy the latents before each of the K steps are; None where the scheduler does not tell."""
-        found = [level for k in range(self.K) if (level := noise_level(self._scheduler, k)) is not None]
-        return found if len(found) == self.K else None
-
-    @property
     def log_snr(self) -> tuple[float, ...] | None:
-        """The logarithm of alpha^2 / sigma^2 before each of the K steps, -inf for noise alone; None as `levels`."""
-        levels = self.levels
-        if levels is None or not all(level.sigma > 0 for level in levels):
+        """The logarithm of alpha^2 / sigma^2 before each of the K steps, -inf for noise alone.
+
+        None where the scheduler does not say how noisy its latents are.
+        """
+        levels = [level for k in range(self.K) if (level := noise_level(self._scheduler, k)) is not None]
+        if len(levels) < self.K or not all(level.sigma > 0 for level in levels):
             return None
         return tuple(2 * math.log(level.alpha / level.sigma) if level.alpha > 0 else -math.inf for level in levels)
 
@@ -135,10 +132,6 @@ class Sampler:
         if x0 is None:
             x0 = predicted_x0(self._scheduler, k, model_output, latents)
         return Step(output.prev_sample, x0, after)
-
-    def x0(self, model_output: Tensor, k: int, latents: Tensor) -> Tensor | None:
-        """The clean latents that a model output at step k stands for, without taking the step; None as in `Step`."""
-        return predicted_x0(self._scheduler, k, model_output, latents)
 
     def _learn(self, prepared: Callable[[], Any]) -> list[Template]:
         """Which of the scheduler's memory belongs to the rows, seen by running it on small batches of two sizes."""

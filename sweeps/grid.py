@@ -140,7 +140,7 @@ def cells(spec: SweepSpec, device: str) -> list[Cell]:
     for source in sources(spec, device):
         if source.entry.name not in models:
             models.add(source.entry.name)
-            spec.acceleration(device).check(source.entry, source.settings, device)
+            spec.acceleration(device).check(source.settings, device)
             for reuse in filter(None, caches.values()):
                 reuse.check(source.entry, source.settings)
         for reuse_text, (strategy_text, strategy), features, schedule, combiner, tau in product(

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from common.files import atomic_write, canonical_json, sha256_text
 from common.loading import seconds_loading
 from generators.batch_search import BATCH_SIZE, largest_batch, resolved
-from generators.batching import Batches, ladder
+from generators.batching import ladder
 from generators.conditioning import Conditioning
 from generators.families.base import Family
 from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
-from generators.probe import DenoiserProbe
 from generators.sharing.labels import fcluster_order
 from generators.sharing.plan import SharingPlan
 from generators.sharing.planner import Grouping, treed
@@ -131,19 +130,9 @@ class Maker:
             conditioning, start = self.conditioning(), time.perf_counter() - seconds_loading()
             with self.stage("cluster", 1):
                 rows = self.family.features(conditioning, features)
-                seed = self.source.settings.seed
-                if strategy.wants_probe:
-                    grouping = strategy.probed(rows, self._probe(conditioning), seed=seed)
-                else:
-                    grouping = strategy.grouping(rows, seed=seed)
+                grouping = strategy.grouping(rows, seed=self.source.settings.seed)
             self._groupings[key] = grouping, time.perf_counter() - seconds_loading() - start
         return self._groupings[key]
-
-    def _probe(self, conditioning: Conditioning) -> DenoiserProbe:
-        source = self.source
-        self.family.release_encoders()
-        batches = Batches(self.batch_size)
-        return DenoiserProbe(self.family, conditioning, source.prompts.keys, source.settings, batches)
 
     def noise(self, plan: SharingPlan) -> NoiseSource:
         """Where the noise of a plan's pictures comes from.
@@ -194,7 +183,6 @@ class Maker:
         folder: Path,
         standard: tuple[Path, Generation] | None = None,
         work: Work | None = None,
-        probe_rows: int = 0,
         cache: "DenoiserCache | None" = None,
     ) -> Generation:
         """The pictures of a plan in `folder`, complete when its manifest is there.
@@ -205,7 +193,6 @@ class Maker:
             standard: the folder of the standard images and how they were made; a prompt whose path is standard's
                 gets standard's picture, where its noise is standard's too (`reusable`), and costs nothing again.
             work: what `begin` gave for this plan, if it was begun.
-            probe_rows: denoiser evaluations that it took to have a plan; they count as its node-steps.
             cache: reuse between the steps of each path.
         """
         clear(folder)
@@ -217,7 +204,7 @@ class Maker:
         execution = work(folder) if work else ExecutionFigures()
         if read:
             joules = read() - before
-        return self.completed(plan, folder, execution, self.timings(), standard, probe_rows, cache, joules)
+        return self.completed(plan, folder, execution, self.timings(), standard, cache, joules)
 
     def completed(
         self,
@@ -226,7 +213,6 @@ class Maker:
         execution: ExecutionFigures,
         timings: dict[str, float],
         standard: tuple[Path, Generation] | None = None,
-        probe_rows: int = 0,
         cache: "DenoiserCache | None" = None,
         joules: float | None = None,
     ) -> Generation:
@@ -250,10 +236,9 @@ class Maker:
             n_prompts=plan.n_prompts,
             steps_requested=self.source.settings.steps,
             K=plan.steps,
-            node_steps=plan.node_steps + probe_rows,
+            node_steps=plan.node_steps,
             standard_node_steps=plan.standard_node_steps,
-            savings=plan.savings - probe_rows / plan.standard_node_steps,
-            probe_rows=probe_rows,
+            savings=plan.savings,
         )
         return finish(
             folder,

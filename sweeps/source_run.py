@@ -118,14 +118,14 @@ class SourceRun:
     def _pending(self, cell: Cell) -> "Pending":
         from sweeps.unions import Pending
 
-        grouping, plan = self._begin(cell)
+        plan = self._begin(cell)
         timings, folder = self.maker.timings(), self.store.cell(cell.id)
 
         def done(execution: ExecutionFigures, seconds: dict[str, float]) -> None:
             if self._generation is None:
                 raise UserError("its standard images could not be made", "see why")
             beside = self._standard_folder, self._generation
-            self.maker.completed(plan, folder, execution, {**timings, **seconds}, beside, grouping.probe_rows)
+            self.maker.completed(plan, folder, execution, {**timings, **seconds}, beside)
 
         return Pending(self.maker, self.maker.wanted(plan, reuse=True), folder, done)
 
@@ -235,7 +235,7 @@ class SourceRun:
         self._generation = self.maker.completed(plan, folder, execution, {**timings, **seconds})
         self._new = True
 
-    def _begin(self, cell: Cell) -> tuple[Grouping, SharingPlan]:
+    def _begin(self, cell: Cell) -> SharingPlan:
         """The cell's folder with its plan, and no pictures."""
         self.scorers.check(self.prompts)
         self.maker.timings()  # of what came to nothing
@@ -245,15 +245,13 @@ class SourceRun:
         clear(folder)  # first, or a kill would leave pictures with another plan
         drawn(grouping, plan).save(folder / TREE)
         plan.save(folder / PLAN)
-        return grouping, plan
+        return plan
 
     def _make(self, cell: Cell, standard: Standard) -> Pictures:
-        grouping, plan = self._begin(cell)
+        plan = self._begin(cell)
         work = self._begun.pop(cell.id, None)
         beside = standard.folder, standard.generation
-        generation = self.maker.make(
-            plan, self.store.cell(cell.id), beside, work, grouping.probe_rows, cell.denoiser_cache
-        )
+        generation = self.maker.make(plan, self.store.cell(cell.id), beside, work, cell.denoiser_cache)
         return Pictures(generation, self.maker.reusable(plan, cell.denoiser_cache))
 
     def _plan(self, cell: Cell) -> tuple[Grouping, SharingPlan]:

@@ -38,6 +38,8 @@ OFFICIAL: dict[str, Any] = {
 SAVE_EVERY = 60.0  # seconds
 MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
 LONGEST_NAME = 100
+# Settings that old spec files may name, and why they are gone; null, as a run's own file has them, asks for nothing.
+REMOVED = {"attention": "no kernel was faster than PyTorch's own choice"}
 LATER = {"savings", "denoiser_cache"}  # settings that came later: where they say nothing, a run's name is as it was
 NOT_THE_IMAGES = {
     "title",
@@ -144,7 +146,6 @@ class SweepSpec(BaseModel):
     offload: Literal["none", "model", "sequential"] = "none"
     channels_last: bool | None = None
     compilation: Compilation | None = None
-    attention: str | None = None
     autocast: bool | None = None
     threads: int | None = Field(default=None, ge=1)
     energy: bool = False
@@ -228,6 +229,8 @@ def make_spec(layers: list[Mapping[str, Any]]) -> SweepSpec:
         values |= OFFICIAL if official else {}
         values |= {name: value for name, value in layer.items() if value is not None and name != "official"}
     for name in values:
+        if name in REMOVED:
+            raise UserError(f"the setting {name} was removed: {REMOVED[name]}", "leave it out")
         if name not in SweepSpec.model_fields:
             raise UserError(f"a sweep has no setting {name!r}", nearest(str(name), SweepSpec.model_fields))
     try:

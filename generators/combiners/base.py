@@ -15,14 +15,13 @@ class Combiner(Plugin, ABC):
     """Combines the conditioning rows of a node's prompts into the node's row."""
 
     @abstractmethod
-    def combine(self, rows: Tensor, weights: Tensor | None) -> Tensor:
-        """The node's row, float32 [...], from its prompts' rows, float32 [m, ...].
+    def combine(self, rows: Tensor) -> Tensor:
+        """Return the node's row, float32 [...], from its prompts' rows, float32 [m, ...].
 
-        `weights` is float32 [m], or None where all prompts weigh the same. The row of a single prompt
-        must come back bit for bit.
+        The row of a single prompt must come back bit for bit.
         """
 
-    def node(self, members: Mapping[str, Tensor], weights: Tensor | None) -> dict[str, Tensor]:
+    def node(self, members: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A node's row of every conditioning tensor, from its prompts' rows, each float32 [m, ...].
 
         Each tensor by itself: where ``NAME.mask`` [m, L] goes with ``NAME`` [m, L, ...], a position combines only the
@@ -33,17 +32,17 @@ class Combiner(Plugin, ABC):
             if name.endswith(MASK):
                 return rows.amax(dim=0)
             mask = members.get(name + MASK)
-            return self.combine(rows, weights) if mask is None else self._masked(rows, weights, mask > 0)
+            return self.combine(rows) if mask is None else self._masked(rows, mask > 0)
 
         return {name: row(name, rows) for name, rows in members.items()}
 
-    def _masked(self, rows: Tensor, weights: Tensor | None, holds: Tensor) -> Tensor:
+    def _masked(self, rows: Tensor, holds: Tensor) -> Tensor:
         """The members' rows [m, L, ...] combined where `holds` [m, L]; where it holds for none, all are combined."""
-        combined = self.combine(rows, weights)
+        combined = self.combine(rows)
         for who in torch.unique(holds.T, dim=0):
             if who.any() and not who.all():
                 at = (who == holds.T).all(dim=1)
-                combined[at] = self.combine(rows[who][:, at], None if weights is None else weights[who])
+                combined[at] = self.combine(rows[who][:, at])
         return combined
 
 

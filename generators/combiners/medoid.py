@@ -14,7 +14,7 @@ TIE = 1e-9
 
 
 class Medoid(Combiner):
-    """The prompt nearest the (weighted) mean stands for all: its conditioning, whole, in every tensor, mask included.
+    """The prompt nearest the mean stands for all: its conditioning, whole, in every tensor, mask included.
 
     Squared distances are means over the positions where the prompt has words; every tensor weighs the same, as each is
     divided by its mean over the prompts. Ties (of two prompts always) go to the smaller hash of the conditioning.
@@ -22,16 +22,16 @@ class Medoid(Combiner):
 
     name = "medoid"
 
-    def combine(self, rows: Tensor, weights: Tensor | None) -> Tensor:
-        return self.node({"": rows}, weights)[""]
+    def combine(self, rows: Tensor) -> Tensor:
+        return self.node({"": rows})[""]
 
-    def node(self, members: Mapping[str, Tensor], weights: Tensor | None) -> dict[str, Tensor]:
-        chosen = _nearest_the_mean(members, weights)
+    def node(self, members: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        chosen = _nearest_the_mean(members)
         return {name: rows[chosen] for name, rows in members.items()}
 
 
-def _nearest_the_mean(members: Mapping[str, Tensor], weights: Tensor | None) -> int:
-    means = Mean().node(members, weights)
+def _nearest_the_mean(members: Mapping[str, Tensor]) -> int:
+    means = Mean().node(members)
     away = torch.zeros(len(next(iter(members.values()))), dtype=torch.float64)
     for name, rows in members.items():
         if not name.endswith(MASK):

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.errors import UserError
-from generators.acceleration import MATH, set_attention
 from generators.batching import Batches
 from generators.catalogue import ModelEntry, models
 from generators.checkpoints import load_pipeline
@@ -227,8 +226,12 @@ def _text_encoder(name: str, class_name: str, config: dict[str, Any], tokens: in
 
 
 def _plain_attention(transformer: Any) -> nn.Module:
-    """Attention as matrix products; FLUX's layers are of a class of their own, which `diffusers_module` leaves."""
-    set_attention(transformer, MATH)
+    """Have attention computed by matrix products: FLUX's layers are of a class that `diffusers_module` leaves."""
+    from diffusers.models.attention_dispatch import attention_backend
+
+    # set_attention_backend changes the default of all other models too, which the end of this block undoes
+    with errors_alone("diffusers.models.modeling_utils"), attention_backend("native"):
+        transformer.set_attention_backend("_native_math")
     module: nn.Module = transformer
     return module
 

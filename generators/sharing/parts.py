@@ -64,7 +64,6 @@ class Part:
             order=order.reshape(-1),
             lo=lo + base[at],
             hi=hi + base[at],
-            weight=None if plan.weight is None else plan.weight[entries],
             output=np.where(ends, output, -1),
             combiner=plan.combiner,
         )

@@ -28,7 +28,6 @@ class SharingPlan:
         source: int64 [n]; the node from whose latent it starts; -1 starts from fresh noise at step 0.
         order: int64 [L]; prompts, in runs.
         lo, hi: int64 [n]; node i serves, and is conditioned on, ``order[lo[i]:hi[i]]``.
-        weight: float32 [L], each prompt's weight in its nodes' conditioning, > 0; None for equal weights.
         output: int64 [N]; the node that ends with each prompt's latent; -1 where none is wanted.
         combiner: how a node's prompts become its conditioning.
 
@@ -44,15 +43,12 @@ class SharingPlan:
     order: NDArray[np.int64]
     lo: NDArray[np.int64]
     hi: NDArray[np.int64]
-    weight: NDArray[np.float32] | None
     output: NDArray[np.int64]
     combiner: str
 
     def __post_init__(self) -> None:
         for name in INTEGERS:
             object.__setattr__(self, name, read_only(getattr(self, name), np.int64, f"a plan's {name}"))
-        if self.weight is not None:
-            object.__setattr__(self, "weight", read_only(self.weight, np.float32, "a plan's weight"))
         self._check()
 
     def _check(self) -> None:
@@ -72,10 +68,6 @@ class SharingPlan:
             raise UserError("a plan's node serves no prompt")
         if ((self.order < 0) | (self.order >= self.n_prompts)).any():
             raise UserError("a plan's node serves a prompt that is not there")
-        if self.weight is not None and (
-            len(self.weight) != len(self.order) or not (np.isfinite(self.weight) & (self.weight > 0)).all()
-        ):
-            raise UserError("a plan's weights must be finite and positive, one an entry of order")
         ends = self.output[self.output >= 0]
         if (self.output < -1).any() or (ends >= nodes).any() or (self.stop[ends] != self.steps).any():
             raise UserError("a prompt's output is no node that is denoised to the end")
@@ -125,15 +117,8 @@ class SharingPlan:
         """The prompts that node `i` serves and is conditioned on."""
         return self.order[self.lo[i] : self.hi[i]]
 
-    def weights(self, i: int) -> NDArray[np.float32]:
-        """float32: the share of each of node `i`'s members in its conditioning; their sum is 1."""
-        size = self.hi[i] - self.lo[i]
-        weight = np.ones(size) if self.weight is None else self.weight[self.lo[i] : self.hi[i]].astype(np.float64)
-        shares: NDArray[np.float32] = (weight / weight.sum()).astype(np.float32)
-        return shares
-
     def restricted(self, prompts: NDArray[np.bool_]) -> Self:
-        """The part of the plan that these prompts need: whole nodes, with their members and weights.
+        """The part of the plan that these prompts need: whole nodes, with their members.
 
         Args:
             prompts: bool [N].
@@ -167,7 +152,7 @@ class SharingPlan:
     def save(self, path: Path) -> None:
         """Write the plan to an .npz file."""
         arrays: dict[str, ArrayLike] = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_npz(path, KIND, {name: value for name, value in arrays.items() if value is not None})
+        write_npz(path, KIND, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -176,7 +161,7 @@ class SharingPlan:
         Raises:
             UserError: the file is missing, damaged or no plan.
         """
-        stored: dict[str, Any] = {"weight": None, **read_npz(path, KIND)}
+        stored: dict[str, Any] = read_npz(path, KIND)
         try:
             stored |= {name: stored[name].item() for name in ("n_prompts", "steps", "combiner")}
             return cls(**stored)
@@ -218,7 +203,6 @@ def build_plan(tree: Grouping, schedule: Schedule, tau: float, steps: int, combi
         order=tree.leaf_order,
         lo=tree.lo[kept],
         hi=tree.hi[kept],
-        weight=None,
         output=np.arange(tree.n_leaves),
         combiner=combiner,
     )
@@ -228,7 +212,7 @@ def standard_plan(n: int, steps: int) -> SharingPlan:
     """Standard generation: every one of `n` prompts alone for all K = `steps` steps."""
     prompts = np.arange(n)
     nobody, whole = np.full(n, -1), np.full(n, steps)
-    return SharingPlan(n, steps, 0 * prompts, whole, nobody, prompts, prompts, prompts + 1, None, prompts, "mean")
+    return SharingPlan(n, steps, 0 * prompts, whole, nobody, prompts, prompts, prompts + 1, prompts, "mean")
 
 
 def _nearest(parent: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -21,11 +21,9 @@ class Planner(ABC):
 
     Attributes:
         n_leaves: N, the number of prompts.
-        probe_rows: as a tree's; to be counted in `node_steps`.
     """
 
     n_leaves: int
-    probe_rows: int = 0
 
     @abstractmethod
     def plan(self, schedule: "Schedule", tau: float, steps: int, combiner: str = "mean") -> "SharingPlan":

@@ -33,14 +33,13 @@ class TauForSavings:
 def node_steps(tree: Grouping, schedule: Schedule, tau: float, steps: int) -> int:
     """Denoiser evaluations, counted in rows, of `tree` under this schedule: N K less what sharing saves.
 
-    Until a cluster splits, its children's evaluations are one: it saves (children - 1) a step. What a strategy asked
-    the denoiser is counted too.
+    Until a cluster splits, its children's evaluations are one: it saves (children - 1) a step.
     """
     if isinstance(tree, Planner):
         return tree.node_steps(schedule, tau, steps)
     inner = slice(tree.n_leaves, None)
     saved = (tree.n_children[inner] - 1) * schedule.split_steps(tree.score[inner], tau, steps)
-    return tree.n_leaves * steps - int(np.sum(saved)) + tree.probe_rows
+    return tree.n_leaves * steps - int(np.sum(saved))
 
 
 def tau_for_savings(tree: Grouping, schedule: Schedule, steps: int, target: float) -> TauForSavings:

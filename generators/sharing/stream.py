@@ -168,9 +168,7 @@ class Stream(Planner):
         first, stop, source, own = np.array(nodes, dtype=np.int64).T
         prompts = np.arange(self.n_leaves)
         output = np.array([ending[prompt, steps] for prompt in range(self.n_leaves)])
-        return SharingPlan(
-            self.n_leaves, steps, first, stop, source, prompts, own, own + 1, None, output, combiner
-        )  # fmt: skip
+        return SharingPlan(self.n_leaves, steps, first, stop, source, prompts, own, own + 1, output, combiner)
 
     def starts(self, schedule: Schedule, tau: float, steps: int) -> list[Start]:
         """Where each prompt starts, in the order of arrival.

@@ -23,8 +23,6 @@ class Tree:
         parent: int64 [M]; the cluster that each one merges into, -1 at roots; ``parent[i] > i``.
         score: float64 [M]; the merge height (the paper's c^score); 0 at leaves, never falling towards the root.
         n_leaves: N; the leaves are nodes 0..N-1, in prompt order.
-        probe_rows: denoiser evaluations that it took to make it, which count as node-steps of whatever is planned from
-            it; a file does not keep them.
 
     Raises:
         UserError: the arrays are no such forest.
@@ -33,7 +31,6 @@ class Tree:
     parent: NDArray[np.int64]
     score: NDArray[np.float64]
     n_leaves: int
-    probe_rows: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parent", read_only(self.parent, np.int64, "a tree's parents"))

@@ -37,24 +37,24 @@ class Union:
 def alike(things: Iterable[T], plan: Callable[[T], SharingPlan]) -> list[list[T]]:
     """Things parted by what plans of one union have in common; standard generation's combiner comes first."""
 
-    def common(thing: T) -> tuple[bool, bool, str]:
-        its = plan(thing)
-        return its.combiner != "mean", its.weight is not None, its.combiner
+    def common(thing: T) -> tuple[bool, str]:
+        combiner = plan(thing).combiner
+        return combiner != "mean", combiner
 
     return [list(group) for _, group in groupby(sorted(things, key=common), key=common)]
 
 
 def union(plans: Sequence[SharingPlan]) -> Union:
-    """The union of plans of the same prompts, steps and combiner, weighted all or none.
+    """The union of plans of the same prompts, steps and combiner.
 
     Nodes that are alive at a step are one if they come from one node of the union and serve the same members; a node of
     the union ends where its paths part. O(B M log M) for M nodes over all plans that begin and end at B steps.
 
     Raises:
-        ValueError: there are none, or they differ in prompts, steps, combiner, or in whether they are weighted.
+        ValueError: there are none, or they differ in prompts, steps or combiner.
     """
-    if len({(each.n_prompts, each.steps, each.combiner, each.weight is None) for each in plans}) != 1:
-        raise ValueError("a union is of plans of the same prompts, steps and combiner, weighted all or none")
+    if len({(each.n_prompts, each.steps, each.combiner) for each in plans}) != 1:
+        raise ValueError("a union is of plans of the same prompts, steps and combiner")
     nodes, entries = _offsets([len(each.first) for each in plans]), _offsets([len(each.order) for each in plans])
     first, stop, order = (
         np.concatenate([getattr(each, name) for each in plans]) for name in ("first", "stop", "order")
@@ -63,10 +63,8 @@ def union(plans: Sequence[SharingPlan]) -> Union:
         np.concatenate([getattr(p, name) + at for p, at in zip(plans, entries, strict=True)]) for name in ("lo", "hi")
     )
     source = _moved([each.source for each in plans], nodes)
-    weights = [each.weight for each in plans if each.weight is not None]
-    weight = np.concatenate(weights) if weights else None
 
-    trie = _Trie(_who(order, weight, lo, hi, plans[0].n_prompts), plans[0].steps)
+    trie = _Trie(_who(order, lo, hi, plans[0].n_prompts), plans[0].steps)
     place = np.full(len(first) + 1, -1)  # the last stands for no node
     for k in np.unique(np.concatenate([first, stop[stop < plans[0].steps]])).tolist():
         alive = np.flatnonzero((first <= k) & (k < stop))
@@ -79,7 +77,7 @@ def union(plans: Sequence[SharingPlan]) -> Union:
     results = results[results >= 0]
     ends, prompts = np.divmod(results, plans[0].n_prompts)
     return Union(
-        trie.plan(plans[0], order, lo, hi, weight),
+        trie.plan(plans[0], order, lo, hi),
         ends,
         prompts,
         tuple(np.where(code < 0, -1, np.searchsorted(results, code)) for code in codes),
@@ -101,18 +99,17 @@ def side_by_side(unions: Sequence[Union]) -> Union:
     """Unions of different prompts as one forest, in which prompts are numbered one union after the other.
 
     Raises:
-        ValueError: there are none, or they differ in steps, combiner, or in whether they are weighted.
+        ValueError: there are none, or they differ in steps or combiner.
     """
     plans = [each.plan for each in unions]
-    if len({(each.steps, each.combiner, each.weight is None) for each in plans}) != 1:
-        raise ValueError("side by side are unions of the same steps and combiner, weighted all or none")
+    if len({(each.steps, each.combiner) for each in plans}) != 1:
+        raise ValueError("side by side are unions of the same steps and combiner")
     nodes, entries = _offsets([len(each.first) for each in plans]), _offsets([len(each.order) for each in plans])
     prompts, ends = _offsets([each.n_prompts for each in plans]), _offsets([len(each.ends) for each in unions])
     first, stop = (np.concatenate([getattr(each, name) for each in plans]) for name in ("first", "stop"))
     lo, hi = (
         np.concatenate([getattr(p, name) + at for p, at in zip(plans, entries, strict=True)]) for name in ("lo", "hi")
     )
-    weights = [each.weight for each in plans if each.weight is not None]
     n_prompts = sum(each.n_prompts for each in plans)
     plan = SharingPlan(
         n_prompts,
@@ -123,7 +120,6 @@ def side_by_side(unions: Sequence[Union]) -> Union:
         np.concatenate([each.order + at for each, at in zip(plans, prompts, strict=True)]),
         lo,
         hi,
-        np.concatenate(weights) if weights else None,
         np.full(n_prompts, -1),
         plans[0].combiner,
     )
@@ -178,14 +174,12 @@ class _Trie:
         found: Integers = node[number.reshape(-1)]
         return found
 
-    def plan(
-        self, like: SharingPlan, order: Integers, lo: Integers, hi: Integers, weight: NDArray[np.float32] | None
-    ) -> SharingPlan:
+    def plan(self, like: SharingPlan, order: Integers, lo: Integers, hi: Integers) -> SharingPlan:
         """The nodes as a plan; each serves the members of one of the plans' nodes that it stands for."""
         nobody = np.full(like.n_prompts, -1)
         lo, hi = lo[self._sample], hi[self._sample]
         return SharingPlan(
-            like.n_prompts, like.steps, self._first, self._stop, self._source, order, lo, hi, weight, nobody,
+            like.n_prompts, like.steps, self._first, self._stop, self._source, order, lo, hi, nobody,
             like.combiner,
         )  # fmt: skip
 
@@ -194,14 +188,12 @@ def _offsets(lengths: Sequence[int]) -> Integers:
     return np.cumsum([0, *lengths[:-1]])
 
 
-def _who(order: Integers, weight: NDArray[np.float32] | None, lo: Integers, hi: Integers, n: int) -> Integers:
-    """A number for the members of each node, and their weights: the same for the same, whatever their order.
+def _who(order: Integers, lo: Integers, hi: Integers, n: int) -> Integers:
+    """A number for the members of each node: the same for the same, whatever their order.
 
     Sets are told apart by the sum of their members' random 128-bit numbers (Zobrist hashing).
     """
     numbers = np.random.Generator(np.random.Philox(0)).integers(2**64, size=(n, 2), dtype=np.uint64)[order]
-    if weight is not None:
-        numbers = numbers * (2 * weight.view(np.uint32).astype(np.uint64) + np.uint64(1))[:, None]
     sums = np.concatenate([np.zeros((1, 2), dtype=np.uint64), np.cumsum(numbers, axis=0, dtype=np.uint64)])
     sets = np.concatenate([sums[hi] - sums[lo], (hi - lo).astype(np.uint64)[:, None]], axis=1)
     number: Integers = np.unique(sets, axis=0, return_inverse=True)[1].reshape(-1)

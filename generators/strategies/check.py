@@ -13,7 +13,7 @@ from generators.sharing.tree import Tree
 from generators.strategies.base import Strategy
 from generators.strategies.check_planner import planner_checks
 from generators.strategies.growth import SIZES, check_memory, check_time
-from generators.strategies.samples import ORDERS, grouped, groups, shuffles
+from generators.strategies.samples import ORDERS, groups, shuffles
 
 Features = NDArray[np.float64]
 Check = Callable[[Strategy], str]
@@ -63,7 +63,7 @@ def _tree(strategy: Strategy, features: Features, seed: int = 0) -> Tree:
     """The strategy's tree, which is one of these prompts."""
     given = features.copy()
     given.setflags(write=False)
-    tree = grouped(strategy, given, seed)
+    tree = strategy.grouping(given, seed=seed)
     if not isinstance(tree, Tree):
         raise UserError(f"tree() gave a {type(tree).__name__}, not a generators.sharing.tree.Tree")
     if tree.n_leaves != len(features):
@@ -175,7 +175,7 @@ def _refuses(strategy: Strategy) -> str:
     accepted = []
     for what, features in bad.items():
         try:
-            grouped(strategy, features)
+            strategy.grouping(features)
         except UserError:
             continue
         except Exception as error:  # anything else would be a traceback

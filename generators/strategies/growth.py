@@ -12,7 +12,6 @@ from common.errors import UserError
 from generators.sharing.planner import Planner
 from generators.sharing.schedule import get_schedule
 from generators.strategies.base import Strategy
-from generators.strategies.samples import grouped
 
 SIZES = (250, 500, 1000, 2000)
 DIMENSIONS = 64
@@ -75,7 +74,7 @@ def _measured(
 
 def _grouped(strategy: Strategy, features: NDArray[np.float64]) -> object:
     """What a strategy does: a tree, or a planner's work for one tau."""
-    grouping = grouped(strategy, features)
+    grouping = strategy.grouping(features)
     return grouping.node_steps(get_schedule("eq7"), 1.0, STEPS) if isinstance(grouping, Planner) else grouping
 
 

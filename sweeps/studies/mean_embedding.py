@@ -185,4 +185,4 @@ def means_plan(tree: "Tree", nodes: Sequence[int], steps: int, combiner: str) ->
         output[members[output[members] < 0][0]] = i
     n = len(nodes)
     whole = np.full(n, steps)
-    return SharingPlan(tree.n_leaves, steps, 0 * whole, whole, np.full(n, -1), order, lo, hi, None, output, combiner)
+    return SharingPlan(tree.n_leaves, steps, 0 * whole, whole, np.full(n, -1), order, lo, hi, output, combiner)

@@ -14,7 +14,7 @@ def test_what_held_is_in_the_record_and_not_in_the_identity(bench, tiny_sweep, m
     monkeypatch.setattr(torch, "set_num_threads", threads.append)  # two, on a busy machine, take minutes
     asked = (*tiny_sweep, "--tau", "0.6", "--no-another-seed")
     plain = bench(*asked, "--name", "plain")
-    flags = ("--attention", "native_math", "--channels-last", "--autocast", "--threads", 2)
+    flags = ("--channels-last", "--autocast", "--threads", 2)
     other = bench(*asked, "--name", "other", *flags)
     assert plain.exit_code == other.exit_code == 0, other.output
     (before,), (after,) = load_records(Path("runs/plain")), load_records(Path("runs/other"))
@@ -22,11 +22,10 @@ def test_what_held_is_in_the_record_and_not_in_the_identity(bench, tiny_sweep, m
     assert before.execution.options == {
         "channels_last": False,
         "compilation": "no",
-        "attention": "native",
         "autocast": False,
         "threads": 1,
     }
-    held = {"channels_last": True, "attention": "native_math", "autocast": True}
+    held = {"channels_last": True, "autocast": True}
     assert after.execution.options == before.execution.options | held
     assert set(threads) == {2}
 
@@ -34,7 +33,6 @@ def test_what_held_is_in_the_record_and_not_in_the_identity(bench, tiny_sweep, m
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--attention", "fast"), "no attention called 'fast'"),
         (("--autocast", "--dtype", "bf16"), "--autocast is of fp32 weights"),
         (("--compile", "some"), "compilation"),
         (("--compile", "full", "--denoiser-cache", "first-block"), "denoiser cache"),

@@ -167,3 +167,9 @@ def test_savings_are_an_axis_in_place_of_tau():
 def test_a_sweep_over_taus_keeps_the_name_that_it_had_before_there_were_savings():
     assert "savings" not in make_spec([{"tau": "1"}]).changes_result()
     assert make_spec([{}]).default_name() != make_spec([{"savings": "0.3"}]).default_name()
+
+
+def test_a_removed_setting_is_read_where_it_says_nothing_and_refused_where_it_does():
+    assert make_spec([{"attention": None}]) == make_spec([])
+    with pytest.raises(UserError, match="attention was removed: no kernel was faster"):
+        make_spec([{"attention": "native_math"}])

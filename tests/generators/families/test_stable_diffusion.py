@@ -175,7 +175,6 @@ def all_then_each(conditioning: Conditioning, steps: int) -> SharingPlan:
         order=list(range(n)),
         lo=[*range(n), 0],
         hi=[*range(1, n + 1), n],
-        weight=None,
         output=list(range(n)),
         combiner="mean",
     )
