@@ -19,13 +19,12 @@ def flops(
 ) -> None:
     """Count the FLOPs of one standard image (multiply-add = 2). Needs the model's configuration, not its weights."""
     from generators import catalogue
-    from generators.families.base import get_family
-    from generators.settings import GenerationSettings
+    from generators.families.base import get_family, resolve_settings
     from metrics.flops import count
 
     entry = catalogue.model(model or catalogue.default_model())
     asked = {"steps": steps, "guidance": guidance, "height": height, "width": width}
-    settings = GenerationSettings.resolve(entry.defaults, asked)
+    settings = resolve_settings(entry, asked)
     family = get_family(entry.family).load(entry, "cpu", settings.dtype)
     evaluations = family.sampler(settings).K
     table = [

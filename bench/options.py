@@ -77,8 +77,7 @@ Others: TypeAlias = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Any other setting of a spec, such as super_res_steps=4 (Karlo), max_sequence_length=256 (FLUX) or "
-        "noise_level=100 (Stable unCLIP); may be repeated.",
+        help="Any other setting of a spec, or one that only some families have, as super_res_steps=4; may be repeated.",
         rich_help_panel=WHAT,
     ),
 ]

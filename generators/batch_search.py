@@ -29,7 +29,6 @@ MISSES = 2  # doublings in a row without that gain: a single one may be the size
 LEAST, CALLS, SECONDS = 3, 5, 2.0  # timed at each size: at least, and at most so many, no more after so long
 PATIENCE = 60.0  # seconds after which no larger size is tried
 RESERVE = 0.1  # of the memory, for decoders and whoever else is there
-WHAT_MATTERS = ("height", "width", "dtype", "guidance", "max_sequence_length", "noise_level")
 
 _unwritten: dict[str, "Found"] = {}  # where the cache cannot be written
 
@@ -127,7 +126,7 @@ def largest_batch(
 def described(family: Family, weights: str, settings: GenerationSettings) -> dict[str, Any]:
     """All that the best batch follows from: the model, the device, the library, and what decides a call's shapes."""
     cuda = family.device.type == "cuda"
-    asked: dict[str, Any] = settings.model_dump(include=set(WHAT_MATTERS))
+    asked: dict[str, Any] = settings.model_dump(include=set(settings.in_denoiser_calls))
     return {
         **asked,
         "guidance": settings.guidance > 1,

@@ -17,6 +17,7 @@ from generators.batching import ladder
 from generators.conditioning import Conditioning
 from generators.families.base import Family
 from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
+from generators.settings import PriorSettings
 from generators.sharing.labels import fcluster_order
 from generators.sharing.plan import SharingPlan
 from generators.sharing.planner import Grouping, treed
@@ -146,7 +147,8 @@ class Maker:
             return KeyedNoise(settings.seed, settings.noise)
         conditioning, family = self.conditioning(), self.family
         generator = torch.Generator(family.device).manual_seed(settings.seed)
-        if settings.prior_seed is None and conditioning.stream is not None:
+        own_prior_seed = isinstance(settings, PriorSettings) and settings.prior_seed is not None
+        if conditioning.stream is not None and not own_prior_seed:
             generator.set_state(conditioning.stream)
         theirs = get_strategy("ward-cosine")
         tree = treed(self._grown(theirs, family.features_options[0])[0], theirs.name)

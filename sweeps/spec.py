@@ -40,7 +40,11 @@ MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no sche
 LONGEST_NAME = 100
 # Settings that old spec files may name, and why they are gone; null, as a run's own file has them, asks for nothing.
 REMOVED = {"attention": "no kernel was faster than PyTorch's own choice"}
-LATER = {"savings", "denoiser_cache"}  # settings that came later: where they say nothing, a run's name is as it was
+LATER = {
+    "savings",
+    "denoiser_cache",
+    "settings",
+}  # settings that came later: where they say nothing, a run's name is as it was
 NOT_THE_IMAGES = {
     "title",
     "preset",
@@ -99,6 +103,7 @@ class SweepSpec(BaseModel):
         tau: how much is shared; 0..2 unless savings are given.
         isolate: make every cell's pictures by themselves, so that their seconds are measured.
         save_every: seconds between states of what is denoised, from which a killed run goes on; None: none is kept.
+        settings: what only some families have (`Family.settings_type`), by name; given to the models that have it.
         savings: the same as shares of denoiser steps: each way to share gets the tau that saves them (`sweeps.levels`).
     """
 
@@ -133,9 +138,7 @@ class SweepSpec(BaseModel):
     prior_steps: int | None = Field(default=None, ge=1)
     prior_guidance: Finite | None = None
     prior_seed: int | None = None
-    super_res_steps: int | None = Field(default=None, ge=2)
-    max_sequence_length: int | None = Field(default=None, ge=1)
-    noise_level: int | None = Field(default=None, ge=0)
+    settings: dict[str, Any] = {}
 
     another_seed: bool = True
     fewer_steps: bool = False
@@ -213,13 +216,13 @@ def make_spec(layers: list[Mapping[str, Any]]) -> SweepSpec:
 
     Which prompts is one question: a layer that names a set, a file or prompts answers it for those before. A layer
     with `official: true` has the released code's settings too, under what it says itself. How much to share, by taus or
-    by savings, is one question too.
+    by savings, is one question too. Settings that only some families have stand among the others, or under `settings`.
 
     Raises:
         UserError: a name is unknown or a value does not fit; one line for the first of them.
     """
     values: dict[str, Any] = {}
-    for layer in layers:
+    for layer in map(_flat, layers):
         for answers in (PROMPTS, SHARED):
             if any(layer.get(name) for name in answers):
                 values = {name: value for name, value in values.items() if name not in answers}
@@ -228,17 +231,43 @@ def make_spec(layers: list[Mapping[str, Any]]) -> SweepSpec:
             raise UserError(f"official is true or false, not {official!r}", "write `official: true`, or --official")
         values |= OFFICIAL if official else {}
         values |= {name: value for name, value in layer.items() if value is not None and name != "official"}
-    for name in values:
-        if name in REMOVED:
-            raise UserError(f"the setting {name} was removed: {REMOVED[name]}", "leave it out")
-        if name not in SweepSpec.model_fields:
-            raise UserError(f"a sweep has no setting {name!r}", nearest(str(name), SweepSpec.model_fields))
+    for name in values.keys() & REMOVED:
+        raise UserError(f"the setting {name} was removed: {REMOVED[name]}", "leave it out")
+    if own := {name: value for name, value in values.items() if name not in SweepSpec.model_fields}:
+        values = {name: value for name, value in values.items() if name not in own} | {"settings": _of_families(own)}
     try:
         return SweepSpec.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{where}: {first['msg']}, not {first['input']!r}", "see `bench sweep --help`") from error
+
+
+def _flat(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a layer with what it says under `settings` among its other settings."""
+    own = layer.get("settings") or {}
+    if not isinstance(own, Mapping):
+        raise UserError(f"settings is a mapping of names to values, not {own!r}", "see `bench families list`")
+    return {**own, **{name: value for name, value in layer.items() if name != "settings"}}
+
+
+def _of_families(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return these settings as the families have them that declare them.
+
+    Raises:
+        UserError: no family has one, or not with such a value.
+    """
+    from generators.families.base import families  # takes torch: imported only for what some families alone have
+
+    types = [family.settings_type for family in families().values()]
+    known = [name for kind in types for name in kind.own_names()]
+    values = {}
+    for name, value in own.items():
+        kind = next((kind for kind in types if name in kind.own_names()), None)
+        if kind is None:
+            raise UserError(f"a sweep has no setting {name!r}", nearest(str(name), [*SweepSpec.model_fields, *known]))
+        values[name] = kind.parsed(name, value)
+    return dict(sorted(values.items()))
 
 
 def read_yaml(path: Path | Traversable) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """What a model family is: everything about one kind of model that the executor needs, behind one face."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Generic, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 from common.errors import UserError
 from common.plugins import Plugin, discover, find
@@ -21,13 +22,16 @@ from generators.conditioning import Conditioning
 from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
 
+S = TypeVar("S", bound=GenerationSettings, default=Any)
+
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-class Family(Plugin, ABC):
+class Family(Plugin, ABC, Generic[S]):
     """A kind of text-to-image model, loaded.
 
     Attributes:
+        settings_type: its settings; those that no other family has are declared there and nowhere else.
         layout: what a folder of this family holds, for people.
         roles: the parts of a model, in the order in which ``FAMILY:PART+PART`` names them.
         features_options: what prompts can be clustered by; the first is the default.
@@ -41,6 +45,7 @@ class Family(Plugin, ABC):
         acceleration: how the denoiser computes; likewise.
     """
 
+    settings_type: ClassVar[type[GenerationSettings]] = GenerationSettings
     layout: ClassVar[str]
     roles: ClassVar[tuple[str, ...]]
     features_options: ClassVar[tuple[str, ...]]
@@ -87,7 +92,7 @@ class Family(Plugin, ABC):
         self,
         prompts: Sequence[str],
         keys: Sequence[str],
-        settings: GenerationSettings,
+        settings: S,
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
@@ -122,21 +127,19 @@ class Family(Plugin, ABC):
         """What strategies cluster, [N, D]."""
 
     @abstractmethod
-    def sampler(self, settings: GenerationSettings) -> Sampler:
+    def sampler(self, settings: S) -> Sampler:
         """The timesteps and the step between them; no weights needed."""
 
     @abstractmethod
-    def latent_shape(self, settings: GenerationSettings) -> tuple[int, ...]:
+    def latent_shape(self, settings: S) -> tuple[int, ...]:
         """Of one row; no weights needed. Raises UserError if the model cannot make that size."""
 
     @abstractmethod
-    def predict(
-        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
-    ) -> Tensor:
+    def predict(self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: S) -> Tensor:
         """The guided model output at step k that the scheduler's step takes, from latents [b, ...] and their rows."""
 
     @abstractmethod
-    def decode(self, latents: Tensor, settings: GenerationSettings, draw: Draw) -> NDArray[np.uint8]:
+    def decode(self, latents: Tensor, settings: S, draw: Draw) -> NDArray[np.uint8]:
         """Pictures, [b, height, width, 3], of finished latents.
 
         Args:
@@ -145,14 +148,14 @@ class Family(Plugin, ABC):
 
     @classmethod
     @abstractmethod
-    def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
+    def components_of(cls, model: ModelEntry, settings: S) -> list[Component]:
         """What a run computes, from configurations alone.
 
         Raises:
             UserError: a configuration cannot be had.
         """
 
-    def components(self, settings: GenerationSettings) -> list[Component]:
+    def components(self, settings: S) -> list[Component]:
         """What a run of this model computes."""
         return self.components_of(self.entry, settings)
 
@@ -176,3 +179,13 @@ def families() -> dict[str, type[Family]]:
 def get_family(name: str) -> type[Family]:
     """The family called `name`; a UserError with the nearest name if there is none."""
     return find(name, "generators.families", Family, "reusebench.families")  # type: ignore[type-abstract]
+
+
+def resolve_settings(
+    entry: ModelEntry, overrides: Mapping[str, Any] | None = None, device: str = "cpu"
+) -> GenerationSettings:
+    """Return a model's default settings with `overrides` on top, as its family declares them.
+
+    Arguments and errors are those of `GenerationSettings.resolve`.
+    """
+    return get_family(entry.family).settings_type.resolve(entry.defaults, overrides, device)

@@ -3,11 +3,12 @@
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from common.errors import UserError
@@ -38,7 +39,19 @@ SCHEDULERS = (
 )
 
 
-class Flux(OnePipeline):
+class FluxSettings(GenerationSettings):
+    """FLUX's settings.
+
+    Attributes:
+        max_sequence_length: tokens that T5 reads of a prompt; shorter ones are padded to as many.
+    """
+
+    in_denoiser_calls: ClassVar[frozenset[str]] = GenerationSettings.in_denoiser_calls | {"max_sequence_length"}
+
+    max_sequence_length: Annotated[int, Field(ge=1)] = MOST_TOKENS
+
+
+class Flux(OnePipeline[FluxSettings]):
     """FLUX.1, dev and schnell: a transformer moves noise along a flow under T5's text states and CLIP's pooled one.
 
     Follows `FluxPipeline` of diffusers operation by operation, so that the same noise gives the same bits. A cluster's
@@ -48,6 +61,7 @@ class Flux(OnePipeline):
     """
 
     name = "flux"
+    settings_type = FluxSettings
     layout = f"a diffusers {PIPELINE}"
     pipeline = PIPELINE
     features_options = tuple(FEATURES)
@@ -90,7 +104,7 @@ class Flux(OnePipeline):
         self,
         prompts: Sequence[str],
         keys: Sequence[str],
-        settings: GenerationSettings,
+        settings: FluxSettings,
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
@@ -128,20 +142,20 @@ class Flux(OnePipeline):
             raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(FEATURES))
         return conditioning.tensors[FEATURES[option]].flatten(1).double().numpy()
 
-    def sampler(self, settings: GenerationSettings) -> Sampler:
+    def sampler(self, settings: FluxSettings) -> Sampler:
         _refuse(self.entry, settings)
         config = _flowing(self.entry.config(ROLE, "scheduler", "scheduler_config.json"), settings.scheduler)
         timing = _timing(config, self.latent_shape(settings)[0], settings.steps)
         return Sampler(config, settings.scheduler, settings.steps, self.device, **timing)
 
-    def latent_shape(self, settings: GenerationSettings) -> tuple[int, ...]:
+    def latent_shape(self, settings: FluxSettings) -> tuple[int, ...]:
         """Packed as the transformer takes it: [tokens, channels]."""
         rows, columns = _grid(self.entry, settings)
         return (rows * columns, self.entry.config(ROLE, "transformer")["in_channels"])
 
     @torch.no_grad()
     def predict(
-        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
+        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: FluxSettings
     ) -> Tensor:
         transformer, count = self.denoiser.transformer, len(latents)
         unit = self.denoiser.vae_scale_factor * PATCH
@@ -164,7 +178,7 @@ class Flux(OnePipeline):
         return output
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, settings: GenerationSettings, draw: Draw) -> NDArray[np.uint8]:
+    def decode(self, latents: Tensor, settings: FluxSettings, draw: Draw) -> NDArray[np.uint8]:
         pipeline = self.denoiser
         packed = latents.to(self.device, self.dtype)
         unpacked = pipeline._unpack_latents(packed, settings.height, settings.width, pipeline.vae_scale_factor)
@@ -174,7 +188,7 @@ class Flux(OnePipeline):
         return (values * 255).round().astype(np.uint8)
 
     @classmethod
-    def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
+    def components_of(cls, model: ModelEntry, settings: FluxSettings) -> list[Component]:
         _refuse(model, settings)
         clip, t5, transformer, vae = (
             model.config(ROLE, part) for part in ("text_encoder", "text_encoder_2", "transformer", "vae")
@@ -236,7 +250,7 @@ def _plain_attention(transformer: Any) -> nn.Module:
     return module
 
 
-def _refuse(model: ModelEntry, settings: GenerationSettings) -> None:
+def _refuse(model: ModelEntry, settings: FluxSettings) -> None:
     """Raises UserError for what the stock pipeline refuses, and for what it would pass over in silence."""
     if settings.negative_prompt:
         raise UserError(f"{model.name} takes no negative prompt: it has no unconditional rows", "leave it out")
@@ -257,7 +271,7 @@ def _vae_scale(model: ModelEntry) -> int:
     return int(2 ** (len(model.config(ROLE, "vae")["block_out_channels"]) - 1))
 
 
-def _grid(model: ModelEntry, settings: GenerationSettings) -> tuple[int, int]:
+def _grid(model: ModelEntry, settings: FluxSettings) -> tuple[int, int]:
     """Rows and columns of tokens; a UserError for a size that the stock pipeline would round down."""
     unit = _vae_scale(model) * PATCH
     for side, pixels in (("height", settings.height), ("width", settings.width)):

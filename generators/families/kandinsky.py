@@ -19,13 +19,13 @@ from generators.conditioning import Conditioning
 from generators.families.base import DTYPES, Family, torch_device
 from generators.families.encoding import cut_note, errors_alone, torch_generator
 from generators.sampler import Draw, Sampler
-from generators.settings import GenerationSettings
+from generators.settings import PriorSettings
 
 PIPELINES = {"prior": "KandinskyV22PriorPipeline", "decoder": "KandinskyV22Pipeline"}
 ENCODE_BATCH = 32
 
 
-class Kandinsky(Family):
+class Kandinsky(Family[PriorSettings]):
     """Kandinsky 2.2: a prior turns text into an image embedding, a UNet and MoVQ turn that into a picture.
 
     Follows `KandinskyV22PriorPipeline` and `KandinskyV22Pipeline` of diffusers operation by operation,
@@ -34,6 +34,7 @@ class Kandinsky(Family):
     """
 
     name = "kandinsky"
+    settings_type = PriorSettings
     layout = "a folder with prior/ and decoder/, each a diffusers pipeline"
     roles = tuple(PIPELINES)
     features_options = ("image_embeds",)
@@ -90,7 +91,7 @@ class Kandinsky(Family):
         self,
         prompts: Sequence[str],
         keys: Sequence[str],
-        settings: GenerationSettings,
+        settings: PriorSettings,
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
@@ -135,16 +136,16 @@ class Kandinsky(Family):
             raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(self.features_options))
         return conditioning.tensors[option].double().numpy()
 
-    def sampler(self, settings: GenerationSettings) -> Sampler:
+    def sampler(self, settings: PriorSettings) -> Sampler:
         config = load_config(self.entry.source("decoder"), "scheduler", "scheduler_config.json")
         return Sampler(config, settings.scheduler, settings.steps, self.device)
 
-    def latent_shape(self, settings: GenerationSettings) -> tuple[int, ...]:
+    def latent_shape(self, settings: PriorSettings) -> tuple[int, ...]:
         return _latent_shape(self.entry.source("decoder"), settings)
 
     @torch.no_grad()
     def predict(
-        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
+        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: PriorSettings
     ) -> Tensor:
         guided = settings.guidance > 1
         embeds = torch.cat([rows["negative_image_embeds"], rows["image_embeds"]]) if guided else rows["image_embeds"]
@@ -163,14 +164,14 @@ class Kandinsky(Family):
         return torch.cat([noise, variance], dim=1) if sampler.learned_variance else noise
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, settings: GenerationSettings, draw: Draw) -> NDArray[np.uint8]:
+    def decode(self, latents: Tensor, settings: PriorSettings, draw: Draw) -> NDArray[np.uint8]:
         image = self.decoder.movq.decode(latents.to(self.device, self.dtype), force_not_quantize=True)["sample"]
         image = (image * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
         pictures: NDArray[np.uint8] = (image * 255).round().astype(np.uint8)
         return pictures
 
     @classmethod
-    def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
+    def components_of(cls, model: ModelEntry, settings: PriorSettings) -> list[Component]:
         """As `encode` calls them, in full batches of `ENCODE_BATCH` or singly: each embeds a black picture once."""
         prior_source, decoder_source = model.source("prior"), model.source("decoder")
         text, image, prior = (load_config(prior_source, part) for part in ("text_encoder", "image_encoder", "prior"))
@@ -247,7 +248,7 @@ def _scale(decoder: str) -> int:
     return int(2 ** (len(load_config(decoder, "movq")["block_out_channels"]) - 1))
 
 
-def _latent_shape(decoder: str, settings: GenerationSettings) -> tuple[int, ...]:
+def _latent_shape(decoder: str, settings: PriorSettings) -> tuple[int, ...]:
     """The stock pipeline rounds sizes up to multiples of f^2 without a word; here they must be."""
     scale = _scale(decoder)
     unit = scale**2

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from common.errors import UserError
 from generators.catalogue import ModelEntry
 from generators.checkpoints import check_pipeline, pipeline_class
-from generators.families.base import DTYPES, Family, torch_device
+from generators.families.base import DTYPES, Family, S, torch_device
 
 ROLE = "pipeline"
 
 
-class OnePipeline(Family, ABC):
+class OnePipeline(Family[S], ABC):
     """A family of models that a diffusers pipeline saved.
 
     Attributes:

@@ -40,7 +40,7 @@ PIPELINE = "StableDiffusionPipeline"
 MENDED = {"steps_offset": 1, "clip_sample": False}
 
 
-class StableDiffusion(OnePipeline):
+class StableDiffusion(OnePipeline[GenerationSettings]):
     """Stable Diffusion 1.5: a UNet denoises latents under CLIP's text states, a VAE turns them into a picture.
 
     Follows `StableDiffusionPipeline` of diffusers operation by operation, without its safety checker, so that the

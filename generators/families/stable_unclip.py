@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from common.errors import UserError
@@ -37,7 +38,7 @@ from generators.families.stable import (
 from generators.families.unclip import PIPELINE as UNCLIP
 from generators.families.unclip import unclip_gone
 from generators.sampler import Draw, Sampler
-from generators.settings import GenerationSettings
+from generators.settings import PriorSettings
 
 PIPELINE, WITHOUT_PRIOR = "StableUnCLIPPipeline", "StableUnCLIPImg2ImgPipeline"
 ENCODERS = ("tokenizer", "text_encoder", "image_normalizer", "image_noising_scheduler")
@@ -49,7 +50,17 @@ PRIOR_COMPONENTS = {
 }
 
 
-class StableUnCLIP(Family):
+class StableUnCLIPSettings(PriorSettings):
+    """Stable unCLIP's settings.
+
+    Attributes:
+        noise_level: the timestep up to which noise is added to image embeddings.
+    """
+
+    noise_level: Annotated[int, Field(ge=0)] = 0
+
+
+class StableUnCLIP(Family[StableUnCLIPSettings]):
     """Stable unCLIP: a prior turns text into an image embedding, a UNet denoises latents under that and text states.
 
     Follows `StableUnCLIPPipeline` of diffusers operation by operation, so that the same noise gives the same bits.
@@ -58,6 +69,7 @@ class StableUnCLIP(Family):
     """
 
     name = "stable-unclip"
+    settings_type = StableUnCLIPSettings
     layout = f"a diffusers {PIPELINE} or {WITHOUT_PRIOR}"
     roles = (ROLE, "prior")
     features_options = ("image_embeds", "pooled", "flattened", "mean_token")
@@ -124,7 +136,7 @@ class StableUnCLIP(Family):
         self,
         prompts: Sequence[str],
         keys: Sequence[str],
-        settings: GenerationSettings,
+        settings: StableUnCLIPSettings,
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
@@ -153,7 +165,7 @@ class StableUnCLIP(Family):
         return encoded(prompts, batches, on_progress, rows_of)
 
     def _image_embeds(
-        self, prompts: list[str], generators: list[torch.Generator], settings: GenerationSettings
+        self, prompts: list[str], generators: list[torch.Generator], settings: StableUnCLIPSettings
     ) -> Tensor:
         """What the prior samples, [b, D]."""
         pipeline, guided = self.encoder, settings.prior_guidance > 1
@@ -187,17 +199,17 @@ class StableUnCLIP(Family):
         embeds, _ = conditioning.tensors["image_embeds"].chunk(2, dim=1)
         return embeds.double().numpy()
 
-    def sampler(self, settings: GenerationSettings) -> Sampler:
+    def sampler(self, settings: StableUnCLIPSettings) -> Sampler:
         _check_noise_level(self.entry, settings)
         config = self.entry.config(ROLE, "scheduler", "scheduler_config.json")
         return Sampler(config, settings.scheduler, settings.steps, self.device)
 
-    def latent_shape(self, settings: GenerationSettings) -> tuple[int, ...]:
+    def latent_shape(self, settings: StableUnCLIPSettings) -> tuple[int, ...]:
         return latent_shape(self.entry, settings)
 
     @torch.no_grad()
     def predict(
-        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
+        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: StableUnCLIPSettings
     ) -> Tensor:
         states, embeds = rows["text_states"], rows["image_embeds"]
         if settings.guidance > 1:
@@ -207,11 +219,11 @@ class StableUnCLIP(Family):
             self.denoiser.unet, latents, k, sampler, states, settings.guidance, class_labels=embeds.to(latents)
         )
 
-    def decode(self, latents: Tensor, settings: GenerationSettings, draw: Draw) -> NDArray[np.uint8]:
+    def decode(self, latents: Tensor, settings: StableUnCLIPSettings, draw: Draw) -> NDArray[np.uint8]:
         return pictures(self.denoiser, latents)
 
     @classmethod
-    def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
+    def components_of(cls, model: ModelEntry, settings: StableUnCLIPSettings) -> list[Component]:
         prior_text, prior = _prior_config(model, "prior_text_encoder"), _prior_config(model, "prior")
         tokens, width = prior["num_embeddings"], prior["embedding_dim"]
         prompt_rows = 2 if settings.prior_guidance > 1 else 1
@@ -284,7 +296,7 @@ def _check_width(model: ModelEntry) -> None:
         )
 
 
-def _check_noise_level(model: ModelEntry, settings: GenerationSettings) -> None:
+def _check_noise_level(model: ModelEntry, settings: StableUnCLIPSettings) -> None:
     config = model.config(ROLE, "image_noising_scheduler", "scheduler_config.json")
     highest = config.get("num_train_timesteps", 1000) - 1
     if settings.noise_level > highest:

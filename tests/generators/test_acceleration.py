@@ -17,9 +17,8 @@ from generators.acceleration import Acceleration, uncompilable
 from generators.batching import ladder
 from generators.catalogue import model
 from generators.executor import Execution, execute
-from generators.families.base import Family, get_family
+from generators.families.base import Family, get_family, resolve_settings
 from generators.noise import KeyedNoise
-from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
@@ -57,7 +56,12 @@ class Case:
     def __init__(self, name: str, steps: int = 4) -> None:
         self.entry = model(name)
         asked = {"steps": steps, "prior_steps": 2, "dtype": "fp32", "super_res_steps": 2}
-        self.settings = GenerationSettings.resolve(self.entry.defaults, asked)
+        asked = {
+            name: value
+            for name, value in asked.items()
+            if name in get_family(self.entry.family).settings_type.model_fields
+        }
+        self.settings = resolve_settings(self.entry, asked)
         family = self.family()
         self.conditioning = family.encode(PROMPTS, PROMPTS, self.settings)
         rows = family.features(self.conditioning, family.features_options[0])

@@ -29,7 +29,7 @@ def family(tiny_kandinsky: Path) -> Kandinsky:
 
 
 def settings_of(family: Kandinsky, scheduler: str) -> GenerationSettings:
-    return GenerationSettings.resolve(
+    return family.settings_type.resolve(
         family.entry.defaults,
         {"steps": K, "guidance": 2.0, "prior_steps": 3, "dtype": "fp32", "scheduler": scheduler},
     )

@@ -17,7 +17,7 @@ from generators.conditioning import Conditioning
 from generators.denoiser_caches.base import REFUSED, denoiser_caches, get_denoiser_cache
 from generators.denoiser_caches.hooked import installed
 from generators.executor import Execution, execute
-from generators.families.base import get_family
+from generators.families.base import get_family, resolve_settings
 from generators.families.flux import Flux
 from generators.noise import KeyedNoise, node_key
 from generators.settings import GenerationSettings
@@ -65,7 +65,7 @@ def family(folder: Path) -> Flux:
 @pytest.fixture(scope="module")
 def settings(family: Flux) -> GenerationSettings:
     asked = {"steps": STEPS, "dtype": "fp32", "max_sequence_length": LENGTH}
-    return GenerationSettings.resolve(family.entry.defaults, asked)
+    return family.settings_type.resolve(family.entry.defaults, asked)
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +247,7 @@ def test_pyramid_attention_on_a_unet_is_stock_too() -> None:
     from diffusers.hooks import apply_pyramid_attention_broadcast
 
     entry = model("mini-sd")
-    settings = GenerationSettings.resolve(entry.defaults, {"steps": 6})
+    settings = resolve_settings(entry, {"steps": 6})
     family = get_family(entry.family).load(entry, "cpu", "fp32")
     conditioning = family.encode(PROMPTS[:3], KEYS[:3], settings)
     cache = get_denoiser_cache("pyramid-attention", every=2, cross_every=3, earliest=900, latest=200)
@@ -293,7 +293,7 @@ def test_pyramid_attention_on_a_unet_is_stock_too() -> None:
 def test_a_denoiser_without_a_place_for_the_hooks_is_refused_by_name(name: str, where: str) -> None:
     entry = model(where)
     with pytest.raises(UserError, match=f"'{name}' is unavailable for UNet2DConditionModel"):
-        get_denoiser_cache(name).check(entry, GenerationSettings.resolve(entry.defaults, {}))
+        get_denoiser_cache(name).check(entry, resolve_settings(entry, {}))
 
 
 def test_what_a_failed_try_put_on_is_taken_off() -> None:

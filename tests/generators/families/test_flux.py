@@ -84,7 +84,7 @@ def stock_of(folder: Path, **parts) -> FluxPipeline:
 
 def settings_of(family: Flux, **asked) -> GenerationSettings:
     fixed = {"steps": STEPS, "dtype": "fp32", "max_sequence_length": LENGTH}
-    return GenerationSettings.resolve(family.entry.defaults, {**fixed, **asked})
+    return family.settings_type.resolve(family.entry.defaults, {**fixed, **asked})
 
 
 def ours(family: Flux, conditioning: Conditioning, settings, batch_size: int) -> tuple[Tensor, np.ndarray]:
