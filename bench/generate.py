@@ -62,8 +62,8 @@ def generate(
     """
     from bench.results import seconds_line
     from bench.screen import screen
-    from generators.sharing.plan import build_plan
-    from generators.sharing.planner import Planner, drawn
+    from generators.sharing.parting import drawn
+    from generators.sharing.plan import Planner, build_plan
     from sweeps.families import Families
     from sweeps.grid import cells
     from sweeps.making import Maker, write_prompts

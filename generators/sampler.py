@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError, nearest
-from generators.history import Rows, Template, snapshot, templates
 from generators.predicted_x0 import noise_level, predicted_x0
+from generators.scheduler_state import Rows, Template, snapshot, templates
 
 Draw = Callable[[tuple[int, ...], int], Tensor]
 

@@ -139,7 +139,9 @@ def cells(spec: SweepSpec, device: str) -> list[Cell]:
             models.add(source.entry.name)
             spec.acceleration(device).check(source.settings, device)
             for reuse in filter(None, caches.values()):
-                reuse.check(source.entry, source.settings)
+                from generators.denoiser_caches.hooked import check_place
+
+                check_place(reuse, source.entry, source.settings)
         for reuse_text, (strategy_text, strategy), features, schedule, combiner, tau in product(
             caches, strategies, features_of(spec, source.entry), spec.schedule, spec.combiner, spec.tau
         ):

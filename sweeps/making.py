@@ -15,14 +15,13 @@ from common.loading import seconds_loading
 from generators.batch_search import BATCH_SIZE, largest_batch, resolved
 from generators.batching import ladder
 from generators.conditioning import Conditioning
+from generators.denoising_checkpoints import DenoisingCheckpoints
 from generators.families.base import Family
 from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
 from generators.settings import PriorSettings
 from generators.sharing.labels import fcluster_order
-from generators.sharing.plan import SharingPlan
-from generators.sharing.planner import Grouping, treed
+from generators.sharing.plan import Grouping, SharingPlan, treed
 from generators.sharing.tree import Tree
-from generators.states import States
 from generators.strategies.base import get_strategy
 from sweeps.encodings import CONDITIONING, load_encoding, save_encoding
 from sweeps.events import Emit, Note, StageFinished, StageStarted
@@ -167,7 +166,7 @@ class Maker:
         timings, self._timings = self._timings, {}
         return timings
 
-    def states(self, folder: Path, *what: object) -> States | None:
+    def states(self, folder: Path, *what: object) -> DenoisingCheckpoints | None:
         """Where the states of an execution are kept, if they are.
 
         Args:
@@ -177,7 +176,7 @@ class Maker:
         if self._save_every is None:
             return None
         identity = sha256_text(canonical_json([self.source.identity, *what]))
-        return States(folder / STATES, identity, self._save_every, lambda text: self.emit(Note(text)))
+        return DenoisingCheckpoints(folder / STATES, identity, self._save_every, lambda text: self.emit(Note(text)))
 
     def make(
         self,

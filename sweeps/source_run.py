@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.errors import UserError
-from generators.sharing.plan import SharingPlan, build_plan, standard_plan
-from generators.sharing.planner import Grouping, drawn
+from generators.sharing.parting import drawn
+from generators.sharing.plan import Grouping, SharingPlan, build_plan, standard_plan
 from generators.sharing.tree import Tree
 from sweeps.described import Describer, Pictures, Standard
 from sweeps.events import Emit, Note

@@ -12,9 +12,9 @@ import torch
 
 from generators.conditioning import Conditioning
 from generators.executor import execute
-from generators.noise import Realms, in_realm
+from generators.noise import NamespacedNoise, in_namespace
 from generators.sharing.plan import SharingPlan
-from generators.sharing.union import Union, alike, side_by_side, union
+from generators.sharing.union import Union, grouped_by_combiner, side_by_side, union
 from metrics.memory import row_bytes
 from sweeps.events import Emit, Note, StageAdvanced
 from sweeps.executors.local import written
@@ -87,7 +87,7 @@ def _left_alone(sets: int, emit: Emit) -> Iterator[None]:
 
 def _groups(pending: Sequence[Pending]) -> Iterator[list[Pending]]:
     """Cut where the rows of another set would not fit in the memory beside those before."""
-    for those in alike(pending, lambda each: each.plan):
+    for those in grouped_by_combiner(pending, lambda each: each.plan):
         group: list[Pending] = []
         left = 0.0
         for each in those:
@@ -144,9 +144,9 @@ def _denoised(sets: Sequence[Pending], run: Path, emit: Emit) -> tuple[Execution
     makers = [group[0].maker for group in by_source]
     whole = side_by_side([union([each.plan for each in group]) for group in by_source])
     realms = {maker.source.key: maker.noise(group[0].plan) for maker, group in zip(makers, by_source, strict=True)}
-    keys = [in_realm(maker.source.key, key) for maker in makers for key in maker.source.prompts.keys]
+    keys = [in_namespace(maker.source.key, key) for maker in makers for key in maker.source.prompts.keys]
     conditioning = _side_by_side([maker.conditioning() for maker in makers])
-    maker, noise = makers[0], Realms(realms)
+    maker, noise = makers[0], NamespacedNoise(realms)
     maker.family.release_encoders()
     rows, *_ = [each.batch_size for each in makers]  # all of them: each record says where its own is from
     alone = sum(each.plan.node_steps for each in sets)
@@ -167,7 +167,7 @@ def _denoised(sets: Sequence[Pending], run: Path, emit: Emit) -> tuple[Execution
                 batch_size=rows,
                 observers=[lambda k, nodes, latents, x0: emit(StageAdvanced(len(nodes)))],
                 ends=(whole.ends, whole.prompts),
-                states=states,
+                checkpoints=states,
             )
         maker.took("denoise", execution.seconds_before)
         notes = [*execution.notes, *written(maker, execution, keys, noise, _places(sets, whole))]

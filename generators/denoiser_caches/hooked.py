@@ -15,19 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.errors import UserError
+from generators.denoiser_caches.base import DenoiserCache
 
 if TYPE_CHECKING:
-    from generators.denoiser_caches.base import DenoiserCache
+    from generators.catalogue import ModelEntry
     from generators.families.base import Family
     from generators.sampler import Sampler
     from generators.settings import GenerationSettings
 
 Memory = list[Any]
+DENOISER = "denoiser"  # the name of the component that the hooks are on
 REGISTRY = "_diffusers_hook"
 
 
 @contextmanager
-def installed(cache: "DenoiserCache", denoiser: nn.Module) -> Iterator["Hooks"]:
+def installed(cache: DenoiserCache, denoiser: nn.Module) -> Iterator["Hooks"]:
     """The cache's hooks on a denoiser while the block runs.
 
     Raises:
@@ -54,7 +56,7 @@ def installed(cache: "DenoiserCache", denoiser: nn.Module) -> Iterator["Hooks"]:
         _look_again(denoiser)
 
 
-def _no_place(cache: "DenoiserCache", denoiser: nn.Module, reason: str) -> UserError:
+def _no_place(cache: DenoiserCache, denoiser: nn.Module, reason: str) -> UserError:
     what = f"the denoiser cache {cache.name!r} is unavailable for {type(denoiser).__name__}"
     return UserError(f"{what}: {reason.strip().partition(chr(10))[0]}", "leave --denoiser-cache out, or choose another")
 
@@ -229,12 +231,31 @@ class Hooked:
 
 
 @contextmanager
-def hooked(cache: "DenoiserCache | None", family: "Family") -> Iterator[Hooked | None]:
-    """The family's denoiser under a cache while the block runs; None under none."""
-    if cache is None:
-        yield None
-        return
+def hooked(cache: DenoiserCache, family: "Family") -> Iterator[Hooked]:
+    """Hang a cache's hooks on the family's denoiser while the block runs.
+
+    Raises:
+        UserError: the family has no single denoiser, or the hooks have no place there.
+    """
     if family.network is None:
         raise UserError(f"{family.name} does not say which module denoises", "leave --denoiser-cache out")
     with installed(cache, family.network) as hooks:
         yield Hooked(family, hooks)
+
+
+def check_place(cache: DenoiserCache, model: "ModelEntry", settings: "GenerationSettings") -> None:
+    """Try a cache's hooks on the model's denoiser, without weights.
+
+    Raises:
+        UserError: they have no place there, and why.
+    """
+    from generators.families.base import get_family
+
+    components = get_family(model.family).components_of(model, settings)
+    denoiser = next((component for component in components if component.name == DENOISER), None)
+    if denoiser is None:
+        raise UserError(f"{model.name} does not say which module denoises", "leave --denoiser-cache out")
+    with torch.device("meta"):
+        network = denoiser.build()
+    with installed(cache, network):
+        pass

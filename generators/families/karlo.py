@@ -28,8 +28,8 @@ from generators.families.unclip import (
     text_projection_class,
     unclip_gone,
 )
-from generators.history import Rows
 from generators.sampler import Draw, Sampler
+from generators.scheduler_state import Rows
 from generators.settings import PriorSettings
 
 ENCODERS = ("text_encoder", "tokenizer", "prior")

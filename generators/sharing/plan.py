@@ -1,17 +1,18 @@
-"""Plans: which cluster is denoised over which steps, and from whose latent it starts."""
+"""Plans: the steps over which each cluster is denoised, and the latent from which it starts."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from common.errors import UserError
 from generators.sharing.arrays import read_npz, read_only, write_npz
-from generators.sharing.planner import Grouping, Planner
 from generators.sharing.schedule import Schedule
+from generators.sharing.tree import Tree
 
 KIND = "reusebench plan 1"
 INTEGERS = ("first", "stop", "source", "order", "lo", "hi", "output")
@@ -33,6 +34,14 @@ class SharingPlan:
 
     Raises:
         UserError: the arrays are no such plan.
+
+    Examples:
+        >>> from generators.sharing.schedule import get_schedule
+        >>> pair = build_plan(Tree.from_linkage([[0, 1, 0.5, 2]]), get_schedule("eq7"), 1.1, 4)
+        >>> pair.first.tolist(), pair.stop.tolist(), pair.source.tolist()
+        ([2, 2, 0], [4, 4, 2], [2, 2, -1])
+        >>> pair.node_steps, pair.standard_node_steps, pair.savings
+        (6, 8, 0.25)
     """
 
     n_prompts: int
@@ -73,7 +82,7 @@ class SharingPlan:
             raise UserError("a prompt's output is no node that is denoised to the end")
 
     def _misplaced(self) -> NDArray[np.bool_]:
-        """bool [n]: nodes that cannot begin where they do."""
+        """Return bool [n]: nodes that cannot begin where they do."""
         misplaced: NDArray[np.bool_] = (self.source < 0) != (self.first == 0)
         return misplaced
 
@@ -84,12 +93,12 @@ class SharingPlan:
 
     @property
     def standard_node_steps(self) -> int:
-        """What the same prompts cost with nobody sharing."""
+        """Denoiser evaluations of the same prompts, those with an output, with nobody sharing."""
         return self.steps * int(np.count_nonzero(self.output >= 0))
 
     @property
     def savings(self) -> float:
-        """The fraction of standard generation's node-steps that is saved (the paper's "compute saved")."""
+        """The fraction of the baseline's node-steps that is saved (the paper's "compute saved")."""
         standard = self.standard_node_steps
         return (standard - self.node_steps) / standard if standard else 0.0
 
@@ -101,7 +110,7 @@ class SharingPlan:
 
     @property
     def solo(self) -> NDArray[np.bool_]:
-        """bool [N]: prompts whose whole path is nodes of their own, which is standard generation's path."""
+        """bool [N]: prompts whose whole path is nodes of their own, as the baseline's is."""
         owner = np.where(self.hi - self.lo == 1, self.order[self.lo], -1)
         node, solo = self.output, self.output >= 0
         while (node >= 0).any():
@@ -110,21 +119,35 @@ class SharingPlan:
         return solo
 
     def active(self, k: int) -> NDArray[np.int64]:
-        """The nodes denoised at step `k` (0-based), ascending."""
+        """Return the nodes denoised at step `k` (0-based), int64, ascending.
+
+        Examples:
+            >>> standard_plan(3, 10).active(0).tolist()
+            [0, 1, 2]
+        """
         return np.flatnonzero((self.first <= k) & (k < self.stop))
 
     def members(self, i: int) -> NDArray[np.int64]:
-        """The prompts that node `i` serves and is conditioned on."""
+        """Return the prompts that node `i` serves and is conditioned on, int64.
+
+        Examples:
+            >>> standard_plan(3, 10).members(1).tolist()
+            [1]
+        """
         return self.order[self.lo[i] : self.hi[i]]
 
     def restricted(self, prompts: NDArray[np.bool_]) -> Self:
-        """The part of the plan that these prompts need: whole nodes, with their members.
+        """Return the part of the plan that these prompts need: whole nodes, with their members.
 
         Args:
             prompts: bool [N].
 
         Raises:
             UserError: it is no such mask.
+
+        Examples:
+            >>> standard_plan(3, 10).restricted(np.array([True, False, True])).node_steps
+            20
         """
         if prompts.shape != (self.n_prompts,) or prompts.dtype != np.bool_:
             raise UserError(f"a plan is restricted to a mask of its {self.n_prompts} prompts")
@@ -171,20 +194,73 @@ class SharingPlan:
             ) from error
 
 
+class Planner(ABC):
+    """Prompts made ready to share, by a strategy whose plans follow from no tree: it gives them itself.
+
+    Where a tree is taken for planning (`build_plan`, `node_steps`, `tau_for_savings`), a planner is too.
+
+    Attributes:
+        n_leaves: N, the number of prompts.
+    """
+
+    n_leaves: int
+
+    @abstractmethod
+    def plan(self, schedule: Schedule, tau: float, steps: int, combiner: str = "mean") -> SharingPlan:
+        """Return the plan at this tau, the baseline's at tau 0; arguments and errors are those of `build_plan`."""
+
+    def node_steps(self, schedule: Schedule, tau: float, steps: int) -> int:
+        """Return that plan's cost in denoiser evaluations; to be overridden where it is known without the plan."""
+        return self.plan(schedule, tau, steps).node_steps
+
+    @property
+    def arrivals(self) -> NDArray[np.int64] | None:
+        """int64 [N]: the order in which an online strategy's prompts arrive; None if no order is meant."""
+        return None
+
+
+Grouping: TypeAlias = Tree | Planner
+
+
+def treed(grouping: Grouping, strategy: str) -> Tree:
+    """Return the grouping that a strategy of this name made, where only a tree will do.
+
+    Raises:
+        UserError: it is none.
+
+    Examples:
+        >>> treed(Tree.singletons(3), "none").n_leaves
+        3
+    """
+    if isinstance(grouping, Tree):
+        return grouping
+    raise UserError(f"the strategy {strategy!r} makes no tree: it plans by itself", "choose another strategy")
+
+
 def build_plan(tree: Grouping, schedule: Schedule, tau: float, steps: int, combiner: str = "mean") -> SharingPlan:
-    """The plan of `tree` under `schedule` (Algorithm 1); a planner gives its own.
+    """Return the plan of `tree` under `schedule` (Algorithm 1); a planner gives its own.
 
     A cluster is denoised from the step at which its parent splits to the one at which it does, so its interval takes
     two binary searches on phi: O(M log K), vectorised. Clusters with no steps are left out; node i < N is prompt
     i alone, with which every path ends.
 
     Args:
-        tau: how much is shared, >= 0; 0 is standard generation.
+        tree: of N prompts, or a planner.
+        schedule: the thresholds over the steps.
+        tau: how much is shared, >= 0; 0 is the baseline.
         steps: K, the number of denoiser evaluations (``len(scheduler.timesteps)``).
         combiner: how a cluster's prompts become its conditioning.
 
     Raises:
         UserError: tau or steps is out of range.
+
+    Examples:
+        >>> from generators.sharing.schedule import get_schedule
+        >>> tree = Tree.from_linkage([[0, 1, 0.2, 2], [2, 3, 0.5, 3]])
+        >>> [build_plan(tree, get_schedule("eq7"), tau, 10).node_steps for tau in (0.0, 0.5, 1.0)]
+        [30, 25, 19]
+        >>> round(build_plan(tree, get_schedule("eq7"), 1.0, 10).savings, 3)
+        0.367
     """
     if isinstance(tree, Planner):
         return tree.plan(schedule, tau, steps, combiner)
@@ -209,14 +285,20 @@ def build_plan(tree: Grouping, schedule: Schedule, tau: float, steps: int, combi
 
 
 def standard_plan(n: int, steps: int) -> SharingPlan:
-    """Standard generation: every one of `n` prompts alone for all K = `steps` steps."""
+    """Return the baseline's plan: every one of `n` prompts alone for all K = `steps` steps.
+
+    Examples:
+        >>> baseline = standard_plan(3, 10)
+        >>> baseline.node_steps, baseline.savings, baseline.solo.tolist()
+        (30, 0.0, [True, True, True])
+    """
     prompts = np.arange(n)
     nobody, whole = np.full(n, -1), np.full(n, steps)
     return SharingPlan(n, steps, 0 * prompts, whole, nobody, prompts, prompts, prompts + 1, prompts, "mean")
 
 
 def _nearest(parent: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Each node's nearest kept ancestor, -1 for none, by pointer jumping: O(M log M) however deep the tree."""
+    """Return each node's nearest kept ancestor, -1 for none, by pointer jumping: O(M log M) however deep the tree."""
     up, good = np.append(parent, -1), np.append(kept, True)
     while not good[up].all():
         up = np.where(good[up], up, up[up])

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from common.errors import UserError
 from common.plugins import discover, find
 from generators.parametrised import Parametrised
-from generators.sharing.planner import Grouping
+from generators.sharing.plan import Grouping
 from generators.sharing.tree import Tree
 
 PACKAGE, GROUP = "generators.strategies", "reusebench.strategies"

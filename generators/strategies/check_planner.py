@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from generators.sharing.plan import SharingPlan, build_plan
-from generators.sharing.planner import Planner
+from generators.sharing.plan import Planner, SharingPlan, build_plan
 from generators.sharing.savings import node_steps
 from generators.sharing.schedule import get_schedule
 from generators.strategies.base import Strategy
@@ -35,7 +34,7 @@ def _planner(strategy: Strategy, features: NDArray[np.float64], seed: int = 0) -
     given.setflags(write=False)
     planner = strategy.grouping(given, seed=seed)
     if not isinstance(planner, Planner):
-        raise UserError(f"grouping() gave a {type(planner).__name__}, not a generators.sharing.planner.Planner")
+        raise UserError(f"grouping() gave a {type(planner).__name__}, not a generators.sharing.plan.Planner")
     if planner.n_leaves != len(features):
         raise UserError(f"a planner of {planner.n_leaves} prompts for {len(features)}")
     return planner

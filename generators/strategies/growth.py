@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from generators.sharing.planner import Planner
+from generators.sharing.plan import Planner
 from generators.sharing.schedule import get_schedule
 from generators.strategies.base import Strategy
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from generators.sharing.parting import is_parting
 from generators.sharing.plan import SharingPlan
-from generators.sharing.planner import is_parting
 from generators.sharing.tree import Tree
 from reports.base import Figure, RunView
 from reports.style import INK, canvas, colours, finish, shorten

@@ -49,7 +49,7 @@ def _made(maker: "Maker", plan: "SharingPlan", folder: Path, cache: "DenoiserCac
             noise=noise,
             batch_size=rows,
             observers=[lambda k, nodes, latents, x0: maker.emit(StageAdvanced(len(nodes)))],
-            states=states,
+            checkpoints=states,
             cache=cache,
         )
     maker.took("denoise", execution.seconds_before)

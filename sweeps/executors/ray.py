@@ -170,8 +170,8 @@ class Ray(Executor):
             heirs = tuple(
                 (
                     np.searchsorted(nodes, each.part.sources),
-                    each.part.plan.first[each.part.plan.given],
-                    each.part.plan.given,
+                    each.part.plan.first[each.part.plan.from_states],
+                    each.part.plan.from_states,
                 )
                 for each in job.waiting[trunk]
             )

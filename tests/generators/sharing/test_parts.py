@@ -68,7 +68,7 @@ def test_a_part_says_of_its_nodes_what_the_plan_says(plans, data, workers):
         for own, node in enumerate(nodes.tolist()):
             assert part.prompts[part.plan.members(own)].tolist() == plan.members(node).tolist(), "in their order"
             source = part.plan.source[own]
-            if own in part.plan.given:
+            if own in part.plan.from_states:
                 assert plan.source[node] == next(begins)
             else:
                 assert (part.nodes[source] if source >= 0 else -1) == plan.source[node]
@@ -100,7 +100,7 @@ def test_a_part_is_a_quarter_of_a_share_within_bounds():
 
 def test_only_parts_begin_from_nothing():
     lost = {**vars(standard_plan(2, 4)), "first": np.array([0, 2])}
-    assert PartPlan(**lost).given.tolist() == [1]
+    assert PartPlan(**lost).from_states.tolist() == [1]
     with pytest.raises(UserError, match="no source"):
         SharingPlan(**lost)
     with pytest.raises(ValueError, match="workers"):

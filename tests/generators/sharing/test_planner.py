@@ -5,9 +5,8 @@ import pytest
 from scipy.cluster.hierarchy import linkage
 
 from common.errors import UserError
-from generators.sharing.parting import shared_steps
-from generators.sharing.plan import build_plan, standard_plan
-from generators.sharing.planner import drawn, is_parting, parting_tree, treed
+from generators.sharing.parting import drawn, is_parting, parting_tree, shared_steps
+from generators.sharing.plan import build_plan, standard_plan, treed
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from generators.strategies.cache import Cache
