@@ -1,4 +1,4 @@
-"""What makes a denoiser faster and changes its numbers by rounding only: layout, compiler, bf16, threads.
+"""Options that make a denoiser faster and change its numbers by rounding only: layout, compiler, bf16, threads.
 
 They are no part of a cell's identity, as its batch size is none; a record says which held.
 """
@@ -29,7 +29,7 @@ Compilation = Literal["no", "regional", "full"]
 
 @dataclass(frozen=True)
 class Within:
-    """How far an option may move results: |with it - without it| / |without it|, Euclidean, of the worst row.
+    """The distance that an option may move results: |with it - without it| / |without it|, Euclidean, of the worst row.
 
     Attributes:
         output: of what the denoiser predicts in one call, guided.
@@ -44,7 +44,7 @@ ROUNDING = Within(output=1e-5, latents=1e-4)  # the order of sums in fp32
 
 
 class Acceleration(BaseModel):
-    """How a denoiser computes what it computes.
+    """The way in which a denoiser computes.
 
     Attributes:
         channels_last: convolutions' weights in the memory order that tensor cores want; nothing to do where a model
@@ -65,7 +65,7 @@ class Acceleration(BaseModel):
 
     @classmethod
     def chosen(cls, device: str, **asked: Any) -> Self:
-        """What is asked for, and this device's defaults where that is None.
+        """Return the options asked for, with this device's defaults where they are None.
 
         CPU: nothing. There channels-last gains less than a run's noise, compiling takes a minute a shape, and autocast
         moves latents by hundredths, Karlo's by tenths.
@@ -77,16 +77,16 @@ class Acceleration(BaseModel):
 
     @classmethod
     def within(cls, name: str) -> Within:
-        """How far the option of that name may move results."""
+        """Return the distance that the option of that name may move results."""
         return next(each for each in cls.model_fields[name].metadata if isinstance(each, Within))
 
     @property
     def compiled(self) -> bool:
-        """Whether every new shape costs a compilation."""
+        """True where every new shape costs a compilation."""
         return self.compilation != "no"
 
     def begin(self) -> None:
-        """Have what concerns the whole process hold, from now on."""
+        """Set what concerns the whole process, from now on."""
         if self.threads:
             import torch
 
@@ -104,7 +104,7 @@ class Acceleration(BaseModel):
             raise _no_autocast(settings.dtype)
 
     def apply(self, network: "Module | None", device: "Device", dtype: "Dtype", name: str) -> dict[str, Any]:
-        """Have it hold for a denoiser, once.
+        """Change a denoiser so that these options hold; to be called once.
 
         Args:
             name: the model's, for errors.
@@ -135,7 +135,7 @@ class Acceleration(BaseModel):
 
 
 def uncompilable(device: str) -> str | None:
-    """What `torch.compile` lacks for this device; None where it can run."""
+    """Return what `torch.compile` lacks for this device; None where it can run."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         return f"it needs a C++ compiler, and there is no {compiler}"
@@ -163,7 +163,7 @@ def _compile(network: Any, how: Compilation) -> Compilation:
 
 
 def _in_bf16(forward: Callable[..., Any], device: str) -> Callable[..., Any]:
-    """The forward under autocast, what it gives in fp32 again: guidance and the scheduler's step lose nothing."""
+    """Return the forward under autocast, its output in fp32 again: guidance and the scheduler's step lose nothing."""
     import torch
     from accelerate.utils.operations import convert_outputs_to_fp32
 
@@ -172,7 +172,7 @@ def _in_bf16(forward: Callable[..., Any], device: str) -> Callable[..., Any]:
 
 
 def _has_convolutions(network: "Module") -> bool:
-    """Whether it has weights that can be channels-last; none while accelerate's sequential offload keeps them."""
+    """Return whether any weights can be channels-last; none can while accelerate's sequential offload keeps them."""
     return any(each.dim() == 4 and not each.is_meta for each in network.parameters())
 
 

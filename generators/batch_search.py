@@ -87,7 +87,7 @@ ENDED = {
 
 
 def resolved(asked: Asked | None, device: str) -> tuple[Asked, Origin]:
-    """What is asked for, or this device's default, and which of both it is; ``auto`` is still to be measured."""
+    """Return the batch size asked for or this device's default, and which it is; ``auto`` is yet to be measured."""
     if asked is not None:
         return asked, "given"
     return ("auto" if device.startswith("cuda") else BATCH_SIZE), "default"
@@ -96,7 +96,7 @@ def resolved(asked: Asked | None, device: str) -> tuple[Asked, Origin]:
 def largest_batch(
     family: Family, weights: str, conditioning: Conditioning, settings: GenerationSettings
 ) -> tuple[int, Origin, str]:
-    """The batch size of this model on this device: remembered in the cache, else measured and left there.
+    """Return the best batch size of this model on this device: remembered in the cache, else measured and left there.
 
     Args:
         family: loaded.
@@ -124,7 +124,7 @@ def largest_batch(
 
 
 def described(family: Family, weights: str, settings: GenerationSettings) -> dict[str, Any]:
-    """All that the best batch follows from: the model, the device, the library, and what decides a call's shapes."""
+    """Return all that the best batch follows from: the model, the device, the library, what decides a call's shapes."""
     cuda = family.device.type == "cuda"
     asked: dict[str, Any] = settings.model_dump(include=set(settings.in_denoiser_calls))
     return {
@@ -143,7 +143,7 @@ def described(family: Family, weights: str, settings: GenerationSettings) -> dic
 
 
 def remembered(about: Mapping[str, Any]) -> Found | None:
-    """What was found before; None if it was not, or its file is damaged."""
+    """Return what was measured before; None if nothing was, or its file is damaged."""
     try:
         found = Found.model_validate_json(_path(about).read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError):
@@ -152,7 +152,7 @@ def remembered(about: Mapping[str, Any]) -> Found | None:
 
 
 def all_remembered() -> list[Found]:
-    """Every size that this machine remembers, whole ones only."""
+    """Return every size that this machine remembers, whole ones only."""
     found = []
     for path in sorted((cache_dir() / FOLDER).glob("*.json")):
         try:
@@ -175,7 +175,7 @@ def measure(about: dict[str, Any], family: Family, conditioning: Conditioning, s
 
 
 def search(about: dict[str, Any], timed: Callable[[int], Timed | None], room: float) -> Found:
-    """The search itself.
+    """Search for the smallest size that is within `GAIN` of the fastest.
 
     Args:
         timed: times calls of so many rows; None if memory ran out.
@@ -218,7 +218,7 @@ def search(about: dict[str, Any], timed: Callable[[int], Timed | None], room: fl
 
 
 def _expected(sizes: list[Timed]) -> float:
-    """Bytes that calls of twice the last size's rows will take, on the line through the last two."""
+    """Return the bytes that calls of twice the last size will take, on the line through the last two."""
     if len(sizes) < 2:
         return 0.0
     before, last = sizes[-2:]
@@ -242,7 +242,7 @@ def _caller(family: Family, conditioning: Conditioning, settings: GenerationSett
 
 
 def _timed(call: Callable[[int], None], rows: int, device: torch.device) -> Timed | None:
-    """A first call, then several; None if memory runs out."""
+    """Time a first call, then several; return None if memory runs out."""
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
@@ -281,7 +281,7 @@ def _resident_at_most() -> int:
 
 
 def _room(device: torch.device) -> float:
-    """Bytes of the device's memory that calls may take: what is free or ours by now, but for a reserve."""
+    """Return the bytes that calls may take of the device's memory: what is free or ours by now, but for a reserve."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - RESERVE * total

@@ -16,7 +16,7 @@ LARGE = 256 << 20  # bytes
 
 
 def load_embeddings(path: Path, n_prompts: int | None = None) -> NDArray[np.floating]:
-    """The embeddings in a .npy, .parquet or .safetensors file, [N, D], in the precision that they have there.
+    """Return the embeddings in a .npy, .parquet or .safetensors file, [N, D], in the precision that they have there.
 
     Of several tensors in a .safetensors file, or columns of lists in a .parquet file, ``image_embeds`` is meant. Large
     .npy and .parquet files become memory maps.
@@ -49,7 +49,7 @@ def _npy(path: Path) -> NDArray[Any]:
 
 
 def _parquet(path: Path) -> NDArray[Any]:
-    """Batch by batch; what is large goes into a file of its own that vanishes with the array."""
+    """Read batch by batch; a large array goes into a file of its own that vanishes with it."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -96,7 +96,7 @@ def _matrix(path: Path, name: str, column: Any) -> NDArray[Any]:
 
 
 def _empty(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An array to fill, on disk if it is large."""
+    """Return an array to fill, on disk if it is large."""
     if shape[0] * shape[1] * dtype.itemsize < LARGE:
         return np.empty(shape, dtype)
     with TemporaryFile() as file:

@@ -112,8 +112,8 @@ def execute(
         ends: the nodes, each denoised to the end, whose latents are wanted, and the prompts that these belong to ([R]
             both); the plan's outputs unless given (see `sharing.union`).
         checkpoints: where the run is saved from time to time; it is resumed from the latest one that is there.
-        initial_states: of a part of a plan (see `sharing.parts`), where those of its nodes begin that have no source in it;
-            one state a step.
+        initial_states: of a part of a plan (see `sharing.parts`), one a step: where nodes begin that have no source in
+            it.
         on_exit: called with the exported state of nodes that stop, at every step where some do.
         cache: reuse between the steps of each path; its memory is neither in checkpoints nor in exported states.
 

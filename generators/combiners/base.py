@@ -1,4 +1,4 @@
-"""What a combiner is: how the conditioning of a cluster's prompts becomes the cluster's."""
+"""Combiners: the ways in which the conditioning of a cluster's prompts becomes the cluster's."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Combiner(Plugin, ABC):
         """
 
     def node(self, members: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A node's row of every conditioning tensor, from its prompts' rows, each float32 [m, ...].
+        """Return a node's row of every conditioning tensor, from its prompts' rows, each float32 [m, ...].
 
         Each tensor by itself: where ``NAME.mask`` [m, L] goes with ``NAME`` [m, L, ...], a position combines only the
         prompts for which it holds, and holds for the node if it does for any of them.
@@ -37,7 +37,7 @@ class Combiner(Plugin, ABC):
         return {name: row(name, rows) for name, rows in members.items()}
 
     def _masked(self, rows: Tensor, holds: Tensor) -> Tensor:
-        """The members' rows [m, L, ...] combined where `holds` [m, L]; where it holds for none, all are combined."""
+        """Return the members' rows [m, L, ...] combined where `holds` [m, L]; where it holds for none, all of them."""
         combined = self.combine(rows)
         for who in torch.unique(holds.T, dim=0):
             if who.any() and not who.all():
@@ -47,10 +47,23 @@ class Combiner(Plugin, ABC):
 
 
 def combiners() -> dict[str, type[Combiner]]:
-    """Every combiner by name."""
+    """Return every combiner, by name.
+
+    Examples:
+        >>> sorted(combiners())
+        ['mean', 'medoid', 'restored-mean']
+    """
     return discover("generators.combiners", Combiner, "reusebench.combiners")  # type: ignore[type-abstract]
 
 
 def get_combiner(name: str) -> Combiner:
-    """The combiner called `name`; a UserError with the nearest name if there is none."""
+    """Return the combiner called `name`.
+
+    Raises:
+        UserError: there is none; the nearest name is in the hint.
+
+    Examples:
+        >>> get_combiner("mean").combine(torch.tensor([[0.0, 2.0], [4.0, 0.0]])).tolist()
+        [2.0, 1.0]
+    """
     return find(name, "generators.combiners", Combiner, "reusebench.combiners")()  # type: ignore[type-abstract]

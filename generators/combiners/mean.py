@@ -11,6 +11,10 @@ class Mean(Combiner):
 
     Accumulated in double precision and rounded once: summing in float32 would make a cluster's
     conditioning depend on the order of its prompts.
+
+    Examples:
+        >>> Mean().node({"pooled": torch.tensor([[1.0], [3.0]])})["pooled"].tolist()
+        [2.0]
     """
 
     name = "mean"

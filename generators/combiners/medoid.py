@@ -18,6 +18,11 @@ class Medoid(Combiner):
 
     Squared distances are means over the positions where the prompt has words; every tensor weighs the same, as each is
     divided by its mean over the prompts. Ties (of two prompts always) go to the smaller hash of the conditioning.
+
+    Examples:
+        >>> import torch
+        >>> Medoid().combine(torch.tensor([[0.0], [1.0], [5.0]])).tolist()
+        [1.0]
     """
 
     name = "medoid"
@@ -42,7 +47,7 @@ def _nearest_the_mean(members: Mapping[str, Tensor]) -> int:
 
 
 def _gaps(rows: Tensor, mean: Tensor, mask: Tensor | None) -> Tensor:
-    """float64 [m]: each row's mean squared distance from the mean, a row at a time, as sequences are large."""
+    """Return float64 [m]: each row's mean squared distance from the mean; a row at a time, as sequences are large."""
 
     def gap(row: Tensor, holds: Tensor | None) -> Tensor:
         squares = (row.double() - mean) ** 2

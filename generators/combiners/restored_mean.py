@@ -14,6 +14,10 @@ class RestoredMean(Combiner):
 
     Vectors lie along the last axis: an embedding is one, a sequence of text states one a position. Vectors that cancel
     out have no mean direction, and their mean is left as it is. In double precision, rounded once.
+
+    Examples:
+        >>> RestoredMean().combine(torch.tensor([[3.0, 4.0], [5.0, 0.0]])).norm().round(decimals=4).item()
+        5.0
     """
 
     name = "restored-mean"

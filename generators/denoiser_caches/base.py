@@ -1,4 +1,4 @@
-"""What a denoiser cache is: hooks of diffusers on the denoiser's blocks, under a name, with parameters."""
+"""Denoiser caches: hooks of diffusers on the denoiser's blocks, under a name, with parameters."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -46,17 +46,17 @@ class DenoiserCache(Parametrised, ABC):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of it changes pictures."""
+        """Everything in it that changes pictures."""
         return {"name": self.name, "version": self.version, "parameters": self.model_dump(mode="json")}
 
 
 def denoiser_caches() -> dict[str, type[DenoiserCache]]:
-    """Every denoiser cache, by name."""
+    """Return every denoiser cache, by name."""
     return discover(PACKAGE, DenoiserCache, GROUP)  # type: ignore[type-abstract]
 
 
 def get_denoiser_cache(name: str, **parameters: Any) -> DenoiserCache | None:
-    """The denoiser cache called `name` with these parameters; None for ``none``.
+    """Return the denoiser cache called `name` with these parameters; None for ``none``.
 
     Raises:
         UserError: there is none, it is refused, it cannot run here, or it does not take them.

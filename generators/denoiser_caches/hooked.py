@@ -30,7 +30,7 @@ REGISTRY = "_diffusers_hook"
 
 @contextmanager
 def installed(cache: DenoiserCache, denoiser: nn.Module) -> Iterator["Hooks"]:
-    """The cache's hooks on a denoiser while the block runs.
+    """Hang the cache's hooks on a denoiser while the block runs.
 
     Raises:
         UserError: they have no place there.
@@ -62,7 +62,7 @@ def _no_place(cache: DenoiserCache, denoiser: nn.Module, reason: str) -> UserErr
 
 
 def _hooks(denoiser: nn.Module) -> list[tuple[str, nn.Module, Any]]:
-    """Every hook of diffusers: the path of its module, the module, the hook."""
+    """Return every hook of diffusers: the path of its module, the module, the hook."""
     return [
         (path, module, hook)
         for path, module in denoiser.named_modules()
@@ -72,7 +72,7 @@ def _hooks(denoiser: nn.Module) -> list[tuple[str, nn.Module, Any]]:
 
 
 def _look_again(denoiser: nn.Module) -> None:
-    """Registries keep a list of those below them, which hooks that come and go make wrong."""
+    """Make registries list those below them anew: hooks that come and go make their lists wrong."""
     for module in denoiser.modules():
         if hasattr(module, REGISTRY):
             getattr(module, REGISTRY)._child_registries_cache = None
@@ -99,7 +99,7 @@ class Hooks:
         self._uncounted: list[tuple[Any, Callable[..., Any]]] = []
 
     def count(self) -> None:
-        """From now on, note which modules are computed."""
+        """Note from now on which modules are computed."""
         for path, _, hook in self.own:
             forward = hook.fn_ref.original_forward
             if forward is not None:
@@ -107,7 +107,7 @@ class Hooks:
                 hook.fn_ref.original_forward = self._noted(path, forward)
 
     def uncount(self) -> None:
-        """As the hooks were."""
+        """Stop noting: put the hooks back as they were."""
         for reference, forward in self._uncounted:
             reference.original_forward = forward
         self._uncounted = []
@@ -125,12 +125,12 @@ class Hooks:
         return {path for path, _, hook in self.own if hook.fn_ref.original_forward is not None}
 
     def context(self) -> Any:
-        """Around a call of the denoiser, as stock pipelines have it."""
+        """Return the context in which stock pipelines call the denoiser."""
         name = getattr(self.denoiser, "cache_context", None)
         return name("cond") if name else nullcontext()
 
     def take(self) -> Memory:
-        """What the hooks remember now."""
+        """Return what the hooks remember now."""
         return [
             {name: _copied(vars(state)) for name, state in holder._state_cache.items()}
             if _manages(holder)
@@ -139,7 +139,7 @@ class Hooks:
         ]
 
     def put(self, memory: Memory | None) -> None:
-        """They remember this, or nothing yet."""
+        """Have the hooks remember this; None: nothing yet."""
         for place, holder in enumerate(self._holders()):
             holder.reset()
             if memory is None:
@@ -154,7 +154,7 @@ class Hooks:
                 holder._state_cache[name] = state
 
     def _holders(self) -> list[Any]:
-        """What keeps memory, each once: hooks of several blocks may have one of it together."""
+        """Return the objects that keep memory, each once: hooks of several blocks may share one."""
         found: dict[int, Any] = {}
         for _, _, hook in self.own:
             for value in vars(hook).values():
@@ -168,7 +168,7 @@ def _manages(holder: Any) -> bool:
 
 
 def _copied(value: Any) -> Any:
-    """The value with containers of its own; tensors are the same, as hooks replace them and never change them."""
+    """Return the value with containers of its own; tensors stay, as hooks replace them and never change them."""
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -189,7 +189,7 @@ class Hooked:
         self.skipped: dict[str, int] = {}
 
     def enter(self, nodes: NDArray[np.int64], origin: NDArray[np.int64]) -> None:
-        """These nodes are active, each with the memory of what it was or comes from; -1 has none."""
+        """Let these nodes be active, each with the memory of its `origin`, which it was or starts from; -1: none."""
         pairs = zip(nodes.tolist(), origin.tolist(), strict=True)
         self._memory = {node: self._memory[start] for node, start in pairs if start in self._memory}
 
@@ -202,7 +202,7 @@ class Hooked:
         rows: dict[str, Tensor],
         settings: "GenerationSettings",
     ) -> tuple[Tensor, Callable[[], None]]:
-        """As `Family.predict`, one node after the other; and what makes it count, to be called when the step is done.
+        """Return what `Family.predict` does, one node after the other, and a function to call when the step is done.
 
         A batch that runs out of memory is tried again: nothing of it may be remembered.
         """

@@ -1,4 +1,4 @@
-"""What a model family is: everything about one kind of model that the executor needs, behind one face."""
+"""Model families: everything about one kind of model that the executor needs, behind one face."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -63,12 +63,12 @@ class Family(Plugin, ABC, Generic[S]):
     @classmethod
     @abstractmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
-        """The folder as a model of this family; None if it is laid out as another's."""
+        """Return the folder as a model of this family; None if it is laid out as another's."""
 
     @classmethod
     @abstractmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
-        """The model that these parts make, with the settings that suit them.
+        """Return the model that these parts make, with the settings that suit them.
 
         Args:
             name: what results call it.
@@ -81,7 +81,7 @@ class Family(Plugin, ABC, Generic[S]):
     @classmethod
     @abstractmethod
     def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
-        """The model, checked; weights come when first used.
+        """Return the model, checked; weights are loaded when first used.
 
         Raises:
             UserError: a part is missing, or is not what this family needs.
@@ -96,7 +96,15 @@ class Family(Plugin, ABC, Generic[S]):
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
-        """The prompts' conditioning; `on_progress` hears how many prompts were done after every batch."""
+        """Return the prompts' conditioning.
+
+        Args:
+            prompts: N texts.
+            keys: one a prompt; what is drawn for a prompt is drawn from its key.
+            settings: of the pictures.
+            batches: how many prompts are encoded at once; its notes say what records should.
+            on_progress: called after every batch with the number of prompts in it.
+        """
 
     @property
     def network(self) -> nn.Module | None:
@@ -104,7 +112,7 @@ class Family(Plugin, ABC, Generic[S]):
         return None
 
     def accelerate(self) -> dict[str, Any]:
-        """Have `acceleration` hold for the denoiser, the first time that it is asked for: whoever denoises asks.
+        """Make `acceleration` hold for the denoiser, the first time that this is called; whoever denoises calls it.
 
         Returns:
             What of it holds, for records.
@@ -117,30 +125,34 @@ class Family(Plugin, ABC, Generic[S]):
         return self._accelerated
 
     def release_encoders(self) -> None:
-        """Gives back the memory that only `encode` needs."""
+        """Free the memory that only `encode` needs."""
         self._encoders = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     @abstractmethod
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
-        """What strategies cluster, [N, D]."""
+        """Return the features that strategies cluster, float64 [N, D]; `option` is one of `features_options`."""
 
     @abstractmethod
     def sampler(self, settings: S) -> Sampler:
-        """The timesteps and the step between them; no weights needed."""
+        """Return the timesteps and the step between them; no weights needed."""
 
     @abstractmethod
     def latent_shape(self, settings: S) -> tuple[int, ...]:
-        """Of one row; no weights needed. Raises UserError if the model cannot make that size."""
+        """Return the shape of one row's latent; no weights needed.
+
+        Raises:
+            UserError: the model cannot make pictures of that size.
+        """
 
     @abstractmethod
     def predict(self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: S) -> Tensor:
-        """The guided model output at step k that the scheduler's step takes, from latents [b, ...] and their rows."""
+        """Return the guided model output at step k, as the scheduler's step takes it, for latents [b, ...]."""
 
     @abstractmethod
     def decode(self, latents: Tensor, settings: S, draw: Draw) -> NDArray[np.uint8]:
-        """Pictures, [b, height, width, 3], of finished latents.
+        """Return the pictures, uint8 [b, height, width, 3], of finished latents [b, ...].
 
         Args:
             draw: the i-th noise of shape [b, ...] that decoding needs (a super-resolution model's), each row's own.
@@ -149,19 +161,23 @@ class Family(Plugin, ABC, Generic[S]):
     @classmethod
     @abstractmethod
     def components_of(cls, model: ModelEntry, settings: S) -> list[Component]:
-        """What a run computes, from configurations alone.
+        """Return the modules that a run computes with, from configurations alone.
 
         Raises:
             UserError: a configuration cannot be had.
         """
 
     def components(self, settings: S) -> list[Component]:
-        """What a run of this model computes."""
+        """Return the modules that a run of this model computes with."""
         return self.components_of(self.entry, settings)
 
 
 def torch_device(name: str) -> torch.device:
-    """The device called `name`; a UserError if this machine has none such."""
+    """Return the device called `name`.
+
+    Raises:
+        UserError: this machine has none such.
+    """
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -172,12 +188,16 @@ def torch_device(name: str) -> torch.device:
 
 
 def families() -> dict[str, type[Family]]:
-    """Every family by name."""
+    """Return every family, by name."""
     return discover("generators.families", Family, "reusebench.families")  # type: ignore[type-abstract]
 
 
 def get_family(name: str) -> type[Family]:
-    """The family called `name`; a UserError with the nearest name if there is none."""
+    """Return the family called `name`.
+
+    Raises:
+        UserError: there is none; the nearest name is in the hint.
+    """
     return find(name, "generators.families", Family, "reusebench.families")  # type: ignore[type-abstract]
 
 

@@ -69,7 +69,7 @@ class Flux(OnePipeline[FluxSettings]):
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
-        """With the settings of dev or of schnell, whichever it is built like, at the size its VAE was trained for."""
+        """Return it with the settings of dev or schnell, whichever it is built like, at the size of the VAE."""
         entry = ModelEntry(name=name, family=cls.name, sources=sources, defaults={})
         like = models()["flux-dev" if _guided(entry) else "flux-schnell"]
         defaults = {**like.defaults, "scheduler": "default"}
@@ -108,7 +108,7 @@ class Flux(OnePipeline[FluxSettings]):
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
-        """By the stock `encode_prompt`: `text_states` [N, L, D] of T5 and `pooled` [N, P] of CLIP.
+        """Encode by the stock `encode_prompt`: `text_states` [N, L, D] of T5 and `pooled` [N, P] of CLIP.
 
         With them `mean_token` [N, D], the mean of T5's states over the tokens that are not padding, by which prompts
         can be clustered. Prompts longer than an encoder reads are cut, as in stock; `batches.notes` says how many.
@@ -137,7 +137,7 @@ class Flux(OnePipeline[FluxSettings]):
         return Conditioning({name: torch.cat([rows[name] for rows in done]) for name in done[0]})
 
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
-        """The `pooled` state, the `mean_token`, or all states `flattened` into one row."""
+        """Return the `pooled` state, the `mean_token`, or all states `flattened` into one row."""
         if option not in FEATURES:
             raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(FEATURES))
         return conditioning.tensors[FEATURES[option]].flatten(1).double().numpy()
@@ -149,7 +149,7 @@ class Flux(OnePipeline[FluxSettings]):
         return Sampler(config, settings.scheduler, settings.steps, self.device, **timing)
 
     def latent_shape(self, settings: FluxSettings) -> tuple[int, ...]:
-        """Packed as the transformer takes it: [tokens, channels]."""
+        """Return the shape as the transformer takes it, packed: [tokens, channels]."""
         rows, columns = _grid(self.entry, settings)
         return (rows * columns, self.entry.config(ROLE, "transformer")["in_channels"])
 
@@ -251,7 +251,7 @@ def _plain_attention(transformer: Any) -> nn.Module:
 
 
 def _refuse(model: ModelEntry, settings: FluxSettings) -> None:
-    """Raises UserError for what the stock pipeline refuses, and for what it would pass over in silence."""
+    """Refuse what the stock pipeline refuses, and what it would pass over in silence."""
     if settings.negative_prompt:
         raise UserError(f"{model.name} takes no negative prompt: it has no unconditional rows", "leave it out")
     if settings.max_sequence_length > MOST_TOKENS:
@@ -262,17 +262,21 @@ def _refuse(model: ModelEntry, settings: FluxSettings) -> None:
 
 
 def _guided(model: ModelEntry) -> bool:
-    """Whether guidance is an input of the transformer: FLUX.1-dev, not schnell."""
+    """Return whether guidance is an input of the transformer: FLUX.1-dev, not schnell."""
     return bool(model.config(ROLE, "transformer").get("guidance_embeds"))
 
 
 def _vae_scale(model: ModelEntry) -> int:
-    """A latent pixel is this many picture pixels wide."""
+    """Return the width of a latent pixel in picture pixels."""
     return int(2 ** (len(model.config(ROLE, "vae")["block_out_channels"]) - 1))
 
 
 def _grid(model: ModelEntry, settings: FluxSettings) -> tuple[int, int]:
-    """Rows and columns of tokens; a UserError for a size that the stock pipeline would round down."""
+    """Return the rows and columns of tokens.
+
+    Raises:
+        UserError: a size that the stock pipeline would round down.
+    """
     unit = _vae_scale(model) * PATCH
     for side, pixels in (("height", settings.height), ("width", settings.width)):
         if pixels % unit:
@@ -282,7 +286,7 @@ def _grid(model: ModelEntry, settings: FluxSettings) -> tuple[int, int]:
 
 
 def _flowing(config: dict[str, Any], asked: str) -> dict[str, Any]:
-    """The checkpoint's scheduler configuration; for a class in its place, with what it needs to follow a flow.
+    """Return the checkpoint's scheduler configuration; for a class in its place, with what it needs to follow a flow.
 
     Raises:
         UserError: a scheduler whose timesteps `FluxPipeline` cannot set.
@@ -310,7 +314,7 @@ def _instead(schedulers: Sequence[str]) -> str:
 
 
 def _timing(config: dict[str, Any], tokens: int, steps: int) -> dict[str, Any]:
-    """What `FluxPipeline` gives `set_timesteps` for pictures of that many tokens."""
+    """Return what `FluxPipeline` gives `set_timesteps` for pictures of that many tokens."""
     from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
     shift = calculate_shift(

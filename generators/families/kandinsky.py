@@ -51,7 +51,7 @@ class Kandinsky(Family[PriorSettings]):
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
-        """With the settings of the paper's Kandinsky 2.2, at the size the UNet was trained for."""
+        """Return it with the settings of the paper's Kandinsky 2.2, at the size the UNet was trained for."""
         paper, decoder = models()["kandinsky-2.2"], locate(sources["decoder"])
         defaults = {**paper.defaults, "scheduler": "default"}
         side = load_config(decoder, "unet").get("sample_size")
@@ -95,7 +95,7 @@ class Kandinsky(Family[PriorSettings]):
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
-        """`image_embeds` and `negative_image_embeds`, [N, D], by the stock prior's own call.
+        """Encode by the stock prior's own call: `image_embeds` and `negative_image_embeds`, [N, D].
 
         Every prompt has a noise stream of its own, so that its embedding does not depend on its batch; but under the
         noise policy ``official`` they follow one another in one stream, a prompt a call, as in the released code.
@@ -172,7 +172,7 @@ class Kandinsky(Family[PriorSettings]):
 
     @classmethod
     def components_of(cls, model: ModelEntry, settings: PriorSettings) -> list[Component]:
-        """As `encode` calls them, in full batches of `ENCODE_BATCH` or singly: each embeds a black picture once."""
+        """Count calls as `encode` makes them, in full batches or singly: each embeds a black picture."""
         prior_source, decoder_source = model.source("prior"), model.source("decoder")
         text, image, prior = (load_config(prior_source, part) for part in ("text_encoder", "image_encoder", "prior"))
         unet, movq = (load_config(decoder_source, part) for part in ("unet", "movq"))
@@ -244,12 +244,12 @@ class _MoVQDecoder(nn.Module):
 
 
 def _scale(decoder: str) -> int:
-    """f of `downscale_height_and_width`: a latent pixel is f picture pixels wide."""
+    """Return f of `downscale_height_and_width`: a latent pixel is f picture pixels wide."""
     return int(2 ** (len(load_config(decoder, "movq")["block_out_channels"]) - 1))
 
 
 def _latent_shape(decoder: str, settings: PriorSettings) -> tuple[int, ...]:
-    """The stock pipeline rounds sizes up to multiples of f^2 without a word; here they must be."""
+    """Return the shape of a latent; sizes must be multiples of f^2, to which stock rounds without a word."""
     scale = _scale(decoder)
     unit = scale**2
     for side, pixels in (("height", settings.height), ("width", settings.width)):

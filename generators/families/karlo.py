@@ -73,7 +73,7 @@ class Karlo(OnePipeline[KarloSettings]):
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
-        """With the settings of Karlo's authors, at the only size that the super-resolution model makes."""
+        """Return it with the settings of Karlo's authors, at the only size that the super-resolution model makes."""
         source = locate(sources[ROLE])
         check_pipeline(PIPELINE, source)
         stock, side = models()["karlo"], load_config(source, "super_res_first")["sample_size"]
@@ -108,7 +108,7 @@ class Karlo(OnePipeline[KarloSettings]):
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
-        """By the stock text encoder and prior, for N prompts of at most L tokens:
+        """Encode N prompts of at most L tokens by the stock text encoder and prior:
 
         ``image_embeds``, ``text_embeds`` [N, D], ``text_states`` [N, L, D] with ``text_states.mask`` [N, L], and with
         ``negative_`` before their names the text rows of the empty prompt.
@@ -142,7 +142,7 @@ class Karlo(OnePipeline[KarloSettings]):
     def _image_embeds(
         self, text: Sequence[Tensor], generators: list[torch.Generator], settings: KarloSettings
     ) -> Tensor:
-        """What the prior samples, [b, D], from the text's rows: [2b, ...] to guide it, the unconditional ones first."""
+        """Return the prior's samples, [b, D], for the text's rows: [2b, ...] to guide it, unconditional ones first."""
         prior, scheduler = self.encoders.prior, self.encoders.prior_scheduler
         embeds, states, mask = text
         guided = len(embeds) > len(generators)
@@ -172,7 +172,7 @@ class Karlo(OnePipeline[KarloSettings]):
         return conditioning.tensors[option].double().numpy()
 
     def sampler(self, settings: KarloSettings) -> Sampler:
-        """The decoder's.
+        """Return the decoder's sampler.
 
         Raises:
             UserError: there is a negative prompt, or the scheduler cannot be used so.
@@ -184,7 +184,7 @@ class Karlo(OnePipeline[KarloSettings]):
         return Sampler(self.entry.config(ROLE, component, "scheduler_config.json"), name, steps, self.device)
 
     def latent_shape(self, settings: KarloSettings) -> tuple[int, ...]:
-        """Of the decoder's picture, which super-resolution enlarges to the one size it was made for."""
+        """Return the shape of the decoder's picture, which super-resolution enlarges to its one size."""
         side = self.entry.config(ROLE, "super_res_first")["sample_size"]
         if (settings.height, settings.width) != (side, side):
             asked = f"{settings.width}x{settings.height}"
@@ -226,7 +226,7 @@ class Karlo(OnePipeline[KarloSettings]):
 
     @torch.no_grad()
     def decode(self, latents: Tensor, settings: KarloSettings, draw: Draw) -> NDArray[np.uint8]:
-        """Enlarged by super-resolution, a diffusion of its own whose last step has a model of its own."""
+        """Enlarge by super-resolution, a diffusion of its own whose last step has a model of its own."""
         small = latents.to(self.device, self.dtype).clamp(-1, 1)
         sampler = self._sampler("super_res_scheduler", "default", settings.super_res_steps)
         channels, *size = _pixels(self.entry, "super_res_first")
@@ -326,7 +326,7 @@ class Karlo(OnePipeline[KarloSettings]):
 
 
 def _guided(settings: KarloSettings) -> bool:
-    """Whether the decoder has unconditional rows: in stock, both samplers have them or neither."""
+    """Return whether the decoder has unconditional rows: in stock, both samplers have them or neither."""
     return settings.prior_guidance > 1 or settings.guidance > 1
 
 
@@ -336,6 +336,6 @@ def _refuse_negative_prompt(settings: KarloSettings) -> None:
 
 
 def _pixels(entry: ModelEntry, component: str) -> tuple[int, ...]:
-    """What a UNet takes in: (channels, height, width)."""
+    """Return the shape of a UNet's input: (channels, height, width)."""
     config = entry.config(ROLE, component)
     return (config["in_channels"], config["sample_size"], config["sample_size"])

@@ -1,4 +1,4 @@
-"""What families have in common whose models are one folder each, saved by one diffusers pipeline."""
+"""The base of families whose models are one folder each, saved by one diffusers pipeline."""
 
 from abc import ABC
 from pathlib import Path

@@ -77,7 +77,7 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
 
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
-        """A folder without a prior gets the catalogue's."""
+        """Return the folder as a model; one without a prior gets the catalogue's."""
         kind = pipeline_class(str(folder)) if (folder / "model_index.json").is_file() else None
         if kind not in (PIPELINE, WITHOUT_PRIOR):
             return None
@@ -86,7 +86,7 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
-        """With the stock pipeline's settings, at the size the UNet was trained for."""
+        """Return it with the stock pipeline's settings, at the size the UNet was trained for."""
         entry = models()["stable-unclip"].model_copy(update={"name": name, "description": "", "sources": sources})
         return entry.model_copy(update={"defaults": {**entry.defaults, **trained_size(entry)}})
 
@@ -140,7 +140,7 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
-        """What `text_rows` gives, and ``image_embeds`` [N, 2D]: the noised embedding and its noise level's.
+        """Encode by `text_rows`, and ``image_embeds`` [N, 2D]: the noised embedding and its noise level's.
 
         Every prompt has a noise stream of its own, so that its embedding does not depend on its batch.
         Prompts longer than a text encoder reads are cut, as in stock; `batches.notes` says how many.
@@ -167,7 +167,7 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
     def _image_embeds(
         self, prompts: list[str], generators: list[torch.Generator], settings: StableUnCLIPSettings
     ) -> Tensor:
-        """What the prior samples, [b, D]."""
+        """Return the prior's samples, [b, D]."""
         pipeline, guided = self.encoder, settings.prior_guidance > 1
         prior, scheduler = pipeline.prior, pipeline.prior_scheduler
         embeds, states, mask = pipeline._encode_prior_prompt(prompts, self.device, 1, guided)
@@ -191,7 +191,7 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
         return embedding
 
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
-        """``image_embeds``: without the noise level's embedding, which is everybody's. Others: of the text."""
+        """Return ``image_embeds`` without the noise level's embedding, which is everybody's, or the text's features."""
         if option not in self.features_options:
             raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(self.features_options))
         if option != "image_embeds":
@@ -258,7 +258,7 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
 
 
 def _ddpm(scheduler: Any) -> Any:
-    """In the place of an UnCLIPScheduler, which has to be told the next timestep, as the stock pipeline does not.
+    """Return what takes the place of an UnCLIPScheduler, which wants the next timestep, as stock does not give it.
 
     So does diffusers' documentation, but there the prior loses the noise schedule it was trained with: where its file
     does not name it, as Karlo's, `from_config` goes on with DDPMScheduler's default instead of UnCLIPScheduler's.
@@ -285,7 +285,7 @@ def _check_kind(model: ModelEntry, role: str, kinds: tuple[str, ...]) -> None:
 
 
 def _check_width(model: ModelEntry) -> None:
-    """The two halves must speak of the same image embedding."""
+    """Refuse two halves that do not speak of the same image embedding."""
     made = _prior_config(model, "prior")["embedding_dim"]
     taken = model.config(ROLE, "image_normalizer")["embedding_dim"]
     if made != taken:

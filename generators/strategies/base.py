@@ -1,4 +1,4 @@
-"""What a clustering strategy is, how one is found by name, and which features it accepts."""
+"""Clustering strategies: their base, by which names they are found, and the features that they accept."""
 
 from typing import Any, ClassVar
 
@@ -45,17 +45,17 @@ class Strategy(Parametrised):
         raise UserError(f"the strategy {self.name!r} makes no tree: it plans by itself", "choose another strategy")
 
     def grouping(self, features: NDArray[np.floating], *, seed: int = 0) -> Grouping:
-        """What plans are built from: the `tree`, unless the strategy plans by itself; arguments and errors as there."""
+        """Return what plans are built from: the `tree`, unless the strategy plans by itself; arguments as there."""
         return self.tree(features, seed=seed)
 
 
 def strategies() -> dict[str, type[Strategy]]:
-    """Every strategy, by name."""
+    """Return every strategy, by name."""
     return discover(PACKAGE, Strategy, GROUP)
 
 
 def get_strategy(name: str, **parameters: Any) -> Strategy:
-    """The strategy called `name` with these parameters.
+    """Return the strategy called `name` with these parameters.
 
     Raises:
         UserError: there is none, it cannot run here, or it does not take them.
@@ -67,7 +67,7 @@ def get_strategy(name: str, **parameters: Any) -> Strategy:
 
 
 def check_features(features: ArrayLike, what: str = "features") -> NDArray[np.float64]:
-    """The features as float64 [N, D], if they have directions to compare.
+    """Return the features as float64 [N, D], if they have directions to compare.
 
     Arguments and errors are those of `checked`.
     """
@@ -75,7 +75,7 @@ def check_features(features: ArrayLike, what: str = "features") -> NDArray[np.fl
 
 
 def checked(features: ArrayLike, what: str = "features") -> NDArray[np.floating]:
-    """The features as they are, if they have directions to compare; a memory map is read in chunks and stays one.
+    """Return the features unchanged, if they have directions to compare; a memory map is read in chunks.
 
     Args:
         features: [N, D].

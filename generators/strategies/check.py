@@ -1,4 +1,4 @@
-"""What any strategy must do, whoever wrote it: a suite that says what holds, and why something does not."""
+"""The suite that any strategy must pass, whoever wrote it: it says what holds, and why something does not."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Finding:
 
 
 def check_strategy(strategy: Strategy, sizes: Sequence[int] = SIZES) -> list[Finding]:
-    """Every check of `strategy` with its parameters.
+    """Return the finding of every check of `strategy` with its parameters.
 
     Args:
         strategy: what is checked; an exception of its own is a finding, never the end.
@@ -60,7 +60,7 @@ def _found(name: str, check: Check, strategy: Strategy) -> Finding:
 
 
 def _tree(strategy: Strategy, features: Features, seed: int = 0) -> Tree:
-    """The strategy's tree, which is one of these prompts."""
+    """Return the strategy's tree, checked to be one of these prompts."""
     given = features.copy()
     given.setflags(write=False)
     tree = strategy.grouping(given, seed=seed)
@@ -88,7 +88,7 @@ def _said(strategy: Strategy, name: str) -> str:
 
 
 def _valid(strategy: Strategy) -> str:
-    """A `Tree` checks itself; here, that it is of these prompts and can be planned."""
+    """Check that trees are of these prompts and can be planned; the rest a `Tree` checks itself."""
     sizes = (1, 2, 3, 7, 40)
     for n in sizes:
         tree = _tree(strategy, groups(n))
@@ -127,7 +127,7 @@ def _reordered(strategy: Strategy, features: Features, what: str) -> str:
 
 
 def clusters(tree: Tree, features: Features) -> list[tuple[float, tuple[bytes, ...]]]:
-    """What a tree says of prompts, whatever their numbers: each cluster's height, to 9 digits, and its contents.
+    """Return what a tree says of prompts, whatever their numbers: each cluster's height, to 9 digits, and its contents.
 
     Clusters of height 0 never share with anyone but their equals and are left out.
     """

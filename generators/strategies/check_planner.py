@@ -1,4 +1,4 @@
-"""What a strategy must do that plans by itself: the same suite, of plans instead of trees."""
+"""The suite for a strategy that plans by itself: of plans instead of trees."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ TAUS = (0.0, 0.5, 1.0, 1e9)
 
 
 def planner_checks(strategy: Strategy) -> dict[str, Callable[[Strategy], str]]:
-    """Its checks, by name. To an online strategy order matters by nature, but later prompts must change nothing."""
+    """Return its checks, by name; to an online strategy order matters, but later prompts must change nothing."""
     return {
         "plans are valid": _valid,
         "same plans again": _deterministic,
@@ -45,7 +45,7 @@ def _plan(planner: Planner, tau: float) -> SharingPlan:
 
 
 def _valid(strategy: Strategy) -> str:
-    """A `SharingPlan` checks itself; here, that it is of these prompts, costs what was said, and is none at tau 0."""
+    """Check that plans are of these prompts, cost what was said, and share nothing at tau 0."""
     sizes = (1, 2, 3, 7, 40)
     for n in sizes:
         planner = _planner(strategy, groups(n))
@@ -96,7 +96,7 @@ def _ordered(strategy: Strategy) -> str:
 
 
 def paths(plan: SharingPlan) -> NDArray[np.int64]:
-    """int64 [N, K]: the least of the prompts that each prompt's latent is conditioned on, step by step."""
+    """Return int64 [N, K]: the least of the prompts that each prompt's latent is conditioned on, step by step."""
     found = np.full((plan.n_prompts, plan.steps), -1)
     for prompt, output in enumerate(plan.output.tolist()):
         node = output

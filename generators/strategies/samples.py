@@ -9,7 +9,7 @@ ORDERS = 3
 
 
 def groups(n: int, copies: int = 0, seed: int = 0, dimensions: int = 16) -> NDArray[np.float64]:
-    """float64 [n + copies, dimensions]: loose groups of about five, then copies of some rows."""
+    """Return float64 [n + copies, dimensions]: loose groups of about five, then copies of some rows."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(max(n // 5, 1), dimensions))
     rows = centres[rng.integers(len(centres), size=n)] + 0.5 * rng.normal(size=(n, dimensions))
@@ -17,6 +17,6 @@ def groups(n: int, copies: int = 0, seed: int = 0, dimensions: int = 16) -> NDAr
 
 
 def shuffles(n: int) -> Iterator[NDArray[np.int64]]:
-    """Some orders of n prompts."""
+    """Return some orders of n prompts."""
     rng = np.random.default_rng(0)
     return (rng.permutation(n) for _ in range(ORDERS))
