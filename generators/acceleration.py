@@ -78,7 +78,7 @@ class Acceleration(BaseModel):
     @classmethod
     def within(cls, name: str) -> Within:
         """Return the distance that the option of that name may move results."""
-        return next(each for each in cls.model_fields[name].metadata if isinstance(each, Within))
+        return next(entry for entry in cls.model_fields[name].metadata if isinstance(entry, Within))
 
     @property
     def compiled(self) -> bool:
@@ -155,7 +155,7 @@ def _compile(network: Any, how: Compilation) -> Compilation:
     limits.recompile_limit = max(limits.recompile_limit, SHAPES)
     limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, SHAPES)
     repeated = set(getattr(network, "_repeated_blocks", None) or ())
-    if how == "regional" and any(type(each).__name__ in repeated for each in network.modules()):
+    if how == "regional" and any(type(module).__name__ in repeated for module in network.modules()):
         network.compile_repeated_blocks(dynamic=False)
         return "regional"
     network.compile(dynamic=False)
@@ -173,7 +173,7 @@ def _in_bf16(forward: Callable[..., Any], device: str) -> Callable[..., Any]:
 
 def _has_convolutions(network: "Module") -> bool:
     """Return whether any weights can be channels-last; none can while accelerate's sequential offload keeps them."""
-    return any(each.dim() == 4 and not each.is_meta for each in network.parameters())
+    return any(weight.dim() == 4 and not weight.is_meta for weight in network.parameters())
 
 
 def _no_autocast(dtype: str) -> UserError:

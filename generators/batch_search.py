@@ -30,7 +30,7 @@ LEAST, CALLS, SECONDS = 3, 5, 2.0  # timed at each size: at least, and at most s
 PATIENCE = 60.0  # seconds after which no larger size is tried
 RESERVE = 0.1  # of the memory, for decoders and whoever else is there
 
-_unwritten: dict[str, "Found"] = {}  # where the cache cannot be written
+_unwritten: dict[str, "MeasuredSize"] = {}  # where the cache cannot be written
 
 
 class Timed(BaseModel):
@@ -57,7 +57,7 @@ class Timed(BaseModel):
         return self.rows / self.seconds
 
 
-class Found(BaseModel):
+class MeasuredSize(BaseModel):
     """A batch size, and all that was measured to find it.
 
     Attributes:
@@ -74,7 +74,7 @@ class Found(BaseModel):
     sizes: Annotated[tuple[Timed, ...], Field(min_length=1)]
 
     def __str__(self) -> str:
-        rates = ", ".join(f"{each.rows}: {each.rate:.3g}" for each in self.sizes)
+        rates = ", ".join(f"{size.rows}: {size.rate:.3g}" for size in self.sizes)
         return f"batches of {self.rows} (rows a second at {rates}; then {ENDED[self.ended]})"
 
 
@@ -113,14 +113,14 @@ def largest_batch(
     if family.acceleration.compiled:
         return BATCH_SIZE, "default", f"batches of {BATCH_SIZE} (to try others, each would be compiled first)"
     about = described(family, weights, settings)
-    if found := remembered(about):
-        return found.rows, "remembered", str(found)
-    found = measure(about, family, conditioning, settings)
+    if measured := remembered(about):
+        return measured.rows, "remembered", str(measured)
+    measured = measure(about, family, conditioning, settings)
     try:
-        atomic_write(_path(about), found.model_dump_json(indent=1) + "\n")
+        atomic_write(_path(about), measured.model_dump_json(indent=1) + "\n")
     except OSError:  # it costs seconds, not correctness
-        _unwritten[_key(about)] = found
-    return found.rows, "measured", str(found)
+        _unwritten[_key(about)] = measured
+    return measured.rows, "measured", str(measured)
 
 
 def described(family: Family, weights: str, settings: GenerationSettings) -> dict[str, Any]:
@@ -142,27 +142,29 @@ def described(family: Family, weights: str, settings: GenerationSettings) -> dic
     }
 
 
-def remembered(about: Mapping[str, Any]) -> Found | None:
+def remembered(about: Mapping[str, Any]) -> MeasuredSize | None:
     """Return what was measured before; None if nothing was, or its file is damaged."""
     try:
-        found = Found.model_validate_json(_path(about).read_text(encoding="utf-8"))
+        measured = MeasuredSize.model_validate_json(_path(about).read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError):
         return _unwritten.get(_key(about))
-    return found if found.about == about and found.rows in [each.rows for each in found.sizes] else None
+    return measured if measured.about == about and measured.rows in [size.rows for size in measured.sizes] else None
 
 
-def all_remembered() -> list[Found]:
+def all_remembered() -> list[MeasuredSize]:
     """Return every size that this machine remembers, whole ones only."""
-    found = []
+    measured = []
     for path in sorted((cache_dir() / FOLDER).glob("*.json")):
         try:
-            found.append(Found.model_validate_json(path.read_text(encoding="utf-8")))
+            measured.append(MeasuredSize.model_validate_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, ValidationError):
             continue
-    return found
+    return measured
 
 
-def measure(about: dict[str, Any], family: Family, conditioning: Conditioning, settings: GenerationSettings) -> Found:
+def measure(
+    about: dict[str, Any], family: Family, conditioning: Conditioning, settings: GenerationSettings
+) -> MeasuredSize:
     """Double the rows of a call until memory ends or nothing is gained any more.
 
     The smallest size is taken that is within `GAIN` of the fastest.
@@ -174,7 +176,7 @@ def measure(about: dict[str, Any], family: Family, conditioning: Conditioning, s
     return search(about, lambda rows: _timed(call, rows, family.device), _room(family.device))
 
 
-def search(about: dict[str, Any], timed: Callable[[int], Timed | None], room: float) -> Found:
+def search(about: dict[str, Any], timed: Callable[[int], Timed | None], room: float) -> MeasuredSize:
     """Search for the smallest size that is within `GAIN` of the fastest.
 
     Args:
@@ -195,7 +197,7 @@ def search(about: dict[str, Any], timed: Callable[[int], Timed | None], room: fl
         if this is None:
             ended = "memory"
             break
-        best = max((each.rate for each in sizes), default=0.0)
+        best = max((size.rate for size in sizes), default=0.0)
         misses = 0 if this.rate > best * (1 + GAIN) else misses + 1
         sizes.append(this)
         if misses == MISSES:
@@ -206,11 +208,11 @@ def search(about: dict[str, Any], timed: Callable[[int], Timed | None], room: fl
         raise UserError(
             "memory runs out with a single row in the batch", "use smaller pictures, --dtype fp16, or another device"
         )
-    enough = max(each.rate for each in sizes) / (1 + GAIN)
-    return Found.model_validate(
+    enough = max(size.rate for size in sizes) / (1 + GAIN)
+    return MeasuredSize.model_validate(
         {
             "about": about,
-            "rows": next(each.rows for each in sizes if each.rate >= enough),
+            "rows": next(size.rows for size in sizes if size.rate >= enough),
             "ended": ended,
             "sizes": sizes,
         }

@@ -33,7 +33,7 @@ class Batches:
         self.few_sizes = few_sizes
         self.notes: list[str] = []
 
-    def each(self, count: int, work: Callable[[slice], T]) -> Iterator[T]:
+    def map(self, count: int, work: Callable[[slice], T]) -> Iterator[T]:
         """Yield `work(rows)` for rows 0..count-1 in order; rows that did not fit are tried again in a smaller batch.
 
         Raises:

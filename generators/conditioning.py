@@ -61,7 +61,7 @@ class Conditioning:
             return combiner.node({name: tensor[members] for name, tensor in self.tensors.items()})
 
         rows = [row(node) for node in nodes]
-        return {name: torch.stack([each[name] for each in rows]) for name in self.tensors}
+        return {name: torch.stack([row[name] for row in rows]) for name in self.tensors}
 
     def save(self, path: Path) -> None:
         """Write it as safetensors; the file is whole or absent."""

@@ -178,7 +178,7 @@ def decode_images(
             execution.latents[rows], settings, lambda shape, draw: noise.step(own[rows], end, shape[1:], draw)
         )
 
-    return batches.each(len(own), decoded)
+    return batches.map(len(own), decoded)
 
 
 @dataclass
@@ -298,7 +298,7 @@ class _Run:
     def step(self, k: int) -> None:
         """Take every active node one step on."""
         memory: Rows | None = None
-        for rows, x0, remembered in self.batches.each(len(self.nodes), lambda rows: self._timed_rows(k, rows)):
+        for rows, x0, remembered in self.batches.map(len(self.nodes), lambda rows: self._timed_rows(k, rows)):
             self.calls += 1
             self.rows += rows.stop - rows.start
             memory = put(memory, rows, remembered, len(self.nodes))

@@ -189,7 +189,7 @@ def prompt_set(name: str) -> PromptSet:
 
     Examples:
         >>> prompt_set("mini_templates").prompts[0]
-        'a'
+        'a 3d drawing of grapes on a yellow background'
     """
     return known_set(name).load()
 
@@ -231,7 +231,7 @@ def checked_text(text: str, where: str) -> str:
         UserError: it is empty, too long, or holds what is no character; `where` is named.
 
     Examples:
-        >>> checked_text("a fox\nby a lake", "line 3")
+        >>> checked_text(f"a fox{chr(10)}by a lake", "line 3")
         'a fox by a lake'
         >>> checked_text(" ", "line 3")
         Traceback (most recent call last):
@@ -258,22 +258,22 @@ def _is_noncharacter(code: int) -> bool:
 @cache
 def _known() -> dict[str, KnownPrompts]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found: dict[str, KnownPrompts] = {}
+    sets: dict[str, KnownPrompts] = {}
     for path in sorted(FOLDER.glob("*.yaml")):
         try:
             described = yaml.load(path.read_text(encoding="utf-8"), loader)
         except yaml.YAMLError as error:
             raise UserError(f"{path} is not YAML: {error}") from error
-        found[path.stem] = _described(path.stem, described, str(path))
+        sets[path.stem] = _described(path.stem, described, str(path))
     for point in entry_points(group=GROUP):
-        if point.name in found:
+        if point.name in sets:
             raise UserError(f"two prompt sets are called {point.name!r}: the second is {point.value}", "rename one")
-        found[point.name] = _described(point.name, loaded(point), point.value)
-    for known in found.values():
-        if known.of and (known.of not in found or found[known.of].of):
-            hint = "that is one too" if known.of in found else nearest(known.of, found)
+        sets[point.name] = _described(point.name, loaded(point), point.value)
+    for known in sets.values():
+        if known.of and (known.of not in sets or sets[known.of].of):
+            hint = "that is one too" if known.of in sets else nearest(known.of, sets)
             raise UserError(f"prompt set {known.name!r} fills a template with {known.of!r}", hint)
-    return found
+    return sets
 
 
 def _described(name: str, description: Any, where: str) -> KnownPrompts:

@@ -42,7 +42,7 @@ def installed(cache: DenoiserCache, denoiser: nn.Module) -> Iterator["Hooks"]:
             cache.install(denoiser, lambda: hooks.timestep)
         except Exception as error:  # diffusers says in many ways that a model is not made for it
             raise _no_place(cache, denoiser, str(error) or type(error).__name__) from error
-        hooks.own = [found for found in _hooks(denoiser) if id(found[2]) not in before]
+        hooks.own = [entry for entry in _hooks(denoiser) if id(entry[2]) not in before]
         if not hooks.own:
             raise _no_place(cache, denoiser, "it finds no block or attention that it knows")
         hooks.count()
@@ -80,7 +80,7 @@ def _look_again(denoiser: nn.Module) -> None:
 
 def _name_of(module: nn.Module, hook: Any) -> str:
     hooks: dict[str, Any] = getattr(module, REGISTRY).hooks
-    return next(name for name, each in hooks.items() if each is hook)
+    return next(name for name, other in hooks.items() if other is hook)
 
 
 class Hooks:
@@ -155,12 +155,12 @@ class Hooks:
 
     def _holders(self) -> list[Any]:
         """Return the objects that keep memory, each once: hooks of several blocks may share one."""
-        found: dict[int, Any] = {}
+        holders: dict[int, Any] = {}
         for _, _, hook in self.own:
             for value in vars(hook).values():
                 if _manages(value) or (hasattr(value, "reset") and type(value).__name__.endswith("State")):
-                    found[id(value)] = value
-        return list(found.values())
+                    holders[id(value)] = value
+        return list(holders.values())
 
 
 def _manages(holder: Any) -> bool:

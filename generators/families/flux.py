@@ -133,7 +133,7 @@ class Flux(OnePipeline[FluxSettings]):
             return {"text_states": states, "pooled": pooled.float().cpu(), "mean_token": means}
 
         with errors_alone(type(stock).__module__, "transformers.tokenization_utils_base"):
-            done = list(batches.each(len(prompts), work))
+            done = list(batches.map(len(prompts), work))
         return Conditioning({name: torch.cat([rows[name] for rows in done]) for name in done[0]})
 
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:

@@ -126,7 +126,7 @@ class Kandinsky(Family[PriorSettings]):
             return output.image_embeds.float().cpu(), output.negative_image_embeds.float().cpu()
 
         with errors_alone(type(self.prior).__module__, "transformers.tokenization_utils_base"):
-            done = list((Batches(1) if stream else batches).each(len(prompts), work))
+            done = list((Batches(1) if stream else batches).map(len(prompts), work))
         image_embeds, negative_image_embeds = (torch.cat(part) for part in zip(*done, strict=True))
         embeds = {"image_embeds": image_embeds, "negative_image_embeds": negative_image_embeds}
         return Conditioning(embeds, stream.get_state() if stream else None)

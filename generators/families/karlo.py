@@ -136,7 +136,7 @@ class Karlo(OnePipeline[KarloSettings]):
             return {name: tensor.float().cpu() for name, tensor in tensors.items()}
 
         with errors_alone(type(pipeline).__module__, "transformers.tokenization_utils_base"):
-            done = list(batches.each(len(prompts), work))
+            done = list(batches.map(len(prompts), work))
         return Conditioning({name: torch.cat([part[name] for part in done]) for name in done[0]})
 
     def _image_embeds(

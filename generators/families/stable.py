@@ -53,7 +53,7 @@ def encoded(
         return done
 
     with errors_alone("diffusers.pipelines.stable_diffusion", "transformers.tokenization_utils_base"):
-        parts = list(batches.each(len(prompts), work))
+        parts = list(batches.map(len(prompts), work))
     return Conditioning({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 

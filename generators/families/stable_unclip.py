@@ -275,22 +275,22 @@ def _prior_config(model: ModelEntry, component: str) -> dict[str, Any]:
 
 
 def _check_kind(model: ModelEntry, role: str, kinds: tuple[str, ...]) -> None:
-    found = pipeline_class(model.source(role))
-    if found not in kinds:
+    kind = pipeline_class(model.source(role))
+    if kind not in kinds:
         raise UserError(
-            f"{model.source(role)} is a {found}, not a {' or '.join(kinds)}", "choose a checkpoint of this model family"
+            f"{model.source(role)} is a {kind}, not a {' or '.join(kinds)}", "choose a checkpoint of this model family"
         )
-    if found == UNCLIP and (gone := unclip_gone()):
+    if kind == UNCLIP and (gone := unclip_gone()):
         raise UserError(gone)
 
 
 def _check_width(model: ModelEntry) -> None:
     """Refuse two halves that do not speak of the same image embedding."""
-    made = _prior_config(model, "prior")["embedding_dim"]
+    width = _prior_config(model, "prior")["embedding_dim"]
     taken = model.config(ROLE, "image_normalizer")["embedding_dim"]
-    if made != taken:
+    if width != taken:
         raise UserError(
-            f"the prior {model.source('prior')} makes image embeddings of {made} numbers,"
+            f"the prior {model.source('prior')} makes image embeddings of {width} numbers,"
             f" {model.source(ROLE)} takes {taken}",
             "pair two that were trained on the same CLIP model, such as those of the model stable-unclip",
         )

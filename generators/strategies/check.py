@@ -45,8 +45,8 @@ def check_strategy(strategy: Strategy, sizes: Sequence[int] = SIZES) -> list[Fin
         "bad features are refused": _refuses,
     }
     if sizes:
-        checks["time grows as declared"] = lambda each: check_time(each, sizes)
-        checks["memory grows as declared"] = lambda each: check_memory(each, sizes)
+        checks["time grows as declared"] = lambda strategy: check_time(strategy, sizes)
+        checks["memory grows as declared"] = lambda strategy: check_memory(strategy, sizes)
     return [_found(name, check, strategy) for name, check in checks.items()]
 
 
@@ -145,13 +145,15 @@ def clusters(tree: Tree, features: Features) -> list[tuple[float, tuple[bytes, .
 def _equals_together(strategy: Strategy) -> str:
     features = np.concatenate([groups(30, copies=20, seed=1), np.repeat(groups(1, seed=2), 7, axis=0)])
     tree, order = _tree(strategy, features), np.random.default_rng(0).permutation(len(features))
-    for made, rows in ((tree, features), (_tree(strategy, features[order]), features[order])):
+    for clustered, rows in ((tree, features), (_tree(strategy, features[order]), features[order])):
         _, kind, copies = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
-        for node in np.flatnonzero(made.score > 0):
-            inside = np.bincount(kind.ravel()[made.leaf_order[made.lo[node] : made.hi[node]]], minlength=len(copies))
+        for node in np.flatnonzero(clustered.score > 0):
+            inside = np.bincount(
+                kind.ravel()[clustered.leaf_order[clustered.lo[node] : clustered.hi[node]]], minlength=len(copies)
+            )
             if ((inside > 0) & (inside < copies)).any():
                 raise UserError(
-                    f"a cluster of height {made.score[node]:.4g} holds some of several equal prompts, not all",
+                    f"a cluster of height {clustered.score[node]:.4g} holds some of several equal prompts, not all",
                     "join them first: generators.strategies.contents.by_distinct_content does",
                 )
     return f"{len(features)} prompts, {len(copies)} of them distinct"

@@ -61,13 +61,13 @@ def _valid(strategy: Strategy) -> str:
 
 
 def _deterministic(strategy: Strategy) -> str:
-    features, found = groups(40, copies=10), []
+    features, plans = groups(40, copies=10), []
     for seed in (0, 1):
         one, two = (paths(_plan(_planner(strategy, features, seed), 1.0)) for _ in range(2))
         if not np.array_equal(one, two):
             raise UserError(f"the same features and seed {seed} gave another plan")
-        found.append(one)
-    return "the same with any seed" if np.array_equal(found[0], found[1]) else "another with another seed"
+        plans.append(one)
+    return "the same with any seed" if np.array_equal(plans[0], plans[1]) else "another with another seed"
 
 
 def _causal(strategy: Strategy) -> str:
@@ -80,7 +80,7 @@ def _causal(strategy: Strategy) -> str:
         return "order matters by nature; it is drawn here, where more prompts are drawn anew"
     for n in (1, 7, 30):
         for tau in TAUS:
-            few, many = (paths(_plan(each, tau)) for each in (_planner(strategy, features[:n]), planner))
+            few, many = (paths(_plan(some, tau)) for some in (_planner(strategy, features[:n]), planner))
             if not np.array_equal(few, many[:n]):
                 raise UserError(f"at tau {tau}, the first {n} prompts are made otherwise when more come after them")
     return "order matters by nature: prompts arrive as they are given"
@@ -97,10 +97,10 @@ def _ordered(strategy: Strategy) -> str:
 
 def paths(plan: SharingPlan) -> NDArray[np.int64]:
     """Return int64 [N, K]: the least of the prompts that each prompt's latent is conditioned on, step by step."""
-    found = np.full((plan.n_prompts, plan.steps), -1)
+    leaders = np.full((plan.n_prompts, plan.steps), -1)
     for prompt, output in enumerate(plan.output.tolist()):
         node = output
         while node >= 0:
-            found[prompt, plan.first[node] : plan.stop[node]] = plan.members(node).min()
+            leaders[prompt, plan.first[node] : plan.stop[node]] = plan.members(node).min()
             node = plan.source[node]
-    return found
+    return leaders

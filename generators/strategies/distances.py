@@ -30,9 +30,9 @@ def equal_pairs(rows: NDArray[np.float64]) -> NDArray[np.int64]:
     n = len(rows)
     _, kind, copies = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
     together = np.split(np.argsort(kind.ravel(), kind="stable"), np.cumsum(copies)[:-1])
-    found = [np.empty(0, dtype=np.int64)]
-    for alike in together:
-        if len(alike) > 1:
-            low, high = (alike[side] for side in np.triu_indices(len(alike), 1))
-            found.append(n * low - low * (low + 1) // 2 + high - low - 1)
-    return np.concatenate(found)
+    places = [np.empty(0, dtype=np.int64)]
+    for equals in together:
+        if len(equals) > 1:
+            low, high = (equals[side] for side in np.triu_indices(len(equals), 1))
+            places.append(n * low - low * (low + 1) // 2 + high - low - 1)
+    return np.concatenate(places)

@@ -72,14 +72,14 @@ def _measured(
 ) -> list[tuple[int, float]]:
     rows = np.random.default_rng(0).normal(size=(max(sizes), DIMENSIONS))
     _grouped(strategy, rows[:8])  # what it imports and compiles is not of its prompts
-    found = []
+    taken = []
     for size in sorted(sizes):
         given: NDArray[np.float64] = rows[:size].copy()
         start = process_time()
-        found.append((size, measure(lambda given=given: _grouped(strategy, given))))  # type: ignore[misc]
+        taken.append((size, measure(lambda given=given: _grouped(strategy, given))))  # type: ignore[misc]
         if process_time() - start > ENOUGH:
             break
-    return found
+    return taken
 
 
 def _grouped(strategy: Strategy, features: NDArray[np.float64]) -> object:
@@ -121,10 +121,10 @@ def _compared(what: str, words: str, measured: list[tuple[int, float]], shown: C
         raise UserError(f"{words!r} says no power of N", "write for example O(N^2 D)")
     if len(measured) < 3:
         raise UserError(f"{measured[-1][0]} prompts took too long to measure three sizes", "give smaller --size")
-    last, found = measured[-1], power(measured)
-    seen = f"as N^{found:.1f}, {shown(last[1])} for {last[0]:,} prompts; declared: {words}"
+    last, exponent = measured[-1], power(measured)
+    seen = f"as N^{exponent:.1f}, {shown(last[1])} for {last[0]:,} prompts; declared: {words}"
     if last[1] < LEAST[what]:
         return f"too little to tell a power: {shown(last[1])} for {last[0]:,} prompts; declared: {words}"
-    if found > said + SLACK[what]:
+    if exponent > said + SLACK[what]:
         raise UserError(f"grows {seen}")
     return seen

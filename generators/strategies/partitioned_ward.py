@@ -59,8 +59,8 @@ class PartitionedWard(Strategy):
             nodes += len(Z)
             progress("clustering parts", done, max(done, parts.about))
         parent = np.full(nodes, -1)
-        for made in links:
-            parent[made[:, 0]] = made[:, 1]
+        for link in links:
+            parent[link[:, 0]] = link[:, 1]
         return with_copies(Tree(parent, np.concatenate(score), len(order)), kind)
 
 
@@ -75,12 +75,12 @@ class _Parts:
         """Return the rows at these places, float32 [n, D], at length 1."""
         wanted = self._order[places]
         sequence = np.argsort(wanted)  # a memory map is read forwards
-        found = np.empty((len(wanted), self._features.shape[1]), dtype=np.float32)
+        unit_rows = np.empty((len(wanted), self._features.shape[1]), dtype=np.float32)
         for start in range(0, len(wanted), CHUNK):
             chunk = sequence[start : start + CHUNK]
             rows = np.asarray(self._features[wanted[chunk]], dtype=np.float64)
-            found[chunk] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        return found
+            unit_rows[chunk] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit_rows
 
     def __iter__(self) -> Iterator[Integers]:
         waiting = [np.arange(len(self._order))]
@@ -167,5 +167,5 @@ def _linkage(rows: Rows) -> NDArray[np.float64]:
         return np.empty((0, 4))
     distances = 1 - rows @ rows.T
     condensed = distances[np.triu_indices(len(rows), 1)].astype(np.float64)
-    found: NDArray[np.float64] = linkage(np.maximum(condensed, 0), "ward")
-    return found
+    matrix: NDArray[np.float64] = linkage(np.maximum(condensed, 0), "ward")
+    return matrix

@@ -45,4 +45,4 @@ def decoded(maker: Maker, latents: "Tensor", keys: Sequence[str]) -> "NDArray[np
         return done
 
     with maker.stage("decode", len(latents)):
-        return np.concatenate(list(batches.each(len(latents), pictures)))
+        return np.concatenate(list(batches.map(len(latents), pictures)))
