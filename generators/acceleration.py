@@ -110,7 +110,7 @@ class Acceleration(BaseModel):
             name: the model's, for errors.
 
         Returns:
-            What of it holds.
+            The options that hold, by name, for records.
 
         Raises:
             UserError: what cannot be, and what can.

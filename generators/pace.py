@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Pace:
-    """Measures calls: the denoiser's, with the scheduler's step and the noise that go with it.
+    """A stopwatch for calls: the denoiser's, with the scheduler's step and the noise that go with it.
 
     An accelerator is waited for after the first call and where a step ends (`settle`), not after every call, so that it
     is never kept from its work: what the wait takes is the calls' too.

@@ -22,6 +22,7 @@ from generators.conditioning import Conditioning
 from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
 
+# A family's own settings; whoever takes any family says `Family`, and knows no more of them than all families have.
 S = TypeVar("S", bound=GenerationSettings, default=Any)
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -31,14 +32,14 @@ class Family(Plugin, ABC, Generic[S]):
     """A kind of text-to-image model, loaded.
 
     Attributes:
-        settings_type: its settings; those that no other family has are declared there and nowhere else.
+        settings_type: the class of its settings; those that not every family has are declared there and nowhere else.
         layout: what a folder of this family holds, for people.
         roles: the parts of a model, in the order in which ``FAMILY:PART+PART`` names them.
         features_options: what prompts can be clustered by; the first is the default.
         conditioned_on: what the denoiser is told of the prompt, as the paper groups models: an image embedding that a
             prior made (Karlo's text states beside it count as that), text, or both alike. None where not said.
         one_stream: whether prompts are encoded from one stream of noise where the noise policy is ``official``.
-        entry: the model this is.
+        entry: the model that is loaded.
         device: where the denoiser runs.
         dtype: of latents and weights.
         offload: what waits in main memory until it is needed; set before anything is encoded or denoised.
@@ -115,7 +116,7 @@ class Family(Plugin, ABC, Generic[S]):
         """Make `acceleration` hold for the denoiser, the first time that this is called; whoever denoises calls it.
 
         Returns:
-            What of it holds, for records.
+            The options that hold, by name, for records.
 
         Raises:
             UserError: as `Acceleration.apply`.

@@ -99,8 +99,8 @@ class SharingPlan:
     @property
     def savings(self) -> float:
         """The fraction of the baseline's node-steps that is saved (the paper's "compute saved")."""
-        standard = self.standard_node_steps
-        return (standard - self.node_steps) / standard if standard else 0.0
+        baseline = self.standard_node_steps
+        return (baseline - self.node_steps) / baseline if baseline else 0.0
 
     @property
     def ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -76,10 +76,10 @@ def tau_for_savings(tree: Grouping, schedule: Schedule, steps: int, target: floa
     """
     if not 0 <= target <= 1:
         raise UserError(f"savings must be between 0 and 1, not {target}", "write 0.5 for 50%")
-    standard = tree.n_leaves * steps
+    baseline = tree.n_leaves * steps
 
     def savings(tau: float) -> float:
-        return (standard - node_steps(tree, schedule, tau, steps)) / standard
+        return (baseline - node_steps(tree, schedule, tau, steps)) / baseline
 
     last = MANTISSAS * DECADES - 1
     most = savings(_decimal(last))
@@ -106,8 +106,8 @@ def tau_near_savings(tree: Grouping, schedule: Schedule, steps: int, target: flo
         return above
     index = bisect_left(range(MANTISSAS * DECADES), above.tau, key=_decimal)
     below = _decimal(index - 1) if index else 0.0
-    standard = tree.n_leaves * steps
-    saved = (standard - node_steps(tree, schedule, below, steps)) / standard
+    baseline = tree.n_leaves * steps
+    saved = (baseline - node_steps(tree, schedule, below, steps)) / baseline
     if saved < 0 or above.savings - target < target - saved:
         return above
     return replace(tau_for_savings(tree, schedule, steps, saved), reached=False)

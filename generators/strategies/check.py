@@ -95,7 +95,7 @@ def _valid(strategy: Strategy) -> str:
         for name in (name for name, kind in schedules().items() if not kind.wants_snr):
             for tau in (0.0, 0.5, 1e9):
                 if tau == 0 and build_plan(tree, get_schedule(name), tau, STEPS).node_steps != n * STEPS:
-                    raise UserError(f"{n} prompts at tau 0 are not standard generation")
+                    raise UserError(f"{n} prompts at tau 0 are not the baseline")
                 build_plan(tree, get_schedule(name), tau, STEPS)
     return f"of {', '.join(map(str, sizes))} prompts"
 

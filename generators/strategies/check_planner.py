@@ -56,7 +56,7 @@ def _valid(strategy: Strategy) -> str:
             if plan.node_steps != node_steps(planner, get_schedule("eq7"), tau, STEPS):
                 raise UserError(f"a plan of {plan.node_steps} node-steps, where node_steps() says otherwise")
             if tau == 0 and not plan.solo.all():
-                raise UserError(f"{n} prompts at tau 0 are not standard generation")
+                raise UserError(f"{n} prompts at tau 0 are not the baseline")
     return f"of {', '.join(map(str, sizes))} prompts"
 
 

@@ -46,5 +46,5 @@ def text_embeddings(name: str, prompts: Sequence[str]) -> NDArray[np.float64]:
 
 
 def basis(name: str) -> str:
-    """Return the sentence that must stand beside every figure that follows from `text_embeddings`."""
+    """Return the sentence that must stand beside every number that follows from `text_embeddings`."""
     return f"predicted from text embeddings ({name}), not the model's own"
