@@ -46,7 +46,7 @@ def draw_tree(tree: Tree, prompts: Sequence[str], saved: Mapping[float, float] |
         tree: over the prompts.
         prompts: their texts; written out up to 200 of them.
         saved: share of denoiser steps saved by tau; taus that stand clear of each other are drawn where phi starts.
-            None of a tree that no threshold cuts: a plan's own (`sharing.planner.parting_tree`).
+            None of a tree that no threshold cuts: a plan's own (`sharing.parting.parting_tree`).
     """
     if not np.any(tree.parent >= 0):
         return None
