@@ -33,13 +33,12 @@ def flops(
     It reads the model's configuration and needs no weights.
     """
     from generators import catalogue
-    from generators.families.base import get_family
-    from generators.settings import GenerationSettings
+    from generators.families.base import get_family, resolve_settings
     from metrics.flops import count
 
     entry = catalogue.model(model or catalogue.default_model())
     asked = {"steps": steps, "guidance": guidance, **size}
-    settings = GenerationSettings.resolve(entry.defaults, asked)
+    settings = resolve_settings(entry, asked)
     family = get_family(entry.family).load(entry, "cpu", settings.dtype)
     evaluations = family.sampler(settings).K
     table = [

@@ -70,8 +70,8 @@ def _generate(spec: "SweepSpec", folder: Path) -> None:
     """Make the one cell of a spec in a folder that is new or empty."""
     from bench.results import seconds_line
     from bench.screen import screen
-    from generators.sharing.plan import build_plan
-    from generators.sharing.planner import Planner, drawn
+    from generators.sharing.parting import drawn
+    from generators.sharing.plan import Planner, build_plan
     from sweeps.families import Families
     from sweeps.grid import cells
     from sweeps.making import Maker, write_prompts
@@ -94,7 +94,7 @@ def _generate(spec: "SweepSpec", folder: Path) -> None:
         write_prompts(folder, cell.source.prompts.prompts)
         drawn(grouping, plan).save(folder / TREE)
         plan.save(folder / PLAN)
-        took = maker.make(plan, folder, probe_rows=grouping.probe_rows, cache=cell.denoiser_cache).plan
+        took = maker.make(plan, folder, cache=cell.denoiser_cache).plan
         _draw(folder, cell, None if isinstance(grouping, Planner) else took.savings)
     typer.echo(
         f"{plan.n_prompts} images at tau {cell.asked.tau:f}: {took.node_steps:,} of {took.standard_node_steps:,} "

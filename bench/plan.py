@@ -96,7 +96,7 @@ def _from_embeddings(spec: "SweepSpec", path: Path, flags: dict[str, Any]) -> Pl
     from sweeps.grid import prompts_of
 
     named = any(name in flags for name in ("dataset", "prompts", "prompt"))
-    _refuse(flags, "ready embeddings", [] if named else ["limit"])
+    _refuse(flags, "ready embeddings", [*([] if named else ["limit"]), *_idle(spec, flags)])
     rows = load_embeddings(path, sum(len(each) for each in prompts_of(spec)) if named else None)
     return _clustered(spec, rows, f"{len(rows)} embeddings of {path}", flags)
 
@@ -106,13 +106,18 @@ def _from_text(spec: "SweepSpec", encoder: str, flags: dict[str, Any]) -> Planne
     from generators.text_encoders.base import basis, text_embeddings
     from sweeps.grid import prompts_of
 
-    _refuse(flags, "text embeddings")
+    _refuse(flags, "text embeddings", _idle(spec, flags))
     prompts, *more = prompts_of(spec)
     if more:
         raise UserError("a plan is of one prompt set", "run one plan for each")
     with screen() as seen, seen.stage("encode"):
         rows = text_embeddings(encoder, prompts.prompts)
     return replace(_clustered(spec, rows, f"{len(rows)} prompts of {prompts.name}", flags), basis=basis(encoder))
+
+
+def _idle(spec: "SweepSpec", flags: dict[str, Any]) -> list[str]:
+    """The settings of some families that no model is named for."""
+    return [] if "model" in flags else list(spec.settings)
 
 
 def _refuse(flags: dict[str, Any], what: str, more: Sequence[str] = ()) -> None:

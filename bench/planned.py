@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from generators.component import Component
-    from generators.sharing.planner import Grouping
+    from generators.sharing.plan import Grouping
     from generators.sharing.schedule import Schedule
     from sweeps.spec import SweepSpec
 

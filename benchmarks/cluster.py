@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.scale import write_embeddings
 from common.files import atomic_write
 from generators.catalogue import ModelEntry, model
-from generators.families.base import DTYPES, get_family
+from generators.families.base import DTYPES, get_family, resolve_settings
 from generators.settings import GenerationSettings
 from generators.sharing.critical import spread
 from generators.sharing.parts import branch_node_steps, part_size
@@ -51,7 +51,7 @@ class Crossing:
 def crossing(name: str) -> Crossing:
     """From the public configurations of a model, at its own size and dtype."""
     entry = model(name)
-    settings = GenerationSettings.resolve(entry.defaults, device="cuda")
+    settings = resolve_settings(entry, device="cuda")
     family = get_family(entry.family).load(entry, "cpu", settings.dtype)
     item = DTYPES[settings.dtype].itemsize
     return Crossing(

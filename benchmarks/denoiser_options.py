@@ -37,7 +37,6 @@ def variants(model: Loaded, compiling: bool) -> dict[str, Loaded]:
     found = {PLAIN: Acceleration()}
     if network is not None and any(each.dim() == 4 for each in network.parameters()):
         found["channels-last"] = Acceleration(channels_last=True)
-    found["attention native_math"] = Acceleration(attention="native_math")
     if model.settings.dtype == "fp32":
         found["autocast"] = Acceleration(autocast=True)
     if cpu and torch.get_num_threads() > 1:

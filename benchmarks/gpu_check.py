@@ -25,7 +25,7 @@ from generators.catalogue import ModelEntry, model
 from generators.checkpoints import load_config
 from generators.conditioning import Conditioning
 from generators.executor import execute
-from generators.families.base import DTYPES, Family, get_family
+from generators.families.base import DTYPES, Family, get_family, resolve_settings
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, build_plan, standard_plan
@@ -225,7 +225,7 @@ def prepared(
     entry = model(name)
     case, kind = CASES[entry.family], get_family(entry.family)
     dtype = ("bf16" if entry.defaults.get("dtype") == "bf16" else "fp16") if device.startswith("cuda") else "fp32"
-    settings = GenerationSettings.resolve(entry.defaults, {"steps": steps or case.steps, "dtype": dtype}, device)
+    settings = resolve_settings(entry, {"steps": steps or case.steps, "dtype": dtype}, device)
     family = kind.load(entry, device, settings.dtype)
     role = "decoder" if "decoder" in kind.roles else kind.roles[0]
     vars(family)[case.pipeline] = random_pipeline(entry, role, device, DTYPES[settings.dtype])

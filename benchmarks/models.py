@@ -12,8 +12,8 @@ from benchmarks.gpu_check import prepared
 from generators.batching import Batches
 from generators.catalogue import ModelEntry, model
 from generators.conditioning import Conditioning
-from generators.executor import Execution, decode_images, execute
-from generators.families.base import Family, get_family
+from generators.executor import Execution, NodeState, decode_images, execute
+from generators.families.base import Family, get_family, resolve_settings
 from generators.noise import KeyedNoise, NoiseSource
 from generators.prompts import prompt_set
 from generators.settings import GenerationSettings
@@ -114,7 +114,7 @@ def prompts(n: int) -> tuple[str, ...]:
 def embedded(name: str, n: int, device: str = "cpu", **asked: object) -> Loaded:
     """One of the models in the box, its encoders released again."""
     entry = model(name)
-    settings = GenerationSettings.resolve(entry.defaults, {"dtype": "fp32", **asked}, device)
+    settings = resolve_settings(entry, {"dtype": "fp32", **asked}, device)
     family = get_family(entry.family).load(entry, device, settings.dtype)
     texts = prompts(n)
     conditioning = family.encode(texts, texts, settings)

@@ -24,10 +24,9 @@ from common.errors import UserError
 from generators import executor
 from generators.catalogue import model
 from generators.conditioning import Conditioning
-from generators.families.base import get_family
+from generators.families.base import get_family, resolve_settings
 from generators.noise import KeyedNoise
 from generators.sampler import Sampler
-from generators.settings import GenerationSettings
 from sweeps.record import Record, read_record
 
 GOALS = {"miniature": 0.15, "full size": 0.05}
@@ -86,7 +85,7 @@ def parts_timed(clock: Clock, family: type, network: type) -> Iterator[Any]:
 def network_class(name: str, device: str) -> type:
     """Of the module that denoises."""
     entry = model(name)
-    settings = GenerationSettings.resolve(entry.defaults, {}, device)
+    settings = resolve_settings(entry, {}, device)
     denoiser = next(part for part in get_family(entry.family).components_of(entry, settings) if part.name == DENOISER)
     with torch.device("meta"):
         return type(denoiser.build())

@@ -1,4 +1,4 @@
-"""What makes a denoiser faster and changes its numbers by rounding only: layout, compiler, attention, bf16, threads.
+"""Options that make a denoiser faster and change its numbers by rounding only: layout, compiler, bf16, threads.
 
 They are no part of a cell's identity, as its batch size is none; a record says which held.
 """
@@ -21,20 +21,15 @@ if TYPE_CHECKING:
     from torch import dtype as Dtype
     from torch.nn import Module
 
-    from generators.catalogue import ModelEntry
     from generators.settings import GenerationSettings
 
-NATIVE, MATH, XFORMERS = "native", "native_math", "xformers"
-# What diffusers' older attention layers, the UNets', can be given; newer ones dispatch to any of `backends()`.
-PROCESSORS = (NATIVE, MATH, XFORMERS)
-DENOISER = "denoiser"  # the name of the component that is accelerated
 SHAPES = 4096  # that one piece of code may be compiled for: blocks x batch sizes; PyTorch gives up at 8
 Compilation = Literal["no", "regional", "full"]
 
 
 @dataclass(frozen=True)
 class Within:
-    """How far an option may move results: |with it - without it| / |without it|, Euclidean, of the worst row.
+    """The distance that an option may move results: |with it - without it| / |without it|, Euclidean, of the worst row.
 
     Attributes:
         output: of what the denoiser predicts in one call, guided.
@@ -49,15 +44,13 @@ ROUNDING = Within(output=1e-5, latents=1e-4)  # the order of sums in fp32
 
 
 class Acceleration(BaseModel):
-    """How a denoiser computes what it computes.
+    """The way in which a denoiser computes.
 
     Attributes:
         channels_last: convolutions' weights in the memory order that tensor cores want; nothing to do where a model
             has none (FLUX).
         compilation: by `torch.compile`, for fixed shapes: ``regional`` of the blocks that the denoiser repeats, where
             diffusers names them (one compilation serves all of a kind), else ``full``, as of all of it.
-        attention: the kernel that computes attention, as diffusers names it, without leading underscores; ``native``
-            is PyTorch's own choice.
         autocast: products of fp32 weights in bf16, sums in fp32; on CPUs by oneDNN. Weights and latents stay fp32,
             unlike with a dtype of bf16, which is another model.
         threads: of one operation on the CPU, for everything that this process computes; None: PyTorch's choice.
@@ -67,13 +60,12 @@ class Acceleration(BaseModel):
 
     channels_last: Annotated[bool, ROUNDING] = False
     compilation: Annotated[Compilation, ROUNDING] = "no"
-    attention: Annotated[str, ROUNDING] = NATIVE
     autocast: Annotated[bool, Within(output=0.05, latents=0.5)] = False
     threads: Annotated[int | None, Field(ge=1), ROUNDING] = None
 
     @classmethod
     def chosen(cls, device: str, **asked: Any) -> Self:
-        """What is asked for, and this device's defaults where that is None.
+        """Return the options asked for, with this device's defaults where they are None.
 
         CPU: nothing. There channels-last gains less than a run's noise, compiling takes a minute a shape, and autocast
         moves latents by hundredths, Karlo's by tenths.
@@ -85,23 +77,23 @@ class Acceleration(BaseModel):
 
     @classmethod
     def within(cls, name: str) -> Within:
-        """How far the option of that name may move results."""
-        return next(each for each in cls.model_fields[name].metadata if isinstance(each, Within))
+        """Return the distance that the option of that name may move results."""
+        return next(entry for entry in cls.model_fields[name].metadata if isinstance(entry, Within))
 
     @property
     def compiled(self) -> bool:
-        """Whether every new shape costs a compilation."""
+        """True where every new shape costs a compilation."""
         return self.compilation != "no"
 
     def begin(self) -> None:
-        """Have what concerns the whole process hold, from now on."""
+        """Set what concerns the whole process, from now on."""
         if self.threads:
             import torch
 
             torch.set_num_threads(self.threads)
 
-    def check(self, model: "ModelEntry", settings: "GenerationSettings", device: str) -> None:
-        """Refuse what this model or machine cannot do; tried on the denoiser without its weights.
+    def check(self, settings: "GenerationSettings", device: str) -> None:
+        """Refuse what these settings or this machine cannot do.
 
         Raises:
             UserError: what cannot be, and what can.
@@ -110,27 +102,15 @@ class Acceleration(BaseModel):
             raise UserError(f"--compile {self.compilation} cannot run here: {reason}", "install it, or leave it out")
         if self.autocast and settings.dtype != "fp32":
             raise _no_autocast(settings.dtype)
-        if self.attention == NATIVE:
-            return
-        import torch
-
-        from generators.families.base import get_family
-
-        components = get_family(model.family).components_of(model, settings)
-        found = next((component for component in components if component.name == DENOISER), None)
-        if found is None:
-            raise _no_network(model.name)
-        with torch.device("meta"):
-            set_attention(found.build(), self.attention)
 
     def apply(self, network: "Module | None", device: "Device", dtype: "Dtype", name: str) -> dict[str, Any]:
-        """Have it hold for a denoiser, once.
+        """Change a denoiser so that these options hold; to be called once.
 
         Args:
             name: the model's, for errors.
 
         Returns:
-            What of it holds.
+            The options that hold, by name, for records.
 
         Raises:
             UserError: what cannot be, and what can.
@@ -139,11 +119,9 @@ class Acceleration(BaseModel):
 
         held: dict[str, Any] = {**self.model_dump(), "threads": torch.get_num_threads()}
         if network is None:
-            if self.compiled or self.autocast or self.attention != NATIVE:
+            if self.compiled or self.autocast:
                 raise _no_network(name)
             return held | {"channels_last": False}
-        if self.attention != NATIVE:
-            set_attention(network, self.attention)
         held["channels_last"] = self.channels_last and _has_convolutions(network)
         if held["channels_last"]:
             network.to(memory_format=torch.channels_last)
@@ -156,60 +134,8 @@ class Acceleration(BaseModel):
         return held
 
 
-def set_attention(network: "Module", name: str) -> None:
-    """Have a model's attention computed by the kernel of that name.
-
-    diffusers has layers of two kinds. Those that dispatch take any of its back ends; those with a processor a kernel
-    (UNets) take plain matrix products for ``native_math``, SDPA for ``native``, and xformers.
-
-    Raises:
-        UserError: there is none such, not for this model, or not on this machine; the message says what there is.
-    """
-    from diffusers.models.attention_dispatch import attention_backend
-
-    from generators.families.encoding import errors_alone
-
-    dispatching = any(hasattr(getattr(each, "processor", None), "_attention_backend") for each in network.modules())
-    known = backends()
-    possible = tuple(known) if dispatching else PROCESSORS
-    if name not in possible:
-        raise UserError(f"{type(network).__name__} has no attention called {name!r}", "known: " + ", ".join(possible))
-    try:
-        if not dispatching:
-            _set_processors(network, name)
-            return
-        # set_attention_backend changes the default of all other models too, which the end of this block undoes
-        with errors_alone("diffusers.models.modeling_utils"), attention_backend(NATIVE):
-            network.set_attention_backend(known[name])  # type: ignore[operator]
-    except (ImportError, ModuleNotFoundError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"the attention {name!r} cannot run here: {reason}", f"leave it out: {NATIVE}") from None
-
-
-def backends() -> dict[str, str]:
-    """diffusers' attention back ends: what it calls them, by their names without leading underscores."""
-    from diffusers.models.attention_dispatch import AttentionBackendName
-
-    return {each.value.lstrip("_"): each.value for each in AttentionBackendName}
-
-
-def _set_processors(network: Any, name: str) -> None:
-    from diffusers.models import attention_processor as processors
-
-    if name == XFORMERS:
-        network.enable_xformers_memory_efficient_attention()
-        return
-    kinds: dict[str, tuple[Any, Any]] = {
-        NATIVE: (processors.AttnProcessor2_0, processors.AttnAddedKVProcessor2_0),
-        MATH: (processors.AttnProcessor, processors.AttnAddedKVProcessor),
-    }
-    for layer in network.modules():
-        if isinstance(layer, processors.Attention):
-            layer.set_processor(kinds[name][layer.add_k_proj is not None]())
-
-
 def uncompilable(device: str) -> str | None:
-    """What `torch.compile` lacks for this device; None where it can run."""
+    """Return what `torch.compile` lacks for this device; None where it can run."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         return f"it needs a C++ compiler, and there is no {compiler}"
@@ -229,7 +155,7 @@ def _compile(network: Any, how: Compilation) -> Compilation:
     limits.recompile_limit = max(limits.recompile_limit, SHAPES)
     limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, SHAPES)
     repeated = set(getattr(network, "_repeated_blocks", None) or ())
-    if how == "regional" and any(type(each).__name__ in repeated for each in network.modules()):
+    if how == "regional" and any(type(module).__name__ in repeated for module in network.modules()):
         network.compile_repeated_blocks(dynamic=False)
         return "regional"
     network.compile(dynamic=False)
@@ -237,7 +163,7 @@ def _compile(network: Any, how: Compilation) -> Compilation:
 
 
 def _in_bf16(forward: Callable[..., Any], device: str) -> Callable[..., Any]:
-    """The forward under autocast, what it gives in fp32 again: guidance and the scheduler's step lose nothing."""
+    """Return the forward under autocast, its output in fp32 again: guidance and the scheduler's step lose nothing."""
     import torch
     from accelerate.utils.operations import convert_outputs_to_fp32
 
@@ -246,8 +172,8 @@ def _in_bf16(forward: Callable[..., Any], device: str) -> Callable[..., Any]:
 
 
 def _has_convolutions(network: "Module") -> bool:
-    """Whether it has weights that can be channels-last; none while accelerate's sequential offload keeps them."""
-    return any(each.dim() == 4 and not each.is_meta for each in network.parameters())
+    """Return whether any weights can be channels-last; none can while accelerate's sequential offload keeps them."""
+    return any(weight.dim() == 4 and not weight.is_meta for weight in network.parameters())
 
 
 def _no_autocast(dtype: str) -> UserError:
@@ -255,4 +181,4 @@ def _no_autocast(dtype: str) -> UserError:
 
 
 def _no_network(name: str) -> UserError:
-    return UserError(f"{name} does not say which module denoises", "leave --compile, --attention and --autocast out")
+    return UserError(f"{name} does not say which module denoises", "leave --compile and --autocast out")

@@ -29,9 +29,8 @@ MISSES = 2  # doublings in a row without that gain: a single one may be the size
 LEAST, CALLS, SECONDS = 3, 5, 2.0  # timed at each size: at least, and at most so many, no more after so long
 PATIENCE = 60.0  # seconds after which no larger size is tried
 RESERVE = 0.1  # of the memory, for decoders and whoever else is there
-WHAT_MATTERS = ("height", "width", "dtype", "guidance", "max_sequence_length", "noise_level")
 
-_unwritten: dict[str, "Found"] = {}  # where the cache cannot be written
+_unwritten: dict[str, "MeasuredSize"] = {}  # where the cache cannot be written
 
 
 class Timed(BaseModel):
@@ -58,7 +57,7 @@ class Timed(BaseModel):
         return self.rows / self.seconds
 
 
-class Found(BaseModel):
+class MeasuredSize(BaseModel):
     """A batch size, and all that was measured to find it.
 
     Attributes:
@@ -75,7 +74,7 @@ class Found(BaseModel):
     sizes: Annotated[tuple[Timed, ...], Field(min_length=1)]
 
     def __str__(self) -> str:
-        rates = ", ".join(f"{each.rows}: {each.rate:.3g}" for each in self.sizes)
+        rates = ", ".join(f"{size.rows}: {size.rate:.3g}" for size in self.sizes)
         return f"batches of {self.rows} (rows a second at {rates}; then {ENDED[self.ended]})"
 
 
@@ -88,7 +87,7 @@ ENDED = {
 
 
 def resolved(asked: Asked | None, device: str) -> tuple[Asked, Origin]:
-    """What is asked for, or this device's default, and which of both it is; ``auto`` is still to be measured."""
+    """Return the batch size asked for or this device's default, and which it is; ``auto`` is yet to be measured."""
     if asked is not None:
         return asked, "given"
     return ("auto" if device.startswith("cuda") else BATCH_SIZE), "default"
@@ -97,7 +96,7 @@ def resolved(asked: Asked | None, device: str) -> tuple[Asked, Origin]:
 def largest_batch(
     family: Family, weights: str, conditioning: Conditioning, settings: GenerationSettings
 ) -> tuple[int, Origin, str]:
-    """The batch size of this model on this device: remembered in the cache, else measured and left there.
+    """Return the best batch size of this model on this device: remembered in the cache, else measured and left there.
 
     Args:
         family: loaded.
@@ -114,20 +113,20 @@ def largest_batch(
     if family.acceleration.compiled:
         return BATCH_SIZE, "default", f"batches of {BATCH_SIZE} (to try others, each would be compiled first)"
     about = described(family, weights, settings)
-    if found := remembered(about):
-        return found.rows, "remembered", str(found)
-    found = measure(about, family, conditioning, settings)
+    if measured := remembered(about):
+        return measured.rows, "remembered", str(measured)
+    measured = measure(about, family, conditioning, settings)
     try:
-        atomic_write(_path(about), found.model_dump_json(indent=1) + "\n")
+        atomic_write(_path(about), measured.model_dump_json(indent=1) + "\n")
     except OSError:  # it costs seconds, not correctness
-        _unwritten[_key(about)] = found
-    return found.rows, "measured", str(found)
+        _unwritten[_key(about)] = measured
+    return measured.rows, "measured", str(measured)
 
 
 def described(family: Family, weights: str, settings: GenerationSettings) -> dict[str, Any]:
-    """All that the best batch follows from: the model, the device, the library, and what decides a call's shapes."""
+    """Return all that the best batch follows from: the model, the device, the library, what decides a call's shapes."""
     cuda = family.device.type == "cuda"
-    asked: dict[str, Any] = settings.model_dump(include=set(WHAT_MATTERS))
+    asked: dict[str, Any] = settings.model_dump(include=set(settings.in_denoiser_calls))
     return {
         **asked,
         "guidance": settings.guidance > 1,
@@ -143,27 +142,29 @@ def described(family: Family, weights: str, settings: GenerationSettings) -> dic
     }
 
 
-def remembered(about: Mapping[str, Any]) -> Found | None:
-    """What was found before; None if it was not, or its file is damaged."""
+def remembered(about: Mapping[str, Any]) -> MeasuredSize | None:
+    """Return what was measured before; None if nothing was, or its file is damaged."""
     try:
-        found = Found.model_validate_json(_path(about).read_text(encoding="utf-8"))
+        measured = MeasuredSize.model_validate_json(_path(about).read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError):
         return _unwritten.get(_key(about))
-    return found if found.about == about and found.rows in [each.rows for each in found.sizes] else None
+    return measured if measured.about == about and measured.rows in [size.rows for size in measured.sizes] else None
 
 
-def all_remembered() -> list[Found]:
-    """Every size that this machine remembers, whole ones only."""
-    found = []
+def all_remembered() -> list[MeasuredSize]:
+    """Return every size that this machine remembers, whole ones only."""
+    measured = []
     for path in sorted((cache_dir() / FOLDER).glob("*.json")):
         try:
-            found.append(Found.model_validate_json(path.read_text(encoding="utf-8")))
+            measured.append(MeasuredSize.model_validate_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, ValidationError):
             continue
-    return found
+    return measured
 
 
-def measure(about: dict[str, Any], family: Family, conditioning: Conditioning, settings: GenerationSettings) -> Found:
+def measure(
+    about: dict[str, Any], family: Family, conditioning: Conditioning, settings: GenerationSettings
+) -> MeasuredSize:
     """Double the rows of a call until memory ends or nothing is gained any more.
 
     The smallest size is taken that is within `GAIN` of the fastest.
@@ -175,8 +176,8 @@ def measure(about: dict[str, Any], family: Family, conditioning: Conditioning, s
     return search(about, lambda rows: _timed(call, rows, family.device), _room(family.device))
 
 
-def search(about: dict[str, Any], timed: Callable[[int], Timed | None], room: float) -> Found:
-    """The search itself.
+def search(about: dict[str, Any], timed: Callable[[int], Timed | None], room: float) -> MeasuredSize:
+    """Search for the smallest size that is within `GAIN` of the fastest.
 
     Args:
         timed: times calls of so many rows; None if memory ran out.
@@ -196,7 +197,7 @@ def search(about: dict[str, Any], timed: Callable[[int], Timed | None], room: fl
         if this is None:
             ended = "memory"
             break
-        best = max((each.rate for each in sizes), default=0.0)
+        best = max((size.rate for size in sizes), default=0.0)
         misses = 0 if this.rate > best * (1 + GAIN) else misses + 1
         sizes.append(this)
         if misses == MISSES:
@@ -207,11 +208,11 @@ def search(about: dict[str, Any], timed: Callable[[int], Timed | None], room: fl
         raise UserError(
             "memory runs out with a single row in the batch", "use smaller pictures, --dtype fp16, or another device"
         )
-    enough = max(each.rate for each in sizes) / (1 + GAIN)
-    return Found.model_validate(
+    enough = max(size.rate for size in sizes) / (1 + GAIN)
+    return MeasuredSize.model_validate(
         {
             "about": about,
-            "rows": next(each.rows for each in sizes if each.rate >= enough),
+            "rows": next(size.rows for size in sizes if size.rate >= enough),
             "ended": ended,
             "sizes": sizes,
         }
@@ -219,7 +220,7 @@ def search(about: dict[str, Any], timed: Callable[[int], Timed | None], room: fl
 
 
 def _expected(sizes: list[Timed]) -> float:
-    """Bytes that calls of twice the last size's rows will take, on the line through the last two."""
+    """Return the bytes that calls of twice the last size will take, on the line through the last two."""
     if len(sizes) < 2:
         return 0.0
     before, last = sizes[-2:]
@@ -243,7 +244,7 @@ def _caller(family: Family, conditioning: Conditioning, settings: GenerationSett
 
 
 def _timed(call: Callable[[int], None], rows: int, device: torch.device) -> Timed | None:
-    """A first call, then several; None if memory runs out."""
+    """Time a first call, then several; return None if memory runs out."""
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
@@ -286,7 +287,7 @@ def _resident_at_most() -> int:
 
 
 def _room(device: torch.device) -> float:
-    """Bytes of the device's memory that calls may take: what is free or ours by now, but for a reserve."""
+    """Return the bytes that calls may take of the device's memory: what is free or ours by now, but for a reserve."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - RESERVE * total

@@ -33,8 +33,8 @@ class Batches:
         self.few_sizes = few_sizes
         self.notes: list[str] = []
 
-    def each(self, count: int, work: Callable[[slice], T]) -> Iterator[T]:
-        """`work(rows)` for rows 0..count-1 in order; the rows that did not fit are tried again in a smaller batch.
+    def map(self, count: int, work: Callable[[slice], T]) -> Iterator[T]:
+        """Yield `work(rows)` for rows 0..count-1 in order; rows that did not fit are tried again in a smaller batch.
 
         Raises:
             UserError: a single row does not fit.
@@ -55,7 +55,7 @@ class Batches:
             self._halve(rows.stop - rows.start)
 
     def _next(self, left: int) -> int:
-        """Rows of the next batch."""
+        """Return the number of rows of the next batch."""
         if self.few_sizes:
             return next(size for size in ladder(self.size) if size <= left)
         return min(self.size, left)
@@ -72,10 +72,15 @@ class Batches:
 
 
 def ladder(size: int) -> list[int]:
-    """`size`, its half, and so on, rounded down, to 1."""
+    """Return `size`, its half, and so on, rounded down, to 1.
+
+    Examples:
+        >>> ladder(20)
+        [20, 10, 5, 2, 1]
+    """
     return [size >> times for times in range(size.bit_length())]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on an accelerator or the CPU."""
+    """Return whether an error says that memory ran out, on an accelerator or the CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)

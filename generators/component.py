@@ -1,4 +1,4 @@
-"""What a model family computes, described for whoever counts its cost."""
+"""The modules that a model family computes with, described for whoever counts their cost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Component:
 
 
 def diffusers_module(class_name: str, config: dict[str, Any]) -> Callable[[], "Module"]:
-    """A `Component.build` for a diffusers model of this configuration."""
+    """Return a `Component.build` for a diffusers model of this configuration."""
 
     def build() -> "Module":
         import diffusers
@@ -47,7 +47,7 @@ def diffusers_module(class_name: str, config: dict[str, Any]) -> Callable[[], "M
 
 
 def transformers_module(class_name: str, config: dict[str, Any]) -> Callable[[], "Module"]:
-    """A `Component.build` for a transformers model of this configuration."""
+    """Return a `Component.build` for a transformers model of this configuration."""
 
     def build() -> "Module":
         import transformers

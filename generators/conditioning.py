@@ -1,4 +1,4 @@
-"""What a family feeds its denoiser, a row a prompt."""
+"""The conditioning that a family feeds its denoiser, a row a prompt."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -43,19 +43,28 @@ class Conditioning:
         return len(next(iter(self.tensors.values())))
 
     def rows(self, plan: "SharingPlan", nodes: Iterable[int]) -> dict[str, Tensor]:
-        """Each plan node's conditioning, [n nodes, ...]: its prompts' rows under the plan's combiner."""
+        """Return each plan node's conditioning, [n nodes, ...]: its prompts' rows under the plan's combiner.
+
+        Examples:
+            >>> from generators.sharing.plan import build_plan
+            >>> from generators.sharing.schedule import get_schedule
+            >>> from generators.sharing.tree import Tree
+            >>> plan = build_plan(Tree.from_linkage([[0, 1, 0.5, 2]]), get_schedule("eq7"), 1.1, 4)
+            >>> prompts = Conditioning({"image_embeds": torch.tensor([[0.0, 2.0], [4.0, 0.0]])})
+            >>> prompts.rows(plan, [0, 2])["image_embeds"].tolist()
+            [[0.0, 2.0], [2.0, 1.0]]
+        """
         combiner = get_combiner(plan.combiner)
 
         def row(node: int) -> dict[str, Tensor]:
             members = torch.tensor(plan.members(node))
-            weights = None if plan.weight is None else torch.tensor(plan.weights(node))
-            return combiner.node({name: tensor[members] for name, tensor in self.tensors.items()}, weights)
+            return combiner.node({name: tensor[members] for name, tensor in self.tensors.items()})
 
         rows = [row(node) for node in nodes]
-        return {name: torch.stack([each[name] for each in rows]) for name in self.tensors}
+        return {name: torch.stack([row[name] for row in rows]) for name in self.tensors}
 
     def save(self, path: Path) -> None:
-        """As safetensors; whole or not at all."""
+        """Write it as safetensors; the file is whole or absent."""
         from safetensors.torch import save_file
 
         with atomic_path(path) as beside:
@@ -64,7 +73,7 @@ class Conditioning:
 
     @classmethod
     def load(cls, path: Path) -> "Conditioning":
-        """What `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             UserError: the file is damaged or holds something else.

@@ -16,7 +16,7 @@ LARGE = 256 << 20  # bytes
 
 
 def load_embeddings(path: Path, n_prompts: int | None = None) -> NDArray[np.floating]:
-    """The embeddings in a .npy, .parquet or .safetensors file, [N, D], in the precision that they have there.
+    """Return the embeddings in a .npy, .parquet or .safetensors file, [N, D], in the precision that they have there.
 
     Of several tensors in a .safetensors file, or columns of lists in a .parquet file, ``image_embeds`` is meant. Large
     .npy and .parquet files become memory maps.
@@ -49,7 +49,7 @@ def _npy(path: Path) -> NDArray[Any]:
 
 
 def _parquet(path: Path) -> NDArray[Any]:
-    """Batch by batch; what is large goes into a file of its own that vanishes with the array."""
+    """Read batch by batch; a large array goes into a file of its own that vanishes with it."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -58,19 +58,19 @@ def _parquet(path: Path) -> NDArray[Any]:
     try:
         with parquet.ParquetFile(path) as stored:
             name = _column(path, stored.schema_arrow)
-            found: NDArray[Any] | None = None
+            embeddings: NDArray[Any] | None = None
             start = 0
             for batch in stored.iter_batches(columns=[name]):
                 rows = _matrix(path, name, batch.column(0))
-                if found is None:
-                    found = _empty((stored.metadata.num_rows, rows.shape[1]), rows.dtype)
-                if rows.shape[1] != found.shape[1]:
+                if embeddings is None:
+                    embeddings = _empty((stored.metadata.num_rows, rows.shape[1]), rows.dtype)
+                if rows.shape[1] != embeddings.shape[1]:
                     raise UserError(f"{path}: after row {start}, {name} has lists of other lengths")
-                found[start : start + len(rows)] = rows
+                embeddings[start : start + len(rows)] = rows
                 start += len(rows)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"cannot read {path}: {error}", "it may be damaged; write it again") from error
-    return np.empty((0, 0)) if found is None else found
+    return np.empty((0, 0)) if embeddings is None else embeddings
 
 
 def _column(path: Path, schema: Any) -> str:
@@ -91,12 +91,12 @@ def _matrix(path: Path, name: str, column: Any) -> NDArray[Any]:
     values, lengths = column.flatten(), compute.unique(compute.list_value_length(column)).to_pylist()
     if column.null_count or values.null_count or len(lengths) != 1:
         raise UserError(f"{path}: {name} has nulls, or lists of different lengths", "give every prompt one embedding")
-    found: NDArray[Any] = values.to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    return found
+    embeddings: NDArray[Any] = values.to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    return embeddings
 
 
 def _empty(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An array to fill, on disk if it is large."""
+    """Return an array to fill, on disk if it is large."""
     if shape[0] * shape[1] * dtype.itemsize < LARGE:
         return np.empty(shape, dtype)
     with TemporaryFile() as file:

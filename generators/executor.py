@@ -1,7 +1,8 @@
-"""Runs a sharing plan on a model family. Knows nothing of clustering; `standard` is just another plan."""
+"""Sharing plans, run on a model family. Nothing here knows of clustering; the baseline is just another plan."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,16 @@ from torch import Tensor
 
 from generators.batching import Batches
 from generators.conditioning import Conditioning
-from generators.denoiser_caches.hooked import Hooked, hooked
+from generators.denoising_checkpoints import Checkpoint, DenoisingCheckpoints
 from generators.families.base import Family
-from generators.history import Rows, join, pick, put
 from generators.noise import NoiseSource, node_key
 from generators.pace import Pace
+from generators.scheduler_state import Rows, join, pick, put
 from generators.settings import GenerationSettings
-from generators.states import Handed, State, States
 
 if TYPE_CHECKING:
     from generators.denoiser_caches.base import DenoiserCache
+    from generators.denoiser_caches.hooked import Hooked
     from generators.sharing.plan import SharingPlan
 
 # (k, plan nodes [b], their latents after step k, the x0 predicted at step k or None)
@@ -30,20 +31,20 @@ Observer = Callable[[int, NDArray[np.int64], Tensor, Tensor | None], None]
 
 @dataclass(frozen=True, eq=False)
 class Execution:
-    """What a plan's run gave and what it took.
+    """The result of running a plan: latents, and what they took.
 
     Attributes:
         latents: [R, *latent shape] on the CPU, in the family's dtype.
         prompts: [R]; the prompt of each row. Of a plan that was neither restricted nor united with others: all of them.
         calls: denoiser calls that succeeded, those before a resumption included.
         rows: plan nodes denoised over all calls; the plan's `node_steps`.
-        batch_size_used: rows a batch at the end: less than asked if memory ran out.
-        notes: what happened on the way that a record should say.
-        seconds_before: that it had taken when it was taken up again.
-        first_call: seconds of the first denoiser call (see `Pace`).
-        steady: mean seconds a row of the others, since a resumption if there was one; both None where there was none.
+        batch_size_used: rows a batch at the end: fewer than asked for if memory ran out.
+        notes: sentences about what happened on the way, for records.
+        seconds_before: seconds that the run had taken before it was resumed.
+        first_call: seconds of the first denoiser call (see `Pace`); None where there was none.
+        steady: mean seconds a row of the other calls, since a resumption if there was one; None where there was none.
         skipped: under a denoiser cache, by the path of a module in the denoiser, for how many rows it was skipped.
-        options: what of the family's `acceleration` held.
+        options: the options of the family's `acceleration` that held.
     """
 
     latents: Tensor
@@ -59,6 +60,24 @@ class Execution:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class NodeState:
+    """Everything that some nodes of a plan need to go on from a step: what one part of a plan leaves to another.
+
+    Attributes:
+        k: the step that begins.
+        nodes: int64 [n], ascending: the plan's nodes that stop there, of an exported state; those that begin there, of
+            an initial one.
+        latents: [n, *latent shape].
+        memory: the scheduler's memory of each node, [n, ...] each.
+    """
+
+    k: int
+    nodes: Tensor
+    latents: Tensor
+    memory: Rows
+
+
 @torch.no_grad()
 def execute(
     plan: "SharingPlan",
@@ -71,45 +90,61 @@ def execute(
     batch_size: int,
     observers: Sequence[Observer] = (),
     ends: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
-    states: States | None = None,
-    given: Sequence[Handed] = (),
-    hand_on: Callable[[Handed], None] | None = None,
+    checkpoints: DenoisingCheckpoints | None = None,
+    initial_states: Sequence[NodeState] = (),
+    on_exit: Callable[[NodeState], None] | None = None,
     cache: "DenoiserCache | None" = None,
 ) -> Execution:
-    """Denoises every node of `plan` over its steps (Algorithm 1 of the paper).
+    """Denoise every node of `plan` over its steps (Algorithm 1 of the paper).
 
     At each step the active nodes are taken in ascending order, `batch_size` at a time; a node that
     begins takes its source's latent, or fresh noise where it has none.
 
     Args:
+        plan: of N prompts and K steps.
+        family: loaded; its weights are loaded here if they were not.
+        conditioning: of the N prompts.
         keys: one a prompt, the same for the same picture wherever it is made (`PromptSet.keys`).
-        observers: called after every batch with (k, nodes, latents, predicted x0); what they keep of the
-            latents they copy.
-        ends: the nodes, each denoised to the end, whose latents are wanted, and whose they are ([R] both); the
-            plan's outputs unless given (see `sharing.union`).
-        states: where the run's state is kept from time to time, and taken up again if it is there.
-        given: of a part of a plan (see `sharing.parts`), what its nodes begin from that begin from no node of it, one
-            a step.
-        hand_on: hears of nodes that stop before the end, where they do.
-        cache: reuse between the steps of each path; what it remembers is neither kept in states nor handed over.
+        settings: of the pictures; the scheduler that they name must take K steps.
+        noise: where initial latents and the scheduler's noise come from.
+        batch_size: nodes a denoiser call, at most; it is halved where memory runs out.
+        observers: called after every batch with (k, nodes, latents, predicted x0); whoever keeps latents copies them.
+        ends: the nodes, each denoised to the end, whose latents are wanted, and the prompts that these belong to ([R]
+            both); the plan's outputs unless given (see `sharing.union`).
+        checkpoints: where the run is saved from time to time; it is resumed from the latest one that is there.
+        initial_states: of a part of a plan (see `sharing.parts`), one a step: where nodes begin that have no source in
+            it.
+        on_exit: called with the exported state of nodes that stop, at every step where some do.
+        cache: reuse between the steps of each path; its memory is neither in checkpoints nor in exported states.
+
+    Returns:
+        The latents that are wanted, and what they took.
 
     Raises:
         UserError: memory runs out with a single node in the batch.
-        ValueError: plan, conditioning, keys and scheduler do not belong together.
+        ValueError: plan, conditioning, keys and scheduler do not belong together, or an initial state is missing.
     """
     options = family.accelerate()
     batches = Batches(batch_size, few_sizes=family.acceleration.compiled)
     run = _Run(plan, family, conditioning, keys, settings, noise, batches, observers)
-    run.given, run.hand_on = {each.k: each for each in given}, hand_on
-    if cache and (states or given or hand_on):
+    run.initial_states, run.on_exit = {state.k: state for state in initial_states}, on_exit
+    if cache and (checkpoints or initial_states or on_exit):
         raise ValueError("a run under a denoiser cache is whole, from its first step to its last")
-    with hooked(cache, family) as run.hooked:
-        for k in range(run.resume(states.load() if states else None), plan.steps):
+    with _hooked(cache, family) as run.hooked:
+        for k in range(run.resume(checkpoints.load() if checkpoints else None), plan.steps):
             run.enter(k)
             run.step(k)
-            if states and states.due(last=k + 1 == plan.steps):
-                states.save(run.state(k + 1))
+            if checkpoints and checkpoints.due(last=k + 1 == plan.steps):
+                checkpoints.save(run.checkpoint(k + 1))
     return run.finish(*(plan.ends if ends is None else ends), options)
+
+
+def _hooked(cache: "DenoiserCache | None", family: Family) -> "AbstractContextManager[Hooked | None]":
+    if cache is None:
+        return nullcontext()
+    from generators.denoiser_caches.hooked import hooked  # nobody else needs what it imports
+
+    return hooked(cache, family)
 
 
 def decode_images(
@@ -121,12 +156,20 @@ def decode_images(
     noise: NoiseSource,
     batches: Batches,
 ) -> Iterator[NDArray[np.uint8]]:
-    """The pictures of finished latents in order, a batch at a time: uint8 [b, height, width, 3].
+    """Yield the pictures of finished latents in order, a batch at a time: uint8 [b, height, width, 3].
 
     What decoding draws belongs to the prompt alone, wherever its latents come from; it is drawn as if in one more step.
 
     Args:
+        family: that made the latents.
+        execution: whose latents.
         keys: as `execute` had them, one a prompt of the plan.
+        settings: as `execute` had them.
+        noise: likewise.
+        batches: how many pictures are decoded at once.
+
+    Raises:
+        UserError: memory runs out with a single picture.
     """
     end, own = family.sampler(settings).K, [node_key([keys[prompt]]) for prompt in execution.prompts]
 
@@ -135,7 +178,7 @@ def decode_images(
             execution.latents[rows], settings, lambda shape, draw: noise.step(own[rows], end, shape[1:], draw)
         )
 
-    return batches.each(len(own), decoded)
+    return batches.map(len(own), decoded)
 
 
 @dataclass
@@ -169,40 +212,40 @@ class _Run:
         self.calls = self.rows = 0
         self.pace = Pace(self.family.device)
         self.start, self.seconds_before = time.perf_counter(), 0.0
-        self.given: dict[int, Handed] = {}
-        self.hand_on: Callable[[Handed], None] | None = None
+        self.initial_states: dict[int, NodeState] = {}
+        self.on_exit: Callable[[NodeState], None] | None = None
         self.hooked: Hooked | None = None
 
-    def resume(self, state: State | None) -> int:
-        """Be as `state` says; the step to go on with, the first if there is none."""
-        if state is None:
+    def resume(self, checkpoint: Checkpoint | None) -> int:
+        """Go back to a checkpoint, if there is one; return the step to go on with."""
+        if checkpoint is None:
             return 0
-        self.nodes = state.nodes.numpy()
-        self.latents = state.latents.to(self.latents)
-        self.memory = tuple(leaf.to(self.family.device) for leaf in state.memory)
-        self.calls, self.rows, self.batches.size = state.calls, state.rows, state.batch_size
-        self.seconds_before = state.seconds
+        self.nodes = checkpoint.nodes.numpy()
+        self.latents = checkpoint.latents.to(self.latents)
+        self.memory = tuple(leaf.to(self.family.device) for leaf in checkpoint.memory)
+        self.calls, self.rows, self.batches.size = checkpoint.calls, checkpoint.rows, checkpoint.batch_size
+        self.seconds_before = checkpoint.seconds
         self.keys = [self._key(node) for node in self.nodes.tolist()]
         self._condition(self.nodes, np.ones(len(self.nodes), dtype=np.bool_))
-        self.batches.notes.append(f"taken up again after step {state.k} of {self.plan.steps}")
-        return state.k
+        self.batches.notes.append(f"resumed after step {checkpoint.k} of {self.plan.steps}")
+        return checkpoint.k
 
-    def state(self, k: int) -> State:
-        """What `resume` needs to go on with step k."""
+    def checkpoint(self, k: int) -> Checkpoint:
+        """Return what `resume` needs to go on with step k."""
         nodes = torch.from_numpy(self.nodes)
         seconds = self.seconds_before + time.perf_counter() - self.start
-        return State(k, nodes, self.latents, self.memory, self.calls, self.rows, self.batches.size, seconds)
+        return Checkpoint(k, nodes, self.latents, self.memory, self.calls, self.rows, self.batches.size, seconds)
 
     def enter(self, k: int) -> None:
-        """Nodes that begin at step k take their places; those that stopped leave."""
+        """Let nodes that begin at step k take their places, and those that stopped leave."""
         nodes = self.plan.active(k)
         if np.array_equal(nodes, self.nodes):
             return
-        self._hand_on(k)
+        self._export(k)
         begins = self.plan.first[nodes] == k
         origin = np.where(begins, self.plan.source[nodes], nodes)
-        given = (origin < 0) & (k > 0)
-        fresh = (origin < 0) & ~given
+        resumed = (origin < 0) & (k > 0)  # from a state that another part of the plan exported
+        fresh = (origin < 0) & ~resumed
         places = self._places(origin[origin >= 0])
         latents = torch.empty(len(nodes), *self.shape, dtype=self.family.dtype, device=self.family.device)
         latents[origin >= 0] = self.latents[places]
@@ -213,35 +256,35 @@ class _Run:
             latents[fresh] = drawn.to(latents) * self.sampler.init_sigma
         if self.memory:
             self.memory = pick(self.memory, places)
-        if given.any():
-            handed, rows = self._given(k, nodes[given])
-            latents[given] = handed.latents[rows].to(latents)
-            memory = tuple(leaf[rows].to(self.family.device) for leaf in handed.memory)
-            self.memory = join(self.memory, memory, given)
+        if resumed.any():
+            state, rows = self._initial_state(k, nodes[resumed])
+            latents[resumed] = state.latents[rows].to(latents)
+            memory = tuple(leaf[rows].to(self.family.device) for leaf in state.memory)
+            self.memory = join(self.memory, memory, resumed)
         self._condition(nodes, begins)
         if self.hooked:
             self.hooked.enter(nodes, origin)
         self.nodes, self.latents = nodes, latents
 
-    def _hand_on(self, k: int) -> None:
-        """Tell of the nodes that stop at step k."""
+    def _export(self, k: int) -> None:
+        """Export the state of the nodes that stop at step k, if anyone listens."""
         stop = np.flatnonzero(self.plan.stop[self.nodes] == k)
-        if self.hand_on and len(stop):
+        if self.on_exit and len(stop):
             nodes = torch.from_numpy(self.nodes[stop])
-            self.hand_on(
-                Handed(k, nodes, self.latents[stop].cpu(), tuple(leaf.cpu() for leaf in pick(self.memory, stop)))
+            self.on_exit(
+                NodeState(k, nodes, self.latents[stop].cpu(), tuple(leaf.cpu() for leaf in pick(self.memory, stop)))
             )
 
-    def _given(self, k: int, nodes: NDArray[np.int64]) -> tuple[Handed, NDArray[np.int64]]:
-        """What was handed over for step k, and where these nodes are in it."""
-        handed = self.given.get(k)
-        known = np.empty(0, dtype=np.int64) if handed is None else handed.nodes.numpy()
-        if handed is None or not np.isin(nodes, known).all():
-            raise ValueError(f"nodes begin at step {k} from latents that were not given")
-        return handed, np.searchsorted(known, nodes)
+    def _initial_state(self, k: int, nodes: NDArray[np.int64]) -> tuple[NodeState, NDArray[np.int64]]:
+        """Return the initial state for step k, and int64 [n], the places of these nodes in it."""
+        state = self.initial_states.get(k)
+        known = np.empty(0, dtype=np.int64) if state is None else state.nodes.numpy()
+        if state is None or not np.isin(nodes, known).all():
+            raise ValueError(f"nodes begin at step {k} from initial states that were not given")
+        return state, np.searchsorted(known, nodes)
 
     def _condition(self, nodes: NDArray[np.int64], begins: NDArray[np.bool_]) -> None:
-        """The nodes' conditioning, [n nodes, ...]: combined when a node begins, kept while it runs."""
+        """Set the nodes' conditioning, [n nodes, ...]: combined when a node begins, kept while it runs."""
         fresh = self.conditioning.rows(self.plan, nodes[begins]) if begins.any() else {}
         places = self._places(nodes[~begins])
         for name, tensor in self.conditioning.tensors.items():
@@ -253,9 +296,9 @@ class _Run:
             self.conditioned[name] = rows
 
     def step(self, k: int) -> None:
-        """Every active node one step on."""
+        """Take every active node one step on."""
         memory: Rows | None = None
-        for rows, x0, remembered in self.batches.each(len(self.nodes), lambda rows: self._timed_rows(k, rows)):
+        for rows, x0, remembered in self.batches.map(len(self.nodes), lambda rows: self._timed_rows(k, rows)):
             self.calls += 1
             self.rows += rows.stop - rows.start
             memory = put(memory, rows, remembered, len(self.nodes))
@@ -265,7 +308,7 @@ class _Run:
         self.memory = memory or ()
 
     def finish(self, ends: NDArray[np.int64], prompts: NDArray[np.int64], options: dict[str, Any]) -> Execution:
-        """The latents of these nodes, which are these prompts'."""
+        """Return the latents of these nodes, which are these prompts', and what they took."""
         return Execution(
             latents=self.latents[self._places(ends)].cpu(),
             prompts=prompts,
@@ -304,7 +347,7 @@ class _Run:
         return rows, after.x0, after.memory
 
     def _places(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where these nodes' latents are among the active ones."""
+        """Return the places of these nodes among the active ones."""
         return np.searchsorted(self.nodes, nodes)
 
     def _key(self, node: int) -> str:

@@ -17,40 +17,67 @@ if TYPE_CHECKING:
 
 # nodes that the paper's released code denoises, and draws the noise of, at once
 OFFICIAL_BATCH = 32
-# ends a realm's name; in no prompt's key
-REALM = "/"
+# ends a namespace's name in a key; no prompt's own key holds it
+NAMESPACE_END = "/"
 
 
 class NoiseSource(Protocol):
-    """Where the executor's noise comes from: one row a node, in the dtype and on the device it was drawn in."""
+    """A source of the executor's noise: one row a node, in the dtype and on the device it was drawn in."""
 
     def initial(self, node_keys: Sequence[str], shape: tuple[int, ...]) -> Tensor:
-        """Unit-variance initial latents, [len(node_keys), *shape]."""
+        """Return unit-variance initial latents, [len(node_keys), *shape]."""
         ...
 
     def step(self, node_keys: Sequence[str], k: int, shape: tuple[int, ...], draw: int = 0) -> Tensor:
-        """The `draw`-th noise a scheduler asks for at step k, [len(node_keys), *shape]."""
+        """Return the `draw`-th noise that a scheduler asks for at step k, [len(node_keys), *shape]."""
         ...
 
 
 def node_key(member_keys: Sequence[str]) -> str:
-    """A cluster's key: the hash of its members' sorted keys, so that only who is in it matters.
+    """Return a cluster's key: the hash of its members' sorted keys, so that only its members matter.
 
-    Members of a realm (`in_realm`) make a cluster of that realm.
+    Members of one namespace (`in_namespace`) make a cluster of that namespace.
+
+    Args:
+        member_keys: the prompts' keys, one or more.
+
+    Examples:
+        >>> node_key(["fox#0", "dog#0"]) == node_key(["dog#0", "fox#0"])
+        True
+        >>> node_key(["fox#0"]) == node_key(["fox#1"])
+        False
+        >>> node_key([in_namespace("seed 1", "fox#0")]) == "seed 1/" + node_key(["fox#0"])
+        True
     """
-    realm = f"{member_keys[0].partition(REALM)[0]}{REALM}"
-    realm = realm if all(key.startswith(realm) for key in member_keys) else ""
-    own = sorted(key.removeprefix(realm) for key in member_keys)
-    return f"{realm}{hashlib.sha256(chr(10).join(own).encode()).hexdigest()}"
+    namespace = f"{member_keys[0].partition(NAMESPACE_END)[0]}{NAMESPACE_END}"
+    namespace = namespace if all(key.startswith(namespace) for key in member_keys) else ""
+    own = sorted(key.removeprefix(namespace) for key in member_keys)
+    return f"{namespace}{hashlib.sha256(chr(10).join(own).encode()).hexdigest()}"
 
 
-def in_realm(realm: str, key: str) -> str:
-    """A prompt's key among those of several sources of noise, which `Realms` finds again."""
-    return f"{realm}{REALM}{key}"
+def in_namespace(namespace: str, key: str) -> str:
+    """Return a prompt's key among those of several sources of noise, as `NamespacedNoise` takes it apart again.
+
+    Args:
+        namespace: names the source; holds no slash.
+        key: the prompt's own.
+
+    Examples:
+        >>> in_namespace("seed 1", "fox#0")
+        'seed 1/fox#0'
+    """
+    return f"{namespace}{NAMESPACE_END}{key}"
 
 
 def derived_key(*parts: object) -> int:
-    """128 bits that depend on every part and on where one part ends and the next begins."""
+    """Return 128 bits that depend on every part and on where one part ends and the next begins.
+
+    Examples:
+        >>> derived_key(42, "step") == derived_key(42, "step")
+        True
+        >>> derived_key("ab", "c") == derived_key("a", "bc")
+        False
+    """
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=16).digest(), "big")
 
 
@@ -64,6 +91,14 @@ class KeyedNoise:
         seed: of the picture; several pictures of one prompt are several seeds.
         policy: ``per-root`` draws an initial latent for every cluster active at the first step
             (Algorithm 1, line 13), ``shared`` one for all (the official code).
+
+    Examples:
+        >>> noise = KeyedNoise(42)
+        >>> alone, among_others = noise.initial(["a"], (2, 2))[0], noise.initial(["b", "a"], (2, 2))[1]
+        >>> bool((alone == among_others).all())
+        True
+        >>> tuple(noise.step(["a", "b", "c"], 5, (4, 8, 8)).shape)
+        (3, 4, 8, 8)
     """
 
     def __init__(self, seed: int, policy: KeyedPolicy = "per-root") -> None:
@@ -83,29 +118,36 @@ class KeyedNoise:
         return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
 
-class Realms:
-    """Several sources of noise as one: each key is of the realm that it names, and drawn there as if alone.
+class NamespacedNoise:
+    """Several sources of noise as one: each key names its namespace, and its noise is drawn there as if alone.
 
     Args:
-        sources: by realm; none draws from one stream.
+        sources: by namespace; none draws from one stream.
+
+    Examples:
+        >>> both = NamespacedNoise({"one": KeyedNoise(1), "two": KeyedNoise(2)})
+        >>> rows = both.initial([in_namespace("two", "a"), in_namespace("one", "a")], (3,))
+        >>> bool((rows[1] == KeyedNoise(1).initial(["a"], (3,))[0]).all())
+        True
     """
 
     def __init__(self, sources: Mapping[str, NoiseSource]) -> None:
         self._sources = sources
 
     def initial(self, node_keys: Sequence[str], shape: tuple[int, ...]) -> Tensor:
-        return self._each(node_keys, lambda source, keys: source.initial(keys, shape))
+        return self._drawn(node_keys, lambda source, keys: source.initial(keys, shape))
 
     def step(self, node_keys: Sequence[str], k: int, shape: tuple[int, ...], draw: int = 0) -> Tensor:
-        return self._each(node_keys, lambda source, keys: source.step(keys, k, shape, draw))
+        return self._drawn(node_keys, lambda source, keys: source.step(keys, k, shape, draw))
 
-    def _each(self, node_keys: Sequence[str], drawn: Callable[[NoiseSource, list[str]], Tensor]) -> Tensor:
-        parts = [key.partition(REALM) for key in node_keys]
+    def _drawn(self, node_keys: Sequence[str], draw: Callable[[NoiseSource, list[str]], Tensor]) -> Tensor:
+        """Return what each key's source draws for it, in the order of the keys."""
+        parts = [key.partition(NAMESPACE_END) for key in node_keys]
         rows: list[Tensor | None] = [None] * len(parts)
-        for realm, source in self._sources.items():
-            places = [place for place, part in enumerate(parts) if part[0] == realm]
+        for namespace, source in self._sources.items():
+            places = [place for place, part in enumerate(parts) if part[0] == namespace]
             if places:
-                for place, row in zip(places, drawn(source, [parts[place][2] for place in places]), strict=True):
+                for place, row in zip(places, draw(source, [parts[place][2] for place in places]), strict=True):
                     rows[place] = row
         return torch.stack([row for row in rows if row is not None])
 
@@ -167,7 +209,7 @@ class OfficialNoise:
         return torch.stack([self._rows[key] for key in node_keys])
 
     def _step_rows(self, k: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
-        """By node key."""
+        """Return the noise of step k, a row by node key."""
         nodes = self._plan.active(k)
         nodes = nodes[np.argsort(self._place[nodes])]
         batches = [nodes[start : start + OFFICIAL_BATCH] for start in range(0, len(nodes), OFFICIAL_BATCH)]
@@ -179,6 +221,13 @@ class OfficialNoise:
 
 
 def generator_name(device: str) -> str:
-    """Whose numbers a generator on this device draws: another kind of accelerator may draw others from a seed."""
+    """Return a name for the numbers that a generator on this device draws.
+
+    Another kind of accelerator may draw others from the same seed.
+
+    Examples:
+        >>> generator_name("cpu")
+        'cpu'
+    """
     kind = torch.device(device).type
     return torch.cuda.get_device_name(device) if kind == "cuda" else kind

@@ -10,7 +10,7 @@ from common.errors import UserError
 
 
 def read_npy(path: Path, hint: str) -> NDArray[Any]:
-    """The array in `path`.
+    """Read the array in `path`.
 
     Args:
         hint: how to write such a file rightly.

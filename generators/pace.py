@@ -1,4 +1,4 @@
-"""How long the first denoiser call of an execution takes, and how long the others take a row."""
+"""The seconds of the first denoiser call of an execution, and of the others a row."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Pace:
-    """Measures calls: the denoiser's, with the scheduler's step and the noise that go with it.
+    """A stopwatch for calls: the denoiser's, with the scheduler's step and the noise that go with it.
 
     An accelerator is waited for after the first call and where a step ends (`settle`), not after every call, so that it
     is never kept from its work: what the wait takes is the calls' too.
@@ -31,7 +31,7 @@ class Pace:
         return self._seconds / self._rows if self._rows else None
 
     def call(self, rows: int, work: Callable[[], T]) -> T:
-        """A call on so many rows, without weights that are loaded in it; one that fails is not measured."""
+        """Make and time a call on so many rows, less what loads weights in it; one that fails is not measured."""
         start = time.perf_counter() - seconds_loading()
         result = work()
         if self.first is None:

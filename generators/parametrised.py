@@ -23,7 +23,7 @@ class Parametrised(Plugin, BaseModel):
 
     @classmethod
     def configured(cls, **parameters: Any) -> Self:
-        """It with these parameters.
+        """Return it with these parameters.
 
         Raises:
             UserError: it has no such parameter, or not with such a value.

@@ -14,7 +14,7 @@ FLOW = "FlowMatch"  # so begin the names of the schedulers whose models answer w
 
 
 class Level(NamedTuple):
-    """How noisy latents are: their share of x0 and of the noise, and whether these squared make 1."""
+    """The noise in latents: their share of x0 and of the noise, and whether these squared make 1."""
 
     alpha: float
     sigma: float
@@ -22,7 +22,7 @@ class Level(NamedTuple):
 
 
 def predicted_x0(scheduler: Any, k: int, model_output: Tensor, latents: Tensor) -> Tensor | None:
-    """What x0 is if the model is right at step k; None where the scheduler's parametrisation does not tell.
+    """Return x0 as the model sees it at step k; None where the scheduler's parametrisation does not tell.
 
     Args:
         scheduler: a diffusers scheduler whose timesteps are set.
@@ -53,7 +53,7 @@ def predicted_x0(scheduler: Any, k: int, model_output: Tensor, latents: Tensor) 
 
 
 def noise_level(scheduler: Any, k: int) -> Level | None:
-    """Of the latents before step k of a scheduler whose timesteps are set; None where it does not tell."""
+    """Return the noise level before step k of a scheduler whose timesteps are set; None where it does not tell."""
     if hasattr(scheduler, "precondition_inputs") or _own(scheduler, "invert_sigmas"):
         return None  # EDM's latents are scaled in a third way; inverted, a flow runs from the picture to the noise
     steps, sigmas = scheduler.timesteps, getattr(scheduler, "sigmas", None)
@@ -78,7 +78,7 @@ def _flows(scheduler: Any) -> bool:
 
 
 def _own(scheduler: Any, name: str) -> Any:
-    """A setting that the scheduler's class has; a configuration may also hold what another class left there."""
+    """Return a setting that the scheduler's class has; a configuration may also hold what another class left there."""
     kind: Any = type(scheduler)
     return scheduler.config.get(name) if name in _settings(kind) else None
 

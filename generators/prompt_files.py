@@ -14,7 +14,7 @@ Rows = Iterator[tuple[str, str]]
 
 
 def read_rows(path: Path) -> Rows:
-    """Where each prompt of a file stands (``"line 3"``), and its text as it is there.
+    """Return where each prompt of a file stands (``"line 3"``), and its text as it is there.
 
     .txt holds one prompt a line, .csv a column ``prompt``, .jsonl one object with ``prompt`` a line (these three in
     UTF-8), .npy a 1-D array of unicode text.
@@ -71,7 +71,7 @@ def _npy(path: Path) -> Rows:
 
 
 def _lines(path: Path) -> list[str]:
-    """The file's lines, parted by newlines alone: other separators stay, to be refused as control characters."""
+    """Return the file's lines, parted by newlines alone: other separators stay, to be refused as control characters."""
     try:
         raw = path.read_bytes()
     except OSError as error:

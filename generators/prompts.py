@@ -39,6 +39,11 @@ class PromptSet:
         name: what results call it.
         prompts: the texts, N of them; equal ones are allowed.
         source: where they came from.
+
+    Examples:
+        >>> twice = PromptSet("mine", ("a fox", "a fox"), "--prompt")
+        >>> len(twice), [key[-2:] for key in twice.keys]
+        (2, ['#0', '#1'])
     """
 
     name: str
@@ -59,7 +64,7 @@ class PromptSet:
 
     @cached_property
     def keys(self) -> list[PromptKey]:
-        """What each prompt's noise is drawn from, N of them: the same wherever else the prompt stands."""
+        """The keys that prompts' noise is drawn from, N of them: a prompt's is the same wherever else it stands."""
         seen: Counter[str] = Counter()
         keys = []
         for prompt in self.prompts:
@@ -105,12 +110,12 @@ class KnownPrompts(BaseModel):
         return _known()[self.of] if self.of else self
 
     def path(self) -> Path | None:
-        """Where its file is, or would be: in the folder that ``$BENCH_DATASETS`` names, else in the cache."""
+        """Return the place of its file, there or not: the folder that ``$BENCH_DATASETS`` names, else the cache."""
         folder = Path(os.environ.get(DATASETS) or cache_dir() / "datasets")
         return folder / self.origin.file if self.origin.file else None
 
     def unavailable(self) -> str | None:
-        """Why it cannot be loaded here and what to do; None if it can."""
+        """Return why it cannot be loaded here and what to do; None if it can."""
         path = self.path()
         if path is None or path.is_file():
             return None
@@ -129,7 +134,7 @@ class KnownPrompts(BaseModel):
         return True
 
     def load(self) -> PromptSet:
-        """The prompts.
+        """Load the prompts.
 
         Raises:
             UserError: the file is not there, or is another than the one described.
@@ -155,12 +160,17 @@ class KnownPrompts(BaseModel):
 
 
 def prompt_sets() -> dict[str, KnownPrompts]:
-    """Every known prompt set, by name."""
+    """Return every known prompt set, by name.
+
+    Examples:
+        >>> "mini_templates" in prompt_sets()
+        True
+    """
     return dict(_known())
 
 
 def known_set(name: str) -> KnownPrompts:
-    """What is known of the prompt set called `name`, whether it is here or not.
+    """Return the description of the prompt set called `name`, whether it is here or not.
 
     Raises:
         UserError: there is none.
@@ -172,16 +182,20 @@ def known_set(name: str) -> KnownPrompts:
 
 
 def prompt_set(name: str) -> PromptSet:
-    """The known prompt set called `name`.
+    """Load the known prompt set called `name`.
 
     Raises:
         UserError: there is none, or its file is not here.
+
+    Examples:
+        >>> prompt_set("mini_templates").prompts[0]
+        'a 3d drawing of grapes on a yellow background'
     """
     return known_set(name).load()
 
 
 def load_prompts(path: Path) -> PromptSet:
-    """One's own prompts from a file, named after it (see `read_rows` for what it may be).
+    """Load one's own prompts from a file, named after it (see `read_rows` for what it may be).
 
     Raises:
         UserError: the file cannot be read, holds none, or one that is refused; the line is named.
@@ -190,10 +204,14 @@ def load_prompts(path: Path) -> PromptSet:
 
 
 def given_prompts(texts: Iterable[str], source: str = "--prompt") -> PromptSet:
-    """One's own prompts as given, say on the command line.
+    """Return one's own prompts as given, say on the command line.
 
     Raises:
         UserError: there are none, or one is refused; it is numbered.
+
+    Examples:
+        >>> given_prompts(["a red fox", "two trees"]).prompts
+        ('a red fox', 'two trees')
     """
     return _checked("prompts", source, _numbered(texts))
 
@@ -207,10 +225,17 @@ def _checked(name: str, source: str, rows: Iterable[tuple[str, str]]) -> PromptS
 
 
 def checked_text(text: str, where: str) -> str:
-    """The text with tabs and newlines as spaces; else as it is, surrounding spaces included.
+    """Return the text with tabs and newlines as spaces; else as it is, surrounding spaces included.
 
     Raises:
         UserError: it is empty, too long, or holds what is no character; `where` is named.
+
+    Examples:
+        >>> checked_text(f"a fox{chr(10)}by a lake", "line 3")
+        'a fox by a lake'
+        >>> checked_text(" ", "line 3")
+        Traceback (most recent call last):
+        common.errors.UserError: line 3 is empty (remove it, or write a prompt there)
     """
     if not text.strip():
         raise UserError(f"{where} is empty", "remove it, or write a prompt there")
@@ -226,38 +251,38 @@ def checked_text(text: str, where: str) -> str:
 
 
 def _is_noncharacter(code: int) -> bool:
-    """One of the 66 codes that Unicode keeps out of texts, and XML (so SVG) out of files."""
+    """Return whether it is one of the 66 codes that Unicode keeps out of texts, and XML (so SVG) out of files."""
     return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
 
 
 @cache
 def _known() -> dict[str, KnownPrompts]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found: dict[str, KnownPrompts] = {}
+    own: dict[str, KnownPrompts] = {}
     for path in sorted(FOLDER.glob("*.yaml")):
         try:
             described = yaml.load(path.read_text(encoding="utf-8"), loader)
         except yaml.YAMLError as error:
             raise UserError(f"{path} is not YAML: {error}") from error
-        found[path.stem] = _described(path.stem, described, str(path))
-    for known in found.values():
-        _check_template(known, found)
+        own[path.stem] = _described(path.stem, described, str(path))
+    for known in own.values():
+        _check_template(known, own)
     foreign: dict[str, tuple[str, KnownPrompts]] = {}
     for point in entry_points(group=GROUP):
         try:
-            if point.name in found or point.name in foreign:
+            if point.name in own or point.name in foreign:
                 raise UserError(f"another prompt set is called {point.name!r}")
             foreign[point.name] = point.value, _described(point.name, loaded(point), point.value)
         except UserError as error:
             skip(GROUP, point.name, point.value, error.message)
-    sets = found | {name: known for name, (_, known) in foreign.items()}
+    sets = own | {name: known for name, (_, known) in foreign.items()}
     for name, (where, known) in foreign.items():
         try:
             _check_template(known, sets)
-            found[name] = known
+            own[name] = known
         except UserError as error:
             skip(GROUP, name, where, error.message)
-    return found
+    return own
 
 
 def _check_template(known: KnownPrompts, sets: Mapping[str, KnownPrompts]) -> None:

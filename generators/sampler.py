@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError, nearest
-from generators.history import Rows, Template, snapshot, templates
-from generators.predicted_x0 import Level, noise_level, predicted_x0
+from generators.predicted_x0 import noise_level, predicted_x0
+from generators.scheduler_state import Rows, Template, snapshot, templates
 
 Draw = Callable[[tuple[int, ...], int], Tensor]
 
@@ -30,7 +30,7 @@ LEARNED: dict[str, tuple[Any, list[Template], float]] = {}
 
 
 class Step(NamedTuple):
-    """What one step gives.
+    """The result of one step.
 
     Attributes:
         latents: after the step.
@@ -86,22 +86,19 @@ class Sampler:
         return len(self.timesteps)
 
     @property
-    def levels(self) -> list[Level] | None:
-        """How noisy the latents before each of the K steps are; None where the scheduler does not tell."""
-        found = [level for k in range(self.K) if (level := noise_level(self._scheduler, k)) is not None]
-        return found if len(found) == self.K else None
-
-    @property
     def log_snr(self) -> tuple[float, ...] | None:
-        """The logarithm of alpha^2 / sigma^2 before each of the K steps, -inf for noise alone; None as `levels`."""
-        levels = self.levels
-        if levels is None or not all(level.sigma > 0 for level in levels):
+        """The logarithm of alpha^2 / sigma^2 before each of the K steps, -inf for noise alone.
+
+        None where the scheduler does not say how noisy its latents are.
+        """
+        levels = [level for k in range(self.K) if (level := noise_level(self._scheduler, k)) is not None]
+        if len(levels) < self.K or not all(level.sigma > 0 for level in levels):
             return None
         return tuple(2 * math.log(level.alpha / level.sigma) if level.alpha > 0 else -math.inf for level in levels)
 
     @property
     def learned_variance(self) -> bool:
-        """Whether a step takes the variance channels of the model output as well."""
+        """True where a step takes the variance channels of the model output as well."""
         return vars(self._scheduler).get("variance_type") in ("learned", "learned_range")
 
     @property
@@ -111,7 +108,7 @@ class Sampler:
         return {"class": type(self._scheduler).__name__, **public}
 
     def scale_input(self, latents: Tensor, k: int) -> Tensor:
-        """The denoiser's input at step k."""
+        """Return the denoiser's input at step k, [b, ...]."""
         if not hasattr(self._scheduler, "scale_model_input"):
             return latents
         # two-stage schedulers tell by what they remember in which stage they are, and look no closer
@@ -120,7 +117,7 @@ class Sampler:
         return scaled
 
     def step(self, model_output: Tensor, k: int, latents: Tensor, draw: Draw, memory: Rows = ()) -> Step:
-        """From the latents [b, ...] before step k to those after it.
+        """Take the latents [b, ...] before step k to those after it.
 
         Every time the scheduler asks for noise it gets `draw(shape, i)`, i counting from 0 within
         this step, cast to the dtype and device it asked for.
@@ -136,12 +133,8 @@ class Sampler:
             x0 = predicted_x0(self._scheduler, k, model_output, latents)
         return Step(output.prev_sample, x0, after)
 
-    def x0(self, model_output: Tensor, k: int, latents: Tensor) -> Tensor | None:
-        """The clean latents that a model output at step k stands for, without taking the step; None as in `Step`."""
-        return predicted_x0(self._scheduler, k, model_output, latents)
-
     def _learn(self, prepared: Callable[[], Any]) -> list[Template]:
-        """Which of the scheduler's memory belongs to the rows, seen by running it on small batches of two sizes."""
+        """Learn which of the scheduler's memory belongs to the rows, by running it on small batches of two sizes."""
         name, generator = type(self._scheduler).__name__, torch.Generator().manual_seed(0)
 
         def run(size: int) -> list[dict[str, Any]]:
@@ -171,18 +164,18 @@ class Sampler:
 
 
 def _plain(value: Any) -> Any:
-    """Such that its `repr` is all of it."""
+    """Return the value in a form whose `repr` is all of it."""
     return value.tolist() if isinstance(value, np.ndarray | Tensor) else value
 
 
 @cache
 def _parameters(scheduler_class: Any) -> frozenset[str]:
-    """What a step takes."""
+    """Return the names of a step's parameters."""
     return frozenset(inspect.signature(scheduler_class.step).parameters)
 
 
 def _prepared(scheduler_class: Any, config: dict[str, Any], steps: int, timing: dict[str, Any]) -> Any:
-    """A scheduler before its first step."""
+    """Return a scheduler before its first step."""
     try:
         scheduler = scheduler_class.from_config(config)
         if "variance_type" not in vars(scheduler):
@@ -234,7 +227,7 @@ def _scheduler_class(name: str) -> Any:
 
 @contextmanager
 def _noise_served(module: ModuleType, draw: Draw) -> Iterator[None]:
-    """The module's `randn_tensor`, if it has one, answered by `draw` while the block runs."""
+    """Let `draw` answer the module's `randn_tensor`, if it has one, while the block runs."""
     draws = count()
 
     def served(

@@ -1,9 +1,12 @@
-"""What one set of images is generated with, resolved and validated before anything is loaded."""
+"""Everything that one set of images is generated with, resolved and validated before anything is loaded.
+
+A family may need more than others do: it declares its own fields in a subclass, its `Family.settings_type`.
+"""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from common.errors import UserError, nearest
 from generators.prompts import checked_text
@@ -23,13 +26,20 @@ def _checked_negative(text: str) -> str:
 class GenerationSettings(BaseModel):
     """Everything that changes the pictures besides the prompts, the weights and the plan.
 
-    `guidance` is w of Imagen's equation 2 (1 or less: no unconditional rows); `height` and `width`
-    are in pixels; `steps` is what the scheduler is asked for, which need not be the number of
-    denoiser evaluations it answers with. `prior_*` are of families with a prior, `super_res_steps` of
-    Karlo, `max_sequence_length` (tokens) of FLUX, `noise_level` (a timestep) of Stable unCLIP.
+    Attributes:
+        not_in_conditioning: the settings that images depend on but their prompts' conditioning does not; a family adds
+            its own.
+        in_denoiser_calls: the settings that decide the shapes and the numbers' width in one call of the denoiser;
+            likewise.
+        steps: what the scheduler is asked for, which need not be the number of denoiser evaluations it answers with.
+        guidance: w of Imagen's equation 2; 1 or less: no unconditional rows.
+        height, width: in pixels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    not_in_conditioning: ClassVar[frozenset[str]] = frozenset({"steps", "guidance", "height", "width", "noise", "seed"})
+    in_denoiser_calls: ClassVar[frozenset[str]] = frozenset({"height", "width", "dtype", "guidance"})
 
     steps: Annotated[int, Field(ge=1)]
     guidance: Finite
@@ -40,41 +50,76 @@ class GenerationSettings(BaseModel):
     seed: Seed = 42
     noise: NoisePolicy = "per-root"
     dtype: Dtype = "fp32"
-    # UnCLIPScheduler spaces its timesteps over (steps - 1) gaps.
-    prior_steps: Annotated[int, Field(ge=2)] = 25
-    prior_guidance: Finite = 4.0
-    prior_seed: Seed | None = None
-    super_res_steps: Annotated[int, Field(ge=2)] = 7
-    max_sequence_length: Annotated[int, Field(ge=1)] = 512
-    noise_level: Annotated[int, Field(ge=0)] = 0
 
     @property
     def embedding_seed(self) -> int:
-        """The seed of the prior's noise: `prior_seed`, or `seed` where none is given."""
-        return self.seed if self.prior_seed is None else self.prior_seed
+        """The seed of the noise that prompts are encoded with, where encoding draws any."""
+        return self.seed
+
+    @classmethod
+    def own_names(cls) -> list[str]:
+        """Return the names of the settings that this family has beside those that every family has."""
+        return [name for name in cls.model_fields if name not in GenerationSettings.model_fields]
+
+    @classmethod
+    def parsed(cls, name: str, value: Any) -> Any:
+        """Return one setting's value as its field has it, say 4 of ``"4"``.
+
+        Raises:
+            UserError: the value is of another kind, or out of range.
+        """
+        field = cls.model_fields[name]
+        try:
+            return TypeAdapter(Annotated[(field.annotation, *field.metadata)]).validate_python(value)  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise UserError(f"{name} = {value!r} cannot be used", error.errors()[0]["msg"]) from None
 
     @classmethod
     def resolve(
         cls, defaults: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, device: str = "cpu"
     ) -> Self:
-        """A model's defaults with what the user asked for on top; None among the overrides means not asked.
+        """Return a model's defaults with what the user asked for on top.
 
-        A dtype of ``"auto"`` becomes fp16 on CUDA and fp32 elsewhere.
+        Args:
+            defaults: the model's.
+            overrides: by name; None means not asked.
+            device: decides what a dtype of ``"auto"`` becomes: fp16 on CUDA, fp32 elsewhere.
 
         Raises:
             UserError: an unknown setting, or a value out of range; the message names both.
         """
-        asked = {**defaults, **{name: value for name, value in (overrides or {}).items() if value is not None}}
-        for name in asked:
+        values = {**defaults, **{name: value for name, value in (overrides or {}).items() if value is not None}}
+        for name in values:
             if name not in cls.model_fields:
                 raise UserError(f"unknown setting {name!r}", nearest(name, cls.model_fields))
-        if asked.get("dtype") == "auto":
-            asked["dtype"] = "fp16" if device.startswith("cuda") else "fp32"
+        if values.get("dtype") == "auto":
+            values["dtype"] = "fp16" if device.startswith("cuda") else "fp32"
         try:
-            return cls(**asked)
+            return cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
             if first["type"] == "missing":
                 raise UserError(f"the setting {name!r} has no value", f"give one: {name}=...") from None
             raise UserError(f"{name} = {first['input']!r} cannot be used", first["msg"]) from None
+
+
+class PriorSettings(GenerationSettings):
+    """The settings of a family with a prior, which makes image embeddings of text.
+
+    Attributes:
+        prior_steps: of the prior's own diffusion; UnCLIPScheduler spaces its timesteps over (steps - 1) gaps.
+        prior_guidance: as `guidance`.
+        prior_seed: of the prior's noise; None: `seed`.
+    """
+
+    not_in_conditioning: ClassVar[frozenset[str]] = GenerationSettings.not_in_conditioning | {"prior_seed"}
+
+    prior_steps: Annotated[int, Field(ge=2)] = 25
+    prior_guidance: Finite = 4.0
+    prior_seed: Seed | None = None
+
+    @property
+    def embedding_seed(self) -> int:
+        """The seed of the prior's noise: `prior_seed`, or `seed` where none is given."""
+        return self.seed if self.prior_seed is None else self.prior_seed

@@ -19,8 +19,8 @@ MINIATURE = "Miniature models and prompt sets"
 OFFICIAL = {"schedule": "official", "noise": "shared", "seed": 42}
 # Settings that suit one model and no other: a miniature has its own.
 A_MODELS_OWN = {
-    "steps", "guidance", "prior_steps", "prior_guidance", "prior_seed", "super_res_steps", "max_sequence_length",
-    "noise_level", "scheduler", "dtype", "height", "width", "metric", "offload",
+    "steps", "guidance", "prior_steps", "prior_guidance", "prior_seed", "settings", "scheduler",
+    "dtype", "height", "width", "metric", "offload",
 }  # fmt: skip
 
 

@@ -11,4 +11,4 @@ test -d "$folder" || .venv/bin/python -m pip install --quiet --quiet --target "$
 export PYTHONPATH=$folder OMP_NUM_THREADS=1
 .venv/bin/python -c 'import diffusers; print("diffusers", diffusers.__version__)'
 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile \
-  tests/generators/families tests/generators/test_history.py tests/generators/test_sampler.py
+  tests/generators/families tests/generators/test_scheduler_state.py tests/generators/test_sampler.py

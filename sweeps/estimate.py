@@ -13,7 +13,7 @@ from common.errors import UserError
 from generators.catalogue import ModelEntry, model
 from generators.prompts import PromptSet, known_set
 from generators.settings import GenerationSettings
-from generators.sharing.planner import Grouping
+from generators.sharing.plan import Grouping
 from generators.sharing.savings import node_steps
 from metrics.flops import count
 from metrics.memory import BYTES, parameters

@@ -9,7 +9,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import atomic_write, canonical_json
-from generators.sharing.union import alike
+from generators.sharing.union import grouped_by_combiner
 from metrics.memory import row_bytes
 from sweeps.events import Note
 from sweeps.executors.base import Outcome
@@ -117,7 +117,7 @@ def _fitting(jobs: Sequence[Job], session: Session) -> list[list[Job]]:
     """Return groups of one combiner each, cut where another job's rows would not fit in the memory with the others."""
     groups: list[list[Job]] = []
     try:
-        for same_combiner in alike(jobs, lambda job: job.needed(isolate=False)):
+        for same_combiner in grouped_by_combiner(jobs, lambda job: job.needed(isolate=False)):
             left = 0.0
             for number, job in enumerate(same_combiner):
                 takes = np.count_nonzero(job.needed(isolate=False).output >= 0) * _row_bytes(job, session)

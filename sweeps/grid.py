@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from common.errors import UserError
 from common.files import canonical_json, sha256_text
-from generators.catalogue import ModelEntry, model
+from generators.catalogue import ModelEntry, model, models
 from generators.denoiser_caches.base import DenoiserCache, get_denoiser_cache
 from generators.prompts import PromptSet, given_prompts, load_prompts, prompt_set
 from generators.settings import GenerationSettings
@@ -16,19 +16,15 @@ from generators.sharing.schedule import Schedule, get_schedule
 from generators.strategies.base import Strategy, get_strategy, split_name
 from sweeps.axes import canonical, parse_parameters
 from sweeps.record import Asked, Role
-from sweeps.spec import SweepSpec
+from sweeps.spec import OFFICIAL, SweepSpec
 
 if TYPE_CHECKING:
     from generators.sampler import Sampler
 
 ALGORITHM_VERSION = 1
-# What the images of a plan depend on but its prompts' conditioning does not.
-DENOISING = {"steps", "guidance", "height", "width", "noise", "seed", "prior_seed", "super_res_steps"}
-# Settings that are no axes.
-PLAIN = (
-    "dtype", "height", "width", "negative_prompt", "prior_steps", "prior_guidance", "prior_seed",
-    "super_res_steps", "max_sequence_length", "noise_level",
-)  # fmt: skip
+# Settings that are no axes: every family's, and those of families with a prior.
+PLAIN = ("dtype", "height", "width", "negative_prompt")
+PRIOR = ("prior_steps", "prior_guidance", "prior_seed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +79,8 @@ class Source:
     @cached_property
     def conditioning_key(self) -> str:
         """Names the conditioning: fewer settings change it."""
-        settings = {name: value for name, value in self.identity["settings"].items() if name not in DENOISING}
+        idle = self.settings.not_in_conditioning
+        settings = {name: value for name, value in self.identity["settings"].items() if name not in idle}
         return short_hash({**self.identity, "settings": settings, "scheduler": None, "K": None})
 
 
@@ -140,9 +137,11 @@ def cells(spec: SweepSpec, device: str) -> list[Cell]:
     for source in sources(spec, device):
         if source.entry.name not in models:
             models.add(source.entry.name)
-            spec.acceleration(device).check(source.entry, source.settings, device)
+            spec.acceleration(device).check(source.settings, device)
             for reuse in filter(None, caches.values()):
-                reuse.check(source.entry, source.settings)
+                from generators.denoiser_caches.hooked import check_place
+
+                check_place(reuse, source.entry, source.settings)
         for reuse_text, (strategy_text, strategy), features, schedule, combiner, tau in product(
             caches, strategies, features_of(spec, source.entry), spec.schedule, spec.combiner, spec.tau
         ):
@@ -242,8 +241,11 @@ def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[Gen
     """Every combination of settings asked for, over the model's defaults; the seed runs fastest.
 
     Raises:
-        UserError: a value is refused.
+        UserError: a value is refused, or a setting that no model of the sweep has.
     """
+    from generators.families.base import resolve_settings
+
+    own = own_settings(spec, entry)
     axes = product(spec.scheduler, spec.noise, spec.steps or (None,), spec.guidance or (None,), spec.seed)
     for scheduler, noise, steps, guidance, seed in axes:
         overrides = {
@@ -253,8 +255,25 @@ def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[Gen
             "noise": noise,
             "scheduler": None if scheduler == "default" else scheduler,
             **{name: getattr(spec, name) for name in PLAIN},
+            **own,
         }
-        yield GenerationSettings.resolve(entry.defaults, overrides, device)
+        yield resolve_settings(entry, overrides, device)
+
+
+def own_settings(spec: SweepSpec, entry: ModelEntry) -> dict[str, Any]:
+    """Return what the spec says of settings that only some families have, as far as this model's family has them.
+
+    Raises:
+        UserError: a setting that no model of the sweep has; the models that have it are named.
+    """
+    given = {name: getattr(spec, name) for name in PRIOR if getattr(spec, name) is not None} | spec.settings
+    mine = _own_names(entry.family)
+    for name in [name for name in given if name not in mine]:
+        # the released code's settings are those of its one model, and stand for nothing elsewhere
+        if OFFICIAL.get(name) != given[name] and not any(name in _own_names(model(m).family) for m in spec.model):
+            having = ", ".join(known for known, other in models().items() if name in _own_names(other.family))
+            raise UserError(f"{' and '.join(spec.model)} has no setting {name}; of: {having}", "leave it out")
+    return {name: value for name, value in given.items() if name in mine}
 
 
 def features_of(spec: SweepSpec, entry: ModelEntry) -> list[str]:
@@ -288,6 +307,13 @@ def sampler_of(entry: ModelEntry, settings: GenerationSettings, device: str) -> 
     family = kind.load(entry, device, settings.dtype)
     family.latent_shape(settings)
     return family.sampler(settings)
+
+
+@cache
+def _own_names(family: str) -> frozenset[str]:
+    from generators.families.base import get_family
+
+    return frozenset(get_family(family).settings_type.own_names())
 
 
 @cache

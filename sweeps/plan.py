@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common.errors import UserError
-from generators.sharing.plan import SharingPlan, build_plan, standard_plan
-from generators.sharing.planner import Grouping, drawn
+from generators.sharing.parting import drawn
+from generators.sharing.plan import Grouping, SharingPlan, build_plan, standard_plan
 from generators.sharing.savings import tau_near_savings
 from generators.sharing.tree import Tree
 from generators.sharing.union import united_steps

@@ -56,7 +56,7 @@ class Figure(Part):
 class PlanFigures(Part):
     """What the plan costs in denoiser evaluations; `K` is their number a prompt, `steps_requested` what was asked.
 
-    `node_steps` and `savings` count the `probe_rows` too: what the strategy asked the denoiser before it had a plan.
+    `node_steps` and `savings` of old runs count their `probe_rows` too: what a strategy asked the denoiser.
     """
 
     n_prompts: int

@@ -234,7 +234,7 @@ def _measure(
         emit(StageAdvanced(len(chosen)))
         return columns
 
-    parts = list(batches.each(len(images), work))
+    parts = list(batches.map(len(images), work))
     metric.batch_size = batches.size
     notes = [f"scoring {name}: {note}" for note in batches.notes]
     for note in notes:

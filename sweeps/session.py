@@ -16,8 +16,9 @@ from generators.batch_search import BATCH_SIZE, largest_batch, resolved
 from generators.conditioning import Conditioning
 from generators.families.base import Family
 from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
+from generators.settings import PriorSettings
 from generators.sharing.labels import fcluster_order
-from generators.sharing.planner import Grouping, treed
+from generators.sharing.plan import Grouping, treed
 from generators.strategies.base import get_strategy
 from sweeps.encodings import CONDITIONING, load_encoding, save_encoding
 from sweeps.energy import meter
@@ -204,7 +205,8 @@ class Session:
             return KeyedNoise(settings.seed, settings.noise)
         family, stream = self.family(source), self.encoded(source, run).conditioning.stream
         generator = torch.Generator(family.device).manual_seed(settings.seed)
-        if settings.prior_seed is None and stream is not None:
+        own_prior_seed = isinstance(settings, PriorSettings) and settings.prior_seed is not None
+        if stream is not None and not own_prior_seed:
             generator.set_state(stream)
         theirs = get_strategy("ward-cosine")
         tree = treed(self.grouping(source, theirs, family.features_options[0], run)[0], theirs.name)

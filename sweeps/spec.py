@@ -45,7 +45,8 @@ RELATIVE = ("./", "../")
 SAVE_EVERY = 60.0  # seconds
 MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
 LONGEST_NAME = 100
-LATER = {"savings", "denoiser_cache"}  # settings that came later: where they say nothing, a run's name is as it was
+# settings that came later: where they say nothing, a run's name is as it was
+LATER = {"savings", "denoiser_cache", "settings"}
 NOT_THE_IMAGES = {
     "title",
     "preset",
@@ -174,17 +175,7 @@ class SweepSpec(BaseModel):
     ] = None
     prior_guidance: Annotated[Finite | None, Flag("Guidance scale of the prior.", MAKE, "X", THE_MODELS)] = None
     prior_seed: Annotated[int | None, Flag("Seed of the prior.", MAKE, "N", "--seed")] = None
-    super_res_steps: Annotated[
-        int | None, Field(ge=2), Flag("Karlo: steps of the super-resolution stage.", MAKE, "N", THE_MODELS)
-    ] = None
-    max_sequence_length: Annotated[
-        int | None, Field(ge=1), Flag("FLUX: the longest prompt, in T5 tokens.", MAKE, "N", THE_MODELS)
-    ] = None
-    noise_level: Annotated[
-        int | None,
-        Field(ge=0),
-        Flag("Stable unCLIP: how much noise is added to the image embedding.", MAKE, "N", THE_MODELS),
-    ] = None
+    settings: dict[str, Any] = {}  # what only some families have, by name (`Family.settings_type`); --set on a command line
 
     tau: Annotated[
         Taus,
@@ -418,8 +409,10 @@ class SweepSpec(BaseModel):
 
 # By its name, how every setting is written on a command line; `official` is one that stands for several others.
 FLAGS: dict[str, Flag] = {
-    name: next(each for each in field.metadata if isinstance(each, Flag))
+    name: flag
     for name, field in SweepSpec.model_fields.items()
+    for flag in field.metadata
+    if isinstance(flag, Flag)
 }
 FLAGS["official"] = Flag(
     "Do as the paper's released code does: its strategy, schedule, noise, scheduler, steps, guidance and seed. Other "
@@ -439,13 +432,13 @@ def make_spec(layers: Sequence[Mapping[str, Any]]) -> SweepSpec:
 
     Which prompts is one question: a layer that names a set, a file or prompts answers it for those before. A layer
     with `official: true` has the released code's settings too, under what it says itself. How much to share, by taus or
-    by savings, is one question too.
+    by savings, is one question too. Settings that only some families have stand among the others, or under `settings`.
 
     Raises:
         UserError: a name is unknown or a value does not fit; one line for the first of them.
     """
     values: dict[str, Any] = {}
-    for layer in map(_renamed, layers):
+    for layer in map(_renamed, map(_flat, layers)):
         for answers in (PROMPTS, SHARED):
             if any(layer.get(name) for name in answers):
                 values = {name: value for name, value in values.items() if name not in answers}
@@ -454,9 +447,8 @@ def make_spec(layers: Sequence[Mapping[str, Any]]) -> SweepSpec:
             raise UserError(f"official is true or false, not {official!r}", "write `official: true`, or --official")
         values |= OFFICIAL if official else {}
         values |= layer
-    for name in values:
-        if name not in SweepSpec.model_fields:
-            raise UserError(f"a sweep has no setting {name!r}", nearest(str(name), SweepSpec.model_fields))
+    if own := {name: value for name, value in values.items() if name not in SweepSpec.model_fields}:
+        values = {name: value for name, value in values.items() if name not in own} | {"settings": _of_families(own)}
     try:
         return SweepSpec.model_validate(values)
     except ValidationError as error:
@@ -477,6 +469,31 @@ def _renamed(layer: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"{today} is given twice, once under its former name", "give it once")
         values[today] = value
     return values
+def _flat(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a layer with what it says under `settings` among its other settings."""
+    own = layer.get("settings") or {}
+    if not isinstance(own, Mapping):
+        raise UserError(f"settings is a mapping of names to values, not {own!r}", "see `bench families list`")
+    return {**own, **{name: value for name, value in layer.items() if name != "settings"}}
+
+
+def _of_families(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return these settings as the families have them that declare them.
+
+    Raises:
+        UserError: no family has one, or not with such a value.
+    """
+    from generators.families.base import families  # takes torch: imported only for what some families alone have
+
+    types = [family.settings_type for family in families().values()]
+    known = [name for kind in types for name in kind.own_names()]
+    values = {}
+    for name, value in own.items():
+        kind = next((kind for kind in types if name in kind.own_names()), None)
+        if kind is None:
+            raise UserError(f"a sweep has no setting {name!r}", nearest(str(name), [*SweepSpec.model_fields, *known]))
+        values[name] = kind.parsed(name, value)
+    return dict(sorted(values.items()))
 
 
 def read_yaml(path: Path | Traversable) -> dict[str, Any]:

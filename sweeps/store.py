@@ -170,7 +170,7 @@ def refuse_another(folder: Path, spec: SweepSpec) -> None:
             raise UserError(f"{folder} is not a run folder and not empty", "choose another --name or --out")
         return
     saved, asked = ({**one.changes_result(), "model": _located(one.model)} for one in (saved_spec(folder), spec))
-    if differs := [name for name in asked if asked[name] != saved.get(name)]:
+    if differs := [name for name in {**asked, **saved} if asked.get(name) != saved.get(name)]:
         raise UserError(
             f"{folder} holds another sweep: it differs in {', '.join(differs)}",
             f"choose another --name (there, {differs[0]} is {_told(saved.get(differs[0], []))})",

@@ -14,12 +14,11 @@ from common.errors import UserError
 from generators.batching import Batches
 from generators.catalogue import ModelEntry
 from generators.conditioning import Conditioning
-from generators.executor import Execution, decode_images, execute
+from generators.executor import Execution, NodeState, decode_images, execute
 from generators.families.base import Family
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
 from generators.sharing.parts import Integers, Part
-from generators.states import Handed
 from sweeps.encodings import read_rows
 from sweeps.families import Families
 from sweeps.machine import machine, versions
@@ -119,16 +118,16 @@ class Worker:
             return _failed(task, error)
         return PartOutcome(task.work, task.place, conditioning=made, rows=len(task.prompts), notes=tuple(batches.notes))
 
-    def part(self, task: Task, given: Sequence[Handed] = ()) -> PartOutcome:
+    def part(self, task: Task, given: Sequence[NodeState] = ()) -> PartOutcome:
         """The pictures of a part."""
         try:
             return self._pictured(task, given)
         except Exception as error:  # a worker goes on
             return _failed(task, error)
 
-    def trunk(self, task: Task) -> tuple[PartOutcome | list[Handed], ...]:
+    def trunk(self, task: Task) -> tuple[PartOutcome | list[NodeState], ...]:
         """What became of the trunk, then what each of its heirs begins from."""
-        left: dict[int, Handed] = {}
+        left: dict[int, NodeState] = {}
         try:
             execution, seconds = self._denoised(task, (), left)
             handed = [_inheritance(left, *heir) for heir in task.heirs]
@@ -137,7 +136,7 @@ class Worker:
         return _outcome(task, execution, {"denoise": seconds}, {}), *handed
 
     def _denoised(
-        self, task: Task, given: Sequence[Handed], left: dict[int, Handed] | None = None
+        self, task: Task, given: Sequence[NodeState], left: dict[int, NodeState] | None = None
     ) -> tuple[Execution, float]:
         family = self._family(task)
         conditioning = read_rows(task.conditioning, task.part.prompts)
@@ -150,12 +149,12 @@ class Worker:
             task.settings,
             noise=_noise(task.settings),
             batch_size=task.batch_size,
-            given=given,
-            hand_on=None if left is None else lambda handed: left.update({handed.k: handed}),
+            initial_states=given,
+            on_exit=None if left is None else lambda state: left.update({state.k: state}),
         )
         return execution, time.perf_counter() - start
 
-    def _pictured(self, task: Task, given: Sequence[Handed]) -> PartOutcome:
+    def _pictured(self, task: Task, given: Sequence[NodeState]) -> PartOutcome:
         execution, denoising = self._denoised(task, given)
         start, batches, done = time.perf_counter(), Batches(execution.batch_size_used), 0
         files: dict[int, bytes] = {}
@@ -182,14 +181,14 @@ def _noise(settings: GenerationSettings) -> KeyedNoise:
     return KeyedNoise(settings.seed, settings.noise)
 
 
-def _inheritance(left: dict[int, Handed], sources: Integers, steps: Integers, nodes: Integers) -> list[Handed]:
+def _inheritance(left: dict[int, NodeState], sources: Integers, steps: Integers, nodes: Integers) -> list[NodeState]:
     """What these nodes begin from at these steps: what the trunk's nodes `sources` left."""
     handed = []
     for k in np.unique(steps).tolist():
         here = steps == k
         rows = torch.from_numpy(np.searchsorted(left[k].nodes.numpy(), sources[here]))
         memory = tuple(leaf[rows] for leaf in left[k].memory)
-        handed.append(Handed(k, torch.from_numpy(nodes[here]), left[k].latents[rows], memory))
+        handed.append(NodeState(k, torch.from_numpy(nodes[here]), left[k].latents[rows], memory))
     return handed
 
 

@@ -14,24 +14,29 @@ TIE = 1e-9
 
 
 class Medoid(Combiner):
-    """The prompt nearest the (weighted) mean stands for all: its conditioning, whole, in every tensor, mask included.
+    """The prompt nearest the mean stands for all: its conditioning, whole, in every tensor, mask included.
 
     Squared distances are means over the positions where the prompt has words; every tensor weighs the same, as each is
     divided by its mean over the prompts. Ties (of two prompts always) go to the smaller hash of the conditioning.
+
+    Examples:
+        >>> import torch
+        >>> Medoid().combine(torch.tensor([[0.0], [1.0], [5.0]])).tolist()
+        [1.0]
     """
 
     name = "medoid"
 
-    def combine(self, rows: Tensor, weights: Tensor | None) -> Tensor:
-        return self.node({"": rows}, weights)[""]
+    def combine(self, rows: Tensor) -> Tensor:
+        return self.node({"": rows})[""]
 
-    def node(self, members: Mapping[str, Tensor], weights: Tensor | None) -> dict[str, Tensor]:
-        chosen = _nearest_the_mean(members, weights)
+    def node(self, members: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        chosen = _nearest_the_mean(members)
         return {name: rows[chosen] for name, rows in members.items()}
 
 
-def _nearest_the_mean(members: Mapping[str, Tensor], weights: Tensor | None) -> int:
-    means = Mean().node(members, weights)
+def _nearest_the_mean(members: Mapping[str, Tensor]) -> int:
+    means = Mean().node(members)
     away = torch.zeros(len(next(iter(members.values()))), dtype=torch.float64)
     for name, rows in members.items():
         if not name.endswith(MASK):
@@ -42,7 +47,7 @@ def _nearest_the_mean(members: Mapping[str, Tensor], weights: Tensor | None) -> 
 
 
 def _gaps(rows: Tensor, mean: Tensor, mask: Tensor | None) -> Tensor:
-    """float64 [m]: each row's mean squared distance from the mean, a row at a time, as sequences are large."""
+    """Return float64 [m]: each row's mean squared distance from the mean; a row at a time, as sequences are large."""
 
     def gap(row: Tensor, holds: Tensor | None) -> Tensor:
         squares = (row.double() - mean) ** 2

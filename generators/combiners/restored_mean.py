@@ -10,18 +10,21 @@ SHORTEST = 1e-6
 
 
 class RestoredMean(Combiner):
-    """The mean's direction at the (weighted) mean length of the prompts' vectors: means of unlike vectors are short.
+    """The mean's direction at the mean length of the prompts' vectors: means of unlike vectors are short.
 
     Vectors lie along the last axis: an embedding is one, a sequence of text states one a position. Vectors that cancel
     out have no mean direction, and their mean is left as it is. In double precision, rounded once.
+
+    Examples:
+        >>> RestoredMean().combine(torch.tensor([[3.0, 4.0], [5.0, 0.0]])).norm().round(decimals=4).item()
+        5.0
     """
 
     name = "restored-mean"
 
-    def combine(self, rows: Tensor, weights: Tensor | None) -> Tensor:
+    def combine(self, rows: Tensor) -> Tensor:
         exact = rows.double()
-        share = torch.ones(len(rows), dtype=torch.float64) if weights is None else weights.double()
-        share = share / share.sum()
+        share = torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)
         mean = torch.einsum("m,m...->...", share, exact)
         if rows.dim() < 2:
             return mean.to(rows.dtype)

@@ -1,4 +1,4 @@
-"""What a denoiser cache is: hooks of diffusers on the denoiser's blocks, under a name, with parameters."""
+"""Denoiser caches: hooks of diffusers on the denoiser's blocks, under a name, with parameters."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,12 +11,8 @@ from generators.parametrised import Parametrised
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from generators.catalogue import ModelEntry
-    from generators.settings import GenerationSettings
-
 PACKAGE, GROUP = "generators.denoiser_caches", "reusebench.denoiser_caches"
 NONE = "none"
-DENOISER = "denoiser"  # the name of the component that the hooks are on
 # What diffusers ships besides, and why it is not here.
 REFUSED = {
     "faster": "FasterCache leaves out half of a guided batch, which no module's calls tell, and knows no packed "
@@ -50,37 +46,17 @@ class DenoiserCache(Parametrised, ABC):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of it changes pictures."""
+        """Everything in it that changes pictures."""
         return {"name": self.name, "version": self.version, "parameters": self.model_dump(mode="json")}
-
-    def check(self, model: "ModelEntry", settings: "GenerationSettings") -> None:
-        """Try the hooks on the model's denoiser, without weights.
-
-        Raises:
-            UserError: they have no place there, and why.
-        """
-        import torch
-
-        from generators.denoiser_caches.hooked import installed
-        from generators.families.base import get_family
-
-        components = get_family(model.family).components_of(model, settings)
-        found = next((component for component in components if component.name == DENOISER), None)
-        if found is None:
-            raise UserError(f"{model.name} does not say which module denoises", "leave --denoiser-cache out")
-        with torch.device("meta"):
-            denoiser = found.build()
-        with installed(self, denoiser):
-            pass
 
 
 def denoiser_caches() -> dict[str, type[DenoiserCache]]:
-    """Every denoiser cache, by name."""
+    """Return every denoiser cache, by name."""
     return discover(PACKAGE, DenoiserCache, GROUP)  # type: ignore[type-abstract]
 
 
 def get_denoiser_cache(name: str, **parameters: Any) -> DenoiserCache | None:
-    """The denoiser cache called `name` with these parameters; None for ``none``.
+    """Return the denoiser cache called `name` with these parameters; None for ``none``.
 
     Raises:
         UserError: there is none, it is refused, it cannot run here, or it does not take them.

@@ -15,20 +15,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.errors import UserError
+from generators.denoiser_caches.base import DenoiserCache
 
 if TYPE_CHECKING:
-    from generators.denoiser_caches.base import DenoiserCache
+    from generators.catalogue import ModelEntry
     from generators.families.base import Family
     from generators.sampler import Sampler
     from generators.settings import GenerationSettings
 
 Memory = list[Any]
+DENOISER = "denoiser"  # the name of the component that the hooks are on
 REGISTRY = "_diffusers_hook"
 
 
 @contextmanager
-def installed(cache: "DenoiserCache", denoiser: nn.Module) -> Iterator["Hooks"]:
-    """The cache's hooks on a denoiser while the block runs.
+def installed(cache: DenoiserCache, denoiser: nn.Module) -> Iterator["Hooks"]:
+    """Hang the cache's hooks on a denoiser while the block runs.
 
     Raises:
         UserError: they have no place there.
@@ -40,7 +42,7 @@ def installed(cache: "DenoiserCache", denoiser: nn.Module) -> Iterator["Hooks"]:
             cache.install(denoiser, lambda: hooks.timestep)
         except Exception as error:  # diffusers says in many ways that a model is not made for it
             raise _no_place(cache, denoiser, str(error) or type(error).__name__) from error
-        hooks.own = [found for found in _hooks(denoiser) if id(found[2]) not in before]
+        hooks.own = [entry for entry in _hooks(denoiser) if id(entry[2]) not in before]
         if not hooks.own:
             raise _no_place(cache, denoiser, "it finds no block or attention that it knows")
         hooks.count()
@@ -54,13 +56,13 @@ def installed(cache: "DenoiserCache", denoiser: nn.Module) -> Iterator["Hooks"]:
         _look_again(denoiser)
 
 
-def _no_place(cache: "DenoiserCache", denoiser: nn.Module, reason: str) -> UserError:
+def _no_place(cache: DenoiserCache, denoiser: nn.Module, reason: str) -> UserError:
     what = f"the denoiser cache {cache.name!r} is unavailable for {type(denoiser).__name__}"
     return UserError(f"{what}: {reason.strip().partition(chr(10))[0]}", "leave --denoiser-cache out, or choose another")
 
 
 def _hooks(denoiser: nn.Module) -> list[tuple[str, nn.Module, Any]]:
-    """Every hook of diffusers: the path of its module, the module, the hook."""
+    """Return every hook of diffusers: the path of its module, the module, the hook."""
     return [
         (path, module, hook)
         for path, module in denoiser.named_modules()
@@ -70,7 +72,7 @@ def _hooks(denoiser: nn.Module) -> list[tuple[str, nn.Module, Any]]:
 
 
 def _look_again(denoiser: nn.Module) -> None:
-    """Registries keep a list of those below them, which hooks that come and go make wrong."""
+    """Make registries list those below them anew: hooks that come and go make their lists wrong."""
     for module in denoiser.modules():
         if hasattr(module, REGISTRY):
             getattr(module, REGISTRY)._child_registries_cache = None
@@ -78,7 +80,7 @@ def _look_again(denoiser: nn.Module) -> None:
 
 def _name_of(module: nn.Module, hook: Any) -> str:
     hooks: dict[str, Any] = getattr(module, REGISTRY).hooks
-    return next(name for name, each in hooks.items() if each is hook)
+    return next(name for name, other in hooks.items() if other is hook)
 
 
 class Hooks:
@@ -97,7 +99,7 @@ class Hooks:
         self._uncounted: list[tuple[Any, Callable[..., Any]]] = []
 
     def count(self) -> None:
-        """From now on, note which modules are computed."""
+        """Note from now on which modules are computed."""
         for path, _, hook in self.own:
             forward = hook.fn_ref.original_forward
             if forward is not None:
@@ -105,7 +107,7 @@ class Hooks:
                 hook.fn_ref.original_forward = self._noted(path, forward)
 
     def uncount(self) -> None:
-        """As the hooks were."""
+        """Stop noting: put the hooks back as they were."""
         for reference, forward in self._uncounted:
             reference.original_forward = forward
         self._uncounted = []
@@ -123,12 +125,12 @@ class Hooks:
         return {path for path, _, hook in self.own if hook.fn_ref.original_forward is not None}
 
     def context(self) -> Any:
-        """Around a call of the denoiser, as stock pipelines have it."""
+        """Return the context in which stock pipelines call the denoiser."""
         name = getattr(self.denoiser, "cache_context", None)
         return name("cond") if name else nullcontext()
 
     def take(self) -> Memory:
-        """What the hooks remember now."""
+        """Return what the hooks remember now."""
         return [
             {name: _copied(vars(state)) for name, state in holder._state_cache.items()}
             if _manages(holder)
@@ -137,7 +139,7 @@ class Hooks:
         ]
 
     def put(self, memory: Memory | None) -> None:
-        """They remember this, or nothing yet."""
+        """Have the hooks remember this; None: nothing yet."""
         for place, holder in enumerate(self._holders()):
             holder.reset()
             if memory is None:
@@ -152,13 +154,13 @@ class Hooks:
                 holder._state_cache[name] = state
 
     def _holders(self) -> list[Any]:
-        """What keeps memory, each once: hooks of several blocks may have one of it together."""
-        found: dict[int, Any] = {}
+        """Return the objects that keep memory, each once: hooks of several blocks may share one."""
+        holders: dict[int, Any] = {}
         for _, _, hook in self.own:
             for value in vars(hook).values():
                 if _manages(value) or (hasattr(value, "reset") and type(value).__name__.endswith("State")):
-                    found[id(value)] = value
-        return list(found.values())
+                    holders[id(value)] = value
+        return list(holders.values())
 
 
 def _manages(holder: Any) -> bool:
@@ -166,7 +168,7 @@ def _manages(holder: Any) -> bool:
 
 
 def _copied(value: Any) -> Any:
-    """The value with containers of its own; tensors are the same, as hooks replace them and never change them."""
+    """Return the value with containers of its own; tensors stay, as hooks replace them and never change them."""
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -187,7 +189,7 @@ class Hooked:
         self.skipped: dict[str, int] = {}
 
     def enter(self, nodes: NDArray[np.int64], origin: NDArray[np.int64]) -> None:
-        """These nodes are active, each with the memory of what it was or comes from; -1 has none."""
+        """Let these nodes be active, each with the memory of its `origin`, which it was or starts from; -1: none."""
         pairs = zip(nodes.tolist(), origin.tolist(), strict=True)
         self._memory = {node: self._memory[start] for node, start in pairs if start in self._memory}
 
@@ -200,7 +202,7 @@ class Hooked:
         rows: dict[str, Tensor],
         settings: "GenerationSettings",
     ) -> tuple[Tensor, Callable[[], None]]:
-        """As `Family.predict`, one node after the other; and what makes it count, to be called when the step is done.
+        """Return what `Family.predict` does, one node after the other, and a function to call when the step is done.
 
         A batch that runs out of memory is tried again: nothing of it may be remembered.
         """
@@ -229,12 +231,31 @@ class Hooked:
 
 
 @contextmanager
-def hooked(cache: "DenoiserCache | None", family: "Family") -> Iterator[Hooked | None]:
-    """The family's denoiser under a cache while the block runs; None under none."""
-    if cache is None:
-        yield None
-        return
+def hooked(cache: DenoiserCache, family: "Family") -> Iterator[Hooked]:
+    """Hang a cache's hooks on the family's denoiser while the block runs.
+
+    Raises:
+        UserError: the family has no single denoiser, or the hooks have no place there.
+    """
     if family.network is None:
         raise UserError(f"{family.name} does not say which module denoises", "leave --denoiser-cache out")
     with installed(cache, family.network) as hooks:
         yield Hooked(family, hooks)
+
+
+def check_place(cache: DenoiserCache, model: "ModelEntry", settings: "GenerationSettings") -> None:
+    """Try a cache's hooks on the model's denoiser, without weights.
+
+    Raises:
+        UserError: they have no place there, and why.
+    """
+    from generators.families.base import get_family
+
+    components = get_family(model.family).components_of(model, settings)
+    denoiser = next((component for component in components if component.name == DENOISER), None)
+    if denoiser is None:
+        raise UserError(f"{model.name} does not say which module denoises", "leave --denoiser-cache out")
+    with torch.device("meta"):
+        network = denoiser.build()
+    with installed(cache, network):
+        pass

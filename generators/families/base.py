@@ -1,14 +1,15 @@
-"""What a model family is: everything about one kind of model that the executor needs, behind one face."""
+"""Model families: everything about one kind of model that the executor needs, behind one face."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Generic, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 from common.errors import UserError
 from common.plugins import Plugin, discover, find
@@ -21,13 +22,17 @@ from generators.conditioning import Conditioning
 from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
 
+# A family's own settings; whoever takes any family says `Family`, and knows no more of them than all families have.
+S = TypeVar("S", bound=GenerationSettings, default=Any)
+
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-class Family(Plugin, ABC):
+class Family(Plugin, ABC, Generic[S]):
     """A kind of text-to-image model, loaded.
 
     Attributes:
+        settings_type: the class of its settings; those that not every family has are declared there and nowhere else.
         layout: what a folder of this family holds, for people.
         roles: the parts of a model, in the order in which ``FAMILY:PART+PART`` names them.
         pipelines: the classes of diffusers pipelines that it serves, as their ``model_index.json`` names them.
@@ -35,13 +40,14 @@ class Family(Plugin, ABC):
         conditioned_on: what the denoiser is told of the prompt, as the paper groups models: an image embedding that a
             prior made (Karlo's text states beside it count as that), text, or both alike. None where not said.
         one_stream: whether prompts are encoded from one stream of noise where the noise policy is ``official``.
-        entry: the model this is.
+        entry: the model that is loaded.
         device: where the denoiser runs.
         dtype: of latents and weights.
         offload: what waits in main memory until it is needed; set before anything is encoded or denoised.
         acceleration: how the denoiser computes; likewise.
     """
 
+    settings_type: ClassVar[type[GenerationSettings]] = GenerationSettings
     layout: ClassVar[str]
     roles: ClassVar[tuple[str, ...]]
     pipelines: ClassVar[tuple[str, ...]] = ()
@@ -60,12 +66,12 @@ class Family(Plugin, ABC):
     @classmethod
     @abstractmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
-        """The folder as a model of this family; None if it is laid out as another's."""
+        """Return the folder as a model of this family; None if it is laid out as another's."""
 
     @classmethod
     @abstractmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
-        """The model that these parts make, with the settings that suit them.
+        """Return the model that these parts make, with the settings that suit them.
 
         Args:
             name: what results call it.
@@ -91,7 +97,7 @@ class Family(Plugin, ABC):
     @classmethod
     @abstractmethod
     def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
-        """The model, checked; weights come when first used.
+        """Return the model, checked; weights are loaded when first used.
 
         Raises:
             UserError: a part is missing, or is not what this family needs.
@@ -102,11 +108,19 @@ class Family(Plugin, ABC):
         self,
         prompts: Sequence[str],
         keys: Sequence[str],
-        settings: GenerationSettings,
+        settings: S,
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
-        """The prompts' conditioning; `on_progress` hears how many prompts were done after every batch."""
+        """Return the prompts' conditioning.
+
+        Args:
+            prompts: N texts.
+            keys: one a prompt; what is drawn for a prompt is drawn from its key.
+            settings: of the pictures.
+            batches: how many prompts are encoded at once; its notes say what records should.
+            on_progress: called after every batch with the number of prompts in it.
+        """
 
     @property
     def network(self) -> nn.Module | None:
@@ -114,10 +128,10 @@ class Family(Plugin, ABC):
         return None
 
     def accelerate(self) -> dict[str, Any]:
-        """Have `acceleration` hold for the denoiser, the first time that it is asked for: whoever denoises asks.
+        """Make `acceleration` hold for the denoiser, the first time that this is called; whoever denoises calls it.
 
         Returns:
-            What of it holds, for records.
+            The options that hold, by name, for records.
 
         Raises:
             UserError: as `Acceleration.apply`.
@@ -127,32 +141,34 @@ class Family(Plugin, ABC):
         return self._accelerated
 
     def release_encoders(self) -> None:
-        """Gives back the memory that only `encode` needs."""
+        """Free the memory that only `encode` needs."""
         self._encoders = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     @abstractmethod
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
-        """What strategies cluster, [N, D]."""
+        """Return the features that strategies cluster, float64 [N, D]; `option` is one of `features_options`."""
 
     @abstractmethod
-    def sampler(self, settings: GenerationSettings) -> Sampler:
-        """The timesteps and the step between them; no weights needed."""
+    def sampler(self, settings: S) -> Sampler:
+        """Return the timesteps and the step between them; no weights needed."""
 
     @abstractmethod
-    def latent_shape(self, settings: GenerationSettings) -> tuple[int, ...]:
-        """Of one row; no weights needed. Raises UserError if the model cannot make that size."""
+    def latent_shape(self, settings: S) -> tuple[int, ...]:
+        """Return the shape of one row's latent; no weights needed.
+
+        Raises:
+            UserError: the model cannot make pictures of that size.
+        """
 
     @abstractmethod
-    def predict(
-        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
-    ) -> Tensor:
-        """The guided model output at step k that the scheduler's step takes, from latents [b, ...] and their rows."""
+    def predict(self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: S) -> Tensor:
+        """Return the guided model output at step k, as the scheduler's step takes it, for latents [b, ...]."""
 
     @abstractmethod
-    def decode(self, latents: Tensor, settings: GenerationSettings, draw: Draw) -> NDArray[np.uint8]:
-        """Pictures, [b, height, width, 3], of finished latents.
+    def decode(self, latents: Tensor, settings: S, draw: Draw) -> NDArray[np.uint8]:
+        """Return the pictures, uint8 [b, height, width, 3], of finished latents [b, ...].
 
         Args:
             draw: the i-th noise of shape [b, ...] that decoding needs (a super-resolution model's), each row's own.
@@ -160,20 +176,24 @@ class Family(Plugin, ABC):
 
     @classmethod
     @abstractmethod
-    def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
-        """What a run computes, from configurations alone.
+    def components_of(cls, model: ModelEntry, settings: S) -> list[Component]:
+        """Return the modules that a run computes with, from configurations alone.
 
         Raises:
             UserError: a configuration cannot be had.
         """
 
-    def components(self, settings: GenerationSettings) -> list[Component]:
-        """What a run of this model computes."""
+    def components(self, settings: S) -> list[Component]:
+        """Return the modules that a run of this model computes with."""
         return self.components_of(self.entry, settings)
 
 
 def torch_device(name: str) -> torch.device:
-    """The device called `name`; a UserError if this machine has none such."""
+    """Return the device called `name`.
+
+    Raises:
+        UserError: this machine has none such.
+    """
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -184,10 +204,24 @@ def torch_device(name: str) -> torch.device:
 
 
 def families() -> dict[str, type[Family]]:
-    """Every family by name."""
+    """Return every family, by name."""
     return discover("generators.families", Family, "reusebench.families")  # type: ignore[type-abstract]
 
 
 def get_family(name: str) -> type[Family]:
-    """The family called `name`; a UserError with the nearest name if there is none."""
+    """Return the family called `name`.
+
+    Raises:
+        UserError: there is none; the nearest name is in the hint.
+    """
     return find(name, "generators.families", Family, "reusebench.families")  # type: ignore[type-abstract]
+
+
+def resolve_settings(
+    entry: ModelEntry, overrides: Mapping[str, Any] | None = None, device: str = "cpu"
+) -> GenerationSettings:
+    """Return a model's default settings with `overrides` on top, as its family declares them.
+
+    Arguments and errors are those of `GenerationSettings.resolve`.
+    """
+    return get_family(entry.family).settings_type.resolve(entry.defaults, overrides, device)

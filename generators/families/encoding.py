@@ -1,4 +1,4 @@
-"""What families do alike to turn prompts into conditioning."""
+"""The steps by which several families turn prompts into conditioning."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from generators.noise import derived_key
 
 @contextmanager
 def errors_alone(*loggers: str) -> Iterator[None]:
-    """No warnings of these loggers, such as those about cut prompts, of which diffusers prints all that was cut."""
+    """Silence the warnings of these loggers, such as those about cut prompts, of which diffusers prints all."""
     levels = {name: logging.getLogger(name).level for name in loggers}
     for name in loggers:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -24,14 +24,14 @@ def errors_alone(*loggers: str) -> Iterator[None]:
 
 
 def torch_generator(*parts: object) -> torch.Generator:
-    """A stream of noise that depends on every part and on nothing else."""
+    """Return a stream of noise that depends on every part and on nothing else."""
     return torch.Generator().manual_seed(derived_key(*parts) % 2**63)
 
 
 def cut_note(
     tokenizer: Any, kind: str, texts: Sequence[str], reader: str = "the text encoder", limit: int | None = None
 ) -> list[str]:
-    """A sentence about the texts longer than the text encoder reads, if there are any.
+    """Return a sentence about the texts longer than the text encoder reads, if there are any.
 
     Args:
         tokenizer: of the text encoder.

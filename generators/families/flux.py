@@ -3,15 +3,15 @@
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from common.errors import UserError
-from generators.acceleration import MATH, set_attention
 from generators.batching import Batches
 from generators.catalogue import ModelEntry, models
 from generators.checkpoints import load_pipeline
@@ -39,7 +39,19 @@ SCHEDULERS = (
 )
 
 
-class Flux(OnePipeline):
+class FluxSettings(GenerationSettings):
+    """FLUX's settings.
+
+    Attributes:
+        max_sequence_length: tokens that T5 reads of a prompt; shorter ones are padded to as many.
+    """
+
+    in_denoiser_calls: ClassVar[frozenset[str]] = GenerationSettings.in_denoiser_calls | {"max_sequence_length"}
+
+    max_sequence_length: Annotated[int, Field(ge=1)] = MOST_TOKENS
+
+
+class Flux(OnePipeline[FluxSettings]):
     """FLUX.1, dev and schnell: a transformer moves noise along a flow under T5's text states and CLIP's pooled one.
 
     Follows `FluxPipeline` of diffusers operation by operation, so that the same noise gives the same bits. A cluster's
@@ -49,6 +61,7 @@ class Flux(OnePipeline):
     """
 
     name = "flux"
+    settings_type = FluxSettings
     layout = f"a diffusers {PIPELINE}"
     pipelines = (PIPELINE,)
     features_options = tuple(FEATURES)
@@ -56,7 +69,7 @@ class Flux(OnePipeline):
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
-        """With the settings of dev or of schnell, whichever it is built like, at the size its VAE was trained for."""
+        """Return it with the settings of dev or schnell, whichever it is built like, at the size of the VAE."""
         entry = ModelEntry(name=name, family=cls.name, sources=sources, defaults={})
         like = models()["flux-dev" if _guided(entry) else "flux-schnell"]
         defaults = {**like.defaults, "scheduler": "default"}
@@ -91,11 +104,11 @@ class Flux(OnePipeline):
         self,
         prompts: Sequence[str],
         keys: Sequence[str],
-        settings: GenerationSettings,
+        settings: FluxSettings,
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
-        """By the stock `encode_prompt`: `text_states` [N, L, D] of T5 and `pooled` [N, P] of CLIP.
+        """Encode by the stock `encode_prompt`: `text_states` [N, L, D] of T5 and `pooled` [N, P] of CLIP.
 
         With them `mean_token` [N, D], the mean of T5's states over the tokens that are not padding, by which prompts
         can be clustered. Prompts longer than an encoder reads are cut, as in stock; `batches.notes` says how many.
@@ -120,29 +133,29 @@ class Flux(OnePipeline):
             return {"text_states": states, "pooled": pooled.float().cpu(), "mean_token": means}
 
         with errors_alone(type(stock).__module__, "transformers.tokenization_utils_base"):
-            done = list(batches.each(len(prompts), work))
+            done = list(batches.map(len(prompts), work))
         return Conditioning({name: torch.cat([rows[name] for rows in done]) for name in done[0]})
 
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
-        """The `pooled` state, the `mean_token`, or all states `flattened` into one row."""
+        """Return the `pooled` state, the `mean_token`, or all states `flattened` into one row."""
         if option not in FEATURES:
             raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(FEATURES))
         return conditioning.tensors[FEATURES[option]].flatten(1).double().numpy()
 
-    def sampler(self, settings: GenerationSettings) -> Sampler:
+    def sampler(self, settings: FluxSettings) -> Sampler:
         _refuse(self.entry, settings)
         config = _flowing(self.entry.config(ROLE, "scheduler", "scheduler_config.json"), settings.scheduler)
         timing = _timing(config, self.latent_shape(settings)[0], settings.steps)
         return Sampler(config, settings.scheduler, settings.steps, self.device, **timing)
 
-    def latent_shape(self, settings: GenerationSettings) -> tuple[int, ...]:
-        """Packed as the transformer takes it: [tokens, channels]."""
+    def latent_shape(self, settings: FluxSettings) -> tuple[int, ...]:
+        """Return the shape as the transformer takes it, packed: [tokens, channels]."""
         rows, columns = _grid(self.entry, settings)
         return (rows * columns, self.entry.config(ROLE, "transformer")["in_channels"])
 
     @torch.no_grad()
     def predict(
-        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
+        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: FluxSettings
     ) -> Tensor:
         transformer, count = self.denoiser.transformer, len(latents)
         unit = self.denoiser.vae_scale_factor * PATCH
@@ -165,7 +178,7 @@ class Flux(OnePipeline):
         return output
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, settings: GenerationSettings, draw: Draw) -> NDArray[np.uint8]:
+    def decode(self, latents: Tensor, settings: FluxSettings, draw: Draw) -> NDArray[np.uint8]:
         pipeline = self.denoiser
         packed = latents.to(self.device, self.dtype)
         unpacked = pipeline._unpack_latents(packed, settings.height, settings.width, pipeline.vae_scale_factor)
@@ -175,7 +188,7 @@ class Flux(OnePipeline):
         return (values * 255).round().astype(np.uint8)
 
     @classmethod
-    def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
+    def components_of(cls, model: ModelEntry, settings: FluxSettings) -> list[Component]:
         _refuse(model, settings)
         clip, t5, transformer, vae = (
             model.config(ROLE, part) for part in ("text_encoder", "text_encoder_2", "transformer", "vae")
@@ -227,14 +240,18 @@ def _text_encoder(name: str, class_name: str, config: dict[str, Any], tokens: in
 
 
 def _plain_attention(transformer: Any) -> nn.Module:
-    """Attention as matrix products; FLUX's layers are of a class of their own, which `diffusers_module` leaves."""
-    set_attention(transformer, MATH)
+    """Have attention computed by matrix products: FLUX's layers are of a class that `diffusers_module` leaves."""
+    from diffusers.models.attention_dispatch import attention_backend
+
+    # set_attention_backend changes the default of all other models too, which the end of this block undoes
+    with errors_alone("diffusers.models.modeling_utils"), attention_backend("native"):
+        transformer.set_attention_backend("_native_math")
     module: nn.Module = transformer
     return module
 
 
-def _refuse(model: ModelEntry, settings: GenerationSettings) -> None:
-    """Raises UserError for what the stock pipeline refuses, and for what it would pass over in silence."""
+def _refuse(model: ModelEntry, settings: FluxSettings) -> None:
+    """Refuse what the stock pipeline refuses, and what it would pass over in silence."""
     if settings.negative_prompt:
         raise UserError(f"{model.name} takes no negative prompt: it has no unconditional rows", "leave it out")
     if settings.max_sequence_length > MOST_TOKENS:
@@ -245,17 +262,21 @@ def _refuse(model: ModelEntry, settings: GenerationSettings) -> None:
 
 
 def _guided(model: ModelEntry) -> bool:
-    """Whether guidance is an input of the transformer: FLUX.1-dev, not schnell."""
+    """Return whether guidance is an input of the transformer: FLUX.1-dev, not schnell."""
     return bool(model.config(ROLE, "transformer").get("guidance_embeds"))
 
 
 def _vae_scale(model: ModelEntry) -> int:
-    """A latent pixel is this many picture pixels wide."""
+    """Return the width of a latent pixel in picture pixels."""
     return int(2 ** (len(model.config(ROLE, "vae")["block_out_channels"]) - 1))
 
 
-def _grid(model: ModelEntry, settings: GenerationSettings) -> tuple[int, int]:
-    """Rows and columns of tokens; a UserError for a size that the stock pipeline would round down."""
+def _grid(model: ModelEntry, settings: FluxSettings) -> tuple[int, int]:
+    """Return the rows and columns of tokens.
+
+    Raises:
+        UserError: a size that the stock pipeline would round down.
+    """
     unit = _vae_scale(model) * PATCH
     for side, pixels in (("height", settings.height), ("width", settings.width)):
         if pixels % unit:
@@ -265,7 +286,7 @@ def _grid(model: ModelEntry, settings: GenerationSettings) -> tuple[int, int]:
 
 
 def _flowing(config: dict[str, Any], asked: str) -> dict[str, Any]:
-    """The checkpoint's scheduler configuration; for a class in its place, with what it needs to follow a flow.
+    """Return the checkpoint's scheduler configuration; for a class in its place, with what it needs to follow a flow.
 
     Raises:
         UserError: a scheduler whose timesteps `FluxPipeline` cannot set.
@@ -293,7 +314,7 @@ def _instead(schedulers: Sequence[str]) -> str:
 
 
 def _timing(config: dict[str, Any], tokens: int, steps: int) -> dict[str, Any]:
-    """What `FluxPipeline` gives `set_timesteps` for pictures of that many tokens."""
+    """Return what `FluxPipeline` gives `set_timesteps` for pictures of that many tokens."""
     from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
     shift = calculate_shift(

@@ -19,13 +19,13 @@ from generators.conditioning import Conditioning
 from generators.families.base import DTYPES, Family, torch_device
 from generators.families.encoding import cut_note, errors_alone, torch_generator
 from generators.sampler import Draw, Sampler
-from generators.settings import GenerationSettings
+from generators.settings import PriorSettings
 
 PIPELINES = {"prior": "KandinskyV22PriorPipeline", "decoder": "KandinskyV22Pipeline"}
 ENCODE_BATCH = 32
 
 
-class Kandinsky(Family):
+class Kandinsky(Family[PriorSettings]):
     """Kandinsky 2.2: a prior turns text into an image embedding, a UNet and MoVQ turn that into a picture.
 
     Follows `KandinskyV22PriorPipeline` and `KandinskyV22Pipeline` of diffusers operation by operation,
@@ -34,6 +34,7 @@ class Kandinsky(Family):
     """
 
     name = "kandinsky"
+    settings_type = PriorSettings
     layout = "a folder with prior/ and decoder/, each a diffusers pipeline"
     roles = tuple(PIPELINES)
     pipelines = tuple(PIPELINES.values())
@@ -70,7 +71,7 @@ class Kandinsky(Family):
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
-        """With the settings of the paper's Kandinsky 2.2, at the size the UNet was trained for."""
+        """Return it with the settings of the paper's Kandinsky 2.2, at the size the UNet was trained for."""
         paper, decoder = models()["kandinsky-2.2"], locate(sources["decoder"])
         defaults = {**paper.defaults, "scheduler": "default"}
         side = load_config(decoder, "unet").get("sample_size")
@@ -110,11 +111,11 @@ class Kandinsky(Family):
         self,
         prompts: Sequence[str],
         keys: Sequence[str],
-        settings: GenerationSettings,
+        settings: PriorSettings,
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
-        """`image_embeds` and `negative_image_embeds`, [N, D], by the stock prior's own call.
+        """Encode by the stock prior's own call: `image_embeds` and `negative_image_embeds`, [N, D].
 
         Every prompt has a noise stream of its own, so that its embedding does not depend on its batch; but under the
         noise policy ``official`` they follow one another in one stream, a prompt a call, as in the released code.
@@ -145,7 +146,7 @@ class Kandinsky(Family):
             return output.image_embeds.float().cpu(), output.negative_image_embeds.float().cpu()
 
         with errors_alone(type(self.prior).__module__, "transformers.tokenization_utils_base"):
-            done = list((Batches(1) if stream else batches).each(len(prompts), work))
+            done = list((Batches(1) if stream else batches).map(len(prompts), work))
         image_embeds, negative_image_embeds = (torch.cat(part) for part in zip(*done, strict=True))
         embeds = {"image_embeds": image_embeds, "negative_image_embeds": negative_image_embeds}
         return Conditioning(embeds, stream.get_state() if stream else None)
@@ -155,16 +156,16 @@ class Kandinsky(Family):
             raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(self.features_options))
         return conditioning.tensors[option].double().numpy()
 
-    def sampler(self, settings: GenerationSettings) -> Sampler:
+    def sampler(self, settings: PriorSettings) -> Sampler:
         config = load_config(self.entry.source("decoder"), "scheduler", "scheduler_config.json")
         return Sampler(config, settings.scheduler, settings.steps, self.device)
 
-    def latent_shape(self, settings: GenerationSettings) -> tuple[int, ...]:
+    def latent_shape(self, settings: PriorSettings) -> tuple[int, ...]:
         return _latent_shape(self.entry.source("decoder"), settings)
 
     @torch.no_grad()
     def predict(
-        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
+        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: PriorSettings
     ) -> Tensor:
         guided = settings.guidance > 1
         embeds = torch.cat([rows["negative_image_embeds"], rows["image_embeds"]]) if guided else rows["image_embeds"]
@@ -183,15 +184,15 @@ class Kandinsky(Family):
         return torch.cat([noise, variance], dim=1) if sampler.learned_variance else noise
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, settings: GenerationSettings, draw: Draw) -> NDArray[np.uint8]:
+    def decode(self, latents: Tensor, settings: PriorSettings, draw: Draw) -> NDArray[np.uint8]:
         image = self.decoder.movq.decode(latents.to(self.device, self.dtype), force_not_quantize=True)["sample"]
         image = (image * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
         pictures: NDArray[np.uint8] = (image * 255).round().astype(np.uint8)
         return pictures
 
     @classmethod
-    def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
-        """As `encode` calls them, in full batches of `ENCODE_BATCH` or singly: each embeds a black picture once."""
+    def components_of(cls, model: ModelEntry, settings: PriorSettings) -> list[Component]:
+        """Count calls as `encode` makes them, in full batches or singly: each embeds a black picture."""
         prior_source, decoder_source = model.source("prior"), model.source("decoder")
         text, image, prior = (load_config(prior_source, part) for part in ("text_encoder", "image_encoder", "prior"))
         unet, movq = (load_config(decoder_source, part) for part in ("unet", "movq"))
@@ -263,12 +264,12 @@ class _MoVQDecoder(nn.Module):
 
 
 def _scale(decoder: str) -> int:
-    """f of `downscale_height_and_width`: a latent pixel is f picture pixels wide."""
+    """Return f of `downscale_height_and_width`: a latent pixel is f picture pixels wide."""
     return int(2 ** (len(load_config(decoder, "movq")["block_out_channels"]) - 1))
 
 
-def _latent_shape(decoder: str, settings: GenerationSettings) -> tuple[int, ...]:
-    """The stock pipeline rounds sizes up to multiples of f^2 without a word; here they must be."""
+def _latent_shape(decoder: str, settings: PriorSettings) -> tuple[int, ...]:
+    """Return the shape of a latent; sizes must be multiples of f^2, to which stock rounds without a word."""
     scale = _scale(decoder)
     unit = scale**2
     for side, pixels in (("height", settings.height), ("width", settings.width)):

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import count, zip_longest
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,9 +28,9 @@ from generators.families.unclip import (
     text_projection_class,
     unclip_gone,
 )
-from generators.history import Rows
 from generators.sampler import Draw, Sampler
-from generators.settings import GenerationSettings
+from generators.scheduler_state import Rows
+from generators.settings import PriorSettings
 
 ENCODERS = ("text_encoder", "tokenizer", "prior")
 DENOISERS = ("decoder", "super_res_first", "super_res_last")
@@ -37,7 +38,19 @@ TEXT = ("text_embeds", "text_states", "text_states.mask")
 ENCODE_BATCH = 32
 
 
-class Karlo(OnePipeline):
+class KarloSettings(PriorSettings):
+    """Karlo's settings.
+
+    Attributes:
+        super_res_steps: of the super-resolution's own diffusion.
+    """
+
+    not_in_conditioning: ClassVar[frozenset[str]] = PriorSettings.not_in_conditioning | {"super_res_steps"}
+
+    super_res_steps: Annotated[int, Field(ge=2)] = 7
+
+
+class Karlo(OnePipeline[KarloSettings]):
     """Karlo: a prior turns text into an image embedding, a UNet makes a small picture of both, two more enlarge it.
 
     Follows `UnCLIPPipeline` of diffusers operation by operation, so that the same noise gives the same bits. Image
@@ -48,6 +61,7 @@ class Karlo(OnePipeline):
     """
 
     name = "karlo"
+    settings_type = KarloSettings
     layout = f"a diffusers {PIPELINE}"
     pipelines = (PIPELINE,)
     features_options = ("image_embeds", "text_embeds")
@@ -59,7 +73,7 @@ class Karlo(OnePipeline):
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
-        """With the settings of Karlo's authors, at the only size that the super-resolution model makes."""
+        """Return it with the settings of Karlo's authors, at the only size that the super-resolution model makes."""
         source = locate(sources[ROLE])
         check_pipeline(PIPELINE, source)
         stock, side = models()["karlo"], load_config(source, "super_res_first")["sample_size"]
@@ -90,11 +104,11 @@ class Karlo(OnePipeline):
         self,
         prompts: Sequence[str],
         keys: Sequence[str],
-        settings: GenerationSettings,
+        settings: KarloSettings,
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
-        """By the stock text encoder and prior, for N prompts of at most L tokens:
+        """Encode N prompts of at most L tokens by the stock text encoder and prior:
 
         ``image_embeds``, ``text_embeds`` [N, D], ``text_states`` [N, L, D] with ``text_states.mask`` [N, L], and with
         ``negative_`` before their names the text rows of the empty prompt.
@@ -122,13 +136,13 @@ class Karlo(OnePipeline):
             return {name: tensor.float().cpu() for name, tensor in tensors.items()}
 
         with errors_alone(type(pipeline).__module__, "transformers.tokenization_utils_base"):
-            done = list(batches.each(len(prompts), work))
+            done = list(batches.map(len(prompts), work))
         return Conditioning({name: torch.cat([part[name] for part in done]) for name in done[0]})
 
     def _image_embeds(
-        self, text: Sequence[Tensor], generators: list[torch.Generator], settings: GenerationSettings
+        self, text: Sequence[Tensor], generators: list[torch.Generator], settings: KarloSettings
     ) -> Tensor:
-        """What the prior samples, [b, D], from the text's rows: [2b, ...] to guide it, the unconditional ones first."""
+        """Return the prior's samples, [b, D], for the text's rows: [2b, ...] to guide it, unconditional ones first."""
         prior, scheduler = self.encoders.prior, self.encoders.prior_scheduler
         embeds, states, mask = text
         guided = len(embeds) > len(generators)
@@ -157,8 +171,8 @@ class Karlo(OnePipeline):
             raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(self.features_options))
         return conditioning.tensors[option].double().numpy()
 
-    def sampler(self, settings: GenerationSettings) -> Sampler:
-        """The decoder's.
+    def sampler(self, settings: KarloSettings) -> Sampler:
+        """Return the decoder's sampler.
 
         Raises:
             UserError: there is a negative prompt, or the scheduler cannot be used so.
@@ -169,8 +183,8 @@ class Karlo(OnePipeline):
     def _sampler(self, component: str, name: str, steps: int) -> Sampler:
         return Sampler(self.entry.config(ROLE, component, "scheduler_config.json"), name, steps, self.device)
 
-    def latent_shape(self, settings: GenerationSettings) -> tuple[int, ...]:
-        """Of the decoder's picture, which super-resolution enlarges to the one size it was made for."""
+    def latent_shape(self, settings: KarloSettings) -> tuple[int, ...]:
+        """Return the shape of the decoder's picture, which super-resolution enlarges to its one size."""
         side = self.entry.config(ROLE, "super_res_first")["sample_size"]
         if (settings.height, settings.width) != (side, side):
             asked = f"{settings.width}x{settings.height}"
@@ -182,7 +196,7 @@ class Karlo(OnePipeline):
 
     @torch.no_grad()
     def predict(
-        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
+        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: KarloSettings
     ) -> Tensor:
         guided, pipeline = _guided(settings), self.denoisers
         embeds, states, mask = (
@@ -211,8 +225,8 @@ class Karlo(OnePipeline):
         return torch.cat([noise, variance], dim=1) if sampler.learned_variance else noise
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, settings: GenerationSettings, draw: Draw) -> NDArray[np.uint8]:
-        """Enlarged by super-resolution, a diffusion of its own whose last step has a model of its own."""
+    def decode(self, latents: Tensor, settings: KarloSettings, draw: Draw) -> NDArray[np.uint8]:
+        """Enlarge by super-resolution, a diffusion of its own whose last step has a model of its own."""
         small = latents.to(self.device, self.dtype).clamp(-1, 1)
         sampler = self._sampler("super_res_scheduler", "default", settings.super_res_steps)
         channels, *size = _pixels(self.entry, "super_res_first")
@@ -233,7 +247,7 @@ class Karlo(OnePipeline):
         return pictures
 
     @classmethod
-    def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
+    def components_of(cls, model: ModelEntry, settings: KarloSettings) -> list[Component]:
         text, prior, projection, decoder, first, last = (
             model.config(ROLE, part) for part in ("text_encoder", "prior", TEXT_PROJECTION, *DENOISERS)
         )
@@ -311,17 +325,17 @@ class Karlo(OnePipeline):
         ]
 
 
-def _guided(settings: GenerationSettings) -> bool:
-    """Whether the decoder has unconditional rows: in stock, both samplers have them or neither."""
+def _guided(settings: KarloSettings) -> bool:
+    """Return whether the decoder has unconditional rows: in stock, both samplers have them or neither."""
     return settings.prior_guidance > 1 or settings.guidance > 1
 
 
-def _refuse_negative_prompt(settings: GenerationSettings) -> None:
+def _refuse_negative_prompt(settings: KarloSettings) -> None:
     if settings.negative_prompt:
         raise UserError("Karlo takes no negative prompt", "leave --negative-prompt out, or use another model")
 
 
 def _pixels(entry: ModelEntry, component: str) -> tuple[int, ...]:
-    """What a UNet takes in: (channels, height, width)."""
+    """Return the shape of a UNet's input: (channels, height, width)."""
     config = entry.config(ROLE, component)
     return (config["in_channels"], config["sample_size"], config["sample_size"])

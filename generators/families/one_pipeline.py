@@ -1,4 +1,4 @@
-"""What families have in common whose models are one folder each, saved by one diffusers pipeline."""
+"""The base of families whose models are one folder each, saved by one diffusers pipeline."""
 
 from abc import ABC
 from pathlib import Path
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from common.errors import UserError
 from generators.catalogue import ModelEntry
 from generators.checkpoints import check_pipeline, pipeline_class
-from generators.families.base import DTYPES, Family, torch_device
+from generators.families.base import DTYPES, Family, S, torch_device
 
 ROLE = "pipeline"
 
 
-class OnePipeline(Family, ABC):
+class OnePipeline(Family[S], ABC):
     """A family of models that a diffusers pipeline saved.
 
     Its first class of pipeline is the one that loads.

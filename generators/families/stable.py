@@ -1,4 +1,4 @@
-"""What Stable Diffusion and Stable unCLIP share: CLIP's text states, and a VAE between latents and pictures."""
+"""The parts that Stable Diffusion and Stable unCLIP share: CLIP's text states, a VAE between latents and pictures."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,13 +27,13 @@ STOCK_UNIT = 8
 
 
 def kept(model: ModelEntry, components: Sequence[str], wanted: Sequence[str]) -> dict[str, str | None]:
-    """`load_pipeline`'s parts of a pipeline of which only the wanted components are loaded, from where they are."""
+    """Return `load_pipeline`'s parts of a pipeline of which only the wanted components are loaded."""
     borrowed = {name: place for name, place in model.borrowed.items() if name in wanted}
     return {**{name: None for name in components if name not in wanted}, **borrowed}
 
 
 def listed(source: str) -> list[str]:
-    """The components that the pipeline's model_index.json names, loaded or not."""
+    """Return the components that the pipeline's model_index.json names, loaded or not."""
     index = load_config(source, "", "model_index.json")
     return [name for name, value in index.items() if isinstance(value, list)]
 
@@ -44,7 +44,7 @@ def encoded(
     on_progress: Callable[[int], None] | None,
     rows_of: Callable[[slice], dict[str, Tensor]],
 ) -> Conditioning:
-    """The conditioning that `rows_of` gives a batch at a time, on the CPU in float32; no warnings of what was cut."""
+    """Return the conditioning that `rows_of` gives a batch at a time, on the CPU in float32, without warnings."""
 
     def work(rows: slice) -> dict[str, Tensor]:
         done = {name: tensor.float().cpu() for name, tensor in rows_of(rows).items()}
@@ -53,13 +53,13 @@ def encoded(
         return done
 
     with errors_alone("diffusers.pipelines.stable_diffusion", "transformers.tokenization_utils_base"):
-        parts = list(batches.each(len(prompts), work))
+        parts = list(batches.map(len(prompts), work))
     return Conditioning({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 
 @torch.no_grad()
 def text_rows(pipeline: Any, prompts: list[str], negative: str, device: torch.device) -> dict[str, Tensor]:
-    """One batch's text conditioning by the stock pipeline's own `encode_prompt`.
+    """Return one batch's text conditioning by the stock pipeline's own `encode_prompt`.
 
     The negative prompt is encoded by itself, so that all prompts have the same row in whatever batch they are, and so
     has every cluster of them.
@@ -84,7 +84,7 @@ def text_rows(pipeline: Any, prompts: list[str], negative: str, device: torch.de
 
 
 def text_features(conditioning: Conditioning, option: str) -> NDArray[np.float64]:
-    """[N, D] of the text: ``pooled``, ``flattened`` (all states side by side), ``mean_token`` (over the tokens)."""
+    """Return the text's [N, D]: ``pooled``, ``flattened`` (all states in a row), ``mean_token`` (over the tokens)."""
     tensors = conditioning.tensors
     if option == "pooled":
         return tensors["pooled"].double().numpy()
@@ -99,7 +99,7 @@ def text_features(conditioning: Conditioning, option: str) -> NDArray[np.float64
 def guided_noise(
     unet: nn.Module, latents: Tensor, k: int, sampler: Sampler, text_states: Tensor, guidance: float, **further: Any
 ) -> Tensor:
-    """What the UNet predicts at step k, guided where `text_states` has twice the rows: unconditional ones first."""
+    """Return the UNet's prediction at step k, guided where `text_states` has twice the rows, unconditional first."""
     guided = len(text_states) > len(latents)
     noise: Tensor = unet(
         sampler.scale_input(torch.cat([latents] * 2) if guided else latents, k),
@@ -116,7 +116,7 @@ def guided_noise(
 
 @torch.no_grad()
 def pictures(pipeline: Any, latents: Tensor) -> NDArray[np.uint8]:
-    """The VAE's pictures of finished latents, uint8 [b, height, width, 3]."""
+    """Return the VAE's pictures of finished latents, uint8 [b, height, width, 3]."""
     vae = pipeline.vae
     image = vae.decode(latents.to(vae.device, vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
     values: NDArray[np.float32] = pipeline.image_processor.postprocess(image, output_type="np")
@@ -124,7 +124,7 @@ def pictures(pipeline: Any, latents: Tensor) -> NDArray[np.uint8]:
 
 
 def trained_size(model: ModelEntry) -> dict[str, int]:
-    """The height and width in pixels that the UNet was trained for, if its configuration says."""
+    """Return the height and width in pixels that the UNet was trained for, if its configuration says."""
     size, scale = model.config(ROLE, "unet").get("sample_size"), _scale(model)
     if size is None:
         return {}
@@ -133,7 +133,11 @@ def trained_size(model: ModelEntry) -> dict[str, int]:
 
 
 def latent_shape(model: ModelEntry, settings: GenerationSettings) -> tuple[int, ...]:
-    """Of one row; a UserError if the stock pipeline would refuse the size, or cut it."""
+    """Return the shape of one row's latent.
+
+    Raises:
+        UserError: the stock pipeline would refuse the size, or cut it.
+    """
     scale = _scale(model)
     unit = max(scale, STOCK_UNIT)
     for side, pixels in (("height", settings.height), ("width", settings.width)):
@@ -144,7 +148,7 @@ def latent_shape(model: ModelEntry, settings: GenerationSettings) -> tuple[int, 
 
 
 def text_encoder_component(model: ModelEntry) -> Component:
-    """In full batches of `ENCODE_BATCH`, with each of which the negative prompt is encoded once."""
+    """Describe the text encoder in full batches, with each of which the negative prompt is encoded once."""
     tokens = text_length(model)
     return Component(
         "text encoder",
@@ -159,7 +163,7 @@ def text_encoder_component(model: ModelEntry) -> Component:
 def denoiser_component(
     model: ModelEntry, settings: GenerationSettings, calls: int, **further: tuple[int, ...]
 ) -> Component:
-    """The UNet with `calls` rows a node and step; `further` are the shapes of its other arguments."""
+    """Describe the UNet with `calls` rows a node and step; `further` are the shapes of its other arguments."""
     latent, tokens = latent_shape(model, settings), text_length(model)
     width = model.config(ROLE, "text_encoder")["hidden_size"]
     return Component(
@@ -177,7 +181,7 @@ def denoiser_component(
 
 
 def decoder_component(model: ModelEntry, settings: GenerationSettings) -> Component:
-    """The VAE's half that makes pictures."""
+    """Describe the VAE's half that makes pictures."""
     config, latent = model.config(ROLE, "vae"), latent_shape(model, settings)
     build = diffusers_module(config.get("_class_name", "AutoencoderKL"), config)
     return Component(
@@ -191,18 +195,18 @@ def decoder_component(model: ModelEntry, settings: GenerationSettings) -> Compon
 
 
 def text_length(model: ModelEntry) -> int:
-    """Tokens that every prompt is padded or cut to: as many as CLIP has positions for."""
+    """Return the tokens that every prompt is padded or cut to: as many as CLIP has positions for."""
     return int(model.config(ROLE, "text_encoder").get("max_position_embeddings", CLIP_TOKENS))
 
 
 def _scale(model: ModelEntry) -> int:
-    """A latent pixel is this many picture pixels wide."""
+    """Return the width of a latent pixel in picture pixels."""
     return int(2 ** (len(model.config(ROLE, "vae")["block_out_channels"]) - 1))
 
 
 @contextmanager
 def _heard(module: nn.Module) -> Iterator[list[Any]]:
-    """The module's outputs while the block runs; the stock pipelines keep only the first part of each."""
+    """Collect the module's outputs while the block runs; the stock pipelines keep only the first part of each."""
     outputs: list[Any] = []
     hook = module.register_forward_hook(lambda _, args, output: outputs.append(output))
     try:

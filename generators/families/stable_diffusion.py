@@ -40,7 +40,7 @@ PIPELINE = "StableDiffusionPipeline"
 MENDED = {"steps_offset": 1, "clip_sample": False}
 
 
-class StableDiffusion(OnePipeline):
+class StableDiffusion(OnePipeline[GenerationSettings]):
     """Stable Diffusion 1.5: a UNet denoises latents under CLIP's text states, a VAE turns them into a picture.
 
     Follows `StableDiffusionPipeline` of diffusers operation by operation, without its safety checker, so that the
@@ -56,7 +56,7 @@ class StableDiffusion(OnePipeline):
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
-        """With the settings of Stable Diffusion 1.5, at the size the UNet was trained for."""
+        """Return it with the settings of Stable Diffusion 1.5, at the size the UNet was trained for."""
         entry = models()["sd15"].model_copy(update={"name": name, "description": "", "sources": sources})
         return entry.model_copy(update={"defaults": {**entry.defaults, **trained_size(entry)}})
 
@@ -91,7 +91,7 @@ class StableDiffusion(OnePipeline):
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
-        """What `text_rows` gives. Prompts longer than the text encoder reads are cut; `batches.notes` says how many."""
+        """Encode by `text_rows`; prompts that are too long are cut, and `batches.notes` says how many."""
         batches, negative = batches or Batches(ENCODE_BATCH), settings.negative_prompt
         batches.notes += cut_note(self.encoder.tokenizer, "prompt", prompts)
         batches.notes += cut_note(self.encoder.tokenizer, "negative prompt", [negative])
@@ -132,7 +132,7 @@ class StableDiffusion(OnePipeline):
         )
 
     def _embedded_guidance(self, latents: Tensor, settings: GenerationSettings) -> Tensor | None:
-        """What a UNet distilled with its guidance takes in place of unconditional rows; None for others."""
+        """Return what a UNet distilled with its guidance takes in place of unconditional rows; None for others."""
         width = self.denoiser.unet.config.time_cond_proj_dim
         if width is None:
             return None
@@ -156,12 +156,12 @@ class StableDiffusion(OnePipeline):
 
 
 def _guided(settings: GenerationSettings, unet: Mapping[str, Any]) -> bool:
-    """Whether every step takes unconditional rows as well."""
+    """Return whether every step takes unconditional rows as well."""
     return settings.guidance > 1 and unet.get("time_cond_proj_dim") is None
 
 
 def _mended(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """A scheduler's configuration as the stock pipeline changes it on loading where it is older than these two keys.
+    """Return a scheduler's configuration as stock changes it on loading where it is older than these two keys.
 
     Another class that takes the scheduler's place (as `pipeline.scheduler = Other.from_config(...)`) gets the change
     only of keys that the file has: diffusers does not hand on defaults.

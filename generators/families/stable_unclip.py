@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from common.errors import UserError
@@ -37,7 +38,7 @@ from generators.families.stable import (
 from generators.families.unclip import PIPELINE as UNCLIP
 from generators.families.unclip import unclip_gone
 from generators.sampler import Draw, Sampler
-from generators.settings import GenerationSettings
+from generators.settings import PriorSettings
 
 PIPELINE, WITHOUT_PRIOR = "StableUnCLIPPipeline", "StableUnCLIPImg2ImgPipeline"
 ENCODERS = ("tokenizer", "text_encoder", "image_normalizer", "image_noising_scheduler")
@@ -49,7 +50,17 @@ PRIOR_COMPONENTS = {
 }
 
 
-class StableUnCLIP(Family):
+class StableUnCLIPSettings(PriorSettings):
+    """Stable unCLIP's settings.
+
+    Attributes:
+        noise_level: the timestep up to which noise is added to image embeddings.
+    """
+
+    noise_level: Annotated[int, Field(ge=0)] = 0
+
+
+class StableUnCLIP(Family[StableUnCLIPSettings]):
     """Stable unCLIP: a prior turns text into an image embedding, a UNet denoises latents under that and text states.
 
     Follows `StableUnCLIPPipeline` of diffusers operation by operation, so that the same noise gives the same bits.
@@ -58,6 +69,7 @@ class StableUnCLIP(Family):
     """
 
     name = "stable-unclip"
+    settings_type = StableUnCLIPSettings
     layout = f"a diffusers {PIPELINE} or {WITHOUT_PRIOR}"
     roles = (ROLE, "prior")
     pipelines = (PIPELINE, WITHOUT_PRIOR)
@@ -66,6 +78,7 @@ class StableUnCLIP(Family):
 
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
+        """Return the folder as a model; one without a prior gets the catalogue's."""
         kind = pipeline_class(str(folder)) if (folder / "model_index.json").is_file() else None
         return cls.described(str(folder), cls.sources_of(str(folder), kind)) if kind in cls.pipelines else None
 
@@ -77,7 +90,7 @@ class StableUnCLIP(Family):
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
-        """With the stock pipeline's settings, at the size the UNet was trained for."""
+        """Return it with the stock pipeline's settings, at the size the UNet was trained for."""
         entry = models()["stable-unclip"].model_copy(update={"name": name, "description": "", "sources": sources})
         return entry.model_copy(update={"defaults": {**entry.defaults, **trained_size(entry)}})
 
@@ -127,11 +140,11 @@ class StableUnCLIP(Family):
         self,
         prompts: Sequence[str],
         keys: Sequence[str],
-        settings: GenerationSettings,
+        settings: StableUnCLIPSettings,
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
-        """What `text_rows` gives, and ``image_embeds`` [N, 2D]: the noised embedding and its noise level's.
+        """Encode by `text_rows`, and ``image_embeds`` [N, 2D]: the noised embedding and its noise level's.
 
         Every prompt has a noise stream of its own, so that its embedding does not depend on its batch.
         Prompts longer than a text encoder reads are cut, as in stock; `batches.notes` says how many.
@@ -156,9 +169,9 @@ class StableUnCLIP(Family):
         return encoded(prompts, batches, on_progress, rows_of)
 
     def _image_embeds(
-        self, prompts: list[str], generators: list[torch.Generator], settings: GenerationSettings
+        self, prompts: list[str], generators: list[torch.Generator], settings: StableUnCLIPSettings
     ) -> Tensor:
-        """What the prior samples, [b, D]."""
+        """Return the prior's samples, [b, D]."""
         pipeline, guided = self.encoder, settings.prior_guidance > 1
         prior, scheduler = pipeline.prior, pipeline.prior_scheduler
         embeds, states, mask = pipeline._encode_prior_prompt(prompts, self.device, 1, guided)
@@ -182,7 +195,7 @@ class StableUnCLIP(Family):
         return embedding
 
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
-        """``image_embeds``: without the noise level's embedding, which is everybody's. Others: of the text."""
+        """Return ``image_embeds`` without the noise level's embedding, which is everybody's, or the text's features."""
         if option not in self.features_options:
             raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(self.features_options))
         if option != "image_embeds":
@@ -190,17 +203,17 @@ class StableUnCLIP(Family):
         embeds, _ = conditioning.tensors["image_embeds"].chunk(2, dim=1)
         return embeds.double().numpy()
 
-    def sampler(self, settings: GenerationSettings) -> Sampler:
+    def sampler(self, settings: StableUnCLIPSettings) -> Sampler:
         _check_noise_level(self.entry, settings)
         config = self.entry.config(ROLE, "scheduler", "scheduler_config.json")
         return Sampler(config, settings.scheduler, settings.steps, self.device)
 
-    def latent_shape(self, settings: GenerationSettings) -> tuple[int, ...]:
+    def latent_shape(self, settings: StableUnCLIPSettings) -> tuple[int, ...]:
         return latent_shape(self.entry, settings)
 
     @torch.no_grad()
     def predict(
-        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: GenerationSettings
+        self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: StableUnCLIPSettings
     ) -> Tensor:
         states, embeds = rows["text_states"], rows["image_embeds"]
         if settings.guidance > 1:
@@ -210,11 +223,11 @@ class StableUnCLIP(Family):
             self.denoiser.unet, latents, k, sampler, states, settings.guidance, class_labels=embeds.to(latents)
         )
 
-    def decode(self, latents: Tensor, settings: GenerationSettings, draw: Draw) -> NDArray[np.uint8]:
+    def decode(self, latents: Tensor, settings: StableUnCLIPSettings, draw: Draw) -> NDArray[np.uint8]:
         return pictures(self.denoiser, latents)
 
     @classmethod
-    def components_of(cls, model: ModelEntry, settings: GenerationSettings) -> list[Component]:
+    def components_of(cls, model: ModelEntry, settings: StableUnCLIPSettings) -> list[Component]:
         prior_text, prior = _prior_config(model, "prior_text_encoder"), _prior_config(model, "prior")
         tokens, width = prior["num_embeddings"], prior["embedding_dim"]
         prompt_rows = 2 if settings.prior_guidance > 1 else 1
@@ -249,7 +262,7 @@ class StableUnCLIP(Family):
 
 
 def _ddpm(scheduler: Any) -> Any:
-    """In the place of an UnCLIPScheduler, which has to be told the next timestep, as the stock pipeline does not.
+    """Return what takes the place of an UnCLIPScheduler, which wants the next timestep, as stock does not give it.
 
     So does diffusers' documentation, but there the prior loses the noise schedule it was trained with: where its file
     does not name it, as Karlo's, `from_config` goes on with DDPMScheduler's default instead of UnCLIPScheduler's.
@@ -266,28 +279,28 @@ def _prior_config(model: ModelEntry, component: str) -> dict[str, Any]:
 
 
 def _check_kind(model: ModelEntry, role: str, kinds: tuple[str, ...]) -> None:
-    found = pipeline_class(model.source(role))
-    if found not in kinds:
+    kind = pipeline_class(model.source(role))
+    if kind not in kinds:
         raise UserError(
-            f"{model.source(role)} is a {found}, not a {' or '.join(kinds)}", "choose a checkpoint of this model family"
+            f"{model.source(role)} is a {kind}, not a {' or '.join(kinds)}", "choose a checkpoint of this model family"
         )
-    if found == UNCLIP and (gone := unclip_gone()):
+    if kind == UNCLIP and (gone := unclip_gone()):
         raise UserError(gone)
 
 
 def _check_width(model: ModelEntry) -> None:
-    """The two halves must speak of the same image embedding."""
-    made = _prior_config(model, "prior")["embedding_dim"]
+    """Refuse two halves that do not speak of the same image embedding."""
+    width = _prior_config(model, "prior")["embedding_dim"]
     taken = model.config(ROLE, "image_normalizer")["embedding_dim"]
-    if made != taken:
+    if width != taken:
         raise UserError(
-            f"the prior {model.source('prior')} makes image embeddings of {made} numbers,"
+            f"the prior {model.source('prior')} makes image embeddings of {width} numbers,"
             f" {model.source(ROLE)} takes {taken}",
             "pair two that were trained on the same CLIP model, such as those of the model stable-unclip",
         )
 
 
-def _check_noise_level(model: ModelEntry, settings: GenerationSettings) -> None:
+def _check_noise_level(model: ModelEntry, settings: StableUnCLIPSettings) -> None:
     config = model.config(ROLE, "image_noising_scheduler", "scheduler_config.json")
     highest = config.get("num_train_timesteps", 1000) - 1
     if settings.noise_level > highest:

@@ -18,7 +18,7 @@ PIPELINE, TEXT_PROJECTION = "UnCLIPPipeline", "text_proj"
 
 
 def unclip_gone() -> str | None:
-    """Why there is no `UnCLIPPipeline` here and what to do; None if there is one."""
+    """Return why there is no `UnCLIPPipeline` here and what to do; None if there is one."""
     import diffusers
 
     if PIPELINE in dir(diffusers):
@@ -29,7 +29,7 @@ def unclip_gone() -> str | None:
 def load_unclip(
     entry: ModelEntry, dtype: torch.dtype, device: torch.device, without: tuple[str, ...], offload: Offload
 ) -> Any:
-    """The stock pipeline, its text projection and the components named in `without` left out.
+    """Load the stock pipeline, its text projection and the components named in `without` left out.
 
     Raises:
         UserError: as `load_pipeline`.
@@ -41,7 +41,7 @@ def load_unclip(
 
 @loading()
 def load_text_projection(entry: ModelEntry, dtype: torch.dtype) -> nn.Module:
-    """The pipeline's text projection, on the CPU.
+    """Load the pipeline's text projection, on the CPU.
 
     Since diffusers moved the pipeline, its loader finds this class under none of the names that a model_index.json
     gives it: not as ``unclip``, as on the hub, and not as ``diffusers``, as it writes itself.
@@ -68,7 +68,7 @@ def load_text_projection(entry: ModelEntry, dtype: torch.dtype) -> nn.Module:
 
 
 def text_projection_class() -> Any:
-    """`UnCLIPTextProjModel`, which diffusers exports nowhere: it lies where the pipeline does."""
+    """Return `UnCLIPTextProjModel`, which diffusers exports nowhere: it lies where the pipeline does."""
     import diffusers
 
     return sys.modules[getattr(diffusers, PIPELINE).__module__].UnCLIPTextProjModel

@@ -1,4 +1,4 @@
-"""How long a plan takes at least on many workers, and how long when trunks are denoised before their subtrees.
+"""The time that a plan takes on many workers: at least, and when trunks are denoised before their subtrees.
 
 Time is counted in node-steps: what one worker does while a row is denoised one step.
 """
@@ -22,10 +22,10 @@ class Spread:
     Attributes:
         workers: W.
         critical_path: the longest chain of node-steps that wait for each other: K.
-        least_time: what no schedule beats (`least_time`).
+        least_time: the shortest time that any schedule reaches (`least_time`).
         trunk: node-steps of all trunks, after which subtrees begin.
         longest_trunk: of the largest of them, which one worker does.
-        subtrees: how many there are.
+        subtrees: their number.
         time: of trunks and subtrees as they are handed out (`handed_out`).
         speed_up_bound, speed_up: the plan's node-steps over `least_time`, over `time`.
     """
@@ -42,7 +42,14 @@ class Spread:
 
 
 def spread(plan: SharingPlan, workers: int, least: int = 1) -> Spread:
-    """What so many workers make of a plan; arguments and errors are those of `parts.parts`."""
+    """Return the times of a plan on so many workers; arguments and errors are those of `parts.parts`.
+
+    Examples:
+        >>> from generators.sharing.plan import standard_plan
+        >>> on_four = spread(standard_plan(8, 10), workers=4)
+        >>> on_four.time, on_four.speed_up, on_four.critical_path
+        (20, 4.0, 10)
+    """
     cut, size = parts(plan, workers, least), plan.stop - plan.first
     trunks = [int(size[nodes].sum()) for nodes in cut.trunks]
     work = [int(size[nodes].sum()) for nodes in cut.subtrees]
@@ -52,18 +59,34 @@ def spread(plan: SharingPlan, workers: int, least: int = 1) -> Spread:
 
 
 def active_counts(plan: SharingPlan) -> NDArray[np.int64]:
-    """int64 [K]: how many nodes are denoised at each step."""
+    """Return int64 [K]: the number of nodes that are denoised at each step.
+
+    Examples:
+        >>> from generators.sharing.plan import build_plan
+        >>> from generators.sharing.schedule import get_schedule
+        >>> from generators.sharing.tree import Tree
+        >>> active_counts(build_plan(Tree.from_linkage([[0, 1, 0.5, 2]]), get_schedule("eq7"), 1.1, 4)).tolist()
+        [1, 1, 2, 2]
+    """
     change = np.bincount(plan.first, minlength=plan.steps + 1) - np.bincount(plan.stop, minlength=plan.steps + 1)
     counts: NDArray[np.int64] = np.cumsum(change)[:-1]
     return counts
 
 
 def least_time(plan: SharingPlan, workers: int) -> int:
-    """The shortest time in which W workers, a row each at a time, can denoise a plan.
+    """Return the shortest time in which W workers, a row each at a time, can denoise a plan.
 
     ``max over k of k + ceil(S_k / W)``, S_k the node-steps of steps k and later: none of them can be done before k
     others were, one after the other. It is reached: read backwards the plan is a forest of tasks of one size that
     join, for which working from the highest level on is optimal (T. C. Hu, Operations Research 9(6), 1961).
+
+    Raises:
+        ValueError: there are no workers.
+
+    Examples:
+        >>> from generators.sharing.plan import standard_plan
+        >>> [least_time(standard_plan(8, 10), workers) for workers in (1, 4, 100)]
+        [80, 20, 10]
     """
     if workers < 1:
         raise ValueError(f"{workers} workers denoise nothing")
@@ -72,12 +95,16 @@ def least_time(plan: SharingPlan, workers: int) -> int:
 
 
 def handed_out(trunks: Sequence[int], work: Sequence[int], waits: Sequence[int], workers: int) -> int:
-    """The time until all is done, when whoever is free takes what has been ready longest: trunks first.
+    """Return the time until all is done, when whoever is free takes what has been ready longest: trunks first.
 
     Args:
         trunks, work: node-steps of each trunk and of each other part.
-        waits: which trunk each part begins from; -1 for none.
+        waits: the number of the trunk that each part begins from; -1 for none.
         workers: W.
+
+    Examples:
+        >>> handed_out(trunks=[5], work=[10, 10, 3], waits=[0, 0, -1], workers=2)
+        15
     """
     ready = deque(
         [*((size, i) for i, size in enumerate(trunks)), *((s, -1) for s, w in zip(work, waits, strict=True) if w < 0)]

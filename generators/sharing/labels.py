@@ -7,10 +7,14 @@ from generators.sharing.tree import Tree
 
 
 def fcluster_order(tree: Tree) -> NDArray[np.int64]:
-    """int64 [N]: the prompts, so that the clusters of any cut stand in the order of their `fcluster` labels.
+    """Return int64 [N]: the prompts, so that the clusters of any cut stand in the order of their `fcluster` labels.
 
     SciPy walks down from the root and goes through a cluster's inner children, as they are numbered, before the
     prompts that hang below it directly. Of clusters of several roots or many children, which SciPy has not, the same.
+
+    Examples:
+        >>> fcluster_order(Tree.from_linkage([[1, 2, 0.2, 2], [0, 3, 0.5, 3]])).tolist()
+        [1, 2, 0]
     """
     n, size = tree.n_leaves, tree.hi - tree.lo
     parents = tree.parent.tolist()

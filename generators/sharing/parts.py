@@ -14,15 +14,15 @@ LARGEST = 64  # times the smallest, however many there are: what is lost when a 
 
 
 class PartPlan(SharingPlan):
-    """Nodes of a plan, by themselves: where `source` is -1 and `first` is not 0, a node begins from a given latent."""
+    """Nodes of a plan by themselves: where `source` is -1 and `first` is not 0, a node begins from an initial state."""
 
     def _misplaced(self) -> NDArray[np.bool_]:
         misplaced: NDArray[np.bool_] = (self.source >= 0) & (self.first == 0)
         return misplaced
 
     @property
-    def given(self) -> Integers:
-        """The nodes that begin from a given latent, ascending."""
+    def from_states(self) -> Integers:
+        """The nodes that begin from an initial state, which another part exports; int64, ascending."""
         return np.flatnonzero((self.source < 0) & (self.first > 0))
 
 
@@ -34,7 +34,7 @@ class Part:
         plan: these nodes and prompts, numbered anew in their order.
         nodes: int64 [n]; the whole plan's number of each node, ascending.
         prompts: int64 [m]; the whole plan's number of each prompt, ascending.
-        sources: int64 [g]; the whole plan's node whose last latent each of ``plan.given`` begins from.
+        sources: int64 [g]; the whole plan's node whose last latent each of ``plan.from_states`` begins from.
     """
 
     plan: PartPlan
@@ -44,7 +44,14 @@ class Part:
 
     @classmethod
     def of(cls, plan: SharingPlan, nodes: Integers) -> Self:
-        """The part of these nodes of `plan`, ascending. O(n log n) in the part's nodes and members."""
+        """Return the part of these nodes of `plan`, int64 [n], ascending; O(n log n) in its nodes and members.
+
+        Examples:
+            >>> from generators.sharing.plan import standard_plan
+            >>> part = Part.of(standard_plan(4, 10), np.array([1, 3]))
+            >>> part.plan.n_prompts, part.prompts.tolist(), part.plan.node_steps
+            (2, [1, 3], 20)
+        """
         lo, hi = plan.lo[nodes], plan.hi[nodes]
         starts, stops, at = _merged(lo, hi)
         entries = np.concatenate([np.arange(a, b) for a, b in zip(starts, stops, strict=True)])
@@ -64,11 +71,10 @@ class Part:
             order=order.reshape(-1),
             lo=lo + base[at],
             hi=hi + base[at],
-            weight=None if plan.weight is None else plan.weight[entries],
             output=np.where(ends, output, -1),
             combiner=plan.combiner,
         )
-        return cls(part, nodes, prompts, plan.source[nodes[part.given]])
+        return cls(part, nodes, prompts, plan.source[nodes[part.from_states]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +94,7 @@ class Parts:
 
 
 def parts(plan: SharingPlan, workers: int, least: int = 1) -> Parts:
-    """`plan` cut for so many workers: parts of at most `part_size` node-steps, and what is above them.
+    """Cut `plan` for so many workers: into parts of at most `part_size` node-steps, and the trunks above them.
 
     A subtree is a node with all that starts from it. Neighbours in the plan's order are put together up to that size,
     and so are trees' trunks; one tree's trunk is not cut, and may be larger.
@@ -100,6 +106,15 @@ def parts(plan: SharingPlan, workers: int, least: int = 1) -> Parts:
 
     Raises:
         ValueError: there are no workers.
+
+    Examples:
+        >>> from generators.sharing.plan import build_plan
+        >>> from generators.sharing.schedule import get_schedule
+        >>> from generators.sharing.tree import Tree
+        >>> tree = Tree.from_linkage([[0, 1, 0.2, 2], [2, 3, 0.2, 2], [4, 5, 0.5, 4]])
+        >>> cut = parts(build_plan(tree, get_schedule("eq7"), 1.0, 10), workers=2)
+        >>> [nodes.tolist() for nodes in cut.trunks], [nodes.tolist() for nodes in cut.subtrees], cut.waits.tolist()
+        ([[6]], [[0, 1, 4], [2, 3, 5]], [0, 0])
     """
     size = part_size(plan.node_steps, plan.steps, workers, least)
     work = branch_node_steps(plan)
@@ -129,10 +144,14 @@ def parts(plan: SharingPlan, workers: int, least: int = 1) -> Parts:
 
 
 def part_size(node_steps: int, steps: int, workers: int, least: int = 1) -> int:
-    """How many node-steps a part may have: a quarter of a worker's share, but from `least` (or K) to 64 times that.
+    """Return the most node-steps of a part: a quarter of a worker's share, but from `least` (or K) to 64 times that.
 
     Raises:
         ValueError: there are no workers.
+
+    Examples:
+        >>> part_size(8000, 10, workers=20), part_size(8000, 10, workers=1000)
+        (100, 10)
     """
     if workers < 1:
         raise ValueError(f"{workers} workers denoise nothing")
@@ -141,7 +160,15 @@ def part_size(node_steps: int, steps: int, workers: int, least: int = 1) -> int:
 
 
 def branch_node_steps(plan: SharingPlan) -> Integers:
-    """int64 [n]: the node-steps of each node and of all that starts from it, by levels of steps from the last."""
+    """Return int64 [n]: the node-steps of each node and of all that starts from it.
+
+    Examples:
+        >>> from generators.sharing.plan import build_plan
+        >>> from generators.sharing.schedule import get_schedule
+        >>> from generators.sharing.tree import Tree
+        >>> branch_node_steps(build_plan(Tree.from_linkage([[0, 1, 0.5, 2]]), get_schedule("eq7"), 1.1, 4)).tolist()
+        [2, 2, 6]
+    """
     work = plan.stop - plan.first
     for begins in np.unique(plan.first)[::-1].tolist():
         if begins:
@@ -151,12 +178,18 @@ def branch_node_steps(plan: SharingPlan) -> Integers:
 
 
 def whole(plan: SharingPlan) -> Part:
-    """The plan as one part."""
+    """Return the plan as one part.
+
+    Examples:
+        >>> from generators.sharing.plan import standard_plan
+        >>> whole(standard_plan(3, 10)).plan.node_steps
+        30
+    """
     return Part.of(plan, np.arange(len(plan.first)))
 
 
 def _filled(work: Integers, size: int) -> list[slice]:
-    """Consecutive runs of at most `size` in sum, or of one item that is larger."""
+    """Return consecutive runs of at most `size` in sum, or of one item that is larger."""
     ends, runs, start = np.cumsum(work), [], 0
     while start < len(work):
         before = ends[start - 1] if start else 0
@@ -167,21 +200,21 @@ def _filled(work: Integers, size: int) -> list[slice]:
 
 
 def _settled(up: Integers) -> Integers:
-    """Where pointers that end at themselves lead, by jumping."""
+    """Return where pointers that end at themselves lead, by jumping."""
     while (up[up] != up).any():
         up = up[up]
     return up
 
 
 def _gathered(groups: Integers, count: int) -> tuple[Integers, ...]:
-    """The places of each group 0..count-1, ascending."""
+    """Return the places of each group 0..count-1, ascending."""
     by_group = np.argsort(groups, kind="stable")
     cuts = np.searchsorted(groups[by_group], np.arange(count + 1))
     return tuple(by_group[cuts[i] : cuts[i + 1]] for i in range(count))
 
 
 def _merged(lo: Integers, hi: Integers) -> tuple[Integers, Integers, Integers]:
-    """Disjoint ranges that cover these, ascending, and in which of them each is."""
+    """Return disjoint ranges that cover these, ascending, and the number of the range that each lies in."""
     by_start = np.argsort(lo, kind="stable")
     reach = np.maximum.accumulate(hi[by_start])
     new = np.append(True, lo[by_start][1:] > reach[:-1])

@@ -1,17 +1,18 @@
-"""Plans: which cluster is denoised over which steps, and from whose latent it starts."""
+"""Plans: the steps over which each cluster is denoised, and the latent from which it starts."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from common.errors import UserError
 from generators.sharing.arrays import read_npz, read_only, write_npz
-from generators.sharing.planner import Grouping, Planner
 from generators.sharing.schedule import Schedule
+from generators.sharing.tree import Tree
 
 KIND = "reusebench plan 1"
 INTEGERS = ("first", "stop", "source", "order", "lo", "hi", "output")
@@ -28,12 +29,19 @@ class SharingPlan:
         source: int64 [n]; the node from whose latent it starts; -1 starts from fresh noise at step 0.
         order: int64 [L]; prompts, in runs.
         lo, hi: int64 [n]; node i serves, and is conditioned on, ``order[lo[i]:hi[i]]``.
-        weight: float32 [L], each prompt's weight in its nodes' conditioning, > 0; None for equal weights.
         output: int64 [N]; the node that ends with each prompt's latent; -1 where none is wanted.
         combiner: how a node's prompts become its conditioning.
 
     Raises:
         UserError: the arrays are no such plan.
+
+    Examples:
+        >>> from generators.sharing.schedule import get_schedule
+        >>> pair = build_plan(Tree.from_linkage([[0, 1, 0.5, 2]]), get_schedule("eq7"), 1.1, 4)
+        >>> pair.first.tolist(), pair.stop.tolist(), pair.source.tolist()
+        ([2, 2, 0], [4, 4, 2], [2, 2, -1])
+        >>> pair.node_steps, pair.standard_node_steps, pair.savings
+        (6, 8, 0.25)
     """
 
     n_prompts: int
@@ -44,15 +52,12 @@ class SharingPlan:
     order: NDArray[np.int64]
     lo: NDArray[np.int64]
     hi: NDArray[np.int64]
-    weight: NDArray[np.float32] | None
     output: NDArray[np.int64]
     combiner: str
 
     def __post_init__(self) -> None:
         for name in INTEGERS:
             object.__setattr__(self, name, read_only(getattr(self, name), np.int64, f"a plan's {name}"))
-        if self.weight is not None:
-            object.__setattr__(self, "weight", read_only(self.weight, np.float32, "a plan's weight"))
         self._check()
 
     def _check(self) -> None:
@@ -72,16 +77,12 @@ class SharingPlan:
             raise UserError("a plan's node serves no prompt")
         if ((self.order < 0) | (self.order >= self.n_prompts)).any():
             raise UserError("a plan's node serves a prompt that is not there")
-        if self.weight is not None and (
-            len(self.weight) != len(self.order) or not (np.isfinite(self.weight) & (self.weight > 0)).all()
-        ):
-            raise UserError("a plan's weights must be finite and positive, one an entry of order")
         ends = self.output[self.output >= 0]
         if (self.output < -1).any() or (ends >= nodes).any() or (self.stop[ends] != self.steps).any():
             raise UserError("a prompt's output is no node that is denoised to the end")
 
     def _misplaced(self) -> NDArray[np.bool_]:
-        """bool [n]: nodes that cannot begin where they do."""
+        """Return bool [n]: nodes that cannot begin where they do."""
         misplaced: NDArray[np.bool_] = (self.source < 0) != (self.first == 0)
         return misplaced
 
@@ -92,14 +93,14 @@ class SharingPlan:
 
     @property
     def standard_node_steps(self) -> int:
-        """What the same prompts cost with nobody sharing."""
+        """Denoiser evaluations of the same prompts, those with an output, with nobody sharing."""
         return self.steps * int(np.count_nonzero(self.output >= 0))
 
     @property
     def savings(self) -> float:
-        """The fraction of standard generation's node-steps that is saved (the paper's "compute saved")."""
-        standard = self.standard_node_steps
-        return (standard - self.node_steps) / standard if standard else 0.0
+        """The fraction of the baseline's node-steps that is saved (the paper's "compute saved")."""
+        baseline = self.standard_node_steps
+        return (baseline - self.node_steps) / baseline if baseline else 0.0
 
     @property
     def ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -109,7 +110,7 @@ class SharingPlan:
 
     @property
     def solo(self) -> NDArray[np.bool_]:
-        """bool [N]: prompts whose whole path is nodes of their own, which is standard generation's path."""
+        """bool [N]: prompts whose whole path is nodes of their own, as the baseline's is."""
         owner = np.where(self.hi - self.lo == 1, self.order[self.lo], -1)
         node, solo = self.output, self.output >= 0
         while (node >= 0).any():
@@ -118,28 +119,35 @@ class SharingPlan:
         return solo
 
     def active(self, k: int) -> NDArray[np.int64]:
-        """The nodes denoised at step `k` (0-based), ascending."""
+        """Return the nodes denoised at step `k` (0-based), int64, ascending.
+
+        Examples:
+            >>> standard_plan(3, 10).active(0).tolist()
+            [0, 1, 2]
+        """
         return np.flatnonzero((self.first <= k) & (k < self.stop))
 
     def members(self, i: int) -> NDArray[np.int64]:
-        """The prompts that node `i` serves and is conditioned on."""
+        """Return the prompts that node `i` serves and is conditioned on, int64.
+
+        Examples:
+            >>> standard_plan(3, 10).members(1).tolist()
+            [1]
+        """
         return self.order[self.lo[i] : self.hi[i]]
 
-    def weights(self, i: int) -> NDArray[np.float32]:
-        """float32: the share of each of node `i`'s members in its conditioning; their sum is 1."""
-        size = self.hi[i] - self.lo[i]
-        weight = np.ones(size) if self.weight is None else self.weight[self.lo[i] : self.hi[i]].astype(np.float64)
-        shares: NDArray[np.float32] = (weight / weight.sum()).astype(np.float32)
-        return shares
-
     def restricted(self, prompts: NDArray[np.bool_]) -> Self:
-        """The part of the plan that these prompts need: whole nodes, with their members and weights.
+        """Return the part of the plan that these prompts need: whole nodes, with their members.
 
         Args:
             prompts: bool [N].
 
         Raises:
             UserError: it is no such mask.
+
+        Examples:
+            >>> standard_plan(3, 10).restricted(np.array([True, False, True])).node_steps
+            20
         """
         if prompts.shape != (self.n_prompts,) or prompts.dtype != np.bool_:
             raise UserError(f"a plan is restricted to a mask of its {self.n_prompts} prompts")
@@ -167,7 +175,7 @@ class SharingPlan:
     def save(self, path: Path) -> None:
         """Write the plan to an .npz file."""
         arrays: dict[str, ArrayLike] = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_npz(path, KIND, {name: value for name, value in arrays.items() if value is not None})
+        write_npz(path, KIND, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -176,7 +184,7 @@ class SharingPlan:
         Raises:
             UserError: the file is missing, damaged or no plan.
         """
-        stored: dict[str, Any] = {"weight": None, **read_npz(path, KIND)}
+        stored: dict[str, Any] = read_npz(path, KIND)
         try:
             stored |= {name: stored[name].item() for name in ("n_prompts", "steps", "combiner")}
             return cls(**stored)
@@ -186,20 +194,73 @@ class SharingPlan:
             ) from error
 
 
+class Planner(ABC):
+    """Prompts made ready to share, by a strategy whose plans follow from no tree: it gives them itself.
+
+    Where a tree is taken for planning (`build_plan`, `node_steps`, `tau_for_savings`), a planner is too.
+
+    Attributes:
+        n_leaves: N, the number of prompts.
+    """
+
+    n_leaves: int
+
+    @abstractmethod
+    def plan(self, schedule: Schedule, tau: float, steps: int, combiner: str = "mean") -> SharingPlan:
+        """Return the plan at this tau, the baseline's at tau 0; arguments and errors are those of `build_plan`."""
+
+    def node_steps(self, schedule: Schedule, tau: float, steps: int) -> int:
+        """Return that plan's cost in denoiser evaluations; to be overridden where it is known without the plan."""
+        return self.plan(schedule, tau, steps).node_steps
+
+    @property
+    def arrivals(self) -> NDArray[np.int64] | None:
+        """int64 [N]: the order in which an online strategy's prompts arrive; None if no order is meant."""
+        return None
+
+
+Grouping: TypeAlias = Tree | Planner
+
+
+def treed(grouping: Grouping, strategy: str) -> Tree:
+    """Return the grouping that a strategy of this name made, where only a tree will do.
+
+    Raises:
+        UserError: it is none.
+
+    Examples:
+        >>> treed(Tree.singletons(3), "none").n_leaves
+        3
+    """
+    if isinstance(grouping, Tree):
+        return grouping
+    raise UserError(f"the strategy {strategy!r} makes no tree: it plans by itself", "choose another strategy")
+
+
 def build_plan(tree: Grouping, schedule: Schedule, tau: float, steps: int, combiner: str = "mean") -> SharingPlan:
-    """The plan of `tree` under `schedule` (Algorithm 1); a planner gives its own.
+    """Return the plan of `tree` under `schedule` (Algorithm 1); a planner gives its own.
 
     A cluster is denoised from the step at which its parent splits to the one at which it does, so its interval takes
     two binary searches on phi: O(M log K), vectorised. Clusters with no steps are left out; node i < N is prompt
     i alone, with which every path ends.
 
     Args:
-        tau: how much is shared, >= 0; 0 is standard generation.
+        tree: of N prompts, or a planner.
+        schedule: the thresholds over the steps.
+        tau: how much is shared, >= 0; 0 is the baseline.
         steps: K, the number of denoiser evaluations (``len(scheduler.timesteps)``).
         combiner: how a cluster's prompts become its conditioning.
 
     Raises:
         UserError: tau or steps is out of range.
+
+    Examples:
+        >>> from generators.sharing.schedule import get_schedule
+        >>> tree = Tree.from_linkage([[0, 1, 0.2, 2], [2, 3, 0.5, 3]])
+        >>> [build_plan(tree, get_schedule("eq7"), tau, 10).node_steps for tau in (0.0, 0.5, 1.0)]
+        [30, 25, 19]
+        >>> round(build_plan(tree, get_schedule("eq7"), 1.0, 10).savings, 3)
+        0.367
     """
     if isinstance(tree, Planner):
         return tree.plan(schedule, tau, steps, combiner)
@@ -218,21 +279,26 @@ def build_plan(tree: Grouping, schedule: Schedule, tau: float, steps: int, combi
         order=tree.leaf_order,
         lo=tree.lo[kept],
         hi=tree.hi[kept],
-        weight=None,
         output=np.arange(tree.n_leaves),
         combiner=combiner,
     )
 
 
 def standard_plan(n: int, steps: int) -> SharingPlan:
-    """Standard generation: every one of `n` prompts alone for all K = `steps` steps."""
+    """Return the baseline's plan: every one of `n` prompts alone for all K = `steps` steps.
+
+    Examples:
+        >>> baseline = standard_plan(3, 10)
+        >>> baseline.node_steps, baseline.savings, baseline.solo.tolist()
+        (30, 0.0, [True, True, True])
+    """
     prompts = np.arange(n)
     nobody, whole = np.full(n, -1), np.full(n, steps)
-    return SharingPlan(n, steps, 0 * prompts, whole, nobody, prompts, prompts, prompts + 1, None, prompts, "mean")
+    return SharingPlan(n, steps, 0 * prompts, whole, nobody, prompts, prompts, prompts + 1, prompts, "mean")
 
 
 def _nearest(parent: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Each node's nearest kept ancestor, -1 for none, by pointer jumping: O(M log M) however deep the tree."""
+    """Return each node's nearest kept ancestor, -1 for none, by pointer jumping: O(M log M) however deep the tree."""
     up, good = np.append(parent, -1), np.append(kept, True)
     while not good[up].all():
         up = np.where(good[up], up, up[up])

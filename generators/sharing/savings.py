@@ -1,4 +1,4 @@
-"""What sharing saves: from a tree alone, no plan is built; a planner knows its own."""
+"""Savings, and the tau that gives them: from a tree alone, no plan is built; a planner knows its own."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from common.errors import UserError
-from generators.sharing.planner import Grouping, Planner
+from generators.sharing.plan import Grouping, Planner
 from generators.sharing.schedule import Schedule
 
 # Decimals of four significant digits, in order: 1.000e-12, 1.001e-12, ..., 9.999e14.
@@ -19,7 +19,7 @@ class TauForSavings:
 
     Attributes:
         tau: the smallest decimal of four significant digits that saves the target or, where none does, the most.
-        savings: what it saves, a fraction of standard generation's node-steps.
+        savings: at that tau, a fraction of the baseline's node-steps.
         reached: whether that is the target or more.
         most: the largest savings that any tau gives.
     """
@@ -31,36 +31,55 @@ class TauForSavings:
 
 
 def node_steps(tree: Grouping, schedule: Schedule, tau: float, steps: int) -> int:
-    """Denoiser evaluations, counted in rows, of `tree` under this schedule: N K less what sharing saves.
+    """Return the denoiser evaluations, counted in rows, of `tree` under this schedule: N K less what sharing saves.
 
-    Until a cluster splits, its children's evaluations are one: it saves (children - 1) a step. What a strategy asked
-    the denoiser is counted too.
+    Until a cluster splits, its children's evaluations are one: it saves (children - 1) a step. Arguments and errors are
+    those of `build_plan`.
+
+    Examples:
+        >>> from generators.sharing.schedule import get_schedule
+        >>> from generators.sharing.tree import Tree
+        >>> tree = Tree.from_linkage([[0, 1, 0.2, 2], [2, 3, 0.5, 3]])
+        >>> [node_steps(tree, get_schedule("eq7"), tau, 10) for tau in (0.0, 0.5, 1.0)]
+        [30, 25, 19]
     """
     if isinstance(tree, Planner):
         return tree.node_steps(schedule, tau, steps)
     inner = slice(tree.n_leaves, None)
     saved = (tree.n_children[inner] - 1) * schedule.split_steps(tree.score[inner], tau, steps)
-    return tree.n_leaves * steps - int(np.sum(saved)) + tree.probe_rows
+    return tree.n_leaves * steps - int(np.sum(saved))
 
 
 def tau_for_savings(tree: Grouping, schedule: Schedule, steps: int, target: float) -> TauForSavings:
-    """The smallest tau that saves `target`, by bisection: savings are a step function that never falls with tau.
+    """Return the smallest tau that saves `target`, by bisection: savings are a step function that never falls with tau.
 
     Of a planner whose savings do fall here and there (a bounded cache), a tau at which they rise past the target.
 
     Args:
+        tree: of N prompts, or a planner.
+        schedule: the thresholds over the steps.
         steps: K, the number of denoiser evaluations.
-        target: fraction of standard generation's node-steps to save, 0 to 1.
+        target: fraction of the baseline's node-steps to save, 0 to 1.
 
     Raises:
         UserError: the target is no fraction.
+
+    Examples:
+        >>> from generators.sharing.schedule import get_schedule
+        >>> from generators.sharing.tree import Tree
+        >>> tree = Tree.from_linkage([[0, 1, 0.2, 2], [2, 3, 0.5, 3]])
+        >>> answer = tau_for_savings(tree, get_schedule("eq7"), 10, 0.3)
+        >>> answer.tau, round(answer.savings, 3), answer.reached, round(answer.most, 3)
+        (0.6667, 0.3, True, 0.6)
+        >>> tau_for_savings(tree, get_schedule("eq7"), 10, 0.9).reached
+        False
     """
     if not 0 <= target <= 1:
         raise UserError(f"savings must be between 0 and 1, not {target}", "write 0.5 for 50%")
-    standard = tree.n_leaves * steps
+    baseline = tree.n_leaves * steps
 
     def savings(tau: float) -> float:
-        return (standard - node_steps(tree, schedule, tau, steps)) / standard
+        return (baseline - node_steps(tree, schedule, tau, steps)) / baseline
 
     last = MANTISSAS * DECADES - 1
     most = savings(_decimal(last))
@@ -70,17 +89,25 @@ def tau_for_savings(tree: Grouping, schedule: Schedule, steps: int, target: floa
 
 
 def tau_near_savings(tree: Grouping, schedule: Schedule, steps: int, target: float) -> TauForSavings:
-    """The smallest tau whose savings are nearest to `target`, from above or below; `reached` says from above.
+    """Return the smallest tau whose savings are nearest to `target`, from above or below; `reached` says from above.
 
     Arguments and errors are those of `tau_for_savings`.
+
+    Examples:
+        >>> from generators.sharing.schedule import get_schedule
+        >>> from generators.sharing.tree import Tree
+        >>> tree = Tree.from_linkage([[0, 1, 0.2, 2], [2, 3, 0.5, 3]])
+        >>> near = tau_near_savings(tree, get_schedule("eq7"), 10, 0.31)
+        >>> round(near.savings, 3), near.reached
+        (0.3, False)
     """
     above = tau_for_savings(tree, schedule, steps, target)
     if above.tau == 0 or above.savings <= target:
         return above
     index = bisect_left(range(MANTISSAS * DECADES), above.tau, key=_decimal)
     below = _decimal(index - 1) if index else 0.0
-    standard = tree.n_leaves * steps
-    saved = (standard - node_steps(tree, schedule, below, steps)) / standard
+    baseline = tree.n_leaves * steps
+    saved = (baseline - node_steps(tree, schedule, below, steps)) / baseline
     if saved < 0 or above.savings - target < target - saved:
         return above
     return replace(tau_for_savings(tree, schedule, steps, saved), reached=False)

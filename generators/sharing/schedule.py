@@ -1,4 +1,4 @@
-"""How sharing ends: the threshold that falls over the steps, and the step at which each cluster splits."""
+"""Schedules: the threshold that falls over the steps, and with it the step at which each cluster splits."""
 
 import dataclasses
 import math
@@ -33,12 +33,12 @@ class Schedule(Plugin):
 
     @classmethod
     def configured(cls, **parameters: Any) -> Self:
-        """The schedule with these parameters.
+        """Return the schedule with these parameters.
 
         Raises:
             UserError: it has no such parameter, or one is no finite number.
         """
-        known: list[str] = [each.name for each in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+        known: list[str] = [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
         for name, value in parameters.items():
             if name not in known:
                 raise UserError(f"schedule {cls.name!r} has no parameter {name!r}", nearest(name, known))
@@ -48,12 +48,12 @@ class Schedule(Plugin):
 
     @property
     def parameters(self) -> dict[str, float]:
-        """By name."""
+        """Its parameters by name; none if it is no dataclass."""
         return dataclasses.asdict(self) if dataclasses.is_dataclass(self) else {}
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All of it that changes thresholds: parameters and noise levels only where it has them."""
+        """Everything in it that changes thresholds: parameters and noise levels only where it has them."""
         levels = None if self.log_snr is None else [f"{value:.6g}" for value in self.log_snr]
         return {
             "name": self.name,
@@ -63,7 +63,7 @@ class Schedule(Plugin):
         }
 
     def bound(self, log_snr: Sequence[float] | None) -> Self:
-        """This schedule along a sampler's steps; itself where it does not follow their noise.
+        """Return this schedule along a sampler's steps; itself where it does not follow their noise.
 
         Raises:
             UserError: it does, and the sampler does not say how noisy its latents are.
@@ -75,23 +75,29 @@ class Schedule(Plugin):
                 f"schedule {self.name!r} follows the noise, and the scheduler does not say how noisy its latents are",
                 "choose another --scheduler, or --schedule eq7",
             )
-        mine = copy(self)
-        object.__setattr__(mine, "log_snr", np.array(log_snr, dtype=np.float64))
-        return mine
+        bound = copy(self)
+        object.__setattr__(bound, "log_snr", np.array(log_snr, dtype=np.float64))
+        return bound
 
     def phi(self, tau: float, steps: int) -> NDArray[np.float64]:
-        """The thresholds, float64 [steps]: finite, never rising, 0 at the last step and, for tau = 0, at all."""
+        """Return the thresholds, float64 [steps]: finite, never rising, 0 at the last step and, for tau = 0, at all."""
         raise NotImplementedError
 
     def thresholds(self, tau: float, steps: int) -> NDArray[np.float64]:
-        """The checked thresholds, float64 [steps].
+        """Return the checked thresholds, float64 [steps].
 
         Args:
-            tau: how much is shared, >= 0; 0 is standard diffusion.
+            tau: how much is shared, >= 0; 0 is the baseline.
             steps: K, the number of denoiser evaluations, >= 1.
 
         Raises:
             UserError: tau or steps is out of range, or the plug-in breaks its promise.
+
+        Examples:
+            >>> get_schedule("eq7").thresholds(1.0, 4).tolist()
+            [0.75, 0.5, 0.25, 0.0]
+            >>> get_schedule("official").thresholds(1.0, 5).tolist()
+            [1.0, 0.75, 0.5, 0.25, 0.0]
         """
         if not (math.isfinite(tau) and tau >= 0):
             raise UserError(f"tau must be a number from 0 up, not {tau}")
@@ -110,9 +116,16 @@ class Schedule(Plugin):
         return phi
 
     def split_steps(self, scores: NDArray[np.float64], tau: float, steps: int) -> NDArray[np.int64]:
-        """The 0-based step from which clusters of these scores are split into their children.
+        """Return the 0-based step from which clusters of these scores are split into their children, int64 [M].
 
-        Two binary searches a node (its own split and its parent's) give its interval of steps.
+        Two binary searches a node (its own split and its parent's) give its interval of steps. Arguments and errors are
+        those of `thresholds`, with `scores` float64 [M].
+
+        Examples:
+            >>> get_schedule("eq7").split_steps(np.array([0.1, 0.5, 0.9]), 1.0, 4).tolist()
+            [3, 1, 0]
+            >>> get_schedule("official").split_steps(np.array([0.1, 0.5, 0.9]), 1.0, 5).tolist()
+            [4, 3, 1]
         """
         rising = self.thresholds(tau, steps)[::-1]
         together = steps - np.searchsorted(rising, scores, "right" if self.ties == "smaller" else "left")
@@ -121,14 +134,20 @@ class Schedule(Plugin):
 
 
 def schedules() -> dict[str, type[Schedule]]:
-    """Every schedule, by name."""
+    """Return every schedule, by name."""
     return discover(PACKAGE, Schedule, GROUP)
 
 
 def get_schedule(name: str, **parameters: Any) -> Schedule:
-    """The schedule called `name` with these parameters; one that follows noise is yet to be `bound`.
+    """Return the schedule called `name` with these parameters; one that follows noise is yet to be `bound`.
 
     Raises:
         UserError: there is none, or it does not take them.
+
+    Examples:
+        >>> get_schedule("eq7").ties, get_schedule("official").ties
+        ('smaller', 'larger')
+        >>> get_schedule("snr", shift=1).parameters
+        {'shift': 1.0}
     """
     return find(name, PACKAGE, Schedule, GROUP).configured(**parameters)

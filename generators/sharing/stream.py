@@ -8,12 +8,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.sharing.plan import SharingPlan
-from generators.sharing.planner import Planner
+from generators.sharing.plan import Planner, SharingPlan
 from generators.sharing.schedule import Schedule
 
 Eviction = Literal["lcbfu", "lru"]
-Latent: TypeAlias = tuple[int, int]  # whose denoising made it, and before which step it stands
+Latent: TypeAlias = tuple[int, int]  # the prompt whose denoising left it, and the step that it stands before
 BLOCK, KNOWN = 128, 32
 # Similarities that agree so far are equal, and go to whoever came first: a batch of products rounds unlike single ones.
 DIGITS = 9
@@ -21,7 +20,7 @@ DIGITS = 9
 
 @dataclass(frozen=True)
 class Start:
-    """Where a prompt starts: from `latent`, at its step; None: from noise."""
+    """The start of a prompt: from `latent`, at its step; None: from noise."""
 
     prompt: int
     latent: Latent | None
@@ -45,19 +44,21 @@ class Neighbours:
         early = np.arange(n) * 10.0 ** -(DIGITS + 1) / max(n, 1)
         for start in range(0, n, BLOCK):
             stop = min(start + BLOCK, n)
-            found = np.round(rows[start:stop] @ rows[:stop].T, DIGITS)
-            found[np.arange(stop) >= np.arange(start, stop)[:, None]] = -np.inf
+            similar = np.round(rows[start:stop] @ rows[:stop].T, DIGITS)
+            similar[np.arange(stop) >= np.arange(start, stop)[:, None]] = -np.inf
             taken = min(known, stop)
-            best = np.argpartition(early[:stop] - found, taken - 1, axis=1)[:, :taken]
-            order = np.argsort(np.take_along_axis(early[:stop] - found, best, axis=1), axis=1)
+            best = np.argpartition(early[:stop] - similar, taken - 1, axis=1)[:, :taken]
+            order = np.argsort(np.take_along_axis(early[:stop] - similar, best, axis=1), axis=1)
             self._nearest[start:stop, :taken] = np.take_along_axis(best, order, axis=1)
-            self._similarity[start:stop, :taken] = np.take_along_axis(found, self._nearest[start:stop, :taken], axis=1)
+            self._similarity[start:stop, :taken] = np.take_along_axis(
+                similar, self._nearest[start:stop, :taken], axis=1
+            )
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def nearest(self, i: int, qualifies: NDArray[np.bool_]) -> tuple[int, float] | None:
-        """The nearest row before i among those that qualify (bool [N]), and its similarity; None if there is none."""
+        """Return the nearest row before i that qualifies (bool [N]) and its similarity; None if there is none."""
         few, similarity = self._nearest[i], self._similarity[i]
         good = (similarity > -np.inf) & qualifies[few]
         if good.any():
@@ -66,13 +67,13 @@ class Neighbours:
         places = np.flatnonzero(qualifies[:i])
         if i <= len(few) or not places.size:
             return None
-        found = np.round(self._rows[places] @ self._rows[i], DIGITS)
-        return int(places[np.argmax(found)]), float(found.max())
+        similar = np.round(self._rows[places] @ self._rows[i], DIGITS)
+        return int(places[np.argmax(similar)]), float(similar.max())
 
 
 @dataclass
 class LatentCache:
-    """At most `size` latents (None: all); which one goes when another comes is for `eviction` to say.
+    """At most `size` latents (None: all); `eviction` says which one goes when another comes.
 
     ``lru``: the one whose last use, or making, is longest ago. ``lcbfu``, least computationally beneficial and
     frequently used: the least of uses x the steps it saves, where making it counts as a use; of equals, as ``lru``.
@@ -91,7 +92,7 @@ class LatentCache:
         return latent in self._kept
 
     def use(self, latent: Latent) -> None:
-        """It is used or, if it is not there, put there."""
+        """Count a use of the latent; one that is not there is put there."""
         self._clock += 1
         uses = 1 + self._kept.get(latent, (0, 0))[0]
         self._kept[latent] = uses, self._clock
@@ -100,7 +101,7 @@ class LatentCache:
             heapq.heappush(self._queue, (worth, self._clock, latent))
 
     def make_room(self) -> list[Latent]:
-        """Let go of as many as one more needs; those."""
+        """Let go of as many latents as one more needs; return them."""
         gone: list[Latent] = []
         while self.size is not None and len(self._kept) >= self.size:
             _, clock, latent = heapq.heappop(self._queue)
@@ -151,7 +152,7 @@ class Stream(Planner):
         return self.n_leaves * steps - skipped
 
     def plan(self, schedule: Schedule, tau: float, steps: int, combiner: str = "mean") -> SharingPlan:
-        """A forest in the order of arrival: a prompt's nodes are its own alone, cut where others start from them."""
+        """Return a forest in the order of arrival: a prompt's nodes are its own, cut where others start from them."""
         starts = self.starts(schedule, tau, steps)
         cuts: dict[int, set[int]] = {}
         for start in starts:
@@ -168,12 +169,10 @@ class Stream(Planner):
         first, stop, source, own = np.array(nodes, dtype=np.int64).T
         prompts = np.arange(self.n_leaves)
         output = np.array([ending[prompt, steps] for prompt in range(self.n_leaves)])
-        return SharingPlan(
-            self.n_leaves, steps, first, stop, source, prompts, own, own + 1, None, output, combiner
-        )  # fmt: skip
+        return SharingPlan(self.n_leaves, steps, first, stop, source, prompts, own, own + 1, output, combiner)
 
     def starts(self, schedule: Schedule, tau: float, steps: int) -> list[Start]:
-        """Where each prompt starts, in the order of arrival.
+        """Return the start of each prompt, in the order of arrival.
 
         Args:
             schedule: says nothing here, as the table does, but that tau and steps are in range.
@@ -187,7 +186,7 @@ class Stream(Planner):
         reach = self._reach(tau, steps)
         cache = LatentCache(self._size, self._eviction)
         names: dict[Latent, list[int]] = {}  # under which arrivals each latent is found
-        found: list[dict[int, Latent]] = []  # what is found under each arrival, by step
+        kept: list[dict[int, Latent]] = []  # the latents that are found under each arrival, by step
         there = np.zeros(self.n_leaves, dtype=np.bool_)
         starts = []
         for i, prompt in enumerate(self._arrivals.tolist()):
@@ -195,20 +194,20 @@ class Stream(Planner):
             near = self._neighbours.nearest(i, there)
             if near:
                 allowed = [step for step, distance in reach if 1 - near[1] < distance]
-                path = {step: each for step, each in found[near[0]].items() if allowed and step <= allowed[-1]}
+                path = {step: start for step, start in kept[near[0]].items() if allowed and step <= allowed[-1]}
                 latent = path[max(path)] if path else None
             if latent:
                 cache.use(latent)
-            for each in path.values():
-                names[each].append(i)
-            found.append(path)
+            for ours in path.values():
+                names[ours].append(i)
+            kept.append(path)
             starts.append(Start(prompt, latent))
             for step, _ in reach:
                 if latent is None or step > latent[1]:
                     for gone in cache.make_room():
                         for name in names.pop(gone):
-                            del found[name][gone[1]]
-                            there[name] = bool(found[name])
+                            del kept[name][gone[1]]
+                            there[name] = bool(kept[name])
                     own = prompt, step
                     cache.use(own)
                     names[own] = [i]
@@ -217,7 +216,7 @@ class Stream(Planner):
         return starts
 
     def _reach(self, tau: float, steps: int) -> list[tuple[int, float]]:
-        """The table at this tau: steps to skip, rising, and the cosine distance below which; no step twice."""
+        """Return the table at this tau: steps to skip, rising, each with the distance below which; no step twice."""
         table: dict[int, float] = {}
         for share, distance in zip(self._shares.tolist(), self._distances.tolist(), strict=True):
             step = int(share * steps + 1e-9)

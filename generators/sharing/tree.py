@@ -1,4 +1,4 @@
-"""Trees of clusters as arrays: which cluster merges into which, and at what height."""
+"""Trees of clusters as arrays: the cluster that each one merges into, and the height of the merge."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,17 +23,19 @@ class Tree:
         parent: int64 [M]; the cluster that each one merges into, -1 at roots; ``parent[i] > i``.
         score: float64 [M]; the merge height (the paper's c^score); 0 at leaves, never falling towards the root.
         n_leaves: N; the leaves are nodes 0..N-1, in prompt order.
-        probe_rows: denoiser evaluations that it took to make it, which count as node-steps of whatever is planned from
-            it; a file does not keep them.
 
     Raises:
         UserError: the arrays are no such forest.
+
+    Examples:
+        >>> pair_and_one = Tree([3, 3, -1, -1], [0.0, 0.0, 0.0, 0.4], n_leaves=3)
+        >>> pair_and_one.n_children.tolist(), pair_and_one.leaf_order.tolist()
+        ([0, 0, 0, 2], [2, 0, 1])
     """
 
     parent: NDArray[np.int64]
     score: NDArray[np.float64]
     n_leaves: int
-    probe_rows: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parent", read_only(self.parent, np.int64, "a tree's parents"))
@@ -54,7 +56,7 @@ class Tree:
 
     @classmethod
     def from_linkage(cls, Z: ArrayLike, repair: Repair | None = None) -> Self:
-        """The tree of a SciPy linkage matrix.
+        """Return the tree of a SciPy linkage matrix.
 
         Args:
             Z: [N-1, 4]; row i merges nodes ``Z[i, 0]`` and ``Z[i, 1]`` into node N+i at height ``Z[i, 2]``.
@@ -63,25 +65,34 @@ class Tree:
 
         Raises:
             UserError: Z is no linkage matrix, or its heights fall and no repair was asked for.
+
+        Examples:
+            >>> tree = Tree.from_linkage([[0, 1, 0.2, 2], [2, 3, 0.5, 3]])
+            >>> tree.parent.tolist(), tree.score.tolist()
+            ([3, 3, 4, 4, -1], [0.0, 0.0, 0.0, 0.2, 0.5])
         """
         matrix = np.asarray(Z, dtype=np.float64)
         if matrix.ndim != 2 or matrix.shape[1] != 4:
             raise UserError(f"a linkage matrix is [N-1, 4], not {list(matrix.shape)}")
         merges, n_leaves = len(matrix), len(matrix) + 1
-        made = np.repeat(np.arange(n_leaves, n_leaves + merges), 2)
+        merged = np.repeat(np.arange(n_leaves, n_leaves + merges), 2)
         children = matrix[:, :2].ravel()
-        if not (np.sort(children) == np.arange(2 * merges)).all() or (children >= made).any():
+        if not (np.sort(children) == np.arange(2 * merges)).all() or (children >= merged).any():
             raise UserError("no linkage matrix: every node but the last must merge once, into a later one")
         parent = np.full(n_leaves + merges, -1)
-        parent[children.astype(np.int64)] = made
+        parent[children.astype(np.int64)] = merged
         return cls.from_parents(parent, np.concatenate([np.zeros(n_leaves), matrix[:, 2]]), n_leaves, repair)
 
     @classmethod
     def from_parents(cls, parent: ArrayLike, score: ArrayLike, n_leaves: int, repair: Repair | None = None) -> Self:
-        """The tree of these parents, whose inner nodes may be numbered in any way.
+        """Return the tree of these parents, whose inner nodes may be numbered in any way.
 
         Inner nodes are renumbered, deepest first, only where a parent comes before its child. Arguments and errors
         are those of `Tree` and `from_linkage`.
+
+        Examples:
+            >>> Tree.from_parents([4, 4, 3, -1, 3], [0, 0, 0, 0.5, 0.2], n_leaves=3).parent.tolist()
+            [3, 3, 4, 4, -1]
         """
         parents = read_only(parent, np.int64, "a tree's parents")
         scores = read_only(score, np.float64, "a tree's scores")
@@ -96,12 +107,17 @@ class Tree:
 
     @classmethod
     def singletons(cls, n: int) -> Self:
-        """The forest of `n` prompts in which nobody shares."""
+        """Return the forest of `n` prompts in which nobody shares.
+
+        Examples:
+            >>> Tree.singletons(2).parent.tolist()
+            [-1, -1]
+        """
         return cls(np.full(n, -1), np.zeros(n), n)
 
     @cached_property
     def n_children(self) -> NDArray[np.int64]:
-        """int64 [M]: into how many clusters each one splits; 0 at leaves."""
+        """int64 [M]: the number of clusters that each one splits into; 0 at leaves."""
         return np.bincount(self.parent[self.parent >= 0], minlength=len(self.parent))
 
     @property
@@ -113,17 +129,17 @@ class Tree:
 
     @property
     def lo(self) -> NDArray[np.int64]:
-        """int64 [M]: where each cluster's members begin in `leaf_order`."""
+        """int64 [M]: the place in `leaf_order` where each cluster's members begin."""
         return self._spans[0]
 
     @property
     def hi(self) -> NDArray[np.int64]:
-        """int64 [M]: where each cluster's members end in `leaf_order`."""
+        """int64 [M]: the place in `leaf_order` after each cluster's last member."""
         return self._spans[1]
 
     @cached_property
     def _spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Sizes are summed towards the roots, then every node hands its span to its children from the right.
+        """`lo` and `hi`: sizes are summed towards the roots, then nodes hand their spans to their children.
 
         A loop over plain integers: levels cannot be vectorised, as a chain of N merges has N of them.
         """
@@ -142,10 +158,14 @@ class Tree:
         return hi - np.array(size, dtype=np.int64), hi
 
     def to_linkage(self) -> NDArray[np.float64]:
-        """This tree as a SciPy linkage matrix [N-1, 4], for dendrograms.
+        """Return this tree as a SciPy linkage matrix [N-1, 4], for dendrograms.
 
         Raises:
             UserError: it has several roots, or a node with other than two children.
+
+        Examples:
+            >>> Tree([2, 2, -1], [0, 0, 0.5], n_leaves=2).to_linkage().tolist()
+            [[0.0, 1.0, 0.5, 2.0]]
         """
         if len(self.parent) != 2 * self.n_leaves - 1 or (self.n_children[self.n_leaves :] != 2).any():
             raise UserError("only a binary tree with one root has a linkage matrix")
@@ -189,7 +209,7 @@ def _check_structure(parent: NDArray[np.int64], score: NDArray[np.float64], n_le
 def _children_first(
     parent: NDArray[np.int64], score: NDArray[np.float64], n_leaves: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The same tree with its inner nodes numbered from the deepest to the roots."""
+    """Return the same tree with its inner nodes numbered from the deepest to the roots."""
     depth = _depths(parent)
     old = np.concatenate([np.arange(n_leaves), n_leaves + np.argsort(-depth[n_leaves:], kind="stable")])
     new = np.append(np.argsort(old), -1)
@@ -197,7 +217,7 @@ def _children_first(
 
 
 def _depths(parent: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Steps from each node to its root, by pointer jumping: O(M log M) however deep the tree."""
+    """Return the steps from each node to its root, by pointer jumping: O(M log M) however deep the tree."""
     up = np.append(parent, -1)  # its own last entry stands above the roots, and -1 finds it
     depth = (up >= 0).astype(np.int64)
     for _ in range(len(parent).bit_length()):

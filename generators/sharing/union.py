@@ -25,7 +25,7 @@ class Union:
         plan: the forest. In it no prompt has one output: `ends` has what each plan wants.
         ends: int64 [R]; the nodes whose latents are wanted, each once for every prompt that ends there.
         prompts: int64 [R]; whose they are.
-        rows: of each plan, int64 [N]: where in `ends` each prompt's is, -1 where that plan wants none.
+        rows: of each plan, int64 [N]: the place of each prompt's node in `ends`, -1 where that plan wants none.
     """
 
     plan: SharingPlan
@@ -34,39 +34,60 @@ class Union:
     rows: tuple[Integers, ...]
 
 
-def alike(things: Iterable[T], plan: Callable[[T], SharingPlan]) -> list[list[T]]:
-    """Things parted by what plans of one union have in common; standard generation's combiner comes first."""
+def grouped_by_combiner(items: Iterable[T], plan: Callable[[T], SharingPlan]) -> list[list[T]]:
+    """Return the items in groups whose plans can be one union, as they have one combiner; the baseline's comes first.
 
-    def common(thing: T) -> tuple[bool, bool, str]:
-        its = plan(thing)
-        return its.combiner != "mean", its.weight is not None, its.combiner
+    Args:
+        items: of any kind.
+        plan: returns an item's plan.
 
-    return [list(group) for _, group in groupby(sorted(things, key=common), key=common)]
+    Examples:
+        >>> from dataclasses import replace
+        >>> from generators.sharing.plan import standard_plan
+        >>> mean, medoid = standard_plan(2, 4), replace(standard_plan(2, 4), combiner="medoid")
+        >>> [[plan.combiner for plan in group] for group in grouped_by_combiner([medoid, mean, medoid], lambda p: p)]
+        [['mean'], ['medoid', 'medoid']]
+    """
+
+    def key(item: T) -> tuple[bool, str]:
+        combiner = plan(item).combiner
+        return combiner != "mean", combiner
+
+    return [list(group) for _, group in groupby(sorted(items, key=key), key=key)]
 
 
 def union(plans: Sequence[SharingPlan]) -> Union:
-    """The union of plans of the same prompts, steps and combiner, weighted all or none.
+    """Return the union of plans of the same prompts, steps and combiner.
 
     Nodes that are alive at a step are one if they come from one node of the union and serve the same members; a node of
     the union ends where its paths part. O(B M log M) for M nodes over all plans that begin and end at B steps.
 
     Raises:
-        ValueError: there are none, or they differ in prompts, steps, combiner, or in whether they are weighted.
+        ValueError: there are none, or they differ in prompts, steps or combiner.
+
+    Examples:
+        >>> from generators.sharing.plan import build_plan, standard_plan
+        >>> from generators.sharing.schedule import get_schedule
+        >>> from generators.sharing.tree import Tree
+        >>> pair = build_plan(Tree.from_linkage([[0, 1, 0.5, 2]]), get_schedule("eq7"), 1.1, 4)
+        >>> union([pair, pair]).plan.node_steps == pair.node_steps
+        True
+        >>> both = union([standard_plan(2, 4), pair])
+        >>> both.plan.node_steps, len(both.ends), [rows.tolist() for rows in both.rows]
+        (14, 4, [[0, 1], [2, 3]])
     """
-    if len({(each.n_prompts, each.steps, each.combiner, each.weight is None) for each in plans}) != 1:
-        raise ValueError("a union is of plans of the same prompts, steps and combiner, weighted all or none")
-    nodes, entries = _offsets([len(each.first) for each in plans]), _offsets([len(each.order) for each in plans])
+    if len({(plan.n_prompts, plan.steps, plan.combiner) for plan in plans}) != 1:
+        raise ValueError("a union is of plans of the same prompts, steps and combiner")
+    nodes, entries = _offsets([len(plan.first) for plan in plans]), _offsets([len(plan.order) for plan in plans])
     first, stop, order = (
-        np.concatenate([getattr(each, name) for each in plans]) for name in ("first", "stop", "order")
+        np.concatenate([getattr(plan, name) for plan in plans]) for name in ("first", "stop", "order")
     )
     lo, hi = (
         np.concatenate([getattr(p, name) + at for p, at in zip(plans, entries, strict=True)]) for name in ("lo", "hi")
     )
-    source = _moved([each.source for each in plans], nodes)
-    weights = [each.weight for each in plans if each.weight is not None]
-    weight = np.concatenate(weights) if weights else None
+    source = _moved([plan.source for plan in plans], nodes)
 
-    trie = _Trie(_who(order, weight, lo, hi, plans[0].n_prompts), plans[0].steps)
+    trie = _Trie(_who(order, lo, hi, plans[0].n_prompts), plans[0].steps)
     place = np.full(len(first) + 1, -1)  # the last stands for no node
     for k in np.unique(np.concatenate([first, stop[stop < plans[0].steps]])).tolist():
         alive = np.flatnonzero((first <= k) & (k < stop))
@@ -79,7 +100,7 @@ def union(plans: Sequence[SharingPlan]) -> Union:
     results = results[results >= 0]
     ends, prompts = np.divmod(results, plans[0].n_prompts)
     return Union(
-        trie.plan(plans[0], order, lo, hi, weight),
+        trie.plan(plans[0], order, lo, hi),
         ends,
         prompts,
         tuple(np.where(code < 0, -1, np.searchsorted(results, code)) for code in codes),
@@ -87,57 +108,72 @@ def union(plans: Sequence[SharingPlan]) -> Union:
 
 
 def united_steps(plans: Sequence[SharingPlan]) -> tuple[int, int]:
-    """Node-steps of several plans of the same prompts: one by one, and united.
+    """Return the node-steps of several plans of the same prompts: one by one, and united.
 
     Args:
-        plans: standard generation's first; a prompt whose path is standard's is denoised there alone.
+        plans: the baseline's first; a prompt whose path is the baseline's is denoised there alone.
+
+    Examples:
+        >>> from generators.sharing.plan import build_plan, standard_plan
+        >>> from generators.sharing.schedule import get_schedule
+        >>> from generators.sharing.tree import Tree
+        >>> pair = Tree.from_linkage([[0, 1, 0.5, 2]])
+        >>> plans = [build_plan(pair, get_schedule("eq7"), tau, 4) for tau in (1.1, 2.1)]
+        >>> [plan.node_steps for plan in plans]
+        [6, 5]
+        >>> united_steps([standard_plan(2, 4), *plans])
+        (19, 17)
     """
-    needed = [plans[0], *(each.restricted(~each.solo) for each in plans[1:])]
-    together = sum(union(group).plan.node_steps for group in alike(needed, lambda plan: plan))
-    return sum(each.node_steps for each in needed), together
+    needed = [plans[0], *(plan.restricted(~plan.solo) for plan in plans[1:])]
+    together = sum(union(group).plan.node_steps for group in grouped_by_combiner(needed, lambda plan: plan))
+    return sum(plan.node_steps for plan in needed), together
 
 
 def side_by_side(unions: Sequence[Union]) -> Union:
-    """Unions of different prompts as one forest, in which prompts are numbered one union after the other.
+    """Return unions of different prompts as one forest, its prompts numbered one union after the other.
 
     Raises:
-        ValueError: there are none, or they differ in steps, combiner, or in whether they are weighted.
+        ValueError: there are none, or they differ in steps or combiner.
+
+    Examples:
+        >>> from generators.sharing.plan import standard_plan
+        >>> whole = side_by_side([union([standard_plan(2, 4)]), union([standard_plan(3, 4)])])
+        >>> whole.plan.n_prompts, whole.plan.node_steps, whole.prompts.tolist()
+        (5, 20, [0, 1, 2, 3, 4])
     """
-    plans = [each.plan for each in unions]
-    if len({(each.steps, each.combiner, each.weight is None) for each in plans}) != 1:
-        raise ValueError("side by side are unions of the same steps and combiner, weighted all or none")
-    nodes, entries = _offsets([len(each.first) for each in plans]), _offsets([len(each.order) for each in plans])
-    prompts, ends = _offsets([each.n_prompts for each in plans]), _offsets([len(each.ends) for each in unions])
-    first, stop = (np.concatenate([getattr(each, name) for each in plans]) for name in ("first", "stop"))
+    plans = [part.plan for part in unions]
+    if len({(plan.steps, plan.combiner) for plan in plans}) != 1:
+        raise ValueError("side by side are unions of the same steps and combiner")
+    nodes, entries = _offsets([len(plan.first) for plan in plans]), _offsets([len(plan.order) for plan in plans])
+    prompts, ends = _offsets([plan.n_prompts for plan in plans]), _offsets([len(part.ends) for part in unions])
+    first, stop = (np.concatenate([getattr(plan, name) for plan in plans]) for name in ("first", "stop"))
     lo, hi = (
         np.concatenate([getattr(p, name) + at for p, at in zip(plans, entries, strict=True)]) for name in ("lo", "hi")
     )
-    weights = [each.weight for each in plans if each.weight is not None]
-    n_prompts = sum(each.n_prompts for each in plans)
+    n_prompts = sum(plan.n_prompts for plan in plans)
     plan = SharingPlan(
         n_prompts,
         plans[0].steps,
         first,
         stop,
-        _moved([each.source for each in plans], nodes),
-        np.concatenate([each.order + at for each, at in zip(plans, prompts, strict=True)]),
+        _moved([plan.source for plan in plans], nodes),
+        np.concatenate([plan.order + at for plan, at in zip(plans, prompts, strict=True)]),
         lo,
         hi,
-        np.concatenate(weights) if weights else None,
         np.full(n_prompts, -1),
         plans[0].combiner,
     )
     return Union(
         plan,
-        np.concatenate([each.ends + at for each, at in zip(unions, nodes, strict=True)]),
-        np.concatenate([each.prompts + at for each, at in zip(unions, prompts, strict=True)]),
-        tuple(_moved([rows], [at]) for each, at in zip(unions, ends, strict=True) for rows in each.rows),
+        np.concatenate([part.ends + at for part, at in zip(unions, nodes, strict=True)]),
+        np.concatenate([part.prompts + at for part, at in zip(unions, prompts, strict=True)]),
+        tuple(_moved([rows], [at]) for part, at in zip(unions, ends, strict=True) for rows in part.rows),
     )
 
 
 def _moved(numbers: Sequence[Integers], offsets: Sequence[int] | Integers) -> Integers:
-    """One after the other, each moved by its offset; -1 stays what it is."""
-    return np.concatenate([np.where(each < 0, -1, each + at) for each, at in zip(numbers, offsets, strict=True)])
+    """Return the numbers one after the other, each array's moved by its offset; -1 stays what it is."""
+    return np.concatenate([np.where(array < 0, -1, array + at) for array, at in zip(numbers, offsets, strict=True)])
 
 
 class _Trie:
@@ -154,7 +190,7 @@ class _Trie:
         self._growing = np.empty(0, dtype=np.int64)
 
     def grow(self, k: int, alive: Integers, origin: Integers) -> Integers:
-        """The union's node of each of the plans' nodes that are alive at step k.
+        """Return the union's node of each of the plans' nodes that are alive at step k.
 
         Args:
             alive: [A]; the plans' nodes.
@@ -175,17 +211,15 @@ class _Trie:
         self._source = np.append(self._source, start[~goes_on])
         self._sample = np.append(self._sample, alive[sample[~goes_on]])
         self._growing = node
-        found: Integers = node[number.reshape(-1)]
-        return found
+        nodes: Integers = node[number.reshape(-1)]
+        return nodes
 
-    def plan(
-        self, like: SharingPlan, order: Integers, lo: Integers, hi: Integers, weight: NDArray[np.float32] | None
-    ) -> SharingPlan:
-        """The nodes as a plan; each serves the members of one of the plans' nodes that it stands for."""
+    def plan(self, like: SharingPlan, order: Integers, lo: Integers, hi: Integers) -> SharingPlan:
+        """Return the nodes as a plan; each serves the members of one of the plans' nodes that it stands for."""
         nobody = np.full(like.n_prompts, -1)
         lo, hi = lo[self._sample], hi[self._sample]
         return SharingPlan(
-            like.n_prompts, like.steps, self._first, self._stop, self._source, order, lo, hi, weight, nobody,
+            like.n_prompts, like.steps, self._first, self._stop, self._source, order, lo, hi, nobody,
             like.combiner,
         )  # fmt: skip
 
@@ -194,14 +228,12 @@ def _offsets(lengths: Sequence[int]) -> Integers:
     return np.cumsum([0, *lengths[:-1]])
 
 
-def _who(order: Integers, weight: NDArray[np.float32] | None, lo: Integers, hi: Integers, n: int) -> Integers:
-    """A number for the members of each node, and their weights: the same for the same, whatever their order.
+def _who(order: Integers, lo: Integers, hi: Integers, n: int) -> Integers:
+    """Return int64 [M]: a number for the members of each node, the same for the same members in any order.
 
     Sets are told apart by the sum of their members' random 128-bit numbers (Zobrist hashing).
     """
     numbers = np.random.Generator(np.random.Philox(0)).integers(2**64, size=(n, 2), dtype=np.uint64)[order]
-    if weight is not None:
-        numbers = numbers * (2 * weight.view(np.uint32).astype(np.uint64) + np.uint64(1))[:, None]
     sums = np.concatenate([np.zeros((1, 2), dtype=np.uint64), np.cumsum(numbers, axis=0, dtype=np.uint64)])
     sets = np.concatenate([sums[hi] - sums[lo], (hi - lo).astype(np.uint64)[:, None]], axis=1)
     number: Integers = np.unique(sets, axis=0, return_inverse=True)[1].reshape(-1)

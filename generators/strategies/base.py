@@ -1,7 +1,6 @@
-"""What a clustering strategy is, how one is found by name, and which features it accepts."""
+"""Clustering strategies: their base, by which names they are found, and the features that they accept."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,37 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 from common.errors import UserError
 from common.plugins import discover, find, imported
 from generators.parametrised import Parametrised
-from generators.sharing.planner import Grouping
+from generators.sharing.plan import Grouping
 from generators.sharing.tree import Tree
 
 PACKAGE, GROUP = "generators.strategies", "reusebench.strategies"
 CHUNK = 1 << 14
-Prompts = NDArray[np.int64]
-
-
-class Probe(Protocol):
-    """The denoiser's opinion of the prompts that a strategy is given.
-
-    Attributes:
-        log_snr: float64 [K], how clear latents are before each step: the logarithm of signal to noise, never falling.
-        rows: denoiser evaluations that the answers so far took; they count as node-steps.
-    """
-
-    log_snr: NDArray[np.float64]
-    rows: int
-
-    def disagreement(self, pairs: Sequence[tuple[Prompts, Prompts]], k: int) -> NDArray[np.float64]:
-        """float64 [n]: how far apart the clean latents are that two clusters predict from one noisy latent of both.
-
-        Args:
-            pairs: n of them, each two sets of prompts; either is conditioned on its mean.
-            k: the step, 0 to K - 1, whose noise the latent has.
-
-        Returns:
-            The root of the mean square of their difference over the latent. An answer costs two rows, and one more the
-            first time that these prompts are asked about.
-        """
-        ...
 
 
 class Strategy(Parametrised):
@@ -50,7 +23,7 @@ class Strategy(Parametrised):
     validated and hashed (``model_dump``); `complexity` and `memory` say what `grouping` costs for N prompts, in powers
     of N that `bench strategies check` reads, and `source` where it comes from. A `control` is there to be beaten, and
     drawn apart; of an `online` one the prompts arrive in an order, which matters by nature. It knows nothing of
-    diffusion; one that `wants_probe` is handed the denoiser's opinion by `probed`, and pays for it.
+    diffusion.
     """
 
     what: ClassVar[str] = "strategy"
@@ -58,7 +31,6 @@ class Strategy(Parametrised):
     memory: ClassVar[str] = ""
     control: ClassVar[bool] = False
     online: ClassVar[bool] = False
-    wants_probe: ClassVar[bool] = False
 
     def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         """Cluster prompts.
@@ -73,14 +45,8 @@ class Strategy(Parametrised):
         raise UserError(f"the strategy {self.name!r} makes no tree: it plans by itself", "choose another strategy")
 
     def grouping(self, features: NDArray[np.floating], *, seed: int = 0) -> Grouping:
-        """What plans are built from: the `tree`, unless the strategy plans by itself; arguments and errors as there."""
-        if self.wants_probe:
-            raise UserError(f"the strategy {self.name!r} asks the denoiser, and there is none here", "name a --model")
+        """Return what plans are built from: the `tree`, unless the strategy plans by itself; arguments as there."""
         return self.tree(features, seed=seed)
-
-    def probed(self, features: NDArray[np.float64], probe: Probe, *, seed: int = 0) -> Grouping:
-        """`grouping`, of a strategy that wants the denoiser's opinion; its `probe_rows` say what that took."""
-        raise UserError(f"the strategy {self.name!r} asks the denoiser nothing", "ask for its `grouping`")
 
 
 def strategies() -> dict[str, type[Strategy]]:
@@ -129,7 +95,7 @@ def _class_at(place: str) -> type[Strategy]:
 
 
 def check_features(features: ArrayLike, what: str = "features") -> NDArray[np.float64]:
-    """The features as float64 [N, D], if they have directions to compare.
+    """Return the features as float64 [N, D], if they have directions to compare.
 
     Arguments and errors are those of `checked`.
     """
@@ -137,7 +103,7 @@ def check_features(features: ArrayLike, what: str = "features") -> NDArray[np.fl
 
 
 def checked(features: ArrayLike, what: str = "features") -> NDArray[np.floating]:
-    """The features as they are, if they have directions to compare; a memory map is read in chunks and stays one.
+    """Return the features unchanged, if they have directions to compare; a memory map is read in chunks.
 
     Args:
         features: [N, D].

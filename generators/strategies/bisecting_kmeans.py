@@ -46,7 +46,7 @@ def _bisected(rows: NDArray[np.float64], copies: NDArray[np.int64], seed: int) -
 
 
 def _left(rows: NDArray[np.float64], copies: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """bool [n]: which rows are in the first half; all, or none, where there is nothing to tell them apart."""
+    """Return bool [n]: the rows in the first half; all, or none, where there is nothing to tell them apart."""
     if len(rows) == 2:
         return np.array([True, (rows[0] == rows[1]).all()])
     if (rows == rows[0]).all():

@@ -1,4 +1,4 @@
-"""What any strategy must do, whoever wrote it: a suite that says what holds, and why something does not."""
+"""The suite that any strategy must pass, whoever wrote it: it says what holds, and why something does not."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from generators.sharing.tree import Tree
 from generators.strategies.base import Strategy
 from generators.strategies.check_planner import planner_checks
 from generators.strategies.growth import SIZES, check_memory, check_time
-from generators.strategies.samples import ORDERS, grouped, groups, shuffles
+from generators.strategies.samples import ORDERS, groups, shuffles
 
 Features = NDArray[np.float64]
 Check = Callable[[Strategy], str]
@@ -32,7 +32,7 @@ class Finding:
 
 
 def check_strategy(strategy: Strategy, sizes: Sequence[int] = SIZES) -> list[Finding]:
-    """Every check of `strategy` with its parameters.
+    """Return the finding of every check of `strategy` with its parameters.
 
     Args:
         strategy: what is checked; an exception of its own is a finding, never the end.
@@ -45,8 +45,8 @@ def check_strategy(strategy: Strategy, sizes: Sequence[int] = SIZES) -> list[Fin
         "bad features are refused": _refuses,
     }
     if sizes:
-        checks["time grows as declared"] = lambda each: check_time(each, sizes)
-        checks["memory grows as declared"] = lambda each: check_memory(each, sizes)
+        checks["time grows as declared"] = lambda strategy: check_time(strategy, sizes)
+        checks["memory grows as declared"] = lambda strategy: check_memory(strategy, sizes)
     return [_found(name, check, strategy) for name, check in checks.items()]
 
 
@@ -60,10 +60,10 @@ def _found(name: str, check: Check, strategy: Strategy) -> Finding:
 
 
 def _tree(strategy: Strategy, features: Features, seed: int = 0) -> Tree:
-    """The strategy's tree, which is one of these prompts."""
+    """Return the strategy's tree, checked to be one of these prompts."""
     given = features.copy()
     given.setflags(write=False)
-    tree = grouped(strategy, given, seed)
+    tree = strategy.grouping(given, seed=seed)
     if not isinstance(tree, Tree):
         raise UserError(f"tree() gave a {type(tree).__name__}, not a generators.sharing.tree.Tree")
     if tree.n_leaves != len(features):
@@ -88,14 +88,14 @@ def _said(strategy: Strategy, name: str) -> str:
 
 
 def _valid(strategy: Strategy) -> str:
-    """A `Tree` checks itself; here, that it is of these prompts and can be planned."""
+    """Check that trees are of these prompts and can be planned; the rest a `Tree` checks itself."""
     sizes = (1, 2, 3, 7, 40)
     for n in sizes:
         tree = _tree(strategy, groups(n))
         for name in (name for name, kind in schedules().items() if not kind.wants_snr):
             for tau in (0.0, 0.5, 1e9):
                 if tau == 0 and build_plan(tree, get_schedule(name), tau, STEPS).node_steps != n * STEPS:
-                    raise UserError(f"{n} prompts at tau 0 are not standard generation")
+                    raise UserError(f"{n} prompts at tau 0 are not the baseline")
                 build_plan(tree, get_schedule(name), tau, STEPS)
     return f"of {', '.join(map(str, sizes))} prompts"
 
@@ -127,7 +127,7 @@ def _reordered(strategy: Strategy, features: Features, what: str) -> str:
 
 
 def clusters(tree: Tree, features: Features) -> list[tuple[float, tuple[bytes, ...]]]:
-    """What a tree says of prompts, whatever their numbers: each cluster's height, to 9 digits, and its contents.
+    """Return what a tree says of prompts, whatever their numbers: each cluster's height, to 9 digits, and its contents.
 
     Clusters of height 0 never share with anyone but their equals and are left out.
     """
@@ -145,13 +145,15 @@ def clusters(tree: Tree, features: Features) -> list[tuple[float, tuple[bytes, .
 def _equals_together(strategy: Strategy) -> str:
     features = np.concatenate([groups(30, copies=20, seed=1), np.repeat(groups(1, seed=2), 7, axis=0)])
     tree, order = _tree(strategy, features), np.random.default_rng(0).permutation(len(features))
-    for made, rows in ((tree, features), (_tree(strategy, features[order]), features[order])):
+    for clustered, rows in ((tree, features), (_tree(strategy, features[order]), features[order])):
         _, kind, copies = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
-        for node in np.flatnonzero(made.score > 0):
-            inside = np.bincount(kind.ravel()[made.leaf_order[made.lo[node] : made.hi[node]]], minlength=len(copies))
+        for node in np.flatnonzero(clustered.score > 0):
+            inside = np.bincount(
+                kind.ravel()[clustered.leaf_order[clustered.lo[node] : clustered.hi[node]]], minlength=len(copies)
+            )
             if ((inside > 0) & (inside < copies)).any():
                 raise UserError(
-                    f"a cluster of height {made.score[node]:.4g} holds some of several equal prompts, not all",
+                    f"a cluster of height {clustered.score[node]:.4g} holds some of several equal prompts, not all",
                     "join them first: generators.strategies.contents.by_distinct_content does",
                 )
     return f"{len(features)} prompts, {len(copies)} of them distinct"
@@ -175,7 +177,7 @@ def _refuses(strategy: Strategy) -> str:
     accepted = []
     for what, features in bad.items():
         try:
-            grouped(strategy, features)
+            strategy.grouping(features)
         except UserError:
             continue
         except Exception as error:  # anything else would be a traceback

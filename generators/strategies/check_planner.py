@@ -1,4 +1,4 @@
-"""What a strategy must do that plans by itself: the same suite, of plans instead of trees."""
+"""The suite for a strategy that plans by itself: of plans instead of trees."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from generators.sharing.plan import SharingPlan, build_plan
-from generators.sharing.planner import Planner
+from generators.sharing.plan import Planner, SharingPlan, build_plan
 from generators.sharing.savings import node_steps
 from generators.sharing.schedule import get_schedule
 from generators.strategies.base import Strategy
@@ -18,7 +17,7 @@ TAUS = (0.0, 0.5, 1.0, 1e9)
 
 
 def planner_checks(strategy: Strategy) -> dict[str, Callable[[Strategy], str]]:
-    """Its checks, by name. To an online strategy order matters by nature, but later prompts must change nothing."""
+    """Return its checks, by name; to an online strategy order matters, but later prompts must change nothing."""
     return {
         "plans are valid": _valid,
         "same plans again": _deterministic,
@@ -35,7 +34,7 @@ def _planner(strategy: Strategy, features: NDArray[np.float64], seed: int = 0) -
     given.setflags(write=False)
     planner = strategy.grouping(given, seed=seed)
     if not isinstance(planner, Planner):
-        raise UserError(f"grouping() gave a {type(planner).__name__}, not a generators.sharing.planner.Planner")
+        raise UserError(f"grouping() gave a {type(planner).__name__}, not a generators.sharing.plan.Planner")
     if planner.n_leaves != len(features):
         raise UserError(f"a planner of {planner.n_leaves} prompts for {len(features)}")
     return planner
@@ -46,7 +45,7 @@ def _plan(planner: Planner, tau: float) -> SharingPlan:
 
 
 def _valid(strategy: Strategy) -> str:
-    """A `SharingPlan` checks itself; here, that it is of these prompts, costs what was said, and is none at tau 0."""
+    """Check that plans are of these prompts, cost what was said, and share nothing at tau 0."""
     sizes = (1, 2, 3, 7, 40)
     for n in sizes:
         planner = _planner(strategy, groups(n))
@@ -57,18 +56,18 @@ def _valid(strategy: Strategy) -> str:
             if plan.node_steps != node_steps(planner, get_schedule("eq7"), tau, STEPS):
                 raise UserError(f"a plan of {plan.node_steps} node-steps, where node_steps() says otherwise")
             if tau == 0 and not plan.solo.all():
-                raise UserError(f"{n} prompts at tau 0 are not standard generation")
+                raise UserError(f"{n} prompts at tau 0 are not the baseline")
     return f"of {', '.join(map(str, sizes))} prompts"
 
 
 def _deterministic(strategy: Strategy) -> str:
-    features, found = groups(40, copies=10), []
+    features, plans = groups(40, copies=10), []
     for seed in (0, 1):
         one, two = (paths(_plan(_planner(strategy, features, seed), 1.0)) for _ in range(2))
         if not np.array_equal(one, two):
             raise UserError(f"the same features and seed {seed} gave another plan")
-        found.append(one)
-    return "the same with any seed" if np.array_equal(found[0], found[1]) else "another with another seed"
+        plans.append(one)
+    return "the same with any seed" if np.array_equal(plans[0], plans[1]) else "another with another seed"
 
 
 def _causal(strategy: Strategy) -> str:
@@ -81,7 +80,7 @@ def _causal(strategy: Strategy) -> str:
         return "order matters by nature; it is drawn here, where more prompts are drawn anew"
     for n in (1, 7, 30):
         for tau in TAUS:
-            few, many = (paths(_plan(each, tau)) for each in (_planner(strategy, features[:n]), planner))
+            few, many = (paths(_plan(some, tau)) for some in (_planner(strategy, features[:n]), planner))
             if not np.array_equal(few, many[:n]):
                 raise UserError(f"at tau {tau}, the first {n} prompts are made otherwise when more come after them")
     return "order matters by nature: prompts arrive as they are given"
@@ -97,11 +96,11 @@ def _ordered(strategy: Strategy) -> str:
 
 
 def paths(plan: SharingPlan) -> NDArray[np.int64]:
-    """int64 [N, K]: the least of the prompts that each prompt's latent is conditioned on, step by step."""
-    found = np.full((plan.n_prompts, plan.steps), -1)
+    """Return int64 [N, K]: the least of the prompts that each prompt's latent is conditioned on, step by step."""
+    leaders = np.full((plan.n_prompts, plan.steps), -1)
     for prompt, output in enumerate(plan.output.tolist()):
         node = output
         while node >= 0:
-            found[prompt, plan.first[node] : plan.stop[node]] = plan.members(node).min()
+            leaders[prompt, plan.first[node] : plan.stop[node]] = plan.members(node).min()
             node = plan.source[node]
-    return found
+    return leaders

@@ -17,7 +17,7 @@ Cluster = Callable[[NDArray[np.float64]], Tree]
 
 
 def by_content(features: NDArray[np.floating], cluster: Cluster) -> Tree:
-    """The tree that `cluster` makes of the rows in the order of their content, for the prompts as they came.
+    """Return the tree that `cluster` makes of the rows in the order of their content, for the prompts as they came.
 
     Args:
         features: float64 [N, D].
@@ -34,7 +34,7 @@ def by_content(features: NDArray[np.floating], cluster: Cluster) -> Tree:
 
 
 def by_distinct_content(features: NDArray[np.floating], cluster: Callable[..., Tree]) -> Tree:
-    """`by_content` for what cannot weigh equal rows: `cluster` sees each once, and they join at height 0.
+    """Return `by_content`'s tree for what cannot weigh equal rows: `cluster` sees each once, and they join at height 0.
 
     Args:
         features: float64 [N, D].
@@ -54,32 +54,54 @@ def by_distinct_content(features: NDArray[np.floating], cluster: Callable[..., T
 
 
 def content_order(rows: NDArray[np.float64]) -> NDArray[np.int64]:
-    """int64 [N]: the rows by the hash of their bytes; equal rows beside one another, in the order they had."""
+    """Return int64 [N]: the rows by the hash of their bytes; equal rows beside one another, in the order they had."""
     digests = b"".join(blake2b(row.tobytes(), digest_size=16).digest() for row in rows)
     high, low = np.frombuffer(digests, dtype=">u8").reshape(-1, 2).T
     return np.lexsort((low, high))
 
 
 def first_of_equals(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """bool [N]: which rows differ from the one before, where equal rows stand beside one another."""
+    """Return bool [N]: the rows that differ from the one before, where equal rows stand beside one another.
+
+    Examples:
+        >>> first_of_equals(np.array([[1.0], [1.0], [2.0]])).tolist()
+        [True, False, True]
+    """
     return np.append(True, (rows[1:] != rows[:-1]).any(axis=1))
 
 
 def unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rows at length 1."""
+    """Return the rows at length 1.
+
+    Examples:
+        >>> unit(np.array([[3.0, 4.0]])).tolist()
+        [[0.6, 0.8]]
+    """
     lengths: NDArray[np.float64] = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / lengths
 
 
 def renamed(tree: Tree, names: NDArray[np.int64]) -> Tree:
-    """The tree whose leaf ``names[i]`` is what leaf i was."""
+    """Return the tree whose leaf ``names[i]`` is what leaf i was.
+
+    Examples:
+        >>> tree = Tree.from_linkage([[0, 1, 0.2, 2], [2, 3, 0.5, 3]])
+        >>> renamed(tree, np.array([2, 0, 1])).parent.tolist()
+        [3, 4, 3, 4, -1]
+    """
     parent = tree.parent.copy()
     parent[names] = tree.parent[: tree.n_leaves]
     return Tree(parent, tree.score, tree.n_leaves)
 
 
 def with_copies(tree: Tree, kind: NDArray[np.int64]) -> Tree:
-    """The tree of N prompts, prompt i being leaf ``kind[i]`` of `tree`; those that are one leaf join at height 0."""
+    """Return the tree of N prompts, prompt i being leaf ``kind[i]`` of `tree`; prompts of one leaf join at height 0.
+
+    Examples:
+        >>> copied = with_copies(Tree.from_linkage([[0, 1, 0.5, 2]]), np.array([0, 0, 1]))
+        >>> copied.parent.tolist(), copied.score.tolist()
+        ([3, 3, 4, 4, -1], [0.0, 0.0, 0.0, 0.0, 0.5])
+    """
     copies = np.bincount(kind, minlength=tree.n_leaves)
     several = np.flatnonzero(copies > 1)
     joins = len(kind) + np.arange(len(several))
@@ -92,7 +114,7 @@ def with_copies(tree: Tree, kind: NDArray[np.int64]) -> Tree:
 
 
 def contracted(tree: Tree, kept: NDArray[np.bool_]) -> Tree:
-    """The tree of the nodes in `kept`, bool [M], leaves among them; each joins its nearest ancestor that is kept.
+    """Return the tree of the nodes in `kept`, bool [M], leaves among them; each joins its nearest kept ancestor.
 
     Raises:
         UserError: an inner node is kept without any of its leaves, or no leaf is.

@@ -1,4 +1,4 @@
-"""How time and memory of a strategy grow with the number of prompts, beside what it declares."""
+"""The growth of a strategy's time and memory with the number of prompts, beside what it declares."""
 
 import re
 import tracemalloc
@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from generators.sharing.planner import Planner
+from generators.sharing.plan import Planner
 from generators.sharing.schedule import get_schedule
 from generators.strategies.base import Strategy
-from generators.strategies.samples import grouped
 
 SIZES = (250, 500, 1000, 2000)
 DIMENSIONS = 64
@@ -27,7 +26,7 @@ ENOUGH = 20.0
 
 
 def check_time(strategy: Strategy, sizes: Sequence[int]) -> str:
-    """What was measured, in words.
+    """Return what was measured, in words.
 
     Raises:
         UserError: it grows faster than `complexity` says, or that says no power of N.
@@ -36,7 +35,7 @@ def check_time(strategy: Strategy, sizes: Sequence[int]) -> str:
 
 
 def check_memory(strategy: Strategy, sizes: Sequence[int]) -> str:
-    """What was measured, in words; it sees what Python and NumPy allocate.
+    """Return what was measured, in words; it sees what Python and NumPy allocate.
 
     Raises:
         UserError: it grows faster than `memory` says, or that says no power of N.
@@ -45,7 +44,12 @@ def check_memory(strategy: Strategy, sizes: Sequence[int]) -> str:
 
 
 def declared_power(words: str) -> float | None:
-    """The highest power of N in words such as ``O(N^2 D) distances``; None if there is none, logarithms aside."""
+    """Return the highest power of N in words such as ``O(N^2 D) distances``; None if there is none, logarithms aside.
+
+    Examples:
+        >>> declared_power("O(N^2 D) distances, O(N log N) merging")
+        2.0
+    """
     powers = re.findall(r"\bN\b(?:\s*(?:\^|\*\*)\s*(\d+(?:\.\d+)?))?", re.sub(r"log\(?\s*N\b", "log", words))
     if not powers:
         return 0.0 if "O(1)" in words or "log" in words else None
@@ -53,7 +57,12 @@ def declared_power(words: str) -> float | None:
 
 
 def power(measured: Sequence[tuple[int, float]]) -> float:
-    """The power of N by which the last three or more values grow, by least squares of their logarithms."""
+    """Return the power of N by which the last three or more values grow, by least squares of their logarithms.
+
+    Examples:
+        >>> round(power([(100, 1.0), (200, 4.0), (400, 16.0)]), 6)
+        2.0
+    """
     sizes, values = np.log(np.array(measured[-max(3, len(measured) // 2) :])).T
     return float(np.polyfit(sizes, values, 1)[0])
 
@@ -63,24 +72,24 @@ def _measured(
 ) -> list[tuple[int, float]]:
     rows = np.random.default_rng(0).normal(size=(max(sizes), DIMENSIONS))
     _grouped(strategy, rows[:8])  # what it imports and compiles is not of its prompts
-    found = []
+    taken = []
     for size in sorted(sizes):
         given: NDArray[np.float64] = rows[:size].copy()
         start = process_time()
-        found.append((size, measure(lambda given=given: _grouped(strategy, given))))  # type: ignore[misc]
+        taken.append((size, measure(lambda given=given: _grouped(strategy, given))))  # type: ignore[misc]
         if process_time() - start > ENOUGH:
             break
-    return found
+    return taken
 
 
 def _grouped(strategy: Strategy, features: NDArray[np.float64]) -> object:
-    """What a strategy does: a tree, or a planner's work for one tau."""
-    grouping = grouped(strategy, features)
+    """Have the strategy do its work: a tree, or a planner's for one tau."""
+    grouping = strategy.grouping(features)
     return grouping.node_steps(get_schedule("eq7"), 1.0, STEPS) if isinstance(grouping, Planner) else grouping
 
 
 def _seconds(task: Callable[[], object]) -> float:
-    """CPU seconds, the least of three runs: other programs disturb these little."""
+    """Return CPU seconds, the least of three runs: other programs disturb these little."""
     taken = []
     for _ in range(3):
         start = process_time()
@@ -92,7 +101,7 @@ def _seconds(task: Callable[[], object]) -> float:
 
 
 def _bytes(task: Callable[[], object]) -> float:
-    """The peak above what there was."""
+    """Return the peak of allocated bytes above what there was."""
     tracing = tracemalloc.is_tracing()
     if not tracing:
         tracemalloc.start()
@@ -112,10 +121,10 @@ def _compared(what: str, words: str, measured: list[tuple[int, float]], shown: C
         raise UserError(f"{words!r} says no power of N", "write for example O(N^2 D)")
     if len(measured) < 3:
         raise UserError(f"{measured[-1][0]} prompts took too long to measure three sizes", "give smaller --size")
-    last, found = measured[-1], power(measured)
-    seen = f"as N^{found:.1f}, {shown(last[1])} for {last[0]:,} prompts; declared: {words}"
+    last, exponent = measured[-1], power(measured)
+    seen = f"as N^{exponent:.1f}, {shown(last[1])} for {last[0]:,} prompts; declared: {words}"
     if last[1] < LEAST[what]:
         return f"too little to tell a power: {shown(last[1])} for {last[0]:,} prompts; declared: {words}"
-    if found > said + SLACK[what]:
+    if exponent > said + SLACK[what]:
         raise UserError(f"grows {seen}")
     return seen

@@ -39,7 +39,7 @@ class Hdbscan(Strategy):
 
 
 def mutual_reachability(rows: NDArray[np.float64], min_samples: int) -> NDArray[np.float64]:
-    """Condensed float64 [N (N-1) / 2]: max(core(a), core(b), cosine distance), but 0 between equal rows."""
+    """Return condensed float64 [N (N-1) / 2]: max(core(a), core(b), cosine distance), but 0 between equal rows."""
     from scipy.spatial.distance import squareform
 
     n, reach = len(rows), cosine_distances(rows)

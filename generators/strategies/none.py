@@ -8,12 +8,12 @@ from generators.strategies.base import Strategy, check_features
 
 
 class NoSharing(Strategy):
-    """Every prompt alone at every tau: standard generation as a strategy, the baseline of the others."""
+    """Every prompt alone at every tau: the baseline, as a strategy."""
 
     name = "none"
     complexity = "O(N)"
     memory = "O(N D)"
-    source = "standard generation"
+    source = "the baseline"
 
     def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:
         return Tree.singletons(len(check_features(features)))

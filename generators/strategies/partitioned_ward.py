@@ -59,8 +59,8 @@ class PartitionedWard(Strategy):
             nodes += len(Z)
             progress("clustering parts", done, max(done, parts.about))
         parent = np.full(nodes, -1)
-        for made in links:
-            parent[made[:, 0]] = made[:, 1]
+        for link in links:
+            parent[link[:, 0]] = link[:, 1]
         return with_copies(Tree(parent, np.concatenate(score), len(order)), kind)
 
 
@@ -72,15 +72,15 @@ class _Parts:
         self.about = -(-len(order) // size)
 
     def rows(self, places: Integers) -> Rows:
-        """float32 [n, D], of length 1."""
+        """Return the rows at these places, float32 [n, D], at length 1."""
         wanted = self._order[places]
         sequence = np.argsort(wanted)  # a memory map is read forwards
-        found = np.empty((len(wanted), self._features.shape[1]), dtype=np.float32)
+        unit_rows = np.empty((len(wanted), self._features.shape[1]), dtype=np.float32)
         for start in range(0, len(wanted), CHUNK):
             chunk = sequence[start : start + CHUNK]
             rows = np.asarray(self._features[wanted[chunk]], dtype=np.float64)
-            found[chunk] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        return found
+            unit_rows[chunk] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit_rows
 
     def __iter__(self) -> Iterator[Integers]:
         waiting = [np.arange(len(self._order))]
@@ -95,7 +95,7 @@ class _Parts:
             waiting += reversed(pieces)
 
     def _cut(self, places: Integers) -> list[Integers]:
-        """Small cells by k-means, and whole branches of the cells' own Ward tree that make up at most a part's size."""
+        """Cut into small cells by k-means; return whole branches of their Ward tree, of at most a part's size."""
         cells = self._cells(places)
         if len(cells) == 1:
             return cells
@@ -106,7 +106,7 @@ class _Parts:
         return [np.sort(np.concatenate([cells[i] for i in branch])) for branch in branches]
 
     def _cells(self, places: Integers) -> list[Integers]:
-        """By the nearest centroid of a spherical k-means on a sample."""
+        """Return the cells of the nearest centroids of a spherical k-means on a sample."""
         import faiss
 
         count = min(MOST_CELLS, -(-len(places) // min(CELL, self._size)))
@@ -126,7 +126,7 @@ class _Parts:
 
 
 def _branches(Z: NDArray[np.float64], sizes: Integers, most: int) -> list[list[int]]:
-    """The largest branches of a linkage over leaves of these sizes that are no larger than `most`; or single leaves."""
+    """Return the largest branches of a linkage, over leaves of these sizes, of at most `most`, or single leaves."""
     below = [[i] for i in range(len(sizes))]
     total = sizes.tolist()
     parts: list[list[int]] = []
@@ -143,7 +143,7 @@ def _branches(Z: NDArray[np.float64], sizes: Integers, most: int) -> list[list[i
 
 
 def _distinct(features: NDArray[np.floating]) -> tuple[Integers, Integers]:
-    """Where each distinct row first stands, in the order of their content, and of every row which of these it is.
+    """Return the first place of each distinct row, in the order of their content, and of every row the one that it is.
 
     Raises:
         UserError: the features have no directions to compare.
@@ -160,12 +160,12 @@ def _distinct(features: NDArray[np.floating]) -> tuple[Integers, Integers]:
 
 
 def _linkage(rows: Rows) -> NDArray[np.float64]:
-    """SciPy's Ward linkage [n-1, 4] of unit rows by their cosine distances."""
+    """Return SciPy's Ward linkage [n-1, 4] of unit rows by their cosine distances."""
     from scipy.cluster.hierarchy import linkage
 
     if len(rows) == 1:
         return np.empty((0, 4))
     distances = 1 - rows @ rows.T
     condensed = distances[np.triu_indices(len(rows), 1)].astype(np.float64)
-    found: NDArray[np.float64] = linkage(np.maximum(condensed, 0), "ward")
-    return found
+    matrix: NDArray[np.float64] = linkage(np.maximum(condensed, 0), "ward")
+    return matrix

@@ -34,7 +34,7 @@ def _shuffled(rows: NDArray[np.float64], seed: int) -> Tree:
 
 
 def _branching(tree: Tree, leaves: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """bool [M]: these leaves, and the nodes that still branch when there are no others."""
+    """Return bool [M]: these leaves, and the nodes that still branch when there are no others."""
     before = np.append(0, np.cumsum(leaves[tree.leaf_order]))
     living = (before[tree.hi] > before[tree.lo]) & (tree.parent >= 0)
     kept = np.bincount(tree.parent[living], minlength=len(tree.parent)) > 1

@@ -1,4 +1,4 @@
-"""What a text encoder is, and how one is found by name."""
+"""Text encoders: their base, and by which names they are found."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class TextEncoder(Plugin, ABC):
 
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """One row a text, [N, D] of any length; what a row is does not depend on the other texts' lengths.
+        """Return one row a text, float32 [N, D]; a row does not depend on the other texts.
 
         Args:
             texts: N of them, all different.
@@ -25,12 +25,12 @@ class TextEncoder(Plugin, ABC):
 
 
 def encoders() -> dict[str, type[TextEncoder]]:
-    """Every text encoder, by name."""
+    """Return every text encoder, by name."""
     return discover(PACKAGE, TextEncoder, GROUP)  # type: ignore[type-abstract]  # the base of what is found
 
 
 def text_embeddings(name: str, prompts: Sequence[str]) -> NDArray[np.float64]:
-    """The prompts' embeddings [N, D] by the encoder called `name`; equal prompts have equal rows.
+    """Return the prompts' embeddings [N, D] by the encoder called `name`; equal prompts have equal rows.
 
     They stand in for a model's own embeddings, which they are not: see `basis`.
 
@@ -46,5 +46,5 @@ def text_embeddings(name: str, prompts: Sequence[str]) -> NDArray[np.float64]:
 
 
 def basis(name: str) -> str:
-    """What must stand beside every figure that follows from `text_embeddings`."""
+    """Return the sentence that must stand beside every number that follows from `text_embeddings`."""
     return f"predicted from text embeddings ({name}), not the model's own"

@@ -59,12 +59,12 @@ class MiniLM(TextEncoder):
         by_length: dict[int, list[int]] = defaultdict(list)
         for index, ids in enumerate(tokens):
             by_length[len(ids)].append(index)
-        found = np.empty((len(texts), DIMENSIONS), np.float32)
+        embeddings = np.empty((len(texts), DIMENSIONS), np.float32)
         with torch.inference_mode():
             for same in by_length.values():
                 for start in range(0, len(same), ROWS):
                     rows = same[start : start + ROWS]
                     ids = torch.tensor([tokens[row] for row in rows])
                     states = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-                    found[rows] = states.mean(dim=1).numpy()
-        return found
+                    embeddings[rows] = states.mean(dim=1).numpy()
+        return embeddings

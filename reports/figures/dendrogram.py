@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from generators.sharing.parting import is_parting
 from generators.sharing.plan import SharingPlan
-from generators.sharing.planner import is_parting
 from generators.sharing.tree import Tree
 from reports.base import Figure, RunView
 from reports.style import INK, canvas, colours, finish, shorten
@@ -46,7 +46,7 @@ def draw_tree(tree: Tree, prompts: Sequence[str], saved: Mapping[float, float] |
         tree: over the prompts.
         prompts: their texts; written out up to 200 of them.
         saved: share of denoiser steps saved by tau; taus that stand clear of each other are drawn where phi starts.
-            None of a tree that no threshold cuts: a plan's own (`sharing.planner.parting_tree`).
+            None of a tree that no threshold cuts: a plan's own (`sharing.parting.parting_tree`).
     """
     if not np.any(tree.parent >= 0):
         return None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from generators.noise import NoiseSource
     from generators.sharing.plan import SharingPlan
     from generators.sharing.union import Union
-    from generators.states import States
+    from generators.denoising_checkpoints import DenoisingCheckpoints
     from sweeps.jobs import Job
     from sweeps.session import Session
     from sweeps.writer import Place
@@ -92,7 +92,7 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
     import torch
 
     from generators.conditioning import Conditioning
-    from generators.noise import Realms, in_realm
+    from generators.noise import NamespacedNoise, in_namespace
     from generators.sharing.union import side_by_side, union
 
     by_source = [
@@ -111,8 +111,8 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
         Conditioning({name: torch.cat([each.tensors[name] for each in encoded]) for name in encoded[0].tensors})
         if len(encoded) > 1
         else encoded[0],
-        [in_realm(source.key, key) for source in sources for key in source.prompts.keys],
-        Realms({group[0][0].source.key: session.noise(group[0][0].source, group[0][1], run) for group in by_source}),
+        [in_namespace(source.key, key) for source in sources for key in source.prompts.keys],
+        NamespacedNoise({group[0][0].source.key: session.noise(group[0][0].source, group[0][1], run) for group in by_source}),
         places,
     )
 
@@ -146,7 +146,7 @@ def _executed(
             batch_size=sizes[source.key][0],
             observers=[session.advance],
             ends=(work.union.ends, work.union.prompts),
-            states=checkpoints,
+            checkpoints=checkpoints,
             cache=jobs[0].cache,
         )
     decoding, heard = _written(execution, work, session, jobs)
@@ -187,12 +187,12 @@ def _written(
     return {**decoding, **writing}, batches.notes
 
 
-def _checkpoints(jobs: "Sequence[Job]", plan: "SharingPlan", session: "Session") -> "States | None":
+def _checkpoints(jobs: "Sequence[Job]", plan: "SharingPlan", session: "Session") -> "DenoisingCheckpoints | None":
     """Return where this execution leaves its checkpoints, if it does; what a denoiser cache remembers is in none."""
-    from generators.states import States
+    from generators.denoising_checkpoints import DenoisingCheckpoints
 
     if session.save_every is None or jobs[0].cache:
         return None
     sources = list({job.source.key: job.source.identity for job in jobs}.values())
     identity = sha256_text(canonical_json([sources, plan.digest]))
-    return States(jobs[0].run / CHECKPOINTS, identity, session.save_every, lambda text: session.emit(Note(text)))
+    return DenoisingCheckpoints(jobs[0].run / CHECKPOINTS, identity, session.save_every, lambda text: session.emit(Note(text)))

@@ -203,8 +203,8 @@ class Ray(Executor):
             heirs = tuple(
                 (
                     np.searchsorted(nodes, heir.part.sources),
-                    heir.part.plan.first[heir.part.plan.given],
-                    heir.part.plan.given,
+                    heir.part.plan.first[heir.part.plan.from_states],
+                    heir.part.plan.from_states,
                 )
                 for heir in pieces.waiting[trunk]
             )

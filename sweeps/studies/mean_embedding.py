@@ -108,7 +108,7 @@ class MeanEmbeddingStudy(Study):
     def make_part(self, part: Part, folder: Path, session: "Session", run: Path) -> dict[str, Any]:
         from PIL import Image
 
-        from generators.sharing.planner import treed
+        from generators.sharing.plan import treed
         from sweeps.studies.work import baseline_pictures
 
         source, prompts = part.source, part.source.prompts
@@ -176,4 +176,4 @@ def means_plan(tree: "Tree", nodes: Sequence[int], steps: int, combiner: str) ->
         output[members[output[members] < 0][0]] = i
     n = len(nodes)
     whole = np.full(n, steps)
-    return SharingPlan(tree.n_leaves, steps, 0 * whole, whole, np.full(n, -1), order, lo, hi, None, output, combiner)
+    return SharingPlan(tree.n_leaves, steps, 0 * whole, whole, np.full(n, -1), order, lo, hi, output, combiner)

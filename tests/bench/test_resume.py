@@ -62,7 +62,7 @@ def test_killed_between_two_states(tmp_path, undisturbed):
     killed(tmp_path, "between", 3)
     assert pictures(tmp_path) == {}
     assert [path.stem[-5:] for path in states(tmp_path)] == ["00002", "00003"]
-    assert "taken up again after step 3 of 7" in sweep(tmp_path)
+    assert "resumed after step 3 of 7" in sweep(tmp_path)
     assert pictures(tmp_path) == undisturbed
     assert states(tmp_path) == []
 
@@ -70,13 +70,13 @@ def test_killed_between_two_states(tmp_path, undisturbed):
 def test_killed_inside_a_state(tmp_path, undisturbed):
     killed(tmp_path, "inside", 4)
     assert list(tmp_path.rglob(".state-*.tmp*")), "half a file is there, under another name"
-    assert "taken up again after step 3 of 7" in sweep(tmp_path)
+    assert "resumed after step 3 of 7" in sweep(tmp_path)
     assert pictures(tmp_path) == undisturbed
 
 
 def test_killed_with_everything_denoised_and_nothing_decoded(tmp_path, undisturbed):
     killed(tmp_path, "between", 7)
-    assert "taken up again after step 7 of 7" in sweep(tmp_path)
+    assert "resumed after step 7 of 7" in sweep(tmp_path)
     assert pictures(tmp_path) == undisturbed
 
 
@@ -88,13 +88,13 @@ def test_a_damaged_state_is_noticed_and_the_one_before_used(tmp_path, undisturbe
     latest.write_bytes(content)
     heard = sweep(tmp_path)
     assert f"{latest.name} cannot be used" in heard
-    assert "taken up again after step 2 of 7" in heard
+    assert "resumed after step 2 of 7" in heard
     assert pictures(tmp_path) == undisturbed
 
 
 def test_a_cell_by_itself_goes_on_too_and_is_what_it_is_with_others(tmp_path, undisturbed):
     killed(tmp_path, "between", 9, "--isolate")
-    assert "taken up again after step 2 of 7" in sweep(tmp_path, "--isolate"), "the second set of pictures"
+    assert "resumed after step 2 of 7" in sweep(tmp_path, "--isolate"), "the second set of pictures"
     sweep(tmp_path / "undisturbed", "--isolate")
     ours, alone = pictures(tmp_path / "run"), pictures(tmp_path / "undisturbed/run")
     assert ours == alone

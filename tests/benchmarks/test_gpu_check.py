@@ -8,8 +8,7 @@ import pytest
 
 from benchmarks import gpu_check
 from generators.catalogue import model
-from generators.families.base import families, get_family
-from generators.settings import GenerationSettings
+from generators.families.base import families, get_family, resolve_settings
 
 
 def test_it_runs_end_to_end_and_keeps_what_it_measured(
@@ -32,7 +31,7 @@ def test_it_runs_end_to_end_and_keeps_what_it_measured(
 @pytest.mark.parametrize("name", gpu_check.FULL_SIZE)
 def test_conditioning_is_shaped_as_the_full_size_model_takes_it(name: str):
     entry = model(name)
-    settings = GenerationSettings.resolve({**entry.defaults, "dtype": "fp32"})
+    settings = resolve_settings(entry, {"dtype": "fp32"})
     made = gpu_check.random_conditioning(gpu_check.CASES[entry.family], entry, settings, 2).tensors
     widths = {tensor.shape[-1] for key, tensor in made.items() if not key.endswith(".mask")}
     expected = {

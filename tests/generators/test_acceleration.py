@@ -1,6 +1,5 @@
 """What makes denoisers faster moves pictures no further than it says, reaches every family, and is refused by name."""
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,13 +13,12 @@ from tiny_stable_unclip import save_tiny_stable_unclip
 from torch import Tensor
 
 from common.errors import UserError
-from generators.acceleration import Acceleration, backends, set_attention, uncompilable
+from generators.acceleration import Acceleration, uncompilable
 from generators.batching import ladder
 from generators.catalogue import model
 from generators.executor import Execution, execute
-from generators.families.base import Family, get_family
+from generators.families.base import Family, get_family, resolve_settings
 from generators.noise import KeyedNoise
-from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
@@ -29,7 +27,6 @@ PROMPTS = ["a red fox", "a red dog", "a blue cat", "two trees", "a boat"]
 FAMILIES = ("kandinsky", "karlo", "stable-diffusion", "stable-unclip", "flux")
 COMPILER = uncompilable("cpu")
 can_compile = pytest.mark.skipif(COMPILER is not None, reason=f"nothing can be compiled: {COMPILER}")
-OPTIONS = [{"channels_last": True}, {"attention": "native_math"}]
 EMBEDDED = ("mini-kandinsky", "mini-karlo", "mini-sd", "mini-flux")
 
 
@@ -59,7 +56,12 @@ class Case:
     def __init__(self, name: str, steps: int = 4) -> None:
         self.entry = model(name)
         asked = {"steps": steps, "prior_steps": 2, "dtype": "fp32", "super_res_steps": 2}
-        self.settings = GenerationSettings.resolve(self.entry.defaults, asked)
+        asked = {
+            name: value
+            for name, value in asked.items()
+            if name in get_family(self.entry.family).settings_type.model_fields
+        }
+        self.settings = resolve_settings(self.entry, asked)
         family = self.family()
         self.conditioning = family.encode(PROMPTS, PROMPTS, self.settings)
         rows = family.features(self.conditioning, family.features_options[0])
@@ -114,15 +116,13 @@ def moved(after: Tensor, before: Tensor) -> float:
     return float(((rows - was).norm(dim=1) / was.norm(dim=1)).max())
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: next(iter(option)))
 @pytest.mark.parametrize("name", FAMILIES)
-def test_moves_a_whole_plans_pictures_no_further_than_declared(case, name: str, option: dict):
-    its = case(name)
-    found, allowed = its.run(Acceleration(**option)), Acceleration.within(*option)
+def test_channels_last_moves_a_whole_plans_pictures_no_further_than_declared(case, name: str):
+    its, option = case(name), Acceleration(channels_last=True)
+    found, allowed = its.run(option), Acceleration.within("channels_last")
     assert moved(found.latents, its.plain.latents) <= allowed.latents
-    assert moved(its.output(Acceleration(**option)), its.output(Acceleration())) <= allowed.output
-    applied = {"channels_last": name != "flux"} if "channels_last" in option else option
-    assert found.options == its.plain.options | applied
+    assert moved(its.output(option), its.output(Acceleration())) <= allowed.output
+    assert found.options == its.plain.options | {"channels_last": name != "flux"}
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -153,50 +153,6 @@ def test_compiled_it_moves_no_further_either_and_meets_few_shapes(case, name: st
     assert shapes == {guided * size for size in ladder(2)}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_plain_attention_is_computed_without_fused_kernels(case, name: str, monkeypatch: pytest.MonkeyPatch):
-    def fused(*args: object, **kwargs: object) -> Tensor:
-        raise AssertionError("a fused kernel was called")
-
-    its = case(name)
-    family = its.family()
-    family.acceleration = Acceleration(attention="native_math")
-    family.accelerate()
-    if name == "flux":  # there the kernel is chosen by a context
-        with torch.nn.attention.sdpa_kernel([torch.nn.attention.SDPBackend.MATH]):
-            wanted = its.denoised(its.family()).latents
-        assert torch.equal(its.denoised(family).latents, wanted)
-        return
-    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", fused)
-    its.denoised(family)
-    with pytest.raises(AssertionError, match="fused kernel"):
-        its.denoised(its.family())
-
-
-def test_describing_one_model_leaves_the_attention_of_others(case):
-    """diffusers' own `set_attention_backend` changes the default of every model that is there."""
-    from diffusers.models.attention_dispatch import _AttentionBackendRegistry as registry
-
-    its, before = case("flux"), registry.get_active_backend()[0]
-    with torch.device("meta"):
-        next(each for each in its.family().components(its.settings) if each.name == "denoiser").build()
-    assert registry.get_active_backend()[0] == before
-
-
-@pytest.mark.parametrize(("name", "known"), [("kandinsky", "native, native_math, xformers$"), ("flux", "native_flash")])
-def test_unknown_attention_is_refused_with_what_there_is(case, name: str, known: str):
-    its = case(name)
-    with pytest.raises(UserError, match="has no attention called 'fast'") as refused:
-        Acceleration(attention="fast").check(its.entry, its.settings, "cpu")
-    assert re.search(known, str(refused.value.hint))
-
-
-def test_attention_that_needs_what_is_not_here_says_what(case):
-    missing = "flash" if "flash" in backends() else "xformers"
-    with pytest.raises(UserError, match=f"'{missing}' cannot run here: .*install"):
-        set_attention(case("flux").family().network, missing)
-
-
 def test_under_autocast_weights_stay_and_products_are_in_bf16(case):
     its, seen = case("stable-diffusion"), set[torch.dtype]()
     family = its.family()
@@ -212,7 +168,7 @@ def test_autocast_of_half_precision_is_refused_before_and_when_it_runs(case):
     its = case("kandinsky")
     half = its.settings.model_copy(update={"dtype": "bf16"})
     with pytest.raises(UserError, match="--autocast is of fp32 weights, and these are bf16"):
-        Acceleration(autocast=True).check(its.entry, half, "cpu")
+        Acceleration(autocast=True).check(half, "cpu")
     family = its.family("bf16")
     family.acceleration = Acceleration(autocast=True)
     with pytest.raises(UserError, match="--autocast is of fp32 weights"):
@@ -257,7 +213,7 @@ def test_without_a_compiler_compiling_is_refused_by_name(case, monkeypatch: pyte
     monkeypatch.setenv("CXX", "no-such-compiler")
     its = case("flux")
     with pytest.raises(UserError, match=r"--compile full cannot run here: .*no-such-compiler"):
-        Acceleration(compilation="full").check(its.entry, its.settings, "cpu")
+        Acceleration(compilation="full").check(its.settings, "cpu")
 
 
 def test_a_family_that_names_no_denoiser_can_only_have_threads():

@@ -90,7 +90,7 @@ def family(tiny_kandinsky: Path) -> Kandinsky:
 
 @pytest.fixture(scope="module")
 def settings(family: Kandinsky) -> GenerationSettings:
-    return GenerationSettings.resolve(family.entry.defaults, {"steps": 3, "prior_steps": 2, "dtype": "fp32"})
+    return family.settings_type.resolve(family.entry.defaults, {"steps": 3, "prior_steps": 2, "dtype": "fp32"})
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ def run(batches: Batches, count: int, limit: int) -> list[list[int]]:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return taken
 
-    return list(batches.each(count, work))
+    return list(batches.map(count, work))
 
 
 def test_rows_in_order():
@@ -45,7 +45,7 @@ def test_other_errors_pass():
         raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
-        list(Batches(2).each(3, broken))
+        list(Batches(2).map(3, broken))
 
 
 def test_empty_batch_size_is_refused():

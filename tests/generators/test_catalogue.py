@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import UserError
 from generators.catalogue import ModelEntry, default_model, embedded_path, model, models
-from generators.settings import GenerationSettings
+from generators.families.base import resolve_settings
 
 
 def test_every_entry_resolves_and_names_a_known_family():
@@ -15,12 +15,12 @@ def test_every_entry_resolves_and_names_a_known_family():
 
     for entry in models().values():
         assert entry.family in families()
-        GenerationSettings.resolve(entry.defaults)
+        resolve_settings(entry)
     assert default_model() in models()
 
 
 def test_paper_preset_is_the_official_codes():
-    settings = GenerationSettings.resolve(model("kandinsky-2.2").defaults, device="cuda")
+    settings = resolve_settings(model("kandinsky-2.2"), device="cuda")
     asked = settings.model_dump(include={"steps", "guidance", "prior_guidance", "prior_steps", "scheduler", "dtype"})
     assert asked == {
         "steps": 40,

@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -11,7 +10,7 @@ from generators.sharing.plan import SharingPlan, standard_plan
 TENSORS = {"image_embeds": torch.randn(3, 5), "states": torch.randn(3, 2, 4)}
 
 
-def plan(weight: list[float] | None) -> SharingPlan:
+def plan() -> SharingPlan:
     """All three prompts for one step, then {0, 2} and {1}."""
     return SharingPlan(
         n_prompts=3,
@@ -22,37 +21,31 @@ def plan(weight: list[float] | None) -> SharingPlan:
         order=[0, 2, 1],
         lo=[0, 0, 2],
         hi=[3, 2, 3],
-        weight=None if weight is None else np.array(weight, dtype=np.float32),
         output=[1, 2, 1],
         combiner="mean",
     )
 
 
 def test_rows_are_means_over_members_of_every_tensor():
-    rows = Conditioning(TENSORS).rows(plan(None), [0, 1, 2])
+    rows = Conditioning(TENSORS).rows(plan(), [0, 1, 2])
     for name, tensor in TENSORS.items():
         assert torch.allclose(rows[name][0], tensor.mean(0))
         assert torch.allclose(rows[name][1], (tensor[0] + tensor[2]) / 2)
         assert torch.equal(rows[name][2], tensor[1])
 
 
-def test_rows_follow_the_plans_weights():
-    rows = Conditioning(TENSORS).rows(plan([3.0, 1.0, 2.0]), [1])
-    assert torch.allclose(rows["states"][0], 0.75 * TENSORS["states"][0] + 0.25 * TENSORS["states"][2])
-
-
 def test_masked_positions_combine_only_the_prompts_that_have_them():
     states, mask = torch.randn(3, 4, 2), torch.tensor([[1.0, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 0]])
-    rows = Conditioning({"states": states, "states.mask": mask}).rows(plan(None), [0, 1, 2])
+    rows = Conditioning({"states": states, "states.mask": mask}).rows(plan(), [0, 1, 2])
     everybody = rows["states"][0]
     assert torch.allclose(everybody[1], states[:, 1].mean(0))
     assert torch.allclose(everybody[2], states[1:, 2].mean(0))
     assert torch.allclose(everybody[3], states[1, 3])
     assert torch.equal(rows["states.mask"], torch.tensor([[1.0, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1]]))
     assert torch.equal(rows["states"][2], states[1])  # alone, bit for bit, what the mask hides included
-    weighted = Conditioning({"states": states, "states.mask": mask}).rows(plan([3.0, 1.0, 2.0]), [1])["states"][0]
-    assert torch.allclose(weighted[2], states[2, 2])
-    assert torch.allclose(weighted[0], 0.75 * states[0, 0] + 0.25 * states[2, 0])
+    pair = rows["states"][1]
+    assert torch.allclose(pair[2], states[2, 2])
+    assert torch.allclose(pair[0], (states[0, 0] + states[2, 0]) / 2)
 
 
 def test_standard_rows_are_the_prompts_own():

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from generators.catalogue import model
 from generators.checkpoints import CONFIGURATIONS
-from generators.families.base import Family, get_family
+from generators.families.base import Family, get_family, resolve_settings
 from generators.settings import GenerationSettings
 
 PUBLIC = ("kandinsky-2.2", "karlo", "sd15", "flux-dev", "flux-schnell")
@@ -32,7 +32,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 def described(name: str) -> tuple[type[Family], GenerationSettings]:
     entry = model(name)
-    return get_family(entry.family), GenerationSettings.resolve(entry.defaults)
+    return get_family(entry.family), resolve_settings(entry)
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -13,6 +13,7 @@ from common.errors import UserError
 from generators.batching import Batches
 from generators.catalogue import model
 from generators.conditioning import Conditioning
+from generators.denoising_checkpoints import DenoisingCheckpoints
 from generators.executor import Execution, decode_images, execute
 from generators.families.kandinsky import Kandinsky
 from generators.noise import KeyedNoise, node_key
@@ -21,7 +22,6 @@ from generators.sharing.plan import SharingPlan, build_plan, standard_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from generators.sharing.union import union
-from generators.states import States
 
 PROMPTS = ["a red fox", "a red dog", "a blue cat", "a tree by a lake", "two trees", "a boat", "a cat"]
 KEYS = [f"{prompt}#0" for prompt in PROMPTS]
@@ -35,7 +35,7 @@ def family(tiny_kandinsky: Path) -> Kandinsky:
 
 @pytest.fixture(scope="module")
 def settings(family: Kandinsky) -> GenerationSettings:
-    return GenerationSettings.resolve(
+    return family.settings_type.resolve(
         family.entry.defaults, {"steps": K, "guidance": 2.0, "prior_steps": 3, "dtype": "fp32"}
     )
 
@@ -307,10 +307,17 @@ def test_a_killed_run_goes_on_from_its_last_state(family, conditioning, settings
     with pytest.raises(KilledError):
         run(
             plan, family, conditioning, settings, batch_size=3,
-            observers=killed_at(step), states=States(tmp_path, "this", every=0),
+            observers=killed_at(step), checkpoints=DenoisingCheckpoints(tmp_path, "this", every=0),
         )  # fmt: skip
     rows, hook = counted(family)
-    again = run(plan, family, conditioning, settings, batch_size=3, states=States(tmp_path, "this", every=1e9))
+    again = run(
+        plan,
+        family,
+        conditioning,
+        settings,
+        batch_size=3,
+        checkpoints=DenoisingCheckpoints(tmp_path, "this", every=1e9),
+    )
     hook.remove()
     assert torch.equal(again.latents, whole.latents)
     assert sum(rows) == 2 * sum(len(plan.active(k)) for k in range(step, plan.steps)), "what was done is not done again"

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from generators.noise import OFFICIAL_BATCH, KeyedNoise, OfficialNoise, Realms, in_realm, node_key
+from generators.noise import OFFICIAL_BATCH, KeyedNoise, NamespacedNoise, OfficialNoise, in_namespace, node_key
 from generators.sharing.plan import standard_plan
 
 SHAPE = (4, 8, 8)
@@ -113,12 +113,12 @@ def test_official_noise_refuses_what_has_no_place_in_its_stream():
 def test_in_a_realm_noise_is_that_of_its_source_alone():
     sources = {"a": KeyedNoise(1), "b": KeyedNoise(2, "shared")}
     nodes = [("a", "x"), ("b", "xy"), ("a", "yz"), ("b", "x")]
-    keys = [node_key([in_realm(realm, key) for key in members]) for realm, members in nodes]
+    keys = [node_key([in_namespace(namespace, key) for key in members]) for namespace, members in nodes]
     alone = [node_key(list(members)) for _, members in nodes]
-    both = Realms(sources)
+    both = NamespacedNoise(sources)
     for k in (0, 3):
         drawn = both.step(keys, k, (2, 2), draw=1)
-        for row, realm, key in zip(drawn, "abab", alone, strict=True):
-            assert torch.equal(row, sources[realm].step([key], k, (2, 2), draw=1)[0])
-    for row, realm, key in zip(both.initial(keys, (2, 2)), "abab", alone, strict=True):
-        assert torch.equal(row, sources[realm].initial([key], (2, 2))[0])
+        for row, namespace, key in zip(drawn, "abab", alone, strict=True):
+            assert torch.equal(row, sources[namespace].step([key], k, (2, 2), draw=1)[0])
+    for row, namespace, key in zip(both.initial(keys, (2, 2)), "abab", alone, strict=True):
+        assert torch.equal(row, sources[namespace].initial([key], (2, 2))[0])

@@ -1,4 +1,4 @@
-"""A plan's parts, executed apart and handed from one to the next, give the latents of the plan executed whole."""
+"""A plan's parts, executed apart with states handed between them, give the latents of the plan executed whole."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from scipy.cluster.hierarchy import linkage
 
 from generators.catalogue import model
-from generators.executor import execute
+from generators.executor import NodeState, execute
 from generators.families.kandinsky import Kandinsky
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
@@ -16,7 +16,6 @@ from generators.sharing.parts import Part, parts
 from generators.sharing.plan import build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
-from generators.states import Handed
 
 PROMPTS = ["a red fox", "a red dog", "a blue cat", "a tree by a lake", "two trees", "a boat", "a cat"]
 KEYS = [f"{prompt}#0" for prompt in PROMPTS]
@@ -29,7 +28,7 @@ def family(tiny_kandinsky: Path) -> Kandinsky:
 
 
 def settings_of(family: Kandinsky, scheduler: str) -> GenerationSettings:
-    return GenerationSettings.resolve(
+    return family.settings_type.resolve(
         family.entry.defaults,
         {"steps": K, "guidance": 2.0, "prior_steps": 3, "dtype": "fp32", "scheduler": scheduler},
     )
@@ -45,7 +44,7 @@ def test_trunk_and_subtrees_are_the_whole_plan_bit_for_bit(family, scheduler):
     plan = build_plan(tree, get_schedule("eq7"), 1.0, K)
     cut = parts(plan, workers=3)
     subtrees = [Part.of(plan, nodes) for nodes in cut.subtrees]
-    begins = {int(k) for part in subtrees for k in part.plan.first[part.plan.given]}
+    begins = {int(k) for part in subtrees for k in part.plan.first[part.plan.from_states]}
     assert len(begins) > 1, "parts must begin at several steps for this test to mean something"
 
     def run(plan, keys, rows, **more):
@@ -60,20 +59,22 @@ def test_trunk_and_subtrees_are_the_whole_plan_bit_for_bit(family, scheduler):
     rows, trunks = 0, []
     for nodes in cut.trunks:
         trunk = Part.of(plan, nodes)
-        heard: list[Handed] = []
-        rows += run(trunk.plan, keys_of(trunk), trunk.prompts, hand_on=heard.append).rows
+        heard: list[NodeState] = []
+        rows += run(trunk.plan, keys_of(trunk), trunk.prompts, on_exit=heard.append).rows
         trunks.append((nodes, {each.k: each for each in heard}))
     for part, waits in zip(subtrees, cut.waits.tolist(), strict=True):
         nodes, left = trunks[waits] if waits >= 0 else (np.empty(0), {})
-        first = part.plan.first[part.plan.given]
-        given = []
+        first = part.plan.first[part.plan.from_states]
+        initial = []
         for k in np.unique(first).tolist():
             sources = np.searchsorted(nodes, part.sources[first == k])
             at = np.searchsorted(left[k].nodes.numpy(), sources)
             memory = tuple(leaf[at] for leaf in left[k].memory)
             assert memory or scheduler == "DDPMScheduler"
-            given.append(Handed(k, torch.from_numpy(part.plan.given[first == k]), left[k].latents[at], memory))
-        made = run(part.plan, keys_of(part), part.prompts, given=given)
+            initial.append(
+                NodeState(k, torch.from_numpy(part.plan.from_states[first == k]), left[k].latents[at], memory)
+            )
+        made = run(part.plan, keys_of(part), part.prompts, initial_states=initial)
         rows += made.rows
         assert torch.equal(made.latents, whole.latents[part.prompts[made.prompts]])
     assert rows == whole.rows == plan.node_steps

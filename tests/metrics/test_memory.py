@@ -10,9 +10,8 @@ from torch import nn
 
 from generators.catalogue import model
 from generators.component import Component
-from generators.families.base import get_family
+from generators.families.base import get_family, resolve_settings
 from generators.sampler import Sampler
-from generators.settings import GenerationSettings
 from metrics.live_bytes import activations
 from metrics.memory import parameters, peaks, row_bytes
 
@@ -114,7 +113,7 @@ def test_attention_keeps_no_scores():
 @pytest.mark.parametrize("name", ["mini-kandinsky", "mini-karlo", "mini-sd", "mini-flux", "kandinsky-2.2"])
 def test_every_familys_modules_run_on_shapes_and_take_more_for_more_rows(name: str):
     entry = model(name)
-    parts = get_family(entry.family).components_of(entry, GenerationSettings.resolve(entry.defaults, {}))
+    parts = get_family(entry.family).components_of(entry, resolve_settings(entry, {}))
     for part in parts:
         one, two, four = (activations(part, rows, "fp16") for rows in (1, 2, 4))
         assert 0 < one < two

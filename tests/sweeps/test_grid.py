@@ -3,7 +3,9 @@
 import pytest
 
 from common.errors import UserError
-from sweeps.grid import cells, parse_schedule, parse_strategy, prompts_of
+from generators.catalogue import model
+from sweeps.grid import cells, own_settings, parse_schedule, parse_strategy, prompts_of, settings_of
+from sweeps.spec import make_spec
 
 
 @pytest.fixture
@@ -124,3 +126,35 @@ def test_a_schedules_parameters_are_parsed_and_refused():
 def test_a_schedule_that_follows_noise_is_refused_where_none_is_told(tiny_spec):
     with pytest.raises(UserError, match="does not say how noisy"):
         cells(tiny_spec(schedule="snr", scheduler="EDMEulerScheduler"), "cpu")
+
+
+def test_a_setting_is_given_to_the_models_that_have_it_and_refused_where_none_has():
+    spec = make_spec([{"model": "mini-kandinsky,mini-karlo", "super_res_steps": 3, "prior_steps": 4}])
+    karlo, kandinsky, sd = (model(name) for name in ("mini-karlo", "mini-kandinsky", "mini-sd"))
+    assert own_settings(spec, karlo) == {"super_res_steps": 3, "prior_steps": 4}
+    assert own_settings(spec, kandinsky) == {"prior_steps": 4}
+    assert own_settings(spec, sd) == {}
+    (settings,) = settings_of(spec, kandinsky, "cpu")
+    assert "super_res_steps" not in settings.model_dump()
+    with pytest.raises(UserError, match=r"mini-kandinsky has no setting super_res_steps; of: .*karlo") as error:
+        list(settings_of(make_spec([{"super_res_steps": 3}]), kandinsky, "cpu"))
+    assert "mini-sd" not in str(error.value)
+    with pytest.raises(UserError, match="mini-sd has no setting prior_steps; of: "):
+        list(settings_of(make_spec([{"model": "mini-sd", "prior_steps": 3}]), sd, "cpu"))
+
+
+def test_the_released_codes_prior_settings_stand_for_nothing_where_there_is_no_prior():
+    spec = make_spec([{"model": "mini-sd", "official": True, "noise": "shared"}])
+    (settings,) = settings_of(spec, model("mini-sd"), "cpu")
+    assert settings.embedding_seed == settings.seed == 42
+
+
+def test_only_what_a_familys_conditioning_depends_on_names_it():
+    def keys(**asked):
+        spec = make_spec([{"model": "mini-karlo", "tau": "0", "limit": 2, **asked}])
+        (cell,) = cells(spec, "cpu")
+        return cell.source.key, cell.source.conditioning_key
+
+    plain, enlarged, embedded = keys(), keys(super_res_steps=3), keys(prior_steps=3)
+    assert plain[0] != enlarged[0] and plain[1] == enlarged[1]
+    assert plain[1] != embedded[1]

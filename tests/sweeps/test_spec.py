@@ -1,5 +1,7 @@
 """A YAML file and flags say the same; what cannot be meant is refused."""
 
+import subprocess
+import sys
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -210,3 +212,42 @@ def test_the_names_of_sweeps_without_a_file_of_prompts_are_what_they_were():
     assert make_spec([]).default_name() == "mini-kandinsky-mini_templates-e3ba014f"
     assert make_spec([{"tau": "0..1", "limit": 3}]).default_name() == "mini-kandinsky-mini_templates-c2169a09"
     assert make_spec([{"official": True, "prompt": ["a"]}]).default_name() == "mini-kandinsky-prompts-f929cbd4"
+def test_a_removed_setting_is_read_where_it_says_nothing_and_refused_where_it_does():
+    assert make_spec([{"attention": None}]) == make_spec([])
+    with pytest.raises(UserError, match="attention was removed: no kernel was faster"):
+        make_spec([{"attention": "native_math"}])
+
+
+def test_a_familys_own_setting_is_written_like_any_other_and_read_back():
+    flags, written = make_spec([{"super_res_steps": "4"}]), make_spec([{"settings": {"super_res_steps": 4}}])
+    assert flags == written == make_spec([yaml.safe_load(yaml.safe_dump(flags.model_dump(mode="json")))])
+    assert flags.settings == {"super_res_steps": 4}
+    assert flags.default_name() != make_spec([]).default_name()
+    later = make_spec([{"settings": {"super_res_steps": 4, "noise_level": 10}}, {"super_res_steps": 5}])
+    assert later.settings == {"noise_level": 10, "super_res_steps": 5}
+    assert make_spec([{"settings": {"prior_steps": 3}}]).prior_steps == 3
+
+
+def test_files_from_before_families_declared_their_settings_are_read():
+    old = {"tau": "1", "super_res_steps": None, "max_sequence_length": None, "noise_level": None}
+    assert make_spec([old]) == make_spec([{"tau": "1"}])
+    assert make_spec([{**old, "noise_level": 100}]).settings == {"noise_level": 100}
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"super_res_step": 4}, "did you mean 'super_res_steps'"),
+        ({"super_res_steps": 1}, "super_res_steps = 1 cannot be used"),
+        ({"settings": 5}, "settings is a mapping"),
+    ],
+)
+def test_a_setting_that_no_family_has_is_refused(values, says):
+    with pytest.raises(UserError, match=says):
+        make_spec([values])
+
+
+def test_a_spec_without_families_own_settings_takes_no_torch():
+    code = "import sys; from sweeps.spec import make_spec; make_spec([{'tau': '1'}]); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -15,16 +15,16 @@ from common.errors import UserError
 from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.denoiser_caches.base import REFUSED, denoiser_caches, get_denoiser_cache
-from generators.denoiser_caches.hooked import installed
+from generators.denoiser_caches.hooked import check_place, installed
+from generators.denoising_checkpoints import DenoisingCheckpoints
 from generators.executor import Execution, execute
-from generators.families.base import get_family
+from generators.families.base import get_family, resolve_settings
 from generators.families.flux import Flux
 from generators.noise import KeyedNoise, node_key
 from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, build_plan, standard_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
-from generators.states import States
 
 PROMPTS = ["a red fox", "a blue cat, asleep", "nine dogs", "a tree by a lake", "a red dog"]
 KEYS = [f"{prompt}#0" for prompt in PROMPTS]
@@ -65,7 +65,7 @@ def family(folder: Path) -> Flux:
 @pytest.fixture(scope="module")
 def settings(family: Flux) -> GenerationSettings:
     asked = {"steps": STEPS, "dtype": "fp32", "max_sequence_length": LENGTH}
-    return GenerationSettings.resolve(family.entry.defaults, asked)
+    return family.settings_type.resolve(family.entry.defaults, asked)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +238,7 @@ def test_a_run_under_a_cache_is_whole(family, settings, conditioning, tmp_path: 
     with pytest.raises(ValueError, match="whole"):
         run(
             shared_plan(), family, conditioning, settings, get_denoiser_cache("first-block"),
-            states=States(tmp_path, "it", 0),
+            checkpoints=DenoisingCheckpoints(tmp_path, "it", 0),
         )  # fmt: skip
 
 
@@ -247,7 +247,7 @@ def test_pyramid_attention_on_a_unet_is_stock_too() -> None:
     from diffusers.hooks import apply_pyramid_attention_broadcast
 
     entry = model("mini-sd")
-    settings = GenerationSettings.resolve(entry.defaults, {"steps": 6})
+    settings = resolve_settings(entry, {"steps": 6})
     family = get_family(entry.family).load(entry, "cpu", "fp32")
     conditioning = family.encode(PROMPTS[:3], KEYS[:3], settings)
     cache = get_denoiser_cache("pyramid-attention", every=2, cross_every=3, earliest=900, latest=200)
@@ -293,7 +293,7 @@ def test_pyramid_attention_on_a_unet_is_stock_too() -> None:
 def test_a_denoiser_without_a_place_for_the_hooks_is_refused_by_name(name: str, where: str) -> None:
     entry = model(where)
     with pytest.raises(UserError, match=f"'{name}' is unavailable for UNet2DConditionModel"):
-        get_denoiser_cache(name).check(entry, GenerationSettings.resolve(entry.defaults, {}))
+        check_place(get_denoiser_cache(name), entry, resolve_settings(entry, {}))
 
 
 def test_what_a_failed_try_put_on_is_taken_off() -> None:

@@ -84,7 +84,7 @@ def stock_of(folder: Path, **parts) -> FluxPipeline:
 
 def settings_of(family: Flux, **asked) -> GenerationSettings:
     fixed = {"steps": STEPS, "dtype": "fp32", "max_sequence_length": LENGTH}
-    return GenerationSettings.resolve(family.entry.defaults, {**fixed, **asked})
+    return family.settings_type.resolve(family.entry.defaults, {**fixed, **asked})
 
 
 def ours(family: Flux, conditioning: Conditioning, settings, batch_size: int) -> tuple[Tensor, np.ndarray]:
@@ -233,7 +233,6 @@ def test_split_children_part_by_conditioning_alone(dev: Flux, conditioning: Cond
         order=list(range(n)),
         lo=[*range(n), 0],
         hi=[*range(1, n + 1), n],
-        weight=None,
         output=list(range(n)),
         combiner="mean",
     )
@@ -379,6 +378,16 @@ def test_components_are_what_a_run_computes(families, kind: str):
 @pytest.mark.parametrize("kind", ["dev", "schnell"])
 def test_components_count_the_same_on_meta_as_on_real_tensors(families, kind: str):
     count_the_same_on_meta_as_on_real_tensors(families[kind].components(settings_of(families[kind])))
+
+
+def test_describing_one_model_leaves_the_attention_of_others(dev: Flux):
+    """diffusers' own `set_attention_backend` changes the default of every model that is there."""
+    from diffusers.models.attention_dispatch import _AttentionBackendRegistry as registry
+
+    before = registry.get_active_backend()[0]
+    with torch.device("meta"):
+        next(part for part in dev.components(settings_of(dev)) if part.name == "denoiser").build()
+    assert registry.get_active_backend()[0] == before
 
 
 def test_described_denoiser_costs_what_the_real_one_does(dev: Flux, conditioning: Conditioning, stocks):

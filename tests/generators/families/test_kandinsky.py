@@ -18,7 +18,7 @@ from generators.batching import Batches
 from generators.catalogue import ModelEntry, model
 from generators.conditioning import Conditioning
 from generators.executor import decode_images, execute
-from generators.families.base import get_family
+from generators.families.base import get_family, resolve_settings
 from generators.families.kandinsky import ENCODE_BATCH, Kandinsky
 from generators.noise import derived_key, node_key
 from generators.settings import GenerationSettings
@@ -41,7 +41,7 @@ class Case:
 
     def settings(self, **asked) -> GenerationSettings:
         fixed = {"steps": STEPS, "guidance": 3.0, "dtype": "fp32", "scheduler": self.scheduler, "prior_steps": 3}
-        return GenerationSettings.resolve(self.entry.defaults, {**fixed, **asked})
+        return resolve_settings(self.entry, {**fixed, **asked})
 
     def ours(self, batch_size: int, **asked) -> tuple[Tensor, np.ndarray]:
         settings = self.settings(**asked)
@@ -130,7 +130,7 @@ def test_embeddings_are_stock_bit_for_bit(folder: Path, negative: str, prior_gui
     entry = model(str(folder))
     family = get_family(entry.family).load(entry, "cpu", "fp32")
     asked = {"prior_steps": 3, "prior_guidance": prior_guidance, "negative_prompt": negative, "dtype": "fp32"}
-    settings = GenerationSettings.resolve(entry.defaults, asked)
+    settings = resolve_settings(entry, asked)
     ours = family.encode(PROMPTS, KEYS, settings, Batches(3)).tensors
     stock = KandinskyV22PriorPipeline.from_pretrained(folder / "prior", use_safetensors=True)
     stock.set_progress_bar_config(disable=True)
@@ -154,7 +154,7 @@ def tiny(tiny_kandinsky: Path) -> Kandinsky:
 
 
 def settings_of(family: Kandinsky, **asked) -> GenerationSettings:
-    return GenerationSettings.resolve(
+    return family.settings_type.resolve(
         family.entry.defaults, {"steps": STEPS, "prior_steps": 3, "dtype": "fp32", **asked}
     )
 

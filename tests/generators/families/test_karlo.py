@@ -25,7 +25,7 @@ from generators.batching import Batches
 from generators.catalogue import embedded_path, model
 from generators.conditioning import Conditioning
 from generators.executor import Execution, decode_images, execute
-from generators.families.base import get_family
+from generators.families.base import get_family, resolve_settings
 from generators.families.karlo import ENCODE_BATCH, Karlo
 from generators.families.unclip import text_projection_class
 from generators.noise import node_key
@@ -69,7 +69,7 @@ def tiny(folder: Path) -> Karlo:
 
 def settings_of(family: Karlo, **asked) -> GenerationSettings:
     fixed = {"steps": STEPS, "prior_steps": PRIOR_STEPS, "super_res_steps": SUPER_RES_STEPS, "dtype": "fp32"}
-    return GenerationSettings.resolve(family.entry.defaults, {**fixed, **asked})
+    return family.settings_type.resolve(family.entry.defaults, {**fixed, **asked})
 
 
 def pictures(family: Karlo, done: Execution, keys: list[str], settings: GenerationSettings, batch_size: int):
@@ -328,7 +328,7 @@ def test_what_karlo_cannot_do_is_refused_in_a_line(tiny: Karlo):
 def test_folder_is_a_model_of_its_own_size_with_karlos_settings(folder: Path):
     entry, karlo = model(str(folder)), model("karlo")
     assert (entry.family, entry.defaults["height"], entry.defaults["width"]) == ("karlo", LARGE, LARGE)
-    settings = GenerationSettings.resolve(karlo.defaults, device="cuda")
+    settings = resolve_settings(karlo, device="cuda")
     assert (settings.steps, settings.prior_steps, settings.super_res_steps) == (25, 25, 7)
     assert (settings.guidance, settings.prior_guidance, settings.dtype) == (8.0, 4.0, "fp16")
     assert (settings.height, settings.width) == (256, 256)

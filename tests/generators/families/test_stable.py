@@ -45,7 +45,7 @@ def conditioning(family: StableDiffusion) -> Conditioning:
 
 def settings_of(family: StableDiffusion, **asked) -> GenerationSettings:
     fixed = {"steps": 4, "guidance": 3.0, "dtype": "fp32", "negative_prompt": NEGATIVE}
-    return GenerationSettings.resolve(family.entry.defaults, {**fixed, **asked})
+    return family.settings_type.resolve(family.entry.defaults, {**fixed, **asked})
 
 
 @pytest.mark.parametrize("negative", ["", NEGATIVE])

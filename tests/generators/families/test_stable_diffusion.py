@@ -70,7 +70,7 @@ def loaded(folder: Path, **parts) -> StableDiffusionPipeline:
 
 def settings_of(family: StableDiffusion, **asked) -> GenerationSettings:
     fixed = {"steps": 4, "guidance": 3.0, "dtype": "fp32", "negative_prompt": NEGATIVE}
-    return GenerationSettings.resolve(family.entry.defaults, {**fixed, **asked})
+    return family.settings_type.resolve(family.entry.defaults, {**fixed, **asked})
 
 
 def ours(family: StableDiffusion, conditioning: Conditioning, settings, batch_size: int) -> tuple[Tensor, np.ndarray]:
@@ -175,7 +175,6 @@ def all_then_each(conditioning: Conditioning, steps: int) -> SharingPlan:
         order=list(range(n)),
         lo=[*range(n), 0],
         hi=[*range(1, n + 1), n],
-        weight=None,
         output=list(range(n)),
         combiner="mean",
     )

@@ -58,7 +58,7 @@ def stock(folder: Path) -> StableUnCLIPPipeline:
 
 def settings_of(family: StableUnCLIP, **asked) -> GenerationSettings:
     fixed = {"steps": 4, "guidance": 3.0, "prior_steps": 3, "dtype": "fp32", "negative_prompt": "a grey fog"}
-    return GenerationSettings.resolve(family.entry.defaults, {**fixed, **asked})
+    return family.settings_type.resolve(family.entry.defaults, {**fixed, **asked})
 
 
 def ours(family: StableUnCLIP, settings, batch_size: int) -> tuple[Conditioning, Tensor, np.ndarray]:

@@ -12,7 +12,6 @@ from tiny_karlo import save_tiny_karlo
 from common.errors import UserError
 from generators.catalogue import ModelEntry, model
 from generators.families.karlo import Karlo
-from generators.settings import GenerationSettings
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def test_components_may_be_borrowed(family: Karlo, folder: Path, tmp_path: Path)
         shutil.move(own / name, other / name)
     sources = {"pipeline": str(own), **{name: str(other / name) for name in borrowed}}
     borrower = Karlo.load(family.entry.model_copy(update={"sources": sources}), "cpu", "fp32")
-    settings = GenerationSettings.resolve(family.entry.defaults, {"prior_steps": 2, "dtype": "fp32"})
+    settings = family.settings_type.resolve(family.entry.defaults, {"prior_steps": 2, "dtype": "fp32"})
     ours, expected = (each.encode(["a fox"], ["a fox#0"], settings).tensors for each in (borrower, family))
     assert all(torch.equal(ours[name], expected[name]) for name in expected)
     ours, expected = (each.denoisers.text_proj.state_dict() for each in (borrower, family))

@@ -68,7 +68,7 @@ def test_a_part_says_of_its_nodes_what_the_plan_says(plans, data, workers):
         for own, node in enumerate(nodes.tolist()):
             assert part.prompts[part.plan.members(own)].tolist() == plan.members(node).tolist(), "in their order"
             source = part.plan.source[own]
-            if own in part.plan.given:
+            if own in part.plan.from_states:
                 assert plan.source[node] == next(begins)
             else:
                 assert (part.nodes[source] if source >= 0 else -1) == plan.source[node]
@@ -80,15 +80,9 @@ def test_a_part_says_of_its_nodes_what_the_plan_says(plans, data, workers):
 def test_a_branch_costs_what_it_and_all_below_it_cost(forests):
     plan = SharingPlan(
         3, 4, *map(np.array, ([0, 2, 2, 3, 3], [2, 4, 3, 4, 4], [-1, 0, 0, 2, 2], [0, 1, 2], [0, 0, 1, 1, 2])),
-        np.array([3, 1, 3, 2, 3]), None, np.array([1, 3, 4]), "mean",
+        np.array([3, 1, 3, 2, 3]), np.array([1, 3, 4]), "mean",
     )  # fmt: skip
     assert branch_node_steps(plan).tolist() == [7, 2, 3, 1, 1]
-
-
-def test_weights_go_with_their_members():
-    plan = standard_plan(3, 4)
-    weighted = SharingPlan(**{**vars(plan), "weight": np.array([1, 2, 3], dtype=np.float32)})
-    assert Part.of(weighted, np.array([0, 2])).plan.weight.tolist() == [1, 3]
 
 
 def test_many_small_trees_need_no_trunk():
@@ -106,7 +100,7 @@ def test_a_part_is_a_quarter_of_a_share_within_bounds():
 
 def test_only_parts_begin_from_nothing():
     lost = {**vars(standard_plan(2, 4)), "first": np.array([0, 2])}
-    assert PartPlan(**lost).given.tolist() == [1]
+    assert PartPlan(**lost).from_states.tolist() == [1]
     with pytest.raises(UserError, match="no source"):
         SharingPlan(**lost)
     with pytest.raises(ValueError, match="workers"):

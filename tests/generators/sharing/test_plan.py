@@ -179,16 +179,6 @@ def test_a_plan_restricted_to_nobody_is_empty() -> None:
         standard_plan(3, 5).restricted(np.array([True]))
 
 
-def test_weights_are_shares() -> None:
-    pair = build_plan(Tree.from_linkage([[0, 1, 0.5, 2]]), get_schedule("eq7"), 2.0, 4)
-    assert pair.weights(2).tolist() == [0.5, 0.5]
-    assert pair.weights(0).tolist() == [1.0]
-    weighted = replace(pair, weight=np.array([1.0, 3.0], dtype=np.float32))
-    assert weighted.weights(2).tolist() == [0.25, 0.75]
-    assert weighted.weights(1).tolist() == [1.0]
-    assert weighted.weights(2).dtype == pair.weights(2).dtype == np.float32
-
-
 def test_plans_of_two_taus_fit_into_one() -> None:
     """Each prompt twice, once alone: what a union of plans will need of the representation."""
     union = SharingPlan(
@@ -200,7 +190,6 @@ def test_plans_of_two_taus_fit_into_one() -> None:
         order=np.array([0, 1]),
         lo=np.array([0, 0, 1, 0, 1]),
         hi=np.array([2, 1, 2, 1, 2]),
-        weight=None,
         output=np.array([1, 4]),
         combiner="mean",
     )
@@ -219,7 +208,6 @@ def test_a_latent_borrowed_from_another_prompt_is_not_standards() -> None:
         order=np.array([0, 1]),
         lo=np.array([0, 0, 1]),
         hi=np.array([1, 1, 2]),
-        weight=None,
         output=np.array([1, 2]),
         combiner="mean",
     )
@@ -236,13 +224,21 @@ def test_a_saved_plan_comes_back(
     forests: Forests, taus: Taus, tmp_path_factory: pytest.TempPathFactory, data: Any
 ) -> None:
     plan, file = draw_plan(data, forests, taus), tmp_path_factory.mktemp("plan") / "plan.npz"
-    weighted = replace(plan, weight=np.arange(1, plan.n_prompts + 1, dtype=np.float32), combiner="slerp")
-    for made in (plan, weighted):
+    for made in (plan, replace(plan, combiner="slerp")):
         made.save(file)
         loaded = SharingPlan.load(file)
         assert same(loaded, made)
         assert (loaded.n_prompts, loaded.steps, loaded.combiner) == (made.n_prompts, made.steps, made.combiner)
-        assert (loaded.weight is None and made.weight is None) or np.array_equal(loaded.weight, made.weight)
+
+
+def test_a_file_from_before_plans_lost_their_weights_is_read_unless_it_has_any(tmp_path: Path) -> None:
+    alone = {"first": [0, 0], "stop": [3, 3], "source": [-1, -1], "order": [0, 1], "lo": [0, 1], "hi": [1, 2]}
+    stored = {"n_prompts": 2, "steps": 3, **alone, "output": [0, 1], "combiner": "mean"}
+    write_npz(tmp_path / "plan.npz", "reusebench plan 1", stored)
+    assert same(SharingPlan.load(tmp_path / "plan.npz"), standard_plan(2, 3))
+    write_npz(tmp_path / "plan.npz", "reusebench plan 1", {**stored, "weight": [1.0, 3.0]})
+    with pytest.raises(UserError, match="holds no whole plan"):
+        SharingPlan.load(tmp_path / "plan.npz")
 
 
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
@@ -285,9 +281,6 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
         ({"hi": [1, 3, 2]}, "serves no prompt"),
         ({"lo": [1, 1, 0]}, "serves no prompt"),
         ({"order": [0, 2]}, "a prompt that is not there"),
-        ({"weight": [1.0]}, "weights must be finite and positive"),
-        ({"weight": [1.0, 0.0]}, "weights must be finite and positive"),
-        ({"weight": [1.0, np.nan]}, "weights must be finite and positive"),
         ({"output": [0, 2]}, "denoised to the end"),
         ({"output": [0, 3]}, "denoised to the end"),
     ],

@@ -15,7 +15,7 @@ from generators.sharing.union import side_by_side, union
 from generators.strategies.ward_cosine import WardCosine
 
 Forests = Callable[..., st.SearchStrategy[Tree]]
-Path = tuple[frozenset[tuple[int, float]], ...]
+Path = tuple[frozenset[int], ...]
 
 
 @st.composite
@@ -36,10 +36,10 @@ def several_plans(
 
 
 def path(plan: SharingPlan, node: int) -> Path:
-    """Who the latent that ends in `node` was denoised with, and with which weights, step by step."""
-    steps: list[frozenset[tuple[int, float]]] = []
+    """Who the latent that ends in `node` was denoised with, step by step."""
+    steps: list[frozenset[int]] = []
     while node >= 0:
-        who = frozenset(zip(plan.members(node).tolist(), plan.weights(node).tolist(), strict=True))
+        who = frozenset(plan.members(node).tolist())
         steps = [who] * int(plan.stop[node] - plan.first[node]) + steps
         node = int(plan.source[node])
     return tuple(steps)
@@ -81,7 +81,7 @@ def test_side_by_side_every_path_is_there_among_its_own_prompts(
             for prompt in np.flatnonzero(mine >= 0):
                 found = path(whole.plan, int(whole.ends[mine[prompt]]))
                 own = path(plan, int(plan.output[prompt]))
-                assert found == tuple(frozenset((who + offset, weight) for who, weight in step) for step in own)
+                assert found == tuple(frozenset(who + offset for who in step) for step in own)
                 assert whole.prompts[mine[prompt]] == prompt + offset
 
 
@@ -121,15 +121,6 @@ def test_by_hand() -> None:
     made = union(plans)
     assert made.plan.node_steps == 3 + 4 + 2 + 8
     assert len(made.ends) == 6
-
-
-def test_weights_tell_members_apart() -> None:
-    pair = build_plan(Tree.from_linkage([[0, 1, 0.5, 2]]), get_schedule("eq7"), 2.1, 4)
-    heavy, light = (replace(pair, weight=np.array(w, dtype=np.float32)) for w in ([1, 3], [1, 1]))
-    assert union([heavy, heavy]).plan.node_steps == pair.node_steps
-    assert union([heavy, light]).plan.node_steps == 2 * pair.node_steps
-    with pytest.raises(ValueError, match="weighted all or none"):
-        union([pair, light])
 
 
 def test_what_does_not_belong_together_is_refused() -> None:

@@ -8,10 +8,9 @@ from common.errors import UserError
 from generators.batching import Batches
 from generators.catalogue import model
 from generators.executor import execute
-from generators.families.base import get_family
+from generators.families.base import get_family, resolve_settings
 from generators.noise import KeyedNoise, node_key
 from generators.prompts import given_prompts
-from generators.settings import GenerationSettings
 from generators.sharing.plan import build_plan
 from generators.sharing.schedule import get_schedule
 from generators.strategies.base import get_strategy
@@ -75,7 +74,7 @@ def test_a_borrowed_path_is_the_lenders_and_then_its_own() -> None:
     """mini-sd, step by step: until step 4 the lender's text and noise alone, from then on the borrower's."""
     torch.set_num_threads(1)
     entry = model("mini-sd")
-    settings = GenerationSettings.resolve(entry.defaults, {"steps": 8, "scheduler": "DDPMScheduler"})
+    settings = resolve_settings(entry, {"steps": 8, "scheduler": "DDPMScheduler"})
     family = get_family(entry.family).load(entry, "cpu", "fp32")
     prompts = given_prompts(["a photo of a red ball", "a photo of a red ball on grass"])
     conditioning = family.encode(prompts.prompts, prompts.keys, settings, Batches(2))

@@ -1,4 +1,4 @@
-"""What a scheduler remembers between steps: some of it belongs to the rows of the batch, the rest to the step.
+"""The state of a scheduler between steps: some of it belongs to the rows of the batch, the rest to the step.
 
 Multistep schedulers keep former model outputs, latents and counters. When a cluster splits, its children inherit its
 rows of that; the rest is the same for every path, as all paths take the same steps.
@@ -38,16 +38,16 @@ class Template:
             _set(scheduler, name, _filled(value, left))
 
     def rows_of(self, scheduler: Any) -> Rows:
-        """What the scheduler, being in this state, holds in the holes."""
+        """Return what the scheduler, being in this state, holds in the holes, [b, ...] each."""
         return self.rows_in(vars(scheduler))
 
     def rows_in(self, state: dict[str, Any]) -> Rows:
-        """What a scheduler's attributes, being in this state, hold in the holes."""
+        """Return what a scheduler's attributes, being in this state, hold in the holes, [b, ...] each."""
         return tuple(leaf for name, value in self._state.items() for leaf in _holes(value, state.get(name, ABSENT)))
 
 
 def templates(first: list[dict[str, Any]], second: list[dict[str, Any]], sizes: tuple[int, int]) -> list[Template]:
-    """The states before every step and after the last, learned from two runs over the same steps.
+    """Learn the states before every step and after the last from two runs over the same steps.
 
     The runs differ in their number of rows and in nothing else: a tensor whose first axis follows that number belongs
     to the rows. Shapes of a single run would not tell, as tables of timesteps may be just as long.
@@ -72,7 +72,7 @@ def templates(first: list[dict[str, Any]], second: list[dict[str, Any]], sizes: 
 
 
 def snapshot(scheduler: Any) -> dict[str, Any]:
-    """The scheduler's attributes; lists and dictionaries, which steps change in place, are copied."""
+    """Return the scheduler's attributes; lists and dictionaries, which steps change in place, are copied."""
     return {name: _copied(value) for name, value in vars(scheduler).items() if name != "_internal_dict"}
 
 
@@ -139,12 +139,12 @@ def _holes(template: Any, value: Any) -> Iterator[Tensor]:
 
 
 def pick(rows: Rows, places: Any) -> Rows:
-    """The memory of the paths at these places."""
+    """Return the memory of the paths at these places."""
     return tuple(leaf[places] for leaf in rows)
 
 
 def put(into: Rows | None, rows: slice, memory: Rows, count: int) -> Rows:
-    """`memory` copied into the rows `rows` of tensors of `count` rows, which are made where there are none yet."""
+    """Copy `memory` into the rows `rows` of tensors of `count` rows, which are made where there are none yet."""
     if into is None:
         into = tuple(torch.empty(count, *leaf.shape[1:], dtype=leaf.dtype, device=leaf.device) for leaf in memory)
     for whole, leaf in zip(into, memory, strict=True):
@@ -153,7 +153,7 @@ def put(into: Rows | None, rows: slice, memory: Rows, count: int) -> Rows:
 
 
 def join(old: Rows, new: Rows, where: NDArray[np.bool_]) -> Rows:
-    """One memory of paths of two kinds, `new` where the mask `where` holds; a scheduler remembers the same of both."""
+    """Join the memories of paths of two kinds, `new` where the mask `where` holds; both hold the same tensors."""
     if not old or not new:
         return old or new
     joined = tuple(torch.empty(len(where), *leaf.shape[1:], dtype=leaf.dtype, device=leaf.device) for leaf in new)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from generators.history import pick
 from generators.sampler import Sampler
+from generators.scheduler_state import pick
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
 DIFFUSION = [

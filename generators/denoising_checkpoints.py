@@ -1,4 +1,4 @@
-"""Where an execution stood at a step's end, kept on disk so that a killed run goes on from there."""
+"""Checkpoints of a denoising run on disk, from which a killed run goes on."""
 
 import hashlib
 import time
@@ -10,26 +10,26 @@ import torch
 from torch import Tensor
 
 from common.files import atomic_path
-from generators.history import Rows
+from generators.scheduler_state import Rows
 
 KEPT = 2
 NUMBERS = {"k": int, "calls": int, "rows": int, "batch_size": int, "seconds": float}
-SPARED = 20  # saving takes no more than one part in so many of the time
+SPARED = 20  # saving takes no more than one part in so many of a run's time
 NODES, LATENTS, MEMORY = "nodes", "latents", "memory."
 
 
 @dataclass(frozen=True, eq=False)
-class State:
-    """Everything that the steps after `k` need to know of those before.
+class Checkpoint:
+    """Everything that the steps from `k` on need to know of those before.
 
     Attributes:
         k: the next step.
         nodes: int64 [n]; the plan's nodes that were active, ascending.
         latents: [n, *latent shape].
-        memory: what the scheduler remembers of each, [n, ...] each.
+        memory: the scheduler's memory of each node, [n, ...] each.
         calls, rows: denoiser calls and rows so far.
-        batch_size: the batch size by then.
-        seconds: that it took so far.
+        batch_size: the batch size by then: halved where memory ran out.
+        seconds: of the run so far.
     """
 
     k: int
@@ -42,31 +42,14 @@ class State:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class Handed:
-    """Where nodes that stop, or nodes that begin, stood between two steps: what one part of a plan leaves another.
-
-    Attributes:
-        k: the step that begins.
-        nodes: int64 [n], ascending, as the plan that they are handed to or from has them.
-        latents: [n, *latent shape].
-        memory: what the scheduler remembers of each, [n, ...] each.
-    """
-
-    k: int
-    nodes: Tensor
-    latents: Tensor
-    memory: Rows
-
-
-class States:
-    """The states of one execution in a folder: the last two, each whole or not there; no other execution's stay there.
+class DenoisingCheckpoints:
+    """The checkpoints of one run in a folder: the last two, each whole or absent; no other run's stay there.
 
     Args:
-        folder: made when the first state is saved.
-        identity: of what is executed; a state of anything else is none.
-        every: seconds between states, more where saving one takes long; 0: one after every step.
-        on_damage: hears of a state that cannot be used.
+        folder: made when the first checkpoint is saved.
+        identity: of the run; a checkpoint of any other is passed over.
+        every: seconds between checkpoints, more where saving one takes long; 0: one after every step.
+        on_damage: called with a sentence about a checkpoint that cannot be used.
     """
 
     def __init__(
@@ -77,30 +60,30 @@ class States:
         self._name = f"state-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
     def due(self, *, last: bool = False) -> bool:
-        """Whether it is time for another: for the last one, if what came before it was worth keeping."""
+        """Return whether another is due; after the last step one is, if there was one before."""
         wait = self.every and max(self.every, SPARED * self._took)
         return time.monotonic() - self._saved >= wait or (last and bool(self._paths()))
 
-    def save(self, state: State) -> None:
-        """Keep this state and the one before it."""
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint; the one before it is kept, older ones are deleted."""
         from safetensors.torch import save_file
 
         start = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
-        tensors = {NODES: state.nodes, LATENTS: state.latents}
-        tensors |= {f"{MEMORY}{i}": leaf for i, leaf in enumerate(state.memory)}
+        tensors = {NODES: checkpoint.nodes, LATENTS: checkpoint.latents}
+        tensors |= {f"{MEMORY}{i}": leaf for i, leaf in enumerate(checkpoint.memory)}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        numbers = {name: str(getattr(state, name)) for name in NUMBERS}
+        numbers = {name: str(getattr(checkpoint, name)) for name in NUMBERS}
         about = {"identity": self.identity, **numbers}
-        with atomic_path(self._path(state.k)) as beside:
+        with atomic_path(self._path(checkpoint.k)) as beside:
             save_file(tensors, beside, metadata={**about, "sha256": _digest(tensors, about)})
         for old in {*self.folder.glob("state-*.safetensors")} - {*self._paths()[:KEPT]}:
             old.unlink(missing_ok=True)
         self._saved = time.monotonic()
         self._took = self._saved - start
 
-    def load(self) -> State | None:
-        """The latest state that is whole and of this execution; None if there is none."""
+    def load(self) -> Checkpoint | None:
+        """Return the latest checkpoint that is whole and of this run; None if there is none."""
         for path in self._paths():
             try:
                 return self._read(path)
@@ -109,13 +92,13 @@ class States:
         return None
 
     def clear(self) -> None:
-        """The execution is over."""
+        """Delete the run's checkpoints, and the folder if nothing else is in it: the run is over."""
         for path in self._paths():
             path.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
-    def _read(self, path: Path) -> State:
+    def _read(self, path: Path) -> Checkpoint:
         from safetensors import safe_open
 
         with safe_open(path, framework="pt") as file:
@@ -123,18 +106,18 @@ class States:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         digest = about.pop("sha256")
         if about["identity"] != self.identity:
-            raise ValueError("it is of another execution")
+            raise ValueError("it is of another run")
         if digest != _digest(tensors, about):
             raise ValueError("its content is not what was written")
         memory = tuple(tensors[f"{MEMORY}{i}"] for i in range(len(tensors) - 2))
         numbers = {name: read(about[name]) for name, read in NUMBERS.items()}
-        return State(nodes=tensors[NODES], latents=tensors[LATENTS], memory=memory, **numbers)  # type: ignore[arg-type]
+        return Checkpoint(nodes=tensors[NODES], latents=tensors[LATENTS], memory=memory, **numbers)  # type: ignore[arg-type]
 
     def _path(self, k: int) -> Path:
         return self.folder / f"{self._name}-{k:05d}.safetensors"
 
     def _paths(self) -> list[Path]:
-        """The latest first."""
+        """Return the run's files, the latest first."""
         return sorted(self.folder.glob(f"{self._name}-[0-9]*.safetensors"), reverse=True)
 
 
