@@ -1,5 +1,6 @@
 """`bench report`: a run folder's page, tables and figures, made anew from its records; of several runs, compared."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ import typer
 from common.errors import UserError
 
 if TYPE_CHECKING:
+    from reports.base import RunView
     from reports.render import Report
 
 
@@ -20,17 +22,6 @@ def report(
         Path | None, typer.Option(help="Where a comparison of several runs goes; runs/compare-NAMES unless given.")
     ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the report as Markdown into this file too.")] = None,
-    embed: Annotated[
-        Path | None,
-        typer.Option(
-            help="A Markdown file in which the lines between <!-- report:begin NAME --> and <!-- report:end --> become "
-            "this report's. NAME is the run folder's; after it may stand which parts: answer, table, rows, made, or a "
-            "figure's name."
-        ),
-    ] = None,
-    pictures: Annotated[
-        Path | None, typer.Option(help="With --embed: a folder that its pictures are copied into.")
-    ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Write a run's page, tables and figures again and print the tables; or compare several runs.
@@ -42,15 +33,14 @@ def report(
 
     from bench.results import print_places, print_tables
 
-    if pictures and not embed:
-        raise UserError("--pictures is for --embed", "add --embed FILE.md")
     folder, written = _one(runs[0], delta, out) if len(runs) == 1 else _several(runs, delta, out)
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     print_tables(written)
     print_places(folder, written)
-    for changed in _in_markdown(written, folder, markdown, embed, pictures):
-        typer.echo(f"written  {changed}")
+    if markdown and written.view:
+        _write_markdown(written.view, written.figures, markdown)
+        typer.echo(f"written  {markdown}")
     if show and written.page and not webbrowser.open(written.page.resolve().as_uri()):
         typer.echo("note: no browser was found to open the page with", err=True)
 
@@ -80,18 +70,8 @@ def _several(runs: list[Path], delta: float, out: Path | None) -> "tuple[Path, R
     return folder, write_view(compare(runs, folder, delta))
 
 
-def _in_markdown(
-    written: "Report", folder: Path, file: Path | None, embedded: Path | None, pictures: Path | None
-) -> list[Path]:
-    """The files that are new."""
+def _write_markdown(view: "RunView", figures: Sequence[Path], file: Path) -> None:
     from common.files import atomic_write
-    from reports.embed import embed
     from reports.markdown import markdown
 
-    changed = []
-    if file and written.view:
-        atomic_write(file, markdown(written.view, written.figures, file.parent))
-        changed.append(file)
-    if embedded and written.view:
-        changed += embed(written.view, folder.resolve().name, written.figures, embedded, pictures)
-    return changed
+    atomic_write(file, markdown(view, figures, file.parent))
