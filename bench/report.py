@@ -57,8 +57,9 @@ def _one(run: Path, delta: float, out: Path | None) -> "tuple[Path, Report]":
 
 
 def _several(runs: list[Path], delta: float, out: Path | None) -> "tuple[Path, Report]":
+    from reports.base import file_name
     from reports.comparable import compare, run_names
-    from reports.render import file_name, write_view
+    from reports.render import write_view
     from sweeps.record import SPEC
     from sweeps.store import saved_spec
 

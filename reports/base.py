@@ -1,5 +1,6 @@
 """What figures and tables are: one class a file, which shows a view of a run folder."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from common.files import sha256_text
 from common.plugins import Plugin, discover
 from metrics.parity import DELTA
 from reports.labels import Label, label
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from reports.sheet import Sheet
 
 T = TypeVar("T")
+LONGEST = 80  # characters of a file name
 REFERENCES: tuple[Role, ...] = ("fewer-steps", "another-seed")
 # The axes that standard images do not depend on.
 SHARING = ("strategy", "features", "schedule", "combiner", "denoiser_cache")
@@ -153,6 +156,13 @@ def series_name(asked: Asked, axes: Sequence[str]) -> str:
     """A cell's values on these axes: names as they are, numbers with their axis."""
     values = [(axis, getattr(asked, axis)) for axis in axes]
     return ", ".join(value if isinstance(value, str) else f"{axis} {value:g}" for axis, value in values)
+
+
+def file_name(series: str) -> str:
+    """Return a series' name as part of a file name; a hash stands for characters that a file name cannot hold."""
+    plain = series.replace(", ", "--")
+    safe = re.sub(r"[^\w.-]+", "-", plain)[:LONGEST]
+    return safe if safe == plain else f"{safe}-{sha256_text(series)[:8]}"
 
 
 def figures() -> dict[str, type[Figure]]:

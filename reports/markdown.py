@@ -8,13 +8,12 @@ from typing import Any
 from urllib.parse import quote
 
 from reports.answer import answer
-from reports.base import Figure, RunView, figures
+from reports.base import Figure, RunView, figures, file_name
 from reports.comparable import Comparison
 from reports.differences import shorten_hash
 from reports.formats import markdown_line, markdown_text, to_markdown
 from reports.frame import figure_names, paired_metrics, wall_savings
 from reports.labels import title
-from reports.render import file_name
 from reports.sheet import Sheet
 from reports.tables.comparability import Comparability
 from reports.tables.savings_at_parity import tolerance

@@ -1,19 +1,17 @@
 """Writes a run's report: ``report/tables``, ``report/figures`` and ``report/report.md``, made anew from its records."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import atomic_write, sha256_text
+from common.files import atomic_write
 from metrics.parity import DELTA
-from reports.base import Figure, RunView, Table, figures, tables
+from reports.base import Figure, RunView, Table, figures, file_name, tables
 from reports.sheet import Sheet
 from sweeps.record import Record
 
 REPORT = "report"
-LONGEST = 80
 
 
 @dataclass
@@ -135,10 +133,3 @@ def _parts(figure: Figure, view: RunView) -> Iterator[tuple[str, RunView]]:
         return
     for series in view.series:
         yield f"{figure.name}-{file_name(series.name)}" if series.name else figure.name, series
-
-
-def file_name(series: str) -> str:
-    """A series' name as part of a file's; a hash stands in for what a file's name cannot hold."""
-    plain = series.replace(", ", "--")
-    safe = re.sub(r"[^\w.-]+", "-", plain)[:LONGEST]
-    return safe if safe == plain else f"{safe}-{sha256_text(series)[:8]}"

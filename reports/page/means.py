@@ -5,6 +5,7 @@ from pathlib import Path
 from generators.sharing.tree import Tree
 from reports.page.trees import picture_uri
 from sweeps.record import Record
+from sweeps.studies.manifest import MeanEmbedding
 
 STUDY = "mean-embedding"
 
@@ -18,8 +19,6 @@ def means(run: Path, record: Record, tree: Tree) -> dict[int, str]:
     home = record.folder(run).parents[1]  # of several runs' view, the record's own
     if not (home / "studies" / STUDY).is_dir():
         return {}
-    from sweeps.studies.mean_embedding import MeanEmbedding
-
     found = {}
     for part in MeanEmbedding.of(home):
         if part.standard != record.standard or any(

@@ -1,6 +1,6 @@
-from reports.base import RunView
+from reports.base import RunView, file_name
 from reports.figures.split_similarity import SplitSimilarity
-from reports.render import file_name, write_report
+from reports.render import write_report
 from reports.splits import splits
 from reports.style import theme
 
