@@ -58,8 +58,8 @@ def _one(run: Path, delta: float, out: Path | None) -> "tuple[Path, Report]":
 
 def _several(runs: list[Path], delta: float, out: Path | None) -> "tuple[Path, Report]":
     from reports.base import file_name
-    from reports.comparable import compare, run_names
     from reports.render import write_view
+    from reports.run_comparison import compare, run_names
     from sweeps.record import SPEC
     from sweeps.store import saved_spec
 

@@ -11,10 +11,10 @@ from markdown_it import MarkdownIt
 
 from reports.answer import answer
 from reports.base import RunView
-from reports.comparable import compare
 from reports.formats import markdown_line, markdown_text
 from reports.markdown import markdown
 from reports.render import write_report
+from reports.run_comparison import compare
 
 HOSTILE = (
     "a|b",

@@ -8,9 +8,9 @@ from PIL import Image
 
 from reports.answer import answer
 from reports.base import RunView
-from reports.comparable import compare
 from reports.page.write import write_page
 from reports.render import write_report
+from reports.run_comparison import compare
 
 
 class Reader(HTMLParser):
@@ -111,8 +111,8 @@ def test_a_comparison_tells_in_what_its_runs_differ(new_run, tmp_path) -> None:
     one, other = new_run(name="one", n=6, taus=("0", "1"), side=8), new_run(name="other", n=8, taus=("0", "1"), side=8)
     joint = compare([one, other], tmp_path / "both")
     page = read(write_page([joint], tmp_path / "both/index.html").path)
-    assert joint.differences
-    assert all(page.says(each.sentence) for each in joint.differences)
+    assert joint.mismatches
+    assert all(page.says(each.sentence) for each in joint.mismatches)
     assert page.says((one / "sweep.yaml").read_text())
 
 

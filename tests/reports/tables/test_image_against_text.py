@@ -1,7 +1,7 @@
 import pytest
 
 from reports.base import RunView
-from reports.parity import parities
+from reports.parity import parity_curves
 from reports.tables.image_against_text import ImageAgainstText
 
 KANDINSKY, SD = ("mini-kandinsky", "kandinsky", "image"), ("mini-sd", "stable-diffusion", "text")
@@ -11,7 +11,7 @@ def test_the_difference_stands_with_its_interval_and_with_what_it_cannot_prove(g
     view = RunView.of(grid())
     sheet = ImageAgainstText().sheet(view)
     assert [str(row[0]) for row in sheet.rows] == ["mini_styles", "mini_templates", "all"]
-    (contrast,) = view.once(parities).contrasts()
+    (contrast,) = view.once(parity_curves).contrasts()
     found = contrast.difference()
     assert found.low > 0, "the fixture's image-conditioned models are better"
     number = f"{100 * found.value:+.1f}"
