@@ -133,14 +133,11 @@ def _claimed(view: RunView, best: Best | None, metric_claims: Sequence[Claim]) -
         corrected = f", corrected for {tested} claims" if tested > 1 else ""
         return f"At tau {_tau(best.claim.record)}{where} sharing saves {savings}: {_verdict(best.claim)}{corrected}."
     claim = best.claim
-    not_shown = f"{_prompts(metric_claims)} are too few to call any tau no worse within {_points(view.delta)}"
+    not_shown = f"With {_prompts(metric_claims)} no tau is shown to be no worse within {_points(view.delta)}"
     if best.holds:
-        return (
-            f"{not_shown}. Within {_points(claim.delta)}, tau {_tau(claim.record)}{where} is no worse: "
-            f"it saves {savings}."
-        )
+        return f"{not_shown}. Within {_points(claim.delta)}, tau {_tau(claim.record)}{where} is: it saves {savings}."
     most = _points(max(view.delta, DELTAS[-1]))
-    return f"{not_shown}, or even {most}. Tau {_tau(claim.record)}{where} comes nearest: it saves {savings}."
+    return f"{not_shown}, or even within {most}. Tau {_tau(claim.record)}{where} comes nearest: it saves {savings}."
 
 
 def _series(
@@ -194,8 +191,8 @@ def _against(view: RunView, metric: str, best: Best | None, metric_claims: Seque
     rates = [record.figures.get(f"{metric}{WIN_RATE}") for record in view.held_against("another-seed")]
     if len(rates) == 1 and rates[0]:
         sentences.append(
-            f"The seed control (A/A), the baseline from another seed, wins {_percent(rates[0])}: a win rate inside "
-            "that interval is no evidence of a difference."
+            f"The seed control (A/A), the baseline from another seed, has a win rate of {_percent(rates[0])}: "
+            "a win rate inside that interval is no evidence of a difference."
         )
     return " ".join(sentences)
 

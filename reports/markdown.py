@@ -25,7 +25,7 @@ MOST_SERIES = 4  # whose own pictures are shown
 BRACKETS, BACKSLASHED = re.compile(r"(?<!\\)[\[\]]"), r"\\\g<0>"
 ROWS = {
     "savings": "steps saved: the share of denoiser evaluations (NFE) saved, 1 - node-steps / (K x prompts)",
-    "flops": "FLOPs saved: the share of the whole pipeline's FLOPs, also of those that sharing cannot reduce",
+    "flops": "FLOPs saved: the share saved of all FLOPs of the pipeline, with those that sharing cannot reduce",
     "wall": "wall time saved: the share of the seconds of encoding, clustering, planning, denoising and decoding here",
     "rate": "win rate: how often a prompt's shared picture scores higher than its baseline picture from the same seed; "
     "a tie counts as half a win; with its 95% interval",

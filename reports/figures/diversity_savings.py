@@ -42,17 +42,20 @@ def _draw_baseline(axes: "Axes", run: RunView, name: str) -> None:
     if not alone:
         axes.set_title("dashed: baseline", loc="left", fontsize=8, color=MUTED)
     for series, colour in zip(run.series, colours(len(run.series)), strict=True):
+        shared = curve(series, name.removesuffix(BASELINE)).value
         for _, cells in curve(series, name).head(1).iterrows():
+            ends_above = len(shared) > 0 and shared.iloc[-1] > cells.value
             axes.axhline(cells.value, color=MUTED if alone else colour, linewidth=1, linestyle="--", zorder=0)
             if alone:
                 axes.axhspan(cells.low, cells.high, color=MUTED, alpha=0.1, linewidth=0, zorder=0)
                 axes.annotate(
                     "baseline",
                     (1, cells.value),
-                    (-2, 3),
+                    (-2, -3 if ends_above else 3),  # on the side where the curve does not end
                     xycoords=("axes fraction", "data"),
                     textcoords="offset points",
                     fontsize=8,
                     color=MUTED,
                     ha="right",
+                    va="top" if ends_above else "bottom",
                 )

@@ -106,9 +106,7 @@ def _p(record: Record, metric: str, delta: float) -> float | None:
 
 
 def _test(delta: float) -> str:
-    return (
-        f"non-inferiority p: one-sided, of a win rate above {tolerance(delta)}; not corrected, as the table claims is"
-    )
+    return f"non-inferiority p: one-sided, of a win rate above {tolerance(delta)}; the table `claims` has it corrected"
 
 
 def _axis(name: str, records: Sequence[Record]) -> Filled:

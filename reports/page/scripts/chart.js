@@ -11,6 +11,14 @@ function ticks(low, high) {
   return marks;
 }
 
+/* The middle of the widest gap between these places, where a label hides least. */
+function widestGap(places) {
+  const sorted = [...places].sort((a, b) => a - b);
+  let best = 0;
+  for (let i = 1; i < sorted.length - 1; i++) if (sorted[i + 1] - sorted[i] > sorted[best + 1] - sorted[best]) best = i;
+  return (sorted[best] + sorted[best + 1]) / 2;
+}
+
 function drawChart(place, name) {
   const figure = DATA.figures[name], scale = figure.unit === "fraction" ? 100 : 1;
   const rate = name.endsWith(".win_rate"), baseline = DATA.figures[`${name}_standard`] && !rate;
@@ -33,6 +41,8 @@ function drawChart(place, name) {
   low -= room; high += room;
   const most = Math.max(0.1, ...DATA.series.flatMap(points).map((point) => point.x), ...fewer.map((reference) => reference.steps)) * 104;
   const x = (share) => LEFT + ((100 * share) / most) * (width - LEFT - RIGHT);
+  x.right = width - RIGHT;
+  const clear = widestGap([LEFT, width - RIGHT, ...shown.map((point) => x(point.x))]);
   const y = (value) => TOP + ((high - value * scale) / (high - low)) * (HEIGHT - TOP - BOTTOM);
   const svg = make("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT, role: "group", "aria-label": `${figure.text} against steps saved` });
   const line = (cls, height) => make("line", { class: cls, x1: LEFT, x2: width - RIGHT, y1: height, y2: height });
@@ -50,11 +60,11 @@ function drawChart(place, name) {
   svg.append(text("denoiser evaluations saved", [width - RIGHT, HEIGHT - 4], { "text-anchor": "end" }));
   if (rate) {
     svg.append(line("zero", y(0.5)), line("parity", y(0.5 - DATA.delta)));
-    svg.append(text(`parity: ${plain(50 - 100 * DATA.delta)}%`, [width - RIGHT - 6, y(0.5 - DATA.delta) + 14], { "text-anchor": "end" }));
+    svg.append(text(`parity: ${plain(50 - 100 * DATA.delta)}%`, [clear, y(0.5 - DATA.delta) + 14], { "text-anchor": "middle" }));
   } else if (figure.signed) svg.append(line("zero", y(0)));
   if (baseline && shown.length) {
     const at = y(now.cells[shown[0].i].figures[`${name}_standard`][0]);
-    svg.append(line("standard", at), text("baseline", [width - RIGHT - 4, at - 6], { "text-anchor": "end" }));
+    svg.append(line("standard", at), text("baseline", [clear, at - 6], { "text-anchor": "middle" }));
   }
   DATA.series.forEach((one, i) => i !== state.series && svg.append(curve(one, i, points(one), x, y, name, false)));
   if (fewer.length) {
@@ -80,7 +90,10 @@ function curve(one, number_, points, x, y, name, chosen) {
       onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(); refocus(name, point.i); } }, "data-point": `${name}/${point.i}` } : { onclick: choose });
     dot.append(make("title", {}, chosen ? description : `${one.name}: ${description}`));
     dot.append(make("circle", { class: `point${now ? " now" : ""}`, cx: x(point.x), cy: y(point.f[0]), r: chosen ? 4.5 : 3 }));
-    if (now) dot.append(make("text", { class: "now-label", x: x(point.x) + 9, y: y(point.f[0]) - 8 }, `${STEM} ${plain(point.tau)}`));
+    if (now) {
+      const atEdge = x(point.x) > x.right - 60;
+      dot.append(make("text", { class: "now-label", x: x(point.x) + (atEdge ? -9 : 9), y: y(point.f[0]) - 8, "text-anchor": atEdge ? "end" : "start" }, `${STEM} ${plain(point.tau)}`));
+    }
     group.append(dot);
   }
   return group;

@@ -48,7 +48,7 @@ function thumb(number_, prompt, label) {
 }
 
 const score = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
-const gain = (value) => `${value > 0 ? "+" : value < 0 ? MINUS : ""}${Math.abs(value).toFixed(3)}`;
+const gain = (value) => `${value > 0 ? "+" : value < 0 ? MINUS : ""}${Math.abs(value) < 0.0005 ? Math.abs(value).toPrecision(1) : Math.abs(value).toFixed(3)}`;
 const metricLabel = () => (DATA.metrics.find((metric) => metric.name === state.metric) || { label: "score" }).label;
 
 /* "0.912 → 0.641  −0.271" */

@@ -76,9 +76,9 @@ function drawTree() {
   if (tau > 0 && tau < laid.highest) {
     context.strokeStyle = line; context.setLineDash([4, 4]);
     context.beginPath(); context.moveTo(x(tau), 4); context.lineTo(x(tau), height - 20); context.stroke(); context.setLineDash([]);
-    context.fillStyle = muted; context.textAlign = "center"; context.fillText(`${STEM} ${plain(tau)}`, clamp(x(tau), 24, width - 24), height - 6);
+    context.fillStyle = muted; context.textAlign = "center"; context.fillText(`${STEM} ${plain(tau)}`, clamp(x(tau), 84, width - 24), height - 6);
   }
-  context.fillStyle = muted; context.textAlign = "left"; context.fillText("← merged at greater height", 8, height - 6);
+  context.fillStyle = muted; context.textAlign = "left"; context.fillText("← height", 8, height - 6);
 
   const paths = new Map();
   for (let node = 0; node < tree.parent.length; node++) {
