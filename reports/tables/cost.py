@@ -30,7 +30,7 @@ class Cost(Table):
             "steps saved, %": (SHARE, lambda record: record.plan.savings if record.plan else None),
             "FLOPs saved, %": (SHARE, lambda record: record.flops.savings if record.flops else None),
             "wall time saved, %": (SHARE, wall_savings),
-            "wall per steps": (RATIO, _ratio),
+            "wall/steps saved": (RATIO, _ratio),
             "clustering and planning, s": (SECONDS, _deciding),
         }
         if any(record.joules is not None for record in records):
@@ -58,7 +58,7 @@ class Cost(Table):
 NOTES = [
     "wall time: seconds of encoding, clustering, planning, denoising and decoding as this run measured them, whatever "
     "else its machine did; a reused baseline picture counts with the seconds that it took the baseline",
-    "wall per steps: wall time saved over steps saved; 1 means that time is saved as fully as evaluations are",
+    "wall/steps saved: wall time saved over steps saved; 1 where time is saved as fully as denoiser evaluations are",
 ]
 
 

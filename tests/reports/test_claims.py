@@ -64,7 +64,7 @@ def test_ties_that_were_seen_are_expected_again(counted) -> None:
     assert not many.underpowered
 
 
-def test_standard_s_own_pictures_claim_nothing_and_are_not_corrected_for(counted) -> None:
+def test_the_baseline_s_own_pictures_claim_nothing_and_are_not_corrected_for(counted) -> None:
     same = cell_claim(counted(0, 100, 0, low=0.5, high=0.5), "vqa", DELTA)
     tied = cell_claim(counted(0, 100, 0), "vqa", DELTA)
     assert (same.verdict, same.noninferiority_p) == (SAME, None)

@@ -100,7 +100,7 @@ def test_versions_and_parameters_and_settings_are_compared_where_both_runs_say(n
 
 def test_other_standard_pictures_are_refused_where_the_axes_do_not_say(found) -> None:
     difference = found(lambda record: record.model_copy(update={"standard": "shared/other"}))
-    assert list(difference) == ["standard pictures of mini-kandinsky on mini_templates, seed 42"]
+    assert list(difference) == ["baseline pictures of mini-kandinsky on mini_templates, seed 42"]
     assert list(found(seed=7)) == ["seed"], "other seeds have other standard pictures, and the axis says so"
 
 

@@ -18,7 +18,9 @@ def test_a_comparison_is_answered_by_its_ranking(run, tmp_path):
     found = view.once(answer)
     assert found.question.startswith("Which way to group prompts")
     best, controls = found.lines
-    assert best.startswith("At 30.0% to 47.0% of denoiser steps saved: by mean difference the best may be any of ")
+    assert best.startswith(
+        "At 30.0% to 47.0% of denoiser evaluations saved: by mean difference the best may be any of "
+    )
     assert "shuffled-ward is beaten by all others" in controls
     assert [name.split(".")[0] for name, _ in found.series] == ["1-2", "1-2", "3"]
     assert "VQA win rate" in found.series[0][1]

@@ -1,4 +1,4 @@
-"""Which cells are compared with one another, level by level, and who wins."""
+"""The cells that are compared with one another, target by target, and the winners."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_who_comes_near_a_level_in_no_cell_is_left_out_there_and_named(compared)
     run = compared({"average": 0.0, "single": 0.0}, taus=("0.5", "1"))
     compared({"ward-cosine": 0.0}, taus=("0.5", "0.7"))
     (comparison,) = view(run).once(method_comparisons).comparisons
-    assert [(name, [round(target.savings, 2) for target in levels]) for name, levels in comparison.missing()] == [
+    assert [(name, [round(target.savings, 2) for target in missed]) for name, missed in comparison.missing()] == [
         ("ward-cosine", [0.47])
     ]
     found = ranking(comparison)

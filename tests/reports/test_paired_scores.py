@@ -8,7 +8,7 @@ from sweeps.record import load_records
 
 
 def read_again(run, **changes):
-    """Who wins in the last cell, with its record changed so."""
+    """Return the outcomes of the last cell, with its record changed."""
     record = load_records(run)[-1]
     return record, outcomes(run, record.model_copy(update=changes), "vqa", metric_scores)
 

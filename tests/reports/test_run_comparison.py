@@ -104,7 +104,7 @@ def test_figures_of_another_scorer_are_left_out_by_name_and_others_stay(runs, tm
     view = compare(runs, tmp_path / "out")
     (difference,) = view.mismatches
     assert difference.sentence.startswith(
-        "refused: scorer of VQA (kandi-run: checkpoint mini-vqa; sd-run: checkpoint hf:o/m): its figures are not on one"
+        "refused: scorer of VQA (kandi-run: checkpoint mini-vqa; sd-run: checkpoint hf:o/m): its results are not on one"
     )
     first, second = view.series
     assert all("vqa.win_rate" in record.figures and "vqa" in record.scorers for record in first.records)

@@ -68,7 +68,7 @@ def asked(tau: str, **axes: object) -> Asked:
 
 
 def outcomes_at(tau: float, n: int, worse: float = 0.0, seed: int = 0) -> np.ndarray:
-    """Who scores higher [n]: all ties at tau 0, a win rate that falls below 50% as tau grows, in any order."""
+    """Return outcomes [n]: all ties at tau 0, a win rate that falls below 50% as tau grows, in any order."""
     ties = round(n * exp(-3 * tau))
     wins = min(n - ties, max(0, round((0.5 - (0.09 * tau + worse) * (tau > 0)) * n - ties / 2)))
     losses = n - ties - wins

@@ -14,7 +14,7 @@ from reports.run_comparison import compare
 
 
 class Reader(HTMLParser):
-    """What stands in a page: attributes by tag, and text outside scripts."""
+    """The contents of a page: attributes by tag, and text outside scripts."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

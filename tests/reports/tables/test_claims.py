@@ -27,7 +27,7 @@ def test_the_paper_s_style_variations_row_warns_that_it_is_underpowered(new_reco
     (row,) = cells(sheet)
     assert row["win rate, %"] == "52.0 [42.3, 61.5]"
     assert row["wins/ties/losses"] == "52/0/48"
-    assert row["no worse p"] == "0.080 (0.080)"
+    assert row["non-inferiority p"] == "0.080 (0.080)"
     assert row["two-sided p"] == "0.764 (0.764)"
     assert row["verdict"] == "underpowered"
     (warning,) = [note for note in sheet.notes if note.startswith("underpowered")]
