@@ -133,7 +133,7 @@ def test_what_scored_with_other_libraries_is_flagged_and_not_refused(new_record)
         for name, torch, device in (("A", "2.13.0", "cpu"), ("B", "2.9.0", "cuda"))
     }
     (difference,) = mismatches(runs)
-    assert (difference.what, difference.verdict) == ("libraries or device that scored by VQA", "flagged")
+    assert (difference.what, difference.verdict) == ("libraries or device of the VQA scorer", "flagged")
     assert difference.by_run == {"A": "torch 2.13.0, device cpu", "B": "torch 2.9.0, device cuda"}
 
 

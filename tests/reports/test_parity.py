@@ -51,7 +51,7 @@ def test_a_seed_that_is_not_finished_is_left_out_and_named(grid) -> None:
     (last.folder(run) / "record.json").unlink()
     found = parity_curves(RunView.of(run))
     assert found.curves[0].seeds == (1, 2)
-    assert found.notes == ("vqa: seed 3 is left out, as it has not every tau",)
+    assert found.notes == ("vqa: seed 3 is left out: it lacks some tau",)
 
 
 def test_a_damaged_file_costs_its_curve_and_no_other(grid) -> None:

@@ -164,7 +164,7 @@ def test_names_are_as_much_of_the_paths_as_tells_them_apart(tmp_path) -> None:
 def test_a_run_given_twice_or_alone_or_without_cells_is_refused(runs, new_run, tmp_path) -> None:
     with pytest.raises(UserError, match="given twice"):
         compare([runs[0], runs[0].parent / "." / runs[0].name], tmp_path)
-    with pytest.raises(UserError, match="nothing to compare"):
+    with pytest.raises(UserError, match="cannot be compared"):
         compare(runs[:1], tmp_path)
     with pytest.raises(UserError, match="empty has no finished cell"):
         compare([runs[0], new_run("empty", taus=["1"], fail=["1"])], tmp_path)

@@ -53,7 +53,7 @@ def test_it_says_how_many_claims_were_corrected_and_at_which_delta(grid) -> None
     run = grid(models={KANDINSKY: 0.0, SD: 0.1}, datasets={"mini_styles": 60}, seeds=[1])
     sheet = Claims().sheet(RunView.of(run, delta=0.1))
     assert "40% (50% - delta, delta = 10 points)" in sheet.caption
-    assert any("Holm's correction, over 8 claims of VQA" in note for note in sheet.notes)
+    assert any("Holm's correction over 8 claims by VQA" in note for note in sheet.notes)
     assert sheet.headings[:2] == ["model", "tau"]
 
 

@@ -38,7 +38,7 @@ def test_fewer_steps_are_there_and_another_seed_is_not(new_record) -> None:
         for role in ("fewer-steps", "another-seed")
     ]
     found = rows(RunView.of("run", [new_record("1"), *others]))
-    assert [row["strategy"] for row in found] == ["ward-cosine", "fewer-steps"]
+    assert [row["strategy"] for row in found] == ["ward-cosine", "equal-compute baseline"]
 
 
 def test_nothing_without_timings(new_record) -> None:

@@ -116,6 +116,6 @@ def test_what_sharing_is_held_against_stands_below_it(tmp_path, new_record) -> N
     assert [(row["strategy"], row["tau"]) for row in cells(table)] == [
         ("ward-cosine", "0"),
         ("ward-cosine", "1"),
-        ("fewer-steps", "1"),
-        ("another-seed", "0"),
+        ("equal-compute baseline", "1"),
+        ("seed control (A/A)", "0"),
     ]
