@@ -31,7 +31,7 @@ def test_the_paper_s_style_variations_row_warns_that_it_is_underpowered(new_reco
     assert row["two-sided p"] == "0.764 (0.764)"
     assert row["verdict"] == "underpowered"
     (warning,) = [note for note in sheet.notes if note.startswith("underpowered")]
-    assert "1 of 1 claims of VQA" in warning
+    assert "1 of 1 claims by VQA" in warning
     assert "100 pairs with 0% ties" in warning
     assert "a power of 17%; for 80%, 780 pairs are needed" in warning
 
