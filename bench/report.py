@@ -1,5 +1,6 @@
 """`bench report`: the page, tables and figures of one run, made anew from its records, or of several compared."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ from bench import options as o
 from common.errors import UserError
 
 if TYPE_CHECKING:
+    from reports.base import RunView
     from reports.render import Report
 
 
@@ -29,18 +31,6 @@ def report(
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report as Markdown into this file too.")
     ] = None,
-    embed: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A Markdown file in which the lines between <!-- report:begin NAME --> and <!-- report:end --> become "
-            "this report's. NAME is the run folder's; after it may stand which parts: answer, table, rows, made, or a "
-            "figure's name.",
-        ),
-    ] = None,
-    pictures: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="With --embed: copy the report's images into this folder.")
-    ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Write a run's page, tables and figures again and print the tables; or compare several runs.
@@ -52,15 +42,14 @@ def report(
 
     from bench.results import print_places, print_tables
 
-    if pictures and not embed:
-        raise UserError("--pictures is for --embed", "add --embed FILE.md")
     folder, written = _one(runs[0], delta, out) if len(runs) == 1 else _several(runs, delta, out)
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     print_tables(written)
     print_places(folder, written)
-    for changed in _in_markdown(written, folder, markdown, embed, pictures):
-        typer.echo(f"written  {changed}")
+    if markdown and written.view:
+        _write_markdown(written.view, written.figures, markdown)
+        typer.echo(f"written  {markdown}")
     if show and written.page and not webbrowser.open(written.page.resolve().as_uri()):
         typer.echo("note: no browser was found to open the page with", err=True)
 
@@ -77,8 +66,9 @@ def _one(run: Path, delta: float, out: Path | None) -> "tuple[Path, Report]":
 
 
 def _several(runs: list[Path], delta: float, out: Path | None) -> "tuple[Path, Report]":
-    from reports.comparable import compare, run_names
-    from reports.render import file_name, write_view
+    from reports.base import file_name
+    from reports.render import write_view
+    from reports.run_comparison import compare, run_names
     from sweeps.record import SPEC
     from sweeps.store import saved_spec
 
@@ -90,18 +80,8 @@ def _several(runs: list[Path], delta: float, out: Path | None) -> "tuple[Path, R
     return folder, write_view(compare(runs, folder, delta))
 
 
-def _in_markdown(
-    written: "Report", folder: Path, file: Path | None, embedded: Path | None, pictures: Path | None
-) -> list[Path]:
-    """Write the report into these Markdown files and return the files that changed."""
+def _write_markdown(view: "RunView", figures: Sequence[Path], file: Path) -> None:
     from common.files import atomic_write
-    from reports.embed import embed
     from reports.markdown import markdown
 
-    changed = []
-    if file and written.view:
-        atomic_write(file, markdown(written.view, written.figures, file.parent))
-        changed.append(file)
-    if embedded and written.view:
-        changed += embed(written.view, folder.resolve().name, written.figures, embedded, pictures)
-    return changed
+    atomic_write(file, markdown(view, figures, file.parent))

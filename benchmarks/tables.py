@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmarks.measuring import RESULTS, told
 from common.errors import UserError, nearest
-from reports.embed import fill
 from reports.formats import markdown_text
+from scripts.embed_report import fill
 
 PLACE = "benchmarks"
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"

@@ -1,4 +1,4 @@
-"""The question that a run answers, and the answer in three lines: what the page and the Markdown form start with."""
+"""The question that a run answers, and the answer in at most three lines: the start of its page and Markdown report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,27 +6,27 @@ from dataclasses import dataclass
 from metrics.parity import Crossing
 from metrics.power import POWER
 from reports.base import RunView, series_name
-from reports.claims import Claim, adjusted, claim, claims
-from reports.frame import WIN_RATE, figure_names, paired_metrics
+from reports.claims import Claim, adjusted, cell_claim, claims
+from reports.frame import WIN_RATE, paired_metrics, result_names
 from reports.labels import Label
 from reports.leaderboard import leaderboard
-from reports.parity import parities
+from reports.parity import parity_curves
 from sweeps.record import Asked, Figure, Record
 
-DELTAS = (0.05, 0.1, 0.15, 0.2)  # tried in turn where nothing can be claimed of the run's own
-NO_WORSE = ("no worse", "worse by less than delta")
+DELTAS = (0.05, 0.1, 0.15, 0.2)  # tried in turn where no claim holds within the run's own
+HOLDING = ("no worse", "worse by less than delta")
 SHARE = Label("", "fraction")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Plain text, nothing escaped.
+    """A question and its answer as plain text, nothing escaped.
 
     Attributes:
-        question: what the run was made for.
-        lines: three at most: what may be claimed, how far savings go at parity, what speaks against it.
-        series: of a run with several series, what may be claimed of each, by its name; else empty.
-        claimed: whether anything is shown to be no worse within the run's own delta.
+        question: the one that the run was made for.
+        lines: at most three: what may be claimed, the savings at parity, the evidence against.
+        series: for a run with several series, (name, what may be claimed) of each; else empty.
+        claimed: whether any cell is shown to be no worse within the run's own delta.
     """
 
     question: str
@@ -37,10 +37,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Best:
-    """The claim that saves most among those that are no worse; where there is none, the one that loses least.
+    """The claim that saves most among those that hold; where none holds, the one with the highest lower bound.
 
     Attributes:
-        claim: of the run's own delta, or of the smallest of `DELTAS` for which there is one.
+        claim: within the run's own delta, or within the smallest of `DELTAS` at which one holds.
         holds: whether it is shown to be no worse within its delta.
     """
 
@@ -49,41 +49,50 @@ class Best:
 
 
 def answer(view: RunView) -> Answer:
-    """What a view of one run or of several says, by its first metric that has a win rate.
+    """Return the question that a view of one run or of several answers, and the answer, by its first paired metric.
 
-    A run that was asked for at given savings compares ways to share: its answer is who is best (`reports.leaderboard`).
-
-    A claim is "no worse within delta" after Holm's correction over all of the view's claims (`reports.claims`). Where
-    none of the view's delta holds, the smallest of `DELTAS` is told for which one does; where none does, how many
-    prompts would be needed. Ask for it through `view.once(answer)`.
+    A sweep over savings targets compares methods: its answer names the best (`reports.leaderboard`). Any other claims
+    "no worse within delta" after Holm's correction over all of the view's claims (`reports.claims`). Where no claim
+    holds within the view's delta, the answer names the smallest of `DELTAS` within which one does, or else how many
+    prompts would be needed. Call it as `view.once(answer)`, which computes it once.
 
     Args:
-        view: of a run, of one series of it, or of several runs.
+        view: the view of a run, of one of its series, or of several runs.
     """
     if board := leaderboard(view):
         return Answer(board.question, board.lines, board.places)
     question = _question(view)
     shared = [record for record in view.records if record.asked.tau > 0]
-    metrics = paired_metrics(figure_names(shared))
+    metrics = paired_metrics(result_names(shared))
     if not shared:
-        return Answer(question, ("Nothing was shared: no cell with a tau above 0 is finished.",))
+        return Answer(question, ("Nothing was shared yet: no cell with tau above 0 has finished.",))
     if not metrics:
-        most = max(shared, key=_savings)
+        largest = max(shared, key=_savings)
         return Answer(
             question,
             (
-                f"At tau {_tau(most)} sharing saves {_saved(most)}.",
-                "What that costs in quality is not known: no metric with a win rate has scored the pictures "
-                "(`bench score RUN --metric vqa`).",
+                f"At tau {_tau(largest)} sharing saves {_saved(largest)}.",
+                "Its cost in quality is not known yet: no metric with a win rate has scored the pictures "
+                "(`bench score RUN --metric vqa` does).",
             ),
         )
     metric = metrics[0]
-    found = [each for each in view.once(claims) if each.metric == metric]
-    tolerated = _tolerated(view, found)
-    best = _best(tolerated, found)
-    series = tuple((each.name, _series(view, each, tolerated, found)) for each in view.series) if _several(view) else ()
-    lines = (_claimed(view, best, found), _at_parity(view, metric), _against(view, metric, best, found))
-    return Answer(question, tuple(line for line in lines if line), series, best is not None and _own(view, best))
+    metric_claims = [claim for claim in view.once(claims) if claim.metric == metric]
+    tolerated = _tolerated(view, metric_claims)
+    best_claim = _best(tolerated, metric_claims)
+    series_lines = (
+        tuple((series.name, _series(view, series, tolerated, metric_claims)) for series in view.series)
+        if _several(view)
+        else ()
+    )
+    lines = (
+        _claimed(view, best_claim, metric_claims),
+        _at_parity(view, metric),
+        _against(view, metric, best_claim, metric_claims),
+    )
+    return Answer(
+        question, tuple(line for line in lines if line), series_lines, best_claim is not None and _own(view, best_claim)
+    )
 
 
 def _question(view: RunView) -> str:
@@ -94,120 +103,134 @@ def _question(view: RunView) -> str:
     return f"How much of the denoising{model} can {prompts} share before their pictures get worse?"
 
 
-def _tolerated(view: RunView, found: Sequence[Claim]) -> list[list[Claim]]:
-    """The same claims within the view's delta, then within every larger one of `DELTAS`."""
+def _tolerated(view: RunView, metric_claims: Sequence[Claim]) -> list[list[Claim]]:
+    """Return the claims within the view's delta, then within every larger one of `DELTAS`."""
     larger = [delta for delta in DELTAS if delta > view.delta]
-    again = [[claim(each.record, each.metric, delta) for each in found] for delta in larger]
-    return [list(found), *(adjusted([each for each in claims if each]) for claims in again)]
+    retested = [[cell_claim(claim.record, claim.metric, delta) for claim in metric_claims] for delta in larger]
+    return [
+        list(metric_claims),
+        *(adjusted([claim for claim in retested_claims if claim]) for retested_claims in retested),
+    ]
 
 
-def _best(tolerated: Sequence[Sequence[Claim]], found: Sequence[Claim]) -> Best | None:
-    """Of those that hold within the smallest delta, the one that saves most; None where no pictures were compared."""
+def _best(tolerated: Sequence[Sequence[Claim]], metric_claims: Sequence[Claim]) -> Best | None:
+    """Return the claim that saves most at the smallest delta where any holds; None where no pictures were compared."""
     for same_delta in tolerated:
-        if holding := [each for each in same_delta if each.verdict in NO_WORSE and _savings(each.record) > 0]:
-            return Best(max(holding, key=lambda each: _savings(each.record)), holds=True)
-    compared = [each for each in found if each.no_worse_p is not None]
-    return Best(max(compared, key=_least), holds=False) if compared else None
+        holding = [claim for claim in same_delta if claim.verdict in HOLDING and _savings(claim.record) > 0]
+        if holding:
+            return Best(max(holding, key=lambda claim: _savings(claim.record)), holds=True)
+    compared_claims = [claim for claim in metric_claims if claim.noninferiority_p is not None]
+    return Best(max(compared_claims, key=_least), holds=False) if compared_claims else None
 
 
-def _claimed(view: RunView, best: Best | None, found: Sequence[Claim]) -> str:
+def _claimed(view: RunView, best: Best | None, metric_claims: Sequence[Claim]) -> str:
     where = f" ({_place(view, best.claim.record)})" if best and _several(view) else ""
     if best is None:
-        return "Nothing can be claimed: every picture that was compared is standard's own."
-    text = _told(view, best.claim)
+        return "Nothing can be claimed: every picture that was compared is the baseline's own."
+    savings = _savings_and_rate(view, best.claim)
     if best.holds and _own(view, best):
-        tested = sum(each.no_worse_p is not None for each in found)
+        tested = sum(claim.noninferiority_p is not None for claim in metric_claims)
         corrected = f", corrected for {tested} claims" if tested > 1 else ""
-        return f"At tau {_tau(best.claim.record)}{where} sharing saves {text}: {_verdict(best.claim)}{corrected}."
-    few = f"With {_prompts(found)} no tau can be called no worse within {_points(view.delta)}"
+        return f"At tau {_tau(best.claim.record)}{where} sharing saves {savings}: {_verdict(best.claim)}{corrected}."
+    claim = best.claim
+    not_shown = f"With {_prompts(metric_claims)} no tau is shown to be no worse within {_points(view.delta)}"
     if best.holds:
-        return f"{few}; tau {_tau(best.claim.record)}{where} can within {_points(best.claim.delta)}: it saves {text}."
+        return f"{not_shown}. Within {_points(claim.delta)}, tau {_tau(claim.record)}{where} is: it saves {savings}."
     most = _points(max(view.delta, DELTAS[-1]))
-    return f"{few}, nor within {most}; tau {_tau(best.claim.record)}{where} comes nearest: it saves {text}."
+    return f"{not_shown}, or even within {most}. Tau {_tau(claim.record)}{where} comes nearest: it saves {savings}."
 
 
-def _series(view: RunView, series: RunView, tolerated: Sequence[Sequence[Claim]], found: Sequence[Claim]) -> str:
-    """Of one series, corrected as a part of the view."""
-    own = {id(record) for record in series.records}
+def _series(
+    view: RunView, series: RunView, tolerated: Sequence[Sequence[Claim]], metric_claims: Sequence[Claim]
+) -> str:
+    """Return the answer for one series, with p-values corrected over all claims of the view."""
+    record_ids = {id(record) for record in series.records}
     best = _best(
-        [[each for each in same_delta if id(each.record) in own] for same_delta in tolerated],
-        [each for each in found if id(each.record) in own],
+        [[claim for claim in same_delta if id(claim.record) in record_ids] for same_delta in tolerated],
+        [claim for claim in metric_claims if id(claim.record) in record_ids],
     )
-    if not any(id(each.record) in own for each in found):
-        return "no tau above 0 has this win rate"
+    if not any(id(claim.record) in record_ids for claim in metric_claims):
+        return "no cell with tau above 0 has been scored by this metric"
     if best is None:
-        return "no picture was compared that is not standard's own"
-    text = f"tau {_tau(best.claim.record)} saves {_told(view, best.claim)}"
-    return f"{text}: {_verdict(best.claim)}" if best.holds else f"nothing can be claimed; {text}"
+        return "every picture that was compared is the baseline's own"
+    savings = f"tau {_tau(best.claim.record)} saves {_savings_and_rate(view, best.claim)}"
+    return f"{savings}: {_verdict(best.claim)}" if best.holds else f"nothing can be claimed; {savings}"
 
 
 def _at_parity(view: RunView, metric: str) -> str:
-    curves = [curve for curve in view.once(parities).curves if curve.metric == metric]
+    curves = [curve for curve in view.once(parity_curves).curves if curve.metric == metric]
     if not curves:
         return ""
     rate, least = view.label(f"{metric}{WIN_RATE}").text, f"{50 - 100 * view.delta:g}%"
     if len(curves) == 1:
-        found = curves[0].found
+        parity = curves[0].parity
         return (
-            f"Savings at parity: {_reached(found.bound)} of denoiser steps. Up to there the lower bound of the {rate} "
-            f"stays at {least} or above; {SHARE.number(found.most)}% is the most that was measured."
+            f"Savings at parity: {_reached(parity.bound)} of denoiser evaluations. Up to there the lower bound of the "
+            f"{rate} stays at {least} or above; the most that was measured is {SHARE.number(parity.most)}%."
         )
-    ranked = sorted(curves, key=lambda curve: curve.found.bound.value.savings)
-    ends = [f"{_reached(curve.found.bound)} ({_curve_name(view, curve.asked)})" for curve in (ranked[0], ranked[-1])]
+    ranked = sorted(curves, key=lambda curve: curve.parity.bound.value.savings)
+    ends = [f"{_reached(curve.parity.bound)} ({_curve_name(view, curve.asked)})" for curve in (ranked[0], ranked[-1])]
     return (
-        f"Savings at parity, the share of denoiser steps up to which the lower bound of the {rate} stays at {least} or "
-        f"above, go from {ends[0]} to {ends[1]}."
+        f"Savings at parity range from {ends[0]} to {ends[1]}: the share of denoiser evaluations saved up to which the "
+        f"lower bound of the {rate} stays at {least} or above."
     )
 
 
-def _against(view: RunView, metric: str, best: Best | None, found: Sequence[Claim]) -> str:
-    parts = []
-    if lost := [each for each in found if each.verdict == "worse"]:
-        first = min(lost, key=lambda each: each.record.asked.tau)
-        rest = f", {len(lost)} of {len(found)} cells" if _several(view) else ""
-        parts.append(f"A loss is certain from tau {_tau(first.record)} on{rest}." if _onwards(found) else _cells(lost))
-    if best and not _own(view, best) and best.claim.no_worse_p is not None:
-        parts.append(_needed(view, best.claim, found))
+def _against(view: RunView, metric: str, best: Best | None, metric_claims: Sequence[Claim]) -> str:
+    sentences = []
+    if certain_losses := [claim for claim in metric_claims if claim.verdict == "worse"]:
+        first = min(certain_losses, key=lambda claim: claim.record.asked.tau)
+        rest = f", in {len(certain_losses)} of {len(metric_claims)} cells" if _several(view) else ""
+        sentences.append(
+            f"A loss is certain from tau {_tau(first.record)} on{rest}."
+            if _onwards(metric_claims)
+            else _cells(certain_losses)
+        )
+    if best and not _own(view, best) and best.claim.noninferiority_p is not None:
+        sentences.append(_needed(view, best.claim, metric_claims))
     rates = [record.figures.get(f"{metric}{WIN_RATE}") for record in view.held_against("another-seed")]
     if len(rates) == 1 and rates[0]:
-        parts.append(f"Another seed alone wins {_percent(rates[0])}: inside that, a difference means nothing.")
-    return " ".join(parts)
+        sentences.append(
+            f"The seed control (A/A), the baseline from another seed, has a win rate of {_percent(rates[0])}: "
+            "a win rate inside that interval is no evidence of a difference."
+        )
+    return " ".join(sentences)
 
 
-def _onwards(found: Sequence[Claim]) -> bool:
-    """Whether every cell at or above the smallest tau with a certain loss has one."""
-    first = min(each.record.asked.tau for each in found if each.verdict == "worse")
-    return all(each.verdict == "worse" for each in found if each.record.asked.tau >= first)
+def _onwards(metric_claims: Sequence[Claim]) -> bool:
+    """Return True where every cell at or above the smallest tau with a certain loss has one."""
+    first = min(claim.record.asked.tau for claim in metric_claims if claim.verdict == "worse")
+    return all(claim.verdict == "worse" for claim in metric_claims if claim.record.asked.tau >= first)
 
 
-def _cells(lost: Sequence[Claim]) -> str:
-    taus = sorted({each.record.asked.tau for each in lost})
-    return f"A loss is certain in {len(lost)} of the cells, at tau {', '.join(f'{tau:f}' for tau in taus)}."
+def _cells(certain_losses: Sequence[Claim]) -> str:
+    taus = sorted({claim.record.asked.tau for claim in certain_losses})
+    return f"A loss is certain in {len(certain_losses)} of the cells, at tau {', '.join(f'{tau:f}' for tau in taus)}."
 
 
-def _needed(view: RunView, nearest: Claim, found: Sequence[Claim]) -> str:
-    own = next(each for each in found if each.record is nearest.record)
-    if own.pairs_needed is None:
-        return f"No number of prompts shows no worse within {_points(view.delta)} at a true rate of 50%."
-    if not own.underpowered:
-        return f"{own.pairs:,} prompts were enough to show it, had the true rate been 50%."
+def _needed(view: RunView, nearest: Claim, metric_claims: Sequence[Claim]) -> str:
+    at_run_delta = next(claim for claim in metric_claims if claim.record is nearest.record)
+    if at_run_delta.pairs_needed is None:
+        return f'No number of prompts shows "no worse within {_points(view.delta)}" if the true rate is 50%.'
+    if not at_run_delta.underpowered:
+        return f"{at_run_delta.pairs:,} prompts would have been enough if the true rate were 50%."
     return (
-        f"To show no worse within {_points(view.delta)} at a true rate of 50%, {own.pairs_needed:,} prompts are needed "
-        f"({POWER:.0%} power by one claim alone; here are {own.pairs:,})."
+        f'To show "no worse within {_points(view.delta)}" if the true rate is 50%, {at_run_delta.pairs_needed:,} '
+        f"prompts are needed ({POWER:.0%} power for one claim alone; this run has {at_run_delta.pairs:,})."
     )
 
 
-def _told(view: RunView, found: Claim) -> str:
-    name = f"{found.metric}{WIN_RATE}"
+def _savings_and_rate(view: RunView, claim: Claim) -> str:
+    name = f"{claim.metric}{WIN_RATE}"
     return (
-        f"{_saved(found.record)}, at a {view.label(name).text} of {_percent(found.record.figures[name])} over "
-        f"{found.pairs:,} pairs"
+        f"{_saved(claim.record)}, at a {view.label(name).text} of {_percent(claim.record.figures[name])} over "
+        f"{claim.pairs:,} pairs"
     )
 
 
-def _verdict(found: Claim) -> str:
-    within = _points(found.delta)
-    return f"no worse within {within}" if found.verdict == "no worse" else f"worse, but by less than {within}"
+def _verdict(claim: Claim) -> str:
+    within = _points(claim.delta)
+    return f"no worse within {within}" if claim.verdict == "no worse" else f"worse, but by less than {within}"
 
 
 def _own(view: RunView, best: Best) -> bool:
@@ -219,13 +242,15 @@ def _several(view: RunView) -> bool:
 
 
 def _place(view: RunView, record: Record) -> str:
-    return next(each.name for each in view.series if any(own is record for own in each.records))
+    return next(series.name for series in view.series if any(member is record for member in series.records))
 
 
 def _curve_name(view: RunView, asked: Asked) -> str:
-    found = view.once(parities)
-    axes = ["model", "dataset", *found.axes]
-    return series_name(asked, [axis for axis in axes if len({getattr(each.asked, axis) for each in found.curves}) > 1])
+    run_curves = view.once(parity_curves)
+    axes = ["model", "dataset", *run_curves.axes]
+    return series_name(
+        asked, [axis for axis in axes if len({getattr(curve.asked, axis) for curve in run_curves.curves}) > 1]
+    )
 
 
 def _savings(record: Record) -> float:
@@ -233,16 +258,16 @@ def _savings(record: Record) -> float:
 
 
 def _saved(record: Record) -> str:
-    """Shares are counted, not estimated: they have no interval."""
-    steps = f"{SHARE.number(record.plan.savings)}% of denoiser steps" if record.plan else ""
+    """Return the savings in words; they are counted, not estimated, so they have no interval."""
+    steps = f"{SHARE.number(record.plan.savings)}% of denoiser evaluations" if record.plan else ""
     if not record.flops:
         return steps or "nothing that was recorded"
     return f"{SHARE.number(record.flops.savings)}% of FLOPs" + (f" ({steps})" if steps else "")
 
 
-def _least(found: Claim) -> float:
-    """How low the rate may be."""
-    rate = found.record.figures[f"{found.metric}{WIN_RATE}"]
+def _least(claim: Claim) -> float:
+    """Return the lower end of the rate's interval."""
+    rate = claim.record.figures[f"{claim.metric}{WIN_RATE}"]
     return rate.value if rate.low is None else rate.low
 
 
@@ -253,12 +278,12 @@ def _percent(rate: Figure) -> str:
 def _reached(crossing: Crossing) -> str:
     from reports.tables.savings_at_parity import reached
 
-    found = reached(crossing)
-    return f"{found.value}% {found.interval}".rstrip()
+    entry = reached(crossing)
+    return f"{entry.value}% {entry.interval}".rstrip()
 
 
-def _prompts(found: Sequence[Claim]) -> str:
-    counts = sorted({each.pairs for each in found})
+def _prompts(metric_claims: Sequence[Claim]) -> str:
+    counts = sorted({claim.pairs for claim in metric_claims})
     return f"{counts[0]:,} prompts" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} prompts"
 
 

@@ -1,5 +1,6 @@
-"""What figures and tables are: one class a file, which shows a view of a run folder."""
+"""The base classes of figures and tables, one class a file, and the view of a run folder that they show."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from common.files import sha256_text
 from common.plugins import Plugin, discover
 from metrics.parity import DELTA
 from reports.labels import Label, label
@@ -18,23 +20,24 @@ if TYPE_CHECKING:
     from reports.sheet import Sheet
 
 T = TypeVar("T")
+LONGEST = 80  # characters of a file name
 REFERENCES: tuple[Role, ...] = ("fewer-steps", "another-seed")
-# The axes that standard images do not depend on.
+# Baseline images do not depend on these axes: one set of them serves every value.
 SHARING = ("strategy", "features", "schedule", "combiner", "denoiser_cache")
 
 
 @dataclass(frozen=True)
 class RunView:
-    """A run folder's finished cells, or those of one series: cells that differ in tau alone.
+    """The finished cells of a run folder, or of one series: cells that differ in tau alone.
 
     Attributes:
         path: the run folder.
-        records: finished cells whose prompts share, ordered by the axes and then by tau.
-        name: of a series, its values on the axes on which the run's series differ; of a whole run, empty.
-        failed: cells that did not finish; a series has none.
-        references: what the cells are held against besides standard images (`sweeps.references`).
-        delta: how far below 1/2 a win rate may lie and still be called parity.
-        title: what every table and figure says above all else; mostly nothing.
+        records: finished cells of the sharing methods, ordered by the axes and then by tau.
+        name: for a series, its values on the axes on which the run's series differ; empty for a whole run.
+        failed: cells that did not finish; empty for a series.
+        references: the seed controls and equal-compute baselines that cells are compared with, besides the baseline.
+        delta: the non-inferiority margin: how far below 1/2 a win rate may lie and still count as parity.
+        title: a line above every table and figure; mostly empty.
     """
 
     path: Path
@@ -44,32 +47,34 @@ class RunView:
     references: tuple[Record, ...] = ()
     delta: float = DELTA
     title: str = ""
-    _made: dict[Callable[["RunView"], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _computed: dict[Callable[["RunView"], Any], Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, path: Path, records: Sequence[Record] | None = None, delta: float = DELTA) -> "RunView":
-        """The view of a run folder, of all its records unless some are given.
+        """Return the view of a run folder, of all its records unless some are given.
 
         Raises:
-            UserError: the folder is no run, or a record in it is damaged.
+            UserError: the folder is no run folder, or a record in it is damaged.
         """
-        found = load_records(path) if records is None else records
-        done, failed = (tuple(each for each in found if each.status == status) for status in ("done", "failed"))
-        sharing = tuple(record for record in done if record.role == "sharing")
+        loaded = load_records(path) if records is None else records
+        done, failed = (tuple(record for record in loaded if record.status == status) for status in ("done", "failed"))
+        sharing_records = tuple(record for record in done if record.role == "sharing")
         references = tuple(record for role in REFERENCES for record in done if record.role == role)
         title = run_title(Path(path))
-        return cls(Path(path), sharing, failed=failed, references=references, delta=delta, title=title)
+        return cls(Path(path), sharing_records, failed=failed, references=references, delta=delta, title=title)
 
-    def once(self, make: Callable[["RunView"], T]) -> T:
-        """What `make` gives of this view, made once for all tables and figures that ask."""
-        if make not in self._made:
-            self._made[make] = make(self)
-        made: T = self._made[make]
-        return made
+    def once(self, compute: Callable[["RunView"], T]) -> T:
+        """Return `compute(self)`, computed once for all tables and figures that ask."""
+        if compute not in self._computed:
+            self._computed[compute] = compute(self)
+        value: T = self._computed[compute]
+        return value
 
     @cached_property
     def series(self) -> "list[RunView]":
-        """One view a series, in order."""
+        """One view for each series, in order."""
         axes = self.naming_axes()
         groups: dict[Asked, list[Record]] = {}
         for record in self.records:
@@ -80,24 +85,24 @@ class RunView:
                 records=tuple(group),
                 name=series_name(asked, axes),
                 failed=(),
-                references=tuple(each for each in self.references if _source(each.asked) == _source(asked)),
+                references=tuple(record for record in self.references if _source(record.asked) == _source(asked)),
             )
             for asked, group in groups.items()
         ]
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader must know before anything else: mostly nothing."""
+        """Sentences that a reader must see first; mostly none."""
         return []
 
     def naming_axes(self) -> list[str]:
-        """The axes that name a series."""
+        """Return the axes that name a series."""
         from reports.frame import varying_axes
 
         return varying_axes(self.records)
 
     def held_against(self, role: Role) -> list[Record]:
-        """The references of this role."""
+        """Return the references of one role."""
         return [record for record in self.references if record.role == role]
 
     def label(self, figure: str) -> Label:
@@ -108,8 +113,8 @@ class Figure(Plugin, ABC):
     """A picture of a run.
 
     Attributes:
-        per_series: whether it is drawn once for every series, and not once for the run.
-        of_records: whether it shows cells: one that does not is drawn of a run without any, too.
+        per_series: whether it is drawn once for every series instead of once for the run.
+        of_records: whether it shows cells; if not, it is drawn for a run without cells too.
     """
 
     per_series: ClassVar[bool] = False
@@ -117,19 +122,19 @@ class Figure(Plugin, ABC):
 
     @abstractmethod
     def draw(self, run: RunView) -> "mpl.Figure | None":
-        """The drawing, or None where this run has nothing to show; drawn inside `reports.style.theme`.
+        """Return the drawing, or None where this run has nothing to show; called inside `reports.style.theme`.
 
         Raises:
-            UserError: a file of the run that it needs is missing or damaged.
+            UserError: a file that it needs from the run is missing or damaged.
         """
 
 
 class Table(Plugin, ABC):
-    """Numbers of a run.
+    """A table of a run's numbers.
 
     Attributes:
-        rank: on the terminal, tables of a lower rank come first.
-        printed: whether it is shown on the terminal; one that is not is a file alone.
+        rank: tables of a lower rank come first on the terminal.
+        printed: whether the terminal shows it; if not, it is only written to files.
     """
 
     rank: ClassVar[int] = 10
@@ -137,30 +142,37 @@ class Table(Plugin, ABC):
 
     @abstractmethod
     def sheet(self, run: RunView) -> "Sheet | None":
-        """The table, or None where this run has nothing to say.
+        """Return the table, or None where this run has nothing to show.
 
         Raises:
-            UserError: a file of the run that it needs is missing or damaged.
+            UserError: a file that it needs from the run is missing or damaged.
         """
 
 
 def _source(asked: Asked) -> Asked:
-    """What standard images depend on."""
+    """Return the cell's place on those axes alone that baseline images depend on."""
     return asked.model_copy(update={"tau": 0, **dict.fromkeys(SHARING, "")})
 
 
 def series_name(asked: Asked, axes: Sequence[str]) -> str:
-    """A cell's values on these axes: names as they are, numbers with their axis."""
+    """Return a cell's values on these axes as text: names as they are, numbers with their axis."""
     values = [(axis, getattr(asked, axis)) for axis in axes]
     return ", ".join(value if isinstance(value, str) else f"{axis} {value:g}" for axis, value in values)
 
 
+def file_name(series: str) -> str:
+    """Return a series' name as part of a file name; a hash stands for characters that a file name cannot hold."""
+    plain = series.replace(", ", "--")
+    safe = re.sub(r"[^\w.-]+", "-", plain)[:LONGEST]
+    return safe if safe == plain else f"{safe}-{sha256_text(series)[:8]}"
+
+
 def figures() -> dict[str, type[Figure]]:
-    """Every figure by name: those of this package and those of installed plug-ins."""
+    """Return every figure by name: those of this package and those of installed plug-ins."""
     return discover("reports.figures", Figure, "reusebench.figures")  # type: ignore[type-abstract]
 
 
 def tables() -> dict[str, type[Table]]:
-    """Every table by name, in order of their ranks: those of this package and those of installed plug-ins."""
-    found = discover("reports.tables", Table, "reusebench.tables")  # type: ignore[type-abstract]
-    return dict(sorted(found.items(), key=lambda item: item[1].rank))
+    """Return every table by name, ordered by rank: those of this package and those of installed plug-ins."""
+    discovered = discover("reports.tables", Table, "reusebench.tables")  # type: ignore[type-abstract]
+    return dict(sorted(discovered.items(), key=lambda item: item[1].rank))

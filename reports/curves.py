@@ -1,4 +1,4 @@
-"""Lines of a figure against savings, one a series: what several figures draw."""
+"""Lines of a result against savings, one for each series, that several figures draw."""
 
 from dataclasses import replace
 from textwrap import fill
@@ -18,9 +18,9 @@ LETTERS = 58  # of a line below a panel
 
 
 def curve(series: RunView, name: str) -> pd.DataFrame:
-    """The figure `name` of a series as one shows it: ``tau``, ``savings`` (percent), ``value``, ``low``, ``high``.
+    """Return a series' result `name` as figures show it: ``tau``, ``savings`` (percent), ``value``, ``low``, ``high``.
 
-    Cells without the figure are left out; without an interval, its ends are the value.
+    Cells without the result are left out; without an interval, its ends are the value.
     """
     cells = frame(series.records).reindex(columns=["tau", "savings", name, f"{name}_low", f"{name}_high"])
     cells.columns = pd.Index(["tau", "savings", "value", "low", "high"])
@@ -33,7 +33,7 @@ def curve(series: RunView, name: str) -> pd.DataFrame:
 
 
 def draw_curves(axes: "Axes", run: RunView, name: str) -> None:
-    """The figure `name` against denoiser steps saved: a line a series, 95% intervals as bars, taus beside points."""
+    """Draw the result `name` against savings: a line for each series, 95% intervals as bars, taus beside points."""
     for i, (series, colour) in enumerate(zip(run.series, colours(len(run.series)), strict=True)):
         cells = curve(series, name)
         axes.vlines(cells.savings, cells.low, cells.high, color=colour, linewidth=1.3, alpha=0.45)
@@ -46,20 +46,20 @@ def draw_curves(axes: "Axes", run: RunView, name: str) -> None:
 
 
 def _draw_references(axes: "Axes", series: RunView, name: str, colour: tuple[float, ...], *, alone: bool) -> None:
-    """A band where another seed's standard images lie, and a dotted line of standard generation with fewer steps."""
+    """Draw the seed control's interval as a band, and the equal-compute baseline as a dotted line."""
     scale = series.label(name).scale
     for figure in (record.figures.get(name) for record in series.held_against("another-seed")):
         if figure and figure.low is not None and figure.high is not None:
             low, high = figure.low * scale, figure.high * scale
             axes.axhspan(low, high, color=FAINT, alpha=0.3 if alone else 0.1, linewidth=0, zorder=-1)
             if alone:
-                _name(axes, "another seed", (0, high), (4, -9), "left", xycoords=("axes fraction", "data"))
+                _name(axes, "seed control (A/A)", (0, high), (4, -9), "left", xycoords=("axes fraction", "data"))
     if fewer := series.held_against("fewer-steps"):
         cells = curve(replace(series, records=tuple(fewer)), name).sort_values("savings")
         axes.plot(cells.savings, cells.value, color=colour, linestyle=":", linewidth=1.2, alpha=0.8, zorder=1)
         if alone:
             last = cells.iloc[-1]
-            _name(axes, "fewer steps", (last.savings, last.value), (0, 4), "right")
+            _name(axes, "equal-compute baseline", (last.savings, last.value), (0, 4), "right")
 
 
 def _name(
@@ -69,7 +69,7 @@ def _name(
 
 
 def name_series(axes: "Axes", run: RunView, name: str) -> None:
-    """Of several series, their names at the right of the axes that show `name`, beside their last point."""
+    """Write the names of several series at the right of the axes that show `name`, beside their last points."""
     if len(run.series) < 2:
         return
     ends = []
@@ -80,26 +80,26 @@ def name_series(axes: "Axes", run: RunView, name: str) -> None:
 
 
 def room_for_names(run: RunView) -> float:
-    """Inches that `name_series` needs beside the axes."""
+    """Return the inches that `name_series` needs beside the axes."""
     return 0.3 + 0.075 * max(len(_tail(series.name)) for series in run.series) if len(run.series) > 1 else 0.0
 
 
 def _tail(name: str) -> str:
-    """Of a folder's path, the end says more than the start."""
+    """Return the end of a name, as the end of a folder's path says more than its start."""
     return name if len(name) <= NAME_LENGTH else f"…{name[1 - NAME_LENGTH :]}"
 
 
 def _savings_axis(run: RunView) -> str:
     notes = ["bars: 95% intervals"]
     if len(run.series) > 1 and run.held_against("another-seed"):
-        notes.append("bands: another seed")
+        notes.append("bands: seed control (A/A)")
     if len(run.series) > 1 and run.held_against("fewer-steps"):
-        notes.append("dotted: fewer steps")
+        notes.append("dotted: equal-compute baseline")
     if len(run.series) > 1:
         taus = [f"{tau:g}" for tau in sorted({float(record.asked.tau) for record in run.records})]
         notes.append(f"points: τ = {', '.join(taus if len(taus) < 4 else [*taus[:2], '…', taus[-1]])}")
     below = fill(f"({'; '.join(notes)})", LETTERS)
-    return f"denoiser steps saved, %\n{below}"
+    return f"denoiser evaluations saved, %\n{below}"
 
 
 def _label_taus(axes: "Axes", cells: pd.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""What a run's seconds went to, stage by stage: from its time line or, where it has none, from its records."""
+"""Seconds of a run, stage by stage: from its timeline or, where it has none, from its records."""
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from sweeps.timeline import Log, Span, walls, whole
 K = TypeVar("K", bound=Hashable)
 
 REST = "the rest"
-UNITS = {"encode": "prompts", "denoise": "node-steps", "decode": "pictures", "score": "scores"}
-REUSED = "reused"  # no stage: what standard's pictures had taken
+UNITS = {"encode": "prompts", "denoise": "denoiser evaluations", "decode": "pictures", "score": "scores"}
+REUSED = "reused"  # no stage: the seconds that reused baseline pictures had taken
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Duration:
     """A stage, over one attempt or over all.
 
     Attributes:
-        stage: its name; `REST` for what no stage took.
-        seconds: that it added to the whole (`walls`).
-        beside: that it was at work besides, while other stages were.
+        stage: its name; `REST` for the seconds outside every stage.
+        seconds: seconds that it added to the whole (`walls`).
+        beside: further seconds that it ran while another stage did.
         calls: how often it ran; None where that is not known.
-        units: what it did.
+        units: how many units it finished.
     """
 
     stage: str
@@ -34,20 +34,20 @@ class Duration:
 
     @property
     def rate(self) -> float | None:
-        """Units a second that it was at work."""
+        """Units a second while the stage ran."""
         busy = self.seconds + self.beside
         return self.units / busy if self.units and busy else None
 
 
 @dataclass(frozen=True)
 class Pace:
-    """A model's stage: how long until its first units were done the first time that it ran, and what others took.
+    """A model's stage: the seconds to its first units, the first time that it ran, and those of later units.
 
     Attributes:
-        model: None of a stage that is no model's.
-        first: seconds, loading left out.
-        first_units: how many were done by then.
-        steady: mean seconds of a unit that came later, each call's first ones left out; None if there was none.
+        model: the model's name; None for a stage without a model.
+        first: seconds to the first units, loading left out.
+        first_units: how many units were finished by then.
+        steady: mean seconds of a later unit, each call's first ones left out; None if there was none.
     """
 
     model: str | None
@@ -58,63 +58,63 @@ class Pace:
 
 
 def durations(spans: Sequence[Span]) -> list[Duration]:
-    """A row a stage in the order in which they first ran, and what no stage took."""
+    """Return one row for each stage, in the order in which they first ran, and one for the rest."""
     seconds = walls(spans)
     rows = []
-    for stage, own in _by(spans, lambda span: span.stage).items():
-        busy = sum(span.seconds for span in own)
+    for stage, stage_spans in _by(spans, lambda span: span.stage).items():
+        busy = sum(span.seconds for span in stage_spans)
         rows.append(
             Duration(
                 stage,
                 seconds[stage],
-                beside=max(0.0, busy - seconds[stage]) if any(span.beside for span in own) else 0.0,
-                calls=sum(span.calls for span in own),
-                units=sum(span.units for span in own) if stage in UNITS else 0,
+                beside=max(0.0, busy - seconds[stage]) if any(span.beside for span in stage_spans) else 0.0,
+                calls=sum(span.calls for span in stage_spans),
+                units=sum(span.units for span in stage_spans) if stage in UNITS else 0,
             )
         )
     return [*rows, Duration(REST, max(0.0, whole(spans) - sum(seconds.values())))]
 
 
 def attempts(log: Log) -> dict[int, list[Span]]:
-    """By number, the spans of every attempt that ended a stage."""
+    """Return the spans of every attempt that ended a stage, by the attempt's number."""
     return dict(sorted(_by(log.spans, lambda span: span.attempt).items()))
 
 
 def paces(spans: Iterable[Span]) -> list[Pace]:
-    """Of every model's stages whose units have a name."""
+    """Return the pace of every model's stages that count units."""
     counted = [span for span in spans if span.first is not None and span.stage in UNITS]
-    found = []
-    for (model, stage), own in _by(counted, lambda span: (span.model, span.stage)).items():
-        units = sum(span.units - span.first_units for span in own)
-        steady = sum(span.rest for span in own) / units if units else None
-        found.append(Pace(model, stage, own[0].first or 0.0, own[0].first_units, steady))
-    return sorted(found, key=lambda pace: (pace.model is None, pace.model or ""))
+    model_paces = []
+    for (model, stage), stage_spans in _by(counted, lambda span: (span.model, span.stage)).items():
+        units = sum(span.units - span.first_units for span in stage_spans)
+        steady = sum(span.rest for span in stage_spans) / units if units else None
+        model_paces.append(Pace(model, stage, stage_spans[0].first or 0.0, stage_spans[0].first_units, steady))
+    return sorted(model_paces, key=lambda pace: (pace.model is None, pace.model or ""))
 
 
 def recorded(records: Sequence[Record]) -> list[Duration]:
-    """The same as far as records tell: nothing of loading, of reports, and of attempts that were cut off.
+    """Return the durations that records know: without loading, reports, and attempts that were cut off.
 
-    Seconds are counted once that several records have in common: standard images', and those of one clustering.
+    Seconds that several records have in common, of baseline images and of one clustering, are counted once.
     """
-    made: dict[str, dict[str, float]] = {}
+    by_folder: dict[str, dict[str, float]] = {}
     clustered: dict[Asked, float] = {}
     for record in records:
         if record.standard:
-            made[record.standard] = dict(record.standard_timings)
+            by_folder[record.standard] = dict(record.standard_timings)
     for record in records:
-        made.setdefault(record.images or record.id, dict(record.timings))
-        if took := made[record.images or record.id].pop("cluster", None):
-            clustered[record.asked.model_copy(update={"tau": 0, "schedule": "", "combiner": ""})] = took
+        by_folder.setdefault(record.images or record.id, dict(record.timings))
+        if clustering := by_folder[record.images or record.id].pop("cluster", None):
+            clustered[record.asked.model_copy(update={"tau": 0, "schedule": "", "combiner": ""})] = clustering
     seconds = {"cluster": sum(clustered.values())} if clustered else {}
-    for timings in made.values():
-        for stage, took in timings.items():
-            seconds[stage] = seconds.get(stage, 0.0) + took
-    return [Duration(stage, took) for stage, took in seconds.items() if stage != REUSED]
+    for timings in by_folder.values():
+        for stage, clustering in timings.items():
+            seconds[stage] = seconds.get(stage, 0.0) + clustering
+    return [Duration(stage, clustering) for stage, clustering in seconds.items() if stage != REUSED]
 
 
 def _by(spans: Iterable[Span], key: Callable[[Span], K]) -> dict[K, list[Span]]:
-    """The spans by their keys, in the order in which they began."""
-    found: dict[K, list[Span]] = {}
+    """Group the spans by a key, in the order in which they began."""
+    groups: dict[K, list[Span]] = {}
     for span in sorted(spans, key=lambda span: (span.attempt, span.start)):
-        found.setdefault(key(span), []).append(span)
-    return found
+        groups.setdefault(key(span), []).append(span)
+    return groups

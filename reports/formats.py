@@ -23,12 +23,12 @@ LATEX = str.maketrans(
 
 
 def to_csv(table: Sheet) -> str:
-    """Every number in full precision."""
+    """Return the table's data as CSV, every number in full precision."""
     return str(table.data.to_csv(index=False))
 
 
 def to_markdown(table: Sheet) -> str:
-    """A pipe table between its caption and its notes; intervals stand beside their values."""
+    """Return a pipe table between its caption and its notes; intervals stand beside their values."""
     lines = [table.headings, *([str(entry) for entry in row] for row in table.rows)]
     heading, *body = (f"| {' | '.join(map(markdown_text, line))} |" for line in lines)
     aligned = f"| {' | '.join('---:' if column.numeric else ':---' for column in table.columns)} |"
@@ -37,7 +37,7 @@ def to_markdown(table: Sheet) -> str:
 
 
 def to_latex(table: Sheet, name: str) -> str:
-    """A ``table`` environment with booktabs rules, its caption and notes, label ``tab:<name>``; all text is escaped."""
+    """Return a ``table`` environment with booktabs rules, caption, notes and label ``tab:<name>``; text is escaped."""
     import pandas as pd
 
     body = pd.DataFrame([[str(entry) for entry in row] for row in table.rows], columns=pd.Index(table.headings))
@@ -54,12 +54,12 @@ def to_latex(table: Sheet, name: str) -> str:
 
 
 def to_rich(table: Sheet, width: int | None = None) -> "Group":
-    """The table for a terminal; no number is ever cut.
+    """Return the table for a terminal; no number is ever cut.
 
     Args:
-        table: what to show.
-        width: the terminal's columns; where one table is wider, intervals go under their values, or the figures
-            are spread over several tables with the same rows. None: no limit.
+        table: the table to show.
+        width: the terminal's columns; where one table is wider, intervals go under their values, or the results are
+            spread over several tables with the same rows. None: no limit.
     """
     from rich.console import Group
     from rich.text import Text
@@ -69,7 +69,7 @@ def to_rich(table: Sheet, width: int | None = None) -> "Group":
 
 
 def _fitting(table: Sheet, between: str, width: int) -> "list[Table]":
-    """As few tables as fit, each starting with the columns that name the row."""
+    """Return as few tables as fit, each starting with the columns that name the row."""
     from rich.console import Console
 
     console = Console(width=10_000)
@@ -106,16 +106,16 @@ def _rich(table: Sheet, columns: list[int], between: str) -> "Table":
 
 
 def _texts(entries: Sequence[Entry], between: str) -> list[str]:
-    """Intervals are of one width, so that values stand under each other."""
+    """Return the cells as text, with intervals of one width, so that values stand under each other."""
     broad = max((len(entry.interval) for entry in entries), default=0)
     return [f"{entry.value}{between}{entry.interval:>{broad}}" if broad else entry.value for entry in entries]
 
 
 def markdown_text(text: str) -> str:
-    """Names and prompts are data: `text` on one line as Markdown that shows it, inside a line or a table's cell."""
+    """Return `text` on one line as Markdown that shows it literally, inside a line or a table's cell."""
     return MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def markdown_line(text: str) -> str:
-    """The same at the start of a line or of a list's item."""
+    """Return the same for the start of a line or of a list's item."""
     return OPENING.sub(r"\1\\\2", markdown_text(text))

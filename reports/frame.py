@@ -1,4 +1,4 @@
-"""Records as a pandas frame, one row a cell, and which of their axes differ."""
+"""Records as a pandas frame, one row a cell, and the axes on which they differ."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,94 +11,95 @@ from sweeps.record import Asked, Figure, Record
 AXES = tuple(name for name in Asked.model_fields if name != "tau")
 WIN_RATE = ".win_rate"
 SHARED = (
-    "no wall time saved where cells were denoised as one: a cell's seconds are a share by its steps; --isolate measures"
+    "wall time saved is not given where cells were denoised together: a cell's seconds are its share by denoiser "
+    "evaluations; --isolate measures it"
 )
 MAKING = ("encode", "cluster", "plan", "denoise", "decode", "write", "reused")
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """One row a cell, failed ones too, in the records' order and full precision.
+    """Return one row a cell, failed ones too, in the records' order and full precision.
 
-    Columns: ``id``, ``status``, ``role``, the axes, what the plan and the FLOP count say (shares from 0 to 1), every
-    figure as ``<figure>``, ``<figure>_low``, ``<figure>_high``, seconds in all and by stage, the share of them saved,
-    energy, and the error of failed cells.
+    Columns: ``id``, ``status``, ``role``, the axes, plan and FLOP counts (savings from 0 to 1), every result as
+    ``<result>``, ``<result>_low``, ``<result>_high``, seconds in all and by stage, the share of them saved, joules, and
+    the error of failed cells.
     """
     rows = [row(record) for record in records]
     columns = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
     return pd.DataFrame(rows, columns=pd.Index(columns))
 
 
-def figure_names(records: Sequence[Record]) -> list[str]:
-    """Every figure that some record has, in the order in which records first name them."""
+def result_names(records: Sequence[Record]) -> list[str]:
+    """Return the name of every result that some record has, in the order in which records first name them."""
     return list(dict.fromkeys(name for record in records for name in record.figures))
 
 
 def paired_metrics(names: Sequence[str]) -> list[str]:
-    """The metrics among these figures' that compare ours with standard prompt by prompt: they have a win rate."""
+    """Return the metrics that compare shared and baseline pictures prompt by prompt: those with a win rate."""
     return [name.removesuffix(WIN_RATE) for name in names if name.endswith(WIN_RATE)]
 
 
-def difference_figure(record: Record, metric: str) -> str | None:
-    """The metric's mean paired difference among a record's figures; None where it has none."""
-    own = (name for name in record.figures if name.startswith(f"{metric}."))
-    return next((name for name in own if name.endswith("_difference")), None)
+def difference_result(record: Record, metric: str) -> str | None:
+    """Return the name of the metric's mean paired difference among a record's results; None where it has none."""
+    names = (name for name in record.figures if name.startswith(f"{metric}."))
+    return next((name for name in names if name.endswith("_difference")), None)
 
 
-def with_interval(name: str, found: Figure | Estimate | None) -> dict[str, float | None]:
-    """``<name>``, ``<name>_low``, ``<name>_high`` of a row."""
-    ends = (None, None, None) if found is None else (found.value, found.low, found.high)
+def with_interval(name: str, estimate: Figure | Estimate | None) -> dict[str, float | None]:
+    """Return ``<name>``, ``<name>_low``, ``<name>_high`` of a row."""
+    ends = (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
     return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
 def axes_of(places: Iterable[Asked]) -> tuple[str, ...]:
-    """Their axes, tau apart: `AXES`, after those that a view of several runs adds."""
+    """Return the axes of these places but for tau: `AXES`, after those that a view of several runs adds."""
     names = dict.fromkeys(name for place in places for name in type(place).model_fields)
     return (*(name for name in names if name not in Asked.model_fields), *AXES)
 
 
 def varying_axes(records: Sequence[Record]) -> list[str]:
-    """The axes, tau apart, on which these records differ."""
+    """Return the axes but for tau on which these records differ."""
     names = axes_of(record.asked for record in records)
     return [name for name in names if len({getattr(record.asked, name) for record in records}) > 1]
 
 
 def shared_axes(records: Sequence[Record]) -> dict[str, Any]:
-    """The axes, tau apart, on which these records agree, with their value; not those that nobody asked for."""
+    """Return the axes but for tau on which these records agree, with their value; defaults are left out."""
     if not records:
         return {}
-    varying, unasked = varying_axes(records), {name: axis.default for name, axis in Asked.model_fields.items()}
+    varying, defaults = varying_axes(records), {name: axis.default for name, axis in Asked.model_fields.items()}
     return {
         name: value
         for name, value in place(records[0].asked).items()
-        if name not in varying and value != unasked.get(name)
+        if name not in varying and value != defaults.get(name)
     }
 
 
 def place(asked: Asked) -> dict[str, Any]:
-    """The value on every axis, tau apart."""
+    """Return the value on every axis but for tau."""
     return {name: getattr(asked, name) for name in axes_of([asked])}
 
 
 def seconds(record: Record) -> float | None:
-    """How long the cell took; None if that was not recorded."""
+    """Return the seconds that the cell took; None where that was not recorded."""
     return sum(record.timings.values()) if record.timings else None
 
 
 def wall_savings(record: Record) -> float | None:
-    """The share of standard generation's seconds that this cell did without; None if that was not measured.
+    """Return the share of the baseline's seconds that this cell saved; None where that was not measured.
 
     Counted is what makes pictures: encoding the prompts, clustering, planning, denoising, decoding. Prompts are encoded
-    once for both, and standard's pictures are reused where they are the same: each counts in full for the cell too.
+    once for both, and baseline pictures are reused where they are the same: each counts in full for the cell too.
     """
-    standard = sum(record.standard_timings.get(stage, 0.0) for stage in MAKING)
-    if not standard or not record.timings or record.shared_seconds:
+    baseline = sum(record.standard_timings.get(stage, 0.0) for stage in MAKING)
+    if not baseline or not record.timings or record.shared_seconds:
         return None
     once = {"encode": record.standard_timings.get("encode", 0.0)}
-    return 1 - sum({**once, **record.timings}.get(stage, 0.0) for stage in MAKING) / standard
+    return 1 - sum({**once, **record.timings}.get(stage, 0.0) for stage in MAKING) / baseline
 
 
 def row(record: Record) -> dict[str, Any]:
-    """The cell's row of `frame`, by column; columns that do not apply to it are absent."""
+    """Return the cell's row of `frame`, by column; columns that do not apply to it are absent."""
     cells: dict[str, Any] = {"id": record.id, "status": record.status, "role": record.role, **place(record.asked)}
     cells["tau"] = float(record.asked.tau)
     if record.plan:

@@ -1,26 +1,31 @@
-"""What a figure is called and how its numbers are written.
+"""The label of a result, and how its numbers are written.
 
-Metrics say so themselves: a record's ``scorers[<metric>]["figures"][<figure>]`` holds ``label``, ``unit``
-(``fraction``, ``score`` or ``count``) and ``higher_is_better``. What a record leaves out follows from the
-figure's name, so that a new metric shows up without a line changed here.
+Metrics declare both: a record's ``scorers[<metric>]["figures"][<result>]`` holds ``label``, ``unit`` (``fraction``,
+``score`` or ``count``) and ``higher_is_better``. Anything that a record leaves out follows from the result's name, so
+that a new metric shows up without a line changed here.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeps.record import Figure, Record
+
+if TYPE_CHECKING:
+    from metrics.statistics import Estimate
 
 ACRONYMS = {"clip", "dino", "fid", "kid", "lpips", "psnr", "ssim", "vqa"}
 FRACTIONS = {"rate", "savings"}
 COUNTS = ("wins", "ties", "losses")
 MISSING = "-"
+# A reference stands on the axis of strategies by its role, whose name in files is older than these words.
+ROLES = {"another-seed": "seed control (A/A)", "fewer-steps": "equal-compute baseline"}
 
 
 @dataclass(frozen=True)
 class Label:
-    """A figure's heading, its unit as in `metrics.base.FigureInfo`, and which way is better (None: neither)."""
+    """A result's heading, its unit as in `metrics.base.FigureInfo`, and which way is better (None: neither)."""
 
     text: str
     unit: str = "score"
@@ -29,7 +34,7 @@ class Label:
 
     @property
     def scale(self) -> float:
-        """What a value is multiplied by where it is shown: fractions are in percent."""
+        """The factor by which a value is multiplied where it is shown: fractions are in percent."""
         return 100.0 if self.unit == "fraction" else 1.0
 
     @property
@@ -38,28 +43,28 @@ class Label:
 
     @property
     def axis(self) -> str:
-        """The heading with the direction that is better, for an axis."""
+        """The heading of a figure's axis, with the direction that is better."""
         if self.higher_is_better is None:
             return self.heading
         return f"{self.heading} ({'higher' if self.higher_is_better else 'lower'} is better)"
 
     def number(self, value: float | None) -> str:
-        """``51.2`` of a fraction, ``0.6521`` of a score, ``97`` of a count; a dash where there is none."""
+        """Return ``51.2`` of a fraction, ``0.6521`` of a score, ``97`` of a count; a dash where there is none."""
         if value is None or not isfinite(value):
             return MISSING
         digits = {"fraction": 1, "count": 0}.get(self.unit, 4)
         text = f"{value * self.scale:{'+' if self.signed else ''}.{digits}f}"
         return text.lstrip("+-") if float(text) == 0 else text
 
-    def interval(self, figure: Figure) -> str:
-        """``[43.1, 56.9]``, or nothing where there is none."""
+    def interval(self, figure: "Figure | Estimate") -> str:
+        """Return ``[43.1, 56.9]``, or nothing where there is no interval."""
         if figure.low is None or figure.high is None:
             return ""
         return f"[{self.number(figure.low)}, {self.number(figure.high)}]"
 
 
 def label(name: str, records: Iterable[Record]) -> Label:
-    """The label of the figure ``<metric>.<figure>``, from the first of these records that describes it."""
+    """Return the label of the result ``<metric>.<result>``, from the first of these records that describes it."""
     metric, _, figure = name.partition(".")
     signed = "difference" in figure
     for record in records:
@@ -70,19 +75,19 @@ def label(name: str, records: Iterable[Record]) -> Label:
 
 
 def axis_text(value: str | float) -> str:
-    """A cell's value on an axis, as a reader meets it."""
-    return value if isinstance(value, str) else f"{value:g}"
+    """Return a cell's value on an axis as a reader meets it."""
+    return ROLES.get(value, value) if isinstance(value, str) else f"{value:g}"
 
 
 def p_value(p: float | None) -> str:
-    """``0.012``, ``<0.001``; a dash where nothing was tested."""
+    """Return ``0.012`` or ``<0.001``; a dash where nothing was tested."""
     if p is None:
         return MISSING
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def title(scorer: str) -> str:
-    """A scorer's name as words: ``clip_diversity`` is ``CLIP diversity``, ``vqa@blip`` is ``VQA (blip)``."""
+    """Return a scorer's name as words: ``clip_diversity`` is ``CLIP diversity``, ``vqa@blip`` is ``VQA (blip)``."""
     metric, at, tag = scorer.partition("@")
     words = metric.replace("_", " ").replace("-", " ").split()
     text = " ".join(word.upper() if word.lower() in ACRONYMS else word for word in words)

@@ -1,25 +1,25 @@
-"""The answer of a run that compares ways to share at given savings: who is best, and how sure that is."""
+"""The answer of a sweep over savings targets, which compares methods: the best, and how sure that is."""
 
 from dataclasses import dataclass
 
 from metrics.method_comparison import rank_text
 from metrics.statistics import Estimate
 from reports.base import RunView
-from reports.contests import contests
-from reports.frame import WIN_RATE, difference_figure
+from reports.frame import WIN_RATE, difference_result
 from reports.labels import Label
+from reports.method_comparison import method_comparisons
 from reports.rankings import Ranking, rankings, verdict
-from sweeps.record import Figure, run_savings
+from sweeps.record import run_savings
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Plain text, nothing escaped.
+    """A question, its answer and the ranked methods as plain text, nothing escaped.
 
     Attributes:
-        question: what the run was made for.
-        lines: of each ranking, who is best and whether controls lose.
-        places: by rank and name, what each reached.
+        question: the one that the run was made for.
+        lines: for each ranking, the best method and whether the controls lose.
+        places: (rank and name, results) of each method.
     """
 
     question: str
@@ -28,35 +28,37 @@ class Leaderboard:
 
 
 def leaderboard(view: RunView) -> Leaderboard | None:
-    """The rankings of a run in words; None where it was not asked for at given savings, or ranks nothing."""
-    found = view.once(rankings) if run_savings(view.path) else []
-    if not found:
+    """Return the rankings of a run in words; None where it has no savings targets, or ranks nothing."""
+    ranked = view.once(rankings) if run_savings(view.path) else []
+    if not ranked:
         return None
-    named = view.once(contests).named
+    named = view.once(method_comparisons).named
     lines, places = [], []
-    for each in found:
-        where = ", ".join(filter(None, [f"at {each.range} of denoiser steps saved", named(each.contest)]))
-        first, *others = verdict(each)
+    for ranking in ranked:
+        where = ", ".join(
+            filter(None, [f"at {ranking.range} of denoiser evaluations saved", named(ranking.comparison)])
+        )
+        first, *others = verdict(ranking)
         lines += [f"{where[0].upper()}{where[1:]}: {first[0].lower()}{first[1:]}", *others]
-        places += _places(view, each)
+        places += _places(view, ranking)
     return Leaderboard(
-        "Which way to group prompts keeps their pictures best, at equal compute?", tuple(lines), tuple(places)
+        "Which way of grouping prompts keeps their pictures best, at equal compute?", tuple(lines), tuple(places)
     )
 
 
-def _places(view: RunView, found: Ranking) -> list[tuple[str, str]]:
-    metric, entrant = found.contest.metric, found.levels[0].entrants[found.names[0]]
-    difference = difference_figure(next(iter(entrant.records.values())), metric) or f"{metric}.difference"
+def _places(view: RunView, ranking: Ranking) -> list[tuple[str, str]]:
+    metric, method = ranking.comparison.metric, ranking.targets[0].methods[ranking.names[0]]
+    difference = difference_result(next(iter(method.records.values())), metric) or f"{metric}.difference"
     rate, by = view.label(f"{metric}{WIN_RATE}"), view.label(difference)
     return [
         (
-            f"{rank_text(found.ranks[i])}. {name}{' (control)' if name in found.contest.controls else ''}",
-            f"{by.text} {_told(by, found.areas[i])}, {rate.text} {_told(rate, found.rates[i])}%",
+            f"{rank_text(ranking.ranks[i])}. {name}{' (control)' if name in ranking.comparison.controls else ''}",
+            f"{by.text} {_with_ends(by, ranking.areas[i])}, {rate.text} {_with_ends(rate, ranking.rates[i])}%",
         )
-        for i, name in enumerate(found.names)
+        for i, name in enumerate(ranking.names)
     ]
 
 
-def _told(about: Label, found: Estimate) -> str:
-    interval = about.interval(Figure(value=found.value, low=found.low, high=found.high))
-    return f"{about.number(found.value)} {interval}".rstrip()
+def _with_ends(label: Label, estimate: Estimate) -> str:
+    interval = label.interval(estimate)
+    return f"{label.number(estimate.value)} {interval}".rstrip()

@@ -1,4 +1,4 @@
-"""What MLflow gets of a run folder: parameters, metrics, tags, tables and pictures of its records."""
+"""The parameters, metrics, tags, tables and pictures that MLflow gets of a run folder's records."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -27,28 +27,28 @@ COMMIT, DIRTY = "mlflow.source.git.commit", "-dirty"
 
 
 def key(name: str) -> str:
-    """A name as MLflow allows one for a parameter or a metric."""
+    """Return a name as MLflow allows one for a parameter or a metric."""
     return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:250]
 
 
 def param(name: str, value: Any) -> Param:
-    """A parameter; a list is its items, what is no text is JSON, and what is too long is cut."""
+    """Return a parameter; a list becomes its items, other values JSON, and long text is cut."""
     if isinstance(value, list | tuple):
-        value = ", ".join(str(each) for each in value)
+        value = ", ".join(str(item) for item in value)
     text = value if isinstance(value, str) else canonical_json(value)
     return Param(key(name), text[:LONGEST])
 
 
 def numbers(record: Record) -> dict[str, float]:
-    """Every finite number of a cell that is no axis; figures and savings first, since MLflow compares by the first."""
+    """Return every finite number of a cell but its axes; results and savings first, by which MLflow compares."""
     cells = {name: value for name, value in row(record).items() if name not in (*AXES, "tau")}
     names = sorted(cells, key=lambda name: (name not in record.figures, name not in CURVES))
-    found = {name: cells[name] for name in names}
-    return {name: float(value) for name, value in found.items() if isinstance(value, int | float) and isfinite(value)}
+    ordered = {name: cells[name] for name in names}
+    return {name: float(value) for name, value in ordered.items() if isinstance(value, int | float) and isfinite(value)}
 
 
 def curves(view: RunView) -> list[tuple[str, float, int]]:
-    """Savings and figures of every cell as (name, value, step); of several series, ``<name>/<series>``."""
+    """Return savings and results of every cell as (name, value, step); for several series, ``<name>/<series>``."""
     points = []
     for series in view.series:
         suffix = f"/{series.name.replace('/', '_').replace(',', '')}" if series.name else ""
@@ -62,58 +62,58 @@ def curves(view: RunView) -> list[tuple[str, float, int]]:
 
 
 def identity(record: Record) -> dict[str, str]:
-    """What a cell resolved to, as tags: as parameters it would stand beside the axes, which it repeats."""
+    """Return a cell's identity as tags: as parameters it would repeat the axes."""
     return {f"identity.{name}": param(name, value).value for name, value in record.identity.items()}
 
 
 def environment(records: Sequence[Record]) -> dict[str, str]:
-    """Tags that say what ran and on what: versions, machine, git commit; where records differ, every value there is.
+    """Return tags for versions, machine and git commit; where records differ, every value there is.
 
     MLflow's own tag for a git commit holds the one that made the pictures, where that is one.
     """
-    found: dict[str, dict[str, None]] = {}
+    values_by_name: dict[str, dict[str, None]] = {}
     for record in records:
         versions = {f"version.{name}": version for name, version in record.versions.items()}
         machine = {f"machine.{name}": value for name, value in record.machine.items()}
         for name, value in {**versions, **machine}.items():
-            found.setdefault(name, {})[str(value)] = None
-    tags = {key(name): ", ".join(values)[:LONGEST] for name, values in found.items()}
-    commits = {version.removesuffix(DIRTY) for version in found.get("version.commit", ())}
+            values_by_name.setdefault(name, {})[str(value)] = None
+    tags = {key(name): ", ".join(values)[:LONGEST] for name, values in values_by_name.items()}
+    commits = {version.removesuffix(DIRTY) for version in values_by_name.get("version.commit", ())}
     return tags | ({COMMIT: commits.pop()} if len(commits) == 1 else {})
 
 
 def pairs(run: Path, record: Record) -> Iterator[tuple[str, Image.Image]]:
-    """At most `PAIRS` prompts, evenly spaced: a name that is the same in all cells, and standard | this cell.
+    """Yield at most `PAIRS` prompts, evenly spaced: a name that is the same in all cells, and baseline | this cell.
 
     Sides longer than `SIDE` pixels are made smaller; a prompt that lacks a picture is left out.
     """
     if record.standard is None:
         return
-    standard, ours = record.standard_pictures(run), {path.name: path for path in record.pictures(run)}
-    for i in sorted({len(standard) * part // PAIRS for part in range(PAIRS)} if standard else ()):
-        if other := ours.get(standard[i].name):
+    baseline, shared = record.standard_pictures(run), {path.name: path for path in record.pictures(run)}
+    for i in sorted({len(baseline) * part // PAIRS for part in range(PAIRS)} if baseline else ()):
+        if picture := shared.get(baseline[i].name):
             dataset = re.sub(r"[^\w\-.]", "_", record.asked.dataset, flags=re.ASCII)[-LONGEST_KEY:]
-            yield f"{dataset} {standard[i].stem}", _beside(standard[i], other)
+            yield f"{dataset} {baseline[i].stem}", _beside(baseline[i], picture)
 
 
 def scores(run: Path, record: Record) -> pd.DataFrame | None:
-    """What metrics measured, a row a prompt: each score of this cell's picture, and standard's; None without scores."""
+    """Return the metrics' scores, a row a prompt: this cell's picture and the baseline's; None without scores."""
     try:
-        ours, standard = (pd.read_parquet(path) for path in (record.scores(run), record.standard_scores(run)))
+        shared, baseline = (pd.read_parquet(path) for path in (record.scores(run), record.standard_scores(run)))
         prompts = record.prompts(run)
     except (OSError, ValueError, UserError):  # it failed, has no scores, or they are damaged, which the report says
         return None
-    measured = [name for name in ours.select_dtypes("number") if name in standard]
-    if not measured or not len(prompts) == len(ours) == len(standard):
+    measured = [name for name in shared.select_dtypes("number") if name in baseline]
+    if not measured or not len(prompts) == len(shared) == len(baseline):
         return None
     table = pd.DataFrame({"prompt": prompts})
     for name in measured:
-        table[name], table[f"{name}, standard"] = ours[name].to_numpy(), standard[name].to_numpy()
+        table[name], table[f"{name}, standard"] = shared[name].to_numpy(), baseline[name].to_numpy()
     return table
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as MLflow's pages can show it: to them, a dot in a column's name is a path, and the column is empty."""
+    """Return the table as MLflow's pages can show it: they read a dot in a column's name as a path."""
     return table.rename(columns=lambda name: name.replace(".", "/"))
 
 

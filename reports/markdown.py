@@ -1,4 +1,4 @@
-"""A report as Markdown: the question, the answer, the table, the pictures, what a row means, what made it."""
+"""A report as Markdown: question, answer, table, pictures, the meaning of rows and columns, provenance."""
 
 import os
 import re
@@ -8,13 +8,12 @@ from typing import Any
 from urllib.parse import quote
 
 from reports.answer import answer
-from reports.base import Figure, RunView, figures
-from reports.comparable import Comparison
-from reports.differences import shorten_hash
+from reports.base import Figure, RunView, figures, file_name
+from reports.comparability import shorten_hash
 from reports.formats import markdown_line, markdown_text, to_markdown
-from reports.frame import figure_names, paired_metrics, wall_savings
+from reports.frame import paired_metrics, result_names, wall_savings
 from reports.labels import title
-from reports.render import file_name
+from reports.run_comparison import RunComparison
 from reports.sheet import Sheet
 from reports.tables.comparability import Comparability
 from reports.tables.savings_at_parity import tolerance
@@ -25,109 +24,109 @@ FIRST = "quality_savings"
 MOST_SERIES = 4  # whose own pictures are shown
 BRACKETS, BACKSLASHED = re.compile(r"(?<!\\)[\[\]]"), r"\\\g<0>"
 ROWS = {
-    "savings": "steps saved: 1 - node-steps / (K x prompts), the denoiser evaluations that sharing did without",
-    "flops": "FLOPs saved: the same over the whole pipeline, with what sharing cannot reduce in the denominator",
-    "wall": "wall time saved: of the seconds that encoding, clustering, planning, denoising and decoding took here",
-    "rate": "win rate: how often a prompt's picture scores higher than standard's from the same seed, a tie counting "
-    "half; with its 95% interval",
-    "difference": "difference: the mean of ours less standard's, pair by pair",
-    "no worse": "no worse p: of the claim that the win rate is above {tolerance}, each by itself; the table `claims` "
-    "corrects it for being one of several",
-    "similarity": "similarity: of all pairs of pictures of a set; lower is more diverse",
-    "another-seed": "another-seed: standard generation against itself with another seed, which is what means nothing",
-    "fewer-steps": "fewer-steps: standard generation with the same compute spent on fewer steps for every prompt",
+    "savings": "steps saved: the share of denoiser evaluations (NFE) saved, 1 - node-steps / (K x prompts)",
+    "flops": "FLOPs saved: the share saved of all FLOPs of the pipeline, with those that sharing cannot reduce",
+    "wall": "wall time saved: the share of the seconds of encoding, clustering, planning, denoising and decoding here",
+    "rate": "win rate: how often a prompt's shared picture scores higher than its baseline picture from the same seed; "
+    "a tie counts as half a win; with its 95% interval",
+    "difference": "difference: the mean paired difference, the shared picture's score less the baseline's",
+    "noninferiority": "non-inferiority p: one-sided p-value for a win rate above {tolerance}, not corrected; the table "
+    "`claims` corrects it for the number of claims",
+    "similarity": "similarity: the mean over all pairs of pictures of a set; lower is more diverse",
+    "another-seed": "seed control (A/A): the baseline against itself from another seed, the spread of chance alone",
+    "fewer-steps": "equal-compute baseline: no sharing, with as little compute spent on fewer steps for every prompt",
 }
 
 
 def markdown(view: RunView, pictures: Sequence[Path], home: Path) -> str:
-    """The whole report.
+    """Return the whole report as Markdown.
 
     Args:
-        view: of one run or of several.
+        view: the view of one run or of several.
         pictures: the figures' files, as `reports.render` wrote them; the PNG ones are shown.
-        home: the folder that the text will lie in, from which pictures are linked.
+        home: the folder of the Markdown file, from which pictures are linked.
     """
-    text, told = markdown_line, view.once(answer)
+    view_answer = view.once(answer)
     parts = [
-        f"# {markdown_text(told.question)}",
-        text(view.title),
+        f"# {markdown_text(view_answer.question)}",
+        markdown_line(view.title),
         answer_part(view),
         *_comparability(view),
         "## Every cell",
         table_part(view),
         *pictures_part(view, pictures, home),
-        "## What a row means",
+        "## Rows and columns",
         "\n".join(f"- {row}" for row in rows_part(view)),
-        "## What made this",
-        "\n".join(f"- {text(line)}" for line in provenance(view)),
+        "## Provenance",
+        "\n".join(f"- {markdown_line(line)}" for line in provenance(view)),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def answer_part(view: RunView) -> str:
-    """The answer's lines; of several series, a line each."""
-    told = view.once(answer)
-    series = [f"- **{markdown_text(name)}**: {markdown_text(line)}" for name, line in told.series]
-    return "\n\n".join([*map(markdown_line, told.lines), *(["\n".join(series)] if series else [])])
+    """Return the answer's lines; for several series, a line each."""
+    view_answer = view.once(answer)
+    series = [f"- **{markdown_text(name)}**: {markdown_text(line)}" for name, line in view_answer.series]
+    return "\n\n".join([*map(markdown_line, view_answer.lines), *(["\n".join(series)] if series else [])])
 
 
 def table_part(view: RunView) -> str:
-    """The summary table with its caption and notes."""
+    """Return the summary table with its caption and notes."""
     return to_markdown(Summary().sheet(view).titled(view.title)).strip()
 
 
 def pictures_part(view: RunView, pictures: Sequence[Path], home: Path) -> list[str]:
-    """Every figure of the run, and those of the first series, with what they show as alternative text."""
+    """Return every figure of the run, and those of the first series, with their summaries as alternative text."""
     known = figures()
-    found: dict[str, list[Path]] = {}
+    by_figure: dict[str, list[Path]] = {}
     for path in pictures:
         if path.suffix == ".png" and (name := figure_name(path, known)):
-            found.setdefault(name, []).append(path)
+            by_figure.setdefault(name, []).append(path)
     parts = []
-    for name in sorted(found, key=lambda name: (name != FIRST, known[name].per_series)):
-        shown = found[name][: MOST_SERIES if known[name].per_series else None]
-        parts += [picture(view, path, known[name], home) for path in shown]
-        if left := len(found[name]) - len(shown):
-            parts.append(f"Not shown: {left} more of `{name}`, of other series, in the folder `figures`.")
+    for name in sorted(by_figure, key=lambda name: (name != FIRST, known[name].per_series)):
+        chosen = by_figure[name][: MOST_SERIES if known[name].per_series else None]
+        parts += [picture(view, path, known[name], home) for path in chosen]
+        if hidden := len(by_figure[name]) - len(chosen):
+            parts.append(f"Not shown: {hidden} more of `{name}`, of other series, in the folder `figures`.")
     return parts
 
 
 def figure_name(path: Path, known: Mapping[str, type[Figure]]) -> str | None:
-    """Whose picture a file of a report is: ``<figure>.png`` or, of a series, ``<figure>-<series>.png``."""
-    own = [name for name in known if path.stem == name or path.stem.startswith(f"{name}-")]
-    return max(own, key=len, default=None)
+    """Return the figure that a report's file shows: ``<figure>.png`` or, of a series, ``<figure>-<series>.png``."""
+    candidates = [name for name in known if path.stem == name or path.stem.startswith(f"{name}-")]
+    return max(candidates, key=len, default=None)
 
 
 def picture(view: RunView, path: Path, figure: type[Figure], home: Path, copy: Path | None = None) -> str:
-    """A link from the folder `home` to a picture or its copy; what it shows in words, and of which series below it."""
-    series = next((each.name for each in view.series if path.stem == f"{figure.name}-{file_name(each.name)}"), "")
-    says = markdown_text(": ".join(filter(None, [series, figure.summary().rstrip(".")])))
+    """Return a link from the folder `home` to a picture or its copy, with its series below it."""
+    series = next((one.name for one in view.series if path.stem == f"{figure.name}-{file_name(one.name)}"), "")
+    alternative = markdown_text(": ".join(filter(None, [series, figure.summary().rstrip(".")])))
     link = quote(Path(os.path.relpath((copy or path).resolve(), home.resolve())).as_posix())
     caption = f"\n\n*{markdown_text(series)}*" if series else ""
-    return f"![{BRACKETS.sub(BACKSLASHED, says)}]({link}){caption}"
+    return f"![{BRACKETS.sub(BACKSLASHED, alternative)}]({link}){caption}"
 
 
 def rows_part(view: RunView) -> list[str]:
-    """What the columns and rows are that this view has; text of ours, not escaped."""
+    """Return the meaning of the rows and columns that this view has; not escaped."""
     records = [*view.records, *view.references]
-    names = figure_names(records)
-    there = {
+    names = result_names(records)
+    present = {
         "savings": any(record.plan for record in records),
         "flops": any(record.flops for record in records),
         "wall": any(wall_savings(record) is not None for record in records),
         "rate": bool(paired_metrics(names)),
         "difference": any(name.endswith("_difference") for name in names),
-        "no worse": bool(paired_metrics(names)),
+        "noninferiority": bool(paired_metrics(names)),
         "similarity": any(name.endswith("_similarity") for name in names),
         **{role: bool(view.held_against(role)) for role in ("another-seed", "fewer-steps")},  # type: ignore[arg-type]
     }
-    return [ROWS[name].format(tolerance=tolerance(view.delta)) for name in ROWS if there[name]]
+    return [ROWS[name].format(tolerance=tolerance(view.delta)) for name in ROWS if present[name]]
 
 
 def provenance(view: RunView) -> list[str]:
-    """What made the pictures and their scores, in short; the records have all of it."""
+    """Return what made the pictures and their scores, in short; the records have all of it."""
     records = [*view.records, *view.references]
-    runs = view.runs if isinstance(view, Comparison) else [view.path.resolve().name]
+    runs = view.runs if isinstance(view, RunComparison) else [view.path.resolve().name]
     failed = f", {len(view.failed)} failed" if view.failed else ""
     lines = {
         "run": [f"{', '.join(runs)}: {len(records)} cells and references{failed}"],
@@ -138,22 +137,22 @@ def provenance(view: RunView) -> list[str]:
             for record in records
         ],
         "scorer": [
-            f"{title(metric)}: {about.get('checkpoint', '')}{_hash(about.get('sha256'), ', hash')}"
-            f"{f', version {version}' if (version := about.get('version')) else ''}"
+            f"{title(metric)}: {scorer_info.get('checkpoint', '')}{_hash(scorer_info.get('sha256'), ', hash')}"
+            f"{f', version {version}' if (version := scorer_info.get('version')) else ''}"
             for record in records
-            for metric, about in record.scorers.items()
+            for metric, scorer_info in record.scorers.items()
         ],
         "algorithm": [f"version {version}" for record in records if (version := record.identity.get("algorithm"))],
         "machine": [_pairs(record.machine) for record in records],
         "versions": [_pairs(record.versions) for record in records],
     }
-    found = {what: list(dict.fromkeys(filter(None, each))) for what, each in lines.items()}
-    return [f"{what}: {line}" for what, each in found.items() for line in each]
+    distinct = {what: list(dict.fromkeys(filter(None, values))) for what, values in lines.items()}
+    return [f"{what}: {line}" for what, values in distinct.items() for line in values]
 
 
 def _comparability(view: RunView) -> list[str]:
     sheet: Sheet | None = Comparability().sheet(view)
-    return ["## What may be compared", to_markdown(sheet).strip()] if sheet else []
+    return ["## Comparability", to_markdown(sheet).strip()] if sheet else []
 
 
 def _hash(value: Any, before: str) -> str:

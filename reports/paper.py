@@ -1,4 +1,4 @@
-"""The paper's tables and figures: what is published, with its source, and which sweep makes it again. One file each.
+"""The paper's tables and figures, one file each: published numbers, their source, and the sweep that repeats them.
 
 Every YAML file in ``reports/published/`` is one item. What is not in it is not published.
 """
@@ -52,7 +52,7 @@ class Row(Part):
 
 
 class Miniature(Part):
-    """What stands in for the paper's: models and prompt sets by name, and settings of the sweep."""
+    """The stand-ins for the paper's models and prompt sets, by name, and settings of the sweep."""
 
     models: dict[str, str]
     datasets: dict[str, str]
@@ -103,11 +103,11 @@ class Item(Part):
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """What is published of a row, in the order of the table's columns."""
+        """The names of a row's published results, in the order of the table's columns."""
         return tuple(dict.fromkeys(name for row in self.rows for name in row.published))
 
     def mini(self, preset: Mapping[str, Any]) -> dict[str, Any]:
-        """A preset's settings with the miniature's models and prompt sets, whose own settings are their own.
+        """Return a preset's settings with the miniature's models and prompt sets, which keep their own settings.
 
         How prompts share, the seeds, and what is held against what stay; of the released code's run, its schedule and
         its one initial latent.
@@ -135,12 +135,12 @@ class Item(Part):
 
 
 def items() -> dict[str, Item]:
-    """Every item by name."""
+    """Return every item by name."""
     return dict(_items())
 
 
 def item(name: str) -> Item:
-    """The item called `name`.
+    """Return the item called `name`.
 
     Raises:
         UserError: there is none.
@@ -152,12 +152,12 @@ def item(name: str) -> Item:
 
 @cache
 def _items() -> dict[str, Item]:
-    found = {}
+    known = {}
     for entry in sorted(files("reports").joinpath("published").iterdir(), key=lambda entry: entry.name):
         if entry.name.endswith(".yaml"):
             name = entry.name.removesuffix(".yaml")
             try:
-                found[name] = Item(name=name, **yaml.safe_load(entry.read_text(encoding="utf-8")))
+                known[name] = Item(name=name, **yaml.safe_load(entry.read_text(encoding="utf-8")))
             except (ValidationError, yaml.YAMLError, TypeError) as error:
                 raise UserError(f"reports/published/{entry.name}: {' '.join(str(error).split())}") from error
-    return found
+    return known

@@ -1,4 +1,4 @@
-"""What a run says of savings at parity: a curve a model and prompt set, and image- against text-conditioned models."""
+"""The savings at parity of a run: one curve for each model and prompt set; image- against text-conditioned models."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,28 +12,28 @@ from common.files import sha256_text
 from metrics.parity import SavingsAtParity, mean_difference, savings_at_parity
 from metrics.statistics import Estimate
 from reports.base import RunView, series_name
-from reports.frame import WIN_RATE, axes_of, figure_names, paired_metrics
-from reports.outcomes import Read, metric_scores, outcomes
+from reports.frame import WIN_RATE, axes_of, paired_metrics, result_names
+from reports.paired_scores import Read, metric_scores, outcomes
 from sweeps.record import Asked, Record
 
-# How prompts share; the other axes but these and the prompts' are a model's own settings.
+# The axes that say how prompts share; the others, but for the prompts' own, are a model's settings.
 SHARING = ("strategy", "schedule", "combiner", "noise", "denoiser_cache")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Cells that differ in tau and seed alone, as one metric sees them.
+    """Cells that differ in tau and seed alone, under one metric.
 
     Attributes:
-        asked: of the first of them.
-        metric: whose win rate it is.
+        asked: the place on the axes of the first of them.
+        metric: the metric whose win rate it is.
         family: the model family's name, or the model's where that is not recorded.
         conditioned_on: ``image``, ``text``, ``both``, or None where that is not recorded.
-        seeds: those that have every tau.
+        seeds: the seeds that have every tau.
         taus: ascending.
-        n_prompts: of the prompt set.
-        found: the figures.
+        n_prompts: size of the prompt set.
+        parity: the savings at parity.
     """
 
     asked: Asked
@@ -43,18 +43,18 @@ class Curve:
     seeds: tuple[int, ...]
     taus: tuple[Decimal, ...]
     n_prompts: int
-    found: SavingsAtParity
+    parity: SavingsAtParity
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Image-conditioned models against text-conditioned ones, with prompts sharing in one way.
+    """Image-conditioned against text-conditioned models, with the same method of sharing.
 
     Attributes:
-        metric: whose win rate it is.
-        sharing: its values on the `SHARING` axes, of any of its curves.
-        image: by prompt set that both groups have, the curves of the one.
-        text: and of the other.
+        metric: the metric whose win rate it is.
+        sharing: the place of one of its curves, for the values on the `SHARING` axes.
+        image: curves of image-conditioned models by prompt set, for those sets that both groups have.
+        text: curves of text-conditioned models, likewise.
     """
 
     metric: str
@@ -67,16 +67,17 @@ class Contrast:
         return [curve for group in (self.image, self.text) for curves in group.values() for curve in curves]
 
     def difference(self, datasets: Iterable[str] | None = None) -> Estimate:
-        """Mean savings at parity, image-conditioned less text-conditioned models, over all prompt sets or these."""
+        """Return mean savings at parity, image- less text-conditioned models, over all prompt sets or these."""
         chosen = list(datasets or self.image)
         image, text = (
-            [[curve.found.bound for curve in group[dataset]] for dataset in chosen] for group in (self.image, self.text)
+            [[curve.parity.bound for curve in group[dataset]] for dataset in chosen]
+            for group in (self.image, self.text)
         )
         return mean_difference(image, text)
 
     @property
     def caveat(self) -> str:
-        """What no interval says."""
+        """A limit of the evidence that no interval shows."""
         image, text = (
             len({curve.family for curves in group.values() for curve in curves}) for group in (self.image, self.text)
         )
@@ -85,7 +86,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Parities:
+class ParityCurves:
     """Every curve of a run, in order, and what was left out and why."""
 
     curves: tuple[Curve, ...]
@@ -97,34 +98,37 @@ class Parities:
 
     @property
     def axes(self) -> list[str]:
-        """Those that tell curves apart where model and prompt set do not."""
+        """The axes that tell curves apart where model and prompt set do not."""
         groups: dict[tuple[str, str], list[Asked]] = {}
         for curve in self.curves:
             groups.setdefault((curve.asked.model, curve.asked.dataset), []).append(curve.asked)
-        every = axes_of(curve.asked for curve in self.curves)
-        others = [axis for axis in every if axis not in ("model", "dataset", "seed")]
+        all_axes = axes_of(curve.asked for curve in self.curves)
+        others = [axis for axis in all_axes if axis not in ("model", "dataset", "seed")]
         return [axis for axis in others if any(len({getattr(a, axis) for a in group}) > 1 for group in groups.values())]
 
     def contrasts(self) -> list[Contrast]:
-        """One a metric and way of sharing for which both groups have a prompt set."""
+        """Return one contrast for each metric and method of sharing for which both groups have a prompt set."""
         groups: dict[tuple[object, ...], list[Curve]] = {}
         for curve in self.curves:
             sharing = (getattr(curve.asked, axis) for axis in SHARING)
             groups.setdefault((curve.metric, *sharing), []).append(curve)
-        found = []
+        contrasts = []
         for curves in groups.values():
             image, text = (_by_dataset(curves, conditioned_on) for conditioned_on in ("image", "text"))
-            both = [dataset for dataset in image if dataset in text]
-            if both:
-                one = curves[0]
-                found.append(Contrast(one.metric, one.asked, {d: image[d] for d in both}, {d: text[d] for d in both}))
-        return found
+            shared = [dataset for dataset in image if dataset in text]
+            if shared:
+                first = curves[0]
+                contrasts.append(
+                    Contrast(first.metric, first.asked, {d: image[d] for d in shared}, {d: text[d] for d in shared})
+                )
+        return contrasts
 
 
-def parities(run: RunView) -> Parities:
-    """The curves of a run with at least two taus, of which one saves something. Ask for them through `run.once`.
+def parity_curves(run: RunView) -> ParityCurves:
+    """Return the curves of a run with at least two taus, at least one of which saves something.
 
-    Models on one prompt set are resampled alike; a curve that cannot be read is a note.
+    Models on one prompt set see the same resamples; a curve that cannot be read is a note. Call it as
+    `run.once(parity_curves)`.
     """
     curves, notes, read = [], [], cache(metric_scores)
     groups: dict[Asked, list[Record]] = {}
@@ -132,21 +136,21 @@ def parities(run: RunView) -> Parities:
         groups.setdefault(record.asked.model_copy(update={"tau": 0, "seed": 0}), []).append(record)
     axes = [axis for axis in axes_of(groups) if axis != "seed" and len({getattr(asked, axis) for asked in groups}) > 1]
     for asked, records in groups.items():
-        for metric in paired_metrics(figure_names(records)):
+        for metric in paired_metrics(result_names(records)):
             name = series_name(asked, axes) or metric
             cells, left_out = _whole_seeds(records, metric)
-            notes += [f"{name}: seed {seed} is left out, as it has not every tau" for seed in left_out]
+            notes += [f"{name}: seed {seed} is left out: it lacks some tau" for seed in left_out]
             try:
                 curve = _curve(run, metric, cells, read)
             except UserError as error:
                 notes.append(f"{name} is left out: {error}")
             else:
                 curves += [curve] if curve else []
-    return Parities(tuple(curves), tuple(notes))
+    return ParityCurves(tuple(curves), tuple(notes))
 
 
 def _whole_seeds(records: Sequence[Record], metric: str) -> tuple[dict[int, dict[Decimal, Record]], list[int]]:
-    """By seed and tau, the cells with this metric, of those seeds that have every tau; and the other seeds."""
+    """Return the cells with this metric, by seed and tau, of those seeds that have every tau; and the other seeds."""
     seeds: dict[int, dict[Decimal, Record]] = {}
     for record in records:
         if f"{metric}{WIN_RATE}" in record.figures and record.plan:
@@ -158,12 +162,12 @@ def _whole_seeds(records: Sequence[Record], metric: str) -> tuple[dict[int, dict
 
 def _curve(run: RunView, metric: str, seeds: dict[int, dict[Decimal, Record]], read: Read) -> Curve | None:
     cells = [list(by_tau.values()) for by_tau in seeds.values()]
-    savings = np.array([[record.plan.savings for record in each if record.plan] for each in cells])
+    savings = np.array([[record.plan.savings for record in row if record.plan] for row in cells])
     if savings.size < 2 * len(seeds) or not savings.any():
         return None
-    found = [[outcomes(run.path, record, metric, read) for record in each] for each in cells]
+    signs = [[outcomes(run.path, record, metric, read) for record in row] for row in cells]
     first = cells[0][0]
-    if len({len(each) for row in found for each in row}) > 1:
+    if len({len(prompts) for row in signs for prompts in row}) > 1:
         raise UserError("its cells have different numbers of prompts", "run it as a sweep of its own")
     return Curve(
         asked=first.asked,
@@ -172,19 +176,19 @@ def _curve(run: RunView, metric: str, seeds: dict[int, dict[Decimal, Record]], r
         conditioned_on=first.conditioned_on,
         seeds=tuple(seeds),
         taus=tuple(next(iter(seeds.values()))),
-        n_prompts=len(found[0][0]),
-        found=savings_at_parity(
-            np.array(found), savings, delta=run.delta, seed=int(sha256_text(first.asked.dataset)[:8], 16)
+        n_prompts=len(signs[0][0]),
+        parity=savings_at_parity(
+            np.array(signs), savings, delta=run.delta, seed=int(sha256_text(first.asked.dataset)[:8], 16)
         ),
     )
 
 
 def _by_dataset(curves: Sequence[Curve], conditioned_on: str) -> dict[str, list[Curve]]:
-    found: dict[str, list[Curve]] = {}
+    by_dataset: dict[str, list[Curve]] = {}
     for curve in curves:
         if curve.conditioned_on == conditioned_on:
-            found.setdefault(curve.asked.dataset, []).append(curve)
-    return found
+            by_dataset.setdefault(curve.asked.dataset, []).append(curve)
+    return by_dataset
 
 
 def _count(n: int) -> str:

@@ -1,4 +1,4 @@
-"""Who is best over all levels of savings, and where that is not sure."""
+"""Rankings of sharing methods over all savings targets, with the ranks that each may have."""
 
 from dataclasses import dataclass, replace
 
@@ -8,29 +8,29 @@ from numpy.typing import NDArray
 from metrics.method_comparison import areas, beats, rank_ranges
 from metrics.statistics import Estimate, Floats, bootstrap_mean
 from reports.base import RunView
-from reports.contests import Contest, Level, contests
+from reports.method_comparison import MethodComparison, SavingsTarget, method_comparisons
 
 METHOD = "cluster bootstrap over prompts"
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Ways to share by the area under their curves of score difference against savings, the best first.
+    """Methods by the area under their curves of score difference against savings, the best first.
 
     Attributes:
-        contest: whose ranking it is.
-        levels: those at which all of them take part.
-        names: in order.
-        areas: of the mean difference from standard, divided by the range of savings.
-        rates: of the win rate against standard, likewise.
-        ranks: the first and the last rank that each may have.
-        better: [C, C], who beats whom for sure.
-        p: [C, C], of the areas' differences, adjusted for all pairs.
-        left_out: those that miss a level.
+        comparison: the comparison that is ranked.
+        targets: the savings targets at which all of these methods take part.
+        names: the methods' names, in order.
+        areas: area under the curve of the mean difference from the baseline, divided by the range of savings.
+        rates: area under the curve of the win rate against the baseline, likewise.
+        ranks: the first and the last rank that each method may have.
+        better: [C, C], True where one method beats another for sure.
+        p: [C, C], p-values of the areas' differences, adjusted for all pairs.
+        left_out: methods that miss a target.
     """
 
-    contest: Contest
-    levels: tuple[Level, ...]
+    comparison: MethodComparison
+    targets: tuple[SavingsTarget, ...]
     names: tuple[str, ...]
     areas: tuple[Estimate, ...]
     rates: tuple[Estimate, ...]
@@ -41,75 +41,78 @@ class Ranking:
 
     @property
     def range(self) -> str:
-        """The savings that the areas are over, as text."""
-        first, last = self.levels[0].savings, self.levels[-1].savings
-        return f"{first:.1%}" if first == last else f"{first:.1%} to {last:.1%}"
+        """The range of savings that the areas are over, as text."""
+        lowest, highest = self.targets[0].savings, self.targets[-1].savings
+        return f"{lowest:.1%}" if lowest == highest else f"{lowest:.1%} to {highest:.1%}"
 
 
-def ranking(contest: Contest) -> Ranking | None:
-    """The ranking of a contest; None where no two take part at one level."""
-    names, levels = _common(contest)
-    if len(names) < 2 or not levels:
+def ranking(comparison: MethodComparison) -> Ranking | None:
+    """Return the ranking of a comparison; None where no two methods meet at one target."""
+    names, targets = _common(comparison)
+    if len(names) < 2 or not targets:
         return None
-    savings = [level.savings for level in levels]
-    entrants = [[level.entrants[name] for level in levels] for name in names]
+    savings = [target.savings for target in targets]
+    methods = [[target.methods[name] for target in targets] for name in names]
     by, won = (
-        areas([[getattr(each, values) for each in row] for row in entrants], savings)
+        areas([[getattr(at_target, values) for at_target in row] for row in methods], savings)
         for values in ("differences", "outcomes")
     )
     order = sorted(range(len(names)), key=lambda i: -by[i].mean())
     by, won, names = by[order], won[order], [names[i] for i in order]
     better, p = beats(by)
-    pairs = len(levels) * entrants[0][0].outcomes.size
+    pairs = len(targets) * methods[0][0].outcomes.size
     return Ranking(
-        contest,
-        tuple(levels),
+        comparison,
+        tuple(targets),
         tuple(names),
         tuple(_estimate(row, pairs) for row in by),
         tuple(_estimate(0.5 + row / 2, pairs) for row in won),
         tuple(rank_ranges(better)),
         better,
         p,
-        tuple(name for name in contest.names if name not in names),
+        tuple(name for name in comparison.names if name not in names),
     )
 
 
 def rankings(run: RunView) -> list[Ranking]:
-    """One a contest; ask through `run.once`."""
-    return [found for contest in run.once(contests).found if (found := ranking(contest))]
+    """Return one ranking for each method comparison; call it as `run.once(rankings)`."""
+    return [ranked for comparison in run.once(method_comparisons).comparisons if (ranked := ranking(comparison))]
 
 
-def verdict(found: Ranking) -> list[str]:
-    """What a ranking says of the top and, where there are any, of the controls, a sentence each."""
-    controls = [i for i, name in enumerate(found.names) if name in found.contest.controls]
-    others = [i for i in range(len(found.names)) if i not in controls]
-    top = [found.names[i] for i in range(len(found.names)) if found.ranks[i][0] == 1]
-    one = len(top) == 1
-    said = [
-        f"By mean difference the best is {top[0]}."
-        if one
-        else f"By mean difference the best may be any of {', '.join(top)}: they are not told apart."
+def verdict(ranked: Ranking) -> list[str]:
+    """Return what a ranking shows of the top and of the controls, one sentence each."""
+    controls = [i for i, name in enumerate(ranked.names) if name in ranked.comparison.controls]
+    rivals = [i for i in range(len(ranked.names)) if i not in controls]
+    leaders = [ranked.names[i] for i in range(len(ranked.names)) if ranked.ranks[i][0] == 1]
+    is_single = len(leaders) == 1
+    sentences = [
+        f"By mean difference the best is {leaders[0]}."
+        if is_single
+        else f"By mean difference the best may be any of {', '.join(leaders)}: the data do not tell them apart."
     ]
-    lost = []
+    control_losses = []
     for control in controls:
-        beaten = [found.names[i] for i in others if found.better[i, control]]
-        by = "none" if not beaten else "all others" if len(beaten) == len(others) else ", ".join(beaten)
-        lost.append(f"{found.names[control]} is beaten by {by}")
-    if lost:
-        said.append(f"Controls: {'; '.join(lost)}. What does not beat them has not shown that its clusters help.")
-    return said
+        beaten = [ranked.names[i] for i in rivals if ranked.better[i, control]]
+        by = "none" if not beaten else "all others" if len(beaten) == len(rivals) else ", ".join(beaten)
+        control_losses.append(f"{ranked.names[control]} is beaten by {by}")
+    if control_losses:
+        sentences.append(
+            f"Controls: {'; '.join(control_losses)}. "
+            "A strategy that does not beat them has not shown that its clusters help."
+        )
+    return sentences
 
 
-def _common(contest: Contest) -> tuple[list[str], list[Level]]:
-    """As many as have a level in common, and the levels that all of them have."""
-    names = list(contest.names)
+def _common(comparison: MethodComparison) -> tuple[list[str], list[SavingsTarget]]:
+    """Return as many methods as have a target in common, and the targets that all of them have."""
+    names = list(comparison.names)
     while True:
-        levels = [level for level in contest.levels if all(name in level.entrants for name in names)]
-        if levels or len(names) < 2:
-            return names, levels
-        names.remove(min(names, key=lambda name: sum(name in level.entrants for level in contest.levels)))
+        targets = [target for target in comparison.targets if all(name in target.methods for name in names)]
+        if targets or len(names) < 2:
+            return names, targets
+        names.remove(min(names, key=lambda name: sum(name in target.methods for target in comparison.targets)))
 
 
 def _estimate(row: Floats, pairs: int) -> Estimate:
-    found = bootstrap_mean(row)
-    return replace(found, n=pairs, method=found.method.replace("bootstrap", METHOD))
+    estimate = bootstrap_mean(row)
+    return replace(estimate, n=pairs, method=estimate.method.replace("bootstrap", METHOD))

@@ -1,26 +1,25 @@
-"""Writes a run's report: ``report/tables``, ``report/figures`` and ``report/report.md``, made anew from its records."""
+"""Write a run's report: ``report/tables``, ``report/figures``, ``report/report.md`` and the page, from its records."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import atomic_write, sha256_text
+from common.files import atomic_write
 from metrics.parity import DELTA
-from reports.base import Figure, RunView, Table, figures, tables
+from reports.base import Figure, RunView, Table, figures, file_name, tables
 from reports.sheet import Sheet
 from sweeps.record import Record
 
 REPORT = "report"
-LONGEST = 80
 
 
 @dataclass
 class Report:
-    """What was written of a view, the tables that the terminal shows and all of them, and what a reader must know.
+    """The files that were written of a view, its tables, and notes that a reader must know.
 
-    That is what may not be compared, and what could not be written and why.
+    `sheets` are the tables that the terminal shows, `every` are all of them; a note says what may not be compared, or
+    what could not be written and why.
     """
 
     sheets: list[Sheet] = field(default_factory=list)
@@ -38,12 +37,11 @@ def write_report(run: Path, records: Sequence[Record] | None = None, delta: floa
 
     Args:
         run: the run folder.
-        records: its records, as `load_records` gives them; read where they are not given.
-        delta: how far below 1/2 a win rate may lie and still be called parity.
+        records: its records, as `load_records` returns them; read unless given.
+        delta: the non-inferiority margin: how far below 1/2 a win rate may lie and still count as parity.
 
     Returns:
-        The files. A table or figure that fails, say for a damaged file of the run, is left out, with a note that says
-        why.
+        The files. A table or figure that fails, say for a damaged file of the run, is left out with a note.
 
     Raises:
         UserError: the folder is no run, or a record in it is damaged.
@@ -52,7 +50,7 @@ def write_report(run: Path, records: Sequence[Record] | None = None, delta: floa
 
 
 def write_view(view: RunView) -> Report:
-    """The same of a view, of one run or of several, into the folder ``report`` of its path."""
+    """Write the report of a view, of one run or of several, into the folder ``report`` of its path."""
     report = Report(view=view, notes=view.remarks)
     for name, table in tables().items():
         if reason := table.unavailable():
@@ -73,10 +71,12 @@ def _write_page(view: RunView, report: Report) -> None:
     from reports.page.write import NAME, write_page
 
     try:
-        notes = [note for note in report.notes if note not in view.remarks]  # those it tells by itself
+        notes = [
+            note for note in report.notes if note not in view.remarks
+        ]  # the page shows remarks in a place of their own
         page = write_page([view], view.path / REPORT / NAME, report.every, notes)
-    except Exception as error:  # it asks plug-ins for figures; the files that are written stay
-        report.notes.append(f"no {NAME}: {_told(error)}")
+    except Exception as error:  # plug-ins may raise anything; the files that are written stay
+        report.notes.append(f"no {NAME}: {_reason(error)}")
     else:
         report.page = page.path
 
@@ -87,8 +87,8 @@ def _write_markdown(view: RunView, report: Report) -> None:
     path = view.path / REPORT / NAME
     try:
         atomic_write(path, markdown(view, report.figures, path.parent))
-    except Exception as error:  # it asks plug-ins for tables; the files that are written stay
-        report.notes.append(f"no {NAME}: {_told(error)}")
+    except Exception as error:  # plug-ins may raise anything; the files that are written stay
+        report.notes.append(f"no {NAME}: {_reason(error)}")
     else:
         report.markdown = path
 
@@ -102,7 +102,7 @@ def _write_table(table: Table, view: RunView, report: Report) -> None:
         sheet = sheet.titled(view.title)
         contents = {"csv": to_csv(sheet), "md": to_markdown(sheet), "tex": to_latex(sheet, table.name)}
     except Exception as error:  # a plug-in may raise anything, and the other tables do not depend on it
-        report.notes.append(f"no table {table.name}: {_told(error)}")
+        report.notes.append(f"no table {table.name}: {_reason(error)}")
         return
     report.sheets += [sheet] if table.printed else []
     report.every[table.name] = sheet
@@ -122,10 +122,10 @@ def _write_figure(figure: Figure, view: RunView, report: Report) -> None:
                     entitle(drawing, part.title)
                     report.figures += save(drawing, view.path / REPORT / "figures" / stem)
         except Exception as error:  # a plug-in may raise anything, and the other figures do not depend on it
-            report.notes.append(f"no figure {stem}: {_told(error)}")
+            report.notes.append(f"no figure {stem}: {_reason(error)}")
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, UserError | OSError) else f"{type(error).__name__}: {error}"
 
 
@@ -135,10 +135,3 @@ def _parts(figure: Figure, view: RunView) -> Iterator[tuple[str, RunView]]:
         return
     for series in view.series:
         yield f"{figure.name}-{file_name(series.name)}" if series.name else figure.name, series
-
-
-def file_name(series: str) -> str:
-    """A series' name as part of a file's; a hash stands in for what a file's name cannot hold."""
-    plain = series.replace(", ", "--")
-    safe = re.sub(r"[^\w.-]+", "-", plain)[:LONGEST]
-    return safe if safe == plain else f"{safe}-{sha256_text(series)[:8]}"

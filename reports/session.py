@@ -1,4 +1,4 @@
-"""What MLflow holds of one run folder: found by tags, written through its client, no global state.
+"""The MLflow runs of one run folder: found by tags, written through the client, no global state.
 
 Every step can be cut short anywhere and done again: a cell's run that is not finished is made anew, the parent is
 completed, and what an answer that was lost has left twice is found and deleted.
@@ -50,8 +50,8 @@ class Session:
     ) -> None:
         artifacts = _beside(uri)
         self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        found = self.client.get_experiment_by_name(experiment)
-        self.experiment = found.experiment_id if found else self.client.create_experiment(experiment, artifacts)
+        known = self.client.get_experiment_by_name(experiment)
+        self.experiment = known.experiment_id if known else self.client.create_experiment(experiment, artifacts)
         self.run, self.key, self.spec, self.prompts = run, run_key(run), spec, prompts
         self.tags = {RUN: self.key, NAME: run.resolve().name, NOTE: ABOUT, FOLDER: str(run.resolve()), SOURCE: "bench"}
         self.sent, self._described = 0, ""
@@ -63,7 +63,7 @@ class Session:
         return str(self.parent.info.run_id)
 
     def start(self) -> None:
-        """The parent runs, with its parameters and prompt sets."""
+        """Mark the parent as running, with its parameters and prompt sets."""
         if self.parent.info.status != "RUNNING":
             self.client.update_run(self.parent_id, status="RUNNING")
             self.parent = self.client.get_run(self.parent_id)
@@ -72,7 +72,7 @@ class Session:
             self._described = self.parent_id
 
     def log_cell(self, record: Record) -> None:
-        """A cell's nested run; one of an older record, or one that was cut short, is replaced."""
+        """Log a cell's nested run; one of an older record, or one that was cut short, is replaced."""
         digest = sha256_text(f"{FORM} {record.model_dump_json()}")
         if old := self.cells.get(record.id):
             if old.data.tags.get(DIGEST) == digest and old.info.status != "RUNNING":
@@ -105,7 +105,7 @@ class Session:
         self.sent += 1
 
     def finish(self, records: Sequence[Record]) -> None:
-        """Every cell, the curves, the report's files; then the parent is finished. What is there stays untouched."""
+        """Log every cell, the curves and the report's files, then finish the parent; logged content stays untouched."""
         points = curves(RunView.of(self.run, records))
         digest = sha256_text(canonical_json(points))
         if self.parent.data.tags.get(POINTS, digest) != digest:
@@ -128,33 +128,33 @@ class Session:
         self.client.set_terminated(self.parent_id, "FINISHED")
 
     def _find(self, parent: Run | None = None) -> Run | None:
-        """The parent, if there is one, and the cells.
+        """Return the parent, if there is one, and remember the cells.
 
         Of a run that is there twice stays the one that is known to this session, else the most complete.
         """
         query = f"tags.`{RUN}` = '{self.key}'"
         runs = self.client.search_runs([self.experiment], query, max_results=10_000)
-        for each in sorted(runs, key=_completeness, reverse=True):
-            if cell := each.data.tags.get(CELL):
-                known = self.cells.setdefault(cell, each)
+        for run in sorted(runs, key=_completeness, reverse=True):
+            if cell := run.data.tags.get(CELL):
+                known = self.cells.setdefault(cell, run)
             else:
-                known = parent = parent or each
-            if known.info.run_id != each.info.run_id:
-                self.client.delete_run(each.info.run_id)
+                known = parent = parent or run
+            if known.info.run_id != run.info.run_id:
+                self.client.delete_run(run.info.run_id)
         return parent
 
     def _describe(self) -> None:
-        """The settings as parameters of the parent, which cannot change, so those that are there stay; prompt sets."""
+        """Log prompt sets, and the settings as the parent's parameters; those that it has cannot change."""
         known = self.parent.data.params
-        given = [(name, value) for name, value in self.spec.items() if name not in known and value not in (None, [])]
-        self.client.log_batch(self.parent_id, params=[param(name, value) for name, value in given][:100])
+        new = [(name, value) for name, value in self.spec.items() if name not in known and value not in (None, [])]
+        self.client.log_batch(self.parent_id, params=[param(name, value) for name, value in new][:100])
         for name, texts in self.prompts.items():
             self._log_dataset(self.parent_id, name, texts)
             file = f"prompts/{key(name).replace('/', '_')}.txt"
             self.client.log_text(self.parent_id, "\n".join(texts) + "\n", file)
 
     def _log_dataset(self, run_id: str, name: str, prompts: Sequence[str]) -> None:
-        """A prompt set as an input dataset; the same one again is the same row."""
+        """Log a prompt set as an input dataset; the same one again is the same row."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on how the source could also be read
             source = str(self.parent.data.tags[FOLDER])
@@ -163,16 +163,16 @@ class Session:
         self.client.log_inputs(run_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", "prompts")])])
 
     def _log_report(self) -> None:
-        """The folder ``report/`` as it is, and its tables in the form that MLflow compares."""
+        """Log the folder ``report/`` as it is, and its tables in the form that MLflow compares."""
         report = self.run / "report"
         if not report.is_dir():
             return
         self.client.log_artifacts(self.parent_id, str(report))
-        there = {each.path for each in self.client.list_artifacts(self.parent_id, "tables")}
+        logged = {artifact.path for artifact in self.client.list_artifacts(self.parent_id, "tables")}
         names = []
         for path in sorted(report.glob("tables/*.csv")):
             table, name = shown(pd.read_csv(path)), f"tables/{path.stem}.json"
-            if name in there:  # to which `log_table` would add its rows
+            if name in logged:  # to which `log_table` would add its rows
                 text = table.to_json(orient="split", index=False, date_format="iso")
                 self.client.log_text(self.parent_id, str(text), name)
             else:
@@ -182,7 +182,7 @@ class Session:
         self.client.set_tag(self.parent_id, TABLES, tag)  # again, for a `log_table` that was cut short
 
     def _replace_parent(self) -> None:
-        """A point that is logged cannot be taken back: where the curves changed, they start in a run of their own."""
+        """Start a new parent where the curves changed: a point that is logged cannot be taken back."""
         old = self.client.get_run(self.parent_id)
         self.parent = self.client.create_run(self.experiment, tags=self.tags)
         for name in old.data.metrics:
@@ -191,14 +191,14 @@ class Session:
         self.client.delete_run(old.info.run_id)
 
     def _content(self, points: Sequence[Any], records: Sequence[Record]) -> str:
-        """A digest of all that the parent holds."""
+        """Return a digest of all that the parent holds."""
         report = self.run / "report"
         files = {str(path.relative_to(report)): sha256_file(path) for path in report.rglob("*") if path.is_file()}
         cells = [record.model_dump_json() for record in records]
         return sha256_text(canonical_json([FORM, dict(self.spec), dict(self.prompts), points, files, cells]))
 
     def _log(self, run: Run, points: Sequence[tuple[str, float, int]]) -> None:
-        """Times follow from the step alone: the same point logged again is the same row, not another."""
+        """Log metrics with times that follow from the step alone: the same point again is the same row, not another."""
         started = run.info.start_time
         self._send([Metric(key(name), value, started + step, step) for name, value, step in points], run)
 
@@ -208,14 +208,14 @@ class Session:
 
 
 def run_key(run: Path) -> str:
-    """What tells this run folder from all others, wherever it is moved: made once, kept in the folder."""
+    """Return the key that tells this run folder from all others wherever it is moved; made once, kept in it."""
     path = run / KEY_FILE
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["key"])
     except (OSError, ValueError, KeyError, TypeError):
-        made = uuid4().hex
-        atomic_write(path, canonical_json({"key": made}) + "\n")
-        return made
+        new_key = uuid4().hex
+        atomic_write(path, canonical_json({"key": new_key}) + "\n")
+        return new_key
 
 
 def _completeness(run: Run) -> tuple[bool, int, int]:
@@ -223,7 +223,7 @@ def _completeness(run: Run) -> tuple[bool, int, int]:
 
 
 def _beside(uri: str) -> str | None:
-    """Where the artifacts of an SQLite file go; None leaves it to the server."""
+    """Return the folder for the artifacts of an SQLite file; None leaves it to the server."""
     if not uri.startswith(SQLITE):
         return None
     database = Path(uri.removeprefix(SQLITE)).resolve()

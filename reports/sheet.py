@@ -1,4 +1,4 @@
-"""What a table of a report holds, before it is written as CSV, Markdown, LaTeX or on the terminal."""
+"""A finished table of a report, before it is written as CSV, Markdown, LaTeX or on the terminal."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, and whether the column holds numbers and whether it is one of those that name the row."""
+    """A heading; whether the column is numeric, and whether it helps to name the row."""
 
     heading: str
     numeric: bool = True
@@ -33,12 +33,12 @@ class Sheet:
     """A finished table.
 
     Attributes:
-        columns: of every row.
-        rows: an entry a column.
+        columns: one for each entry of a row.
+        rows: the entries of each row.
         data: the same and more in full precision, for programs.
-        caption: what all rows have in common.
-        notes: how intervals were made, and what a reader must know.
-        groups: of each row, what it belongs with; where that changes, the terminal leaves a line.
+        caption: the settings that all rows share.
+        notes: methods of intervals and tests, and limits that a reader must know.
+        groups: the group of each row; the terminal leaves a line between groups.
     """
 
     columns: Sequence[Column]
@@ -49,7 +49,7 @@ class Sheet:
     groups: Sequence[Hashable] = ()
 
     def titled(self, title: str) -> "Sheet":
-        """With this before the caption; no title changes nothing."""
+        """Return the table with this text before its caption; the same table where the text is empty."""
         return replace(self, caption=": ".join(filter(None, [title, self.caption]))) if title else self
 
     @property

@@ -1,4 +1,4 @@
-"""What a run says of pictures whose paths parted: how alike pairs are, by the share of the steps that they shared."""
+"""Similarity of pairs of pictures by the share of denoising that they had in common before their paths parted."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -20,12 +20,12 @@ PLAN = "plan.npz"
 
 @dataclass(frozen=True)
 class Split:
-    """A cell whose prompts shared, as one metric's embeddings see it.
+    """A cell whose prompts shared, seen by one metric's embeddings.
 
     Attributes:
-        record: the cell's.
-        column: ``<metric>.<column>``, where the embeddings are in its scores.
-        bands: its pairs.
+        record: the cell's record.
+        column: ``<metric>.<column>``, the place of the embeddings in its scores.
+        bands: its pairs of pictures, by the share of steps that they had in common.
     """
 
     record: Record
@@ -34,34 +34,36 @@ class Split:
 
     @property
     def figure(self) -> str:
-        """The name of the metric's figure for the similarity of all pairs."""
+        """The name of the metric's result for the similarity of all pairs."""
         return f"{self.column}_similarity"
 
 
 def splits(series: RunView) -> list[Split]:
-    """Of every cell of a series in which prompts shared, and every metric that embeds pictures; ask through `once`.
+    """Return one split for every cell of a series in which prompts shared and every metric that embeds pictures.
+
+    Call it as `series.once(splits)`.
 
     Raises:
         UserError: a cell's plan or scores are missing or damaged.
     """
-    read, found = cache(embeddings), []
+    read, series_splits = cache(embeddings), []
     for record in series.records:
         if not record.plan or not record.plan.savings:
             continue
-        ours, standard = read(record.scores(series.path)), read(record.standard_scores(series.path))
-        columns = [column for column in ours if column in standard]
+        shared_columns, baseline_columns = read(record.scores(series.path)), read(record.standard_scores(series.path))
+        columns = [column for column in shared_columns if column in baseline_columns]
         if not columns:
             continue
         plan = SharingPlan.load(record.folder(series.path) / PLAN)
         shared = shared_steps(plan)
         for column in columns:
-            bands = split_similarity(standard[column], ours[column], shared, plan.steps)
-            found.append(Split(record, column, tuple(bands)))
-    return found
+            bands = split_similarity(baseline_columns[column], shared_columns[column], shared, plan.steps)
+            series_splits.append(Split(record, column, tuple(bands)))
+    return series_splits
 
 
 def embeddings(path: Path) -> dict[str, NDArray[np.float64]]:
-    """By ``<metric>.<column>``, the embeddings [N, D] in a file of scores.
+    """Return the embeddings [N, D] in a score file, by ``<metric>.<column>``.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -74,7 +76,7 @@ def embeddings(path: Path) -> dict[str, NDArray[np.float64]]:
 
     try:
         with pq.ParquetFile(path) as file:
-            names = [each.name for each in file.schema_arrow if is_row(each.type)]
+            names = [column.name for column in file.schema_arrow if is_row(column.type)]
             columns = file.read(names)
         return {
             name: columns[name].combine_chunks().flatten().to_numpy().astype(np.float64).reshape(columns.num_rows, -1)
@@ -87,6 +89,6 @@ def embeddings(path: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def band_name(band: Band) -> str:
-    """``none``, ``0-20``, ...: the share of the steps, in percent."""
+    """Return the band's share of the steps in percent: ``none``, ``0-20``, ..."""
     width = 100 // BANDS
     return f"{width * (band.number - 1)}-{width * band.number}" if band.number else "none"

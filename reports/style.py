@@ -1,4 +1,4 @@
-"""How figures look: seaborn's theme, colours that colour-blind readers tell apart, labels beside the lines."""
+"""The look of figures: seaborn's theme, colours that colour-blind readers tell apart, labels beside the lines."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ MARKERS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚
 
 @contextmanager
 def theme() -> Iterator[None]:
-    """Within the block, matplotlib draws in this project's style; before and after, in the caller's."""
+    """Let matplotlib draw in this project's style within the block, and in the caller's before and after."""
     import matplotlib as mpl
     import seaborn
 
@@ -46,7 +46,7 @@ def theme() -> Iterator[None]:
 
 
 def canvas(width: float, height: float, **options: Any) -> "mpl.Figure":
-    """An empty figure, in inches, that no global state knows."""
+    """Return an empty figure of this size in inches, unknown to pyplot's global state."""
     from matplotlib import figure as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -56,7 +56,7 @@ def canvas(width: float, height: float, **options: Any) -> "mpl.Figure":
 
 
 def colours(n: int) -> list[tuple[float, float, float]]:
-    """Colours of n series; past ten they come again, with other markers (`marker`)."""
+    """Return the colours of n series; past ten they repeat, with other markers (`marker`)."""
     import seaborn
 
     palette = seaborn.color_palette("colorblind", 10)
@@ -64,12 +64,12 @@ def colours(n: int) -> list[tuple[float, float, float]]:
 
 
 def marker(i: int) -> str:
-    """Of series `i`."""
+    """Return the marker of series `i`."""
     return list(MARKERS)[i // 10 % len(MARKERS)]
 
 
 def finish(axes: "Axes", x: str, y: str) -> None:
-    """Name the axes and take the frame's upper and right side away."""
+    """Name the axes and remove the frame's upper and right side."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.spines[["top", "right"]].set_visible(False)
@@ -79,8 +79,8 @@ def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, Any]], gap: float 
     """Write (height, text, colour) at the right edge of the axes, moved apart where they would touch.
 
     Args:
-        axes: whose limits are already what they will be.
-        ends: what to write, height in data units.
+        axes: axes with their final limits.
+        ends: the labels, height in data units.
         gap: least distance between two labels, as a share of the axes' height.
     """
     low, high = axes.get_ylim()
@@ -93,7 +93,7 @@ def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, Any]], gap: float 
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights moved as little as keeps them `gap` apart, from 0 to 1 where they fit."""
+    """Return ascending heights moved as little as keeps them `gap` apart, from 0 to 1 where they fit."""
     placed: list[float] = []
     for height in heights:
         placed.append(max(height, placed[-1] + gap) if placed else height)
@@ -105,26 +105,26 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 
 
 def evenly(n: int, most: int) -> list[int]:
-    """At most `most` of the numbers 0..n-1, evenly from the first to the last; the last if only one."""
+    """Return at most `most` of the numbers 0..n-1, evenly from the first to the last; the last if only one."""
     count = min(n, most)
     return [n - 1] if count == 1 else [round(i * (n - 1) / (count - 1)) for i in range(count)]
 
 
 def shorten(text: str, length: int) -> str:
-    """`text` on one line, cut with an ellipsis where it is longer."""
+    """Return `text` on one line, cut with an ellipsis where it is longer."""
     text = " ".join(text.split())
     return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
 
 
 def wrap(text: str, width: int, lines: int) -> str:
-    """`text` on at most so many lines of at most so many letters, cut with an ellipsis where it is longer."""
+    """Return `text` on at most so many lines of at most so many letters, cut with an ellipsis where it is longer."""
     from textwrap import wrap as textwrap
 
     return "\n".join(textwrap(text, width, max_lines=lines, placeholder="…"))
 
 
 def entitle(figure: "mpl.Figure", title: str) -> None:
-    """Write `title` above all else, in inches of its own; no title changes nothing."""
+    """Write `title` above the figure, in inches of its own; an empty title changes nothing."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if not title:

@@ -1,4 +1,4 @@
-"""Pictures of a run as squares of one size, for figures."""
+"""A run's pictures as squares of one size, for figures."""
 
 from pathlib import Path
 from typing import Literal
@@ -12,11 +12,11 @@ Resampling = Literal["nearest", "bicubic", "lanczos"]
 
 
 def tile(path: Path, side: int, *, enlarge: Resampling = "lanczos", made_by: str = "sweep") -> NDArray[np.uint8]:
-    """uint8 [side, side, 3]: the picture in `path`, padded with white.
+    """Return uint8 [side, side, 3]: the picture in `path`, padded with white.
 
     Args:
-        enlarge: how a picture smaller than `side` grows.
-        made_by: what to run again where it cannot be read.
+        enlarge: how a picture smaller than `side` is enlarged.
+        made_by: the command to run again where it cannot be read.
 
     Raises:
         UserError: it cannot be read.

@@ -1,4 +1,4 @@
-"""Logs a sweep to MLflow while it runs, or afterwards; the run folder stays the truth.
+"""Log a sweep to MLflow while it runs, or afterwards; the run folder stays the truth.
 
 No trouble with tracking reaches the sweep: the first one becomes a warning, and nothing more is tried.
 """
@@ -136,7 +136,7 @@ def track(run: Path, uri: str) -> tuple[int, int]:
 
 @contextmanager
 def _monitored(uri: str, run_id: str) -> Iterator[None]:
-    """System metrics of the machine go to an MLflow run; those of an earlier start are continued."""
+    """Log the machine's system metrics to an MLflow run; those of an earlier start are continued."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
@@ -148,7 +148,7 @@ def _monitored(uri: str, run_id: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """One line: what went wrong, as short as it can be said."""
+    """Return one line on what went wrong, as short as it can be said."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ConnectionError) or type(cause).__name__ in ("ConnectionError", "ConnectTimeout"):
@@ -160,13 +160,13 @@ def _reason(error: BaseException) -> str:
 
 
 def masked(text: str) -> str:
-    """Without the user and password of an address."""
+    """Return the text without the user and password of an address."""
     return re.sub(r"//[^/@\s]+@", "//***@", text)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """MLflow with short timeouts, and without what it logs about itself; the caller's settings win."""
+    """Run MLflow with short timeouts and without its own log; the caller's settings win."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     loggers = [logging.getLogger(name) for name in CHATTY]

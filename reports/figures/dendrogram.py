@@ -1,4 +1,4 @@
-"""The tree that the prompts were clustered into, and what each tau shares of it."""
+"""The tree of the prompts, and the part of it that each tau shares."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -22,7 +22,7 @@ NEAREST_TAUS = 0.17  # of the root's height, so that their labels do not touch
 
 
 class Dendrogram(Figure):
-    """The tree of a series' prompts, and where phi starts at some taus: what joins right of phi is shared."""
+    """The tree of a series' prompts, with the start of phi at some taus: clusters merged right of phi are shared."""
 
     name = "dendrogram"
     per_series: ClassVar[bool] = True
@@ -33,12 +33,12 @@ class Dendrogram(Figure):
         tree = Tree.load(folder / "tree.npz")
         if is_parting(tree, SharingPlan.load(folder / "plan.npz")):
             return draw_tree(tree, record.prompts(run.path), None)
-        saved = {float(each.asked.tau): each.plan.savings for each in run.records if each.plan}
+        saved = {float(cell.asked.tau): cell.plan.savings for cell in run.records if cell.plan}
         return draw_tree(tree, record.prompts(run.path), saved)
 
 
 def draw_tree(tree: Tree, prompts: Sequence[str], saved: Mapping[float, float] | None) -> "mpl.Figure | None":
-    """A tree from its root (left) to the prompts (right); None where nothing merges.
+    """Return a drawing of a tree from its root (left) to the prompts (right); None where nothing merges.
 
     Any arity and any number of roots, which SciPy's `dendrogram` does not draw.
 
@@ -55,11 +55,13 @@ def draw_tree(tree: Tree, prompts: Sequence[str], saved: Mapping[float, float] |
     axes = figure.subplots()
     _draw_branches(axes, tree)
     if saved is None:
-        finish(axes, "share of the steps that are left when paths part", "")
+        finish(axes, "share of the steps that remain when paths part", "")
     else:
         _draw_taus(axes, saved, top=float(tree.score.max()))
         finish(axes, "merge height", "")
-        figure.supxlabel("φ falls from τ to 0 over the steps; clusters that join right of φ share the step", fontsize=8)
+        figure.supxlabel(
+            "φ falls from τ to 0 over the steps; clusters that merge right of φ share the step", fontsize=8
+        )
     axes.spines[["left"]].set_visible(False)
     axes.yaxis.tick_right()
     axes.set_yticks([])
@@ -74,7 +76,7 @@ def draw_tree(tree: Tree, prompts: Sequence[str], saved: Mapping[float, float] |
 
 
 def places(tree: Tree) -> "NDArray[np.float64]":
-    """float64 [M]: a leaf's rank in `leaf_order`; of a merge, the middle of its first and last child."""
+    """Return float64 [M]: a leaf's rank in `leaf_order`; for a merge, the middle of its first and last child."""
     place = np.zeros(len(tree.parent))
     place[tree.leaf_order] = np.arange(tree.n_leaves)
     first, last = np.full_like(place, np.inf), np.full_like(place, -np.inf)

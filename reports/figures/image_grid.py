@@ -1,4 +1,4 @@
-"""What sharing does to the pictures themselves."""
+"""The effect of sharing on the pictures themselves."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ LINE_HEIGHT = 20  # pixels
 
 
 class ImageGrid(Figure):
-    """Standard pictures above those of some taus, for pairs of prompts that are neighbours in the tree."""
+    """Baseline pictures above those of some taus, for pairs of prompts that are neighbours in the tree."""
 
     name = "image_grid"
     per_series: ClassVar[bool] = True
@@ -38,13 +38,13 @@ class ImageGrid(Figure):
         first = shown[0]
         prompts = first.prompts(run.path)
         columns = neighbours(Tree.load(first.folder(run.path) / "tree.npz").leaf_order.tolist(), COLUMNS)
-        rows = {"standard": _choose(first.standard_pictures(run.path), columns, first)}
+        rows = {"baseline": _choose(first.standard_pictures(run.path), columns, first)}
         rows |= {_row_name(record): _choose(record.pictures(run.path), columns, record) for record in shown}
         return draw_grid(rows, [prompts[column] for column in columns], group=PAIR)
 
 
 def neighbours(order: Sequence[int], count: int) -> list[int]:
-    """`count` (even) of the prompts in `order`, in pairs that stand side by side there, the pairs evenly far apart."""
+    """Return `count` (even) of the prompts in `order`, as pairs of neighbours there, the pairs evenly far apart."""
     if len(order) <= count:
         return list(order)
     pairs = count // PAIR
@@ -53,11 +53,11 @@ def neighbours(order: Sequence[int], count: int) -> list[int]:
 
 
 def draw_grid(rows: Mapping[str, Sequence[Path]], prompts: Sequence[str], group: int = 1) -> "mpl.Figure":
-    """Pictures in named rows, one column a prompt, every picture fitted into one size.
+    """Return a drawing of pictures in named rows, one column a prompt, every picture fitted into one size.
 
     Args:
-        rows: by the row's name (a second line is written smaller), its pictures [len(prompts)].
-        prompts: what each column shows; wrapped, cut with an ellipsis.
+        rows: pictures [len(prompts)] by the row's name, whose second line is written smaller.
+        prompts: the heading of each column; wrapped, cut with an ellipsis.
         group: how many columns stand closer together.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a cluster's mean looks like, beside the pictures of its prompts."""
+"""Clusters' mean conditioning made into pictures, beside the pictures of their prompts."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -8,7 +8,7 @@ import numpy as np
 from reports.base import Figure, RunView
 from reports.style import DPI, MUTED, canvas, evenly, wrap
 from reports.tiles import tile
-from sweeps.studies.mean_embedding import MeanEmbedding, MeanNode
+from sweeps.studies.manifest import MeanEmbedding, MeanNode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ GOLD = (222, 143, 5)  # the palette's
 
 @dataclass(frozen=True)
 class Block:
-    """A cluster, where it stands on the page."""
+    """A cluster and its place on the page."""
 
     node: MeanNode
     x: int
@@ -43,25 +43,25 @@ class MeanEmbeddingFigure(Figure):
     of_records: ClassVar[bool] = False
 
     def draw(self, run: RunView) -> "mpl.Figure | None":
-        found = [each for each in MeanEmbedding.of(run.path) if each.nodes][:MOST]
-        if not found:
+        parts = [part for part in MeanEmbedding.of(run.path) if part.nodes][:MOST]
+        if not parts:
             return None
         headings: list[tuple[int, str, bool]] = []
         blocks: list[tuple[MeanEmbedding, Block]] = []
         y = 14
-        for each in found:
-            headings.append((y, _name(each, found), True))
+        for part in parts:
+            headings.append((y, _name(part, parts), True))
             y += HEADING
-            for height in sorted({node.height for node in each.nodes}):
+            for height in sorted({node.height for node in part.nodes}):
                 headings.append((y, f"clusters at height {height:g}", False))
-                placed = _line([node for node in each.nodes if node.height == height], y + HEIGHT)
-                blocks += [(each, block) for block in placed]
+                placed = _line([node for node in part.nodes if node.height == height], y + HEIGHT)
+                blocks += [(part, block) for block in placed]
                 y += HEIGHT + BIG + CAPTION
         page = np.full((y, WIDTH, 3), 255, np.uint8)
         figure = canvas(WIDTH / DPI, y / DPI)
         axes = figure.add_axes((0, 0, 1, 1), frameon=False)
-        for each, block in blocks:
-            _paint(page, axes, each, block, run.path)
+        for part, block in blocks:
+            _paint(page, axes, part, block, run.path)
         axes.imshow(page, interpolation="none", aspect="auto")
         axes.set_axis_off()
         for down, text, large in headings:
@@ -70,14 +70,14 @@ class MeanEmbeddingFigure(Figure):
         return figure
 
 
-def _name(each: MeanEmbedding, found: list[MeanEmbedding]) -> str:
-    further = ("strategy", "features", "combiner", "seed")
-    told = [str(getattr(each, what)) for what in further if len({getattr(other, what) for other in found}) > 1]
-    return ", ".join([f"{each.model} on {each.dataset}", *told])
+def _name(part: MeanEmbedding, parts: list[MeanEmbedding]) -> str:
+    fields = ("strategy", "features", "combiner", "seed")
+    settings = [str(getattr(part, field)) for field in fields if len({getattr(other, field) for other in parts}) > 1]
+    return ", ".join([f"{part.model} on {part.dataset}", *settings])
 
 
 def _line(nodes: list[MeanNode], y: int) -> list[Block]:
-    """As many of the clusters as one line holds, evenly chosen."""
+    """Return as many of the clusters as one line holds, evenly chosen, with their places."""
     for count in range(len(nodes), 0, -1):
         chosen = [nodes[i] for i in evenly(len(nodes), count)]
         widths = [_across(node) for node in chosen]
@@ -92,22 +92,22 @@ def _across(node: MeanNode) -> int:
     return BIG + GAP + FRAME + columns * (SMALL + GAP)
 
 
-def _paint(page: "NDArray[np.uint8]", axes: "Axes", each: MeanEmbedding, block: Block, run: "Path") -> None:
-    """The mean, large and framed; the members in two lines beside it; below, what they are."""
+def _paint(page: "NDArray[np.uint8]", axes: "Axes", part: MeanEmbedding, block: Block, run: "Path") -> None:
+    """Paint the mean, large and framed, the members in two lines beside it, and a caption below."""
     node, x, y = block.node, block.x, block.y
     page[y : y + BIG, x : x + BIG] = GOLD
     inner = BIG - 2 * FRAME
     page[y + FRAME : y + FRAME + inner, x + FRAME : x + FRAME + inner] = tile(
-        each.file(node.image), inner, enlarge="bicubic", made_by="study"
+        part.file(node.image), inner, enlarge="bicubic", made_by="study"
     )
     shown = [node.members[i] for i in evenly(len(node.members), MEMBERS)]
     columns = (len(shown) + 1) // 2
     for i, member in enumerate(shown):
         left = x + BIG + GAP + FRAME + (i % columns) * (SMALL + GAP)
         down = y + (i // columns) * (SMALL + GAP)
-        picture = tile(run / each.standard / "images" / f"{member:05d}.png", SMALL, enlarge="bicubic", made_by="study")
+        picture = tile(run / part.standard / "images" / f"{member:05d}.png", SMALL, enlarge="bicubic", made_by="study")
         page[down : down + SMALL, left : left + SMALL] = picture
-    names = ", ".join(each.prompts[member] for member in shown)
+    names = ", ".join(part.prompts[member] for member in shown)
     more = f" and {len(node.members) - len(shown)} more" if len(node.members) > len(shown) else ""
     caption = wrap(f"{names}{more}", max(18, int(block.across / 8.6)), 2)
     axes.text(x, y + BIG + 5, f"mean of {len(node.members)}, merged at {node.score:.2f}", fontsize=6.6, va="top")

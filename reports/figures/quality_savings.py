@@ -1,4 +1,4 @@
-"""What sharing costs in quality."""
+"""The cost of sharing in quality."""
 
 from typing import TYPE_CHECKING
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 class QualitySavings(Figure):
-    """Win rate and mean paired difference against savings, with 95% intervals; a grey line where both are even."""
+    """Win rate and mean paired difference against savings, with 95% intervals; a grey line marks no difference."""
 
     name = "quality_savings"
 
     def draw(self, run: RunView) -> "mpl.Figure | None":
         from reports.curves import draw_curves, name_series, room_for_names
-        from reports.frame import figure_names, paired_metrics
+        from reports.frame import paired_metrics, result_names
 
-        names = figure_names(run.records)
+        names = result_names(run.records)
         rows = [_panels(names, metric) for metric in paired_metrics(names)]
         if not rows:
             return None
@@ -35,6 +35,6 @@ class QualitySavings(Figure):
 
 
 def _panels(names: list[str], metric: str) -> dict[str, float]:
-    """The figures to draw, and where ours and standard are even."""
+    """Return the results to draw, with the value at which shared and baseline pictures are even."""
     differences = [name for name in names if name.startswith(f"{metric}.") and name.endswith("difference")]
     return {f"{metric}.win_rate": 0.5, **dict.fromkeys(differences[:1], 0.0)}

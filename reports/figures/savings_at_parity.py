@@ -1,11 +1,11 @@
-"""How much each model can share before its pictures may have become worse."""
+"""The savings that each model reaches before its pictures may have become worse."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from metrics.parity import Reach
 from reports.base import Figure, RunView, series_name
-from reports.parity import Curve, Parities, parities
+from reports.parity import Curve, ParityCurves, parity_curves
 from reports.style import FAINT, INK, MUTED, canvas, colours, marker
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ WIDTH, LETTERS = 6.4, 105
 
 
 class SavingsAtParity(Figure):
-    """Savings at parity with their intervals: a row a model, a dot a prompt set, grouped by what conditions them."""
+    """Savings at parity with their intervals: a row for each model, a dot for each prompt set, by conditioning."""
 
     name = "savings_at_parity"
 
@@ -33,57 +33,59 @@ class SavingsAtParity(Figure):
 
         from reports.tables.image_against_text import names, sentence
 
-        found = run.once(parities)
-        if len(found.curves) < 2:
+        run_curves = run.once(parity_curves)
+        if len(run_curves.curves) < 2:
             return None
-        contrasts = found.contrasts()
+        contrasts = run_curves.contrasts()
         lines = [
             fill(sentence(contrast, setting), LETTERS)
             for contrast, setting in zip(contrasts, names(contrasts), strict=True)
         ]
-        groups = {group: rows for group in GROUPS if (rows := _rows(found, group))}
+        groups = {group: rows for group in GROUPS if (rows := _rows(run_curves, group))}
         heights = [PANEL + ROW * len(rows) for rows in groups.values()]
         below = 0.7 + LINE * sum(1 + line.count("\n") for line in lines)
-        figure = canvas(WIDTH * len(found.metrics), sum(heights) + below + 0.3, layout="constrained")
-        panels = figure.subplots(len(groups), len(found.metrics), squeeze=False, sharex=True, height_ratios=heights)
-        for column, metric in enumerate(found.metrics):
+        figure = canvas(WIDTH * len(run_curves.metrics), sum(heights) + below + 0.3, layout="constrained")
+        panels = figure.subplots(
+            len(groups), len(run_curves.metrics), squeeze=False, sharex=True, height_ratios=heights
+        )
+        for column, metric in enumerate(run_curves.metrics):
             for axes, (group, rows) in zip(panels[:, column], groups.items(), strict=True):
-                _draw_group(axes, found, metric, rows)
+                _draw_group(axes, run_curves, metric, rows)
                 axes.set_title(GROUPS[group], loc="left", fontsize=9, color=MUTED)
                 axes.tick_params("x", length=0 if axes is not panels[-1, column] else 3)
                 axes.spines["bottom"].set_visible(axes is panels[-1, column])
             rate = run.label(f"{metric}.win_rate").text
             panels[-1, column].set_xlabel(
-                f"denoiser steps saved, %, up to which the {rate}'s lower bound is at least "
+                f"denoiser evaluations saved, %, up to which the {rate}'s lower bound is at least "
                 f"{50 - 100 * run.delta:g}%\n(δ = {100 * run.delta:g} points; bars: 95% intervals; "
-                "▶: never below within what was measured)",
+                "▶: still above at the highest savings measured)",
                 fontsize=8.5,
             )
         panels[0, 0].set_xlim(left=0)
-        _name_datasets(figure, found)
+        _name_datasets(figure, run_curves)
         if lines:
             figure.supxlabel("\n".join(lines), fontsize=8, x=0.01, ha="left")
         return figure
 
 
-def _rows(found: Parities, group: str | None) -> dict[str, list[Curve]]:
-    """A group's rows by name: what differs in prompt set and metric alone."""
+def _rows(run_curves: ParityCurves, group: str | None) -> dict[str, list[Curve]]:
+    """Return a group's rows by name: curves that differ in prompt set and metric alone."""
     rows: dict[str, list[Curve]] = {}
-    for curve in found.curves:
+    for curve in run_curves.curves:
         if curve.conditioned_on == group:
-            rows.setdefault(series_name(curve.asked, ["model", *found.axes]), []).append(curve)
+            rows.setdefault(series_name(curve.asked, ["model", *run_curves.axes]), []).append(curve)
     return rows
 
 
-def _datasets(found: Parities) -> list[str]:
-    return list(dict.fromkeys(curve.asked.dataset for curve in found.curves))
+def _datasets(run_curves: ParityCurves) -> list[str]:
+    return list(dict.fromkeys(curve.asked.dataset for curve in run_curves.curves))
 
 
-def _draw_group(axes: "Axes", found: Parities, metric: str, rows: dict[str, list[Curve]]) -> None:
-    datasets = _datasets(found)
+def _draw_group(axes: "Axes", run_curves: ParityCurves, metric: str, rows: dict[str, list[Curve]]) -> None:
+    datasets = _datasets(run_curves)
     palette = colours(len(datasets))
     for row, curves in enumerate(rows.values()):
-        for curve in (each for each in curves if each.metric == metric):
+        for curve in (row_curve for row_curve in curves if row_curve.metric == metric):
             i = datasets.index(curve.asked.dataset)
             height = row + BAND * ((i + 0.5) / len(datasets) - 0.5)
             _draw_dot(axes, curve, height, palette[i], marker(i))
@@ -95,8 +97,8 @@ def _draw_group(axes: "Axes", found: Parities, metric: str, rows: dict[str, list
 
 
 def _draw_dot(axes: "Axes", curve: Curve, height: float, colour: Sequence[float], shape: str) -> None:
-    """A dot where the curve falls, an arrowhead where it does not; likewise at the upper end of the interval."""
-    value, low, high = curve.found.bound.value, curve.found.bound.low, curve.found.bound.high
+    """Draw a dot where the curve falls, an arrowhead where it does not; likewise at the interval's upper end."""
+    value, low, high = curve.parity.bound.value, curve.parity.bound.low, curve.parity.bound.high
     if low and high:
         axes.hlines(height, 100 * low.savings, 100 * high.savings, color=colour, linewidth=1.4, alpha=0.6)
         if high.at_least:
@@ -108,10 +110,10 @@ def _draw_end(axes: "Axes", reach: Reach, height: float, colour: Sequence[float]
     axes.plot(100 * reach.savings, height, color=colour, marker=shape, markersize=size, linestyle="", clip_on=False)
 
 
-def _name_datasets(figure: "mpl.Figure", found: Parities) -> None:
+def _name_datasets(figure: "mpl.Figure", run_curves: ParityCurves) -> None:
     from matplotlib.lines import Line2D
 
-    datasets = _datasets(found)
+    datasets = _datasets(run_curves)
     handles = [
         Line2D([], [], color=colour, marker=marker(i), markersize=5, linestyle="", label=dataset)
         for i, (dataset, colour) in enumerate(zip(datasets, colours(len(datasets)), strict=True))

@@ -1,4 +1,4 @@
-"""Will my set look the same?"""
+"""Similarity of pairs of pictures by the share of denoising that they had in common."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +20,7 @@ APART = 0.9  # of a point from the middle, so that bars do not hide each other
 
 
 class SplitSimilarity(Figure):
-    """How alike pairs of pictures are by the share of the steps that they shared, beside standard's same pairs."""
+    """Similarity of pairs of pictures by the share of steps that they shared, beside the baseline's same pairs."""
 
     name = "split_similarity"
     per_series: ClassVar[bool] = True
@@ -31,31 +31,33 @@ class SplitSimilarity(Figure):
             rows.setdefault(split.figure, []).append(split)
         if not rows:
             return None
-        shown = {figure: [found[i] for i in evenly(len(found), MOST_TAUS)] for figure, found in rows.items()}
-        columns = max(len(found) for found in shown.values())
+        shown = {
+            figure: [of_metric[i] for i in evenly(len(of_metric), MOST_TAUS)] for figure, of_metric in rows.items()
+        }
+        columns = max(len(of_metric) for of_metric in shown.values())
         figure = canvas(WIDTH * columns + 1.4, HEIGHT * len(shown) + 0.3, layout="constrained")
         panels = figure.subplots(len(shown), columns, squeeze=False, sharex=True, sharey="row")
-        for line, (name, found) in zip(panels, shown.items(), strict=True):
-            for axes, split in zip(line, found, strict=True):
+        for line, (name, of_metric) in zip(panels, shown.items(), strict=True):
+            for axes, split in zip(line, of_metric, strict=True):
                 _draw(axes, split)
             line[0].set_ylabel(f"mean {run.label(name).text} of a pair\n(lower is more diverse)")
-            _name_curves(line[-1], found[-1])
+            _name_curves(line[-1], of_metric[-1])
         figure.supxlabel(
             "denoiser steps that a pair of prompts shared before their paths parted, %\n"
-            "(bars: 95% intervals; filled dots: the interval of ours - standard excludes 0; below: how many pairs)",
+            "(bars: 95% intervals; filled dots: the interval of shared - baseline excludes 0; below: number of pairs)",
             fontsize=8.5,
         )
         return figure
 
 
 def _draw(axes: "Axes", split: Split) -> None:
-    """A panel: ours in colour, standard's same pairs in grey, and between them what sharing made."""
+    """Draw a panel: shared pictures in colour, the baseline's same pairs in grey, the difference filled."""
     (colour,) = colours(1)
     places = [100 * band.share if band.number else NONE for band in split.bands]
-    standard, ours = [band.standard.value for band in split.bands], [band.ours.value for band in split.bands]
-    axes.fill_between(places, standard, ours, color=colour, alpha=0.1, linewidth=0)
-    axes.plot([place - APART for place in places], standard, color=MUTED, linewidth=1, linestyle="--")
-    axes.plot([place + APART for place in places], ours, color=colour, linewidth=1.5)
+    baseline, shared = [band.standard.value for band in split.bands], [band.ours.value for band in split.bands]
+    axes.fill_between(places, baseline, shared, color=colour, alpha=0.1, linewidth=0)
+    axes.plot([place - APART for place in places], baseline, color=MUTED, linewidth=1, linestyle="--")
+    axes.plot([place + APART for place in places], shared, color=colour, linewidth=1.5)
     for place, band in zip(places, split.bands, strict=True):
         _point(axes, place - APART, band.standard, MUTED, "s", filled=True)
         _point(axes, place + APART, band.ours, colour, "o", filled=_differs(band))
@@ -94,4 +96,4 @@ def _differs(band: "Band") -> bool:
 
 def _name_curves(axes: "Axes", split: Split) -> None:
     last, (colour,) = split.bands[-1], colours(1)
-    label_ends(axes, [(last.ours.value, "● ours", colour), (last.standard.value, "■ standard", MUTED)])
+    label_ends(axes, [(last.ours.value, "● shared", colour), (last.standard.value, "■ baseline", MUTED)])

@@ -1,11 +1,11 @@
-"""Quality against savings of several ways to share, at equal node-steps."""
+"""Quality against savings of several methods, at equal compute."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reports.base import Figure, RunView
-from reports.contests import Contest, contests
+from reports.method_comparison import MethodComparison, method_comparisons
 from reports.style import FAINT, MARKERS, MUTED, canvas, colours, finish, label_ends, marker
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from reports.labels import Label
 
-PANELS = {"win_rate": 0.5, "difference": 0.0}  # what is drawn, and where ours and standard are even
+PANELS = {"win_rate": 0.5, "difference": 0.0}  # results, with the value at which shared and baseline are even
 
 
 class Strategies(Figure):
@@ -23,43 +23,49 @@ class Strategies(Figure):
     name = "strategies"
 
     def draw(self, run: RunView) -> "mpl.Figure | None":
-        found = run.once(contests)
-        if not found.found:
+        compared = run.once(method_comparisons)
+        if not compared.comparisons:
             return None
-        names = dict.fromkeys(name for contest in found.found for name in contest.names)
+        names = dict.fromkeys(name for comparison in compared.comparisons for name in comparison.names)
         room = 0.45 + 0.075 * max(map(len, names))
-        figure = canvas(8.2 + room, 3.5 * len(found.found), layout="constrained")
-        for axes, contest in zip(figure.subplots(len(found.found), 2, squeeze=False), found.found, strict=True):
-            for panel, (what, even) in zip(axes, PANELS.items(), strict=True):
-                _draw(panel, contest, what, even, _label(run, contest, what), named=panel is axes[-1])
-            if title := found.named(contest):
+        figure = canvas(8.2 + room, 3.5 * len(compared.comparisons), layout="constrained")
+        for axes, comparison in zip(
+            figure.subplots(len(compared.comparisons), 2, squeeze=False), compared.comparisons, strict=True
+        ):
+            for panel, (result, even) in zip(axes, PANELS.items(), strict=True):
+                _draw(panel, comparison, result, even, _label(run, comparison, result), named=panel is axes[-1])
+            if title := compared.named(comparison):
                 axes[0].set_title(title, loc="left", fontsize=9, color=MUTED)
         return figure
 
 
-def _label(run: RunView, contest: Contest, what: str) -> "Label":
-    from reports.frame import WIN_RATE, difference_figure
+def _label(run: RunView, comparison: MethodComparison, result: str) -> "Label":
+    from reports.frame import WIN_RATE, difference_result
 
-    record = next(iter(next(iter(contest.levels[0].entrants.values())).records.values()))
-    difference = difference_figure(record, contest.metric) or f"{contest.metric}.difference"
-    return run.label(f"{contest.metric}{WIN_RATE}" if what == "win_rate" else difference)
+    record = next(iter(next(iter(comparison.targets[0].methods.values())).records.values()))
+    difference = difference_result(record, comparison.metric) or f"{comparison.metric}.difference"
+    return run.label(f"{comparison.metric}{WIN_RATE}" if result == "win_rate" else difference)
 
 
-def _draw(axes: "Axes", contest: Contest, what: str, even: float, label: "Label", *, named: bool) -> None:
+def _draw(axes: "Axes", comparison: MethodComparison, result: str, even: float, label: "Label", *, named: bool) -> None:
     axes.axhline(even * label.scale, color=FAINT, linewidth=1, zorder=0)
-    others = [name for name in contest.names if name not in contest.controls]
-    palette = dict(zip(others, colours(len(others)), strict=True))
+    rivals = [name for name in comparison.names if name not in comparison.controls]
+    palette = dict(zip(rivals, colours(len(rivals)), strict=True))
     ends = []
-    for i, name in enumerate(contest.names):
-        entrants = [level.entrants[name] for level in contest.levels if name in level.entrants]
-        x = [100 * float(np.mean(each.savings)) for each in entrants]
-        found = [getattr(each, what) for each in entrants]
-        y = [label.scale * each.value for each in found]
+    for i, name in enumerate(comparison.names):
+        methods = [target.methods[name] for target in comparison.targets if name in target.methods]
+        x = [100 * float(np.mean(method.savings)) for method in methods]
+        estimates = [getattr(method, result) for method in methods]
+        y = [label.scale * method.value for method in estimates]
         low, high = (
-            [label.scale * (each.value if end is None else end) for each in found for end in [getattr(each, side)]]
+            [
+                label.scale * (method.value if end is None else end)
+                for method in estimates
+                for end in [getattr(method, side)]
+            ]
             for side in ("low", "high")
         )
-        control = name in contest.controls
+        control = name in comparison.controls
         colour = MUTED if control else palette[name]
         shape = marker(i) if not control else list(MARKERS)[-1 - i % 2]
         axes.plot(x, y, "--" if control else "-", color=colour, marker=shape, markersize=4, linewidth=1.4)
@@ -68,6 +74,6 @@ def _draw(axes: "Axes", contest: Contest, what: str, even: float, label: "Label"
         else:
             axes.vlines(x, low, high, color=colour, linewidth=1.3, alpha=0.45)
         ends.append((y[-1], f"{MARKERS[shape]} {name}", colour))
-    finish(axes, "denoiser steps saved, %\n(bands: 95% intervals; dashed grey: controls)", label.axis)
+    finish(axes, "denoiser evaluations saved, %\n(bands: 95% intervals; dashed grey: controls)", label.axis)
     if named:
         label_ends(axes, ends)

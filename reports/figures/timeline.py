@@ -1,4 +1,4 @@
-"""Where a run's seconds went, as time goes by."""
+"""The run's stages over time."""
 
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -7,6 +7,7 @@ import numpy as np
 
 from reports.base import Figure, RunView
 from reports.durations import REST, Duration, attempts, durations
+from reports.labels import axis_text
 from reports.style import FAINT, INK, MUTED, canvas, colours, finish
 from sweeps.timeline import Log, merged, read_timeline, whole
 
@@ -26,7 +27,7 @@ Intervals = list[tuple[float, float]]
 
 
 class Timeline(Figure):
-    """The run's stages over time, a row each, with their seconds and shares; above them, whose turn it was."""
+    """The run's stages over time, a row each, with their seconds and shares; above them, the cell at work."""
 
     name = "timeline"
     of_records: ClassVar[bool] = False
@@ -34,18 +35,18 @@ class Timeline(Figure):
     def draw(self, run: RunView) -> "Drawing | None":
         log = read_timeline(run.path)
         names = {record.id: f"τ {record.asked.tau:f}" for record in run.records}
-        names |= {record.id: record.role for record in run.references}
+        names |= {record.id: axis_text(record.role) for record in run.references}
         return draw(log, names) if log.spans else None
 
 
 def draw(log: Log, names: dict[str, str]) -> "Drawing":
-    """The drawing, of a time line that has spans, its attempts one after another.
+    """Return the drawing of a timeline that has spans, its attempts one after another.
 
     Args:
-        log: the time line.
-        names: of cells, by id; one that has none is a block without.
+        log: the timeline.
+        names: cells' names by id; a cell without one is drawn without.
     """
-    parts, rows = attempts(log), [each for each in durations(log.spans) if each.stage != REST]
+    parts, rows = attempts(log), [row for row in durations(log.spans) if row.stage != REST]
     ends = list(accumulate(whole(spans) for spans in parts.values()))
     begins = dict(zip(parts, [0.0, *ends], strict=False))
     total = ends[-1] or 1.0
@@ -63,7 +64,7 @@ def draw(log: Log, names: dict[str, str]) -> "Drawing":
     _draw_turns(axes, turns, total, names)
     for place, (row, colour) in enumerate(zip(rows, colours(len(rows)), strict=True), 1):
         (_draw_shares if dense else _draw_bars)(axes, bars[row.stage], place, total, colour)
-        axes.text(1.01, place, _told(row, total), transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+        axes.text(1.01, place, _seconds_text(row, total), transform=axes.get_yaxis_transform(), va="center", fontsize=8)
     for number, begin in list(begins.items())[1:]:
         axes.axvline(begin, color=MUTED, linewidth=0.8, linestyle=":")
         axes.annotate(
@@ -75,9 +76,9 @@ def draw(log: Log, names: dict[str, str]) -> "Drawing":
     axes.tick_params("y", length=0)
     axes.grid(axis="x", color=FAINT, linewidth=0.5, alpha=0.5)
     axes.set_axisbelow(True)
-    says = ["seconds since the run began", *["attempts one after another"] * (len(parts) > 1)]
-    says += ["height: the share of that time in which the stage ran"] * dense
-    finish(axes, "; ".join(says), "")
+    captions = ["seconds since the run began", *["attempts one after another"] * (len(parts) > 1)]
+    captions += ["height: the share of that time in which the stage ran"] * dense
+    finish(axes, "; ".join(captions), "")
     axes.spines["left"].set_visible(False)
     return figure
 
@@ -88,7 +89,7 @@ def _draw_bars(axes: "Axes", bars: Intervals, place: int, total: float, colour: 
 
 
 def _draw_shares(axes: "Axes", bars: Intervals, place: int, total: float, colour: Any) -> None:
-    """Of every part of the width, how much of it the bars cover, as a height."""
+    """Draw how much of every part of the width the bars cover, as a height."""
     edges = np.linspace(0, total, PARTS + 1)
     low, high = np.array(merged(bars)).T
     covered = np.interp(
@@ -99,7 +100,7 @@ def _draw_shares(axes: "Axes", bars: Intervals, place: int, total: float, colour
     axes.fill_between(edges, floor, floor - BAND * np.r_[heights, heights[-1]], step="post", color=colour, linewidth=0)
 
 
-def _told(row: Duration, total: float) -> str:
+def _seconds_text(row: Duration, total: float) -> str:
     beside = f", {row.beside:.1f} s beside" if row.beside >= 0.05 else ""
     return f"{row.seconds:.1f} s, {row.seconds / total:.1%}{beside}"
 
@@ -107,9 +108,9 @@ def _told(row: Duration, total: float) -> str:
 def _draw_turns(
     axes: "Axes", turns: dict[tuple[int, str], tuple[float, float]], total: float, names: dict[str, str]
 ) -> None:
-    """Cells in two shades by turns, from the first to the last that was theirs, with names where there is room.
+    """Draw cells in two alternating shades, from their first to their last span, named where there is room.
 
-    Of many cells, one block an attempt, with their number.
+    Where there are many cells, each attempt is one block with their number.
     """
     if len(turns) > MOST:
         groups: dict[int, Intervals] = {}

@@ -1,4 +1,4 @@
-"""What the page's script reads: series, cells and their figures, prompts and their scores, trees, pictures."""
+"""The data of the page's script: series, cells and their results, prompts and their scores, trees, pictures."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ from common.errors import UserError
 from generators.sharing.tree import Tree
 from reports.base import RunView
 from reports.claims import claims
-from reports.frame import WIN_RATE, difference_figure, figure_names, paired_metrics, varying_axes, wall_savings
+from reports.frame import WIN_RATE, difference_result, paired_metrics, result_names, varying_axes, wall_savings
 from reports.labels import axis_text, title
-from reports.outcomes import Read, metric_scores
 from reports.page.means import means
 from reports.page.thumbnails import Album
 from reports.page.trees import parting, same_tree, shape, tree_of
+from reports.paired_scores import Read, metric_scores
 from sweeps.record import Figure, Record
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ UNSAFE = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&'"}
 
 
 def to_json(value: Any) -> str:
-    """JSON that is inert wherever it stands in a page: of ASCII alone, without a letter that HTML knows.
+    """Return JSON that is inert wherever it stands in a page: of ASCII alone, without a letter that HTML knows.
 
     JSON's own escapes stand for what HTML or an old JavaScript would read: ``<``, ``>``, ``&``, ``'``, U+2028, U+2029.
     """
@@ -40,12 +40,12 @@ def to_json(value: Any) -> str:
 
 @dataclass
 class Payload:
-    """The page's data of one or several views, gathered into JSON values; what could not be read is a note.
+    """The page's data of one or several views, gathered into JSON values; whatever could not be read is a note.
 
     Attributes:
-        views: one a run, or one of several runs together.
+        views: one for each run, or one of several runs together.
         album: the pictures, to which this adds.
-        notes: what was left out and why.
+        notes: omissions and their reasons.
     """
 
     views: Sequence[RunView]
@@ -55,7 +55,7 @@ class Payload:
     _prompts: list[list[str]] = field(default_factory=list)
 
     def gathered(self) -> dict[str, Any]:
-        """Everything, pictures last, as only then their size is known."""
+        """Return everything, pictures last, as only then their size is known."""
         axes = self.views[0].naming_axes()
         if len(self.views) > 1:
             axes = [RUN, *varying_axes([record for view in self.views for record in view.records])]
@@ -76,25 +76,25 @@ class Payload:
         }
 
     def _names(self) -> list[str]:
-        return list(dict.fromkeys(name for view in self.views for name in figure_names(view.records)))
+        return list(dict.fromkeys(name for view in self.views for name in result_names(view.records)))
 
     def _curves(self, metric: str) -> list[str]:
-        """Of a metric, the win rate and the mean difference."""
+        """Return a metric's win rate and mean difference."""
         records = [record for view in self.views for record in view.records]
-        differences = dict.fromkeys(filter(None, (difference_figure(record, metric) for record in records)))
+        differences = dict.fromkeys(filter(None, (difference_result(record, metric) for record in records)))
         return [f"{metric}{WIN_RATE}", *differences]
 
     def _diversity(self, paired: Sequence[str]) -> list[str]:
-        """Figures of a whole set of pictures that standard's set has too."""
+        """Return results of a whole set of pictures that the baseline's set has too."""
         names = self._names()
         return [name for name in names if f"{name}{STANDARD}" in names and name.partition(".")[0] not in paired]
 
     def _figures(self) -> dict[str, Any]:
-        found = {}
+        described = {}
         for name in self._names():
-            label = next(view.label(name) for view in self.views if name in figure_names(view.records))
-            found[name] = {"text": label.text, "unit": label.unit, "signed": label.signed, "axis": label.axis}
-        return found
+            label = next(view.label(name) for view in self.views if name in result_names(view.records))
+            described[name] = {"text": label.text, "unit": label.unit, "signed": label.signed, "axis": label.axis}
+        return described
 
     def _series(self, view: RunView, series: RunView, axes: Sequence[str]) -> dict[str, Any]:
         first = series.records[0]
@@ -102,8 +102,8 @@ class Payload:
             axis: axis_text(getattr(first.asked, axis)) for axis in axes if axis != RUN or hasattr(first.asked, RUN)
         }
         names = [*([where[RUN]] if len(self.views) > 1 else []), series.name]
-        prompts = self._told(lambda: first.prompts(view.path)) or []
-        tree = self._told(lambda: tree_of(view.path, first))
+        prompts = self._read(lambda: first.prompts(view.path)) or []
+        tree = self._read(lambda: tree_of(view.path, first))
         if tree and tree.n_leaves != len(prompts):
             tree = None
         read = cache(metric_scores)
@@ -127,43 +127,43 @@ class Payload:
         }
 
     def _cell(self, view: RunView, record: Record, tree: Tree | None) -> dict[str, Any]:
-        found = {each.metric: each for each in view.once(claims) if each.record is record}
+        own_claims = {claim.metric: claim for claim in view.once(claims) if claim.record is record}
         return {
             **_numbers(record),
             "id": record.id,
-            "verdicts": {metric: claim.verdict for metric, claim in found.items()},
-            "together": self._told(lambda: parting(view.path, record, tree)) if tree else None,
+            "verdicts": {metric: claim.verdict for metric, claim in own_claims.items()},
+            "together": self._read(lambda: parting(view.path, record, tree)) if tree else None,
         }
 
     def _scores(self, run: Path, record: Record, read: Read) -> dict[str, Any]:
-        """By metric, ours and standard's score of every prompt, and which way is better."""
-        ours, standard = {}, {}
+        """Return each prompt's shared and baseline score by metric, and the metrics of which lower is better."""
+        shared, baseline = {}, {}
         for metric in paired_metrics(list(record.figures)):
-            both = self._told(partial(_both, run, record, metric, read))
+            both = self._read(partial(_both, run, record, metric, read))
             if both and len(both[0]) == len(both[1]):
-                ours[metric], standard[metric] = (_rounded(each) for each in both)
-        lower = [name for name in ours if not record.scorers.get(name, {}).get("higher_is_better", True)]
-        return {"ours": ours, "standard": standard, "lower": lower}
+                shared[metric], baseline[metric] = (_rounded(values) for values in both)
+        lower = [name for name in shared if not record.scorers.get(name, {}).get("higher_is_better", True)]
+        return {"shared": shared, "baseline": baseline, "lower": lower}
 
     def _most_lost(self, scored: Sequence[Mapping[str, Any]], n: int) -> list[int]:
-        """The prompts, first those that lose most by the first metric at any tau."""
+        """Return the prompts, first those that lose most by the first metric at any tau."""
         worst = np.zeros(n)
         for scores in scored:
-            for metric in list(scores["ours"])[:1]:
-                difference = np.array(scores["ours"][metric], float) - np.array(scores["standard"][metric], float)
+            for metric in list(scores["shared"])[:1]:
+                difference = np.array(scores["shared"][metric], float) - np.array(scores["baseline"][metric], float)
                 if len(difference) == n:
                     worst = np.fmin(worst, -difference if metric in scores["lower"] else difference)
         return [int(i) for i in np.argsort(worst, kind="stable")]
 
     def _pictures(self, pictures: Callable[[Path], list[Path]], run: Path, n: int, first: Sequence[int]) -> int | None:
-        found = self._told(lambda: pictures(run))
-        if found and len(found) != n:
-            self.notes.append(f"{found[0].parent} has {len(found)} pictures of {n} prompts: none of them is shown")
+        paths = self._read(lambda: pictures(run))
+        if paths and len(paths) != n:
+            self.notes.append(f"{paths[0].parent} has {len(paths)} pictures of {n} prompts: none of them is shown")
             return None
-        return self.album.add(found or [], first)
+        return self.album.add(paths or [], first)
 
     def _number(self, prompts: list[str]) -> int:
-        """Series of the same prompts name one list."""
+        """Return the number of this list of prompts; series of the same prompts share one."""
         if prompts not in self._prompts:
             self._prompts.append(prompts)
         return self._prompts.index(prompts)
@@ -171,15 +171,15 @@ class Payload:
     def _tree(self, view: RunView, record: Record, tree: Tree | None) -> int | None:
         if tree is None or not np.any(tree.parent >= 0):
             return None
-        pictures = self._told(lambda: means(view.path, record, tree)) or {}
+        pictures = self._read(lambda: means(view.path, record, tree)) or {}
         for i, (known, drawn) in enumerate(self._trees):
             if same_tree(known, tree) and drawn["means"] == pictures:
                 return i
         self._trees.append((tree, {**shape(tree), "means": pictures}))
         return len(self._trees) - 1
 
-    def _told(self, read: Callable[[], T]) -> T | None:
-        """What can be read; a note where it cannot."""
+    def _read(self, read: Callable[[], T]) -> T | None:
+        """Return what `read` returns; where it cannot read, add a note and return None."""
         try:
             return read()
         except UserError as error:
@@ -193,20 +193,20 @@ def _both(run: Path, record: Record, metric: str, read: Read) -> tuple[NDArray[n
 
 
 def _paired(view: RunView) -> list[str]:
-    return paired_metrics(figure_names(view.records))
+    return paired_metrics(result_names(view.records))
 
 
 def _score_label(views: Sequence[RunView], metric: str) -> str:
-    """A score's name, from the figure that is its mean."""
+    """Return a score's name, from the result that is its mean."""
     for view in views:
-        for name in figure_names(view.records):
+        for name in result_names(view.records):
             if name.startswith(f"{metric}.") and name.endswith("_mean"):
                 return view.label(name).text
     return title(metric)
 
 
 def _numbers(record: Record) -> dict[str, Any]:
-    """What a record says of its cell."""
+    """Return a record's numbers."""
     return {
         "tau": float(record.asked.tau),
         "steps": record.plan.savings if record.plan else None,

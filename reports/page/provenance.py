@@ -1,4 +1,4 @@
-"""Where a page's numbers come from: what was asked, with which versions, hashes, machines and scorers."""
+"""The provenance of a page's numbers: settings, versions, hashes, machines and scorers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ MOST = 12  # different values of one thing that are written out
 
 @dataclass(frozen=True)
 class Part:
-    """Some facts under a heading: name and values, of which there are several where cells differ."""
+    """Facts under a heading: a name and its values, of which there are several where cells differ."""
 
     heading: str
     facts: dict[str, list[str]]
@@ -22,7 +22,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Origin:
-    """A run's spec as it was written, and the facts that its records hold."""
+    """A run's spec as it was written, and the facts in its records."""
 
     name: str
     spec: str
@@ -30,11 +30,11 @@ class Origin:
 
 
 def origin(view: RunView) -> Origin:
-    """What a run's records say of how it was made."""
+    """Return how a run was made, from its records."""
     records = [*view.records, *view.references]
     scorers = dict.fromkeys(name for record in records for name in record.scorers)
     parts = [
-        Part("What was made", {"cells": [str(len(records))], **_facts([_made(record) for record in records])}),
+        Part("Cells", {"cells": [str(len(records))], **_facts([_made(record) for record in records])}),
         Part("Machine", _facts([record.machine for record in records])),
         Part("Versions", _facts([record.versions for record in records])),
         *(Part(f"Scorer: {title(name)}", _facts([_scorer(record, name) for record in records])) for name in scorers),
@@ -58,12 +58,12 @@ def _spec(run: Path) -> str:
 
 
 def _facts(parts: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """By name, every different value in the order in which it is met; numbers of many cells are cut."""
-    found: dict[str, dict[str, None]] = {}
+    """Return every different value by name, in the order of the records; long lists are cut."""
+    values_by_name: dict[str, dict[str, None]] = {}
     for part in parts:
         for name, value in _flat(part):
-            found.setdefault(name, {})[value] = None
-    return {name: _cut(list(values)) for name, values in found.items()}
+            values_by_name.setdefault(name, {})[value] = None
+    return {name: _cut(list(values)) for name, values in values_by_name.items()}
 
 
 def _cut(values: list[str]) -> list[str]:

@@ -31,13 +31,12 @@ BASE64 = 4 / 3
 class Album:
     """Every picture that the page shows, in sets of one picture a prompt.
 
-    A set is known by its pictures' files and their bytes: a cell whose pictures are all standard's adds none.
+    A set is identified by its pictures' bytes: a cell whose pictures are all the baseline's adds none.
 
     Attributes:
-        most: how many bytes the sprites may have in all, as the page holds them.
-        sheets: by the set's number, its sprites as base64, or those it repeats.
-        notes: what was left out.
+        most: the number of bytes that all sprites may have, as the page holds them.
         side: of a thumbnail, in pixels.
+        notes: omissions.
     """
 
     most: int = MOST
@@ -48,24 +47,23 @@ class Album:
     _kept: list[list[int] | None] = field(default_factory=list)
 
     def add(self, pictures: Sequence[Path], first: Sequence[int]) -> int | None:
-        """The number of this set of pictures, one a prompt; None where there are none.
+        """Return the number of this set of pictures, one for each prompt; None where there are none.
 
-        Args:
-            pictures: in prompt order.
-            first: the prompts [N], those first whose pictures the page should rather keep if there is no room for all.
+            Args:
+        x the prompts [N], those first whose pictures the page should rather keep if there is no room for all.
         """
         if not pictures:
             return None
         with _threads() as threads:
-            known = tuple(threads.map(_digest, pictures))
-        if known not in self._numbers:
-            self._numbers[known] = len(self._sets)
+            digests = tuple(threads.map(_digest, pictures))
+        if digests not in self._numbers:
+            self._numbers[digests] = len(self._sets)
             self._sets.append(tuple(pictures))
             self._kept.append(list(first))
-        return self._numbers[known]
+        return self._numbers[digests]
 
     def sprites(self) -> list[dict[str, Any]]:
-        """Every set: its sprites as base64, and at which place of them each prompt's picture is, -1 for none."""
+        """Return every set: its sprites as base64, and each prompt's place on them, -1 for none."""
         count = sum(map(len, self._sets))
         if not count:
             return []
@@ -73,9 +71,9 @@ class Album:
         return [self._sheets(i, share) for i in range(len(self._sets))]
 
     def _fitting(self, count: int) -> tuple[int, float]:
-        """The largest side at which all pictures fit, and the share of them that fits at the smallest."""
-        every = [path for pictures in self._sets for path in pictures]
-        samples = [picture for i in evenly(len(every), SAMPLES) if (picture := _read(every[i]))]
+        """Return the largest side at which all pictures fit, and the share of them that fits at the smallest."""
+        paths = [path for pictures in self._sets for path in pictures]
+        samples = [picture for i in evenly(len(paths), SAMPLES) if (picture := _read(paths[i]))]
         broadest = max((max(picture.size) for picture in samples), default=SIDES[0])
         sides = [side for side in SIDES if side < broadest] or [SIDES[-1]]
         sides = [broadest, *sides] if broadest <= SIDES[0] else sides
@@ -85,7 +83,7 @@ class Album:
             share = self.most / size
             self.notes.append(
                 f"{share:.0%} of {count:,} pictures are shown, at {sides[-1]} pixels: those of the prompts that lose "
-                "most; the run folder has all"
+                "most; the run folder has all of them"
             )
             return sides[-1], share
         if fits < broadest:
@@ -97,26 +95,28 @@ class Album:
 
     def _sheets(self, number: int, share: float) -> dict[str, Any]:
         pictures, first = self._sets[number], self._kept[number] or []
-        kept = sorted(first[: ceil(share * len(pictures))]) if share < 1 else range(len(pictures))
-        chosen = [pictures[i] for i in kept]
+        chosen_prompts = sorted(first[: ceil(share * len(pictures))]) if share < 1 else range(len(pictures))
+        chosen = [pictures[i] for i in chosen_prompts]
         with _threads() as threads:
             thumbnails = list(threads.map(partial(_thumbnail, side=self.side), chosen))
         damaged = [path for path, thumbnail in zip(chosen, thumbnails, strict=True) if thumbnail is None]
         if damaged:
             self.notes.append(f"cannot read {len(damaged)} pictures, the first of them {damaged[0]}")
         places = np.full(len(pictures), -1)
-        whole = [(i, each) for i, each in zip(kept, thumbnails, strict=True) if each is not None]
+        whole = [
+            (i, thumbnail) for i, thumbnail in zip(chosen_prompts, thumbnails, strict=True) if thumbnail is not None
+        ]
         places[[i for i, _ in whole]] = np.arange(len(whole))
         per = ACROSS * ACROSS
-        groups = [[each for _, each in whole[start : start + per]] for start in range(0, len(whole), per)]
+        groups = [[thumbnail for _, thumbnail in whole[start : start + per]] for start in range(0, len(whole), per)]
         with _threads() as threads:
             sheets = list(threads.map(partial(_sheet, side=self.side), groups))
-        every = len(whole) == len(pictures)
-        return {"places": None if every else places.tolist(), "sheets": sheets}
+        complete = len(whole) == len(pictures)
+        return {"places": None if complete else places.tolist(), "sheets": sheets}
 
 
 def _threads() -> ThreadPoolExecutor:
-    """Pillow decodes, resizes and encodes without the interpreter's lock."""
+    """Return a pool of threads: Pillow decodes, resizes and encodes without the interpreter's lock."""
     return ThreadPoolExecutor(os.cpu_count() or 1)
 
 
@@ -155,7 +155,7 @@ def _webp(picture: "Image") -> bytes:
 
 
 def _bytes(samples: Iterable["Image"], side: int) -> float:
-    """Mean bytes of a thumbnail, on sprites of such samples."""
+    """Return the mean bytes of a thumbnail on sprites of such samples."""
     fitted = [_fit(picture, side) for picture in samples]
     per = ACROSS * ACROSS
     groups = [fitted[start : start + per] for start in range(0, len(fitted), per)]

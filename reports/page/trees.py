@@ -1,4 +1,4 @@
-"""Trees for the page: their shape, once a series, and the pictures of nodes' means where a study made them."""
+"""Trees for the page: their shape, once for each series, and pictures of nodes' means where a study made them."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ DIGITS = 5
 
 
 def tree_of(run: Path, record: Record) -> Tree:
-    """The tree of a cell's prompts.
+    """Return the tree of a cell's prompts.
 
     Raises:
         UserError: its file is missing or damaged.
@@ -27,7 +27,7 @@ def tree_of(run: Path, record: Record) -> Tree:
 
 
 def shape(tree: Tree) -> dict[str, Any]:
-    """What the page draws: parents and heights by node, and the prompts in the order in which they stand."""
+    """Return the tree as the page draws it: parents and heights by node, and the prompts in leaf order."""
     return {
         "parent": tree.parent.tolist(),
         "score": [float(f"{score:.{DIGITS}g}") for score in tree.score],
@@ -36,7 +36,7 @@ def shape(tree: Tree) -> dict[str, Any]:
 
 
 def parting(run: Path, record: Record, tree: Tree) -> list[int]:
-    """Of each two neighbours in the tree's order, over how many steps the cell denoised them as one [N-1].
+    """Return, for each two neighbours in leaf order, the number of steps that the cell denoised them as one [N-1].
 
     Raises:
         UserError: the plan is missing, damaged or of other prompts.
@@ -45,7 +45,7 @@ def parting(run: Path, record: Record, tree: Tree) -> list[int]:
     plan = SharingPlan.load(path)
     if plan.n_prompts != tree.n_leaves:
         raise UserError(f"{path} is of {plan.n_prompts} prompts, the tree of {tree.n_leaves}", "run the sweep again")
-    return [int(each) for each in shared_with_next(plan, tree.leaf_order)]
+    return [int(steps) for steps in shared_with_next(plan, tree.leaf_order)]
 
 
 def same_tree(one: Tree, other: Tree) -> bool:
@@ -53,7 +53,7 @@ def same_tree(one: Tree, other: Tree) -> bool:
 
 
 def picture_uri(path: Path) -> str | None:
-    """A picture as a small WebP data URI; None where there is none that can be read."""
+    """Return a picture as a small WebP data URI; None where none can be read."""
     from PIL import Image
 
     try:

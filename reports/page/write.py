@@ -1,4 +1,4 @@
-"""Writes the page: one HTML file that holds its style, its script, its data and its pictures."""
+"""Write the page: one HTML file that holds its style, its script, its data and its pictures."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from common.files import atomic_write
 from reports.answer import answer
 from reports.base import RunView
-from reports.comparable import Comparison
 from reports.page.data import Payload, to_json
 from reports.page.provenance import origin
 from reports.page.thumbnails import MOST, Album
+from reports.run_comparison import RunComparison
 from reports.sheet import Sheet
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ OPEN = ("summary", "claims", "strategies", "strategy_ranking")
 
 @dataclass(frozen=True)
 class Page:
-    """What was written, how many bytes it has, and what it leaves out."""
+    """The file that was written, its number of bytes, and what it leaves out."""
 
     path: Path
     size: int
@@ -45,17 +45,17 @@ def write_page(
     """Write a page on one or more runs.
 
     Args:
-        views: one a run, or one of several runs together; those without a finished cell are left out.
-        path: the file.
-        sheets: the tables that it ends with, by name.
-        notes: what the reader must know, besides what the page itself has to leave out.
-        most: how many bytes the pictures may have in all; beyond, they are made smaller, and then fewer.
+        views: one for each run, or one of several runs together; those without a finished cell are left out.
+        path: the file to write.
+        sheets: the tables at its end, by name.
+        notes: sentences that a reader must see, besides the page's own omissions.
+        most: the number of bytes that all pictures may have; beyond it they are made smaller, and then fewer.
     """
     shown = [view for view in views if view.records] or list(views)
     payload = Payload(shown, Album(most))
     data = payload.gathered()
     runs = [run for view in shown for run in _runs(view)]
-    told = [*notes, *payload.notes, *payload.album.notes]
+    all_notes = [*notes, *payload.notes, *payload.album.notes]
     style, script = _file("page.css"), "\n".join(_file(f"scripts/{name}.js") for name in SCRIPTS)
     html = _template().render(
         title=", ".join(dict.fromkeys(run.path.resolve().name for run in runs)),
@@ -65,25 +65,31 @@ def write_page(
         style=style,
         script=script,
         data=to_json({name: value for name, value in data.items() if name != "sets"}),
-        sets=[(to_json(each["places"]), "\n".join(each["sheets"])) for each in data["sets"]],
-        prompts=max((len(each) for each in data["prompts"]), default=0),
+        sets=[(to_json(entry["places"]), "\n".join(entry["sheets"])) for entry in data["sets"]],
+        prompts=max((len(entry) for entry in data["prompts"]), default=0),
         pictures=bool(data["sets"]),
         trees=bool(data["trees"]),
         several=len(data["series"]) > 1,
         shown=data,
+        controls={
+            "seed": any(view.held_against("another-seed") for view in shown),
+            "compute": any(view.held_against("fewer-steps") for view in shown),
+        },
         origins=[origin(run) for run in runs],
-        differences=[each.sentence for view in shown if isinstance(view, Comparison) for each in view.differences],
+        differences=[
+            mismatch.sentence for view in shown if isinstance(view, RunComparison) for mismatch in view.mismatches
+        ],
         sheets=sheets or {},
         open=OPEN,
-        notes=list(dict.fromkeys(told)),
+        notes=list(dict.fromkeys(all_notes)),
     )
     content = html.encode("utf-8", errors="replace")
     atomic_write(path, content)
-    return Page(path, len(content), tuple(told))
+    return Page(path, len(content), tuple(all_notes))
 
 
 def _runs(view: RunView) -> list[RunView]:
-    return list(view.runs.values()) if isinstance(view, Comparison) else [view]
+    return list(view.runs.values()) if isinstance(view, RunComparison) else [view]
 
 
 def _file(name: str) -> str:
@@ -101,7 +107,7 @@ def _template() -> "Template":
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing is fetched, and nothing runs but this very script."""
+    """Return a policy under which nothing is fetched and only this very script runs."""
     return "; ".join(
         [
             "default-src 'none'",

@@ -1,20 +1,20 @@
-"""What may not be compared between several runs, and what must be known of what may."""
+"""The mismatches between several runs: what may not be compared, and what must be known to compare the rest."""
 
 from typing import ClassVar
 
 from reports.base import RunView, Table
-from reports.comparable import Comparison
 from reports.labels import MISSING
+from reports.run_comparison import RunComparison
 from reports.sheet import Column, Entry, Sheet
 
 CHECKED = (
     "checked: scorers and their versions, prompts, weights, settings and versions of the algorithm, strategies, "
-    "combiners and schedules, standard pictures, K, seeds, taus, machines, library versions"
+    "combiners and schedules, baseline pictures, K, seeds, taus, machines, library versions"
 )
 
 
 class Comparability(Table):
-    """Of several runs, what differs beside their axes: what is refused, and what is flagged."""
+    """Differences between several runs besides their axes: what is refused, and what is flagged."""
 
     name = "comparability"
     rank: ClassVar[int] = 1
@@ -22,7 +22,7 @@ class Comparability(Table):
     def sheet(self, run: RunView) -> Sheet | None:
         import pandas as pd
 
-        if not isinstance(run, Comparison):
+        if not isinstance(run, RunComparison):
             return None
         columns = [
             Column("what differs", numeric=False, key=True),
@@ -30,17 +30,27 @@ class Comparability(Table):
             Column("verdict", numeric=False),
         ]
         rows = [
-            [Entry(each.what), *(Entry(each.by_run.get(name, MISSING)) for name in run.runs), Entry(each.verdict)]
-            for each in run.differences
+            [
+                Entry(mismatch.what),
+                *(Entry(mismatch.by_run.get(name, MISSING)) for name in run.runs),
+                Entry(mismatch.verdict),
+            ]
+            for mismatch in run.mismatches
         ]
         data = pd.DataFrame(
             [
-                {"what": each.what, "verdict": each.verdict, "run": name, "value": value, "follows": each.follows}
-                for each in run.differences
-                for name, value in each.by_run.items()
+                {
+                    "what": mismatch.what,
+                    "verdict": mismatch.verdict,
+                    "run": name,
+                    "value": value,
+                    "follows": mismatch.follows,
+                }
+                for mismatch in run.mismatches
+                for name, value in mismatch.by_run.items()
             ],
             columns=pd.Index(["what", "verdict", "run", "value", "follows"]),
         )
         caption = f"{len(run.runs)} runs: {', '.join(run.runs)}" + ("" if rows else "; nothing that is checked differs")
-        notes = [*(f"{each.what}, {each.verdict}: {each.follows}" for each in run.differences), CHECKED]
+        notes = [*(f"{mismatch.what}, {mismatch.verdict}: {mismatch.follows}" for mismatch in run.mismatches), CHECKED]
         return Sheet(columns, rows, data, caption, notes)

@@ -1,4 +1,4 @@
-"""What sharing saved as it is counted in several ways: denoiser steps, FLOPs, seconds, energy."""
+"""Savings counted in several ways: denoiser evaluations, FLOPs, seconds, energy."""
 
 from collections.abc import Callable
 from typing import ClassVar, TypeAlias
@@ -12,11 +12,11 @@ from sweeps.record import Record
 Value: TypeAlias = Callable[[Record], float | None]
 
 SHARE, RATIO, SECONDS = Label("", "fraction"), Label("", "score"), Label("", "score")
-LEAST = 0.01  # of steps saved, below which a ratio to it says nothing
+LEAST = 0.01  # of steps saved: a ratio to less than that is all rounding
 
 
 class Cost(Table):
-    """Savings in steps, in FLOPs, in seconds and in energy side by side, and what clustering and planning took."""
+    """Savings in steps, in FLOPs, in seconds and in energy side by side, and the seconds of clustering and planning."""
 
     name = "cost"
     rank: ClassVar[int] = 5
@@ -30,7 +30,7 @@ class Cost(Table):
             "steps saved, %": (SHARE, lambda record: record.plan.savings if record.plan else None),
             "FLOPs saved, %": (SHARE, lambda record: record.flops.savings if record.flops else None),
             "wall time saved, %": (SHARE, wall_savings),
-            "of the steps saved": (RATIO, _ratio),
+            "wall/steps saved": (RATIO, _ratio),
             "clustering and planning, s": (SECONDS, _deciding),
         }
         if any(record.joules is not None for record in records):
@@ -45,7 +45,7 @@ class Cost(Table):
             [
                 *(Entry(axis_text(getattr(record.asked, axis))) for axis in axes),
                 Entry(f"{record.asked.tau:f}"),
-                *(Entry(about.number(value(record))) for about, value in measured.values()),
+                *(Entry(form.number(value(record))) for form, value in measured.values()),
             ]
             for record in records
         ]
@@ -57,8 +57,8 @@ class Cost(Table):
 
 NOTES = [
     "wall time: seconds of encoding, clustering, planning, denoising and decoding as this run measured them, whatever "
-    "else its machine did; pictures that are standard's own at what standard took",
-    "of the steps saved: wall time saved over steps saved; 1 is all that sharing promises",
+    "else its machine did; a reused baseline picture counts with the seconds that it took the baseline",
+    "wall/steps saved: wall time saved over steps saved; 1 where time is saved as fully as denoiser evaluations are",
 ]
 
 

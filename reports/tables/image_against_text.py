@@ -1,4 +1,4 @@
-"""Do models that are conditioned on image embeddings share better than those conditioned on text?"""
+"""Savings of models conditioned on image embeddings against those of models conditioned on text."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -9,7 +9,7 @@ from metrics.parity import DIFFERENCE_METHOD, RESAMPLES
 from metrics.statistics import Estimate
 from reports.base import RunView, Table, series_name
 from reports.labels import Label
-from reports.parity import SHARING, Contrast, Curve, parities
+from reports.parity import SHARING, Contrast, Curve, parity_curves
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.savings_at_parity import tolerance
 
@@ -26,7 +26,7 @@ class ImageAgainstText(Table):
     def sheet(self, run: RunView) -> Sheet | None:
         import pandas as pd
 
-        contrasts = run.once(parities).contrasts()
+        contrasts = run.once(parity_curves).contrasts()
         if not contrasts:
             return None
         settings = names(contrasts)
@@ -60,51 +60,51 @@ class ImageAgainstText(Table):
 
 
 def names(contrasts: Sequence[Contrast]) -> list[str]:
-    """What tells them apart; empty where there is one."""
-    axes = [axis for axis in SHARING if len({getattr(each.sharing, axis) for each in contrasts}) > 1]
-    metrics = len({each.metric for each in contrasts}) > 1
-    parts = [[series_name(each.sharing, axes), each.metric if metrics else ""] for each in contrasts]
-    return [", ".join(filter(None, each)) for each in parts]
+    """Return the text that tells each contrast from the others; empty where there is one."""
+    axes = [axis for axis in SHARING if len({getattr(contrast.sharing, axis) for contrast in contrasts}) > 1]
+    metrics = len({contrast.metric for contrast in contrasts}) > 1
+    parts = [[series_name(contrast.sharing, axes), contrast.metric if metrics else ""] for contrast in contrasts]
+    return [", ".join(filter(None, part)) for part in parts]
 
 
 def sentence(contrast: Contrast, setting: str = "") -> str:
-    """The difference over all prompt sets with its interval, and what that cannot show."""
-    found = contrast.difference()
-    interval = f", 95% interval {_interval(found)}" if _interval(found) else ""
-    where, points = f" ({setting})" if setting else "", POINTS.number(found.value)
+    """Return the difference over all prompt sets with its interval, and a limit of that evidence."""
+    estimate = contrast.difference()
+    interval = f", 95% interval {_interval(estimate)}" if _interval(estimate) else ""
+    where, points = f" ({setting})" if setting else "", POINTS.number(estimate.value)
     return f"image-conditioned less text-conditioned{where}: {points} points{interval}; {contrast.caveat}"
 
 
 def _notes(contrast: Contrast, setting: str) -> list[str]:
-    """The sentence, who is in which group, and how far the interval can be believed."""
+    """Return the sentence, the models of each group, and how far the interval can be believed."""
     groups = [
-        f"{what}: {', '.join(dict.fromkeys(curve.asked.model for curves in group.values() for curve in curves))}"
-        for what, group in (("image-conditioned", contrast.image), ("text-conditioned", contrast.text))
+        f"{group_name}: {', '.join(dict.fromkeys(curve.asked.model for curves in group.values() for curve in curves))}"
+        for group_name, group in (("image-conditioned", contrast.image), ("text-conditioned", contrast.text))
     ]
-    found = [
+    notes = [
         sentence(contrast, setting),
         "; ".join(groups),
         f"95% intervals: {DIFFERENCE_METHOD} ({RESAMPLES:,} resamples, both groups on the same ones); "
         "models and prompt sets are not resampled",
     ]
-    if unfinished := sum(curve.found.bound.value.at_least for curve in contrast.curves):
-        found.append(
-            f"{unfinished} of {len(contrast.curves)} curves are never below within what was measured: "
-            "they count with the most that was"
+    if unfinished := sum(curve.parity.bound.value.at_least for curve in contrast.curves):
+        notes.append(
+            f"{unfinished} of {len(contrast.curves)} curves are still above the bound at the highest savings measured: "
+            "they count with those"
         )
-    return found
+    return notes
 
 
 def _parts(contrast: Contrast) -> dict[str, list[str]]:
-    """By row, its prompt sets."""
-    one = {dataset: [dataset] for dataset in contrast.image}
-    return {**one, ALL: list(one)} if len(one) > 1 else one
+    """Return the prompt sets of each row."""
+    single = {dataset: [dataset] for dataset in contrast.image}
+    return {**single, ALL: list(single)} if len(single) > 1 else single
 
 
 def _mean(group: dict[str, list[Curve]], datasets: Sequence[str]) -> float:
-    """Over the prompt sets, of the mean over the curves."""
-    each = [[curve.found.bound.value.savings for curve in group[dataset]] for dataset in datasets]
-    return float(np.mean([np.mean(values) for values in each]))
+    """Return the mean over the prompt sets of the mean over the curves."""
+    savings = [[curve.parity.bound.value.savings for curve in group[dataset]] for dataset in datasets]
+    return float(np.mean([np.mean(values) for values in savings]))
 
 
 def _interval(difference: Estimate) -> str:

@@ -1,4 +1,4 @@
-"""Cells that differ in seed alone, as one: pooled figures whose intervals know that a prompt's seeds are alike."""
+"""Cells that differ in seed alone, pooled; their intervals allow for a prompt's seeds being alike."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from common.errors import UserError
 from metrics.over_seeds import pooled_difference, pooled_win_rate
 from metrics.statistics import Estimate
 from reports.base import RunView, Table, series_name
-from reports.frame import WIN_RATE, difference_figure, figure_names, paired_metrics, place, varying_axes, with_interval
+from reports.frame import WIN_RATE, difference_result, paired_metrics, place, result_names, varying_axes, with_interval
 from reports.labels import Label, axis_text, title
-from reports.outcomes import Read, differences, metric_scores, outcomes
+from reports.paired_scores import Read, metric_scores, outcomes, score_differences
 from reports.sheet import Column, Entry, Sheet
-from sweeps.record import Asked, Figure, Record
+from sweeps.record import Asked, Record
 
 SHARE = Label("", "fraction")
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """Cells that differ in seed alone, as one metric sees them.
+    """Cells that differ in seed alone, under one metric.
 
     Attributes:
-        records: one a seed.
-        metric: whose win rate it is.
-        win_rate: half-tie, over all pairs.
-        difference: mean of ours - standard, likewise.
-        savings: mean share of denoiser steps saved.
+        records: one for each seed.
+        metric: the metric whose win rate it is.
+        win_rate: half-tie win rate over all pairs.
+        difference: mean score difference from the baseline, likewise.
+        savings: mean share of denoiser evaluations saved.
     """
 
     records: Sequence[Record]
@@ -40,7 +40,7 @@ class Pooled:
 
     @property
     def asked(self) -> Asked:
-        """Of the first of them."""
+        """The place on the axes of the first of them."""
         return self.records[0].asked
 
 
@@ -53,12 +53,12 @@ class OverSeeds(Table):
     def sheet(self, run: RunView) -> Sheet | None:
         import pandas as pd
 
-        found, left_out = pool(run)
-        if not found and left_out:
+        pooled, left_out = pool(run)
+        if not pooled and left_out:
             raise UserError("; ".join(left_out))
-        if not found:
+        if not pooled:
             return None
-        metrics = dict.fromkeys(each.metric for each in found)
+        metrics = dict.fromkeys(row.metric for row in pooled)
         axes = _axes(run)
         columns = [
             *([Column("metric", numeric=False, key=True)] if len(metrics) > 1 else []),
@@ -68,55 +68,58 @@ class OverSeeds(Table):
         ]
         rows = [
             [
-                *([Entry(title(each.metric))] if len(metrics) > 1 else []),
-                *(Entry(axis_text(getattr(each.asked, axis))) for axis in axes),
-                Entry(f"{each.asked.tau:f}"),
-                *map(Entry, (str(len(each.records)), str(each.win_rate.n), SHARE.number(each.savings))),
-                _entry(run, f"{each.metric}{WIN_RATE}", each.win_rate),
+                *([Entry(title(row.metric))] if len(metrics) > 1 else []),
+                *(Entry(axis_text(getattr(row.asked, axis))) for axis in axes),
+                Entry(f"{row.asked.tau:f}"),
+                *map(Entry, (str(len(row.records)), str(row.win_rate.n), SHARE.number(row.savings))),
+                _entry(run, f"{row.metric}{WIN_RATE}", row.win_rate),
                 _entry(
-                    run, difference_figure(each.records[0], each.metric) or f"{each.metric}.difference", each.difference
+                    run, difference_result(row.records[0], row.metric) or f"{row.metric}.difference", row.difference
                 ),
             ]
-            for each in found
+            for row in pooled
         ]
         methods = dict.fromkeys(
-            each.method for pair in found for each in (pair.win_rate, pair.difference) if each.low is not None
+            row.method for pair in pooled for row in (pair.win_rate, pair.difference) if row.low is not None
         )
         notes = [
             f"95% intervals: {', '.join(methods)}: a prompt's seeds are averaged, then prompts are resampled",
             *left_out,
         ]
         caption = f"{', '.join(map(title, metrics))} over seeds"
-        groups = [(each.metric, _without(each.asked, "tau")) for each in found]
-        return Sheet(columns, rows, pd.DataFrame(map(_row, found)), caption, notes, groups)
+        groups = [(row.metric, _without(row.asked, "tau")) for row in pooled]
+        return Sheet(columns, rows, pd.DataFrame(map(_row, pooled)), caption, notes, groups)
 
 
 def pool(run: RunView) -> tuple[list[Pooled], list[str]]:
-    """Every cell with tau above 0 and two seeds or more, metric by metric; and what cannot be read, and why."""
+    """Return every cell with tau above 0 and two seeds or more, metric by metric; and what cannot be read, and why."""
     groups: dict[Asked, list[Record]] = {}
     for record in run.records:
         if record.asked.tau > 0:
             groups.setdefault(_without(record.asked, "seed"), []).append(record)
     axes, read = [*_axes(run), "tau"], cache(metric_scores)
-    found, left_out = [], []
-    for metric in paired_metrics(figure_names(run.records)):
+    pooled, left_out = [], []
+    for metric in paired_metrics(result_names(run.records)):
         for asked, group in groups.items():
             records = [record for record in group if f"{metric}{WIN_RATE}" in record.figures]
             if len(records) < 2:
                 continue
             try:
-                found.append(_pooled(run, records, metric, read))
+                pooled.append(_pooled(run, records, metric, read))
             except UserError as error:
                 left_out.append(f"{title(metric)}, {series_name(asked, axes)} is left out: {error}")
-    return found, left_out
+    return pooled, left_out
 
 
 def _pooled(run: RunView, records: Sequence[Record], metric: str, read: Read) -> Pooled:
     if len({record.plan.n_prompts for record in records if record.plan}) != 1:
         raise UserError("its seeds have different numbers of prompts", "run it as a sweep of its own")
-    won, by = ([of(run.path, record, metric, read) for record in records] for of in (outcomes, differences))
+    win_signs, gaps = (
+        [read_pairs(run.path, record, metric, read) for record in records]
+        for read_pairs in (outcomes, score_differences)
+    )
     savings = [record.plan.savings for record in records if record.plan]
-    return Pooled(records, metric, pooled_win_rate(won), pooled_difference(by), float(np.mean(savings)))
+    return Pooled(records, metric, pooled_win_rate(win_signs), pooled_difference(gaps), float(np.mean(savings)))
 
 
 def _axes(run: RunView) -> list[str]:
@@ -127,9 +130,9 @@ def _without(asked: Asked, axis: str) -> Asked:
     return asked.model_copy(update={axis: 0})
 
 
-def _entry(run: RunView, name: str, found: Estimate) -> Entry:
-    about = run.label(name)
-    return Entry(about.number(found.value), about.interval(Figure(value=found.value, low=found.low, high=found.high)))
+def _entry(run: RunView, name: str, estimate: Estimate) -> Entry:
+    label = run.label(name)
+    return Entry(label.number(estimate.value), label.interval(estimate))
 
 
 def _row(pooled: Pooled) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sweeps.timeline import Span, read_timeline
 
 
 class Pace(Table):
-    """What each model's first call took, and a steady one: a prompt encoded, a node-step, a picture, a score."""
+    """Seconds of each model's first call and of a steady unit: a prompt, a denoiser evaluation, a picture, a score."""
 
     name = "pace"
     rank: ClassVar[int] = 21
@@ -23,33 +23,40 @@ class Pace(Table):
 
 
 def pace(spans: Iterable[Span]) -> Sheet | None:
-    """The table; None where no stage counted its units."""
+    """Return the table; None where no stage counted its units."""
     import pandas as pd
 
-    found = paces(spans)
-    if not found:
+    model_paces = paces(spans)
+    if not model_paces:
         return None
     columns = [
         Column("model", numeric=False, key=True),
         Column("stage", numeric=False, key=True),
-        *(Column(heading) for heading in ("first call, s", "of", "then a unit, ms", "units a second")),
+        *(Column(heading) for heading in ("first call, s", "units in it", "steady unit, ms", "steady units a second")),
     ]
     rows = [
         [
-            Entry(each.model or MISSING),
-            Entry(each.stage),
-            Entry(f"{each.first:.3f}"),
-            Entry(f"{each.first_units:,} {UNITS[each.stage]}"),
-            Entry(MISSING if each.steady is None else f"{1000 * each.steady:,.2f}"),
-            Entry(f"{1 / each.steady:,.1f}" if each.steady else MISSING),
+            Entry(model_pace.model or MISSING),
+            Entry(model_pace.stage),
+            Entry(f"{model_pace.first:.3f}"),
+            Entry(f"{model_pace.first_units:,} {UNITS[model_pace.stage]}"),
+            Entry(MISSING if model_pace.steady is None else f"{1000 * model_pace.steady:,.2f}"),
+            Entry(f"{1 / model_pace.steady:,.1f}" if model_pace.steady else MISSING),
         ]
-        for each in found
+        for model_pace in model_paces
     ]
-    return Sheet(columns, rows, pd.DataFrame(map(asdict, found)), "", NOTES, [each.model for each in found])
+    return Sheet(
+        columns,
+        rows,
+        pd.DataFrame(map(asdict, model_paces)),
+        "",
+        NOTES,
+        [model_pace.model for model_pace in model_paces],
+    )
 
 
 NOTES = [
-    "first call: from where the stage began, the first time that it ran, until its first units were done; weights were "
-    "loaded before",
-    "then a unit: mean of all units but the first ones of every call, whatever the batches",
+    "first call: from the start of the stage, the first time that it ran, until its first units were done, without "
+    "loading weights",
+    "steady unit: mean over all units but the first ones of every call, whatever the batches",
 ]

@@ -1,4 +1,4 @@
-"""How alike are pictures whose paths parted at some step?"""
+"""Similarity of pairs of pictures by the share of denoising that they had in common."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,7 +18,7 @@ COUNT, SCORE, SIGNED = Label("", "count"), Label("", "score"), Label("", "score"
 
 
 class SplitSimilarity(Table):
-    """Mean similarity of pairs of pictures by the share of the steps that they shared, beside standard's same pairs."""
+    """Mean similarity of pairs of pictures by the share of steps that they shared, beside the baseline's same pairs."""
 
     name = "split_similarity"
     rank: ClassVar[int] = 20
@@ -27,8 +27,8 @@ class SplitSimilarity(Table):
     def sheet(self, run: RunView) -> Sheet | None:
         import pandas as pd
 
-        found = [split for series in run.series for split in series.once(splits)]
-        if not found:
+        run_splits = [split for series in run.series for split in series.once(splits)]
+        if not run_splits:
             return None
         axes = varying_axes(run.records)
         columns = [
@@ -39,17 +39,17 @@ class SplitSimilarity(Table):
             Column("pairs"),
             Column("clusters"),
             Column("similarity"),
-            Column("of standard's"),
+            Column("baseline's"),
             Column("excess"),
         ]
-        rows = [(split, band) for split in found for band in split.bands]
+        rows = [(split, band) for split in run_splits for band in split.bands]
         return Sheet(
             columns,
             rows=[_entries(run, split, band, axes) for split, band in rows],
             data=pd.DataFrame([_row(split, band) for split, band in rows]),
             caption=(
-                "mean similarity of pairs of pictures by the share of the denoiser steps that their prompts shared; "
-                "standard's: of the same pairs, each made alone; excess: the difference, which sharing made"
+                "mean similarity of pairs of pictures by the share of denoiser steps that their prompts shared; "
+                "baseline's: of the same pairs without sharing; excess: the difference, the effect of sharing"
             ),
             notes=[f"95% intervals: Student's t, {METHOD}; none where pairs come from too few clusters"],
             groups=[split.record.id for split, _ in rows],
@@ -71,10 +71,10 @@ def _entries(run: RunView, split: Split, band: "Band", axes: list[str]) -> list[
     ]
 
 
-def _figure(estimate: Estimate, about: Label) -> Entry:
+def _figure(estimate: Estimate, label: Label) -> Entry:
     if estimate.low is None or estimate.high is None:
-        return Entry(about.number(estimate.value))
-    return Entry(about.number(estimate.value), f"[{about.number(estimate.low)}, {about.number(estimate.high)}]")
+        return Entry(label.number(estimate.value))
+    return Entry(label.number(estimate.value), f"[{label.number(estimate.low)}, {label.number(estimate.high)}]")
 
 
 def _row(split: Split, band: "Band") -> dict[str, Any]:

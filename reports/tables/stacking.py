@@ -1,11 +1,11 @@
-"""Sharing between prompts and reuse inside a trajectory: each alone, and both together."""
+"""Sharing between prompts and a denoiser cache within a picture: each alone, and both together."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from reports.base import RunView, Table
-from reports.frame import figure_names, row, shared_axes, varying_axes, wall_savings
+from reports.frame import result_names, row, shared_axes, varying_axes, wall_savings
 from reports.labels import MISSING, Label, axis_text, label
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.summary import headline
@@ -14,15 +14,15 @@ from sweeps.record import Asked, Record
 NONE, DENOISER = "none", "denoiser"
 SHARE = Label("", "fraction")
 NOTES = [
-    "FLOPs are of the whole pipeline; what a denoiser cache skipped was counted as it ran, module by module",
-    "if independent: the FLOPs saved by both if the cache skipped as much of a shared path as of one alone",
-    "all are held against the same standard images, made with neither; under a cache no picture is standard's own",
+    "FLOPs are of the whole pipeline; modules that a denoiser cache skipped were counted as it ran",
+    "if independent: the FLOPs that both would save if the cache skipped the same share of shared and other paths",
+    "all are compared with the same baseline images, made with neither; under a cache no picture is the baseline's own",
 ]
 
 
 @dataclass(frozen=True)
 class Way:
-    """One row: what is reused, its record, and what both would save if they were independent."""
+    """One row: the kind of reuse, its record, and the savings of both if they were independent."""
 
     what: str
     record: Record
@@ -30,7 +30,7 @@ class Way:
 
 
 class Stacking(Table):
-    """What sharing and a denoiser cache save and cost: neither, each alone, and both at the same tau."""
+    """Savings and cost of sharing and a denoiser cache: neither, each alone, and both at the same tau."""
 
     name = "stacking"
     rank: ClassVar[int] = 3
@@ -84,7 +84,7 @@ class Stacking(Table):
 
 
 def stacked(records: Sequence[Record]) -> Iterator[Way]:
-    """For every cache beside cells without one: neither, the cache, then at each tau sharing, and both."""
+    """Yield, for every cache with cells without one beside it: neither, cache, then at each tau sharing and both."""
     known = {record.asked: record for record in records}
     caches = dict.fromkeys(record.asked.denoiser_cache for record in records)
     places = dict.fromkeys(_at(record.asked, 0, NONE) for record in records)
@@ -97,14 +97,14 @@ def stacked(records: Sequence[Record]) -> Iterator[Way]:
             both = [known[at] for at in known if at.tau > 0 and at == _at(place, at.tau, name)]
             if name == NONE or alone is None:
                 continue
-            pairs = [(known.get(_at(place, each.asked.tau, NONE)), each) for each in both]
-            if not any(sharing for sharing, _ in pairs):
+            with_sharing = [(known.get(_at(place, cell.asked.tau, NONE)), cell) for cell in both]
+            if not any(sharing for sharing, _ in with_sharing):
                 continue
             yield from (Way("neither", neither), Way("cache", alone))
-            for sharing, each in pairs:
+            for sharing, cell in with_sharing:
                 if sharing:
                     yield Way("sharing", sharing)
-                    yield Way("both", each, _independent(neither, sharing, alone, each))
+                    yield Way("both", cell, _independent(neither, sharing, alone, cell))
 
 
 def _at(asked: Asked, tau: object, cache: str) -> Asked:
@@ -112,17 +112,17 @@ def _at(asked: Asked, tau: object, cache: str) -> Asked:
 
 
 def _caches(ways: Sequence[Way]) -> list[str]:
-    """Of each row, the cache that it is about: rows without one stand before, or beside, those with it."""
-    found = [way.record.asked.denoiser_cache for way in ways]
-    return [found[i + 1] if way.what in ("neither", "sharing") else found[i] for i, way in enumerate(ways)]
+    """Return the cache that each row is about: rows without one stand before, or beside, those with it."""
+    names = [way.record.asked.denoiser_cache for way in ways]
+    return [names[i + 1] if way.what in ("neither", "sharing") else names[i] for i, way in enumerate(ways)]
 
 
 def _independent(neither: Record, sharing: Record, cache: Record, both: Record) -> float | None:
-    """The share of FLOPs that both would save if each left its share of the denoiser's, whatever the other does."""
+    """Return the share of FLOPs saved if sharing and the cache cut the denoiser's FLOPs independently."""
     flops = [record.flops for record in (neither, sharing, cache, both)]
-    if any(each is None or DENOISER not in each.components for each in flops):
+    if any(count is None or DENOISER not in count.components for count in flops):
         return None
-    denoiser = [each.components[DENOISER] for each in flops if each]
+    denoiser = [count.components[DENOISER] for count in flops if count]
     last = flops[3]
     assert last is not None
     total = last.total - denoiser[3] + denoiser[1] * denoiser[2] / denoiser[0]
@@ -130,14 +130,14 @@ def _independent(neither: Record, sharing: Record, cache: Record, both: Record) 
 
 
 def _figures(records: Sequence[Record]) -> Iterator[tuple[str, Callable[[Way], Entry]]]:
-    for name in headline(figure_names(records)):
-        about = label(name, records)
+    for name in headline(result_names(records)):
+        result_label = label(name, records)
 
-        def entry(way: Way, name: str = name, about: Label = about) -> Entry:
+        def entry(way: Way, name: str = name, result_label: Label = result_label) -> Entry:
             figure = way.record.figures.get(name)
-            return Entry(about.number(figure.value), about.interval(figure)) if figure else Entry(MISSING)
+            return Entry(result_label.number(figure.value), result_label.interval(figure)) if figure else Entry(MISSING)
 
-        yield about.heading, entry
+        yield result_label.heading, entry
 
 
 def _share(value: float | None) -> Entry:

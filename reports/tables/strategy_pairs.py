@@ -1,4 +1,4 @@
-"""Strategy against strategy on the same prompts, at equal node-steps."""
+"""Strategy against strategy on the same prompts, at equal compute."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,31 +12,30 @@ from metrics.method_comparison import METHOD, clustered_win_rate, even_p
 from metrics.power import ALPHA
 from metrics.statistics import Estimate, Floats
 from reports.base import RunView, Table
-from reports.contests import Contest, Contests, contests
 from reports.frame import with_interval
 from reports.labels import Label, axis_text, p_value, title
+from reports.method_comparison import MethodComparison, MethodComparisons, method_comparisons
 from reports.sheet import Column, Entry, Sheet
-from sweeps.record import Figure
 
 RATE = Label("", "fraction")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two ways to share at one level, or over all levels that both have (`savings` None).
+    """Two methods at one savings target, or over all targets that both reach (`savings` None).
 
     Attributes:
-        contest: whose pair it is.
-        savings: the level.
-        first: who is compared.
-        second: with whom.
-        outcomes: [S, N], 1 where the first's picture scores better.
+        comparison: the comparison that the pair belongs to.
+        savings: the savings target.
+        first: the method whose win rate it is.
+        second: the method that it is compared with.
+        outcomes: [S, N], 1 where the first's picture scores better, -1 where worse, 0 for a tie.
         win_rate: the first's, ties counted as half a win.
-        p: two-sided, of neither winning more often.
-        holm: adjusted for all pairs of the metric.
+        p: two-sided p-value against neither winning more often.
+        holm: the same, adjusted for all pairs of the metric.
     """
 
-    contest: Contest
+    comparison: MethodComparison
     savings: float | None
     first: str
     second: str
@@ -47,14 +46,14 @@ class Pair:
 
     @property
     def winner(self) -> str | None:
-        """Who wins more often for sure; None: not told apart."""
+        """The method that wins more often for sure; None where the data do not tell them apart."""
         if self.holm >= ALPHA:
             return None
         return self.first if self.win_rate.value > 0.5 else self.second
 
 
 class StrategyPairs(Table):
-    """Win rates of strategy against strategy, prompt by prompt, level by level and over all, Holm-corrected."""
+    """Win rates of strategy against strategy, prompt by prompt, target by target and over all, Holm-corrected."""
 
     name = "strategy_pairs"
     rank: ClassVar[int] = 5
@@ -62,90 +61,91 @@ class StrategyPairs(Table):
     def sheet(self, run: RunView) -> Sheet | None:
         import pandas as pd
 
-        found = run.once(contests)
-        made = run.once(pairs)
-        if not made:
+        compared = run.once(method_comparisons)
+        run_pairs = run.once(pairs)
+        if not run_pairs:
             return None
         columns = [
-            *([Column("metric", numeric=False, key=True)] if len(found.metrics) > 1 else []),
-            *(Column(axis, numeric=False, key=True) for axis in found.axes),
-            *(Column("level, %", False, True), Column("first", False, True), Column("against", False, True)),
+            *([Column("metric", numeric=False, key=True)] if len(compared.metrics) > 1 else []),
+            *(Column(axis, numeric=False, key=True) for axis in compared.axes),
+            *(Column("savings target, %", False, True), Column("first", False, True), Column("against", False, True)),
             Column("wins more often", numeric=False),
             *map(Column, ("win rate of the first, %", "wins/ties/losses", "p", "Holm p")),
         ]
         rows = [
             [
-                *([Entry(title(each.contest.metric))] if len(found.metrics) > 1 else []),
-                *(Entry(axis_text(getattr(each.contest.asked, axis))) for axis in found.axes),
-                *map(Entry, (_level(each), each.first, each.second)),
-                Entry(each.winner or "not told apart"),
-                _entry(each.win_rate),
-                Entry("/".join(str(int((each.outcomes == sign).sum())) for sign in (1, 0, -1))),
-                *map(Entry, (p_value(each.p), p_value(each.holm))),
+                *([Entry(title(pair.comparison.metric))] if len(compared.metrics) > 1 else []),
+                *(Entry(axis_text(getattr(pair.comparison.asked, axis))) for axis in compared.axes),
+                *map(Entry, (_target(pair), pair.first, pair.second)),
+                Entry(pair.winner or "not told apart"),
+                _entry(pair.win_rate),
+                Entry("/".join(str(int((pair.outcomes == sign).sum())) for sign in (1, 0, -1))),
+                *map(Entry, (p_value(pair.p), p_value(pair.holm))),
             ]
-            for each in made
+            for pair in run_pairs
         ]
-        groups = [(found.named(each.contest), each.savings) for each in made]
-        return Sheet(columns, rows, pd.DataFrame(map(_row, made)), _caption(found), _notes(made), groups)
+        groups = [(compared.named(pair.comparison), pair.savings) for pair in run_pairs]
+        return Sheet(columns, rows, pd.DataFrame(map(_row, run_pairs)), _caption(compared), _notes(run_pairs), groups)
 
 
 def pairs(run: RunView) -> list[Pair]:
-    """All pairs of every contest, level by level and then over all levels; ask through `run.once`.
+    """Return all pairs of every comparison, target by target and then over all targets; call it as `run.once(pairs)`.
 
-    P-values are adjusted within each metric, over all its contests.
+    P-values are adjusted within each metric, over all its comparisons.
     """
-    found = run.once(contests)
-    made = [pair for contest in found.found for pair in _pairs(contest)]
-    done = []
-    for metric in found.metrics:
-        own = [pair for pair in made if pair.contest.metric == metric]
-        adjusted = holm([pair.p for pair in own])
-        done += [replace(pair, holm=p) for pair, p in zip(own, adjusted, strict=True)]
-    return done
+    compared = run.once(method_comparisons)
+    unadjusted = [pair for comparison in compared.comparisons for pair in _pairs(comparison)]
+    corrected = []
+    for metric in compared.metrics:
+        of_metric = [pair for pair in unadjusted if pair.comparison.metric == metric]
+        adjusted = holm([pair.p for pair in of_metric])
+        corrected += [replace(pair, holm=p) for pair, p in zip(of_metric, adjusted, strict=True)]
+    return corrected
 
 
-def _pairs(contest: Contest) -> list[Pair]:
-    found, over_all = [], []
-    for first, second in combinations(contest.names, 2):
-        levels = [level for level in contest.levels if first in level.entrants and second in level.entrants]
-        outcomes = [level.entrants[first].against(level.entrants[second]) for level in levels]
-        found += [
-            _pair(contest, level.savings, first, second, each) for level, each in zip(levels, outcomes, strict=True)
+def _pairs(comparison: MethodComparison) -> list[Pair]:
+    at_targets, over_all = [], []
+    for first, second in combinations(comparison.names, 2):
+        both_reach = [target for target in comparison.targets if first in target.methods and second in target.methods]
+        outcomes = [target.methods[first].against(target.methods[second]) for target in both_reach]
+        at_targets += [
+            _pair(comparison, target.savings, first, second, signs)
+            for target, signs in zip(both_reach, outcomes, strict=True)
         ]
-        if len(levels) > 1:
-            over_all.append(_pair(contest, None, first, second, np.concatenate(outcomes)))
-    return [*sorted(found, key=lambda pair: pair.savings or 0.0), *over_all]
+        if len(both_reach) > 1:
+            over_all.append(_pair(comparison, None, first, second, np.concatenate(outcomes)))
+    return [*sorted(at_targets, key=lambda pair: pair.savings or 0.0), *over_all]
 
 
-def _pair(contest: Contest, savings: float | None, first: str, second: str, outcomes: Floats) -> Pair:
-    return Pair(contest, savings, first, second, outcomes, clustered_win_rate(outcomes), even_p(outcomes))
+def _pair(comparison: MethodComparison, savings: float | None, first: str, second: str, outcomes: Floats) -> Pair:
+    return Pair(comparison, savings, first, second, outcomes, clustered_win_rate(outcomes), even_p(outcomes))
 
 
-def _level(pair: Pair) -> str:
+def _target(pair: Pair) -> str:
     return "all" if pair.savings is None else RATE.number(pair.savings)
 
 
-def _entry(found: Estimate) -> Entry:
-    return Entry(RATE.number(found.value), RATE.interval(Figure(value=found.value, low=found.low, high=found.high)))
+def _entry(estimate: Estimate) -> Entry:
+    return Entry(RATE.number(estimate.value), RATE.interval(estimate))
 
 
-def _caption(found: Contests) -> str:
-    return f"strategy against strategy on the same prompts, {', '.join(map(title, found.metrics))}"
+def _caption(compared: MethodComparisons) -> str:
+    return f"strategy against strategy on the same prompts, {', '.join(map(title, compared.metrics))}"
 
 
-def _notes(made: Sequence[Pair]) -> list[str]:
-    told = sum(pair.winner is not None for pair in made)
+def _notes(run_pairs: Sequence[Pair]) -> list[str]:
+    decided = sum(pair.winner is not None for pair in run_pairs)
     return [
-        f"95% intervals: {METHOD}: a prompt's seeds (and, over all levels, levels) are alike; each by itself",
-        "p: two-sided, of neither winning more often, Tango's score test, whose interval that is; Holm's correction "
-        f"over all {len(made)} rows: {told} are told apart at {ALPHA:.0%}",
+        f"95% intervals: {METHOD}: a prompt's seeds (and, over all targets, its targets) count as one; not corrected",
+        "p: two-sided, against neither winning more often, by Tango's score test, as the interval; Holm's correction "
+        f"over all {len(run_pairs)} rows: {decided} differ at {ALPHA:.0%}",
     ]
 
 
 def _row(pair: Pair) -> dict[str, Any]:
     return {
-        "metric": pair.contest.metric,
-        "model": pair.contest.asked.model,
+        "metric": pair.comparison.metric,
+        "model": pair.comparison.asked.model,
         "level": pair.savings,
         "first": pair.first,
         "second": pair.second,

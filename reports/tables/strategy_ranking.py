@@ -1,4 +1,4 @@
-"""Which strategy is best over all levels of savings, and where that is not sure."""
+"""A ranking of strategies over all savings targets, with the ranks that each may have."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -9,12 +9,11 @@ from metrics.method_comparison import FLIPS, rank_text
 from metrics.power import ALPHA
 from metrics.statistics import Estimate
 from reports.base import RunView, Table
-from reports.contests import contests
-from reports.frame import WIN_RATE, difference_figure, with_interval
+from reports.frame import WIN_RATE, difference_result, with_interval
 from reports.labels import MISSING, Label, axis_text, title
+from reports.method_comparison import method_comparisons
 from reports.rankings import Ranking, rankings, verdict
 from reports.sheet import Column, Entry, Sheet
-from sweeps.record import Figure
 
 RATE = Label("", "fraction")
 
@@ -28,97 +27,101 @@ class StrategyRanking(Table):
     def sheet(self, run: RunView) -> Sheet | None:
         import pandas as pd
 
-        found, made = run.once(contests), run.once(rankings)
-        if not made:
+        compared, run_rankings = run.once(method_comparisons), run.once(rankings)
+        if not run_rankings:
             return None
         columns = [
-            *([Column("metric", numeric=False, key=True)] if len(found.metrics) > 1 else []),
-            *(Column(axis, numeric=False, key=True) for axis in found.axes),
+            *([Column("metric", numeric=False, key=True)] if len(compared.metrics) > 1 else []),
+            *(Column(axis, numeric=False, key=True) for axis in compared.axes),
             *(Column("rank", numeric=False, key=True), Column("strategy", numeric=False, key=True)),
             Column("better than", numeric=False),
             *map(Column, ("mean difference", "win rate, %", "clustering, s")),
         ]
         rows, data = [], []
-        for each in made:
-            for i, name in enumerate(each.names):
-                contest, sure, seconds = each.contest, _beaten(each, i), _seconds(each, name)
+        for ranking in run_rankings:
+            for i, name in enumerate(ranking.names):
+                comparison, beaten, seconds = ranking.comparison, _beaten(ranking, i), _seconds(ranking, name)
                 rows.append(
                     [
-                        *([Entry(title(contest.metric))] if len(found.metrics) > 1 else []),
-                        *(Entry(axis_text(getattr(contest.asked, axis))) for axis in found.axes),
-                        Entry(rank_text(each.ranks[i])),
-                        Entry(f"{name} (control)" if name in contest.controls else name),
-                        Entry(", ".join(sure) or MISSING),
-                        _entry(run.label(_difference(each)), each.areas[i]),
-                        _entry(run.label(f"{contest.metric}{WIN_RATE}"), each.rates[i]),
+                        *([Entry(title(comparison.metric))] if len(compared.metrics) > 1 else []),
+                        *(Entry(axis_text(getattr(comparison.asked, axis))) for axis in compared.axes),
+                        Entry(rank_text(ranking.ranks[i])),
+                        Entry(f"{name} (control)" if name in comparison.controls else name),
+                        Entry(", ".join(beaten) or MISSING),
+                        _entry(run.label(_difference(ranking)), ranking.areas[i]),
+                        _entry(run.label(f"{comparison.metric}{WIN_RATE}"), ranking.rates[i]),
                         Entry(MISSING if seconds is None else f"{seconds:.2g}"),
                     ]
                 )
-                data.append(_row(each, i, sure, _unsure(each, i)))
-        groups = [found.named(each.contest) for each in made for _ in each.names]
-        return Sheet(columns, rows, pd.DataFrame(data), _caption(made), _notes(made), groups)
+                data.append(_row(ranking, i, beaten, _undecided(ranking, i)))
+        groups = [compared.named(ranking.comparison) for ranking in run_rankings for _ in ranking.names]
+        return Sheet(columns, rows, pd.DataFrame(data), _caption(run_rankings), _notes(run_rankings), groups)
 
 
-def _beaten(found: Ranking, i: int) -> list[str]:
-    return [found.names[j] for j in np.flatnonzero(found.better[i])]
+def _beaten(ranking: Ranking, i: int) -> list[str]:
+    return [ranking.names[j] for j in np.flatnonzero(ranking.better[i])]
 
 
-def _unsure(found: Ranking, i: int) -> list[str]:
-    known = found.better[i] | found.better[:, i]
-    return [name for j, name in enumerate(found.names) if j != i and not known[j]]
+def _undecided(ranking: Ranking, i: int) -> list[str]:
+    decided = ranking.better[i] | ranking.better[:, i]
+    return [name for j, name in enumerate(ranking.names) if j != i and not decided[j]]
 
 
-def _seconds(found: Ranking, name: str) -> float | None:
-    each = [level.entrants[name].seconds for level in found.levels]
-    known = [seconds for seconds in each if seconds is not None]
+def _seconds(ranking: Ranking, name: str) -> float | None:
+    by_target = [target.methods[name].seconds for target in ranking.targets]
+    known = [seconds for seconds in by_target if seconds is not None]
     return float(np.mean(known)) if known else None
 
 
-def _difference(found: Ranking) -> str:
-    metric, entrant = found.contest.metric, found.levels[0].entrants[found.names[0]]
-    return difference_figure(next(iter(entrant.records.values())), metric) or f"{metric}.difference"
+def _difference(ranking: Ranking) -> str:
+    metric, method = ranking.comparison.metric, ranking.targets[0].methods[ranking.names[0]]
+    return difference_result(next(iter(method.records.values())), metric) or f"{metric}.difference"
 
 
-def _entry(about: Label, found: Estimate) -> Entry:
-    return Entry(about.number(found.value), about.interval(Figure(value=found.value, low=found.low, high=found.high)))
+def _entry(label: Label, estimate: Estimate) -> Entry:
+    return Entry(label.number(estimate.value), label.interval(estimate))
 
 
-def _caption(made: Sequence[Ranking]) -> str:
-    over = " and ".join(dict.fromkeys(each.range for each in made))
-    return f"ranking of strategies: mean height of their curves over {over} of denoiser steps saved"
+def _caption(run_rankings: Sequence[Ranking]) -> str:
+    over = " and ".join(dict.fromkeys(ranking.range for ranking in run_rankings))
+    return f"ranking of strategies: mean height of their curves over {over} of denoiser evaluations saved"
 
 
-def _notes(made: Sequence[Ranking]) -> list[str]:
-    methods = dict.fromkeys(each.method for found in made for each in (*found.areas, *found.rates))
+def _notes(run_rankings: Sequence[Ranking]) -> list[str]:
+    methods = dict.fromkeys(
+        estimate.method for ranking in run_rankings for estimate in (*ranking.areas, *ranking.rates)
+    )
     notes = [
-        "rank: by the mean difference from standard, the area under its curve over savings (trapezoid rule) divided by "
-        "their range; the ranks that a strategy may have are one below all that beat it for sure to one above all it "
-        "beats",
+        "rank: by the mean difference from the baseline, the area under its curve over savings (trapezoid rule) "
+        "divided by their range; a strategy's ranks go from just below all that beat it for sure to just above all "
+        "that it beats for sure",
         f"for sure: sign-flip test of the areas' differences, prompt by prompt ({FLIPS:,} draws), Holm's correction "
         f"over all pairs, {ALPHA:.0%}",
         f"95% intervals: {', '.join(methods)}: a prompt's seeds count as one prompt",
-        "who wins more often, prompt by prompt, is another question: see strategy_pairs",
+        "strategy_pairs says who wins more often, prompt by prompt, which may differ",
     ]
-    for found in made:
-        where = f"{found.contest.asked.model}, {title(found.contest.metric)}: " if len(made) > 1 else ""
-        notes += [f"{where}{line}" for line in verdict(found)]
-        if found.left_out:
-            notes.append(f"{where}left out, as levels are missing: {', '.join(found.left_out)}")
+    for ranking in run_rankings:
+        where = (
+            f"{ranking.comparison.asked.model}, {title(ranking.comparison.metric)}: " if len(run_rankings) > 1 else ""
+        )
+        notes += [f"{where}{line}" for line in verdict(ranking)]
+        if ranking.left_out:
+            notes.append(f"{where}left out, as they miss a savings target: {', '.join(ranking.left_out)}")
     return notes
 
 
-def _row(found: Ranking, i: int, sure: Sequence[str], unsure: Sequence[str]) -> dict[str, Any]:
-    name = found.names[i]
+def _row(ranking: Ranking, i: int, beaten: Sequence[str], undecided: Sequence[str]) -> dict[str, Any]:
+    name = ranking.names[i]
     return {
-        "metric": found.contest.metric,
-        "model": found.contest.asked.model,
-        "rank_best": found.ranks[i][0],
-        "rank_worst": found.ranks[i][1],
+        "metric": ranking.comparison.metric,
+        "model": ranking.comparison.asked.model,
+        "rank_best": ranking.ranks[i][0],
+        "rank_worst": ranking.ranks[i][1],
         "strategy": name,
-        "control": name in found.contest.controls,
-        **with_interval("difference", found.areas[i]),
-        **with_interval("win_rate", found.rates[i]),
-        "better_than": " ".join(sure),
-        "not_told_apart_from": " ".join(unsure),
-        "seconds_clustering": _seconds(found, name),
+        "control": name in ranking.comparison.controls,
+        **with_interval("difference", ranking.areas[i]),
+        **with_interval("win_rate", ranking.rates[i]),
+        "better_than": " ".join(beaten),
+        "not_told_apart_from": " ".join(undecided),
+        "seconds_clustering": _seconds(ranking, name),
     }

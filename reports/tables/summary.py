@@ -1,12 +1,12 @@
-"""The summary table of a run: what each cell saved, what it cost, and how sure that is."""
+"""The summary table of a run: savings, cost in quality, and uncertainty of each cell."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from metrics.parity import DELTA
 from reports.base import RunView, Table
-from reports.claims import claim
-from reports.frame import SHARED, figure_names, frame, paired_metrics, shared_axes, varying_axes, wall_savings
+from reports.claims import cell_claim
+from reports.frame import SHARED, frame, paired_metrics, result_names, shared_axes, varying_axes, wall_savings
 from reports.labels import MISSING, Label, axis_text, label, p_value, title
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.savings_at_parity import tolerance
@@ -19,7 +19,7 @@ Filled: TypeAlias = tuple[Column, Callable[[Record], Entry]]
 
 
 class Summary(Table):
-    """The cells of a run, one row each: what each saved, what it cost, and how sure that is."""
+    """The cells of a run, a row each: savings, cost in quality, and their intervals."""
 
     name = "summary"
     rank: ClassVar[int] = 0
@@ -29,27 +29,31 @@ class Summary(Table):
 
 
 def summary(records: Sequence[Record], delta: float = DELTA) -> Sheet:
-    """The finished ones of these records in their order: axes that vary, tau, savings, headline figures.
+    """Return the finished ones of these records in their order: axes that vary, tau, savings, headline results.
 
     Failed ones are notes, and rows of the data.
 
     Args:
         records: finished and failed ones.
-        delta: how far below 1/2 a win rate may lie and still be no worse.
+        delta: the non-inferiority margin: how far below 1/2 a win rate may lie and still be no worse.
     """
     done = [record for record in records if record.status == "done"]
-    tested = paired_metrics(figure_names(done))
-    filled: list[Filled] = [
+    tested = paired_metrics(result_names(done))
+    columns: list[Filled] = [
         *(_axis(name, done) for name in varying_axes(done)),
         (Column("tau", key=True), lambda record: Entry(f"{record.asked.tau:f}")),
         _share("steps saved", lambda record: record.plan.savings if record.plan else None),
         _share("FLOPs saved", lambda record: record.flops.savings if record.flops else None),
-        *([_share("wall time saved", wall_savings)] if any(wall_savings(each) is not None for each in done) else []),
+        *(
+            [_share("wall time saved", wall_savings)]
+            if any(wall_savings(record) is not None for record in done)
+            else []
+        ),
         *_figures(done, delta),
     ]
     return Sheet(
-        [column for column, _ in filled],
-        rows=[[entry(record) for _, entry in filled] for record in done],
+        [column for column, _ in columns],
+        rows=[[entry(record) for _, entry in columns] for record in done],
         data=_data(records, tested, delta),
         caption=_caption(done),
         notes=[*([_test(delta)] if tested else []), *_notes(records)],
@@ -65,9 +69,9 @@ def _data(records: Sequence[Record], tested: Sequence[str], delta: float) -> "pd
 
 
 def headline(names: Sequence[str]) -> list[str]:
-    """The figures that a summary shows; the CSV file has all.
+    """Return the results that a summary shows; the CSV file has all.
 
-    Of a metric with a win rate, that, the ties and the paired difference; of any other, all but differences.
+    For a metric with a win rate: that, the ties and the paired difference; for any other: all but differences.
     """
     paired = paired_metrics(names)
 
@@ -80,29 +84,29 @@ def headline(names: Sequence[str]) -> list[str]:
 
 
 def _figures(records: Sequence[Record], delta: float) -> list[Filled]:
-    """Metric by metric, its headline figures and, where it has a win rate, the test that this is no worse."""
+    """Return, metric by metric, the headline results and, for one with a win rate, the non-inferiority test."""
     by_metric: dict[str, list[str]] = {}
-    for name in headline(figure_names(records)):
+    for name in headline(result_names(records)):
         by_metric.setdefault(name.partition(".")[0], []).append(name)
-    tested = paired_metrics(figure_names(records))
-    filled: list[Filled] = []
+    tested = paired_metrics(result_names(records))
+    columns: list[Filled] = []
     for metric, names in by_metric.items():
-        filled += [_figure(name, label(name, records)) for name in names]
-        filled += [_no_worse(metric, delta)] if metric in tested else []
-    return filled
+        columns += [_figure(name, label(name, records)) for name in names]
+        columns += [_noninferiority(metric, delta)] if metric in tested else []
+    return columns
 
 
-def _no_worse(metric: str, delta: float) -> Filled:
-    return Column("no worse p"), lambda record: Entry(p_value(_p(record, metric, delta)))
+def _noninferiority(metric: str, delta: float) -> Filled:
+    return Column("non-inferiority p"), lambda record: Entry(p_value(_p(record, metric, delta)))
 
 
 def _p(record: Record, metric: str, delta: float) -> float | None:
-    found = claim(record, metric, delta)
-    return found.no_worse_p if found else None
+    claim = cell_claim(record, metric, delta)
+    return claim.noninferiority_p if claim else None
 
 
 def _test(delta: float) -> str:
-    return f"no worse p: one-sided, of a win rate above {tolerance(delta)}; each by itself, the claims are corrected"
+    return f"non-inferiority p: one-sided, of a win rate above {tolerance(delta)}; the table `claims` has it corrected"
 
 
 def _axis(name: str, records: Sequence[Record]) -> Filled:
@@ -111,16 +115,16 @@ def _axis(name: str, records: Sequence[Record]) -> Filled:
 
 
 def _share(text: str, value: Callable[[Record], float | None]) -> Filled:
-    about = Label(text, "fraction")
-    return Column(about.heading), lambda record: Entry(about.number(value(record)))
+    result_label = Label(text, "fraction")
+    return Column(result_label.heading), lambda record: Entry(result_label.number(value(record)))
 
 
-def _figure(name: str, about: Label) -> Filled:
+def _figure(name: str, result_label: Label) -> Filled:
     def entry(record: Record) -> Entry:
         figure = record.figures.get(name)
-        return Entry(about.number(figure.value), about.interval(figure)) if figure else Entry(MISSING)
+        return Entry(result_label.number(figure.value), result_label.interval(figure)) if figure else Entry(MISSING)
 
-    return Column(about.heading), entry
+    return Column(result_label.heading), entry
 
 
 def _caption(records: Sequence[Record]) -> str:
@@ -132,15 +136,15 @@ def _caption(records: Sequence[Record]) -> str:
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
-    """Dictionaries stand in for ordered sets."""
+    """Return the interval methods, the scorers and the failures; dictionaries stand in for ordered sets."""
     methods: dict[str, dict[str, None]] = {}
     scorers: dict[str, None] = {}
     for record in records:
         for name in headline(list(record.figures)):
             if method := _interval_method(record.figures[name]):
                 methods.setdefault(method, {})[label(name, [record]).text] = None
-        for name, about in record.scorers.items():
-            scorers[f"{title(name)} {about.get('checkpoint', '')}".strip()] = None
+        for name, scorer_info in record.scorers.items():
+            scorers[f"{title(name)} {scorer_info.get('checkpoint', '')}".strip()] = None
     intervals = [f"{method} ({'; '.join(headings)})" for method, headings in methods.items()]
     notes = [f"95% intervals: {', '.join(intervals)}"] if intervals else []
     notes += [f"scorers: {', '.join(scorers)}"] if scorers else []

@@ -1,4 +1,4 @@
-"""Where a run's seconds went."""
+"""The seconds of a run, stage by stage."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 SHARE = Label("", "fraction")
 ALL = "all"
-WHOLE = "the whole"
+WHOLE = "total"
 
 
 class Timeline(Table):
-    """Where the run's seconds went, stage by stage, and how fast each went; of every attempt if there were several."""
+    """The run's seconds, stage by stage, and how fast each went; by attempt if there were several."""
 
     name = "timeline"
     rank: ClassVar[int] = 20
@@ -30,45 +30,43 @@ class Timeline(Table):
 
 
 def timeline(log: Log) -> Sheet:
-    """The table of a time line that has spans."""
+    """Return the table of a timeline that has spans."""
     parts = attempts(log)
     groups = {str(number): durations(spans) for number, spans in parts.items()}
     if len(groups) > 1:
         groups[ALL] = durations(log.spans)
     last: Sequence[Span] = parts[max(parts)]
-    notes = [
-        "seconds: that the stage added to the whole; what it did beside other stages is a column of its own, if any did"
-    ]
+    notes = ["seconds: those that the stage added to the total; seconds beside other stages have their own column"]
     if not any(span.stage == "report" for span in last):
-        notes.append("drawing the report, and what comes after it, is not in it yet: `bench show RUN --time`")
+        notes.append("drawing the report and later stages are not included yet: see `bench show RUN --time`")
     return stages(groups, notes)
 
 
 def stages(groups: dict[str, list[Duration]], notes: Sequence[str]) -> Sheet:
-    """A row a stage, group by group, each with its whole; groups are named where there are several."""
-    several, beside = len(groups) > 1, any(each.beside for rows in groups.values() for each in rows)
+    """Return a row for each stage, group by group, each with its whole; groups are named where there are several."""
+    named, beside = len(groups) > 1, any(duration.beside for rows in groups.values() for duration in rows)
     columns = [
-        *([Column("attempt", key=True)] if several else []),
+        *([Column("attempt", key=True)] if named else []),
         Column("stage", numeric=False, key=True),
-        *(Column(heading) for heading in ("calls", "seconds", "of the whole, %")),
+        *(Column(heading) for heading in ("calls", "seconds", "share, %")),
         *([Column("beside others, s")] if beside else []),
         Column("units"),
         Column("units a second"),
     ]
     rows, marks = [], []
     for name, group in groups.items():
-        total = sum(each.seconds for each in group)
-        for each in [*group, Duration(WHOLE, total)]:
+        total = sum(duration.seconds for duration in group)
+        for duration in [*group, Duration(WHOLE, total)]:
             rows.append(
                 [
-                    *([Entry(name)] if several else []),
-                    Entry(each.stage),
-                    Entry(MISSING if each.calls is None else f"{each.calls:,}"),
-                    Entry(f"{each.seconds:.2f}"),
-                    Entry(SHARE.number(each.seconds / total if total else None)),
-                    *([Entry(f"{each.beside:.2f}")] if beside else []),
-                    Entry(f"{each.units:,} {UNITS[each.stage]}" if each.units else MISSING),
-                    Entry(MISSING if each.rate is None else f"{each.rate:,.1f}"),
+                    *([Entry(name)] if named else []),
+                    Entry(duration.stage),
+                    Entry(MISSING if duration.calls is None else f"{duration.calls:,}"),
+                    Entry(f"{duration.seconds:.2f}"),
+                    Entry(SHARE.number(duration.seconds / total if total else None)),
+                    *([Entry(f"{duration.beside:.2f}")] if beside else []),
+                    Entry(f"{duration.units:,} {UNITS[duration.stage]}" if duration.units else MISSING),
+                    Entry(MISSING if duration.rate is None else f"{duration.rate:,.1f}"),
                 ]
             )
             marks.append(name)
@@ -82,14 +80,14 @@ def _data(groups: dict[str, list[Duration]]) -> "pd.DataFrame":
         [
             {
                 "attempt": name,
-                "stage": each.stage,
-                "calls": each.calls,
-                "seconds": each.seconds,
-                "beside": each.beside,
-                "units": each.units,
-                "units_a_second": each.rate,
+                "stage": duration.stage,
+                "calls": duration.calls,
+                "seconds": duration.seconds,
+                "beside": duration.beside,
+                "units": duration.units,
+                "units_a_second": duration.rate,
             }
             for name, group in groups.items()
-            for each in group
+            for duration in group
         ]
     )

@@ -5,8 +5,8 @@
 
 leaves ``runs/mine/studies/coarse-to-fine/<model>-<dataset>-<8 of its identity's hash>/manifest.json`` and its files.
 The folder is a sweep's, before the sweep, after it, or without it: the spec must be the same, and conditioning and
-standard images are shared with it. Run again, it keeps what is done. The manifest beside the plug-in, `CoarseToFine`
-(pydantic, without torch), reads it: ``CoarseToFine.of(run)``.
+standard images are shared with it. Run again, it keeps what is done. `sweeps.studies.manifest` reads it without
+torch: ``CoarseToFine.of(run)``.
 """
 
 from abc import ABC, abstractmethod

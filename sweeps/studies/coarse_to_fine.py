@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from common.errors import UserError
 from sweeps.studies.base import Part, Study, evenly, every_source, sizes
-from sweeps.studies.manifest import Manifest
+from sweeps.studies.manifest import CURVES, KIND, CoarseToFine, Pictured, Settled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,65 +18,8 @@ if TYPE_CHECKING:
     from sweeps.session import Session
     from sweeps.spec import SweepSpec
 
-CURVES, KIND = "curves.npz", "reusebench coarse to fine 1"
 TOLERANCE = 0.1
 SHOWN_PROMPTS, SHOWN_STEPS = 4, 8
-
-
-class Settled(BaseModel):
-    """The mean share of the steps after which a band is settled, over prompts, with its 95% interval."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-class Pictured(BaseModel):
-    """A prompt's predicted pictures: files of the part's folder, one for each of `steps`, and the final one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompt: str
-    steps: list[str]
-    final: str
-
-
-class CoarseToFine(Manifest):
-    """What one model's trajectories show.
-
-    Beside it lies ``curves.npz`` of n prompts, K steps, B bands and R radii: ``error`` [n, K, B], of the predicted
-    picture against the final one, as a share of that one's power in the band; ``power`` [n, K, R] and ``final`` [n, R],
-    the radially averaged power of both at 1, 2, ... cycles a picture.
-
-    Attributes:
-        bands: B pairs of frequencies, in cycles a picture.
-        tolerance: a band is settled at the first step from which on its error stays below this.
-        settled: [n][B], the share of the K denoiser evaluations that were made by then.
-        mean: [B], of `settled` over prompts.
-        steps: the pictured steps, 0-based.
-        pictured: some prompts' pictures.
-    """
-
-    study: ClassVar[str] = "coarse-to-fine"
-
-    bands: list[tuple[float, float]]
-    tolerance: float
-    settled: list[list[float]]
-    mean: list[Settled]
-    steps: list[int]
-    pictured: list[Pictured]
-
-    def curves(self) -> dict[str, NDArray[Any]]:
-        """The arrays beside it.
-
-        Raises:
-            UserError: they are missing or damaged.
-        """
-        from generators.sharing.arrays import read_npz
-
-        return read_npz(self.file(CURVES), KIND)
 
 
 class CoarseToFineStudy(Study):

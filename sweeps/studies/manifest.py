@@ -4,14 +4,19 @@ It can be read with this module alone; it imports nothing that makes pictures.
 """
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import UserError
 from common.files import sha256_file
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 STUDIES, MANIFEST = "studies", "manifest.json"
+CURVES, KIND = "curves.npz", "reusebench coarse to fine 1"
 
 
 class Manifest(BaseModel):
@@ -82,3 +87,97 @@ class Manifest(BaseModel):
         """Whether every file is what was written."""
         files = {self.file(name): sha for name, sha in self.files.items()}
         return all(path.is_file() and sha256_file(path) == sha for path, sha in files.items())
+
+
+class Settled(BaseModel):
+    """The mean share of the steps after which a band is settled, over prompts, with its 95% interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class Pictured(BaseModel):
+    """A prompt's predicted pictures: files of the part's folder, one for each of `steps`, and the final one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str
+    steps: list[str]
+    final: str
+
+
+class CoarseToFine(Manifest):
+    """What one model's trajectories show.
+
+    Beside it lies ``curves.npz`` of n prompts, K steps, B bands and R radii: ``error`` [n, K, B], of the predicted
+    picture against the final one, as a share of that one's power in the band; ``power`` [n, K, R] and ``final`` [n, R],
+    the radially averaged power of both at 1, 2, ... cycles a picture.
+
+    Attributes:
+        bands: B pairs of frequencies, in cycles a picture.
+        tolerance: a band is settled at the first step from which on its error stays below this.
+        settled: [n][B], the share of the K denoiser evaluations that were made by then.
+        mean: [B], of `settled` over prompts.
+        steps: the pictured steps, 0-based.
+        pictured: some prompts' pictures.
+    """
+
+    study: ClassVar[str] = "coarse-to-fine"
+
+    bands: list[tuple[float, float]]
+    tolerance: float
+    settled: list[list[float]]
+    mean: list[Settled]
+    steps: list[int]
+    pictured: list[Pictured]
+
+    def curves(self) -> "dict[str, NDArray[np.float64]]":
+        """The arrays beside it.
+
+        Raises:
+            UserError: they are missing or damaged.
+        """
+        from generators.sharing.arrays import read_npz
+
+        return read_npz(self.file(CURVES), KIND)
+
+
+class MeanNode(BaseModel):
+    """A cluster whose mean was made.
+
+    Attributes:
+        node: its number in the tree, as in a cell's ``tree.npz``.
+        score: the height at which its parts merge.
+        height: the tau by which it was chosen.
+        members: its prompts, in the order in which the tree's leaves stand; their standard pictures are the sweep's.
+        image: the picture of its mean, in the part's folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    node: int
+    score: float
+    height: float
+    members: list[int]
+    image: str
+
+
+class MeanEmbedding(Manifest):
+    """The means of one tree's clusters; `standard` is where their prompts' own pictures lie.
+
+    Attributes:
+        strategy, features, combiner: as a record's `asked` names them.
+        prompts: all of them.
+        nodes: by height, along the tree's leaves.
+    """
+
+    study: ClassVar[str] = "mean-embedding"
+
+    strategy: str
+    features: str
+    combiner: str
+    prompts: list[str]
+    nodes: list[MeanNode]

@@ -3,17 +3,16 @@
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from common.errors import UserError
 from sweeps.axes import canonical
 from sweeps.grid import features_of, parse_strategy
 from sweeps.studies.base import Part, Study, evenly, every_source, sizes
-from sweeps.studies.manifest import Manifest
+from sweeps.studies.manifest import MeanEmbedding, MeanNode
 
 if TYPE_CHECKING:
     from generators.sharing.plan import SharingPlan
@@ -23,44 +22,6 @@ if TYPE_CHECKING:
     from sweeps.spec import SweepSpec
 
 PER_HEIGHT = 6
-
-
-class MeanNode(BaseModel):
-    """A cluster whose mean was made.
-
-    Attributes:
-        node: its number in the tree, as in a cell's ``tree.npz``.
-        score: the height at which its parts merge.
-        height: the tau by which it was chosen.
-        members: its prompts, in the order in which the tree's leaves stand; their standard pictures are the sweep's.
-        image: the picture of its mean, in the part's folder.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    node: int
-    score: float
-    height: float
-    members: list[int]
-    image: str
-
-
-class MeanEmbedding(Manifest):
-    """The means of one tree's clusters; `standard` is where their prompts' own pictures lie.
-
-    Attributes:
-        strategy, features, combiner: as a record's `asked` names them.
-        prompts: all of them.
-        nodes: by height, along the tree's leaves.
-    """
-
-    study: ClassVar[str] = "mean-embedding"
-
-    strategy: str
-    features: str
-    combiner: str
-    prompts: list[str]
-    nodes: list[MeanNode]
 
 
 class MeanEmbeddingStudy(Study):

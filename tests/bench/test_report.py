@@ -69,29 +69,18 @@ def test_what_is_refused_is_named_where_the_command_runs(bench, swept, tmp_path)
     assert (tmp_path / "both/report/tables/summary.md").exists()
 
 
-def test_a_report_is_embedded_into_a_file_of_one_s_own_again_and_again(bench, swept, tmp_path):
-    run = swept("demo")
-    readme, text = tmp_path / "README.md", tmp_path / "text" / "report.md"
-    readme.write_text("# Mine\n\n<!-- report:begin demo table quality_savings -->\n<!-- report:end -->\n")
+def test_a_report_is_written_as_markdown_into_a_file_of_one_s_own(bench, swept, tmp_path):
+    run, text = swept("demo"), tmp_path / "text" / "report.md"
     text.parent.mkdir()
-    arguments = ["report", run, "--embed", readme, "--pictures", tmp_path / "docs/pictures"]
-    assert bench(*arguments, "--markdown", text).exit_code == 0
+    result = bench("report", run, "--markdown", text)
+    assert result.exit_code == 0, result.output
+    assert f"written {text}" in unwrapped(result)
     assert "](../runs/demo/report/figures/quality_savings.png)" in text.read_text()
-    first = readme.read_text()
-    assert first.startswith("# Mine\n")
-    assert "](docs/pictures/demo-quality_savings.png)" in first
-    assert "| steps saved, % |" in first
-    assert (tmp_path / "docs/pictures/demo-quality_savings.png").read_bytes().startswith(b"\x89PNG")
-    again = bench(*arguments)
-    assert again.exit_code == 0
-    assert readme.read_text() == first
-    assert "written" not in again.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--pictures", "docs"], "--pictures is for --embed"),
         (["--out", "there"], "--out is for several runs"),
         (["run"], "run is given twice"),
         (["nowhere"], "nowhere is not a run folder"),

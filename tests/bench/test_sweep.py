@@ -50,7 +50,17 @@ def test_sweep_leaves_tables_figures_and_tracking(bench, tiny, tiny_sweep, tmp_p
     assert (table.flop_savings <= table.savings).all()
     assert {path.suffix for path in (run / "report/figures").iterdir()} == {".png", ".svg"}
     assert sorted(pd.read_parquet(run / "records.parquet").id) == sorted(table.id)
-    for heading in ("tau", "steps", "FLOPs", "wall", "win rate", "ties", "difference", "no worse", "CLIP similarity"):
+    for heading in (
+        "tau",
+        "steps",
+        "FLOPs",
+        "wall",
+        "win rate",
+        "ties",
+        "difference",
+        "inferiority",
+        "CLIP similarity",
+    ):
         assert heading in result.stdout
     assert "50.0" in result.stdout
     assert "runs/first" in result.stdout

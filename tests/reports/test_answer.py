@@ -35,7 +35,7 @@ def test_of_the_taus_that_are_no_worse_the_one_that_saves_most_is_told(told) -> 
     claimed, against = found.lines[0], found.lines[-1]
     assert claimed.startswith("At tau 1 sharing saves ")
     assert "50.5% [48.5, 52.5] over 1,000 pairs: no worse within 5 points, corrected for 3 claims." in claimed
-    assert "of FLOPs (47.4% of denoiser steps)" in claimed
+    assert "of FLOPs (47.4% of denoiser evaluations)" in claimed
     assert against == "A loss is certain from tau 2 on."
 
 
@@ -47,16 +47,16 @@ def test_where_nothing_can_be_claimed_the_smallest_delta_that_can_and_the_prompt
     found = told({"0.5": (50, 20, 50)})
     assert not found.claimed
     assert found.lines[0].startswith(
-        "With 120 prompts no tau can be called no worse within 5 points; tau 0.5 can within 10 points: it saves "
+        "With 120 prompts no tau is shown to be no worse within 5 points. Within 10 points, tau 0.5 is: it saves "
     )
     needed = pairs_for_noninferiority(0.05, 20 / 120)
-    assert f"{needed:,} prompts are needed (80% power by one claim alone; here are 120)" in found.lines[-1]
+    assert f"{needed:,} prompts are needed (80% power for one claim alone; this run has 120)" in found.lines[-1]
     assert told({"0.5": (50, 20, 50)}, delta=0.1).claimed
 
 
 def test_the_widest_delta_is_said_to_fail_too(told) -> None:
     found = told({"0.5": (3, 0, 3), "1": (2, 0, 4)})
-    assert "within 5 points, nor within 20 points; tau 0.5 comes nearest" in found.lines[0]
+    assert "within 5 points, or even within 20 points. Tau 0.5 comes nearest" in found.lines[0]
 
 
 def test_without_delta_no_number_of_prompts_is_promised(told) -> None:
@@ -68,9 +68,9 @@ def test_a_loss_at_some_taus_alone_is_not_told_as_from_there_on(told) -> None:
     assert "A loss is certain in 1 of the cells, at tau 0.5." in found.lines[-1]
 
 
-def test_standard_s_own_pictures_claim_nothing(new_run) -> None:
+def test_the_baseline_s_own_pictures_claim_nothing(new_run) -> None:
     found = answer(RunView.of(new_run(taus=["0"])))
-    assert found.lines == ("Nothing was shared: no cell with a tau above 0 is finished.",)
+    assert found.lines == ("Nothing was shared yet: no cell with tau above 0 has finished.",)
     assert not found.claimed
 
 
@@ -87,7 +87,7 @@ def test_savings_at_parity_and_another_seed_come_from_the_run_itself(new_run, ne
     lines = answer(RunView.of(run, [*view.records, other])).lines
     assert lines[1].startswith("Savings at parity: ")
     assert "lower bound of the VQA win rate stays at 45% or above" in lines[1]
-    assert "Another seed alone wins " in lines[2]
+    assert "The seed control (A/A), the baseline from another seed, has a win rate of " in lines[2]
 
 
 def test_each_series_is_told_corrected_as_part_of_all(new_run) -> None:
@@ -97,4 +97,4 @@ def test_each_series_is_told_corrected_as_part_of_all(new_run) -> None:
     assert [name for name, _ in found.series] == ["a", "b"]
     assert f"corrected for {len(view.once(claims))} claims" in found.lines[0]
     assert "(a)" in found.lines[0]
-    assert "go from" in found.lines[1]
+    assert "range from" in found.lines[1]

@@ -1,7 +1,7 @@
 import pytest
 
 from common.errors import UserError
-from reports.base import Figure, RunView, Table, figures, tables
+from reports.base import Figure, RunView, Table, figures, file_name, tables
 
 
 def test_series_differ_in_more_than_tau_and_are_named_by_what_differs(new_run) -> None:
@@ -41,3 +41,11 @@ def test_series_keep_what_the_run_calls_parity(run_folder) -> None:
 def test_a_folder_that_is_no_run_is_refused(tmp_path) -> None:
     with pytest.raises(UserError, match="not a run folder"):
         RunView.of(tmp_path)
+
+
+def test_file_names_are_safe_short_and_never_shared() -> None:
+    names = ["a", "a, b", "hub/model", "hub-model", "x" * 500, "x" * 501, "../up", "é"]
+    files = [file_name(name) for name in names]
+    assert files[:2] == ["a", "a--b"]
+    assert len(set(files)) == len(names)
+    assert all(len(name) < 100 and "/" not in name for name in files)

@@ -1,4 +1,4 @@
-"""What a run's seconds went to."""
+"""The seconds of a run, stage by stage."""
 
 import pytest
 

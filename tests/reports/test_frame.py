@@ -1,6 +1,6 @@
 import numpy as np
 
-from reports.frame import figure_names, frame, paired_metrics, shared_axes, varying_axes, wall_savings
+from reports.frame import frame, paired_metrics, result_names, shared_axes, varying_axes, wall_savings
 
 
 def test_one_row_a_cell_with_intervals_beside_their_figures(new_record) -> None:
@@ -38,7 +38,7 @@ def test_axes_that_vary_and_axes_that_do_not(new_record) -> None:
 
 
 def test_a_metric_with_a_win_rate_is_paired(new_record) -> None:
-    names = figure_names([new_record()])
+    names = result_names([new_record()])
     assert names[0] == "vqa.win_rate"
     assert paired_metrics(names) == ["vqa"]
 

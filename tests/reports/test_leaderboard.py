@@ -16,9 +16,11 @@ def test_a_comparison_is_answered_by_its_ranking(run, tmp_path):
     (run / "sweep.yaml").write_text("schema_version: 1\nsavings: ['0.3', '0.47']\n")
     view = RunView.of(run)
     found = view.once(answer)
-    assert found.question.startswith("Which way to group prompts")
+    assert found.question.startswith("Which way of grouping prompts")
     best, controls = found.lines
-    assert best.startswith("At 30.0% to 47.0% of denoiser steps saved: by mean difference the best may be any of ")
+    assert best.startswith(
+        "At 30.0% to 47.0% of denoiser evaluations saved: by mean difference the best may be any of "
+    )
     assert "shuffled-ward is beaten by all others" in controls
     assert [name.split(".")[0] for name, _ in found.series] == ["1-2", "1-2", "3"]
     assert "VQA win rate" in found.series[0][1]

@@ -11,10 +11,10 @@ from markdown_it import MarkdownIt
 
 from reports.answer import answer
 from reports.base import RunView
-from reports.comparable import compare
 from reports.formats import markdown_line, markdown_text
 from reports.markdown import markdown
 from reports.render import write_report
+from reports.run_comparison import compare
 
 HOSTILE = (
     "a|b",
@@ -92,7 +92,7 @@ def test_a_report_has_the_answer_the_table_the_pictures_and_what_made_it(written
     assert (run / "report/tables/summary.md").read_text().strip() in text
     assert "(figures/quality_savings.png)" in text
     assert "win rate: how often" in text
-    assert "fewer-steps:" not in text, "there is no such row"
+    assert "equal-compute baseline:" not in text, "there is no such row"
     assert "model: mini-kandinsky, weights 000000000000…" in text
     assert "machine: cpu 2 cores" in text
     assert str(run.parent) not in text, "a report can be read elsewhere"
@@ -139,7 +139,7 @@ def test_a_prompt_in_a_failure_is_data_too(written) -> None:
 def test_a_comparison_says_what_may_be_compared_before_the_table(new_run, tmp_path) -> None:
     view = compare([new_run("few", n=3), new_run("many", n=4)], tmp_path / "out")
     text = markdown(view, [], tmp_path)
-    assert text.index("## What may be compared") < text.index("## Every cell")
+    assert text.index("## Comparability") < text.index("## Every cell")
     assert "prompts of mini_templates, refused: " in text
     assert "run: few, many: 6 cells and references" in text
 

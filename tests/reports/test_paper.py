@@ -1,4 +1,4 @@
-"""What is published, and that every item's sweep makes what its rows are read from."""
+"""The published items, and that every item's sweep makes the cells of its rows."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""What a run's plans and embeddings say of pairs that parted; `parted` makes such a run."""
+"""Similarity of pairs of pictures whose paths parted; `parted` makes such a run."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What a run calls itself stands above every table and figure of it."""
+"""The title of a run stands above every table and figure of it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,11 +1,11 @@
 "use strict";
-/* What all parts of the page use. Data are only ever set as text: `textContent` and attributes, never as HTML. */
+/* Used by all parts of the page. Data are only ever set as text: `textContent` and attributes, never as HTML. */
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const COLOURS = 6;
 const STEM = "tau", MINUS = "\u2212";
 
-/* What is shown now; `change` tells the parts. */
+/* The state of the page; `change` tells its parts. */
 const state = { series: 0, cell: 0, metric: DATA.metrics.length ? DATA.metrics[0].name : "", sort: "worst", query: "", cluster: null };
 const parts = [];
 const series = () => DATA.series[state.series];
@@ -58,12 +58,12 @@ function colour(name) {
   const probe = byId("theme");
   const before = probe.style.color;
   probe.style.color = `var(--${name})`;
-  const found = getComputedStyle(probe).color;
+  const resolved = getComputedStyle(probe).color;
   probe.style.color = before;
-  return found;
+  return resolved;
 }
 
-/* Of every place in the tree's order, over how many steps its prompt is denoised with a neighbour; null: no plan. */
+/* For every prompt, the number of steps that it is denoised together with a neighbour; null without a plan. */
 function alone(one, which) {
   const tree = one.tree === null ? null : DATA.trees[one.tree];
   const together = which.together;
@@ -75,10 +75,10 @@ function alone(one, which) {
   return from;
 }
 
-/* By how much ours is better, prompt by prompt; null where there are no scores. */
+/* How much better the shared picture is, prompt by prompt; null where there are no scores. */
 function differences(which, metric) {
-  const ours = which.ours[metric], standard = which.standard[metric];
-  if (!ours) return null;
+  const shared = which.shared[metric], baseline = which.baseline[metric];
+  if (!shared) return null;
   const sign = which.lower.includes(metric) ? -1 : 1;
-  return ours.map((score, i) => (score === null || standard[i] === null ? null : sign * (score - standard[i])));
+  return shared.map((score, i) => (score === null || baseline[i] === null ? null : sign * (score - baseline[i])));
 }

@@ -2,14 +2,14 @@
 
 function chooseSeries(i) {
   const tau = cell().tau, cells = DATA.series[i].cells;
-  const near = cells.reduce((best, each, j) => (Math.abs(each.tau - tau) < Math.abs(cells[best].tau - tau) ? j : best), 0);
+  const near = cells.reduce((best, cell_, j) => (Math.abs(cell_.tau - tau) < Math.abs(cells[best].tau - tau) ? j : best), 0);
   change({ series: i, cell: near, cluster: null });
 }
 
 /* The series with this value on this axis that differs least from the one that is shown. */
 function along(axis, value) {
   const now = series().axes;
-  const same = (one) => DATA.axes.filter((each) => one.axes[each] === now[each]).length;
+  const same = (one) => DATA.axes.filter((name) => one.axes[name] === now[name]).length;
   const fits = DATA.series.map((one, i) => [one, i]).filter(([one]) => one.axes[axis] === value);
   fits.sort((a, b) => same(b[0]) - same(a[0]));
   chooseSeries(fits[0][1]);
@@ -22,11 +22,11 @@ function drawBar() {
   slider.value = state.cell;
   slider.disabled = one.cells.length < 2;
   const rate = which.figures[`${state.metric}.win_rate`];
-  const says = [`${percent(which.steps)} of steps saved`, which.flops === null ? "" : `${percent(which.flops)} of FLOPs`, which.wall === null ? "" : `${percent(which.wall)} of the time`,
-    rate ? `wins ${withInterval(rate, DATA.figures[`${state.metric}.win_rate`])}` : "", which.verdicts[state.metric] || ""].filter(Boolean).join(" · ");
+  const summary = [`${percent(which.steps)} of steps saved`, which.flops === null ? "" : `${percent(which.flops)} of FLOPs`, which.wall === null ? "" : `${percent(which.wall)} of the time`,
+    rate ? `win rate ${withInterval(rate, DATA.figures[`${state.metric}.win_rate`])}` : "", which.verdicts[state.metric] || ""].filter(Boolean).join(" · ");
   byId("tau-value").textContent = plain(which.tau);
-  byId("tau-says").textContent = says;
-  slider.setAttribute("aria-valuetext", `${plain(which.tau)}: ${says}`);
+  byId("tau-says").textContent = summary;
+  slider.setAttribute("aria-valuetext", `${plain(which.tau)}: ${summary}`);
 }
 
 function startBar() {
@@ -78,10 +78,10 @@ function start() {
   });
 }
 
-/* The tau to begin with: the largest that is called no worse; else the middle one of those that share. */
+/* The tau to begin with: the largest whose verdict is "no worse"; else the middle one of those that share. */
 function firstShown() {
   const cells = series().cells;
-  const good = cells.map((each, i) => [Object.values(each.verdicts)[0], i]).filter(([verdict]) => verdict === "no worse");
+  const good = cells.map((cell_, i) => [Object.values(cell_.verdicts)[0], i]).filter(([verdict]) => verdict === "no worse");
   if (good.length) return good[good.length - 1][1];
   return Math.min(cells.length - 1, Math.ceil(cells.length / 2));
 }

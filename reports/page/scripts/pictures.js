@@ -1,4 +1,4 @@
-/* Prompt by prompt: a list of which only what is in sight exists, and one prompt at every tau. */
+/* Prompt by prompt: a list of which only the visible part exists, and one prompt at every tau. */
 
 const ACROSS = 4, PER_SHEET = ACROSS * ACROSS, SPARE = 3, PRINTED = 24;
 const SETS = [...document.querySelectorAll("script.set")].map((element) => ({ element, places: JSON.parse(element.dataset.places) }));
@@ -23,7 +23,7 @@ function paint(element, number_, prompt) {
   const place = !set ? -1 : set.places ? set.places[prompt] : prompt;
   element.classList.toggle("none", place < 0);
   if (place < 0) { element.style.backgroundImage = ""; return; }
-  set.count ??= set.places ? set.places.filter((each) => each >= 0).length : prompts().length;
+  set.count ??= set.places ? set.places.filter((place_) => place_ >= 0).length : prompts().length;
   const i = Math.floor(place / PER_SHEET), within = place % PER_SHEET;
   const down = Math.ceil(Math.min(PER_SHEET, set.count - i * PER_SHEET) / ACROSS), side = DATA.side;
   const at = (cell_, cells) => (cells * side - (side - 1) ? (100 * (cell_ * side + 0.5)) / (cells * side - (side - 1)) : 0);
@@ -40,38 +40,38 @@ const seen = new IntersectionObserver((entries) => {
   }
 }, { root: null, rootMargin: "250px" });
 
-function thumb(number_, prompt, said) {
-  const element = make("div", { class: "thumb", role: "img", "aria-label": said });
+function thumb(number_, prompt, label) {
+  const element = make("div", { class: "thumb", role: "img", "aria-label": label });
   element.what = [number_, prompt];
   seen.observe(element);
   return element;
 }
 
 const score = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
-const gain = (value) => `${value > 0 ? "+" : value < 0 ? MINUS : ""}${Math.abs(value).toFixed(3)}`;
-const metricLabel = () => (DATA.metrics.find((each) => each.name === state.metric) || { label: "score" }).label;
+const gain = (value) => `${value > 0 ? "+" : value < 0 ? MINUS : ""}${Math.abs(value) < 0.0005 ? Math.abs(value).toPrecision(1) : Math.abs(value).toFixed(3)}`;
+const metricLabel = () => (DATA.metrics.find((metric) => metric.name === state.metric) || { label: "score" }).label;
 
 /* "0.912 → 0.641  −0.271" */
 function scores(which, prompt) {
   const line = make("span", { class: "scores" });
-  const standard = which.standard[state.metric], found = differences_(which)?.[prompt];
-  if (!standard) { line.append("no score"); return line; }
-  line.append(`${metricLabel()} ${score(standard[prompt])} → ${score(which.ours[state.metric][prompt])} `);
-  if (found !== null && found !== undefined) line.append(make("b", { class: found < 0 ? "bad" : found > 0 ? "good" : "" }, found === 0 ? "the same" : gain(found)));
+  const baseline = which.baseline[state.metric], difference = differences_(which)?.[prompt];
+  if (!baseline) { line.append("no score"); return line; }
+  line.append(`${metricLabel()} ${score(baseline[prompt])} → ${score(which.shared[state.metric][prompt])} `);
+  if (difference !== null && difference !== undefined) line.append(make("b", { class: difference < 0 ? "bad" : difference > 0 ? "good" : "" }, difference === 0 ? "the same" : gain(difference)));
   return line;
 }
 
 const memory = new WeakMap();
 function differences_(which) {
   const known = memory.get(which) || {};
-  known[state.metric] ??= { found: differences(which, state.metric) };
+  known[state.metric] ??= { differences: differences(which, state.metric) };
   memory.set(which, known);
-  return known[state.metric].found;
+  return known[state.metric].differences;
 }
 
 function together(prompt) {
   if (!solo) return "";
-  if (!solo[prompt]) return "nothing shared: standard's own picture";
+  if (!solo[prompt]) return "nothing shared: the baseline's own picture";
   return `shared ${solo[prompt]} of ${cell().K} steps`;
 }
 
@@ -94,7 +94,7 @@ function card(place) {
   const button = make("button", { type: "button", onclick: () => openOne(place) });
   button.append(
     make("span", { class: "duo" },
-      thumb(series().pictures, prompt, `Standard: ${text}`),
+      thumb(series().pictures, prompt, `Baseline: ${text}`),
       thumb(which.pictures, prompt, `Shared, ${STEM} ${plain(which.tau)}: ${text}`)),
     make("span", { class: "words" }, make("span", { class: "prompt" }, text), scores(which, prompt), make("span", { class: "small" }, together(prompt))));
   return make("li", { class: "card", "aria-setsize": order.length, "aria-posinset": place + 1, "data-prompt": prompt }, button);
@@ -128,7 +128,7 @@ function fill() {
     element.style.width = `${width}px`;
     element.style.height = `${cardHeight}px`;
     element.style.transform = `translate(${(place % columns) * width}px, ${Math.floor(place / columns) * cardHeight}px)`;
-    const after = [...cards.keys()].filter((each) => each > place).sort((a, b) => a - b)[0];
+    const after = [...cards.keys()].filter((shown) => shown > place).sort((a, b) => a - b)[0];
     rows.insertBefore(element, after === undefined ? null : cards.get(after));
     cards.set(place, element);
   }
@@ -141,14 +141,14 @@ function drawPictures(keep = false) {
   if (!keep) list.scrollTop = 0;
   measure();
   fill();
-  const all = prompts().length, found = cell().figures;
-  const counts = ["wins", "ties", "losses"].map((name) => found[`${state.metric}.${name}`]);
-  const tally = counts.every(Boolean) ? ` ${counts[0][0]} score higher shared, ${counts[2][0]} lower, ${counts[1][0]} the same.` : "";
+  const all = prompts().length, results = cell().figures;
+  const counts = ["wins", "ties", "losses"].map((name) => results[`${state.metric}.${name}`]);
+  const tally = counts.every(Boolean) ? ` Shared pictures score higher for ${counts[0][0]}, lower for ${counts[2][0]}, the same for ${counts[1][0]}.` : "";
   byId("count").textContent = (order.length === all ? `${all.toLocaleString("en")} prompts.` : `${order.length.toLocaleString("en")} of ${all.toLocaleString("en")} prompts.`) + tally;
   byId("cluster").hidden = !state.cluster;
   clearTimeout(forPaper.soon);
   forPaper.soon = setTimeout(readyForPaper, 1500);
-  byId("printed").textContent = order.length > PRINTED ? `On paper are the first ${PRINTED} of ${order.length.toLocaleString("en")}.` : "";
+  byId("printed").textContent = order.length > PRINTED ? `The first ${PRINTED} of ${order.length.toLocaleString("en")} are printed.` : "";
 }
 
 /* Paper does not wait: the sprites of what it will show are decoded when there is time. */
@@ -171,17 +171,17 @@ function openOne(place) {
   opened = place;
   const prompt = order[place], one = series(), dialog = byId("one");
   byId("one-prompt").textContent = prompts()[prompt];
-  byId("one-says").textContent = [`${place + 1} of ${order.length.toLocaleString("en")}`, together(prompt), "arrow keys: the next and the one before"].filter(Boolean).join(" · ");
-  const standard = one.cells.map((each) => each.standard[state.metric]).find(Boolean);
-  const film = [make("li", {}, thumb(one.pictures, prompt, `Standard: ${prompts()[prompt]}`), make("strong", {}, "standard"), standard ? score(standard[prompt]) : "")];
-  for (const each of one.cells) {
-    const found = differences_(each)?.[prompt], from = alone(one, each);
-    film.push(make("li", each === cell() ? { class: "now", "aria-current": "true" } : {},
-      thumb(each.pictures, prompt, `${STEM} ${plain(each.tau)}: ${prompts()[prompt]}`),
-      make("strong", {}, `${STEM} ${plain(each.tau)}`),
-      each.ours[state.metric] ? `${score(each.ours[state.metric][prompt])} ` : "",
-      found === null || found === undefined ? "" : make("b", { class: found < 0 ? "bad" : found > 0 ? "good" : "" }, found === 0 ? "the same" : gain(found)),
-      from ? make("div", {}, from[prompt] ? `shared ${from[prompt]} of ${each.K} steps` : "nothing shared") : ""));
+  byId("one-says").textContent = [`${place + 1} of ${order.length.toLocaleString("en")}`, together(prompt), "arrow keys: next and previous"].filter(Boolean).join(" · ");
+  const baseline = one.cells.map((cell_) => cell_.baseline[state.metric]).find(Boolean);
+  const film = [make("li", {}, thumb(one.pictures, prompt, `Baseline: ${prompts()[prompt]}`), make("strong", {}, "baseline"), baseline ? score(baseline[prompt]) : "")];
+  for (const cell_ of one.cells) {
+    const difference = differences_(cell_)?.[prompt], from = alone(one, cell_);
+    film.push(make("li", cell_ === cell() ? { class: "now", "aria-current": "true" } : {},
+      thumb(cell_.pictures, prompt, `${STEM} ${plain(cell_.tau)}: ${prompts()[prompt]}`),
+      make("strong", {}, `${STEM} ${plain(cell_.tau)}`),
+      cell_.shared[state.metric] ? `${score(cell_.shared[state.metric][prompt])} ` : "",
+      difference === null || difference === undefined ? "" : make("b", { class: difference < 0 ? "bad" : difference > 0 ? "good" : "" }, difference === 0 ? "the same" : gain(difference)),
+      from ? make("div", {}, from[prompt] ? `shared ${from[prompt]} of ${cell_.K} steps` : "nothing shared") : ""));
   }
   byId("film").replaceChildren(...film);
   if (!dialog.open) dialog.showModal();
@@ -204,7 +204,7 @@ function startPictures() {
     asked = true;
     requestAnimationFrame(() => { asked = false; fill(); });
   }, { passive: true });
-  byId("metric").replaceChildren(...DATA.metrics.map((each) => make("option", { value: each.name }, each.label)));
+  byId("metric").replaceChildren(...DATA.metrics.map((metric) => make("option", { value: metric.name }, metric.label)));
   byId("metric-label").hidden = DATA.metrics.length < 2;
   byId("sort").addEventListener("change", (event) => change({ sort: event.target.value }));
   byId("metric").addEventListener("change", (event) => change({ metric: event.target.value }));
@@ -214,9 +214,9 @@ function startPictures() {
   let closed = [];
   addEventListener("beforeprint", () => {
     closed = [...document.querySelectorAll("details:not([open])")];
-    for (const each of closed) each.open = true;
+    for (const details of closed) details.open = true;
     printing = true; drawPictures(true);
     for (const element of rows.querySelectorAll(".thumb")) paint(element, ...element.what);
   });
-  addEventListener("afterprint", () => { printing = false; drawPictures(true); for (const each of closed) each.open = false; });
+  addEventListener("afterprint", () => { printing = false; drawPictures(true); for (const details of closed) details.open = false; });
 }

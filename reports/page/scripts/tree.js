@@ -19,13 +19,13 @@ function laidOut(tree) {
     low[up] = Math.min(low[up], place[node]); high[up] = Math.max(high[up], place[node]);
     from[up] = Math.min(from[up], from[node]); to[up] = Math.max(to[up], to[node]);
   }
-  for (const each of children) each.sort((a, b) => place[a] - place[b]);
+  for (const siblings of children) siblings.sort((a, b) => place[a] - place[b]);
   const highest = Math.max(...tree.score);
   tree.laid = { place, from, to, children, highest, leaves };
   return tree.laid;
 }
 
-/* Over how many steps each node's prompts are all denoised as one. */
+/* For each node, the number of steps for which all its prompts are denoised as one. */
 function parting(tree, which) {
   const { from, to, leaves } = laidOut(tree), steps = new Int32Array(tree.parent.length).fill(which.K);
   const next = which.together;
@@ -76,9 +76,9 @@ function drawTree() {
   if (tau > 0 && tau < laid.highest) {
     context.strokeStyle = line; context.setLineDash([4, 4]);
     context.beginPath(); context.moveTo(x(tau), 4); context.lineTo(x(tau), height - 20); context.stroke(); context.setLineDash([]);
-    context.fillStyle = muted; context.textAlign = "center"; context.fillText(`${STEM} ${plain(tau)}`, clamp(x(tau), 24, width - 24), height - 6);
+    context.fillStyle = muted; context.textAlign = "center"; context.fillText(`${STEM} ${plain(tau)}`, clamp(x(tau), 84, width - 24), height - 6);
   }
-  context.fillStyle = muted; context.textAlign = "left"; context.fillText("← joined late", 8, height - 6);
+  context.fillStyle = muted; context.textAlign = "left"; context.fillText("← height", 8, height - 6);
 
   const paths = new Map();
   for (let node = 0; node < tree.parent.length; node++) {
@@ -129,26 +129,26 @@ function fitted(context, text, width) {
   return `${text.slice(0, low)}…`;
 }
 
-/* Tell of a node, and take the eye there. */
+/* Describe a node, and scroll to it. */
 function choose(node, follow = true) {
   chosen = node;
   const { tree, laid } = view, members = tree.order.slice(laid.from[node], laid.to[node]), steps = parting(tree, cell());
   if (follow && (view.y(laid.place[node]) < 12 || view.y(laid.place[node]) > view.height - 30)) top_ = laid.place[node] - laid.leaves / zoom / 2;
-  const says = byId("node");
+  const description = byId("node");
   if (node < laid.leaves) {
     const from = alone(series(), cell());
-    says.replaceChildren(make("strong", {}, prompts()[node]), make("p", {}, from ? together_(from[node]) : ""));
+    description.replaceChildren(make("strong", {}, prompts()[node]), make("p", {}, from ? together_(from[node]) : ""));
   } else {
     const list_ = make("ul", {}, ...members.slice(0, 6).map((prompt) => make("li", {}, prompts()[prompt])));
     if (members.length > 6) list_.append(make("li", {}, `${(members.length - 6).toLocaleString("en")} more`));
-    says.replaceChildren(make("strong", {}, `${members.length.toLocaleString("en")} prompts`),
-      make("span", {}, `joined at height ${plain(tree.score[node])}; together over ${steps[node]} of ${cell().K} steps`));
-    if (tree.means[node]) says.append(make("img", { src: tree.means[node], alt: `The mean of these ${members.length} prompts, denoised to the end`, width: 160, height: 160 }));
-    says.append(list_, make("button", { type: "button", onclick: () => { change({ cluster: new Set(members) }); byId("pictures").scrollIntoView(); } }, "See their pictures"));
+    description.replaceChildren(make("strong", {}, `${members.length.toLocaleString("en")} prompts`),
+      make("span", {}, `merged at height ${plain(tree.score[node])}; denoised together for ${steps[node]} of ${cell().K} steps`));
+    if (tree.means[node]) description.append(make("img", { src: tree.means[node], alt: `The mean of these ${members.length} prompts, denoised to the end`, width: 160, height: 160 }));
+    description.append(list_, make("button", { type: "button", onclick: () => { change({ cluster: new Set(members) }); byId("pictures").scrollIntoView(); } }, "See their pictures"));
   }
   drawTree();
 }
-const together_ = (steps) => (steps ? `shared ${steps} of ${cell().K} steps, then alone` : "shares nothing: standard's own picture");
+const together_ = (steps) => (steps ? `shared ${steps} of ${cell().K} steps, then alone` : "shares nothing: the baseline's own picture");
 
 function walk(key) {
   const { tree, laid } = view;
@@ -182,7 +182,7 @@ function nearest(event) {
 
 function startTree() {
   if (!canvas) return;
-  byId("scale").append("apart at once", make("i"), "together to the last step");
+  byId("scale").append("never together", make("i"), "together to the last step");
   byId("zoom-in").addEventListener("click", () => zoomBy(1.6));
   byId("zoom-out").addEventListener("click", () => zoomBy(1 / 1.6));
   byId("zoom-reset").addEventListener("click", () => { zoom = 1; drawTree(); });

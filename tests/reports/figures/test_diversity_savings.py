@@ -14,7 +14,7 @@ def test_ours_beside_standard_with_its_interval(new_record) -> None:
     assert axes.get_ylabel() == "CLIP similarity (lower is better)"
     assert list(standard.get_ydata()) == [0.62, 0.62]
     assert ours.get_ydata()[-1] > 0.62
-    assert "standard" in [text.get_text() for text in axes.texts]
+    assert "baseline" in [text.get_text() for text in axes.texts]
     (band,) = axes.patches
     assert (band.get_y(), round(band.get_y() + band.get_height(), 6)) == (0.6, 0.64)
 

@@ -26,14 +26,14 @@ def test_standard_stands_above_taus_that_say_what_they_save(run_folder) -> None:
     view = RunView.of(run_folder)
     with theme():
         figure = ImageGrid().draw(view.series[0])
-    assert [text for text in texts(figure) if text == "standard" or "τ" in text] == ["standard", "τ = 0.5", "τ = 1"]
+    assert [text for text in texts(figure) if text == "baseline" or "τ" in text] == ["baseline", "τ = 0.5", "τ = 1"]
     assert f"{view.records[1].plan.savings:.0%} saved" in texts(figure)
     assert page(figure).shape[0] > 3 * SIDE
     assert page(figure).shape[1] > 8 * SIDE
 
 
 def test_pictures_stand_in_their_row_and_column(tmp_path) -> None:
-    colours = {"standard": ["red", "lime"], "ours": ["blue", "black"]}
+    colours = {"baseline": ["red", "lime"], "ours": ["blue", "black"]}
     rows = {
         name: [plain(tmp_path / f"{name}{i}.png", colour) for i, colour in enumerate(row)]
         for name, row in colours.items()

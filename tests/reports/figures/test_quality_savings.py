@@ -46,7 +46,7 @@ def test_another_seed_is_a_band_and_fewer_steps_a_dotted_line_of_their_own_model
     assert [band.get_y(), band.get_y() + band.get_height()] == pytest.approx([100 * seed.low, 100 * seed.high])
     (dotted,) = [line for line in left.lines if line.get_linestyle() == ":"]
     assert list(dotted.get_xdata()) == pytest.approx([100 * record.plan.savings for record in against[1:]])
-    assert {"another seed", "fewer steps"} <= {text.get_text() for text in left.texts}
+    assert {"seed control (A/A)", "equal-compute baseline"} <= {text.get_text() for text in left.texts}
 
     other = RunView.of("run", [new_record("1"), new_record("1", model="karlo"), *against])
     assert [len(series.references) for series in other.series] == [3, 0]

@@ -2,7 +2,7 @@ import pytest
 
 from reports.base import RunView
 from reports.figures.savings_at_parity import SavingsAtParity
-from reports.parity import parities
+from reports.parity import parity_curves
 from reports.style import theme
 
 KANDINSKY = ("mini-kandinsky", "kandinsky", "image")
@@ -28,7 +28,7 @@ def test_a_panel_a_group_a_row_a_model_a_dot_a_prompt_set(grid) -> None:
     assert rows == [["mini-kandinsky", "mini-karlo"], ["mini-flux", "mini-sd"], ["mini-stable-unclip"]]
     dots = [float(line.get_xdata()[0]) for axes in panels for line in axes.lines]
     assert sorted(dots) == pytest.approx(
-        sorted(100 * curve.found.bound.value.savings for curve in view.once(parities).curves)
+        sorted(100 * curve.parity.bound.value.savings for curve in view.once(parity_curves).curves)
     )
     bars = [segment[:, 0] for axes in panels for each in axes.collections for segment in each.get_segments()]
     assert len(bars) == len(dots) == 10

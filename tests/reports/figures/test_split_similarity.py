@@ -1,6 +1,6 @@
-from reports.base import RunView
+from reports.base import RunView, file_name
 from reports.figures.split_similarity import SplitSimilarity
-from reports.render import file_name, write_report
+from reports.render import write_report
 from reports.splits import splits
 from reports.style import theme
 
@@ -15,7 +15,7 @@ def test_a_panel_a_tau_ours_beside_the_same_pairs_of_standard(parted) -> None:
     figure = drawn(view)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["τ = 0.5", "τ = 1"]
     assert figure.axes[0].get_ylabel() == "mean CLIP similarity of a pair\n(lower is more diverse)"
-    assert {text.get_text() for text in figure.axes[-1].texts} >= {"● ours", "■ standard"}
+    assert {text.get_text() for text in figure.axes[-1].texts} >= {"● shared", "■ baseline"}
     for axes, split in zip(figure.axes, view.once(splits), strict=True):
         standard, ours = (line.get_ydata() for line in axes.lines[:2])
         assert list(standard) == [band.standard.value for band in split.bands]

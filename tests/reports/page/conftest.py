@@ -49,7 +49,7 @@ def visit(chromium) -> Iterator[Callable[..., "object"]]:
 
 
 def fetched(url: str, path: Path) -> bool:
-    """Whether a request is for something that is not in the page."""
+    """Return True for a request of something that is not in the page."""
     return not url.startswith(("data:", "blob:")) and url.partition("#")[0] != path.resolve().as_uri()
 
 

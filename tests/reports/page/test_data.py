@@ -50,7 +50,7 @@ def test_scores_are_those_of_the_files_and_figures_those_of_the_records(gathered
     for one in data["series"]:
         for cell in one["cells"]:
             record = records[cell["id"]]
-            for kind, path in (("ours", record.scores(run)), ("standard", record.standard_scores(run))):
+            for kind, path in (("shared", record.scores(run)), ("baseline", record.standard_scores(run))):
                 np.testing.assert_allclose(cell[kind]["vqa"], pd.read_parquet(path)["vqa.vqa"], atol=1e-5)
             rate = record.figures["vqa.win_rate"]
             assert cell["figures"]["vqa.win_rate"] == [rate.value, rate.low, rate.high]
@@ -67,7 +67,7 @@ def test_what_cannot_be_read_is_told_and_costs_nothing_else(new_run) -> None:
     payload = Payload([RunView.of(run)])
     (one,) = payload.gathered()["series"]
     assert [cell["together"] for cell in one["cells"]] == [None, None]
-    assert sorted(len(cell["ours"]) for cell in one["cells"]) == [0, 1]
+    assert sorted(len(cell["shared"]) for cell in one["cells"]) == [0, 1]
     assert any("plan.npz" in note for note in payload.notes)
     assert any("scores.parquet" in note for note in payload.notes)
     assert all(cell["pictures"] is not None for cell in one["cells"])

@@ -8,13 +8,13 @@ from PIL import Image
 
 from reports.answer import answer
 from reports.base import RunView
-from reports.comparable import compare
 from reports.page.write import write_page
 from reports.render import write_report
+from reports.run_comparison import compare
 
 
 class Reader(HTMLParser):
-    """What stands in a page: attributes by tag, and text outside scripts."""
+    """The contents of a page: attributes by tag, and text outside scripts."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -111,8 +111,8 @@ def test_a_comparison_tells_in_what_its_runs_differ(new_run, tmp_path) -> None:
     one, other = new_run(name="one", n=6, taus=("0", "1"), side=8), new_run(name="other", n=8, taus=("0", "1"), side=8)
     joint = compare([one, other], tmp_path / "both")
     page = read(write_page([joint], tmp_path / "both/index.html").path)
-    assert joint.differences
-    assert all(page.says(each.sentence) for each in joint.differences)
+    assert joint.mismatches
+    assert all(page.says(each.sentence) for each in joint.mismatches)
     assert page.says((one / "sweep.yaml").read_text())
 
 
@@ -125,7 +125,7 @@ def test_a_run_without_a_finished_cell_has_a_page_too(new_run) -> None:
 def test_the_mean_of_a_cluster_is_shown_where_it_was_made(view) -> None:
     from generators.sharing.tree import Tree
     from reports.page.data import Payload
-    from sweeps.studies.mean_embedding import MeanEmbedding, MeanNode
+    from sweeps.studies.manifest import MeanEmbedding, MeanNode
 
     record = view.records[-1]
     tree = Tree.load(record.folder(view.path) / "tree.npz")

@@ -27,11 +27,11 @@ def test_the_paper_s_style_variations_row_warns_that_it_is_underpowered(new_reco
     (row,) = cells(sheet)
     assert row["win rate, %"] == "52.0 [42.3, 61.5]"
     assert row["wins/ties/losses"] == "52/0/48"
-    assert row["no worse p"] == "0.080 (0.080)"
+    assert row["non-inferiority p"] == "0.080 (0.080)"
     assert row["two-sided p"] == "0.764 (0.764)"
     assert row["verdict"] == "underpowered"
     (warning,) = [note for note in sheet.notes if note.startswith("underpowered")]
-    assert "1 of 1 claims of VQA" in warning
+    assert "1 of 1 claims by VQA" in warning
     assert "100 pairs with 0% ties" in warning
     assert "a power of 17%; for 80%, 780 pairs are needed" in warning
 
@@ -53,7 +53,7 @@ def test_it_says_how_many_claims_were_corrected_and_at_which_delta(grid) -> None
     run = grid(models={KANDINSKY: 0.0, SD: 0.1}, datasets={"mini_styles": 60}, seeds=[1])
     sheet = Claims().sheet(RunView.of(run, delta=0.1))
     assert "40% (50% - delta, delta = 10 points)" in sheet.caption
-    assert any("Holm's correction, over 8 claims of VQA" in note for note in sheet.notes)
+    assert any("Holm's correction over 8 claims by VQA" in note for note in sheet.notes)
     assert sheet.headings[:2] == ["model", "tau"]
 
 

@@ -5,7 +5,7 @@ import pytest
 from common.errors import UserError
 from metrics.over_seeds import pooled_difference, pooled_win_rate
 from reports.base import RunView
-from reports.outcomes import differences, metric_scores, outcomes
+from reports.paired_scores import metric_scores, outcomes, score_differences
 from reports.tables.over_seeds import OverSeeds
 from sweeps.record import load_records
 
@@ -21,7 +21,7 @@ def test_a_row_is_a_cell_with_its_seeds_pooled(grid) -> None:
     sheet = OverSeeds().sheet(RunView.of(run))
     assert [row["tau"] for row in cells(sheet)] == ["0.5", "1"]
     records = [record for record in load_records(run) if record.asked.tau == 1]
-    won, by = ([of(run, each, "vqa", metric_scores) for each in records] for of in (outcomes, differences))
+    won, by = ([of(run, each, "vqa", metric_scores) for each in records] for of in (outcomes, score_differences))
     rate, difference = pooled_win_rate(won), pooled_difference(by)
     row, data = cells(sheet)[1], sheet.data.iloc[1]
     assert (row["seeds"], row["pairs"]) == ("3", "120")

@@ -8,7 +8,7 @@ from common.errors import UserError
 from metrics.parity import Crossing
 from reports.base import RunView
 from reports.formats import to_csv, to_latex
-from reports.parity import parities
+from reports.parity import parity_curves
 from reports.tables.savings_at_parity import SavingsAtParity, reached
 
 KANDINSKY, SD = ("mini-kandinsky", "kandinsky", "image"), ("mini-sd", "stable-diffusion", "text")
@@ -24,7 +24,7 @@ def test_a_row_a_model_and_prompt_set_with_what_conditions_it_and_how_many_pairs
     names = ["model", "dataset", "conditioned on", "seeds", "pairs"]
     assert [first[name] for name in names] == ["mini-kandinsky", "mini_styles", "image", "2", "80"]
     assert second["conditioned on"] == "text"
-    found = view.once(parities).curves[0].found
+    found = view.once(parity_curves).curves[0].parity
     low, high = found.bound.low.savings, found.bound.high.savings
     assert first["savings at parity, %"] == f"{100 * found.bound.value.savings:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
     assert first["most measured, %"] == f"{100 * found.most:.1f}"

@@ -1,4 +1,4 @@
-"""What a report says of how far its scorers agree."""
+"""The agreement of a run's scorers."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -15,7 +15,7 @@ def test_a_row_is_a_band_of_a_cell_with_what_sharing_added(parted) -> None:
         "pairs",
         "clusters",
         "similarity",
-        "of standard's",
+        "baseline's",
         "excess",
     ]
     assert [str(row[2]) for row in table.rows] == table.data.band.tolist()

@@ -3,7 +3,7 @@
 import pytest
 
 from reports.base import RunView
-from reports.contests import contests
+from reports.method_comparison import method_comparisons
 from reports.tables.strategies import Strategies
 from reports.tables.strategy_pairs import StrategyPairs, pairs
 from reports.tables.strategy_ranking import StrategyRanking
@@ -57,5 +57,5 @@ def test_the_ranking_says_what_it_does_not_know(run):
 
 def test_a_run_of_one_strategy_has_none_of_them(compared):
     run = RunView.of(compared({"ward-cosine": 0.0}))
-    assert not run.once(contests).found
+    assert not run.once(method_comparisons).comparisons
     assert [table().sheet(run) for table in (Strategies, StrategyPairs, StrategyRanking)] == [None] * 3

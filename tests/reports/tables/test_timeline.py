@@ -26,13 +26,13 @@ def rows(sheet) -> list[list[str]]:
 
 def test_shares_add_up_to_the_whole(run_folder) -> None:
     sheet = Timeline().sheet(write(run_folder, span("load", 0, 1), DENOISE, span("report", 6, 8)))
-    assert sheet.headings == ["stage", "calls", "seconds", "of the whole, %", "units", "units a second"]
+    assert sheet.headings == ["stage", "calls", "seconds", "share, %", "units", "units a second"]
     assert rows(sheet) == [
         ["load", "1", "1.00", "12.5", "-", "-"],
-        ["denoise", "1", "4.00", "50.0", "100 node-steps", "25.0"],
+        ["denoise", "1", "4.00", "50.0", "100 denoiser evaluations", "25.0"],
         ["report", "1", "2.00", "25.0", "-", "-"],
         ["the rest", "-", "1.00", "12.5", "-", "-"],
-        ["the whole", "-", "8.00", "100.0", "-", "-"],
+        ["total", "-", "8.00", "100.0", "-", "-"],
     ]
     assert not any("bench show" in note for note in sheet.notes)
 
@@ -44,7 +44,7 @@ def test_attempts_by_themselves_and_together_and_what_ran_beside(run_folder) -> 
     assert "beside others, s" in sheet.headings
     found = {(row[0], row[1]): row[3] for row in rows(sheet)}
     assert found["1", "write"] == "2.00"
-    assert (found["1", "the whole"], found["2", "the whole"], found["all", "the whole"]) == ("8.00", "1.00", "9.00")
+    assert (found["1", "total"], found["2", "total"], found["all", "total"]) == ("8.00", "1.00", "9.00")
     assert sheet.data.query("attempt == 'all'").seconds.sum() == 9
 
 
@@ -55,7 +55,7 @@ def test_a_table_in_the_report_says_that_the_report_is_not_in_it(run_folder) -> 
 
 def test_the_first_call_and_then_a_unit(run_folder) -> None:
     sheet = Pace().sheet(write(run_folder, DENOISE, span("plan", 6, 7)))
-    assert rows(sheet) == [["mini", "denoise", "1.000", "20 node-steps", "25.00", "40.0"]]
+    assert rows(sheet) == [["mini", "denoise", "1.000", "20 denoiser evaluations", "25.00", "40.0"]]
 
 
 def test_no_time_line_is_no_table(run_folder) -> None:

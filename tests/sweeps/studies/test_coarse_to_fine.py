@@ -18,8 +18,8 @@ from sweeps.families import Families
 from sweeps.grid import sources
 from sweeps.spec import make_spec
 from sweeps.studies.base import get_study
-from sweeps.studies.coarse_to_fine import CoarseToFine, settled_share
-from sweeps.studies.manifest import MANIFEST
+from sweeps.studies.coarse_to_fine import settled_share
+from sweeps.studies.manifest import MANIFEST, CoarseToFine
 
 PROMPTS = 4
 

@@ -18,7 +18,8 @@ from sweeps.events import StageStarted
 from sweeps.families import Families
 from sweeps.grid import sources
 from sweeps.studies.base import get_study
-from sweeps.studies.mean_embedding import MeanEmbedding, clusters, means_plan
+from sweeps.studies.manifest import MeanEmbedding
+from sweeps.studies.mean_embedding import clusters, means_plan
 
 STEPS = 3
 

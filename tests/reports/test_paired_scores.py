@@ -3,12 +3,12 @@ import pandas as pd
 import pytest
 
 from common.errors import UserError
-from reports.outcomes import differences, metric_scores, outcomes
+from reports.paired_scores import metric_scores, outcomes, score_differences
 from sweeps.record import load_records
 
 
 def read_again(run, **changes):
-    """Who wins in the last cell, with its record changed so."""
+    """Return the outcomes of the last cell, with its record changed."""
     record = load_records(run)[-1]
     return record, outcomes(run, record.model_copy(update=changes), "vqa", metric_scores)
 
@@ -41,7 +41,7 @@ def test_scores_of_other_pictures_are_refused(run_folder) -> None:
 
 def test_differences_are_ours_less_standards_whichever_way_is_better(run_folder) -> None:
     record, found = read_again(run_folder)
-    np.testing.assert_allclose(differences(run_folder, record, "vqa", metric_scores), 0.1 * found)
+    np.testing.assert_allclose(score_differences(run_folder, record, "vqa", metric_scores), 0.1 * found)
     rate = record.figures["vqa.win_rate"].model_copy(update={"value": 1 - record.figures["vqa.win_rate"].value})
     lower = record.model_copy(
         update={
@@ -49,7 +49,7 @@ def test_differences_are_ours_less_standards_whichever_way_is_better(run_folder)
             "figures": {**record.figures, "vqa.win_rate": rate},
         }
     )
-    np.testing.assert_allclose(differences(run_folder, lower, "vqa", metric_scores), 0.1 * found)
+    np.testing.assert_allclose(score_differences(run_folder, lower, "vqa", metric_scores), 0.1 * found)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"damaged"])

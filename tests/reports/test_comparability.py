@@ -1,6 +1,6 @@
 import pytest
 
-from reports.differences import differences, shorten_hash
+from reports.comparability import mismatches, shorten_hash
 
 HASH = "0123456789abcdef" * 4
 
@@ -12,7 +12,7 @@ def found(new_record):
     def made(change=lambda record: record, **axes: object):
         ours = [new_record(tau) for tau in ("0", "1")]
         theirs = [change(new_record(tau, **axes)) for tau in ("0", "1")]
-        return {each.what: each for each in differences({"A": ours, "B": theirs})}
+        return {each.what: each for each in mismatches({"A": ours, "B": theirs})}
 
     return made
 
@@ -49,7 +49,7 @@ def test_one_checkpoint_from_two_places_is_one_scorer(new_record) -> None:
         "A": [scored(sha256=HASH, checkpoint="/here/vqa")(new_record())],
         "B": [scored(sha256=HASH, checkpoint="owner/vqa")(new_record())],
     }
-    assert differences(runs) == []
+    assert mismatches(runs) == []
 
 
 def test_who_has_no_scores_is_flagged(found) -> None:
@@ -89,18 +89,18 @@ def test_versions_and_parameters_and_settings_are_compared_where_both_runs_say(n
         about = {"strategy": strategy, "settings": {"seed": version, "dtype": dtype}, "algorithm": algorithm}
         return identified(**about)(new_record())
 
-    found = differences({"A": [record(1, "ward", "fp32", 1)], "B": [record(2, "average", "fp16", 2)]})
+    found = mismatches({"A": [record(1, "ward", "fp32", 1)], "B": [record(2, "average", "fp16", 2)]})
     told = {each.what: dict(each.by_run) for each in found}
     assert told["algorithm version"] == {"A": "1", "B": "2"}
     assert told["settings of mini-kandinsky"] == {"A": "dtype fp32", "B": "dtype fp16"}, "the seed is an axis"
     assert '"average"' in told["version or parameters of strategy ward-cosine"]["B"]
     assert all(each.apart for each in found)
-    assert differences({"A": [record(1, "ward", "fp32", 1)], "B": [new_record()]}) == []
+    assert mismatches({"A": [record(1, "ward", "fp32", 1)], "B": [new_record()]}) == []
 
 
 def test_other_standard_pictures_are_refused_where_the_axes_do_not_say(found) -> None:
     difference = found(lambda record: record.model_copy(update={"standard": "shared/other"}))
-    assert list(difference) == ["standard pictures of mini-kandinsky on mini_templates, seed 42"]
+    assert list(difference) == ["baseline pictures of mini-kandinsky on mini_templates, seed 42"]
     assert list(found(seed=7)) == ["seed"], "other seeds have other standard pictures, and the axis says so"
 
 
@@ -114,7 +114,7 @@ def test_k_seed_tau_machine_and_versions_are_flagged_by_name(new_record) -> None
             }
         )
 
-    found = differences({"A": [new_record("0.5")], "B": [elsewhere(new_record("1", seed=7))]})
+    found = mismatches({"A": [new_record("0.5")], "B": [elsewhere(new_record("1", seed=7))]})
     assert {each.what: each.by_run["B"] for each in found} == {
         "K": "21",
         "seed": "7",
@@ -132,8 +132,8 @@ def test_what_scored_with_other_libraries_is_flagged_and_not_refused(new_record)
         name: [scored(packages={"torch": torch, "numpy": "2"}, device=device)(new_record())]
         for name, torch, device in (("A", "2.13.0", "cpu"), ("B", "2.9.0", "cuda"))
     }
-    (difference,) = differences(runs)
-    assert (difference.what, difference.verdict) == ("libraries or device that scored by VQA", "flagged")
+    (difference,) = mismatches(runs)
+    assert (difference.what, difference.verdict) == ("libraries or device of the VQA scorer", "flagged")
     assert difference.by_run == {"A": "torch 2.13.0, device cpu", "B": "torch 2.9.0, device cuda"}
 
 

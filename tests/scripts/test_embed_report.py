@@ -1,20 +1,21 @@
 import re
 
 import pytest
+from run_folders import make_run
 
 from common.errors import UserError
 from reports.base import RunView
-from reports.embed import embed
 from reports.formats import to_markdown
 from reports.tables.summary import Summary
+from scripts.embed_report import embed, main
 
 END = "<!-- report:end -->"
 
 
 @pytest.fixture
-def shown(new_run):
+def shown(tmp_path):
     """A view of a run named ``run`` and two of its pictures."""
-    run = new_run(n=3, taus=["0", "1"])
+    run = make_run(tmp_path / "run", n=3, taus=["0", "1"])
     figures = run / "report/figures"
     figures.mkdir(parents=True)
     for name in ("quality_savings", "dendrogram"):
@@ -81,7 +82,7 @@ def test_several_places_say_which_parts_they_want_in_which_order(shown, readme) 
     first, second = re.findall(f"report:begin run [^>]*>\n(.*?)\n{END}", file.read_text(), re.DOTALL)
     assert first.index("dendrogram.png") < first.index("Savings at parity")
     assert "|" not in first
-    assert "- steps saved: 1 - node-steps" in second
+    assert "- steps saved: the share of denoiser evaluations" in second
     assert "- model: mini-kandinsky" in second
 
 
@@ -109,3 +110,24 @@ def test_a_file_that_cannot_be_filled_is_refused_and_left_as_it_is(shown, readme
 def test_a_file_that_is_not_there_is_refused(shown, tmp_path) -> None:
     with pytest.raises(UserError, match="cannot read"):
         embed(shown[0], "run", shown[1], tmp_path / "none.md")
+
+
+def test_the_command_writes_the_report_and_its_parts_again_and_again(tmp_path, capsys) -> None:
+    run, file = make_run(tmp_path / "run", n=3, taus=["0", "1"]), tmp_path / "README.md"
+    file.write_text(f"# Mine\n\n<!-- report:begin run table quality_savings -->\n{END}\n")
+    arguments = [str(run), str(file), "--pictures", str(tmp_path / "pictures")]
+    main(arguments)
+    text = file.read_text()
+    assert "| steps saved, % |" in text
+    assert "](pictures/run-quality_savings.png)" in text
+    assert (tmp_path / "pictures/run-quality_savings.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "report/index.html").exists()
+    assert f"written  {file}" in capsys.readouterr().out
+    main(arguments)
+    assert file.read_text() == text
+    assert "written" not in capsys.readouterr().out
+
+
+def test_a_mistake_of_the_user_s_is_a_sentence(tmp_path) -> None:
+    with pytest.raises(SystemExit, match="not a run folder"):
+        main([str(tmp_path / "nowhere"), str(tmp_path / "none.md")])

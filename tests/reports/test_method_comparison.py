@@ -1,11 +1,11 @@
-"""Which cells are compared with one another, level by level, and who wins."""
+"""The cells that are compared with one another, target by target, and the winners."""
 
 import numpy as np
 import pytest
 import yaml
 
 from reports.base import RunView
-from reports.contests import contests
+from reports.method_comparison import method_comparisons
 from reports.rankings import ranking
 
 
@@ -15,10 +15,10 @@ def view(run) -> RunView:
 
 def test_equal_savings_of_a_run_over_taus_are_levels_named_after_the_first_strategy(compared):
     run = view(compared({"average": 0.1, "ward-cosine": 0.0}, taus=("0", "0.5", "1", "1.02")))
-    (contest,) = run.once(contests).found
-    assert [level.savings for level in contest.levels] == pytest.approx([0.2951, 0.4741], abs=1e-4)
-    assert [list(level.entrants) for level in contest.levels] == [["average", "ward-cosine"]] * 2
-    assert contest.levels[0].entrants["average"].outcomes.shape == (3, 160)
+    (comparison,) = run.once(method_comparisons).comparisons
+    assert [target.savings for target in comparison.targets] == pytest.approx([0.2951, 0.4741], abs=1e-4)
+    assert [list(target.methods) for target in comparison.targets] == [["average", "ward-cosine"]] * 2
+    assert comparison.targets[0].methods["average"].outcomes.shape == (3, 160)
 
 
 def test_levels_that_were_asked_for_take_each_strategys_own_tau(compared):
@@ -26,36 +26,38 @@ def test_levels_that_were_asked_for_take_each_strategys_own_tau(compared):
     compared({"average": 0.0}, taus=("0.49", "1.01"))
     spec = yaml.safe_load((run / "sweep.yaml").read_text())
     (run / "sweep.yaml").write_text(yaml.safe_dump({**spec, "savings": ["0.3", "0.47"]}))
-    (contest,) = view(run).once(contests).found
-    assert [level.savings for level in contest.levels] == [0.3, 0.47]
-    taus = [{float(each.asked.tau) for each in level.entrants["average"].records.values()} for level in contest.levels]
+    (comparison,) = view(run).once(method_comparisons).comparisons
+    assert [target.savings for target in comparison.targets] == [0.3, 0.47]
+    taus = [
+        {float(each.asked.tau) for each in target.methods["average"].records.values()} for target in comparison.targets
+    ]
     assert taus == [{0.49}, {1.01}]
 
 
 def test_who_comes_near_a_level_in_no_cell_is_left_out_there_and_named(compared):
     run = compared({"average": 0.0, "single": 0.0}, taus=("0.5", "1"))
     compared({"ward-cosine": 0.0}, taus=("0.5", "0.7"))
-    (contest,) = view(run).once(contests).found
-    assert [(name, [round(level.savings, 2) for level in levels]) for name, levels in contest.missing()] == [
+    (comparison,) = view(run).once(method_comparisons).comparisons
+    assert [(name, [round(target.savings, 2) for target in missed]) for name, missed in comparison.missing()] == [
         ("ward-cosine", [0.47])
     ]
-    found = ranking(contest)
+    found = ranking(comparison)
     assert set(found.names) == {"average", "single", "ward-cosine"}
-    assert [round(level.savings, 2) for level in found.levels] == [0.3]
+    assert [round(target.savings, 2) for target in found.targets] == [0.3]
 
 
 def test_one_strategy_is_no_contest_and_models_are_contests_of_their_own(compared):
-    assert not view(compared({"ward-cosine": 0.0})).once(contests).found
+    assert not view(compared({"ward-cosine": 0.0})).once(method_comparisons).comparisons
     compared({"average": 0.0})
     run = compared({"average": 0.0, "ward-cosine": 0.0}, model="mini-sd")
-    found = view(run).once(contests)
-    assert [found.named(contest) for contest in found.found] == ["mini-kandinsky", "mini-sd"]
+    found = view(run).once(method_comparisons)
+    assert [found.named(comparison) for comparison in found.comparisons] == ["mini-kandinsky", "mini-sd"]
 
 
 def test_head_to_head_is_of_scores_and_forgives_the_last_digits(compared):
     run = compared({"average": 0.2, "ward-cosine": 0.0})
-    (contest,) = view(run).once(contests).found
-    first, second = contest.levels[-1].entrants.values()
+    (comparison,) = view(run).once(method_comparisons).comparisons
+    first, second = comparison.targets[-1].methods.values()
     gap = first.scores - second.scores
     assert np.array_equal(first.against(second), -second.against(first))
     assert np.array_equal(first.against(second)[np.abs(gap) > 1e-3], np.sign(gap)[np.abs(gap) > 1e-3])
@@ -64,9 +66,9 @@ def test_head_to_head_is_of_scores_and_forgives_the_last_digits(compared):
 
 def test_the_ranking_puts_the_better_first_and_ties_what_is_alike(compared):
     run = compared({"average": 0.0, "complete": 0.0, "shuffled-ward": 0.35}, controls=("shuffled-ward",))
-    (contest,) = view(run).once(contests).found
-    assert contest.names[-1] == "shuffled-ward"
-    found = ranking(contest)
+    (comparison,) = view(run).once(method_comparisons).comparisons
+    assert comparison.names[-1] == "shuffled-ward"
+    found = ranking(comparison)
     assert found.names[-1] == "shuffled-ward"
     assert found.ranks == ((1, 2), (1, 2), (3, 3))
     assert found.better[:2, 2].all()

@@ -7,9 +7,9 @@ import pytest
 
 from common.errors import UserError
 from reports.base import RunView, tables
-from reports.comparable import compare, run_names
 from reports.frame import varying_axes
 from reports.render import write_view
+from reports.run_comparison import compare, run_names
 from reports.tables.over_seeds import OverSeeds
 from reports.tables.summary import Summary
 from sweeps.record import Record, load_records
@@ -32,7 +32,7 @@ def runs(new_run, tmp_path):
 def test_two_models_are_two_series_without_the_run_s_name(runs, tmp_path) -> None:
     view = compare(runs, tmp_path / "out")
     assert [series.name for series in view.series] == ["kandi", "sd"]
-    assert view.differences == ()
+    assert view.mismatches == ()
     assert varying_axes(view.records) == ["model"]
     assert [record.asked.model for record in view.records] == ["kandi", "kandi", "sd", "sd"]
 
@@ -82,7 +82,7 @@ def test_every_table_and_figure_is_made_over_the_union(new_run, tmp_path) -> Non
 def test_runs_that_differ_in_seed_alone_are_pooled_over_seeds(new_run, tmp_path) -> None:
     runs = [new_run(f"seed-{seed}", n=12, series=[{"seed": seed}]) for seed in (1, 2)]
     view = compare(runs, tmp_path)
-    assert [each.what for each in view.differences] == ["seed"]
+    assert [each.what for each in view.mismatches] == ["seed"]
     assert list(OverSeeds().sheet(view).data.seeds) == ["1 2", "1 2"]
 
 
@@ -102,9 +102,9 @@ def test_figures_of_another_scorer_are_left_out_by_name_and_others_stay(runs, tm
 
     change(runs[1], rescored)
     view = compare(runs, tmp_path / "out")
-    (difference,) = view.differences
+    (difference,) = view.mismatches
     assert difference.sentence.startswith(
-        "refused: scorer of VQA (kandi-run: checkpoint mini-vqa; sd-run: checkpoint hf:o/m): its figures are not on one"
+        "refused: scorer of VQA (kandi-run: checkpoint mini-vqa; sd-run: checkpoint hf:o/m): its results are not on one"
     )
     first, second = view.series
     assert all("vqa.win_rate" in record.figures and "vqa" in record.scorers for record in first.records)
@@ -123,7 +123,7 @@ def test_figures_of_another_scorer_are_left_out_by_name_and_others_stay(runs, tm
 def test_prompts_that_share_a_name_alone_are_two_prompt_sets(new_run, tmp_path) -> None:
     runs = [new_run("few", n=4), new_run("many", n=6)]
     view = compare(runs, tmp_path / "out")
-    (difference,) = view.differences
+    (difference,) = view.mismatches
     assert (difference.what, difference.verdict) == ("prompts of mini_templates", "refused")
     assert [series.name for series in view.series] == ["mini_templates (4 prompts)", "mini_templates (6 prompts)"]
 
@@ -164,7 +164,7 @@ def test_names_are_as_much_of_the_paths_as_tells_them_apart(tmp_path) -> None:
 def test_a_run_given_twice_or_alone_or_without_cells_is_refused(runs, new_run, tmp_path) -> None:
     with pytest.raises(UserError, match="given twice"):
         compare([runs[0], runs[0].parent / "." / runs[0].name], tmp_path)
-    with pytest.raises(UserError, match="nothing to compare"):
+    with pytest.raises(UserError, match="cannot be compared"):
         compare(runs[:1], tmp_path)
     with pytest.raises(UserError, match="empty has no finished cell"):
         compare([runs[0], new_run("empty", taus=["1"], fail=["1"])], tmp_path)
