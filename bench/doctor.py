@@ -191,8 +191,8 @@ def _plugins() -> Iterator[Finding]:
     from generators.strategies.base import strategies
 
     strategies()  # prompt sets and workers were looked for above
-    for name, (_, module, _) in PLUGINS.items():
-        getattr(import_module(module), name.replace("-", "_"))()
+    for kind in PLUGINS.values():
+        getattr(import_module(kind.module), kind.function)()
     for plugin in skipped():
         yield Finding("warn", f"plug-in {plugin.name}", f"{plugin.where} ({plugin.group}): {plugin.reason}", MEND)
     if not skipped():

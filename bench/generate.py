@@ -10,7 +10,7 @@ from common.errors import UserError
 from common.files import atomic_write, canonical_json
 
 if TYPE_CHECKING:
-    from sweeps.grid import Cell
+    from sweeps.jobs import Job
     from sweeps.spec import SweepSpec
 
 COLUMNS, LARGEST = 8, 256  # pictures a row of the grid, pixels of one
@@ -23,7 +23,6 @@ COLUMNS, LARGEST = 8, 256  # pictures a row of the grid, pixels of one
         "savings": "it is one tau",
         "isolate": "its one cell is always made by itself",
         "energy": "it measures nothing",
-        "save_every": "it does not continue",
         **dict.fromkeys(("metric", "seed_control", "equal_compute"), "it scores nothing"),
     },
     changed={
@@ -42,7 +41,8 @@ def generate(
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="The folder that holds it.", rich_help_panel=o.LEAVE, callback=o.local)
+        Path,
+        typer.Option(metavar="FOLDER", help="The folder that holds it.", rich_help_panel=o.LEAVE, callback=o.local),
     ] = Path("generated"),
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Share nothing, as --tau 0.", rich_help_panel="How prompts share")
@@ -67,55 +67,51 @@ def generate(
 
 
 def _generate(spec: "SweepSpec", folder: Path) -> None:
-    """Make the one cell of a spec in a folder that is new or empty."""
+    """Make the one cell of a spec in a folder that is new, empty, or its own: then what is missing there is made."""
     from bench.results import seconds_line
     from bench.screen import screen
-    from generators.sharing.parting import drawn
-    from generators.sharing.plan import Planner, build_plan
-    from sweeps.families import Families
+    from sweeps.generate import generate
     from sweeps.grid import cells
-    from sweeps.making import Maker, write_prompts
-    from sweeps.source_run import PLAN, TREE
-    from sweeps.store import save_spec
+    from sweeps.machine import checked_device
+    from sweeps.plan import plan_pictures
+    from sweeps.session import Session
+    from sweeps.store import open_store, refuse_another
 
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty", "choose another --name, or delete it")
-    where = o.device_of(spec.device)
+    refuse_another(folder, spec)
+    where = checked_device(spec.device)
     with screen() as seen:
         cell, *more = cells(spec, where)
         if more:
             raise UserError(f"one set of images is one cell; this asks for {1 + len(more)}", "use `bench sweep`")
-        families = Families(where, spec.offload, None, spec.acceleration(where))
-        maker = Maker(cell.source, families, spec.batch_size, seen)
-        grouping = maker.grouping(cell.strategy, cell.asked.features)
-        plan = build_plan(grouping, cell.schedule, float(cell.asked.tau), cell.source.steps, cell.asked.combiner)
-        save_spec(folder, spec)
-        atomic_write(folder / "identity.json", canonical_json(cell.identity) + "\n")
-        write_prompts(folder, cell.source.prompts.prompts)
-        drawn(grouping, plan).save(folder / TREE)
-        plan.save(folder / PLAN)
-        took = maker.make(plan, folder, cache=cell.denoiser_cache).plan
-        _draw(folder, cell, None if isinstance(grouping, Planner) else took.savings)
+        session = Session.of(spec, where, seen)
+        with open_store(folder, spec):
+            atomic_write(folder / "identity.json", canonical_json(cell.identity) + "\n")
+            job = plan_pictures(cell, folder, session)
+            manifest = generate([job], session)[folder].manifest
+            if isinstance(manifest, Exception):
+                raise manifest
+            _draw(job)
+    taken = manifest.plan
     typer.echo(
-        f"{plan.n_prompts} images at tau {cell.asked.tau:f}: {took.node_steps:,} of {took.standard_node_steps:,} "
-        f"denoiser steps, {took.savings:.1%} saved\nresults  {folder}/ (images/, grid.png, dendrogram.png)\n"
+        f"{taken.n_prompts} images at tau {cell.asked.tau:f}: {taken.node_steps:,} of {taken.standard_node_steps:,} "
+        f"denoiser steps, {taken.savings:.1%} saved\nresults  {folder}/ (images/, grid.png, dendrogram.png)\n"
         f"time     {seconds_line(seen.seconds())}"
     )
 
 
-def _draw(folder: Path, cell: "Cell", savings: float | None) -> None:
-    """The pictures and the tree; no savings where no threshold cuts it."""
-    from generators.sharing.tree import Tree
+def _draw(job: "Job") -> None:
+    """Write the pictures as one grid, and the tree with the share that was saved, where a threshold cuts it."""
+    from generators.sharing.parting import is_parting
     from reports.figures.dendrogram import draw_tree
     from reports.style import save, theme
-    from sweeps.source_run import TREE
 
-    _mosaic(sorted((folder / "images").glob("[0-9]*.png")), folder / "grid.png")
+    assert job.plan
+    assert job.tree
+    _mosaic(sorted((job.folder / "images").glob("[0-9]*.png")), job.folder / "grid.png")
+    saved = None if is_parting(job.tree, job.plan) else {float(job.asked.tau): job.plan.savings}
     with theme():
-        tree = Tree.load(folder / TREE)
-        saved = None if savings is None else {float(cell.asked.tau): savings}
-        if drawing := draw_tree(tree, cell.source.prompts.prompts, saved):
-            save(drawing, folder / "dendrogram")
+        if drawing := draw_tree(job.tree, job.source.prompts.prompts, saved):
+            save(drawing, job.folder / "dendrogram")
 
 
 def _mosaic(pictures: list[Path], path: Path) -> None:

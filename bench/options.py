@@ -188,21 +188,6 @@ def tracking(uri: str | None, out: Path, mlflow: bool = True) -> str | None:
     return (uri or f"sqlite:///{(out / 'mlflow.db').resolve()}") if mlflow else None
 
 
-def device_of(asked: str | None) -> str:
-    """Return the device asked for, else the best there is.
-
-    Raises:
-        UserError: this machine has none such.
-    """
-    from generators.families.base import torch_device
-    from sweeps.machine import default_device
-
-    device = torch_device(asked or default_device())
-    if device.type == "meta":
-        raise UserError("the device 'meta' holds no numbers", "use --device cpu")
-    return str(device)
-
-
 def checked_name(name: str) -> str:
     """Return a folder's name that the user gave.
 

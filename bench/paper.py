@@ -207,7 +207,7 @@ def missing(spec: "SweepSpec", *, ask: bool = False) -> Iterator[tuple[str, str]
 
 def _scorers(spec: "SweepSpec", entry: "ModelEntry", ask: bool) -> Iterator[tuple[str, str]]:
     from common.errors import UserError
-    from sweeps.scoring import Scorers
+    from sweeps.scorers import Scorers
 
     try:
         scorers = Scorers(entry, spec.metric, spec.device or "cpu")
@@ -234,14 +234,15 @@ def _say_missing(item: "Item", lacking: list[tuple[str, str]]) -> None:
 
 def _study(item: "Item", spec: "SweepSpec", folder: Path) -> None:
     """Run the study of an item, then draw its figures."""
-    from bench.publish import publish
     from bench.results import print_places
     from bench.screen import screen
+    from reports.publish import publish
     from sweeps.events import Note
+    from sweeps.machine import checked_device
     from sweeps.record import load_records
     from sweeps.studies.base import get_study
 
-    where = o.device_of(spec.device)
+    where = checked_device(spec.device)
     with screen() as seen:
         get_study(str(item.study)).make(spec, folder, device=where, emit=seen)
         records = load_records(folder) if (folder / "cells").is_dir() else []

@@ -12,7 +12,7 @@ from bench.completion import completer
 
 if TYPE_CHECKING:
     from reports.paper import Item
-    from sweeps.cards import Card
+    from sweeps.accelerators import Card
     from sweeps.estimate import Estimate
 
 HOUR, PETA = 3600, 1e15
@@ -64,7 +64,7 @@ def plan(
     """Predict node-steps, FLOPs, GPU hours, disk space and money. It needs no weights and no GPU, and makes nothing."""
     from bench.paper import offline_unless_the_hub_answers
     from reports.paper import item, items
-    from sweeps.cards import card
+    from sweeps.accelerators import card
 
     where = card(gpu)
     offline_unless_the_hub_answers()

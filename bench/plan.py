@@ -157,20 +157,20 @@ def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flag
 
 def _from_prompts(spec: "SweepSpec") -> Planned:
     from bench.screen import screen
-    from generators.batch_search import BATCH_SIZE
-    from sweeps.families import Families
     from sweeps.grid import features_of, parse_strategy, sources
-    from sweeps.making import Maker
+    from sweeps.machine import checked_device
+    from sweeps.session import Session
 
-    device = o.device_of(spec.device)
+    device = checked_device(spec.device)
     source, *more = sources(spec, device)
     if more:
         raise UserError("a plan is of one prompt set", "run one plan for each")
     with screen() as seen:
-        maker = Maker(source, Families(device, spec.offload, None, spec.acceleration(device)), BATCH_SIZE, seen)
-        grouping = maker.grouping(parse_strategy(spec.strategy[0]), features_of(spec, source.entry)[0])
+        session = Session.of(spec, device, seen)
+        strategy = parse_strategy(spec.strategy[0])
+        grouping, _ = session.grouping(source, strategy, features_of(spec, source.entry)[0])
     title = f"{len(source.prompts)} prompts of {source.prompts.name}, {source.entry.name}"
-    computed = _computed(maker.family, source.settings, len(source.prompts))
+    computed = _computed(session.family(source), source.settings, len(source.prompts))
     return Planned(grouping, source.steps, title, *computed, log_snr=source.log_snr)
 
 

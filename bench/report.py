@@ -25,7 +25,10 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Where a comparison of several runs goes.", show_default="runs/compare-NAMES", callback=o.local
+            metavar="FOLDER",
+            help="Where a comparison of several runs goes.",
+            show_default="runs/compare-NAMES",
+            callback=o.local,
         ),
     ] = None,
     markdown: Annotated[
@@ -55,7 +58,7 @@ def report(
 
 
 def _one(run: Path, delta: float, out: Path | None) -> "tuple[Path, Report]":
-    from bench.publish import publish
+    from reports.publish import publish
     from sweeps.record import load_records
     from sweeps.store import saved_spec
 

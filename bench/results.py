@@ -9,7 +9,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from reports.render import Report
-    from sweeps.predict import Prediction
+    from sweeps.cost import Cost
+    from sweeps.jobs import Job
+    from sweeps.plan import Plan
 
 PIPED_WIDTH = 160
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -48,27 +50,29 @@ def print_places(run: Path, report: "Report", tracking: str | None = None) -> No
             stdout().print(f"{what:8} {where}", soft_wrap=True)
 
 
-def print_costs(predicted: "Prediction", disk: int, run: Path, *, together: bool) -> None:
-    """Print the table of a dry run: every cell, its cost and savings; and the cost of all denoised `together`."""
+def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: bool) -> None:
+    """Print a dry run's table: every job, what it will cost, and what sharing saves; and what all cost `together`."""
+    from sweeps.cost import picture_bytes
+
     table = Table(box=None, pad_edge=False)
     for heading in ("cell", "model", "dataset", "strategy", "schedule", "seed"):
         table.add_column(heading)
-    for heading in ("tau", "prompts", "node-steps", "steps saved", "FLOPs", "FLOPs saved"):
+    for heading in ("tau", "prompts", "NFE", "NFE saved", "FLOPs", "FLOPs saved"):
         table.add_column(heading, justify="right")
-    for cell, cost in predicted.costs:
-        asked = cell.asked
+    for job, cost in costs:
+        asked = job.asked
         table.add_row(
-            *(cell.id[:8], asked.model, asked.dataset, asked.strategy, asked.schedule, str(asked.seed)),
-            *(f"{asked.tau:f}", str(len(cell.source.prompts)), f"{cost.node_steps:,}", f"{cost.savings:.1%}"),
+            *(job.id[:8], asked.model, asked.dataset, asked.strategy, asked.schedule, str(asked.seed)),
+            *(f"{asked.tau:f}", str(len(job.source.prompts)), f"{cost.node_steps:,}", f"{cost.savings:.1%}"),
             *(si(cost.flops), "-" if cost.flop_savings is None else f"{cost.flop_savings:.1%}"),
         )
     console = stdout()
     console.print(table)
     if together:
-        console.print(united_line(predicted.one_by_one, predicted.together), soft_wrap=True)
+        console.print(united_line(*plan.united()), soft_wrap=True)
     console.print(
-        f"{len(predicted.costs)} cells in {run}/, at most {size(disk)} of pictures. "
-        "Prompts were encoded to predict this; no image was made and nothing written.",
+        f"{len(costs)} cells in {plan.run}/, at most {size(picture_bytes(plan.picture_sets))} of pictures. NFE is the "
+        "number of denoiser evaluations. Prompts were encoded to predict this; no image was made and nothing written.",
         soft_wrap=True,
     )
 

@@ -53,9 +53,10 @@ def score(
     has written are read as they are.
     """
     from sweeps.axes import items
+    from sweeps.machine import checked_device
     from sweeps.record import SPEC
 
-    asked, where = list(dict.fromkeys(items(settings["metric"] or []))), o.device_of(settings["device"])
+    asked, where = list(dict.fromkeys(items(settings["metric"] or []))), checked_device(settings["device"])
     is_run = (folder / SPEC).is_file()
     if prompts is not None and is_run:
         raise UserError(f"{folder} is a run folder, which knows its prompts", "leave --prompts out")
@@ -72,23 +73,21 @@ def score(
 
 
 def _score_run(run: Path, asked: Sequence[str], device: str, again: bool, as_json: bool) -> None:
-    """Cells that cannot be scored are told and make the exit code 1; the others' records and all views are new."""
-    from bench.publish import publish
+    """Score a run and write its views anew; records that cannot be scored are named and make the exit code 1."""
+    import reusebench
     from bench.results import print_places, print_tables
     from bench.screen import screen
-    from sweeps.record import load_records
-    from sweeps.rescoring import rescore
+    from sweeps.passes import rescore
 
     with screen() as seen:
         failures = rescore(run, asked, device, seen, again=again)
-        records = load_records(run)
         with seen.stage("report"):
-            report = publish(run, records)
+            report = reusebench.report(run)
     for note in report.notes:
         typer.echo(f"note: {note}", err=True)
     if as_json:
-        told = {"id", "role", "status", "asked", "figures", "scorers"}
-        cells = [json.loads(record.model_dump_json(include=told)) for record in records]
+        shown = {"id", "role", "status", "asked", "figures", "scorers"}
+        cells = [json.loads(record.model_dump_json(include=shown)) for record in reusebench.Run(run).records]
         failed = [{"id": record.id, "error": str(error)} for record, error in failures]
         typer.echo(json.dumps({"run": str(run), "cells": cells, "not_scored": failed}))
     else:
@@ -110,8 +109,8 @@ def _score_pictures(
     from bench.results import stdout
     from bench.screen import screen
     from reports.formats import to_rich
-    from sweeps.foreign import Comparison, Manifest, Pictures, places, refuse_others
-    from sweeps.scoring import Scorers
+    from sweeps.external_images import Comparison, Manifest, Pictures, places, refuse_others
+    from sweeps.scorers import Scorers
 
     scorers = Scorers(None, asked, device)
     if not scorers.metrics:

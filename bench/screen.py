@@ -19,7 +19,6 @@ from rich.progress import (
 from sweeps.events import (
     CellFinished,
     CellScored,
-    CellStarted,
     Event,
     Note,
     StageAdvanced,
@@ -56,19 +55,16 @@ class Screen:
         self._cells: TaskID | None = None
         self._stages: dict[int, list[TaskID]] = {}
         self._part: tuple[str, TaskID] | None = None
-        self._what = ""
 
     def __call__(self, event: Event) -> None:
         self._timeline(event)
         stages = self._stages.setdefault(threading.get_ident(), [])
         match event:
-            case SweepStarted(cells=cells):
-                self._cells = self.progress.add_task("cells", total=len(cells))
-            case CellStarted(cell=cell):
-                self._what = f"tau {cell.asked.tau:f}"
-            case StageStarted(stage=stage, total=total):
-                what = f"{NAMES.get(stage, stage)}, {self._what}" if self._what else NAMES.get(stage, stage)
-                stages.append(self.progress.add_task(what, total=total))
+            case SweepStarted(jobs=jobs):
+                self._cells = self.progress.add_task("cells", total=len(jobs))
+            case StageStarted(stage=stage, total=total, job=job):
+                which = f", tau {job.asked.tau:f}" if job and job.role == "sharing" else ""
+                stages.append(self.progress.add_task(f"{NAMES.get(stage, stage)}{which}", total=total))
             case StageAdvanced(done=done) if stages:
                 self.progress.advance(stages[-1], done)
             case StageFinished() if stages:

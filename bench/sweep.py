@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bench.screen import Screen
-    from reports.render import Report
+    from reusebench import Run
     from sweeps.executors.base import Executor
-    from sweeps.grid import Cell
-    from sweeps.references import Reference
     from sweeps.spec import SweepSpec
 
 FAILED = 1
@@ -129,74 +127,56 @@ def carry_out(
     Returns:
         Whether a cell failed.
     """
+    import reusebench
     from bench.results import print_costs, print_places, print_tables, seconds_line
     from bench.screen import screen
-    from sweeps.cost import picture_bytes
-    from sweeps.levels import levelled, ways
-    from sweeps.predict import predict
-    from sweeps.references import with_references
-    from sweeps.runner import check_scorers, check_sweep
 
-    where = o.device_of(asked.device)
     with screen() as seen:
-        with seen.stage("identify"):
-            shared = ways(asked, where)
-            check_scorers(asked, shared, where)
-        sharing = levelled(asked, shared, folder, device=where, emit=seen, keep=not dry_run)
-        cells = with_references(sharing, another_seed=asked.seed_control, fewer_steps=asked.equal_compute)
         if dry_run:
-            check_sweep(asked, cells, folder, where)
-            predicted = predict(cells, folder, where, seen)
+            planned = reusebench.plan(asked, folder=folder, emit=seen, executor=executor)
+            costs = planned.inner.costs(planned.session)
         else:
-            failed, report = _run(asked, cells, folder, where, seen, rescore, uri, system_metrics, executor)
+            run = _run(asked, folder, seen, rescore, uri, system_metrics, executor)
     if dry_run:
-        print_costs(predicted, picture_bytes(cells), folder, together=not asked.alone)
+        print_costs(planned.inner, costs, together=not asked.alone)
         return False
-    print_tables(report, tables)
-    print_places(folder, report, uri)
+    assert run.report
+    print_tables(run.report, tables)
+    print_places(folder, run.report, uri)
     typer.echo(f"time     {seconds_line(seen.seconds())}")
-    return failed
+    return bool(run.failed)
 
 
 def _run(
     spec: "SweepSpec",
-    cells: "list[Cell | Reference]",
     folder: Path,
-    device: str,
     seen: "Screen",
     rescore: bool,
     uri: str | None,
     system_metrics: bool,
     executor: "Executor | None",
-) -> "tuple[bool, Report]":
-    """The cells, then tables and figures, then what MLflow gets of them: all from the records that are on disk.
-
-    Returns:
-        Whether a cell failed now, which need not be what its record says; the report.
-    """
-    from bench.publish import publish
+) -> "Run":
+    """Run the sweep, then write its report, then what MLflow gets of it: all from the records that are on disk."""
+    import reusebench
     from reports.tracking import MlflowTracker
     from sweeps.events import CellFinished, Event, Note, SweepStarted
-    from sweeps.record import load_records
-    from sweeps.runner import run_sweep
 
     tracker = MlflowTracker(uri, lambda line: seen(Note(line)), system_metrics=system_metrics) if uri else None
 
     def emit(event: Event) -> None:
         seen(event)
         if tracker and isinstance(event, SweepStarted):
-            prompts = {cell.source.prompts.name: cell.source.prompts.prompts for cell in event.cells}
+            prompts = {job.source.prompts.name: job.source.prompts.prompts for job in event.jobs}
             tracker.sweep_started(event.spec.model_dump(mode="json"), prompts, event.run)
         elif tracker and isinstance(event, CellFinished) and not (event.kept and event.record.error):
             tracker.cell_finished(event.record)
 
-    made = run_sweep(spec, cells, folder, device=device, emit=emit, rescore=rescore, executor=executor)
-    records = load_records(folder)
+    run = reusebench.sweep(spec, folder=folder, emit=emit, rescore=rescore, executor=executor, reports=False)
     with seen.stage("report"):
-        report = publish(folder, records)
+        report = reusebench.report(run)
     for note in report.notes:
         seen(Note(note))
     if tracker:
         with seen.stage("track"):
-            tracker.sweep_finished(folder, records)
-    return any(record.error for record in made), report
+            tracker.sweep_finished(folder, run.records)
+    return run

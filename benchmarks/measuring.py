@@ -19,7 +19,7 @@ import torch
 
 from common.errors import UserError
 from common.files import atomic_write
-from sweeps.machine import default_device, machine, versions
+from sweeps.machine import checked_device, machine, versions
 
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ def parser(module: str, description: str | None, turns: int) -> argparse.Argumen
     )
     made.add_argument("--turns", type=int, default=turns, help="how often each way is measured (default %(default)s)")
     made.add_argument("--quick", action="store_true", help="a few seconds in all: that it runs, not how fast")
-    made.add_argument("--device", default=default_device())
+    made.add_argument("--device", default=checked_device())
     made.add_argument("--beside", default="nothing", help="what else runs on the machine, for the results")
     made.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     return made

@@ -12,7 +12,7 @@ from benchmarks.gpu_check import prepared
 from generators.batching import Batches
 from generators.catalogue import ModelEntry, model
 from generators.conditioning import Conditioning
-from generators.executor import Execution, NodeState, decode_images, execute
+from generators.executor import Execution, decode_images, execute
 from generators.families.base import Family, get_family, resolve_settings
 from generators.noise import KeyedNoise, NoiseSource
 from generators.prompts import prompt_set

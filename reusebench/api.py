@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from reusebench.run import Plan, Run
-from sweeps.events import Emit, Event, Note
+from sweeps.events import Emit, Event, Note, stage
 from sweeps.spec import SweepSpec, make_spec, read_yaml
 
 if TYPE_CHECKING:
@@ -52,8 +52,10 @@ def plan(
 
     spec = _spec(spec, settings)
     run, device = _folder(folder, spec), _device(device or spec.device)
-    cells, scorers = check(spec, run, device)
-    session = Session.of(spec, device, emit or _log, executor)
+    emit = emit or _log
+    with stage(emit, "identify"):
+        cells, scorers = check(spec, run, device)
+    session = Session.of(spec, device, emit, executor)
     inner = plan_sweep(spec, cells, run, session, scorers=scorers, keep=False)
     return Plan(spec, run, device, inner, session, cells, scorers)
 

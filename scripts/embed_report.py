@@ -14,13 +14,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.publish import publish
 from common.errors import UserError, nearest
 from common.files import atomic_write
 from metrics.parity import DELTA
 from reports.base import RunView, figures
 from reports.formats import markdown_line
 from reports.markdown import FIRST, answer_part, figure_name, picture, provenance, rows_part, table_part
+from reports.publish import publish
 from sweeps.record import load_records
 
 BEGIN = re.compile(r"^<!-- report:begin (?P<name>\S+)(?P<parts>(?: \S+)*) -->$")

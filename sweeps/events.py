@@ -1,6 +1,7 @@
 """What happens during a sweep, as one stream: the command line shows it, a tracker logs it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -78,3 +79,13 @@ class CellScored:
 
 Event: TypeAlias = SweepStarted | StageStarted | StageAdvanced | StageFinished | Note | CellFinished | CellScored
 Emit: TypeAlias = Callable[[Event], None]
+
+
+@contextmanager
+def stage(emit: Emit, name: str) -> Iterator[None]:
+    """Announce the block as a stage of one unit."""
+    emit(StageStarted(name, 1))
+    try:
+        yield
+    finally:
+        emit(StageFinished())

@@ -11,7 +11,7 @@ from common.errors import UserError
 from generators.catalogue import ModelEntry, model
 from generators.families.base import get_family
 from sweeps.describe import describe
-from sweeps.events import CellFinished, CellScored, Emit, SweepStarted
+from sweeps.events import CellFinished, CellScored, Emit, SweepStarted, stage
 from sweeps.executors.base import Executor
 from sweeps.generate import Made, generate
 from sweeps.grid import Cell
@@ -52,7 +52,8 @@ def sweep(
         UserError: something was refused before it began (`sweeps.plan.check`), another process holds the folder, or
             the disk is full.
     """
-    shared, scorers = check(spec, run, device)
+    with stage(emit, "identify"):
+        shared, scorers = check(spec, run, device)
     session = Session.of(spec, device, emit, executor)
     with _disk(run), open_store(run, spec) as store, session.executor.opened(spec, device, emit):
         plan = plan_sweep(spec, shared, run, session, scorers=scorers)

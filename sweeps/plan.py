@@ -136,7 +136,9 @@ def plan_sweep(
 
 def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
     """Return the job of one cell by itself, without a baseline, in a folder of its own, with its plan and tree."""
-    grouping, seconds = session.grouping(cell.source, cell.strategy, cell.asked.features)
+    if there := _on_disk(folder, session):
+        return _sharing_job(cell, None, folder, folder, *there, {})
+    grouping, seconds = session.grouping(cell.source, cell.strategy, cell.asked.features, folder)
     job = _sharing_job(cell, None, folder, folder, *_planned(cell, grouping), {"cluster": seconds})
     _write(job)
     return job
@@ -243,7 +245,7 @@ class _Planning:
         folder = self.run / "cells" / cell.id
         if baseline.error:
             return _sharing_job(cell, baseline, self.run, folder, None, None, {}, baseline.error)
-        if there := self._on_disk(folder):
+        if there := _on_disk(folder, self.session):
             return _sharing_job(cell, baseline, self.run, folder, *there, {})
         job: list[Job] = []
 
@@ -258,16 +260,6 @@ class _Planning:
 
         error = _error(planned)
         return job[0] if error is None else _sharing_job(cell, baseline, self.run, folder, None, None, {}, error)
-
-    def _on_disk(self, folder: Path) -> tuple[SharingPlan, Tree] | None:
-        """Return the plan and the tree of a cell whose pictures are there."""
-        if not (folder / MANIFEST).exists():
-            return None
-        try:
-            return SharingPlan.load(folder / PLAN), Tree.load(folder / TREE)
-        except UserError as error:
-            self.session.damaged(error.message)
-            return None
 
     def _equal_compute(self, reference: EqualCompute, shared: Job, baseline: Job) -> Job:
         if shared.error:
@@ -298,6 +290,17 @@ class _Planning:
             baseline=baseline,
             error=error,
         )
+
+
+def _on_disk(folder: Path, session: Session) -> tuple[SharingPlan, Tree] | None:
+    """Return the plan and the tree of a cell whose pictures are there."""
+    if not (folder / MANIFEST).exists():
+        return None
+    try:
+        return SharingPlan.load(folder / PLAN), Tree.load(folder / TREE)
+    except UserError as error:
+        session.damaged(error.message)
+        return None
 
 
 def _planned(cell: Cell, grouping: Grouping) -> tuple[SharingPlan, Tree]:

@@ -175,7 +175,9 @@ class SweepSpec(BaseModel):
     ] = None
     prior_guidance: Annotated[Finite | None, Flag("Guidance scale of the prior.", MAKE, "X", THE_MODELS)] = None
     prior_seed: Annotated[int | None, Flag("Seed of the prior.", MAKE, "N", "--seed")] = None
-    settings: dict[str, Any] = {}  # what only some families have, by name (`Family.settings_type`); --set on a command line
+    settings: dict[
+        str, Any
+    ] = {}  # what only some families have, by name (`Family.settings_type`); --set on a command line
 
     tau: Annotated[
         Taus,
@@ -409,10 +411,7 @@ class SweepSpec(BaseModel):
 
 # By its name, how every setting is written on a command line; `official` is one that stands for several others.
 FLAGS: dict[str, Flag] = {
-    name: flag
-    for name, field in SweepSpec.model_fields.items()
-    for flag in field.metadata
-    if isinstance(flag, Flag)
+    name: flag for name, field in SweepSpec.model_fields.items() for flag in field.metadata if isinstance(flag, Flag)
 }
 FLAGS["official"] = Flag(
     "Do as the paper's released code does: its strategy, schedule, noise, scheduler, steps, guidance and seed. Other "
@@ -469,6 +468,8 @@ def _renamed(layer: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"{today} is given twice, once under its former name", "give it once")
         values[today] = value
     return values
+
+
 def _flat(layer: Mapping[str, Any]) -> dict[str, Any]:
     """Return a layer with what it says under `settings` among its other settings."""
     own = layer.get("settings") or {}

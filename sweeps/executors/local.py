@@ -14,11 +14,11 @@ from sweeps.record import ExecutionFigures
 
 if TYPE_CHECKING:
     from generators.conditioning import Conditioning
+    from generators.denoising_checkpoints import DenoisingCheckpoints
     from generators.executor import Execution
     from generators.noise import NoiseSource
     from generators.sharing.plan import SharingPlan
     from generators.sharing.union import Union
-    from generators.denoising_checkpoints import DenoisingCheckpoints
     from sweeps.jobs import Job
     from sweeps.session import Session
     from sweeps.writer import Place
@@ -112,7 +112,9 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
         if len(encoded) > 1
         else encoded[0],
         [in_namespace(source.key, key) for source in sources for key in source.prompts.keys],
-        NamespacedNoise({group[0][0].source.key: session.noise(group[0][0].source, group[0][1], run) for group in by_source}),
+        NamespacedNoise(
+            {group[0][0].source.key: session.noise(group[0][0].source, group[0][1], run) for group in by_source}
+        ),
         places,
     )
 
@@ -195,4 +197,6 @@ def _checkpoints(jobs: "Sequence[Job]", plan: "SharingPlan", session: "Session")
         return None
     sources = list({job.source.key: job.source.identity for job in jobs}.values())
     identity = sha256_text(canonical_json([sources, plan.digest]))
-    return DenoisingCheckpoints(jobs[0].run / CHECKPOINTS, identity, session.save_every, lambda text: session.emit(Note(text)))
+    return DenoisingCheckpoints(
+        jobs[0].run / CHECKPOINTS, identity, session.save_every, lambda text: session.emit(Note(text))
+    )

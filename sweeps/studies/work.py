@@ -75,4 +75,4 @@ def decoded(source: "Source", session: Session, latents: "Tensor", keys: Sequenc
         return done
 
     with session.stage("decode", len(latents), source):
-        return np.concatenate(list(batches.each(len(latents), pictures)))
+        return np.concatenate(list(batches.map(len(latents), pictures)))

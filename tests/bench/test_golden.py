@@ -1,6 +1,6 @@
 """Sweeps whose records, pictures and tables were pinned: whatever is rebuilt inside, these stay what they are.
 
-`python -m pytest tests/bench/test_golden.py --pin` writes them anew, which a change of results has to give a reason for.
+`python -m pytest tests/bench/test_golden.py --pin` writes them anew; the commit that does so says why results changed.
 """
 
 import hashlib

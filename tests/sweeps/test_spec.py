@@ -212,6 +212,8 @@ def test_the_names_of_sweeps_without_a_file_of_prompts_are_what_they_were():
     assert make_spec([]).default_name() == "mini-kandinsky-mini_templates-e3ba014f"
     assert make_spec([{"tau": "0..1", "limit": 3}]).default_name() == "mini-kandinsky-mini_templates-c2169a09"
     assert make_spec([{"official": True, "prompt": ["a"]}]).default_name() == "mini-kandinsky-prompts-f929cbd4"
+
+
 def test_a_removed_setting_is_read_where_it_says_nothing_and_refused_where_it_does():
     assert make_spec([{"attention": None}]) == make_spec([])
     with pytest.raises(UserError, match="attention was removed: no kernel was faster"):
