@@ -21,11 +21,12 @@ from torch import Tensor
 from common.errors import UserError
 from common.files import atomic_write
 from generators.batching import is_out_of_memory
-from generators.catalogue import ModelEntry, model
+from generators.catalogue import model
 from generators.checkpoints import load_config
 from generators.conditioning import Conditioning
 from generators.executor import execute
 from generators.families.base import DTYPES, Family, get_family, resolve_settings
+from generators.model_entry import ModelEntry
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, build_plan, standard_plan

@@ -57,7 +57,7 @@ def plan(
         cells, scorers = check(spec, run, device)
     session = Session.of(spec, device, emit, executor)
     inner = plan_sweep(spec, cells, run, session, scorers=scorers, keep=False)
-    return Plan(spec, run, device, inner, session, cells, scorers)
+    return Plan(spec, run, device, inner, session, cells, scorers, executor)
 
 
 def generate(plan: Plan | Asked = None, **more: Any) -> Run:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from reports.render import Report
+    from sweeps.executors.base import Executor
     from sweeps.generate import Made
     from sweeps.grid import Cell
     from sweeps.jobs import Job
@@ -40,6 +41,7 @@ class Plan:
     session: "Session" = field(repr=False)
     cells: "Sequence[Cell]" = field(repr=False)
     scorers: "dict[str, Scorers]" = field(repr=False)
+    executor: "Executor | None" = field(default=None, repr=False)
 
     @property
     def jobs(self) -> "tuple[Job, ...]":

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from generators.catalogue import ModelEntry, model
+from generators.catalogue import model
+from generators.model_entry import ModelEntry
 from generators.prompts import PromptSet, known_set
 from generators.settings import GenerationSettings
 from generators.sharing.plan import Grouping

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from common.errors import UserError
 from common.files import canonical_json, sha256_text
-from generators.catalogue import ModelEntry, model, models
+from generators.catalogue import model
 from generators.denoiser_caches.base import DenoiserCache, get_denoiser_cache
+from generators.model_entry import ModelEntry, models
 from generators.prompts import PromptSet, given_prompts, load_prompts, prompt_set
 from generators.settings import GenerationSettings
 from generators.sharing.schedule import Schedule, get_schedule

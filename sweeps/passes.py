@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from generators.catalogue import ModelEntry, model
+from generators.catalogue import model
 from generators.families.base import get_family
+from generators.model_entry import ModelEntry
 from sweeps.describe import describe
 from sweeps.events import CellFinished, CellScored, Emit, SweepStarted, stage
 from sweeps.executors.base import Executor
+from sweeps.executors.local import Local
 from sweeps.generate import Made, generate
 from sweeps.grid import Cell
 from sweeps.jobs import Job
@@ -54,17 +56,23 @@ def sweep(
     """
     with stage(emit, "identify"):
         shared, scorers = check(spec, run, device)
+    executor = executor or Local()
     session = Session.of(spec, device, emit, executor)
-    with _disk(run), open_store(run, spec) as store, session.executor.opened(spec, device, emit):
+    with _disk(run), open_store(run, spec) as store, executor.opened(spec, device, emit):
         plan = plan_sweep(spec, shared, run, session, scorers=scorers)
         emit(SweepStarted(run, spec, plan.jobs))
-        made = generate(plan.picture_sets, session)
+        made = generate(plan.picture_sets, session, executor)
         session.release()
         return list(described(plan, made, scorers, store, session, again=rescore))
 
 
 def generated(
-    spec: SweepSpec, shared: Sequence[Cell], run: Path, session: Session, scorers: Mapping[str, Scorers]
+    spec: SweepSpec,
+    shared: Sequence[Cell],
+    run: Path,
+    session: Session,
+    scorers: Mapping[str, Scorers],
+    executor: Executor | None = None,
 ) -> tuple[Plan, dict[Path, Made]]:
     """Run the first two passes: plans and pictures are in the run folder, and no record.
 
@@ -72,15 +80,17 @@ def generated(
         spec: what is asked for.
         shared: its cells, as `sweeps.plan.check` gives them, and `scorers` likewise.
         run: the run folder.
-        session: the device and the executor.
+        session: the device and the models.
+        executor: where groups of jobs are denoised; in this process unless given.
 
     Raises:
         UserError: as `sweep`.
     """
-    with _disk(run), open_store(run, spec), session.executor.opened(spec, session.device, session.emit):
+    executor = executor or Local()
+    with _disk(run), open_store(run, spec), executor.opened(spec, session.device, session.emit):
         plan = plan_sweep(spec, shared, run, session, scorers=scorers)
         session.emit(SweepStarted(run, spec, plan.jobs))
-        made = generate(plan.picture_sets, session)
+        made = generate(plan.picture_sets, session, executor)
         session.release()
         return plan, made
 

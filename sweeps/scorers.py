@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError, nearest
 from generators.batching import Batches
-from generators.catalogue import ModelEntry, locate
+from generators.model_entry import ModelEntry, locate
 from metrics.base import FigureInfo, Metric, get_metric
 from metrics.statistics import Estimate
 from sweeps.axes import parse_parameters

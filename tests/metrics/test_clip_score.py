@@ -16,7 +16,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, PreTrainedTokenizerFast
 
 from common.errors import UserError
-from generators.catalogue import embedded_path, models
+from generators.model_entry import embedded_path, models
 from metrics.clip_score import ClipScore, tokenise
 from miniature.exporting.open_clip import save_open_clip
 

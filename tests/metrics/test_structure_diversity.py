@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from common.errors import UserError
-from generators.catalogue import models
+from generators.model_entry import models
 from metrics.structure_diversity import StructureDiversity
 from metrics.structure_encoders import EFFICIENTNET, renamed
 

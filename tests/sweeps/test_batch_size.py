@@ -57,7 +57,7 @@ def test_workers_elsewhere_have_a_size_that_nobody_measured_here(tiny_spec, monk
 
     monkeypatch.setattr(batch_search, "measure", lambda *_: pytest.fail("measured"))
     (source,) = {cell.source.key: cell.source for cell in cells(tiny_spec(), "cpu")}.values()
-    session = Session("cpu", lambda _: None, batch_size="auto", executor=Elsewhere())
+    session = Session("cpu", lambda _: None, batch_size="auto", encoder=Elsewhere())
     conditioning = session.encoded(source).conditioning
     assert session.batch_size(source, conditioning) == (batch_search.BATCH_SIZE, "default")
 

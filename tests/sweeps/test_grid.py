@@ -51,7 +51,7 @@ def test_whatever_changes_images_changes_identity(ids, change):
 
 def test_weights_change_identity(ids, monkeypatch):
     before = ids()
-    monkeypatch.setattr("generators.catalogue.ModelEntry.weights_hash", lambda _: "other")
+    monkeypatch.setattr("generators.model_entry.ModelEntry.weights_hash", lambda _: "other")
     assert not set(before) & set(ids())
 
 

@@ -316,7 +316,7 @@ def test_what_reports_read_is_there(whole):
 
 
 def test_another_weight_or_prompt_under_one_name_is_refused(sweep, copy, tmp_path, tiny, monkeypatch):
-    monkeypatch.setattr("generators.catalogue.ModelEntry.weights_hash", lambda _: "other weights")
+    monkeypatch.setattr("generators.model_entry.ModelEntry.weights_hash", lambda _: "other weights")
     with pytest.raises(UserError, match="was made with other weights "):
         sweep(copy)
 

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import ModelEntry, model
+from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.executor import decode_images, execute
 from generators.families.base import get_family, resolve_settings
 from generators.families.kandinsky import ENCODE_BATCH, Kandinsky
+from generators.model_entry import ModelEntry
 from generators.noise import derived_key, node_key
 from generators.settings import GenerationSettings
 from generators.sharing.plan import standard_plan

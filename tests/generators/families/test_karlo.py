@@ -22,12 +22,13 @@ from torch.nn import functional
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import embedded_path, model
+from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.executor import Execution, decode_images, execute
 from generators.families.base import get_family, resolve_settings
 from generators.families.karlo import ENCODE_BATCH, Karlo
 from generators.families.unclip import text_projection_class
+from generators.model_entry import embedded_path
 from generators.noise import node_key
 from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, build_plan, standard_plan

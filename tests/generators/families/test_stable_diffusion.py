@@ -16,12 +16,13 @@ from torch import Tensor
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import embedded_path, model
+from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.executor import Execution, decode_images, execute
 from generators.families.base import get_family
 from generators.families.stable import ENCODE_BATCH
 from generators.families.stable_diffusion import StableDiffusion
+from generators.model_entry import embedded_path
 from generators.noise import node_key
 from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, standard_plan
