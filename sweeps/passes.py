@@ -175,8 +175,9 @@ def described(
     for before, compared in score(plan.run, asked, scorers, session.emit, manifests=manifests, again=again):
         job, measuring, kept = jobs[before.id], scorers[before.asked.model], known[before.id] is not None
         try:
-            if isinstance(compared, Exception):
-                raise compared
+            if error := job.error or (compared if isinstance(compared, Exception) else None):
+                raise error
+            assert isinstance(compared, Compared)
             _flag_scorers(compared, measuring, session)
             record = _described(job, compared, measuring, made, kept)
             kept = record is before

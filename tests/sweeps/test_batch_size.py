@@ -66,4 +66,11 @@ def test_a_prediction_measures_nothing(tiny_spec, tmp_path, monkeypatch):
     monkeypatch.setattr(batch_search, "measure", lambda *_: pytest.fail("measured"))
     spec = tiny_spec(batch_size="auto")
     session = Session.of(spec, "cpu", lambda _: None)
-    assert len(plan_sweep(spec, check(spec, tmp_path, "cpu")[0], tmp_path, session, keep=False).costs(session)) == 2
+    assert (
+        len(
+            plan_sweep(spec, check(spec, tmp_path / "run", "cpu")[0], tmp_path / "run", session, keep=False).costs(
+                session
+            )
+        )
+        == 2
+    )

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +34,8 @@ def notes(events) -> str:
 
 
 def stages(events) -> list[str]:
-    return [event.stage for event in events if isinstance(event, StageStarted)]
+    """Every stage but that of finding out what is there, which each sweep begins with."""
+    return [event.stage for event in events if isinstance(event, StageStarted) and event.stage != "identify"]
 
 
 def pictures(folder: Path) -> dict[str, bytes]:
@@ -265,21 +265,21 @@ def test_encoding_is_no_part_of_clustering(tiny_spec):
     assert marks == ["StageStarted", "StageFinished"] * 2
 
 
-def test_a_failed_cells_seconds_are_not_the_next_ones(sweep, tmp_path, monkeypatch):
+def test_a_failed_cells_seconds_are_not_the_next_ones(sweep, tmp_path, monkeypatch, clock):
     from sweeps import plan
 
     build = plan.build_plan
 
     def broken(tree, schedule, tau, *rest):
         if tau == 0.3:
-            time.sleep(0.5)
+            clock.later += 1000
             raise RuntimeError("no plan")
         return build(tree, schedule, tau, *rest)
 
     monkeypatch.setattr(plan, "build_plan", broken)
     failed, done = sweep(tmp_path / "run", tau="0.3,0.6")
     assert (failed.status, done.status) == ("failed", "done")
-    assert done.timings["plan"] < 0.5
+    assert done.timings["plan"] < 1000
     assert done.timings["cluster"] > 0, "its tree counts for every cell that uses it"
 
 
@@ -295,7 +295,7 @@ def test_progress_adds_up(sweep, tiny, tmp_path):
 
     sweep(tmp_path / "run", metric=[f"vqa={tiny.vqa}"], emit=emit)
     for (stage, total), count in zip(totals, done, strict=True):
-        assert count == total or stage in ("cluster", "plan"), stage
+        assert count == total or stage in ("identify", "cluster", "plan"), stage
 
 
 def test_every_cell_of_a_source_shares_its_conditioning_and_standard_images(sweep, tmp_path):
