@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from sweeps.executors.base import Executor
 
 RUNS = Path("runs")
-Where: TypeAlias = "str | os.PathLike[str]"
+Where: TypeAlias = str | os.PathLike[str]
 # What says what is wanted: a spec, its settings, a YAML file, or nothing where settings are given as keywords.
-Asked: TypeAlias = "SweepSpec | Mapping[str, Any] | str | os.PathLike[str] | None"
+Asked: TypeAlias = SweepSpec | Mapping[str, Any] | str | os.PathLike[str] | None
 
 
 def plan(

@@ -60,7 +60,7 @@ def swept(whole, tmp_path: Path) -> Swept:
 def views(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables and figures take their time, and only tests that ask for `with_views` look at them."""
     if "with_views" not in request.fixturenames:
-        monkeypatch.setattr("bench.publish.publish", lambda run, records: Report())
+        monkeypatch.setattr("reports.publish.publish", lambda run, records, delta: Report())
 
 
 @pytest.fixture
@@ -160,18 +160,18 @@ def test_what_is_measured_is_not_measured_again_unless_asked(bench, swept, measu
 
 
 def test_an_interrupted_scoring_goes_on_where_it_was(bench, swept, other_vqa, measured, monkeypatch):
-    from sweeps.rescoring import Rescoring
+    from sweeps import passes
 
-    record, seen = Rescoring.record, []
+    describe, described = passes.describe, []
 
-    def cut(self, one):
-        if len(seen) == 2:
+    def cut(compared, *rest):
+        if len(described) == 1:
             raise KeyboardInterrupt
-        seen.append(one)
-        return record(self, one)
+        described.append(compared)
+        return describe(compared, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Rescoring, "record", cut)
+        patch.setattr(passes, "describe", cut)
         result = bench("score", swept.run, "--metric", f"vqa={other_vqa}")
         assert result.exit_code == 130
         assert "run the same command again to continue" in result.stderr
@@ -198,7 +198,6 @@ def damage(path: Path, content: bytes | None = b"not a picture") -> None:
         (lambda folder: damage(folder / "images/00001.png"), "00001.png is damaged"),
         (lambda folder: damage(folder / "images/00001.png", None), "00001.png is missing"),
         (lambda folder: damage(folder / "generation.json", None), "has no finished pictures"),
-        (lambda folder: damage(folder / "plan.npz"), "plan.npz"),
     ],
 )
 def test_a_cell_that_cannot_be_scored_is_told_and_nothing_of_it_is_lost(bench, swept, other_vqa, harm, says):

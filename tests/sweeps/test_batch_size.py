@@ -66,11 +66,6 @@ def test_a_prediction_measures_nothing(tiny_spec, tmp_path, monkeypatch):
     monkeypatch.setattr(batch_search, "measure", lambda *_: pytest.fail("measured"))
     spec = tiny_spec(batch_size="auto")
     session = Session.of(spec, "cpu", lambda _: None)
-    assert (
-        len(
-            plan_sweep(spec, check(spec, tmp_path / "run", "cpu")[0], tmp_path / "run", session, keep=False).costs(
-                session
-            )
-        )
-        == 2
-    )
+    run = tmp_path / "run"
+    plan = plan_sweep(spec, check(spec, run, "cpu")[0], run, session, keep=False)
+    assert len(plan.costs(session)) == 2
