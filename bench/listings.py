@@ -59,7 +59,7 @@ PLUGINS = {
         ("features",),
     ),
     "executors": Kind("Places where a sweep can be denoised", "sweeps.executors.base", "executors"),
-    "studies": Kind("Studies that make other figures with the models of a sweep", "sweeps.studies.base", "studies"),
+    "studies": Kind("Studies that make other figures with the models of a sweep", "studies.base", "studies"),
     "figures": Kind("Figures of a report", "reports.base", "figures"),
     "tables": Kind("Tables of a report", "reports.base", "tables"),
 }

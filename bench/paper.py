@@ -222,10 +222,10 @@ def _study(item: "Item", spec: "SweepSpec", folder: Path) -> None:
     from bench.results import print_places
     from bench.screen import screen
     from reports.publish import publish
+    from studies.base import get_study
     from sweeps.events import Note
     from sweeps.machine import checked_device
     from sweeps.record import load_records
-    from sweeps.studies.base import get_study
 
     where = checked_device(spec.device)
     with screen() as seen:

@@ -109,7 +109,7 @@ def _score_pictures(
     from bench.results import stdout
     from bench.screen import screen
     from reports.formats import to_rich
-    from sweeps.external_images import Comparison, Manifest, Pictures, places, refuse_others
+    from reusebench.external_images import Comparison, Manifest, Pictures, places, refuse_others
     from sweeps.scorers import Scorers
 
     scorers = Scorers(None, asked, device)

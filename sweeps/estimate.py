@@ -158,7 +158,7 @@ def _of_cells(
 def _of_study(
     study: str, spec: SweepSpec, entry: ModelEntry, dataset: str, settings: GenerationSettings, size: Size
 ) -> Estimate:
-    from sweeps.studies.base import get_study
+    from studies.base import get_study
 
     n = _size(spec, dataset, size)
     one = {"model": (entry.name,), "dataset": (dataset,), "seed": (settings.seed,), "limit": n}

@@ -36,6 +36,7 @@ class Job:
         cache: reuse between the steps of each picture.
         baseline: what the pictures are compared with; a cell's own pictures are the baseline's where their paths are.
         control: whether the strategy is there to be beaten.
+        strategy_source: where the strategy's code is from, if it is somebody else's (`Plugin.provenance`).
         seconds: what planning took, by stage.
         error: why there is no plan.
     """
@@ -52,6 +53,7 @@ class Job:
     cache: "DenoiserCache | None" = None
     baseline: "Job | None" = None
     control: bool = False
+    strategy_source: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: Exception | None = None
 
@@ -114,6 +116,7 @@ class Job:
             asked=self.asked,
             conditioned_on=get_family(self.source.entry.family).conditioned_on,
             control=self.control,
+            strategy_source=dict(self.strategy_source),
             identity=dict(self.identity),
             standard=self.baseline.folder.relative_to(self.run).as_posix(),
             images=None if self.role == "sharing" else self.folder.relative_to(self.run).as_posix(),

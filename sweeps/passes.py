@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.plugins import code_change
 from generators.catalogue import model
 from generators.families.base import get_family
 from generators.model_entry import ModelEntry
@@ -174,6 +175,8 @@ def described(
     asked = [known[job.id] or job.record() for job in plan.jobs]
     for before, compared in score(plan.run, asked, scorers, session.emit, manifests=manifests, again=again):
         job, measuring, kept = jobs[before.id], scorers[before.asked.model], known[before.id] is not None
+        if before.strategy_source and (note := code_change(before.strategy_source, job.strategy_source, job.id)):
+            session.note(note)
         try:
             if error := job.error or (compared if isinstance(compared, Exception) else None):
                 raise error

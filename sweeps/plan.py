@@ -331,6 +331,7 @@ def _sharing_job(
         cache=cell.denoiser_cache,
         baseline=baseline,
         control=cell.strategy.control,
+        strategy_source=cell.strategy.provenance(),
         seconds=seconds,
         error=error,
     )

@@ -118,7 +118,9 @@ class Record(Part):
     run, of the standard images that this cell is compared with. A prompt whose whole path is standard's has
     standard's picture in its own folder too; `execution.reused` counts them. `versions` and `machine` are of the
     pictures; what scored them, and with which packages, is in `scorers`. `conditioned_on` is the model family's
-    (see `Family`); records made before it was recorded do not say. `control`: the strategy is there to be beaten.
+    (see `Family`); records made before it was recorded do not say. `control`: the strategy is there
+    to be beaten. `strategy_source`: the class, file hash
+    and distribution of a strategy that is not ours.
 
     `role` says what the record is of: prompts that share, or what these are held against (`sweeps.references`), whose
     pictures are standard images of other settings and lie in `images`, a folder relative to the run. `timings` are
@@ -134,6 +136,7 @@ class Record(Part):
     asked: Asked
     conditioned_on: Literal["image", "text", "both"] | None = None
     control: bool = False
+    strategy_source: dict[str, str] = Field(default_factory=dict)
     identity: dict[str, Any] = Field(default_factory=dict)
     plan: PlanFigures | None = None
     flops: FlopFigures | None = None

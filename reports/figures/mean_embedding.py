@@ -8,7 +8,7 @@ import numpy as np
 from reports.base import Figure, RunView
 from reports.style import DPI, MUTED, canvas, evenly, wrap
 from reports.tiles import tile
-from sweeps.studies.manifest import MeanEmbedding, MeanNode
+from studies.manifest import MeanEmbedding, MeanNode
 
 if TYPE_CHECKING:
     from pathlib import Path

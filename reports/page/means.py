@@ -4,8 +4,8 @@ from pathlib import Path
 
 from generators.sharing.tree import Tree
 from reports.page.trees import picture_uri
+from studies.manifest import MeanEmbedding
 from sweeps.record import Record
-from sweeps.studies.manifest import MeanEmbedding
 
 STUDY = "mean-embedding"
 

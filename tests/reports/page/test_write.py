@@ -125,7 +125,7 @@ def test_a_run_without_a_finished_cell_has_a_page_too(new_run) -> None:
 def test_the_mean_of_a_cluster_is_shown_where_it_was_made(view) -> None:
     from generators.sharing.tree import Tree
     from reports.page.data import Payload
-    from sweeps.studies.manifest import MeanEmbedding, MeanNode
+    from studies.manifest import MeanEmbedding, MeanNode
 
     record = view.records[-1]
     tree = Tree.load(record.folder(view.path) / "tree.npz")

@@ -13,13 +13,13 @@ from PIL import Image
 from common.errors import UserError
 from generators.conditioning import Conditioning
 from generators.noise import KeyedNoise, node_key
+from studies.base import get_study
+from studies.coarse_to_fine import settled_share
+from studies.manifest import MANIFEST, CoarseToFine
 from sweeps.events import StageStarted
 from sweeps.families import Families
 from sweeps.grid import sources
 from sweeps.spec import make_spec
-from sweeps.studies.base import get_study
-from sweeps.studies.coarse_to_fine import settled_share
-from sweeps.studies.manifest import MANIFEST, CoarseToFine
 
 PROMPTS = 4
 

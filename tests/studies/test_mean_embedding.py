@@ -14,12 +14,12 @@ from common.errors import UserError
 from generators.conditioning import Conditioning
 from generators.noise import KeyedNoise, node_key
 from generators.sharing.tree import Tree
+from studies.base import get_study
+from studies.manifest import MeanEmbedding
+from studies.mean_embedding import clusters, means_plan
 from sweeps.events import StageStarted
 from sweeps.families import Families
 from sweeps.grid import sources
-from sweeps.studies.base import get_study
-from sweeps.studies.manifest import MeanEmbedding
-from sweeps.studies.mean_embedding import clusters, means_plan
 
 STEPS = 3
 
