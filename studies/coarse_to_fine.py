@@ -97,7 +97,7 @@ def _trajectories(source: "Source", session: "Session", run: Path) -> "tuple[lis
     """Return the predicted clean latents of every step, K of [n, ...], and the finished ones, in prompt order."""
     import torch
 
-    from generators.sharing.plan import standard_plan
+    from generators.sharing.plan import baseline_plan
     from studies.work import denoised
 
     predicted: list[list[Tensor]] = [[] for _ in range(source.steps)]
@@ -109,7 +109,7 @@ def _trajectories(source: "Source", session: "Session", run: Path) -> "tuple[lis
             )
         predicted[k].append(x0.detach().to("cpu", copy=True))
 
-    execution = denoised(source, standard_plan(len(source.prompts), source.steps), session, run, watch)
+    execution = denoised(source, baseline_plan(len(source.prompts), source.steps), session, run, watch)
     return [torch.cat(parts) for parts in predicted], execution.latents
 
 

@@ -29,7 +29,7 @@ class Manifest(BaseModel):
         model, dataset, seed, scheduler: as the sweep names them (`scheduler`: the class that it resolves to).
         conditioned_on: what the model's denoiser is told of a prompt, as in a record.
         K: denoiser evaluations of one picture.
-        standard: the folder, relative to the run, that a sweep's standard images of the same source lie in; the same
+        baseline: the folder, relative to the run, that a sweep's standard images of the same source lie in; the same
             as a record's `standard`.
         files: by name, the SHA-256 of every file beside this one.
         folder: where it was read from; not in the file.
@@ -47,7 +47,7 @@ class Manifest(BaseModel):
     scheduler: str
     conditioned_on: Literal["image", "text", "both"] | None = None
     K: int
-    standard: str
+    baseline: str = Field(alias="standard")
     files: dict[str, str] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)

@@ -18,7 +18,7 @@ from sweeps.grid import Source, short_hash
 from sweeps.jobs import Job
 from sweeps.machine import changed_versions, machine, versions
 from sweeps.pictures import Manifest, clear, finish, read_manifest, reuse_pictures
-from sweeps.record import RECORD, PlanFigures
+from sweeps.record import RECORD, PlanCost
 from sweeps.session import Session
 from sweeps.store import disk_full
 
@@ -95,7 +95,7 @@ def _lacking(job: Job, made: Mapping[Path, Made], session: Session) -> bool:
     baseline = job.reuses and made.get(job.reuses.folder)
     if not baseline or isinstance(manifest, Exception) or isinstance(baseline.manifest, Exception):
         return False
-    if stale := manifest.standard != baseline.manifest.hash:
+    if stale := manifest.baseline != baseline.manifest.hash:
         session.damaged(f"the baseline of cell {job.id} was made anew")
     return stale
 
@@ -233,12 +233,12 @@ def _manifest(outcome: Outcome, made: Mapping[Path, Made], session: Session) -> 
         "notes": [*session.encoding_notes(job.source), *execution.notes],
         "batch_size_from": session.batch_size(job.source)[1] if execution.batch_size else None,
     }
-    plan = PlanFigures(
+    plan = PlanCost(
         n_prompts=job.plan.n_prompts,
         steps_requested=job.source.settings.steps,
         K=job.plan.steps,
         node_steps=job.plan.node_steps,
-        standard_node_steps=job.plan.standard_node_steps,
+        baseline_node_steps=job.plan.baseline_node_steps,
         savings=job.plan.savings,
     )
     return finish(
@@ -251,7 +251,7 @@ def _manifest(outcome: Outcome, made: Mapping[Path, Made], session: Session) -> 
             timings=timings,
             versions=versions(),
             machine=machine(session.device),
-            standard=baseline_hash,
+            baseline=baseline_hash,
             joules=outcome.joules,
         ),
     )

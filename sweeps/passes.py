@@ -144,7 +144,7 @@ def rescore(
                 continue
             if isinstance(compared, Exception):
                 raise compared
-            if (scored := describe(compared, scorers[record.asked.model])) != record:
+            if (scored := describe(compared, scorers[record.config.model])) != record:
                 store.save(scored)
             emit(CellScored(scored, number, len(records)))
     return failures
@@ -174,7 +174,7 @@ def described(
     manifests = {folder: pictures.manifest for folder, pictures in made.items()}
     asked = [known[job.id] or job.record() for job in plan.jobs]
     for before, compared in score(plan.run, asked, scorers, session.emit, manifests=manifests, again=again):
-        job, measuring, kept = jobs[before.id], scorers[before.asked.model], known[before.id] is not None
+        job, measuring, kept = jobs[before.id], scorers[before.config.model], known[before.id] is not None
         if before.strategy_source and (note := code_change(before.strategy_source, job.strategy_source, job.id)):
             session.note(note)
         try:
@@ -221,7 +221,7 @@ def _failed(record: Record, error: Exception, device: str) -> Record:
     return record.model_copy(
         update={
             "status": "failed",
-            "standard": None,
+            "baseline": None,
             "images": None,
             "control": False,
             "conditioned_on": None,
@@ -254,7 +254,7 @@ def _run_scorers(records: Sequence[Record], asked: Sequence[str], device: str) -
             known.setdefault(name, []).append(about)
     by_model = {
         name: Scorers(_entry(name), asked, device, known)
-        for name in dict.fromkeys(record.asked.model for record in records)
+        for name in dict.fromkeys(record.config.model for record in records)
     }
     for name, scorers in by_model.items():
         if not scorers.identities:

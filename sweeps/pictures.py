@@ -7,10 +7,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from common.files import atomic_write, canonical_json, sha256_file, sha256_text
-from sweeps.record import ExecutionFigures, PlanFigures
+from sweeps.record import ExecutionStats, Part, PlanCost
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,18 +19,16 @@ if TYPE_CHECKING:
 MANIFEST = "generation.json"
 
 
-class Manifest(BaseModel):
+class Manifest(Part):
     """How a folder's pictures were made. They are complete when it is there, and whole when their hashes agree."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     images: dict[str, str]
-    plan: PlanFigures
-    execution: ExecutionFigures = ExecutionFigures()
+    plan: PlanCost
+    execution: ExecutionStats = ExecutionStats()
     timings: dict[str, float] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)
-    standard: str | None = None
+    baseline: str | None = None
     joules: float | None = None
 
     @property

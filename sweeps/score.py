@@ -104,7 +104,7 @@ class _Scoring:
         Raises:
             UserError: a picture or another file is missing or damaged, or cannot be scored.
         """
-        model, beside = record.asked.model, record.standard_scores(self.run).parent
+        model, beside = record.config.model, record.baseline_scores(self.run).parent
         self._manifest(beside)  # what is known of the pictures comes before what their folder holds
         prompts = self._prompts(record)
         baseline = self._baseline(model, beside, prompts)
@@ -113,10 +113,10 @@ class _Scoring:
             ours = self._baseline(model, folder, prompts)
             return Compared(record, ours, baseline, _same(ours.manifest, baseline.manifest))
         manifest = self._manifest(folder)
-        if manifest.standard != baseline.manifest.hash:
+        if manifest.baseline != baseline.manifest.hash:
             raise UserError(f"the standard images of cell {record.id} were made anew after its own", AGAIN)
         same = _same(manifest, baseline.manifest)
-        ours = self._scored(record.asked.model, folder, manifest, prompts, baseline.scores, same)
+        ours = self._scored(record.config.model, folder, manifest, prompts, baseline.scores, same)
         return Compared(record, ours, baseline, same)
 
     def _baseline(self, model: str, folder: Path, prompts: tuple[str, ...]) -> Scored:

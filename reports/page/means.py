@@ -21,8 +21,8 @@ def means(run: Path, record: Record, tree: Tree) -> dict[int, str]:
         return {}
     uris = {}
     for part in MeanEmbedding.of(home):
-        if part.standard != record.standard or any(
-            getattr(part, axis) != getattr(record.asked, axis) for axis in ("strategy", "features", "combiner")
+        if part.baseline != record.baseline or any(
+            getattr(part, axis) != getattr(record.config, axis) for axis in ("strategy", "features", "combiner")
         ):
             continue
         for mean in part.nodes:

@@ -80,10 +80,10 @@ def agreements(run: RunView) -> Iterator[Agreement]:
     read = cache(metric_scores)
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in run.records:
-        groups.setdefault((record.asked.model, record.asked.dataset), []).append(record)
+        groups.setdefault((record.config.model, record.config.dataset), []).append(record)
     for (model, dataset), records in groups.items():
         for scorers in combinations(paired_metrics(result_names(records)), 2):
-            cells = [record for record in records if all(f"{name}{WIN_RATE}" in record.figures for name in scorers)]
+            cells = [record for record in records if all(f"{name}{WIN_RATE}" in record.results for name in scorers)]
             if cells:
                 yield Agreement(model, dataset, scorers, *_compared(run, cells, scorers, read))
 
@@ -93,8 +93,8 @@ def _compared(
 ) -> tuple[Estimate, WinnerAgreement | None]:
     """Return the agreement in ranks and in winners; arrays are [2, n], a row for each scorer."""
     pictures, of_picture, pairs, of_pair = [], [], [], []
-    for baseline in {record.standard_scores(run.path): record for record in cells}.values():
-        scores = [_upwards(baseline, name) * read(baseline.standard_scores(run.path), name) for name in scorers]
+    for baseline in {record.baseline_scores(run.path): record for record in cells}.values():
+        scores = [_upwards(baseline, name) * read(baseline.baseline_scores(run.path), name) for name in scorers]
         pictures.append(np.array(scores))
         of_picture.append(np.arange(len(scores[0])))
     for record in cells:
@@ -120,7 +120,7 @@ def _standards(run: RunView, record: Record, n: int) -> NDArray[np.bool_]:
     """Return bool [N]: which of a cell's pictures are the baseline's own; with one stream of noise, all or none."""
     path = record.folder(run.path) / "plan.npz"
     solo = SharingPlan.load(path).solo if path.exists() else np.zeros(n, dtype=np.bool_)
-    return solo & solo.all() if record.asked.noise == "official" else solo
+    return solo & solo.all() if record.config.noise == "official" else solo
 
 
 def _entries(agreement: Agreement) -> list[Entry]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from common.plugins import Plugin, discover, find
-from sweeps.record import ExecutionFigures
+from sweeps.record import ExecutionStats
 
 if TYPE_CHECKING:
     from generators.conditioning import Conditioning
@@ -30,7 +30,7 @@ class Outcome:
     """
 
     job: "Job"
-    execution: ExecutionFigures = field(default_factory=ExecutionFigures)
+    execution: ExecutionStats = field(default_factory=ExecutionStats)
     seconds: Mapping[str, float] = field(default_factory=dict)
     joules: float | None = None
     error: Exception | None = None

@@ -178,7 +178,7 @@ def test_a_failed_rescore_leaves_the_views_as_the_records_are(bench, tiny_sweep,
 
     arguments = [*(each for each in tiny_sweep if each != "--no-mlflow"), "--tau", "0", "--name", "run"]
     assert bench(*arguments).exit_code == 0
-    monkeypatch.setattr(describe, "figures", lambda *_: 1 / 0)
+    monkeypatch.setattr(describe, "results", lambda *_: 1 / 0)
     result = bench(*arguments, "--rescore")
     assert result.exit_code == 1
     assert "failed: " in result.stderr

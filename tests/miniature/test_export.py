@@ -14,7 +14,7 @@ from generators.families.base import Family, get_family, resolve_settings
 from generators.model_entry import ModelEntry
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
-from generators.sharing.plan import standard_plan
+from generators.sharing.plan import baseline_plan
 from miniature.export import export
 from miniature.training import super_resolution, t5_tokenizer
 
@@ -34,7 +34,7 @@ def entry_in(exported: Path, name: str) -> ModelEntry:
 
 def picture(family: Family, settings: GenerationSettings) -> np.ndarray:
     noise, keys = KeyedNoise(settings.seed), [f"{PROMPT}#0"]
-    plan, conditioning = standard_plan(1, family.sampler(settings).K), family.encode([PROMPT], keys, settings)
+    plan, conditioning = baseline_plan(1, family.sampler(settings).K), family.encode([PROMPT], keys, settings)
     done = execute(plan, family, conditioning, keys, settings, noise=noise, batch_size=1)
     return next(iter(decode_images(family, done, keys, settings, noise=noise, batches=Batches(1))))[0]
 

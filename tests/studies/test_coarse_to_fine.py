@@ -128,7 +128,7 @@ def test_the_released_codes_stream_of_noise(study, sweep, tmp_path):
     study(tmp_path / "run", noise="official", tau="0", batch_size=1)
     (found,) = CoarseToFine.of(tmp_path / "run")
     (record,) = sweep(tmp_path / "run", noise="official", tau="0", batch_size=1)
-    standard = record.standard_pictures(tmp_path / "run")
+    standard = record.baseline_pictures(tmp_path / "run")
     for prompt, pictured in enumerate(found.pictured):
         assert np.array_equal(pixels(found.file(pictured.final)), pixels(standard[prompt]))
 

@@ -57,7 +57,7 @@ def test_weights_change_identity(ids, monkeypatch):
 
 def test_cells_of_a_source_stand_together_and_tau_runs_fastest(tiny_spec):
     found = cells(tiny_spec(seed="1,2", schedule="eq7,official", tau="0,1"), "cpu")
-    assert [(c.asked.seed, c.asked.schedule, str(c.asked.tau)) for c in found] == [
+    assert [(c.config.seed, c.config.schedule, str(c.config.tau)) for c in found] == [
         (seed, schedule, tau) for seed in (1, 2) for schedule in ("eq7", "official") for tau in ("0", "1")
     ]
     assert len({cell.source.key for cell in found}) == 2

@@ -44,7 +44,7 @@ def test_a_sweep_leaves_a_line_a_stage_with_whose_it_was(sweep, tiny, tmp_path):
     assert list(log.spans) == timeline.spans
     stages = {each.stage for each in log.spans}
     assert {"load", "encode", "cluster", "plan", "denoise", "decode", "score"} <= stages
-    asked = records[0].asked
+    asked = records[0].config
     for each in log.spans:
         assert (each.cell in {record.id for record in records}) == (each.dataset == asked.dataset)
         assert each.model == asked.model or each.stage in ("identify", "load")
@@ -76,7 +76,7 @@ def test_loading_is_no_part_of_what_it_happens_in(sweep, tmp_path, monkeypatch, 
     assert [each.calls for each in pieces] == [0] * len(before) + [1], "loading cut it into pieces"
     encoded = sum(each.seconds for each in pieces)
     assert encoded < 1000
-    assert records[1].standard_timings["encode"] < 1000
+    assert records[1].baseline_timings["encode"] < 1000
     assert last.first is not None
     assert last.first + last.rest <= encoded + 1e-5
 
