@@ -126,7 +126,7 @@ class Study(Plugin, ABC):
             scheduler=source.scheduler,
             conditioned_on=get_family(source.entry.family).conditioned_on,
             K=source.steps,
-            standard=f"shared/{source.key}",
+            baseline=f"shared/{source.key}",
             files={path.name: sha256_file(path) for path in files},
             versions=versions(),
             machine=machine(device),

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import UserError
 from common.files import sha256_file
+from sweeps.record import Part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,7 @@ STUDIES, MANIFEST = "studies", "manifest.json"
 CURVES, KIND = "curves.npz", "reusebench coarse to fine 1"
 
 
-class Manifest(BaseModel):
+class Manifest(Part):
     """How a part of a study was made, and what it found. The part is complete when this is there.
 
     Attributes:
@@ -35,8 +36,6 @@ class Manifest(BaseModel):
         folder: where it was read from; not in the file.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     study: ClassVar[str]
 
     version: int
@@ -47,7 +46,7 @@ class Manifest(BaseModel):
     scheduler: str
     conditioned_on: Literal["image", "text", "both"] | None = None
     K: int
-    baseline: str = Field(alias="standard")
+    baseline: str
     files: dict[str, str] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)

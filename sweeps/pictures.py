@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,28 @@ class Manifest(Part):
     def hash(self) -> str:
         """One hash of all pictures."""
         return sha256_text(canonical_json(self.images))
+
+
+def picture_hashes(folder: Path) -> dict[str, str]:
+    """Return the hashes of a folder's pictures as its manifest has them; nothing where there is no readable one."""
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8")).images
+    except (OSError, ValueError):
+        return {}
+
+
+def same_pictures(ours: Mapping[str, str], baseline: Mapping[str, str]) -> "NDArray[np.bool_]":
+    """Return which pictures are the baseline's, bool [N]: those whose hashes in the two manifests are equal.
+
+    It is the only rule there is: however a picture was made, and whatever its plan says, it ties with itself.
+
+    Examples:
+        >>> same_pictures({"00000.png": "ab", "00001.png": "cd"}, {"00000.png": "ab", "00001.png": "ef"}).tolist()
+        [True, False]
+    """
+    import numpy as np
+
+    return np.array([baseline.get(name) == content for name, content in ours.items()], dtype=np.bool_)
 
 
 def picture_name(prompt: int) -> str:

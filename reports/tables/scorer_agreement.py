@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.sharing.plan import SharingPlan
 from metrics.agreement import WinnerAgreement, rank_correlation, winner_agreement
 from metrics.statistics import Estimate
 from reports.base import RunView, Table
@@ -17,6 +16,7 @@ from reports.frame import WIN_RATE, paired_metrics, result_names
 from reports.labels import Label, title
 from reports.paired_scores import Read, metric_scores, outcomes
 from reports.sheet import Column, Entry, Sheet
+from sweeps.pictures import picture_hashes, same_pictures
 from sweeps.record import Record
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _compared(
         of_picture.append(np.arange(len(scores[0])))
     for record in cells:
         scores = [_upwards(record, name) * read(record.scores(run.path), name) for name in scorers]
-        different = ~_standards(run, record, len(scores[0]))
+        different = ~_same(run, record, len(scores[0]))
         pictures.append(np.array(scores)[:, different])
         pairs.append(np.array([outcomes(run.path, record, name, read) for name in scorers])[:, different])
         of_picture.append(np.flatnonzero(different))
@@ -116,11 +116,11 @@ def _upwards(record: Record, scorer: str) -> int:
     return 1 if record.scorers.get(scorer, {}).get("higher_is_better", True) else -1
 
 
-def _standards(run: RunView, record: Record, n: int) -> NDArray[np.bool_]:
-    """Return bool [N]: which of a cell's pictures are the baseline's own; with one stream of noise, all or none."""
-    path = record.folder(run.path) / "plan.npz"
-    solo = SharingPlan.load(path).solo if path.exists() else np.zeros(n, dtype=np.bool_)
-    return solo & solo.all() if record.config.noise == "official" else solo
+def _same(run: RunView, record: Record, n: int) -> NDArray[np.bool_]:
+    """Return which of a cell's pictures are the baseline's own, bool [N]; none where manifests are missing."""
+    folders = record.made(run.path), record.baseline_scores(run.path).parent
+    same = same_pictures(*map(picture_hashes, folders))
+    return same if len(same) == n else np.zeros(n, dtype=np.bool_)
 
 
 def _entries(agreement: Agreement) -> list[Entry]:

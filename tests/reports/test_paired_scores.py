@@ -46,7 +46,7 @@ def test_differences_are_ours_less_standards_whichever_way_is_better(run_folder)
     lower = record.model_copy(
         update={
             "scorers": {"vqa": {**record.scorers["vqa"], "higher_is_better": False}},
-            "figures": {**record.results, "vqa.win_rate": rate},
+            "results": {**record.results, "vqa.win_rate": rate},
         }
     )
     np.testing.assert_allclose(score_differences(run_folder, lower, "vqa", metric_scores), 0.1 * found)

@@ -12,9 +12,10 @@ from PIL import Image, ImageDraw
 from scipy.cluster.hierarchy import linkage
 
 from common.files import sha256_text
-from generators.sharing.plan import build_plan
+from generators.sharing.plan import SharingPlan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
+from sweeps.pictures import Manifest
 from sweeps.record import (
     CellConfig,
     ExecutionStats,
@@ -211,11 +212,23 @@ def make_run(
             save_scores(folder, record, outcomes_at(float(tau), n, 0.03 * position, where.seed))
             draw_pictures(record.folder(folder) / "images", n, side, drift=0.4 * float(tau))
             save_tree(record.folder(folder), n, float(tau))
-            standard = folder / record.baseline
-            if not (standard / "prompts.json").exists():
-                draw_pictures(standard / "images", n, side, drift=0)
-                (standard / "prompts.json").write_text(json.dumps(prompts_of(n)))
+            baseline = folder / record.baseline
+            if not (baseline / "prompts.json").exists():
+                draw_pictures(baseline / "images", n, side, drift=0)
+                (baseline / "prompts.json").write_text(json.dumps(prompts_of(n)))
+            save_manifests(record.folder(folder), baseline, record)
     return folder
+
+
+def save_manifests(folder: Path, baseline: Path, record: Record) -> None:
+    """Give prompts that are alone all the way the baseline's pictures, and both folders their manifests."""
+    solo = SharingPlan.load(folder / "plan.npz").solo
+    for prompt in np.flatnonzero(solo).tolist():
+        name = f"images/{prompt:05d}.png"
+        (folder / name).write_bytes((baseline / name).read_bytes())
+    for place in (folder, baseline):
+        images = {path.name: sha256_text(path.read_bytes().hex()) for path in sorted((place / "images").glob("*.png"))}
+        (place / "generation.json").write_text(Manifest(images=images, plan=record.plan).model_dump_json())
 
 
 def save_embeddings(path: Path, rows: np.ndarray) -> None:

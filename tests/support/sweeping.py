@@ -1,14 +1,20 @@
 """Fixtures of the tests that sweep a tiny model in their own process; conftest modules import them."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from sweeps.events import Event
+from sweeps.passes import sweep as run_sweep
+from sweeps.record import Record
 from sweeps.spec import SweepSpec, make_spec
 
 PROMPTS = ["a red fox", "a red wolf", "a blue car", "a blue van"]
+
+Sweep = Callable[..., list[Record]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,3 +39,17 @@ def tiny_spec(tiny) -> Callable[..., SweepSpec]:
         "another_seed": False,
     }
     return lambda **settings: make_spec([defaults, settings])
+
+
+@pytest.fixture(scope="session")
+def sweep(tiny_spec) -> Sweep:
+    """Run a sweep of the tiny model into a folder; `events` collects what happened."""
+
+    def run(
+        folder: Path, *, events: list[Event] | None = None, emit: Any = None, rescore: bool = False, **settings: Any
+    ) -> list[Record]:
+        spec = tiny_spec(**settings)
+        heard = emit or ([] if events is None else events).append
+        return run_sweep(spec, folder, device="cpu", emit=heard, rescore=rescore)
+
+    return run

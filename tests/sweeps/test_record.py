@@ -52,7 +52,7 @@ def test_a_damaged_record_is_named_and_told_what_to_do(tmp_path, content):
 
 
 def test_a_cell_that_failed_early_has_no_standard_images(tmp_path):
-    with pytest.raises(UserError, match="no standard images"):
+    with pytest.raises(UserError, match="no baseline"):
         record().baseline_pictures(tmp_path)
 
 

@@ -33,7 +33,7 @@ def add_scorer(run: Path, opinion: Callable[[np.ndarray], np.ndarray], **about: 
         better = 1 if about.get("higher_is_better", True) else -1
         rate = 0.5 + better * np.sign(ours - standard).mean() / 2
         added = {
-            "figures": {**record.results, f"{OTHER}.win_rate": Result(value=rate)},
+            "results": {**record.results, f"{OTHER}.win_rate": Result(value=rate)},
             "scorers": {**record.scorers, OTHER: about},
         }
         (record.folder(run) / "record.json").write_text(record.model_copy(update=added).model_dump_json())
