@@ -23,7 +23,7 @@ def test_a_metric_says_which_way_is_better(run_folder) -> None:
     record, found = read_again(run_folder)
     rate = record.results["vqa.win_rate"].model_copy(update={"value": 1 - record.results["vqa.win_rate"].value})
     lower = {"vqa": {**record.scorers["vqa"], "higher_is_better": False}}
-    _, mirrored = read_again(run_folder, scorers=lower, figures={**record.results, "vqa.win_rate": rate})
+    _, mirrored = read_again(run_folder, scorers=lower, results={**record.results, "vqa.win_rate": rate})
     np.testing.assert_array_equal(mirrored, -found)
 
 
