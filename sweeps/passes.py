@@ -57,14 +57,9 @@ def sweep(
     """
     with stage(emit, "identify"):
         shared, scorers = check(spec, run, device)
-    executor = executor or Local()
     session = Session.of(spec, device, emit, executor)
-    with _disk(run), open_store(run, spec) as store, executor.opened(spec, device, emit):
-        plan = plan_sweep(spec, shared, run, session, scorers=scorers)
-        emit(SweepStarted(run, spec, plan.jobs))
-        made = generate(plan.picture_sets, session, executor)
-        session.release()
-        return list(described(plan, made, scorers, store, session, again=rescore))
+    plan, made = generated(spec, shared, run, session, scorers, executor)
+    return described_pictures(plan, made, scorers, session, again=rescore)
 
 
 def generated(
