@@ -124,7 +124,7 @@ def estimates(
             dtype = next(settings_of(spec, entry, CUDA)).dtype
             one = spec.model_copy(update={"model": (entry.name,), "dataset": (dataset,), "dtype": dtype})
             prompts = _prompts(dataset, spec.limit, size)
-            of = list(sources(one, "cpu", [prompts], weights_hash=lambda entry: entry.name))
+            of = list(sources(one, "cpu", [prompts], hashed=False))
             estimate = _of_study(study, one, of) if study else _of_jobs(one, of, session)
         except UserError as error:  # a configuration or a set that is not here
             on_missing(f"{entry.name} on {dataset} is not planned: {error}")
@@ -157,10 +157,8 @@ def _of_study(study: str, spec: SweepSpec, of: Sequence[Source]) -> Estimate:
 
 def _priced(sets: Sequence[tuple[Source, int, int]], basis: str) -> Estimate:
     """Return the cost of sets of pictures: a source, how many there are, and their node-steps. K is the first's."""
-    first = sets[0][0]
+    first, weights, encoded = sets[0][0], dict[str, int](), set[str]()
     flops = {"prompt": 0.0, "node_step": 0.0, "image": 0.0}
-    weights: dict[str, int] = {}
-    encoded: set[str] = set()
     for source, images, nodes in sets:
         prompts = 0 if source.conditioning_key in encoded else len(source.prompts)
         encoded.add(source.conditioning_key)
@@ -215,19 +213,15 @@ class _WithoutWeights(Session):
     def __init__(self, encoder: str | None, published: Published) -> None:
         super().__init__("cpu", lambda event: None)
         self._text_encoder, self._published = encoder, published
-        self._trees: dict[tuple[str, str, int], Grouping] = {}
 
     def grouping(
         self, source: Source, strategy: "Strategy", features: str, run: Path | None = None
     ) -> tuple[Grouping, float]:
-        prompts, key = source.prompts, (source.prompts.hash, repr(strategy), source.settings.seed)
-        if not self._embeds(prompts):
-            savings = partial(self._published, source.entry.name, prompts.name)
-            return _Saving(len(prompts), lambda tau: savings(tau) or 0 if tau else 0), 0
-        if key not in self._trees:
-            rows = _embeddings(str(self._text_encoder), prompts.prompts)
-            self._trees[key] = strategy.grouping(rows, seed=source.settings.seed)
-        return self._trees[key], 0
+        prompts = source.prompts
+        if self._embeds(prompts):
+            return _grouping(str(self._text_encoder), prompts.prompts, strategy, source.settings.seed), 0
+        savings = partial(self._published, source.entry.name, prompts.name)
+        return _Saving(len(prompts), lambda tau: savings(tau) or 0 if tau else 0), 0
 
     def basis(self, job: Job) -> str:
         """Return what a cell's node-steps are known from."""
@@ -238,6 +232,11 @@ class _WithoutWeights(Session):
 
     def _embeds(self, prompts: PromptSet) -> bool:
         return self._text_encoder is not None and prompts.source != NOT_HERE
+
+
+@cache
+def _grouping(encoder: str, prompts: tuple[str, ...], strategy: "Strategy", seed: int) -> Grouping:
+    return strategy.grouping(_embeddings(encoder, prompts), seed=seed)
 
 
 @cache

@@ -1,6 +1,6 @@
 """From what a user asked for to the cells of a sweep, each with an identity that is all that changes its result."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, cached_property
@@ -227,7 +227,8 @@ def sources(
     spec: SweepSpec,
     device: str,
     prompt_sets: Sequence[PromptSet] | None = None,
-    weights_hash: Callable[[ModelEntry], str] = ModelEntry.weights_hash,
+    *,
+    hashed: bool = True,
 ) -> Iterator[Source]:
     """Yield every combination of model, prompt set and settings.
 
@@ -237,7 +238,7 @@ def sources(
         spec: what was asked for.
         device: as for `cells`, which raises the same errors.
         prompt_sets: those of the spec, unless given; stand-ins where planning is all and the texts are not here.
-        weights_hash: what a model's weights are known by; a stand-in where planning is all and they are not here.
+        hashed: identify models by their weights; if not, by name, so that none need be here.
     """
     from generators.noise import generator_name
 
@@ -246,7 +247,7 @@ def sources(
     entries = [model(name) for name in spec.model]
     known = [(entry, settings) for entry in entries for settings in settings_of(spec, entry, device)]
     # first of all: it settles which commit of a hub's model is meant, and with it whose scheduler
-    weights = {entry.name: weights_hash(entry) for entry in entries}
+    weights = {entry.name: entry.weights_hash() if hashed else entry.name for entry in entries}
     samplers = [sampler_of(entry, settings, device) for entry, settings in known]
     for prompts in prompt_sets:
         for (entry, settings), sampler in zip(known, samplers, strict=True):

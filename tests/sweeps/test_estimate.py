@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import estimate as module
 from generators.prompts import KnownPrompts
+from sweeps import estimate as module
 from sweeps.accelerators import card
 from sweeps.estimate import Estimate, estimates
 from sweeps.grid import cells
