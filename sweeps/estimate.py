@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from generators.catalogue import model
+from generators.model_entry import ModelEntry
 from generators.prompts import PromptSet, known_set
 from generators.settings import GenerationSettings
 from generators.sharing.plan import Grouping, Planner, SharingPlan, build_plan
@@ -25,7 +26,7 @@ from metrics.flops import count
 from metrics.memory import BYTES, parameters
 from sweeps.accelerators import Card, measured_seconds
 from sweeps.cost import RGB
-from sweeps.grid import Source, cells, settings_of, sources
+from sweeps.grid import PRIOR, Source, cells, own_settings, settings_of, sources
 from sweeps.jobs import Job
 from sweeps.plan import plan_sweep
 from sweeps.session import Session
@@ -121,15 +122,21 @@ def estimates(
     session = _WithoutWeights(encoder, published)
     for entry, dataset in product([model(name) for name in spec.model], spec.dataset):
         try:
-            dtype = next(settings_of(spec, entry, CUDA)).dtype
-            one = spec.model_copy(update={"model": (entry.name,), "dataset": (dataset,), "dtype": dtype})
-            prompts = _prompts(dataset, spec.limit, size)
+            one, prompts = _narrowed(spec, entry, dataset), _prompts(dataset, spec.limit, size)
             of = list(sources(one, "cpu", [prompts], hashed=False))
             estimate = _of_study(study, one, of) if study else _of_jobs(one, of, session)
         except UserError as error:  # a configuration or a set that is not here
             on_missing(f"{entry.name} on {dataset} is not planned: {error}")
         else:
             yield estimate
+
+
+def _narrowed(spec: SweepSpec, entry: ModelEntry, dataset: str) -> SweepSpec:
+    """Return the spec of one model on one set, without other families' settings, in the dtype that a GPU would use."""
+    own = own_settings(spec, entry)
+    settings = {name: value for name, value in own.items() if name not in PRIOR}
+    place = {"model": (entry.name,), "dataset": (dataset,), "dtype": next(settings_of(spec, entry, CUDA)).dtype}
+    return spec.model_copy(update={**place, **{name: own.get(name) for name in PRIOR}, "settings": settings})
 
 
 def _of_jobs(spec: SweepSpec, of: Sequence[Source], session: "_WithoutWeights") -> Estimate:

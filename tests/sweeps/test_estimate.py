@@ -112,6 +112,12 @@ def test_what_cannot_be_planned_is_told_and_the_rest_is(monkeypatch) -> None:
     assert "mini_styles" in missing[0]
 
 
+def test_a_setting_of_one_family_does_not_stop_the_plan_of_another() -> None:
+    kandinsky, sd = planned(model=["mini-kandinsky", "mini-sd"], prior_steps=2)
+    assert (kandinsky.model, sd.model) == ("mini-kandinsky", "mini-sd")
+    assert kandinsky.rest < planned()[0].rest, "the prior takes fewer steps"
+
+
 def test_seconds_rest_on_what_is_known_best(monkeypatch) -> None:
     one = Estimate("m", "d", 10, 20, 10, 200, 200e12, 50e12, 0, 0, "")
     h100 = card("h100")
