@@ -1,7 +1,7 @@
 """`bench paper plan`: what the paper's tables and figures cost to make again, before anything is downloaded."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,37 +81,29 @@ def plan(
         names = ", ".join(one.name for one in group)
         with screen() as seen, seen.stage(f"planning {names}"):
             for estimate in _estimates(group, notes):
-                seconds, rests_on = estimate.seconds(where, utilisation, seconds_per_step)
-                lines.append(Line(names, estimate, seconds, rests_on))
+                lines.append(Line(names, estimate, *estimate.seconds(where, utilisation, seconds_per_step)))
     if as_json:
         typer.echo(json.dumps([_plain(line, price) for line in lines]))
         return
     _print(lines, where, price, list(notes), each_part=name is not None)
 
 
-def _estimates(group: "Sequence[Item]", notes: dict[str, None]) -> "Iterator[Estimate]":
-    """Yield the estimates of the sweep that these items have in common."""
+def _estimates(group: "Sequence[Item]", notes: dict[str, None]) -> "Iterable[Estimate]":
+    """Return the estimates of the sweep that these items have in common."""
     from generators.text_encoders.base import encoders
     from sweeps.estimate import estimates
     from sweeps.spec import make_spec, read_preset
 
-    kind = encoders().get(ENCODER)
-    here = kind is not None and kind.unavailable() is None
-    spec = make_spec([read_preset(group[0].preset)])
+    encoder = encoders().get(ENCODER)
     rows = [(one.tau, row) for one in group for row in one.rows]
     saved = {(row.model, row.dataset, tau): row.published["savings"] for tau, row in rows if "savings" in row.published}
-    sizes = {row.dataset: row.prompts for _, row in rows}
-
-    def published(model: str, dataset: str, tau: float) -> float | None:
-        return saved.get((model, dataset, tau))
-
-    yield from estimates(
-        spec,
+    return estimates(
+        make_spec([read_preset(group[0].preset)]),
         study=group[0].study,
-        encoder=ENCODER if here else None,
-        published=published,
-        size=sizes.get,
-        on_missing=lambda why: notes.setdefault(why),
+        encoder=ENCODER if encoder and encoder.unavailable() is None else None,
+        published=lambda *cell: saved.get(cell),
+        size={row.dataset: row.prompts for _, row in rows}.get,
+        on_missing=notes.setdefault,
     )
 
 
@@ -127,27 +119,20 @@ def _plain(line: Line, price: float) -> dict[str, object]:
 
 
 def _print(lines: Sequence[Line], card: "Card", price: float, notes: list[str], *, each_part: bool) -> None:
-    from rich.table import Table
-
-    from bench.results import size, stdout
+    from bench.results import columns, size, stdout
 
     groups: dict[tuple[str, ...], list[Line]] = {}
     for line in lines:
         key = (line.item, *((line.estimate.model, line.estimate.dataset) if each_part else ()))
         groups.setdefault(key, []).append(line)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("item", "model", "prompt set") if each_part else ("item",):
-        table.add_column(heading)
-    for heading in ("prompts", "K", "pictures", "node-steps", "PFLOPs", "GPU hours", "pictures on disk", "money"):
-        table.add_column(heading, justify="right")
+    table = columns(
+        ("item", "model", "prompt set") if each_part else ("item",),
+        ("prompts", "K", "pictures", "node-steps", "PFLOPs", "GPU hours", "pictures on disk", "money"),
+    )
     for key, group in groups.items():
         every = [line.estimate for line in group]
-        table.add_row(
-            *key,
-            f"{sum(estimate.prompts for estimate in every):,}",
-            ", ".join(str(K) for K in dict.fromkeys(estimate.steps for estimate in every)),
-            *_sums(group, price),
-        )
+        steps = ", ".join(str(K) for K in dict.fromkeys(estimate.steps for estimate in every))
+        table.add_row(*key, f"{sum(estimate.prompts for estimate in every):,}", steps, *_sums(group, price))
     table.add_section()
     table.add_row("all", *[""] * (2 + 2 * each_part), *_sums(lines, price))
     console = stdout()
@@ -155,8 +140,8 @@ def _print(lines: Sequence[Line], card: "Card", price: float, notes: list[str], 
     weights = {line.estimate.model: line.estimate.weight_bytes for line in lines}
     remarks = [
         f"GPU hours of generating on {card.description}: {card.peak_flops / 1e12:g} TFLOP/s at most ({card.source}); "
-        + "; ".join(f"{names}: {why}" for why, names in _rests(lines).items()),
-        "node-steps: " + "; ".join(f"{names}: {why}" for why, names in _bases(lines).items()),
+        + _whose((line.rests_on, line.estimate.model) for line in lines),
+        "node-steps: " + _whose((line.estimate.basis, line.item) for line in lines),
         "weights on disk: " + ", ".join(f"{model} {size(count)}" for model, count in weights.items()),
         f"money: at {price:g} an hour; pictures are counted uncompressed; scoring is not counted",
         *notes,
@@ -180,17 +165,9 @@ def _sums(lines: Sequence[Line], price: float) -> list[str]:
     ]
 
 
-def _rests(lines: Sequence[Line]) -> dict[str, str]:
-    return _joined([(line.rests_on, line.estimate.model) for line in lines])
-
-
-def _bases(lines: Sequence[Line]) -> dict[str, str]:
-    return _joined([(line.estimate.basis, line.item) for line in lines])
-
-
-def _joined(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Return for every first of these pairs its different seconds, separated by commas."""
-    joined: dict[str, dict[str, None]] = {}
-    for first, second in pairs:
-        joined.setdefault(first, {})[second] = None
-    return {first: ", ".join(seconds) for first, seconds in joined.items()}
+def _whose(pairs: Iterable[tuple[str, str]]) -> str:
+    """Say of each different reason, the first of a pair, whose it is: the different seconds."""
+    names: dict[str, dict[str, None]] = {}
+    for reason, name in pairs:
+        names.setdefault(reason, {})[name] = None
+    return "; ".join(f"{', '.join(having)}: {reason}" for reason, having in names.items())

@@ -1,7 +1,6 @@
 """`bench plan`: what sharing would save, with no generation at all."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,9 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from generators.component import Component
-    from generators.families.base import Family
-    from generators.settings import GenerationSettings
+    from generators.sharing.plan import Grouping
+    from sweeps.grid import Cell
     from sweeps.spec import SweepSpec
 
 MANY = ("model", "dataset", "strategy", "features", "schedule", "steps", "seed", "scheduler", "guidance")
@@ -78,13 +76,14 @@ def plan(
     for axis in MANY:
         if len(getattr(spec, axis)) > 1:
             raise UserError(f"a plan is of one {axis}, not of {len(getattr(spec, axis))}", "run one plan for each")
+    if not embeddings and sum(map(bool, (spec.dataset, spec.prompts, spec.prompt))) > 1:
+        raise UserError("a plan is of one prompt set", "run one plan for each")
     if embeddings:
         planned = _from_embeddings(spec, embeddings, flags)
     else:
         planned = _from_text(spec, encoder, flags) if encoder else _from_prompts(spec)
-    if workers:
-        planned = replace(planned, workers=workers)
-    rows = planned.answers(spec) if target_savings is None else [planned.target(spec, target_savings)]
+    planned = replace(planned, workers=workers)
+    rows = planned.answers(spec.tau) if target_savings is None else [planned.target(target_savings)]
     if as_json:
         typer.echo(json.dumps(rows))
     else:
@@ -96,8 +95,8 @@ def _from_embeddings(spec: "SweepSpec", path: Path, flags: dict[str, Any]) -> Pl
     from sweeps.grid import prompts_of
 
     named = any(name in flags for name in ("dataset", "prompts", "prompt"))
-    _refuse(flags, "ready embeddings", [*([] if named else ["limit"]), *_idle(spec, flags)])
-    rows = load_embeddings(path, sum(len(each) for each in prompts_of(spec)) if named else None)
+    _refuse(spec, flags, "ready embeddings", *([] if named else ["limit"]))
+    rows = load_embeddings(path, sum(map(len, prompts_of(spec))) if named else None)
     return _clustered(spec, rows, f"{len(rows)} embeddings of {path}", flags)
 
 
@@ -106,85 +105,71 @@ def _from_text(spec: "SweepSpec", encoder: str, flags: dict[str, Any]) -> Planne
     from generators.text_encoders.base import basis, text_embeddings
     from sweeps.grid import prompts_of
 
-    _refuse(flags, "text embeddings", _idle(spec, flags))
-    prompts, *more = prompts_of(spec)
-    if more:
-        raise UserError("a plan is of one prompt set", "run one plan for each")
+    _refuse(spec, flags, "text embeddings")
+    (prompts,) = prompts_of(spec)
     with screen() as seen, seen.stage("encode"):
         rows = text_embeddings(encoder, prompts.prompts)
     return replace(_clustered(spec, rows, f"{len(rows)} prompts of {prompts.name}", flags), basis=basis(encoder))
 
 
-def _idle(spec: "SweepSpec", flags: dict[str, Any]) -> list[str]:
-    """The settings of some families that no model is named for."""
-    return [] if "model" in flags else list(spec.settings)
-
-
-def _refuse(flags: dict[str, Any], what: str, more: Sequence[str] = ()) -> None:
+def _refuse(spec: "SweepSpec", flags: dict[str, Any], what: str, *more: str) -> None:
     """Raise a UserError for a flag that changes nothing where no model embeds the prompts."""
     from sweeps.spec import FLAGS, MAKE, RUN
 
     idle = {"features", *more, *(name for name, flag in FLAGS.items() if flag.panel == RUN)}
     if "model" not in flags:
-        idle |= {name for name, flag in FLAGS.items() if flag.panel == MAKE} - WITHOUT_MODEL
+        idle |= {*spec.settings, *(name for name, flag in FLAGS.items() if flag.panel == MAKE)} - WITHOUT_MODEL
     if unused := [name for name in flags if name in idle]:
         flag = next(iter(FLAGS[unused[0]].names), f"--{unused[0].replace('_', '-')}")
         raise UserError(f"{flag} means nothing for {what} here", "leave it out, or plan without them")
 
 
 def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flags: dict[str, Any]) -> Planned:
-    """From embeddings [N, D] that are no model's of ours; a model that is named says what K and FLOPs are."""
+    """Return the plan of embeddings [N, D] that are no model's of ours; a model that is named says K and FLOPs."""
     from bench.screen import screen
     from common.progress import listening
-    from sweeps.grid import parse_strategy, settings_of
+    from sweeps.grid import cells, parse_schedule, parse_strategy, sources
 
     if "model" not in flags and not spec.steps:
         raise UserError("without a model, the number of steps is not known", "add for example --steps 40")
     with screen() as seen, listening(seen.heard), seen.stage("cluster"):
         grouping = parse_strategy(spec.strategy[0]).grouping(rows, seed=spec.seed[0])
     if "model" not in flags:
-        return Planned(grouping, spec.steps[0], title)
-    from generators.catalogue import model
-    from generators.families.base import get_family
+        return Planned(grouping, parse_schedule(spec.schedule[0]), spec.steps[0], title)
+    from generators.prompts import PromptSet
 
-    entry = model(spec.model[0])
-    settings = next(settings_of(spec, entry, "cpu"))
-    family = get_family(entry.family).load(entry, "cpu", settings.dtype)
-    sampler = family.sampler(settings)
-    computed = _computed(family, settings, len(rows))
-    return Planned(grouping, sampler.K, f"{title}, {entry.name}", *computed, log_snr=sampler.log_snr)
+    texts = PromptSet("embeddings", ("",) * len(rows), title)  # in place of those that were embedded
+    cell = cells(spec, "cpu", sources(spec, "cpu", [texts], hashed=False))[0]
+    return _of_cell(cell, grouping, title)
 
 
 def _from_prompts(spec: "SweepSpec") -> Planned:
     from bench.screen import screen
-    from sweeps.grid import features_of, parse_strategy, sources
+    from sweeps.grid import cells
     from sweeps.machine import checked_device
     from sweeps.session import Session
 
     device = checked_device(spec.device)
-    source, *more = sources(spec, device)
-    if more:
-        raise UserError("a plan is of one prompt set", "run one plan for each")
+    cell = cells(spec, device)[0]  # the others have other taus
     with screen() as seen:
-        session = Session.of(spec, device, seen)
-        strategy = parse_strategy(spec.strategy[0])
-        grouping, _ = session.grouping(source, strategy, features_of(spec, source.entry)[0])
-    title = f"{len(source.prompts)} prompts of {source.prompts.name}, {source.entry.name}"
-    computed = _computed(session.family(source), source.settings, len(source.prompts))
-    return Planned(grouping, source.steps, title, *computed, log_snr=source.log_snr)
+        grouping, _ = Session.of(spec, device, seen).grouping(cell.source, cell.strategy, cell.config.features)
+    return _of_cell(cell, grouping, f"{len(cell.source.prompts)} prompts of {cell.source.prompts.name}")
 
 
-def _computed(
-    family: "Family", settings: "GenerationSettings", n_prompts: int
-) -> "tuple[Sequence[Component], tuple[int, int]]":
+def _of_cell(cell: "Cell", grouping: "Grouping", title: str) -> Planned:
+    """Return the plan of one cell's way to share, priced, with the memory that its model takes."""
     from generators.batch_search import BATCH_SIZE
+    from generators.families.base import get_family
     from metrics.memory import peaks
 
-    components = family.components(settings)
-    shape, remembered = family.latent_shape(settings), family.sampler(settings).remembered
+    entry, settings = cell.source.entry, cell.source.settings
+    family = get_family(entry.family).load(entry, "cpu", settings.dtype)
+    components, shape = family.components(settings), family.latent_shape(settings)
+    remembered = family.sampler(settings).remembered
 
-    def most(batch_size: int) -> int:
-        found = peaks(components, shape, n_prompts, settings.dtype, batch_size=batch_size, remembered=remembered)
-        return max(found.values())
+    def most(rows: int) -> int:
+        sizes = peaks(components, shape, grouping.n_leaves, settings.dtype, batch_size=rows, remembered=remembered)
+        return max(sizes.values())
 
-    return components, (most(1), most(BATCH_SIZE))
+    memory = (most(1), most(BATCH_SIZE))
+    return Planned(grouping, cell.schedule, cell.source.steps, f"{title}, {entry.name}", components, memory)

@@ -7,62 +7,63 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from generators.component import Component
-    from generators.sharing.plan import Grouping
+    from generators.sharing.plan import Grouping, SharingPlan
     from generators.sharing.schedule import Schedule
-    from sweeps.spec import SweepSpec
 
 MOST_UNITED = 1_000_000  # prompts times taus whose union is worth the seconds that it takes to know
 
 
 @dataclass(frozen=True)
 class Planned:
-    """The grouping of some prompts, its K, and, if a model is known, its components and the memory that it takes.
+    """The grouping of some prompts and how it is cut, and, if a model is known, its components and memory.
 
     Attributes:
+        schedule: bound to the sampler, if a model is known.
+        steps: K.
         memory: bytes of weights, latents and what is computed, a row at a time and at the usual batch size.
         basis: what the prompts were grouped by, where that is not the model's own embeddings.
-        log_snr: of the sampler's latents, if a model is known.
         workers: how many the plans are to be spread over, if that is asked.
     """
 
     grouping: "Grouping"
+    schedule: "Schedule"
     steps: int
     title: str
     components: "Sequence[Component]" = ()
     memory: tuple[int, int] | None = None
     basis: str | None = None
-    log_snr: tuple[float, ...] | None = None
     workers: int | None = None
 
-    def answers(self, spec: "SweepSpec") -> list[dict[str, Any]]:
+    def answers(self, taus: "Sequence[Decimal]") -> list[dict[str, Any]]:
         """Return one object a tau; of several, each also says what all take when they are denoised together."""
-        rows = [self._at(spec, float(tau)) for tau in spec.tau]
-        if len(rows) == 1 or len(rows) * self.grouping.n_leaves > MOST_UNITED:
-            return rows
-        one_by_one, together = self._united(spec)
-        return [{**row, "all_taus": {"one_by_one": one_by_one, "together": together}} for row in rows]
-
-    def _united(self, spec: "SweepSpec") -> tuple[int, int]:
-        from generators.sharing.plan import baseline_plan, build_plan
+        from generators.sharing.plan import baseline_plan
         from generators.sharing.union import united_steps
 
-        plans = [build_plan(self.grouping, self._schedule(spec), float(tau), self.steps) for tau in spec.tau]
-        return united_steps([baseline_plan(self.grouping.n_leaves, self.steps), *plans])
+        rows = [self._at(float(tau)) for tau in taus]
+        if len(rows) > 1 and len(rows) * self.grouping.n_leaves <= MOST_UNITED:
+            baseline = baseline_plan(self.grouping.n_leaves, self.steps)
+            one_by_one, together = united_steps([baseline, *(self._plan(float(tau)) for tau in taus)])
+            for row in rows:
+                row["all_taus"] = {"one_by_one": one_by_one, "together": together}
+        return rows
 
-    def target(self, spec: "SweepSpec", target: float) -> dict[str, Any]:
+    def target(self, target: float) -> dict[str, Any]:
         """Return the tau that reaches the target, or the most that can be saved."""
         from generators.sharing.savings import tau_for_savings
 
-        nearest = tau_for_savings(self.grouping, self._schedule(spec), self.steps, target)
-        return {"target": target, **self._at(spec, nearest.tau), **asdict(nearest)}
+        nearest = tau_for_savings(self.grouping, self.schedule, self.steps, target)
+        return {"target": target, **self._at(nearest.tau), **asdict(nearest)}
 
-    def _at(self, spec: "SweepSpec", tau: float) -> dict[str, Any]:
+    def _at(self, tau: float) -> dict[str, Any]:
+        from generators.sharing.critical import spread
         from generators.sharing.savings import node_steps
         from sweeps.cost import cost
 
         n = self.grouping.n_leaves
-        nodes = node_steps(self.grouping, self._schedule(spec), tau, self.steps)
+        nodes = node_steps(self.grouping, self.schedule, tau, self.steps)
         return {
             "tau": tau,
             "prompts": n,
@@ -70,28 +71,18 @@ class Planned:
             **cost(self.components, n, self.steps, nodes).plain(),
             **dict(zip(("least_memory_bytes", "peak_memory_bytes"), self.memory or (), strict=False)),
             **({} if self.basis is None else {"basis": self.basis}),
-            **({} if self.workers is None else {"spread": self._spread(spec, tau, self.workers)}),
+            **({} if self.workers is None else {"spread": asdict(spread(self._plan(tau), self.workers))}),
         }
 
-    def _spread(self, spec: "SweepSpec", tau: float, workers: int) -> dict[str, Any]:
-        from generators.sharing.critical import spread
+    def _plan(self, tau: float) -> "SharingPlan":
         from generators.sharing.plan import build_plan
 
-        plan = build_plan(self.grouping, self._schedule(spec), tau, self.steps)
-        return asdict(spread(plan, workers))
-
-    def _schedule(self, spec: "SweepSpec") -> "Schedule":
-        from sweeps.grid import parse_schedule
-
-        schedule = parse_schedule(spec.schedule[0])
-        return schedule.bound(self.log_snr) if self.components else schedule
+        return build_plan(self.grouping, self.schedule, tau, self.steps)
 
 
 def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
     """Print the answers of one `Planned`: a table, or the sentence that names a tau."""
-    from rich.table import Table
-
-    from bench.results import si, stdout, united_line
+    from bench.results import columns, si, stdout, united_line
 
     title = ", ".join([title, *([rows[0]["basis"]] if "basis" in rows[0] else [])])
     if "target" in rows[0]:
@@ -104,9 +95,7 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
         _print_spread(rows)
         return
     stdout().print(f"{title}, {rows[0]['steps']} steps", soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("tau", "node-steps", "of", "steps saved", "FLOPs", "FLOPs saved"):
-        table.add_column(heading, justify="right")
+    table = columns(numbers=("tau", "node-steps", "of", "steps saved", "FLOPs", "FLOPs saved"))
     for row in rows:
         table.add_row(
             *(f"{row['tau']:g}", f"{row['node_steps']:,}", f"{row['standard_node_steps']:,}", f"{row['savings']:.1%}"),
@@ -127,24 +116,17 @@ def _print_spread(rows: Sequence[dict[str, Any]]) -> None:
     """Print how several workers would share each plan, where that was asked."""
     if "spread" not in rows[0]:
         return
-    from rich.table import Table
-
-    from bench.results import stdout
+    from bench.results import columns, stdout
 
     workers, steps = rows[0]["spread"]["workers"], rows[0]["spread"]["critical_path"]
-    table = Table(box=None, pad_edge=False)
-    for heading in ("tau", "least time", "speed-up at most", "trunks", "longest", "subtrees", "speed-up, trunks first"):
-        table.add_column(heading, justify="right")
+    counts = ("tau", "least time", "speed-up at most", "trunks", "longest", "subtrees", "speed-up, trunks first")
+    table = columns(numbers=counts)
     for row in rows:
         spread = row["spread"]
         table.add_row(
             *(f"{row['tau']:g}", f"{spread['least_time']:,}", f"{spread['speed_up_bound']:.3g}"),
-            *(
-                f"{spread['trunk']:,}",
-                f"{spread['longest_trunk']:,}",
-                f"{spread['subtrees']:,}",
-                f"{spread['speed_up']:.3g}",
-            ),
+            *(f"{spread[name]:,}" for name in ("trunk", "longest_trunk", "subtrees")),
+            f"{spread['speed_up']:.3g}",
         )
     stdout().print(f"on {workers:,} workers, in node-steps one after the other; a prompt alone takes {steps}")
     stdout().print(table)

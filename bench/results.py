@@ -23,6 +23,16 @@ def stdout() -> Console:
     return console if console.is_terminal else Console(markup=False, highlight=False, width=PIPED_WIDTH)
 
 
+def columns(words: Sequence[str] = (), numbers: Sequence[str] = ()) -> Table:
+    """Return an empty table with these headings; numbers stand to the right."""
+    table = Table(box=None, pad_edge=False)
+    for heading in words:
+        table.add_column(heading)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
+
+
 def print_tables(report: "Report", names: Sequence[str] = ()) -> None:
     """Print the tables of a run one below the other; those of these names, if any are given."""
     from reports.formats import to_rich
@@ -54,11 +64,10 @@ def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: 
     """Print a dry run's table: every job, what it will cost, and what sharing saves; and what all cost `together`."""
     from sweeps.cost import picture_bytes
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("cell", "model", "dataset", "strategy", "schedule", "seed"):
-        table.add_column(heading)
-    for heading in ("tau", "prompts", "NFE", "NFE saved", "FLOPs", "FLOPs saved"):
-        table.add_column(heading, justify="right")
+    table = columns(
+        ("cell", "model", "dataset", "strategy", "schedule", "seed"),
+        ("tau", "prompts", "NFE", "NFE saved", "FLOPs", "FLOPs saved"),
+    )
     for job, cost in costs:
         asked = job.config
         table.add_row(

@@ -1,9 +1,14 @@
-"""What a sweep or a study will cost before anything is here: no weights, no GPU, not even the prompts are needed."""
+"""What a sweep or a study will cost before anything is here: the jobs of the planning pass, priced.
+
+Neither weights nor a GPU are needed, and a prompt set need not be here either: stand-ins take their places.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,23 +19,28 @@ from generators.catalogue import model
 from generators.model_entry import ModelEntry
 from generators.prompts import PromptSet, known_set
 from generators.settings import GenerationSettings
-from generators.sharing.plan import Grouping
-from generators.sharing.savings import node_steps
+from generators.sharing.plan import Grouping, Planner, SharingPlan, build_plan
+from generators.sharing.schedule import Schedule, get_schedule
+from generators.sharing.tree import Tree
 from metrics.flops import count
 from metrics.memory import BYTES, parameters
 from sweeps.accelerators import Card, measured_seconds
-from sweeps.grid import parse_schedule, parse_strategy, settings_of
+from sweeps.cost import RGB
+from sweeps.grid import PRIOR, Source, cells, own_settings, settings_of, sources
+from sweeps.jobs import Job
+from sweeps.plan import plan_sweep
+from sweeps.session import Session
 from sweeps.spec import SweepSpec
 
 if TYPE_CHECKING:
     from generators.component import Component
-    from generators.sampler import Sampler
+    from generators.strategies.base import Strategy
 
-RGB = 3
 CUDA = "cuda"  # what full-size models are planned for: decides the dtype of those whose default is `auto`
 STANDARD = "as if nothing were shared: an upper bound"
 PUBLISHED = "the published savings"
 WHOLE = "every step, decoded each: an upper bound"
+NOT_HERE = "its size alone"  # the source of a prompt set whose texts are stand-ins
 
 # (model, prompt set, tau) -> the published share of node-steps saved; prompt set -> how many it has
 Published = Callable[[str, str, float], float | None]
@@ -70,7 +80,7 @@ class Estimate:
         return self.denoising + self.rest
 
     def seconds(self, card: Card, utilisation: float, seconds_per_step: float | None = None) -> tuple[float, str]:
-        """Seconds on a card, and what they rest on.
+        """Return seconds on a card, and what they rest on.
 
         Args:
             card: which.
@@ -96,11 +106,11 @@ def estimates(
     size: Size,
     on_missing: Callable[[str], None],
 ) -> Iterator[Estimate]:
-    """The cost of every model on every prompt set of a spec.
+    """Yield the cost of every model on every prompt set of a spec.
 
     Args:
         spec: the sweep.
-        study: a study's name: its node-steps instead of the sweep's cells.
+        study: a study's name: its node-steps instead of the sweep's jobs.
         encoder: the text encoder whose embeddings stand in for the models' own; None: none is here.
         published: savings where there is no encoder.
         size: how many prompts a set has that is not here.
@@ -109,153 +119,154 @@ def estimates(
     Raises:
         UserError: a name is unknown.
     """
-    tree = _trees(encoder)
+    session = _WithoutWeights(encoder, published)
     for entry, dataset in product([model(name) for name in spec.model], spec.dataset):
         try:
-            every = [
-                _of_study(study, spec, entry, dataset, settings, size)
-                if study
-                else _of_cells(spec, entry, dataset, settings, tree, published, size)
-                for settings in settings_of(spec, entry, CUDA)
-            ]
+            one, prompts = _narrowed(spec, entry, dataset), _prompts(dataset, spec.limit, size)
+            of = list(sources(one, "cpu", [prompts], hashed=False))
+            estimate = _of_study(study, one, of) if study else _of_jobs(one, of, session)
         except UserError as error:  # a configuration or a set that is not here
             on_missing(f"{entry.name} on {dataset} is not planned: {error}")
         else:
-            yield _added(every)
+            yield estimate
 
 
-def _of_cells(
-    spec: SweepSpec,
-    entry: ModelEntry,
-    dataset: str,
-    settings: GenerationSettings,
-    tree: Callable[[SweepSpec, str], Grouping | None],
-    published: Published,
-    size: Size,
-) -> Estimate:
-    """One source: standard images, every tau's own, and what they are held against."""
-    n, K = _size(spec, dataset, size), _evaluations(entry, settings)
-    cells, basis = 0, set()
-    made = 1 + (spec.seed_control and len(spec.seed) == 1)  # sets of pictures; another seed's is the next seed's
-    total = made * n * K
-    for schedule in spec.schedule:
-        how = parse_schedule(schedule)
-        how = how.bound(_sampler(entry, settings).log_snr) if how.wants_snr else how
-        for tau in (float(tau) for tau in spec.tau if tau):
-            known, saved = tree(spec, dataset), published(entry.name, dataset, tau)
-            if known is not None:
-                nodes, why = node_steps(known, how, tau, K), f"trees of text embeddings, {schedule}"
-            elif saved is not None:
-                nodes, why = round(n * K * (1 - saved)), PUBLISHED
-            else:
-                nodes, why = n * K, STANDARD
-            basis.add(why)
-            sets = 1 + (spec.equal_compute and schedule == spec.schedule[0])  # fewer steps cost as much again
-            total, cells = total + sets * nodes, cells + sets
-    return _priced(entry, dataset, settings, n, K, (made + cells) * n, total, "; ".join(sorted(basis)) or "no sharing")
+def _narrowed(spec: SweepSpec, entry: ModelEntry, dataset: str) -> SweepSpec:
+    """Return the spec of one model on one set, without other families' settings, in the dtype that a GPU would use."""
+    own = own_settings(spec, entry)
+    settings = {name: value for name, value in own.items() if name not in PRIOR}
+    place = {"model": (entry.name,), "dataset": (dataset,), "dtype": next(settings_of(spec, entry, CUDA)).dtype}
+    return spec.model_copy(update={**place, **{name: own.get(name) for name in PRIOR}, "settings": settings})
 
 
-def _of_study(
-    study: str, spec: SweepSpec, entry: ModelEntry, dataset: str, settings: GenerationSettings, size: Size
-) -> Estimate:
+def _of_jobs(spec: SweepSpec, of: Sequence[Source], session: "_WithoutWeights") -> Estimate:
+    """Return the cost of a sweep's pictures, each job's by itself; those of tau 0 are the baseline's."""
+    with TemporaryDirectory() as nowhere:
+        plan = plan_sweep(spec, cells(spec, "cpu", of), Path(nowhere), session, keep=False)
+    if failed := next((job.error for job in plan.jobs if job.error), None):
+        raise failed
+    basis = {job.id: session.basis(job) for job in plan.jobs if job.role == "sharing" and job.config.tau}
+    made = [job for job in plan.picture_sets if job.role != "sharing" or job.id in basis]
+    if STANDARD in basis.values():
+        # Equal compute is then the baseline's own, whose pictures would do. A bound has to count others.
+        controls = [job for job in plan.jobs if job.role == "fewer-steps"]
+        made += [job for job in controls if job.baseline and job.folder == job.baseline.folder]
+    sets = [(job.source, len(job.source.prompts), job.node_steps) for job in made]
+    return _priced(sets, "; ".join(sorted(set(basis.values()))) or "no sharing")
+
+
+def _of_study(study: str, spec: SweepSpec, of: Sequence[Source]) -> Estimate:
     from studies.base import get_study
 
-    n = _size(spec, dataset, size)
-    one = {"model": (entry.name,), "dataset": (dataset,), "seed": (settings.seed,), "limit": n}
-    nodes = get_study(study).node_steps(spec.model_copy(update=one))
-    return _priced(entry, dataset, settings, n, _evaluations(entry, settings), nodes, nodes, WHOLE)
+    nodes = get_study(study).node_steps(spec.model_copy(update={"limit": len(of[0].prompts)}))
+    return _priced([(of[0], nodes, nodes), *((source, 0, 0) for source in of[1:])], WHOLE)
 
 
-def _priced(
-    entry: ModelEntry,
-    dataset: str,
-    settings: GenerationSettings,
-    n: int,
-    K: int,
-    images: int,
-    nodes: int,
-    basis: str,
-) -> Estimate:
-    components = _components(entry.name, settings.model_copy(update={"seed": 0}))
-    units = {"prompt": n, "node_step": nodes, "image": images}
-    flops = {True: 0.0, False: 0.0}
-    for each in components:
-        flops[each.unit == "node_step"] += count(each) * each.calls * units[each.unit]
-    weights = {each.name: parameters(each) * BYTES[settings.dtype] for each in components if each.calls}
-    pictures = images * settings.height * settings.width * RGB
+def _priced(sets: Sequence[tuple[Source, int, int]], basis: str) -> Estimate:
+    """Return the cost of sets of pictures: a source, how many there are, and their node-steps. K is the first's."""
+    first, weights, encoded = sets[0][0], dict[str, int](), set[str]()
+    flops = {"prompt": 0.0, "node_step": 0.0, "image": 0.0}
+    for source, images, nodes in sets:
+        prompts = 0 if source.conditioning_key in encoded else len(source.prompts)
+        encoded.add(source.conditioning_key)
+        units = {"prompt": prompts, "node_step": nodes, "image": images}
+        for part in _components(source.entry.name, source.settings.model_copy(update={"seed": 0, "steps": 1})):
+            flops[part.unit] += count(part) * part.calls * units[part.unit]
+            if part.calls:
+                weights[part.name] = parameters(part) * BYTES[source.settings.dtype]
     return Estimate(
-        entry.name, dataset, n, K, images, nodes, flops[True], flops[False], pictures, sum(weights.values()), basis
+        model=first.entry.name,
+        dataset=first.prompts.name,
+        prompts=len(first.prompts),
+        steps=first.steps,
+        images=sum(images for _, images, _ in sets),
+        node_steps=sum(nodes for *_, nodes in sets),
+        denoising=flops["node_step"],
+        rest=flops["prompt"] + flops["image"],
+        picture_bytes=sum(images * source.settings.height * source.settings.width * RGB for source, images, _ in sets),
+        weight_bytes=sum(weights.values()),
+        basis=basis,
     )
 
 
 @cache
 def _components(name: str, settings: GenerationSettings) -> "list[Component]":
-    """The same ones for every prompt set: a component's FLOPs are counted once, and a big one takes seconds."""
+    """Return the very same ones for every prompt set: a component's FLOPs are counted once, and that takes seconds."""
     from generators.families.base import get_family
 
     entry = model(name)
     return get_family(entry.family).components_of(entry, settings)
 
 
-def _added(every: Sequence[Estimate]) -> Estimate:
-    """Those of several seeds and settings as one."""
-    first = every[0]
-    sums = ("images", "node_steps", "denoising", "rest", "picture_bytes")
-    return replace(first, **{name: sum(getattr(each, name) for each in every) for name in sums})
+def _prompts(dataset: str, limit: int | None, size: Size) -> PromptSet:
+    """Return the prompt set or, if it is not here, as many stand-ins.
 
-
-def _size(spec: SweepSpec, dataset: str, size: Size) -> int:
-    n = _length(dataset) or size(dataset) or spec.limit
-    if n is None:
-        raise UserError(
-            f"the prompt set {dataset!r} is not here, and its size is not known", known_set(dataset).unavailable()
-        )
-    return min(n, spec.limit or n)
-
-
-@cache
-def _prompts(dataset: str) -> PromptSet | None:
+    Raises:
+        UserError: it is not here, and its size is not known.
+    """
     known = known_set(dataset)
-    return None if known.unavailable() else known.load()
+    if (missing := known.unavailable()) is None:
+        texts, origin = known.load().prompts, dataset
+    elif n := size(dataset) or limit:
+        texts, origin = tuple(f"{dataset} {number}" for number in range(n)), NOT_HERE
+    else:
+        raise UserError(f"the prompt set {dataset!r} is not here, and its size is not known", missing)
+    return PromptSet(dataset, texts[:limit], origin)
 
 
-def _length(dataset: str) -> int | None:
-    found = _prompts(dataset)
-    return len(found) if found else None
+class _WithoutWeights(Session):
+    """Clusters text embeddings in place of a model's features or, without them, knows only what is saved."""
 
+    def __init__(self, encoder: str | None, published: Published) -> None:
+        super().__init__("cpu", lambda event: None)
+        self._text_encoder, self._published = encoder, published
 
-def _evaluations(entry: ModelEntry, settings: GenerationSettings) -> int:
-    """K, from the scheduler's configuration; the steps asked for, where not even that can be had."""
-    return int(_sampler(entry, settings).K)
+    def grouping(
+        self, source: Source, strategy: "Strategy", features: str, run: Path | None = None
+    ) -> tuple[Grouping, float]:
+        prompts = source.prompts
+        if self._embeds(prompts):
+            return _grouping(str(self._text_encoder), prompts.prompts, strategy, source.settings.seed), 0
+        savings = partial(self._published, source.entry.name, prompts.name)
+        return _Saving(len(prompts), lambda tau: savings(tau) or 0 if tau else 0), 0
 
+    def basis(self, job: Job) -> str:
+        """Return what a cell's node-steps are known from."""
+        if self._embeds(job.source.prompts):
+            return f"trees of text embeddings, {job.config.schedule}"
+        saved = self._published(job.config.model, job.config.dataset, float(job.config.tau))
+        return STANDARD if saved is None else PUBLISHED
 
-def _sampler(entry: ModelEntry, settings: GenerationSettings) -> "Sampler":
-    """From the scheduler's configuration alone."""
-    from generators.families.base import get_family
-
-    return get_family(entry.family).load(entry, "cpu", settings.dtype).sampler(settings)
-
-
-def _trees(encoder: str | None) -> Callable[[SweepSpec, str], Grouping | None]:
-    """By spec and prompt set, the tree of its first strategy on text embeddings; None where these cannot be had."""
-
-    def tree(spec: SweepSpec, dataset: str) -> Grouping | None:
-        if encoder is None or _prompts(dataset) is None:
-            return None
-        return _tree(encoder, dataset, spec.limit, spec.strategy[0], spec.seed[0])
-
-    return tree
+    def _embeds(self, prompts: PromptSet) -> bool:
+        return self._text_encoder is not None and prompts.source != NOT_HERE
 
 
 @cache
-def _tree(encoder: str, dataset: str, limit: int | None, strategy: str, seed: int) -> Grouping:
-    return parse_strategy(strategy).grouping(_embeddings(encoder, dataset)[:limit], seed=seed)
+def _grouping(encoder: str, prompts: tuple[str, ...], strategy: "Strategy", seed: int) -> Grouping:
+    return strategy.grouping(_embeddings(encoder, prompts), seed=seed)
 
 
 @cache
-def _embeddings(encoder: str, dataset: str) -> NDArray[np.float64]:
-    """Of the whole set: a text's does not depend on the others."""
+def _embeddings(encoder: str, prompts: tuple[str, ...]) -> NDArray[np.float64]:
     from generators.text_encoders.base import text_embeddings
 
-    found = _prompts(dataset)
-    return text_embeddings(encoder, found.prompts if found else ())
+    return text_embeddings(encoder, prompts)
+
+
+@dataclass(frozen=True)
+class _Saving(Planner):
+    """Prompts of which only the share of evaluations is known that they save at a tau, not who shares with whom."""
+
+    n_leaves: int
+    share: Callable[[float], float]
+
+    def plan(self, schedule: Schedule, tau: float, steps: int, combiner: str = "mean") -> SharingPlan:
+        """Return a plan of that cost: all share the first steps, and some of them one more."""
+        n = self.n_leaves
+        saved = n * steps - round(n * steps * (1 - self.share(tau)))
+        together, more = divmod(min(saved, (n - 1) * (steps - 1)), max(1, n - 1))
+        # At tau 1, eq7 splits a cluster after k steps if its height lies between 1 - (k + 1) / K and 1 - k / K.
+        heights = [max(0.0, 1 - (k + 0.5) / steps) for k in (together + 1, together)]
+        parents = [n] * (more + 1) + [n + 1] * (n - more - 1) + [n + 1, -1]
+        tree = Tree(np.array(parents), np.array([0.0] * n + heights), n)
+        return build_plan(tree, get_schedule("eq7"), 1.0, steps, combiner)

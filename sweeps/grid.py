@@ -1,7 +1,8 @@
 """From what a user asked for to the cells of a sweep, each with an identity that is all that changes its result."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache, cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -120,12 +121,15 @@ class Cell:
         return short_hash(self.identity)
 
 
-def cells(spec: SweepSpec, device: str) -> list[Cell]:
-    """Every cell of the grid, those of one source together, tau running fastest; equal ones once.
+def cells(spec: SweepSpec, device: str, of: Iterable[Source] | None = None) -> list[Cell]:
+    """Return every cell of the grid, those of one source together, tau running fastest; equal ones once.
+
+    Of a spec with savings targets, which taus are yet to be found for, they are one a way to share, at tau 0.
 
     Args:
         spec: what was asked for.
         device: decides the dtype of models whose default is ``auto``.
+        of: the sources of the spec; made here unless given.
 
     Raises:
         UserError: a name is unknown, prompts or settings are refused, or a model cannot be had here.
@@ -133,9 +137,10 @@ def cells(spec: SweepSpec, device: str) -> list[Cell]:
     strategies = [(text, parse_strategy(text)) for text in spec.strategy]
     schedules = {text: parse_schedule(text) for text in spec.schedule}
     caches = {text: parse_denoiser_cache(text) for text in sorted(spec.denoiser_cache, key=lambda text: text != "none")}
+    taus = (Decimal(0),) if spec.savings else spec.tau
     found: dict[str, Cell] = {}
     models: set[str] = set()
-    for source in sources(spec, device):
+    for source in sources(spec, device) if of is None else of:
         if source.entry.name not in models:
             models.add(source.entry.name)
             spec.acceleration(device).check(source.settings, device)
@@ -144,7 +149,7 @@ def cells(spec: SweepSpec, device: str) -> list[Cell]:
 
                 check_place(reuse, source.entry, source.settings)
         for reuse_text, (strategy_text, strategy), features, schedule, combiner, tau in product(
-            caches, strategies, features_of(spec, source.entry), spec.schedule, spec.combiner, spec.tau
+            caches, strategies, features_of(spec, source.entry), spec.schedule, spec.combiner, taus
         ):
             asked = CellConfig(
                 model=source.entry.name,
@@ -218,18 +223,31 @@ def prompts_of(spec: SweepSpec) -> list[PromptSet]:
     return list(found.values())
 
 
-def sources(spec: SweepSpec, device: str) -> Iterator[Source]:
-    """Every combination of model, prompt set and settings; arguments and errors are those of `cells`.
+def sources(
+    spec: SweepSpec,
+    device: str,
+    prompt_sets: Sequence[PromptSet] | None = None,
+    *,
+    hashed: bool = True,
+) -> Iterator[Source]:
+    """Yield every combination of model, prompt set and settings.
 
     What the model's family cannot do is refused here, before anything runs: sizes, schedulers, step counts.
+
+    Args:
+        spec: what was asked for.
+        device: as for `cells`, which raises the same errors.
+        prompt_sets: those of the spec, unless given; stand-ins where planning is all and the texts are not here.
+        hashed: identify models by their weights; if not, by name, so that none need be here.
     """
     from generators.noise import generator_name
 
-    prompt_sets = prompts_of(spec)
+    if prompt_sets is None:
+        prompt_sets = prompts_of(spec)
     entries = [model(name) for name in spec.model]
     known = [(entry, settings) for entry in entries for settings in settings_of(spec, entry, device)]
     # first of all: it settles which commit of a hub's model is meant, and with it whose scheduler
-    weights = {entry.name: entry.weights_hash() for entry in entries}
+    weights = {entry.name: entry.weights_hash() if hashed else entry.name for entry in entries}
     samplers = [sampler_of(entry, settings, device) for entry, settings in known]
     for prompts in prompt_sets:
         for (entry, settings), sampler in zip(known, samplers, strict=True):

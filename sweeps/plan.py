@@ -83,15 +83,14 @@ def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str
     """Refuse before anything is loaded what would stop a sweep later.
 
     Returns:
-        The cells, of which those of a spec with savings targets are one a way to share, at tau 0; and, by model, its
-        scorers, whose checkpoints are here.
+        The cells, as `sweeps.grid.cells` gives them; and, by model, its scorers, whose checkpoints are here.
 
     Raises:
         UserError: a name, a value, a prompt or a model is refused, the folder is another sweep's, or a metric cannot
             run.
         OSError: the folder cannot be written.
     """
-    shared = cells(spec.model_copy(update={"tau": (Decimal(0),), "savings": ()}) if spec.savings else spec, device)
+    shared = cells(spec, device)
     entries = {cell.source.entry.name: cell.source.entry for cell in shared}
     scorers = {name: Scorers(entry, spec.metric, device) for name, entry in entries.items()}
     for each in scorers.values():

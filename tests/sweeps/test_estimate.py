@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from generators.prompts import KnownPrompts
 from sweeps import estimate as module
 from sweeps.accelerators import card
 from sweeps.estimate import Estimate, estimates
@@ -36,6 +37,14 @@ def test_published_savings_are_used_where_there_are_no_embeddings() -> None:
     )
     assert one.node_steps == round(6 * 20 * (2 + 0.75))
     assert one.basis == module.PUBLISHED
+
+
+def test_published_savings_are_met_to_the_evaluation_and_equal_compute_takes_what_they_leave() -> None:
+    (one,) = planned(published=lambda *_: 0.6, equal_compute=True, seed_control=False, limit=7)
+    sharing = round(7 * 20 * (1 - 0.6))
+    assert sharing == 56, "8 evaluations a prompt"
+    assert one.node_steps == 7 * 20 + sharing + 7 * 8
+    assert one.images == 3 * 7
 
 
 @pytest.mark.parametrize("settings", [{}, {"equal_compute": True}, {"seed": "1,2"}, {"seed_control": False}])
@@ -87,32 +96,26 @@ def test_trees_of_text_embeddings_give_the_plan_s_node_steps(monkeypatch) -> Non
 
 def test_a_full_size_model_and_a_set_that_is_not_here_are_planned(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BENCH_DATASETS", str(tmp_path))
-    module._prompts.cache_clear()
-    try:
-        (one,) = planned(size={"animals": 500}.get, model="sd15", dataset="animals", limit=None, steps=40)
-    finally:
-        module._prompts.cache_clear()
+    (one,) = planned(size={"animals": 500}.get, model="sd15", dataset="animals", limit=None, steps=40)
     assert one.prompts == 500
     assert one.steps == 41, "PNDM makes one more"
     assert one.denoising == pytest.approx(one.node_steps * 2 * 803e9, rel=0.01), "guidance asks twice"
     assert one.weight_bytes == pytest.approx(2 * 1.03e9, rel=0.05), "fp16: UNet, VAE's decoder, text encoder"
 
 
-def test_what_cannot_be_planned_is_told_and_the_rest_is() -> None:
+def test_what_cannot_be_planned_is_told_and_the_rest_is(monkeypatch) -> None:
     missing: list[str] = []
     spec = make_spec([{**SPEC, "dataset": ["mini_templates", "mini_styles"], "limit": None}])
-    known = module._length
-
-    def length(dataset: str) -> int | None:
-        return None if dataset == "mini_styles" else known(dataset)
-
-    module._length, before = length, known
-    try:
-        found = list(estimates(spec, published=lambda *_: None, size=lambda _: None, on_missing=missing.append))
-    finally:
-        module._length = before
+    monkeypatch.setattr(KnownPrompts, "unavailable", lambda known: "not here" if known.name == "mini_styles" else None)
+    found = list(estimates(spec, published=lambda *_: None, size=lambda _: None, on_missing=missing.append))
     assert [each.dataset for each in found] == ["mini_templates"]
     assert "mini_styles" in missing[0]
+
+
+def test_a_setting_of_one_family_does_not_stop_the_plan_of_another() -> None:
+    kandinsky, sd = planned(model=["mini-kandinsky", "mini-sd"], prior_steps=2)
+    assert (kandinsky.model, sd.model) == ("mini-kandinsky", "mini-sd")
+    assert kandinsky.rest < planned()[0].rest, "the prior takes fewer steps"
 
 
 def test_seconds_rest_on_what_is_known_best(monkeypatch) -> None:
