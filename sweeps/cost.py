@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from sweeps.record import ON_DISK
+
 if TYPE_CHECKING:
     from generators.component import Component
     from sweeps.jobs import Job
@@ -32,7 +34,8 @@ class Cost:
 
     def plain(self) -> dict[str, Any]:
         """For JSON: what is known, the savings included."""
-        values = {**asdict(self), "savings": self.savings, "flop_savings": self.flop_savings}
+        values = {ON_DISK.get(name, name): value for name, value in asdict(self).items()}
+        values |= {"savings": self.savings, "flop_savings": self.flop_savings}
         return {name: value for name, value in values.items() if value is not None}
 
 
