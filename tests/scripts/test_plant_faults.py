@@ -45,6 +45,7 @@ def test_faults_are_told_as_caught_survived_or_stale_and_the_checkout_is_left_al
             fault("a + c", "a", "test_sum"),
         ],
         checkout,
+        preloaded=["pytest"],
     )
     told = [(outcome.result, outcome.reason) for outcome in outcomes]
     assert [result for result, _ in told] == ["caught", "caught", "SURVIVED", "SURVIVED", "stale"]
@@ -55,6 +56,6 @@ def test_faults_are_told_as_caught_survived_or_stale_and_the_checkout_is_left_al
 
 def test_what_fails_with_nothing_planted_and_what_cannot_run_is_told(checkout: Path) -> None:
     (checkout / "test_adding.py").write_text("def test_sum():\n    assert 1 == 2\n")
-    assert failing(["test_adding.py::test_sum"], checkout) == {"test_adding.py::test_sum": "assert 1 == 2"}
-    with pytest.raises(SystemExit, match="cannot run"):
-        failing(["test_adding.py::test_gone"], checkout)
+    assert failing(["test_adding.py::test_sum"], checkout, ["pytest"]) == {"test_adding.py::test_sum": "assert 1 == 2"}
+    with pytest.raises(RuntimeError, match="cannot run"):
+        failing(["test_adding.py::test_gone"], checkout, ["pytest"])

@@ -39,7 +39,7 @@ def described(ours: Manifest, baseline: Manifest, images: str | None = None, **m
 
 
 @pytest.mark.parametrize(("ours", "theirs", "shared"), [(0, 0, False), (3, 0, True), (0, 3, True), (3, 3, True)])
-def test_seconds_are_shared_where_the_pictures_or_their_baselines_were_denoised_in_company(ours, theirs, shared):
+def test_seconds_are_shared_where_either_was_denoised_in_company(ours, theirs, shared):
     made, baseline = (manifest(execution=ExecutionFigures(united=united)) for united in (ours, theirs))
     assert described(made, baseline).shared_seconds is shared
 

@@ -4,12 +4,15 @@ import importlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rounding import same_but_for_rounding
 
 from sweeps.events import Note, StageStarted
+from sweeps.grid import cells
 from sweeps.passes import sweep as run_sweep
 from sweeps.pictures import Manifest
+from sweeps.session import Session
 
 MANY = {"tau": "0,0.3,0.6,1.2", "seed": "1,2", "strategy": "ward-cosine,average"}
 
@@ -123,12 +126,17 @@ def test_one_set_alone_is_measured(sweep, tmp_path):
     assert not record.shared_seconds, "it is standard's"
 
 
-def test_seconds_of_the_baselines_pictures_count_for_every_cell_that_reuses_them(whole):
-    for record in whole.records:
+def test_seconds_of_the_baselines_pictures_count_for_every_cell_that_reuses_them(sweep, tiny_spec, tmp_path):
+    cell, *_ = cells(tiny_spec(), "cpu")
+    tree, _ = Session("cpu", lambda event: None).grouping(cell.source, cell.strategy, cell.asked.features)
+    _, first, second, *_ = np.unique(tree.score)
+    one_pair = (first + second) / 2 / cell.schedule.phi(1.0, cell.source.steps)[0]
+    records = sweep(tmp_path / "run", tau=f"0,{one_pair:.6f},0.6")
+    assert [record.execution.reused for record in records] == [4, 2, 0]
+    for record in records:
         made = sum(record.standard_timings[stage] for stage in ("denoise", "decode", "write"))
         assert made > 0
         assert record.timings["reused"] == pytest.approx(made * record.execution.reused / 4)
-    assert whole.records[0].execution.reused == 4
 
 
 def test_isolated_nothing_is_reused_and_no_seconds_count_twice(sweep, tmp_path):

@@ -63,7 +63,9 @@ def test_whatever_changes_images_changes_identity(ids, change):
 )
 def test_every_way_to_share_is_a_cell_of_its_own(axis, values):
     settings = {"model": "mini-karlo", "limit": 2, "tau": "0.6", axis: values}
-    first, second = cells(make_spec([settings]), "cpu")
+    found = cells(make_spec([settings]), "cpu")
+    assert len(found) == 2
+    first, second = found
     assert first.source.key == second.source.key, "and both are held against one baseline"
     place = first.asked.model_dump(), second.asked.model_dump()
     assert [name for name in place[0] if place[0][name] != place[1][name]] == [axis]
