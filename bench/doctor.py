@@ -13,7 +13,7 @@ from bench import options as o
 from common.errors import UserError
 
 if TYPE_CHECKING:
-    from generators.catalogue import ModelEntry
+    from generators.model_entry import ModelEntry
 
 GIB = 2**30
 LITTLE_MEMORY, LITTLE_DISK = 4 * GIB, 2 * GIB
@@ -137,17 +137,17 @@ def _batch_sizes() -> Iterator[Finding]:
 
 def _models() -> Iterator[Finding]:
     from bench.listings import not_here
-    from generators import catalogue
+    from generators import model_entry
 
-    for name, entry in catalogue.models().items():
-        default = name == catalogue.default_model()
+    for name, entry in model_entry.models().items():
+        default = name == model_entry.default_model()
         reason = not_here(entry) or (_missing_scorers(entry) if default else None)
         level: Level = "ok" if reason is None else "fail" if default else "warn"
         yield Finding(level, f"model {name}", "found" if reason is None else "not here", reason or "")
 
 
 def _missing_scorers(entry: "ModelEntry") -> str | None:
-    from generators.catalogue import locate
+    from generators.model_entry import locate
 
     try:
         for source in entry.scorers.values():

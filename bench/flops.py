@@ -32,11 +32,11 @@ def flops(
 
     It reads the model's configuration and needs no weights.
     """
-    from generators import catalogue
+    from generators import catalogue, model_entry
     from generators.families.base import get_family, resolve_settings
     from metrics.flops import count
 
-    entry = catalogue.model(model or catalogue.default_model())
+    entry = catalogue.model(model or model_entry.default_model())
     asked = {"steps": steps, "guidance": guidance, **size}
     settings = resolve_settings(entry, asked)
     family = get_family(entry.family).load(entry, "cpu", settings.dtype)

@@ -93,7 +93,7 @@ def _generate(spec: "SweepSpec", folder: Path) -> None:
             _draw(job)
     taken = manifest.plan
     typer.echo(
-        f"{taken.n_prompts} images at tau {cell.asked.tau:f}: {taken.node_steps:,} of {taken.standard_node_steps:,} "
+        f"{taken.n_prompts} images at tau {cell.config.tau:f}: {taken.node_steps:,} of {taken.baseline_node_steps:,} "
         f"denoiser steps, {taken.savings:.1%} saved\nresults  {folder}/ (images/, grid.png, dendrogram.png)\n"
         f"time     {seconds_line(seen.seconds())}"
     )
@@ -108,7 +108,7 @@ def _draw(job: "Job") -> None:
     assert job.plan
     assert job.tree
     _mosaic(sorted((job.folder / "images").glob("[0-9]*.png")), job.folder / "grid.png")
-    saved = None if is_parting(job.tree, job.plan) else {float(job.asked.tau): job.plan.savings}
+    saved = None if is_parting(job.tree, job.plan) else {float(job.config.tau): job.plan.savings}
     with theme():
         if drawing := draw_tree(job.tree, job.source.prompts.prompts, saved):
             save(drawing, job.folder / "dendrogram")

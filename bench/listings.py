@@ -15,7 +15,7 @@ from bench.strategies import strategies
 from common.plugins import Plugin
 
 if TYPE_CHECKING:
-    from generators.catalogue import ModelEntry
+    from generators.model_entry import ModelEntry
 
 EMBEDDED = "embedded:"
 
@@ -59,7 +59,7 @@ PLUGINS = {
         ("features",),
     ),
     "executors": Kind("Places where a sweep can be denoised", "sweeps.executors.base", "executors"),
-    "studies": Kind("Studies that make other figures with the models of a sweep", "sweeps.studies.base", "studies"),
+    "studies": Kind("Studies that make other figures with the models of a sweep", "studies.base", "studies"),
     "figures": Kind("Figures of a report", "reports.base", "figures"),
     "tables": Kind("Tables of a report", "reports.base", "tables"),
 }
@@ -68,7 +68,7 @@ PLUGINS = {
 @models.command("list", epilog="Example: bench models list --json")
 def list_models(as_json: o.Json = False) -> None:
     """List every model, its defaults, and whether it can run here."""
-    from generators import catalogue
+    from generators import model_entry
 
     rows = [
         {
@@ -80,7 +80,7 @@ def list_models(as_json: o.Json = False) -> None:
             "optional_scorers": entry.optional_scorers,
             "unavailable": not_here(entry),
         }
-        for entry in catalogue.models().values()
+        for entry in model_entry.models().values()
     ]
     _show(rows, ("name", "family", "description", "unavailable"), as_json)
 

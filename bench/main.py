@@ -84,7 +84,7 @@ class Bench(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            goes_on = ctx.invoked_subcommand in ("sweep", "compare", "score")
+            goes_on = ctx.invoked_subcommand in ("sweep", "compare", "generate", "score")
             say("interrupted" + (": run the same command again to continue" if goes_on else ""))
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:

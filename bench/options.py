@@ -92,14 +92,20 @@ def signed(command: Command) -> Command:
     taken: _Taken | None = getattr(command, "taken", None)
     if taken is None:
         return command
-    from sweeps.spec import FLAGS
+    from sweeps.spec import FLAGS, MAKE
 
     parameters: list[inspect.Parameter] = []
     for name, flag in FLAGS.items():
         if name not in taken.without and (not taken.only or name in taken.only):
             parameters += _options(name, replace(flag, **taken.changed.get(name, {})))
     if not taken.only:
-        by_name = typer.Option("--set", metavar="NAME=VALUE", help="A setting by its name in sweep.yaml.", hidden=True)
+        by_name = typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A setting that only some families have, such as super_res_steps=4 (Karlo), max_sequence_length=256 "
+            "(FLUX) or noise_level=100 (Stable unCLIP); repeat the option for more.",
+            rich_help_panel=MAKE,
+        )
         parameters.append(_parameter("others", list[str], by_name))
     own = [one.replace(kind=one.KEYWORD_ONLY) for one in taken.own]
     command.__signature__ = inspect.Signature(parameters + own)  # type: ignore[attr-defined]

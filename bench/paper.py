@@ -1,6 +1,5 @@
 """`bench paper`: the paper's tables and figures: listed, planned, made again, compared with what is published."""
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,17 +8,18 @@ import typer
 
 from bench import options as o
 from bench.completion import completer
+from bench.hub import hub_answers
 from bench.paper_plan import plan
 
 if TYPE_CHECKING:
-    from generators.catalogue import ModelEntry
+    from generators.model_entry import ModelEntry
     from reports.paper import Item
     from reports.sheet import Sheet
     from sweeps.spec import SweepSpec
 
 FAILED, MISSING = 1, 2
 AS_PUBLISHED, MINI = "as published", "miniature"
-EMBEDDED, HUB, SECONDS = "embedded:", "https://huggingface.co", 5
+EMBEDDED = "embedded:"
 
 paper = typer.Typer(help="The paper's tables and figures: list, plan, run, compare.", no_args_is_help=True)
 paper.command("plan", epilog="Example: bench paper plan table1 --gpu a100 --price 1.5")(plan)
@@ -157,21 +157,6 @@ def _spec(item: "Item", *, miniature: bool, **more: Any) -> "SweepSpec":
     return make_spec([item.mini(preset) if miniature else preset, {"preset": item.preset}, more])
 
 
-def offline_unless_the_hub_answers() -> bool:
-    """Return True where the hub answers; otherwise keep libraries from trying. Call it before any of them loads."""
-    from urllib.error import URLError
-    from urllib.request import Request, urlopen
-
-    if os.environ.get("HF_HUB_OFFLINE"):
-        return False
-    try:
-        with urlopen(Request(os.environ.get("HF_ENDPOINT", HUB), method="HEAD"), timeout=SECONDS):
-            return True
-    except (URLError, OSError, ValueError):
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        return False
-
-
 def missing(spec: "SweepSpec", *, ask: bool = False) -> Iterator[tuple[str, str]]:
     """Yield what a sweep needs that this machine does not have, and what to do: weights, prompt sets, a GPU, scorers.
 
@@ -179,7 +164,7 @@ def missing(spec: "SweepSpec", *, ask: bool = False) -> Iterator[tuple[str, str]
         spec: the sweep.
         ask: ask the hub, if it answers, for what it hosts; else only what is here counts.
     """
-    online = ask and offline_unless_the_hub_answers()
+    online = ask and hub_answers()
 
     import torch
 
@@ -237,10 +222,10 @@ def _study(item: "Item", spec: "SweepSpec", folder: Path) -> None:
     from bench.results import print_places
     from bench.screen import screen
     from reports.publish import publish
+    from studies.base import get_study
     from sweeps.events import Note
     from sweeps.machine import checked_device
     from sweeps.record import load_records
-    from sweeps.studies.base import get_study
 
     where = checked_device(spec.device)
     with screen() as seen:

@@ -9,6 +9,7 @@ import typer
 
 from bench import options as o
 from bench.completion import completer
+from bench.hub import hub_answers
 
 if TYPE_CHECKING:
     from reports.paper import Item
@@ -62,12 +63,11 @@ def plan(
     as_json: o.Json = False,
 ) -> None:
     """Predict node-steps, FLOPs, GPU hours, disk space and money. It needs no weights and no GPU, and makes nothing."""
-    from bench.paper import offline_unless_the_hub_answers
     from reports.paper import item, items
     from sweeps.accelerators import card
 
     where = card(gpu)
-    offline_unless_the_hub_answers()
+    hub_answers()
     presets: dict[str, list[Item]] = {}
     for one in items().values():
         presets.setdefault(one.preset, []).append(one)

@@ -44,11 +44,11 @@ class Planned:
         return [{**row, "all_taus": {"one_by_one": one_by_one, "together": together}} for row in rows]
 
     def _united(self, spec: "SweepSpec") -> tuple[int, int]:
-        from generators.sharing.plan import build_plan, standard_plan
+        from generators.sharing.plan import baseline_plan, build_plan
         from generators.sharing.union import united_steps
 
         plans = [build_plan(self.grouping, self._schedule(spec), float(tau), self.steps) for tau in spec.tau]
-        return united_steps([standard_plan(self.grouping.n_leaves, self.steps), *plans])
+        return united_steps([baseline_plan(self.grouping.n_leaves, self.steps), *plans])
 
     def target(self, spec: "SweepSpec", target: float) -> dict[str, Any]:
         """Return the tau that reaches the target, or the most that can be saved."""

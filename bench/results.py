@@ -60,7 +60,7 @@ def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: 
     for heading in ("tau", "prompts", "NFE", "NFE saved", "FLOPs", "FLOPs saved"):
         table.add_column(heading, justify="right")
     for job, cost in costs:
-        asked = job.asked
+        asked = job.config
         table.add_row(
             *(job.id[:8], asked.model, asked.dataset, asked.strategy, asked.schedule, str(asked.seed)),
             *(f"{asked.tau:f}", str(len(job.source.prompts)), f"{cost.node_steps:,}", f"{cost.savings:.1%}"),

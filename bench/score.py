@@ -86,7 +86,7 @@ def _score_run(run: Path, asked: Sequence[str], device: str, again: bool, as_jso
     for note in report.notes:
         typer.echo(f"note: {note}", err=True)
     if as_json:
-        shown = {"id", "role", "status", "asked", "figures", "scorers"}
+        shown = {"id", "role", "status", "config", "results", "scorers"}
         cells = [json.loads(record.model_dump_json(include=shown)) for record in reusebench.Run(run).records]
         failed = [{"id": record.id, "error": str(error)} for record, error in failures]
         typer.echo(json.dumps({"run": str(run), "cells": cells, "not_scored": failed}))
@@ -109,7 +109,7 @@ def _score_pictures(
     from bench.results import stdout
     from bench.screen import screen
     from reports.formats import to_rich
-    from sweeps.external_images import Comparison, Manifest, Pictures, places, refuse_others
+    from reusebench.external_images import Comparison, Manifest, Pictures, places, refuse_others
     from sweeps.scorers import Scorers
 
     scorers = Scorers(None, asked, device)
@@ -140,12 +140,12 @@ def _sheet(summary: dict[str, Any]) -> "Sheet":
 
     from reports.labels import Label, title
     from reports.sheet import Column, Entry, Sheet
-    from sweeps.record import Figure
+    from sweeps.record import Result
 
     rows = []
     for name, values in summary["figures"].items():
         scorer, _, key = name.partition(".")
-        figure, info = Figure.model_validate(values), summary["scorers"][scorer]["figures"][key]
+        figure, info = Result.model_validate(values), summary["scorers"][scorer]["figures"][key]
         label = Label(info["label"], info["unit"], info["higher_is_better"], signed="difference" in key)
         n = "" if figure.n is None else str(figure.n)
         texts = Entry(label.number(figure.value), label.interval(figure)), Entry(n), Entry(figure.method or "")

@@ -63,7 +63,7 @@ class Screen:
             case SweepStarted(jobs=jobs):
                 self._cells = self.progress.add_task("cells", total=len(jobs))
             case StageStarted(stage=stage, total=total, job=job):
-                which = f", tau {job.asked.tau:f}" if job and job.role == "sharing" else ""
+                which = f", tau {job.config.tau:f}" if job and job.role == "sharing" else ""
                 stages.append(self.progress.add_task(f"{NAMES.get(stage, stage)}{which}", total=total))
             case StageAdvanced(done=done) if stages:
                 self.progress.advance(stages[-1], done)
@@ -122,7 +122,7 @@ class Screen:
 
 def place(record: Record) -> str:
     """Name a cell in a few words."""
-    asked = record.asked
+    asked = record.config
     way = ", ".join([asked.strategy, *([asked.denoiser_cache] if asked.denoiser_cache != "none" else [])])
     return f"{asked.model} on {asked.dataset}, {way}, seed {asked.seed}, tau {asked.tau:f}"
 

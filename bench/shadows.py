@@ -4,7 +4,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-PACKAGES = ("common", "generators", "metrics", "miniature", "reports", "sweeps")
+PACKAGES = ("common", "generators", "metrics", "miniature", "reports", "reusebench", "studies", "sweeps")
 USER_ERROR = 2
 
 

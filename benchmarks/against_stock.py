@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.measuring import Results, in_turns, parser, ratio, shown, told
 from benchmarks.models import Loaded, loaded, wanted
 from benchmarks.stock import Stock
-from generators.sharing.plan import standard_plan
+from generators.sharing.plan import baseline_plan
 
 GOAL = 1.02
 BATCHES = (8, 32)
@@ -29,7 +29,7 @@ CAPTION = (
 
 def ours(model: Loaded) -> NDArray[np.uint8]:
     """One batch of standard pictures."""
-    return model.pictures(standard_plan(len(model), model.steps), batch=len(model))
+    return model.pictures(baseline_plan(len(model), model.steps), batch=len(model))
 
 
 def encoded_and_ours(model: Loaded) -> NDArray[np.uint8]:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from benchmarks.scale import write_embeddings
 from common.files import atomic_write
-from generators.catalogue import ModelEntry, model
+from generators.catalogue import model
 from generators.families.base import DTYPES, get_family, resolve_settings
+from generators.model_entry import ModelEntry
 from generators.settings import GenerationSettings
 from generators.sharing.critical import spread
 from generators.sharing.parts import branch_node_steps, part_size

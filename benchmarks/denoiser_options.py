@@ -19,7 +19,7 @@ from benchmarks.measuring import Results, in_turns, parser, ratio, shown, timed,
 from benchmarks.models import EMBEDDED, Loaded, loaded
 from generators.acceleration import Acceleration, uncompilable
 from generators.families.base import get_family
-from generators.sharing.plan import standard_plan
+from generators.sharing.plan import baseline_plan
 
 PLAIN = "none"
 MODELS = ("mini-kandinsky", "mini-flux")
@@ -84,7 +84,7 @@ def called(model: Loaded) -> Tensor:
 def finished(model: Loaded) -> tuple[Tensor, "np.ndarray[Any, Any]"]:
     """Latents and pictures of standard generation."""
     with _threads(model):
-        execution = model.denoised(standard_plan(len(model), model.steps), batch=len(model))
+        execution = model.denoised(baseline_plan(len(model), model.steps), batch=len(model))
         return execution.latents, model.decoded(execution, batch=len(model))
 
 

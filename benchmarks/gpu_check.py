@@ -21,14 +21,15 @@ from torch import Tensor
 from common.errors import UserError
 from common.files import atomic_write
 from generators.batching import is_out_of_memory
-from generators.catalogue import ModelEntry, model
+from generators.catalogue import model
 from generators.checkpoints import load_config
 from generators.conditioning import Conditioning
 from generators.executor import execute
 from generators.families.base import DTYPES, Family, get_family, resolve_settings
+from generators.model_entry import ModelEntry
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
-from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from generators.sharing.plan import SharingPlan, baseline_plan, build_plan
 from generators.sharing.savings import tau_for_savings
 from generators.sharing.schedule import get_schedule
 from generators.strategies.base import get_strategy
@@ -254,7 +255,7 @@ def check(name: str, device: str, prompts: int, steps: int | None, batches: tupl
         return perf_counter() - start
 
     shared = half_saved(conditioning, family, total)
-    whole, part = seconds(standard_plan(prompts, total)), seconds(shared)
+    whole, part = seconds(baseline_plan(prompts, total)), seconds(shared)
     result.step_savings = shared.savings
     result.flop_savings = cost(family.components(settings), prompts, total, shared.node_steps).flop_savings or 0.0
     result.wall_savings = 1 - part / whole

@@ -27,7 +27,7 @@ from benchmarks.gpu_check import CASES, half_saved
 from benchmarks.measuring import Results, parser
 from benchmarks.models import Loaded, loaded, wanted
 from generators.batching import is_out_of_memory
-from generators.sharing.plan import SharingPlan, standard_plan
+from generators.sharing.plan import SharingPlan, baseline_plan
 from metrics.memory import peaks
 
 GOAL = 0.15
@@ -156,7 +156,7 @@ def cases(name: str, asked: argparse.Namespace) -> Iterator[Case]:
     cuda, before = asked.device.startswith("cuda"), 0
     if not cuda:  # libraries are loaded and warm before anything is compared with what was resident
         first = _ready(name, 2, asked.device)
-        first.pictures(standard_plan(2, first.steps), 2)
+        first.pictures(baseline_plan(2, first.steps), 2)
         del first
         _clean()
         before = psutil.Process().memory_info().rss
@@ -164,7 +164,7 @@ def cases(name: str, asked: argparse.Namespace) -> Iterator[Case]:
     peak = on_cuda(weight_bytes(whole)) if cuda else allocated
     for n in asked.prompts:
         model = whole.first(n)
-        plans = {"standard": standard_plan(n, model.steps)}
+        plans = {"standard": baseline_plan(n, model.steps)}
         if n == max(asked.prompts):
             plans["half"] = half_saved(model.conditioning, model.family, model.steps)
         for batch in asked.batches:

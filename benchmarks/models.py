@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from benchmarks.gpu_check import prepared
 from generators.batching import Batches
-from generators.catalogue import ModelEntry, model
+from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.executor import Execution, decode_images, execute
 from generators.families.base import Family, get_family, resolve_settings
+from generators.model_entry import ModelEntry
 from generators.noise import KeyedNoise, NoiseSource
 from generators.prompts import prompt_set
 from generators.settings import GenerationSettings

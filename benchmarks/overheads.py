@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sweep += ["--steps", "3"] if asked.quick else []
     made = [swept(asked, sweep) for _ in range(1 if asked.quick else asked.turns)]
     parts = [parts_of(record, denoising) for record, denoising in made]
-    encode = [record.standard_timings.get("encode", 0.0) for record, _ in made]
+    encode = [record.baseline_timings.get("encode", 0.0) for record, _ in made]
 
     def apart(left_out: Sequence[str], more: Sequence[float]) -> list[float]:
         totals = [sum(s for name, s in each.items() if name not in left_out) for each in parts]

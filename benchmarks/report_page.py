@@ -28,7 +28,7 @@ from generators.sharing.plan import build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from metrics.paired_scores import compare_scores
-from sweeps.record import Asked, Figure, FlopFigures, PlanFigures, Record
+from sweeps.record import CellConfig, FlopCost, PlanCost, Record, Result
 
 STEPS = 40
 TAUS = [f"{tau:g}" for tau in np.linspace(0, 2, 9)]
@@ -107,33 +107,33 @@ def save_scores(path: Path, scores: NDArray[np.float64]) -> None:
 def record_at(tau: str, plan: Any, ours: NDArray[np.float64], standard: NDArray[np.float64]) -> Record:
     found = compare_scores("vqa", {"vqa": standard}, {"vqa": ours}, plan.solo)
     figures = {
-        f"vqa.{name}": Figure(value=float(each))
+        f"vqa.{name}": Result(value=float(each))
         if isinstance(each, int | float)
-        else Figure(value=each.value, low=each.low, high=each.high, n=each.n, method=each.method)
+        else Result(value=each.value, low=each.low, high=each.high, n=each.n, method=each.method)
         for name, each in found.items()
     }
     n, cost = plan.n_prompts, {"prior": 2e12, "denoiser": 8.6e11 * plan.node_steps, "decoder": 1e12}
-    total = 3e12 + 8.6e11 * plan.standard_node_steps
+    total = 3e12 + 8.6e11 * plan.baseline_node_steps
     asked = {"model": "made-up", "dataset": "made-up", "strategy": "ward-cosine", "features": "image_embeds"}
     asked |= {"schedule": "eq7", "combiner": "mean", "noise": "per-root", "scheduler": "default"}
     return Record(
         id=sha256_text(f"made-up {tau}")[:16],
         status="done",
-        asked=Asked(**asked, tau=Decimal(tau), steps=STEPS, seed=42, guidance=4.0),
-        plan=PlanFigures(
+        config=CellConfig(**asked, tau=Decimal(tau), steps=STEPS, seed=42, guidance=4.0),
+        plan=PlanCost(
             n_prompts=n,
             steps_requested=STEPS,
             K=STEPS,
             node_steps=plan.node_steps,
-            standard_node_steps=plan.standard_node_steps,
+            baseline_node_steps=plan.baseline_node_steps,
             savings=plan.savings,
         ),
-        flops=FlopFigures(
-            components=cost, total=sum(cost.values()), standard_total=total, savings=1 - sum(cost.values()) / total
+        flops=FlopCost(
+            components=cost, total=sum(cost.values()), baseline_total=total, savings=1 - sum(cost.values()) / total
         ),
         figures=figures,
         timings={"cluster": 0.4, "plan": 0.1, "denoise": 0.01 * plan.node_steps, "decode": 0.05 * n},
-        standard_timings={"encode": 20.0, "denoise": 0.01 * plan.standard_node_steps, "decode": 0.05 * n},
+        baseline_timings={"encode": 20.0, "denoise": 0.01 * plan.baseline_node_steps, "decode": 0.05 * n},
         scorers={"vqa": {"name": "vqa", "checkpoint": "made-up", "higher_is_better": True}},
         standard="shared/standard",
     )

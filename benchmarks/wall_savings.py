@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.measuring import Results, in_turns, parser, ratio, shown, told
 from benchmarks.models import BATCH, Loaded, loaded, wanted
-from generators.sharing.plan import build_plan, standard_plan
+from generators.sharing.plan import baseline_plan, build_plan
 from generators.sharing.savings import tau_near_savings
 from generators.sharing.schedule import get_schedule
 from metrics.flops import price
@@ -33,7 +33,7 @@ def shared(model: Loaded, tau: float, batch: int) -> None:
 
 
 def standard(model: Loaded, batch: int) -> None:
-    model.pictures(standard_plan(len(model), model.steps), batch)
+    model.pictures(baseline_plan(len(model), model.steps), batch)
 
 
 def flop_savings(model: Loaded, node_steps: int) -> float:
@@ -55,7 +55,7 @@ def measured(model: Loaded, levels: Sequence[float], turns: int, batch: int, res
     plans = [build_plan(tree, schedule, tau, model.steps) for tau in taus]
     ways: dict[str, Callable[[], object]] = {"standard": partial(standard, model, batch)}
     ways |= {f"{level:g}": partial(shared, model, tau, batch) for level, tau in zip(levels, taus, strict=True)}
-    model.first(min(n, batch)).pictures(standard_plan(min(n, batch), model.steps), batch)  # warm, and not all of it
+    model.first(min(n, batch)).pictures(baseline_plan(min(n, batch), model.steps), batch)  # warm, and not all of it
     seconds = in_turns(ways, turns, model.device, warm_up=False)
     for level, tau, plan in zip(levels, taus, plans, strict=True):
         flops = flop_savings(model, plan.node_steps)

@@ -182,15 +182,28 @@ def _first_line(error: BaseException) -> str:
 
 
 def find(name: str, package: str, base: type[P], group: str | tuple[str, ...]) -> type[P]:
-    """Return the plug-in called `name`.
+    """Return the plug-in called `name`; one in a module of its own name is found without importing the others.
 
     Raises:
         UserError: as `unknown` says.
     """
+    if own := _in_its_module(name, package, base):
+        return own
     known = discover(package, base, group)
     if name not in known:
         raise unknown(base.__name__.lower(), name, known, group)
     return known[name]
+
+
+def _in_its_module(name: str, package: str, base: type[P]) -> type[P] | None:
+    """Return the plug-in that lies where its name says: ``ward-cosine`` in ``ward_cosine``."""
+    where = f"{package}.{name.replace('-', '_')}"
+    try:
+        module = importlib.import_module(where) if name.replace("-", "_").isidentifier() else None
+    except (Exception, SystemExit):  # discovery tells what is wrong with it
+        return None
+    values = vars(module).values() if module else ()
+    return next((v for v in values if isinstance(v, type) and issubclass(v, base) and v.name == name), None)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], group: str | tuple[str, ...]) -> UserError:

@@ -20,7 +20,7 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class FigureInfo:
+class ResultInfo:
     """The heading, direction and unit that a result is printed with.
 
     Attributes:
@@ -29,7 +29,7 @@ class FigureInfo:
         unit: ``fraction`` is 0 to 1 and printed in percent; the others are printed as they are.
 
     Examples:
-        >>> FigureInfo("VQAScore win rate", higher_is_better=True, unit="fraction").label
+        >>> ResultInfo("VQAScore win rate", higher_is_better=True, unit="fraction").label
         'VQAScore win rate'
     """
 
@@ -51,7 +51,7 @@ class Metric(Plugin, ABC):
 
     higher_is_better: ClassVar[bool]
     columns: ClassVar[tuple[str, ...]]
-    figures: ClassVar[Mapping[str, FigureInfo]]
+    results: ClassVar[Mapping[str, ResultInfo]]
 
     def __init__(self, checkpoint: str | Path, device: str = "cpu", batch_size: int = 32) -> None:
         """Prepare a metric on one checkpoint.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from metrics.base import FigureInfo, packages
+from metrics.base import ResultInfo, packages
 from metrics.open_clip_source import Source
 from metrics.set_similarity import SetSimilarity, similarity_figures
 
@@ -21,7 +21,7 @@ class ClipDiversity(SetSimilarity):
 
     name = "clip_diversity"
     columns = ("clip",)
-    figures: ClassVar[dict[str, FigureInfo]] = similarity_figures("clip", "CLIP")
+    results: ClassVar[dict[str, ResultInfo]] = similarity_figures("clip", "CLIP")
 
     @cached_property
     def source(self) -> Source:

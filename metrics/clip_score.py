@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from metrics.base import Columns, FigureInfo, Metric, packages
+from metrics.base import Columns, Metric, ResultInfo, packages
 from metrics.images import read_picture
 from metrics.open_clip_source import Source
 from metrics.paired_scores import compare_scores, score_figures
@@ -29,9 +29,9 @@ class ClipScore(Metric):
     name = "clip_score"
     higher_is_better = True
     columns = ("clip_score", "cut")
-    figures: ClassVar[dict[str, FigureInfo]] = {
+    results: ClassVar[dict[str, ResultInfo]] = {
         **score_figures("clip_score", "CLIPScore"),
-        "cut": FigureInfo("prompts that CLIP cut", None, "count"),
+        "cut": ResultInfo("prompts that CLIP cut", None, "count"),
     }
 
     def __init__(self, checkpoint: str | Path, device: str = "cpu", batch_size: int = 32, prefix: str = "") -> None:

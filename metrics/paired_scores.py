@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.base import Columns, FigureInfo, paired
+from metrics.base import Columns, ResultInfo, paired
 from metrics.statistics import Estimate, bootstrap_mean, paired_difference, win_rate
 
 
-def score_figures(score: str, label: str) -> dict[str, FigureInfo]:
+def score_figures(score: str, label: str) -> dict[str, ResultInfo]:
     """Return how the results of `compare_scores` are printed, for a score of which more is better.
 
     Args:
@@ -27,14 +27,14 @@ def score_figures(score: str, label: str) -> dict[str, FigureInfo]:
         vqa_mean_standard | VQAScore, baseline
     """
     return {
-        "win_rate": FigureInfo(f"{label} win rate", True, "fraction"),
-        "win_rate_strict": FigureInfo(f"{label} win rate, strict", True, "fraction"),
-        "wins": FigureInfo("wins", None, "count"),
-        "ties": FigureInfo("ties", None, "count"),
-        "losses": FigureInfo("losses", None, "count"),
-        f"{score}_difference": FigureInfo(f"{label} difference", True, "score"),
-        f"{score}_mean": FigureInfo(label, True, "score"),
-        f"{score}_mean_standard": FigureInfo(f"{label}, baseline", True, "score"),
+        "win_rate": ResultInfo(f"{label} win rate", True, "fraction"),
+        "win_rate_strict": ResultInfo(f"{label} win rate, strict", True, "fraction"),
+        "wins": ResultInfo("wins", None, "count"),
+        "ties": ResultInfo("ties", None, "count"),
+        "losses": ResultInfo("losses", None, "count"),
+        f"{score}_difference": ResultInfo(f"{label} difference", True, "score"),
+        f"{score}_mean": ResultInfo(label, True, "score"),
+        f"{score}_mean_standard": ResultInfo(f"{label}, baseline", True, "score"),
     }
 
 

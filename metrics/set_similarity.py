@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from metrics.base import Columns, FigureInfo, Metric, paired
+from metrics.base import Columns, Metric, ResultInfo, paired
 from metrics.images import read_picture
 from metrics.statistics import PAPER_IMAGES, Estimate, compare_similarity
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ALL: Literal["all"] = "all"
 
 
-def similarity_figures(encoder: str, label: str) -> dict[str, FigureInfo]:
+def similarity_figures(encoder: str, label: str) -> dict[str, ResultInfo]:
     """Return how the results of a `SetSimilarity` are printed.
 
     Args:
@@ -34,9 +34,9 @@ def similarity_figures(encoder: str, label: str) -> dict[str, FigureInfo]:
         clip_similarity_difference | CLIP similarity, baseline - ours | True
     """
     return {
-        f"{encoder}_similarity": FigureInfo(f"{label} similarity", False, "score"),
-        f"{encoder}_similarity_standard": FigureInfo(f"{label} similarity, baseline", False, "score"),
-        f"{encoder}_similarity_difference": FigureInfo(f"{label} similarity, baseline - ours", True, "score"),
+        f"{encoder}_similarity": ResultInfo(f"{label} similarity", False, "score"),
+        f"{encoder}_similarity_standard": ResultInfo(f"{label} similarity, baseline", False, "score"),
+        f"{encoder}_similarity_difference": ResultInfo(f"{label} similarity, baseline - ours", True, "score"),
     }
 
 
@@ -95,7 +95,7 @@ class SetSimilarity(Metric):
         if len(of_ours) < 2:
             return {}
         similarity = compare_similarity(of_baseline, of_ours, n=self.images, seed=seed)
-        return dict(zip(self.figures, (similarity.ours, similarity.baseline, similarity.difference), strict=True))
+        return dict(zip(self.results, (similarity.ours, similarity.baseline, similarity.difference), strict=True))
 
     def identity(self) -> dict[str, Any]:
         return {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from metrics.base import FigureInfo
+from metrics.base import ResultInfo
 from metrics.set_similarity import SetSimilarity, similarity_figures
 from metrics.structure_encoders import StructureEncoder, structure_encoder
 
@@ -21,7 +21,7 @@ class StructureDiversity(SetSimilarity):
 
     name = "structure_diversity"
     columns = ("structure",)
-    figures: ClassVar[dict[str, FigureInfo]] = similarity_figures("structure", "structure")
+    results: ClassVar[dict[str, ResultInfo]] = similarity_figures("structure", "structure")
 
     @cached_property
     def encoder(self) -> StructureEncoder:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from metrics.base import Columns, FigureInfo, Metric
+from metrics.base import Columns, Metric, ResultInfo
 from metrics.paired_scores import compare_scores, score_figures
 from metrics.statistics import Estimate
 from metrics.vqa_backends.base import VqaBackend, vqa_backend
@@ -25,7 +25,7 @@ class VQAScore(Metric):
     name = "vqa"
     higher_is_better = True
     columns = ("vqa",)
-    figures: ClassVar[dict[str, FigureInfo]] = score_figures("vqa", "VQAScore")
+    results: ClassVar[dict[str, ResultInfo]] = score_figures("vqa", "VQAScore")
 
     @cached_property
     def backend(self) -> VqaBackend:

@@ -11,7 +11,7 @@ from reports.frame import WIN_RATE, paired_metrics, result_names
 from reports.labels import Label
 from reports.leaderboard import leaderboard
 from reports.parity import parity_curves
-from sweeps.record import Asked, Figure, Record
+from sweeps.record import CellConfig, Record, Result
 
 DELTAS = (0.05, 0.1, 0.15, 0.2)  # tried in turn where no claim holds within the run's own
 HOLDING = ("no worse", "worse by less than delta")
@@ -62,7 +62,7 @@ def answer(view: RunView) -> Answer:
     if board := leaderboard(view):
         return Answer(board.question, board.lines, board.places)
     question = _question(view)
-    shared = [record for record in view.records if record.asked.tau > 0]
+    shared = [record for record in view.records if record.config.tau > 0]
     metrics = paired_metrics(result_names(shared))
     if not shared:
         return Answer(question, ("Nothing was shared yet: no cell with tau above 0 has finished.",))
@@ -97,7 +97,7 @@ def answer(view: RunView) -> Answer:
 
 def _question(view: RunView) -> str:
     records = view.records
-    models, datasets = ({getattr(record.asked, axis) for record in records} for axis in ("model", "dataset"))
+    models, datasets = ({getattr(record.config, axis) for record in records} for axis in ("model", "dataset"))
     model = f" of {next(iter(models))}" if len(models) == 1 else ""
     prompts = f"the prompts of {next(iter(datasets))}" if len(datasets) == 1 else "prompts"
     return f"How much of the denoising{model} can {prompts} share before their pictures get worse?"
@@ -169,7 +169,7 @@ def _at_parity(view: RunView, metric: str) -> str:
             f"{rate} stays at {least} or above; the most that was measured is {SHARE.number(parity.most)}%."
         )
     ranked = sorted(curves, key=lambda curve: curve.parity.bound.value.savings)
-    ends = [f"{_reached(curve.parity.bound)} ({_curve_name(view, curve.asked)})" for curve in (ranked[0], ranked[-1])]
+    ends = [f"{_reached(curve.parity.bound)} ({_curve_name(view, curve.config)})" for curve in (ranked[0], ranked[-1])]
     return (
         f"Savings at parity range from {ends[0]} to {ends[1]}: the share of denoiser evaluations saved up to which the "
         f"lower bound of the {rate} stays at {least} or above."
@@ -179,7 +179,7 @@ def _at_parity(view: RunView, metric: str) -> str:
 def _against(view: RunView, metric: str, best: Best | None, metric_claims: Sequence[Claim]) -> str:
     sentences = []
     if certain_losses := [claim for claim in metric_claims if claim.verdict == "worse"]:
-        first = min(certain_losses, key=lambda claim: claim.record.asked.tau)
+        first = min(certain_losses, key=lambda claim: claim.record.config.tau)
         rest = f", in {len(certain_losses)} of {len(metric_claims)} cells" if _several(view) else ""
         sentences.append(
             f"A loss is certain from tau {_tau(first.record)} on{rest}."
@@ -188,7 +188,7 @@ def _against(view: RunView, metric: str, best: Best | None, metric_claims: Seque
         )
     if best and not _own(view, best) and best.claim.noninferiority_p is not None:
         sentences.append(_needed(view, best.claim, metric_claims))
-    rates = [record.figures.get(f"{metric}{WIN_RATE}") for record in view.held_against("another-seed")]
+    rates = [record.results.get(f"{metric}{WIN_RATE}") for record in view.held_against("another-seed")]
     if len(rates) == 1 and rates[0]:
         sentences.append(
             f"The seed control (A/A), the baseline from another seed, has a win rate of {_percent(rates[0])}: "
@@ -199,12 +199,12 @@ def _against(view: RunView, metric: str, best: Best | None, metric_claims: Seque
 
 def _onwards(metric_claims: Sequence[Claim]) -> bool:
     """Return True where every cell at or above the smallest tau with a certain loss has one."""
-    first = min(claim.record.asked.tau for claim in metric_claims if claim.verdict == "worse")
-    return all(claim.verdict == "worse" for claim in metric_claims if claim.record.asked.tau >= first)
+    first = min(claim.record.config.tau for claim in metric_claims if claim.verdict == "worse")
+    return all(claim.verdict == "worse" for claim in metric_claims if claim.record.config.tau >= first)
 
 
 def _cells(certain_losses: Sequence[Claim]) -> str:
-    taus = sorted({claim.record.asked.tau for claim in certain_losses})
+    taus = sorted({claim.record.config.tau for claim in certain_losses})
     return f"A loss is certain in {len(certain_losses)} of the cells, at tau {', '.join(f'{tau:f}' for tau in taus)}."
 
 
@@ -223,7 +223,7 @@ def _needed(view: RunView, nearest: Claim, metric_claims: Sequence[Claim]) -> st
 def _savings_and_rate(view: RunView, claim: Claim) -> str:
     name = f"{claim.metric}{WIN_RATE}"
     return (
-        f"{_saved(claim.record)}, at a {view.label(name).text} of {_percent(claim.record.figures[name])} over "
+        f"{_saved(claim.record)}, at a {view.label(name).text} of {_percent(claim.record.results[name])} over "
         f"{claim.pairs:,} pairs"
     )
 
@@ -245,11 +245,11 @@ def _place(view: RunView, record: Record) -> str:
     return next(series.name for series in view.series if any(member is record for member in series.records))
 
 
-def _curve_name(view: RunView, asked: Asked) -> str:
+def _curve_name(view: RunView, asked: CellConfig) -> str:
     run_curves = view.once(parity_curves)
     axes = ["model", "dataset", *run_curves.axes]
     return series_name(
-        asked, [axis for axis in axes if len({getattr(curve.asked, axis) for curve in run_curves.curves}) > 1]
+        asked, [axis for axis in axes if len({getattr(curve.config, axis) for curve in run_curves.curves}) > 1]
     )
 
 
@@ -267,11 +267,11 @@ def _saved(record: Record) -> str:
 
 def _least(claim: Claim) -> float:
     """Return the lower end of the rate's interval."""
-    rate = claim.record.figures[f"{claim.metric}{WIN_RATE}"]
+    rate = claim.record.results[f"{claim.metric}{WIN_RATE}"]
     return rate.value if rate.low is None else rate.low
 
 
-def _percent(rate: Figure) -> str:
+def _percent(rate: Result) -> str:
     return f"{SHARE.number(rate.value)}% {SHARE.interval(rate)}".rstrip()
 
 
@@ -292,4 +292,4 @@ def _points(delta: float) -> str:
 
 
 def _tau(record: Record) -> str:
-    return f"{record.asked.tau:f}"
+    return f"{record.config.tau:f}"

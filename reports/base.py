@@ -12,7 +12,7 @@ from common.files import sha256_text
 from common.plugins import Plugin, discover
 from metrics.parity import DELTA
 from reports.labels import Label, label
-from sweeps.record import Asked, Record, Role, load_records, run_title
+from sweeps.record import CellConfig, Record, Role, load_records, run_title
 
 if TYPE_CHECKING:
     from matplotlib import figure as mpl
@@ -76,16 +76,16 @@ class RunView:
     def series(self) -> "list[RunView]":
         """One view for each series, in order."""
         axes = self.naming_axes()
-        groups: dict[Asked, list[Record]] = {}
+        groups: dict[CellConfig, list[Record]] = {}
         for record in self.records:
-            groups.setdefault(record.asked.model_copy(update={"tau": 0}), []).append(record)
+            groups.setdefault(record.config.model_copy(update={"tau": 0}), []).append(record)
         return [
             replace(
                 self,
                 records=tuple(group),
                 name=series_name(asked, axes),
                 failed=(),
-                references=tuple(record for record in self.references if _source(record.asked) == _source(asked)),
+                references=tuple(record for record in self.references if _source(record.config) == _source(asked)),
             )
             for asked, group in groups.items()
         ]
@@ -149,12 +149,12 @@ class Table(Plugin, ABC):
         """
 
 
-def _source(asked: Asked) -> Asked:
+def _source(asked: CellConfig) -> CellConfig:
     """Return the cell's place on those axes alone that baseline images depend on."""
     return asked.model_copy(update={"tau": 0, **dict.fromkeys(SHARING, "")})
 
 
-def series_name(asked: Asked, axes: Sequence[str]) -> str:
+def series_name(asked: CellConfig, axes: Sequence[str]) -> str:
     """Return a cell's values on these axes as text: names as they are, numbers with their axis."""
     values = [(axis, getattr(asked, axis)) for axis in axes]
     return ", ".join(value if isinstance(value, str) else f"{axis} {value:g}" for axis, value in values)

@@ -73,8 +73,8 @@ class Claim:
 
 def cell_claim(record: Record, metric: str, delta: float) -> Claim | None:
     """Return the unadjusted claim of one cell; None where its record has no counts of this metric."""
-    counts = [record.figures.get(f"{metric}.{name}") for name in ("wins", "ties", "losses")]
-    rate = record.figures.get(f"{metric}{WIN_RATE}")
+    counts = [record.results.get(f"{metric}.{name}") for name in ("wins", "ties", "losses")]
+    rate = record.results.get(f"{metric}{WIN_RATE}")
     wins, ties, losses = (int(count.value) if count else 0 for count in counts)
     if rate is None or not all(counts) or not wins + ties + losses:
         return None
@@ -93,7 +93,7 @@ def claims(run: RunView) -> list[Claim]:
 
     Call it as `run.once(claims)`, which computes them once.
     """
-    shared = [record for record in run.records if record.asked.tau > 0]
+    shared = [record for record in run.records if record.config.tau > 0]
     metrics = paired_metrics(result_names(run.records))
     by_metric = {metric: [cell_claim(record, metric, run.delta) for record in shared] for metric in metrics}
     return [claim for of_metric in by_metric.values() for claim in adjusted([claim for claim in of_metric if claim])]

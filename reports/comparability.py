@@ -93,7 +93,7 @@ def _prompts(runs: Runs) -> Iterator[Mismatch]:
     def words(prompt_sets: Collection[tuple[str | None, int | None]]) -> str:
         return ", ".join(f"{n or '?'} prompts" + (f", hash {text[:8]}" if text else "") for text, n in prompt_sets)
 
-    for dataset, of_run in _by(runs, lambda record: record.asked.dataset).items():
+    for dataset, of_run in _by(runs, lambda record: record.config.dataset).items():
         values = {run: dict.fromkeys(map(prompt_set, records)) for run, records in of_run.items()}
         if len({prompts_identity for of_one_run in values.values() for prompts_identity in of_one_run}) > 1:
             yield Mismatch(
@@ -102,7 +102,7 @@ def _prompts(runs: Runs) -> Iterator[Mismatch]:
                 {run: words(of_one_run) for run, of_one_run in values.items()},
                 "different prompts are shown as different prompt sets, in series of their own",
             )
-    sets = {run: dict.fromkeys(record.asked.dataset for record in records) for run, records in runs.items()}
+    sets = {run: dict.fromkeys(record.config.dataset for record in records) for run, records in runs.items()}
     if len({tuple(of_one_run) for of_one_run in sets.values()}) > 1:
         yield Mismatch(
             "prompt sets",
@@ -125,9 +125,9 @@ def _made_by(runs: Runs) -> Iterator[Mismatch]:
     apart = "kept in separate series, named by their run"
     yield from _one(runs, "algorithm version", identity("algorithm"), "refused", apart)
     for axis in ("strategy", "combiner", "schedule"):
-        for name, of_run in _by(runs, lambda record, axis=axis: getattr(record.asked, axis)).items():  # type: ignore[misc]
+        for name, of_run in _by(runs, lambda record, axis=axis: getattr(record.config, axis)).items():  # type: ignore[misc]
             yield from _one(of_run, f"version or parameters of {axis} {name}", identity(axis), "refused", apart)
-    for model, of_run in _by(runs, lambda record: record.asked.model).items():
+    for model, of_run in _by(runs, lambda record: record.config.model).items():
         yield from _one(of_run, f"weights of {model}", identity("weights"), "refused", apart)
         yield from _one(of_run, f"model family of {model}", identity("family"), "refused", apart)
         yield from _one(of_run, f"settings of {model}", settings, "refused", apart)
@@ -137,11 +137,11 @@ def _standard(runs: Runs) -> Iterator[Mismatch]:
     """Yield mismatches of baseline pictures; of different prompts under one name, `_prompts` has said so."""
     against = "win rates are against different baseline pictures: kept in separate series"
     for _, of_run in _by(
-        runs, lambda record: (*(getattr(record.asked, axis) for axis in OF_STANDARD), prompt_set(record))
+        runs, lambda record: (*(getattr(record.config, axis) for axis in OF_STANDARD), prompt_set(record))
     ).items():
-        asked = next(iter(of_run.values()))[0].asked
+        asked = next(iter(of_run.values()))[0].config
         what = f"baseline pictures of {asked.model} on {asked.dataset}, seed {asked.seed}"
-        yield from _one(of_run, what, lambda record: record.standard, "refused", against)
+        yield from _one(of_run, what, lambda record: record.baseline, "refused", against)
 
 
 def _flagged(runs: Runs) -> Iterator[Mismatch]:
@@ -151,11 +151,11 @@ def _flagged(runs: Runs) -> Iterator[Mismatch]:
             "denoiser evaluations per picture: one that is saved is a different share, and baseline pictures differ",
         ),
         "seed": (
-            lambda record: record.asked.seed,
+            lambda record: record.config.seed,
             "the noise differs: a difference between runs may be one between seeds",
         ),
         "tau": (
-            lambda record: f"{record.asked.tau:f}",
+            lambda record: f"{record.config.tau:f}",
             "savings at parity and the correction of claims depend on which taus were tried",
         ),
     }

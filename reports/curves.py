@@ -48,7 +48,7 @@ def draw_curves(axes: "Axes", run: RunView, name: str) -> None:
 def _draw_references(axes: "Axes", series: RunView, name: str, colour: tuple[float, ...], *, alone: bool) -> None:
     """Draw the seed control's interval as a band, and the equal-compute baseline as a dotted line."""
     scale = series.label(name).scale
-    for figure in (record.figures.get(name) for record in series.held_against("another-seed")):
+    for figure in (record.results.get(name) for record in series.held_against("another-seed")):
         if figure and figure.low is not None and figure.high is not None:
             low, high = figure.low * scale, figure.high * scale
             axes.axhspan(low, high, color=FAINT, alpha=0.3 if alone else 0.1, linewidth=0, zorder=-1)
@@ -96,7 +96,7 @@ def _savings_axis(run: RunView) -> str:
     if len(run.series) > 1 and run.held_against("fewer-steps"):
         notes.append("dotted: equal-compute baseline")
     if len(run.series) > 1:
-        taus = [f"{tau:g}" for tau in sorted({float(record.asked.tau) for record in run.records})]
+        taus = [f"{tau:g}" for tau in sorted({float(record.config.tau) for record in run.records})]
         notes.append(f"points: τ = {', '.join(taus if len(taus) < 4 else [*taus[:2], '…', taus[-1]])}")
     below = fill(f"({'; '.join(notes)})", LETTERS)
     return f"denoiser evaluations saved, %\n{below}"

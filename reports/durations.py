@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sweeps.record import Asked, Record
+from sweeps.record import CellConfig, Record
 from sweeps.timeline import Log, Span, walls, whole
 
 K = TypeVar("K", bound=Hashable)
@@ -97,14 +97,14 @@ def recorded(records: Sequence[Record]) -> list[Duration]:
     Seconds that several records have in common, of baseline images and of one clustering, are counted once.
     """
     by_folder: dict[str, dict[str, float]] = {}
-    clustered: dict[Asked, float] = {}
+    clustered: dict[CellConfig, float] = {}
     for record in records:
-        if record.standard:
-            by_folder[record.standard] = dict(record.standard_timings)
+        if record.baseline:
+            by_folder[record.baseline] = dict(record.baseline_timings)
     for record in records:
         by_folder.setdefault(record.images or record.id, dict(record.timings))
         if clustering := by_folder[record.images or record.id].pop("cluster", None):
-            clustered[record.asked.model_copy(update={"tau": 0, "schedule": "", "combiner": ""})] = clustering
+            clustered[record.config.model_copy(update={"tau": 0, "schedule": "", "combiner": ""})] = clustering
     seconds = {"cluster": sum(clustered.values())} if clustered else {}
     for timings in by_folder.values():
         for stage, clustering in timings.items():

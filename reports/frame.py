@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from metrics.statistics import Estimate
-from sweeps.record import Asked, Figure, Record
+from sweeps.record import CellConfig, Record, Result
 
-AXES = tuple(name for name in Asked.model_fields if name != "tau")
+AXES = tuple(name for name in CellConfig.model_fields if name != "tau")
 WIN_RATE = ".win_rate"
 SHARED = (
     "wall time saved is not given where cells were denoised together: a cell's seconds are its share by denoiser "
@@ -31,7 +31,7 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
 
 def result_names(records: Sequence[Record]) -> list[str]:
     """Return the name of every result that some record has, in the order in which records first name them."""
-    return list(dict.fromkeys(name for record in records for name in record.figures))
+    return list(dict.fromkeys(name for record in records for name in record.results))
 
 
 def paired_metrics(names: Sequence[str]) -> list[str]:
@@ -41,41 +41,41 @@ def paired_metrics(names: Sequence[str]) -> list[str]:
 
 def difference_result(record: Record, metric: str) -> str | None:
     """Return the name of the metric's mean paired difference among a record's results; None where it has none."""
-    names = (name for name in record.figures if name.startswith(f"{metric}."))
+    names = (name for name in record.results if name.startswith(f"{metric}."))
     return next((name for name in names if name.endswith("_difference")), None)
 
 
-def with_interval(name: str, estimate: Figure | Estimate | None) -> dict[str, float | None]:
+def with_interval(name: str, estimate: Result | Estimate | None) -> dict[str, float | None]:
     """Return ``<name>``, ``<name>_low``, ``<name>_high`` of a row."""
     ends = (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
     return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
-def axes_of(places: Iterable[Asked]) -> tuple[str, ...]:
+def axes_of(places: Iterable[CellConfig]) -> tuple[str, ...]:
     """Return the axes of these places but for tau: `AXES`, after those that a view of several runs adds."""
     names = dict.fromkeys(name for place in places for name in type(place).model_fields)
-    return (*(name for name in names if name not in Asked.model_fields), *AXES)
+    return (*(name for name in names if name not in CellConfig.model_fields), *AXES)
 
 
 def varying_axes(records: Sequence[Record]) -> list[str]:
     """Return the axes but for tau on which these records differ."""
-    names = axes_of(record.asked for record in records)
-    return [name for name in names if len({getattr(record.asked, name) for record in records}) > 1]
+    names = axes_of(record.config for record in records)
+    return [name for name in names if len({getattr(record.config, name) for record in records}) > 1]
 
 
 def shared_axes(records: Sequence[Record]) -> dict[str, Any]:
     """Return the axes but for tau on which these records agree, with their value; defaults are left out."""
     if not records:
         return {}
-    varying, defaults = varying_axes(records), {name: axis.default for name, axis in Asked.model_fields.items()}
+    varying, defaults = varying_axes(records), {name: axis.default for name, axis in CellConfig.model_fields.items()}
     return {
         name: value
-        for name, value in place(records[0].asked).items()
+        for name, value in place(records[0].config).items()
         if name not in varying and value != defaults.get(name)
     }
 
 
-def place(asked: Asked) -> dict[str, Any]:
+def place(asked: CellConfig) -> dict[str, Any]:
     """Return the value on every axis but for tau."""
     return {name: getattr(asked, name) for name in axes_of([asked])}
 
@@ -91,28 +91,28 @@ def wall_savings(record: Record) -> float | None:
     Counted is what makes pictures: encoding the prompts, clustering, planning, denoising, decoding. Prompts are encoded
     once for both, and baseline pictures are reused where they are the same: each counts in full for the cell too.
     """
-    baseline = sum(record.standard_timings.get(stage, 0.0) for stage in MAKING)
+    baseline = sum(record.baseline_timings.get(stage, 0.0) for stage in MAKING)
     if not baseline or not record.timings or record.shared_seconds:
         return None
-    once = {"encode": record.standard_timings.get("encode", 0.0)}
+    once = {"encode": record.baseline_timings.get("encode", 0.0)}
     return 1 - sum({**once, **record.timings}.get(stage, 0.0) for stage in MAKING) / baseline
 
 
 def row(record: Record) -> dict[str, Any]:
     """Return the cell's row of `frame`, by column; columns that do not apply to it are absent."""
-    cells: dict[str, Any] = {"id": record.id, "status": record.status, "role": record.role, **place(record.asked)}
-    cells["tau"] = float(record.asked.tau)
+    cells: dict[str, Any] = {"id": record.id, "status": record.status, "role": record.role, **place(record.config)}
+    cells["tau"] = float(record.config.tau)
     if record.plan:
         cells |= record.plan.model_dump()
     if flops := record.flops:
-        cells |= {"flops": flops.total, "standard_flops": flops.standard_total, "flop_savings": flops.savings}
+        cells |= {"flops": flops.total, "standard_flops": flops.baseline_total, "flop_savings": flops.savings}
         cells |= {f"flops.{name}": value for name, value in flops.components.items()}
-    for name, figure in record.figures.items():
+    for name, figure in record.results.items():
         cells[name] = figure.value
         if figure.low is not None and figure.high is not None:
             cells |= {f"{name}_low": figure.low, f"{name}_high": figure.high}
     cells |= {"seconds": seconds(record), "wall_savings": wall_savings(record)}
-    cells |= {"joules": record.joules, "standard_joules": record.standard_joules}
+    cells |= {"joules": record.joules, "standard_joules": record.baseline_joules}
     cells |= {f"seconds.{stage}": value for stage, value in record.timings.items()}
     if record.error:
         cells["error"] = f"{record.error.type}: {record.error.message}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from sweeps.record import Figure, Record
+from sweeps.record import Record, Result
 
 if TYPE_CHECKING:
     from metrics.statistics import Estimate
@@ -25,7 +25,7 @@ ROLES = {"another-seed": "seed control (A/A)", "fewer-steps": "equal-compute bas
 
 @dataclass(frozen=True)
 class Label:
-    """A result's heading, its unit as in `metrics.base.FigureInfo`, and which way is better (None: neither)."""
+    """A result's heading, its unit as in `metrics.base.ResultInfo`, and which way is better (None: neither)."""
 
     text: str
     unit: str = "score"
@@ -56,7 +56,7 @@ class Label:
         text = f"{value * self.scale:{'+' if self.signed else ''}.{digits}f}"
         return text.lstrip("+-") if float(text) == 0 else text
 
-    def interval(self, figure: "Figure | Estimate") -> str:
+    def interval(self, figure: "Result | Estimate") -> str:
         """Return ``[43.1, 56.9]``, or nothing where there is no interval."""
         if figure.low is None or figure.high is None:
             return ""

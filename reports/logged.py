@@ -42,7 +42,7 @@ def param(name: str, value: Any) -> Param:
 def numbers(record: Record) -> dict[str, float]:
     """Return every finite number of a cell but its axes; results and savings first, by which MLflow compares."""
     cells = {name: value for name, value in row(record).items() if name not in (*AXES, "tau")}
-    names = sorted(cells, key=lambda name: (name not in record.figures, name not in CURVES))
+    names = sorted(cells, key=lambda name: (name not in record.results, name not in CURVES))
     ordered = {name: cells[name] for name in names}
     return {name: float(value) for name, value in ordered.items() if isinstance(value, int | float) and isfinite(value)}
 
@@ -53,9 +53,9 @@ def curves(view: RunView) -> list[tuple[str, float, int]]:
     for series in view.series:
         suffix = f"/{series.name.replace('/', '_').replace(',', '')}" if series.name else ""
         for record in series.records:
-            step = round(STEP * record.asked.tau)
+            step = round(STEP * record.config.tau)
             named = {
-                name: value for name, value in numbers(record).items() if name.startswith((*CURVES, *record.figures))
+                name: value for name, value in numbers(record).items() if name.startswith((*CURVES, *record.results))
             }
             points += [(f"{name}{suffix}", value, step) for name, value in named.items()]
     return points
@@ -87,19 +87,19 @@ def pairs(run: Path, record: Record) -> Iterator[tuple[str, Image.Image]]:
 
     Sides longer than `SIDE` pixels are made smaller; a prompt that lacks a picture is left out.
     """
-    if record.standard is None:
+    if record.baseline is None:
         return
-    baseline, shared = record.standard_pictures(run), {path.name: path for path in record.pictures(run)}
+    baseline, shared = record.baseline_pictures(run), {path.name: path for path in record.pictures(run)}
     for i in sorted({len(baseline) * part // PAIRS for part in range(PAIRS)} if baseline else ()):
         if picture := shared.get(baseline[i].name):
-            dataset = re.sub(r"[^\w\-.]", "_", record.asked.dataset, flags=re.ASCII)[-LONGEST_KEY:]
+            dataset = re.sub(r"[^\w\-.]", "_", record.config.dataset, flags=re.ASCII)[-LONGEST_KEY:]
             yield f"{dataset} {baseline[i].stem}", _beside(baseline[i], picture)
 
 
 def scores(run: Path, record: Record) -> pd.DataFrame | None:
     """Return the metrics' scores, a row a prompt: this cell's picture and the baseline's; None without scores."""
     try:
-        shared, baseline = (pd.read_parquet(path) for path in (record.scores(run), record.standard_scores(run)))
+        shared, baseline = (pd.read_parquet(path) for path in (record.scores(run), record.baseline_scores(run)))
         prompts = record.prompts(run)
     except (OSError, ValueError, UserError):  # it failed, has no scores, or they are damaged, which the report says
         return None

@@ -130,9 +130,9 @@ def provenance(view: RunView) -> list[str]:
     failed = f", {len(view.failed)} failed" if view.failed else ""
     lines = {
         "run": [f"{', '.join(runs)}: {len(records)} cells and references{failed}"],
-        "model": [f"{record.asked.model}{_hash(record.identity.get('weights'), ', weights')}" for record in records],
+        "model": [f"{record.config.model}{_hash(record.identity.get('weights'), ', weights')}" for record in records],
         "prompts": [
-            f"{record.asked.dataset}{f', {record.plan.n_prompts} prompts' if record.plan else ''}"
+            f"{record.config.dataset}{f', {record.plan.n_prompts} prompts' if record.plan else ''}"
             f"{_hash(record.identity.get('prompts'), ', hash')}"
             for record in records
         ],

@@ -15,7 +15,7 @@ from reports.base import SHARING, RunView, series_name
 from reports.frame import WIN_RATE, paired_metrics, result_names, varying_axes
 from reports.labels import title
 from reports.paired_scores import Read, better, metric_scores, outcomes, score_differences
-from sweeps.record import NEAR, Asked, Record, run_savings
+from sweeps.record import NEAR, CellConfig, Record, run_savings
 
 SAME_SCORE = 2e-6  # relative; copies of one picture in two cells may be scored in different batches (seen: 1.02e-6)
 Place = tuple[str, int]  # a prompt set and a seed
@@ -86,7 +86,7 @@ class MethodComparison:
     """The methods of one model and its settings under one metric.
 
     Attributes:
-        asked: the place on the axes of one of its cells.
+        config: the place on the axes of one of its cells.
         metric: the metric whose scores are compared.
         names: methods that take part at some target, controls last.
         controls: those methods that any useful one should beat.
@@ -94,7 +94,7 @@ class MethodComparison:
         places: the prompt sets and seeds that all methods are compared on.
     """
 
-    asked: Asked
+    config: CellConfig
     metric: str
     names: tuple[str, ...]
     controls: frozenset[str]
@@ -123,7 +123,7 @@ class MethodComparisons:
     def named(self, comparison: MethodComparison) -> str:
         """Return the text that tells a comparison from the run's others; mostly empty."""
         parts = [title(comparison.metric)] if len(self.metrics) > 1 else []
-        return ", ".join([*parts, *filter(None, [series_name(comparison.asked, self.axes)])])
+        return ", ".join([*parts, *filter(None, [series_name(comparison.config, self.axes)])])
 
 
 def method_comparisons(run: RunView) -> MethodComparisons:
@@ -132,16 +132,16 @@ def method_comparisons(run: RunView) -> MethodComparisons:
     Targets are those of the sweep; in a sweep over taus, the savings of its first method. Prompt sets and seeds are
     pooled; models and their settings are compared apart. Call it as `run.once(method_comparisons)`.
     """
-    by_setting: dict[Asked, list[Record]] = {}
+    by_setting: dict[CellConfig, list[Record]] = {}
     for record in run.records:
-        if record.asked.tau > 0 and record.plan:
-            by_setting.setdefault(_setting(record.asked), []).append(record)
+        if record.config.tau > 0 and record.plan:
+            by_setting.setdefault(_setting(record.config), []).append(record)
     asked_for, read = run_savings(run.path), cache(metric_scores)
     comparisons: list[MethodComparison] = []
     notes: list[str] = []
     for records in by_setting.values():
         for metric in paired_metrics(result_names(records)):
-            scored = [record for record in records if f"{metric}{WIN_RATE}" in record.figures]
+            scored = [record for record in records if f"{metric}{WIN_RATE}" in record.results]
             try:
                 comparisons += _comparison(run, metric, scored, asked_for, read)
             except UserError as error:
@@ -150,7 +150,7 @@ def method_comparisons(run: RunView) -> MethodComparisons:
     return MethodComparisons(tuple(comparisons), tuple(varying), tuple(notes))
 
 
-def _setting(asked: Asked) -> Asked:
+def _setting(asked: CellConfig) -> CellConfig:
     """Return the cell's place on those axes alone that compared methods have in common."""
     return asked.model_copy(update={**dict.fromkeys(METHOD_AXES, ""), "dataset": "", "seed": 0, "tau": 0})
 
@@ -174,7 +174,7 @@ def _comparison(
     if not targets:
         return []
     names = tuple(name for name in cells if any(name in target.methods for target in targets))
-    return [MethodComparison(records[0].asked, metric, names, controls, tuple(targets), places)]
+    return [MethodComparison(records[0].config, metric, names, controls, tuple(targets), places)]
 
 
 def _cells_by_method(records: Sequence[Record]) -> dict[str, dict[Place, list[Record]]]:
@@ -182,8 +182,8 @@ def _cells_by_method(records: Sequence[Record]) -> dict[str, dict[Place, list[Re
     axes = [axis for axis in varying_axes(records) if axis in METHOD_AXES]
     methods: dict[str, dict[Place, list[Record]]] = {}
     for record in records:
-        place = record.asked.dataset, record.asked.seed
-        methods.setdefault(series_name(record.asked, axes), {}).setdefault(place, []).append(record)
+        place = record.config.dataset, record.config.seed
+        methods.setdefault(series_name(record.config, axes), {}).setdefault(place, []).append(record)
     return methods
 
 
@@ -205,7 +205,7 @@ def _wanted_savings(
     leader = next((own for own in cells.values() if all(place in own for place in places)), None)
     if not leader or not places:
         return []
-    by_tau = [{record.asked.tau: record.plan.savings for record in leader[place] if record.plan} for place in places]
+    by_tau = [{record.config.tau: record.plan.savings for record in leader[place] if record.plan} for place in places]
     targets: list[tuple[float, dict[Place, float]]] = []
     for tau in sorted(set.intersection(*(set(taus) for taus in by_tau))):
         wanted = {place: taus[tau] for place, taus in zip(places, by_tau, strict=True)}

@@ -33,11 +33,11 @@ def score_differences(run: Path, record: Record, metric: str, read: Read) -> NDA
     Raises:
         UserError: a score file is missing or damaged, or does not give the record's win rate.
     """
-    shared, baseline = read(record.scores(run), metric), read(record.standard_scores(run), metric)
+    shared, baseline = read(record.scores(run), metric), read(record.baseline_scores(run), metric)
     if len(shared) == len(baseline):
         gaps = shared - baseline
         rate = 0.5 + better(record, metric) * np.sign(gaps).mean() / 2
-        if abs(rate - record.figures[f"{metric}{WIN_RATE}"].value) < 1e-9:
+        if abs(rate - record.results[f"{metric}{WIN_RATE}"].value) < 1e-9:
             return np.asarray(gaps)
     raise UserError(f"the {metric} scores of cell {record.id} do not give its win rate", AGAIN)
 

@@ -12,7 +12,7 @@ from reports.paper import MINIATURE, Item, Row
 from reports.parity import Curve, parity_curves
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.savings_at_parity import tolerance
-from sweeps.record import Figure, Record
+from sweeps.record import Record, Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,18 +40,18 @@ class Measured:
     curve: Curve | None = None
     miniature: bool = False
 
-    def figure(self, name: str) -> Figure | None:
+    def figure(self, name: str) -> Result | None:
         """Return the measured result, named as it is published."""
         plan = self.record.plan if self.record else None
         if name == "savings" and self.curve:
             parity = self.curve.parity.bound
             ends = (parity.low.savings, parity.high.savings) if parity.low and parity.high else (None, None)
-            return Figure(value=parity.value.savings, low=ends[0], high=ends[1], n=self.curve.parity.pairs)
+            return Result(value=parity.value.savings, low=ends[0], high=ends[1], n=self.curve.parity.pairs)
         if name == "savings":
-            return Figure(value=plan.savings, n=plan.n_prompts) if plan else None
+            return Result(value=plan.savings, n=plan.n_prompts) if plan else None
         if name == "steps":
-            return Figure(value=plan.node_steps / plan.n_prompts, n=plan.n_prompts) if plan else None
-        return self.record.figures.get(name) if self.record else None
+            return Result(value=plan.node_steps / plan.n_prompts, n=plan.n_prompts) if plan else None
+        return self.record.results.get(name) if self.record else None
 
 
 def paper_sheet(item: Item, views: Sequence[RunView]) -> Sheet | None:
@@ -78,7 +78,7 @@ def paper_sheet(item: Item, views: Sequence[RunView]) -> Sheet | None:
         [
             *(Entry(key(cell)) for key in keys.values()),
             Entry(str(cell.record.plan.n_prompts) if cell.record and cell.record.plan else MISSING),
-            *(Entry(f"{cell.record.asked.tau:f}" if cell.record else MISSING) for _ in [0] if item.which != "tau"),
+            *(Entry(f"{cell.record.config.tau:f}" if cell.record else MISSING) for _ in [0] if item.which != "tau"),
             *(entry for name, result_label in labels.items() for entry in _entries(item, cell, name, result_label)),
         ]
         for cell in measured
@@ -128,19 +128,19 @@ def _cell(item: Item, row: Row, view: RunView, model: str, dataset: str) -> tupl
     fits = [
         record
         for record in pool
-        if (record.asked.model, record.asked.dataset) == (model, dataset)
-        and all(getattr(record.asked, axis) == value for axis, value in sharing.items())
+        if (record.config.model, record.config.dataset) == (model, dataset)
+        and all(getattr(record.config, axis) == value for axis, value in sharing.items())
         and record.plan
     ]
-    fits = [record for record in fits if record.asked.seed == min(record.asked.seed for record in fits)]
+    fits = [record for record in fits if record.config.seed == min(record.config.seed for record in fits)]
     if item.which == "tau":
-        return next((record for record in fits if float(record.asked.tau) == item.tau), None), None
+        return next((record for record in fits if float(record.config.tau) == item.tau), None), None
     if item.which == "steps":
         share = row.published["steps"] / (item.steps or 1)
         return min(fits, key=lambda record: abs(_share(record) - share), default=None), None
-    ids = {record.asked.model_copy(update={"tau": 0, "seed": 0}) for record in fits}
+    ids = {record.config.model_copy(update={"tau": 0, "seed": 0}) for record in fits}
     for curve in view.once(parity_curves).curves:
-        if curve.asked.model_copy(update={"tau": 0, "seed": 0}) in ids:
+        if curve.config.model_copy(update={"tau": 0, "seed": 0}) in ids:
             return _at_parity(fits, curve), curve
     return None, None
 
@@ -152,7 +152,7 @@ def _share(record: Record) -> float:
 def _at_parity(records: Sequence[Record], curve: Curve) -> Record | None:
     """Return the cell that saves most before the curve falls under the bound."""
     reach = curve.parity.bound.value.savings
-    return max((r for r in records if 1 - _share(r) <= reach + 1e-9), key=lambda r: r.asked.tau, default=None)
+    return max((r for r in records if 1 - _share(r) <= reach + 1e-9), key=lambda r: r.config.tau, default=None)
 
 
 def _columns(name: str, result_label: Label) -> list[Column]:
@@ -171,7 +171,7 @@ def _columns(name: str, result_label: Label) -> list[Column]:
 def _entries(item: Item, measured: Measured, name: str, result_label: Label) -> list[Entry]:
     """Return published, measured and difference; for a strict win rate, also the one with ties as half."""
 
-    def entry(result: Figure | None) -> Entry:
+    def entry(result: Result | None) -> Entry:
         return (
             Entry(_number(name, result_label, result.value), result_label.interval(result))
             if result
@@ -269,12 +269,12 @@ def _data(item: Item, cells: Sequence[Measured]) -> "pd.DataFrame":
             rows.append(
                 {
                     "item": item.name,
-                    "model": cell.record.asked.model if cell.record else None,
-                    "dataset": cell.record.asked.dataset if cell.record else None,
+                    "model": cell.record.config.model if cell.record else None,
+                    "dataset": cell.record.config.dataset if cell.record else None,
                     "published_model": cell.row.model,
                     "published_dataset": cell.row.dataset,
                     "role": cell.row.role,
-                    "tau": float(cell.record.asked.tau) if cell.record else None,
+                    "tau": float(cell.record.config.tau) if cell.record else None,
                     "cell": cell.record.id if cell.record else None,
                     "figure": name,
                     "published": published,

@@ -14,7 +14,7 @@ from metrics.statistics import Estimate
 from reports.base import RunView, series_name
 from reports.frame import WIN_RATE, axes_of, paired_metrics, result_names
 from reports.paired_scores import Read, metric_scores, outcomes
-from sweeps.record import Asked, Record
+from sweeps.record import CellConfig, Record
 
 # The axes that say how prompts share; the others, but for the prompts' own, are a model's settings.
 SHARING = ("strategy", "schedule", "combiner", "noise", "denoiser_cache")
@@ -26,7 +26,7 @@ class Curve:
     """Cells that differ in tau and seed alone, under one metric.
 
     Attributes:
-        asked: the place on the axes of the first of them.
+        config: the place on the axes of the first of them.
         metric: the metric whose win rate it is.
         family: the model family's name, or the model's where that is not recorded.
         conditioned_on: ``image``, ``text``, ``both``, or None where that is not recorded.
@@ -36,7 +36,7 @@ class Curve:
         parity: the savings at parity.
     """
 
-    asked: Asked
+    config: CellConfig
     metric: str
     family: str
     conditioned_on: str | None
@@ -58,7 +58,7 @@ class Contrast:
     """
 
     metric: str
-    sharing: Asked
+    sharing: CellConfig
     image: dict[str, list[Curve]]
     text: dict[str, list[Curve]]
 
@@ -99,10 +99,10 @@ class ParityCurves:
     @property
     def axes(self) -> list[str]:
         """The axes that tell curves apart where model and prompt set do not."""
-        groups: dict[tuple[str, str], list[Asked]] = {}
+        groups: dict[tuple[str, str], list[CellConfig]] = {}
         for curve in self.curves:
-            groups.setdefault((curve.asked.model, curve.asked.dataset), []).append(curve.asked)
-        all_axes = axes_of(curve.asked for curve in self.curves)
+            groups.setdefault((curve.config.model, curve.config.dataset), []).append(curve.config)
+        all_axes = axes_of(curve.config for curve in self.curves)
         others = [axis for axis in all_axes if axis not in ("model", "dataset", "seed")]
         return [axis for axis in others if any(len({getattr(a, axis) for a in group}) > 1 for group in groups.values())]
 
@@ -110,7 +110,7 @@ class ParityCurves:
         """Return one contrast for each metric and method of sharing for which both groups have a prompt set."""
         groups: dict[tuple[object, ...], list[Curve]] = {}
         for curve in self.curves:
-            sharing = (getattr(curve.asked, axis) for axis in SHARING)
+            sharing = (getattr(curve.config, axis) for axis in SHARING)
             groups.setdefault((curve.metric, *sharing), []).append(curve)
         contrasts = []
         for curves in groups.values():
@@ -119,7 +119,7 @@ class ParityCurves:
             if shared:
                 first = curves[0]
                 contrasts.append(
-                    Contrast(first.metric, first.asked, {d: image[d] for d in shared}, {d: text[d] for d in shared})
+                    Contrast(first.metric, first.config, {d: image[d] for d in shared}, {d: text[d] for d in shared})
                 )
         return contrasts
 
@@ -131,9 +131,9 @@ def parity_curves(run: RunView) -> ParityCurves:
     `run.once(parity_curves)`.
     """
     curves, notes, read = [], [], cache(metric_scores)
-    groups: dict[Asked, list[Record]] = {}
+    groups: dict[CellConfig, list[Record]] = {}
     for record in run.records:
-        groups.setdefault(record.asked.model_copy(update={"tau": 0, "seed": 0}), []).append(record)
+        groups.setdefault(record.config.model_copy(update={"tau": 0, "seed": 0}), []).append(record)
     axes = [axis for axis in axes_of(groups) if axis != "seed" and len({getattr(asked, axis) for asked in groups}) > 1]
     for asked, records in groups.items():
         for metric in paired_metrics(result_names(records)):
@@ -153,8 +153,8 @@ def _whole_seeds(records: Sequence[Record], metric: str) -> tuple[dict[int, dict
     """Return the cells with this metric, by seed and tau, of those seeds that have every tau; and the other seeds."""
     seeds: dict[int, dict[Decimal, Record]] = {}
     for record in records:
-        if f"{metric}{WIN_RATE}" in record.figures and record.plan:
-            seeds.setdefault(record.asked.seed, {})[record.asked.tau] = record
+        if f"{metric}{WIN_RATE}" in record.results and record.plan:
+            seeds.setdefault(record.config.seed, {})[record.config.tau] = record
     taus = max(seeds.values(), key=len, default={})
     whole = {seed: {tau: cells[tau] for tau in taus} for seed, cells in seeds.items() if cells.keys() >= taus.keys()}
     return whole, [seed for seed in seeds if seed not in whole]
@@ -170,15 +170,15 @@ def _curve(run: RunView, metric: str, seeds: dict[int, dict[Decimal, Record]], r
     if len({len(prompts) for row in signs for prompts in row}) > 1:
         raise UserError("its cells have different numbers of prompts", "run it as a sweep of its own")
     return Curve(
-        asked=first.asked,
+        config=first.config,
         metric=metric,
-        family=str(first.identity.get("family", {}).get("name", first.asked.model)),
+        family=str(first.identity.get("family", {}).get("name", first.config.model)),
         conditioned_on=first.conditioned_on,
         seeds=tuple(seeds),
         taus=tuple(next(iter(seeds.values()))),
         n_prompts=len(signs[0][0]),
         parity=savings_at_parity(
-            np.array(signs), savings, delta=run.delta, seed=int(sha256_text(first.asked.dataset)[:8], 16)
+            np.array(signs), savings, delta=run.delta, seed=int(sha256_text(first.config.dataset)[:8], 16)
         ),
     )
 
@@ -187,7 +187,7 @@ def _by_dataset(curves: Sequence[Curve], conditioned_on: str) -> dict[str, list[
     by_dataset: dict[str, list[Curve]] = {}
     for curve in curves:
         if curve.conditioned_on == conditioned_on:
-            by_dataset.setdefault(curve.asked.dataset, []).append(curve)
+            by_dataset.setdefault(curve.config.dataset, []).append(curve)
     return by_dataset
 
 

@@ -11,12 +11,12 @@ from common.errors import UserError
 from metrics.parity import DELTA
 from reports.base import RunView
 from reports.comparability import Mismatch, mismatches, prompt_set, scorer
-from sweeps.record import Asked, Record
+from sweeps.record import CellConfig, Record
 
 RUN = "run"
 
 
-class Placed(Asked):
+class Placed(CellConfig):
     """A cell's place on the axes of several runs."""
 
     run: str
@@ -36,11 +36,11 @@ class Bound(Record):
     def prompts(self, run: Path) -> list[str]:
         return super().prompts(self.home)
 
-    def standard_pictures(self, run: Path) -> list[Path]:
-        return super().standard_pictures(self.home)
+    def baseline_pictures(self, run: Path) -> list[Path]:
+        return super().baseline_pictures(self.home)
 
-    def standard_scores(self, run: Path) -> Path:
-        return super().standard_scores(self.home)
+    def baseline_scores(self, run: Path) -> Path:
+        return super().baseline_scores(self.home)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RunComparison(RunView):
 
     def naming_axes(self) -> list[str]:
         """Return as few of the varying axes as tell series apart; tables show all of them."""
-        series = {record.asked.model_copy(update={"tau": 0}) for record in self.records}
+        series = {record.config.model_copy(update={"tau": 0}) for record in self.records}
         axes = super().naming_axes()
         for axis in reversed(axes):
             fewer = [name for name in axes if name != axis]
@@ -146,10 +146,10 @@ def _one_scorer(view: RunComparison) -> RunComparison:
     for record in records:
         if differing := {metric for metric in record.scorers if scorer(record, metric) != first[metric]}:
             comparable = {
-                name: figure for name, figure in record.figures.items() if name.partition(".")[0] not in differing
+                name: figure for name, figure in record.results.items() if name.partition(".")[0] not in differing
             }
             scorers = {metric: scorer_info for metric, scorer_info in record.scorers.items() if metric not in differing}
-            replacements[id(record)] = record.model_copy(update={"figures": comparable, "scorers": scorers})
+            replacements[id(record)] = record.model_copy(update={"results": comparable, "scorers": scorers})
     return _with_replaced(view, replacements)
 
 
@@ -158,7 +158,7 @@ def _told_apart(view: RunComparison) -> RunComparison:
     records = [*view.records, *view.references]
     sets: dict[str, dict[tuple[str | None, int | None], None]] = {}
     for record in records:
-        sets.setdefault(record.asked.dataset, {})[prompt_set(record)] = None
+        sets.setdefault(record.config.dataset, {})[prompt_set(record)] = None
     names: dict[tuple[str, tuple[str | None, int | None]], str] = {}
     for dataset, variants in sets.items():
         by_size = len({n for _, n in variants}) == len(variants)
@@ -167,9 +167,9 @@ def _told_apart(view: RunComparison) -> RunComparison:
     return _with_replaced(
         view,
         {
-            id(record): record.model_copy(update={"asked": record.asked.model_copy(update={"dataset": name})})
+            id(record): record.model_copy(update={"config": record.config.model_copy(update={"dataset": name})})
             for record in records
-            if (name := names.get((record.asked.dataset, prompt_set(record))))
+            if (name := names.get((record.config.dataset, prompt_set(record))))
         },
     )
 
@@ -179,9 +179,9 @@ def _named(view: RunComparison) -> RunComparison:
     records = [*view.records, *view.references, *view.failed]
     homes = {run_view.path: name for name, run_view in view.runs.items()}
     owner = {id(record): homes[record.home] for record in records if isinstance(record, Bound)}
-    series: dict[str, set[Asked]] = {name: set() for name in view.runs}
+    series: dict[str, set[CellConfig]] = {name: set() for name in view.runs}
     for record in view.records:
-        series[owner[id(record)]].add(record.asked.model_copy(update={"tau": 0}))
+        series[owner[id(record)]].add(record.config.model_copy(update={"tau": 0}))
     overlapping = any(first & second for first, second in combinations(series.values(), 2))
     if not overlapping and not any(mismatch.apart for mismatch in view.mismatches):
         return view
@@ -189,7 +189,7 @@ def _named(view: RunComparison) -> RunComparison:
         view,
         {
             id(record): record.model_copy(
-                update={"asked": Placed.model_construct(**dict(record.asked), run=owner[id(record)])}
+                update={"config": Placed.model_construct(**dict(record.config), run=owner[id(record)])}
             )
             for record in records
         },

@@ -79,7 +79,7 @@ class Session:
                 return
             self.client.delete_run(old.info.run_id)
             del self.cells[record.id]
-        asked = record.asked
+        asked = record.config
         name = f"tau {asked.tau:f}, {asked.strategy}, {asked.dataset}"
         tags = {RUN: self.key, CELL: record.id, DIGEST: digest, NAME: name, PARENT: self.parent_id, SOURCE: "bench"}
         if record.error:

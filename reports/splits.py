@@ -50,7 +50,7 @@ def splits(series: RunView) -> list[Split]:
     for record in series.records:
         if not record.plan or not record.plan.savings:
             continue
-        shared_columns, baseline_columns = read(record.scores(series.path)), read(record.standard_scores(series.path))
+        shared_columns, baseline_columns = read(record.scores(series.path)), read(record.baseline_scores(series.path))
         columns = [column for column in shared_columns if column in baseline_columns]
         if not columns:
             continue

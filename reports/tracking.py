@@ -117,7 +117,7 @@ def track(run: Path, uri: str) -> tuple[int, int]:
     import yaml
 
     records = load_records(run)
-    prompts = {record.asked.dataset: record.prompts(run) for record in records if record.standard}
+    prompts = {record.config.dataset: record.prompts(run) for record in records if record.baseline}
     spec = yaml.safe_load((run / "sweep.yaml").read_text(encoding="utf-8"))
     spec.pop("schema_version", None)
     try:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from sweeps.executors.base import Executor
 
 RUNS = Path("runs")
-Where: TypeAlias = "str | os.PathLike[str]"
+Where: TypeAlias = str | os.PathLike[str]
 # What says what is wanted: a spec, its settings, a YAML file, or nothing where settings are given as keywords.
-Asked: TypeAlias = "SweepSpec | Mapping[str, Any] | str | os.PathLike[str] | None"
+Asked: TypeAlias = SweepSpec | Mapping[str, Any] | str | os.PathLike[str] | None
 
 
 def plan(
@@ -57,7 +57,7 @@ def plan(
         cells, scorers = check(spec, run, device)
     session = Session.of(spec, device, emit, executor)
     inner = plan_sweep(spec, cells, run, session, scorers=scorers, keep=False)
-    return Plan(spec, run, device, inner, session, cells, scorers)
+    return Plan(spec, run, device, inner, session, cells, scorers, executor)
 
 
 def generate(plan: Plan | Asked = None, **more: Any) -> Run:

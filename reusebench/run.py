@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from reports.render import Report
+    from sweeps.executors.base import Executor
     from sweeps.generate import Made
     from sweeps.grid import Cell
     from sweeps.jobs import Job
@@ -40,6 +41,7 @@ class Plan:
     session: "Session" = field(repr=False)
     cells: "Sequence[Cell]" = field(repr=False)
     scorers: "dict[str, Scorers]" = field(repr=False)
+    executor: "Executor | None" = field(default=None, repr=False)
 
     @property
     def jobs(self) -> "tuple[Job, ...]":
@@ -56,7 +58,7 @@ class Plan:
 
         rows = []
         for job, cost in self.inner.costs(self.session):
-            place = {**job.asked.model_dump(mode="json"), "tau": float(job.asked.tau)}
+            place = {**job.config.model_dump(mode="json"), "tau": float(job.config.tau)}
             rows.append(
                 {
                     "id": job.id,
@@ -64,7 +66,7 @@ class Plan:
                     **place,
                     "prompts": len(job.source.prompts),
                     "nfe": cost.node_steps,
-                    "baseline_nfe": cost.standard_node_steps,
+                    "baseline_nfe": cost.baseline_node_steps,
                     "savings": cost.savings,
                     "flops": cost.flops,
                     "baseline_flops": cost.standard_flops,
@@ -130,7 +132,7 @@ class Run:
         import pandas as pd
 
         record = self._record(axes)
-        ours, theirs = record.scores(self.folder), record.standard_scores(self.folder)
+        ours, theirs = record.scores(self.folder), record.baseline_scores(self.folder)
         if not ours.is_file() or not theirs.is_file():
             raise UserError(f"nothing was measured of cell {record.id}", "score the run: reusebench.score(run, ...)")
         frames = [pd.read_parquet(path) for path in (ours, theirs)]
@@ -144,14 +146,14 @@ class Run:
             for record in self.records
             if record.status == "done"
             and record.role == wanted.get("role", "sharing")
-            and all(getattr(record.asked, name, None) == value for name, value in wanted.items() if name != "role")
+            and all(getattr(record.config, name, None) == value for name, value in wanted.items() if name != "role")
         ]
         if len(matching) == 1:
             return matching[0]
         said = ", ".join(f"{name}={value}" for name, value in axes.items()) or "these axes"
         if not matching:
             raise UserError(f"no finished cell of {self.folder} stands at {said}", "see the columns of run.frame()")
-        places = "; ".join(f"tau={record.asked.tau:f}, seed={record.asked.seed}" for record in matching[:3])
+        places = "; ".join(f"tau={record.config.tau:f}, seed={record.config.seed}" for record in matching[:3])
         raise UserError(f"{len(matching)} cells of {self.folder} stand at {said}", f"say more, for example {places}")
 
     def _cell(self, axes: dict[str, Any]) -> tuple[list[Path], list[Path]]:
@@ -159,7 +161,7 @@ class Run:
         if self.plan and not self.records:
             jobs = [job for job in self.plan.jobs if job.role == "sharing"]
             wanted = {name: Decimal(str(value)) if name == "tau" else value for name, value in axes.items()}
-            jobs = [job for job in jobs if all(getattr(job.asked, name) == value for name, value in wanted.items())]
+            jobs = [job for job in jobs if all(getattr(job.config, name) == value for name, value in wanted.items())]
             if len(jobs) != 1:
                 raise UserError(f"{len(jobs)} cells of {self.folder} stand there", "say which, for example tau=1")
             baseline = jobs[0].baseline
@@ -167,7 +169,7 @@ class Run:
             ours, theirs = (sorted((folder / "images").glob("[0-9]*.png")) for folder in folders)
             return ours, theirs
         record = self._record(axes)
-        return record.pictures(self.folder), record.standard_pictures(self.folder)
+        return record.pictures(self.folder), record.baseline_pictures(self.folder)
 
 
 def _opened(paths: Sequence[Path]) -> "list[Image]":

@@ -108,22 +108,22 @@ FAULTS = (
     ),
     Fault(
         "a picture is the baseline's by its place",
-        "sweeps/score.py",
-        "baseline.images.get(name) == content for",
-        "name in baseline.images for",
+        "sweeps/pictures.py",
+        "baseline.get(name) == content for",
+        "name in baseline for",
         (SCORE + "test_a_picture_is_the_baselines_where_its_file_is_that_of_the_same_prompt",),
     ),
     Fault(
         "a picture is the baseline's by its hash among another prompt's",
-        "sweeps/score.py",
-        "baseline.images.get(name) == content for",
-        "content in baseline.images.values() for",
+        "sweeps/pictures.py",
+        "baseline.get(name) == content for",
+        "content in baseline.values() for",
         (SCORE + "test_a_picture_is_the_baselines_where_its_file_is_that_of_the_same_prompt",),
     ),
     Fault(
         "a cell beside another baseline is kept",
         "sweeps/generate.py",
-        "if stale := manifest.standard != baseline.manifest.hash:",
+        "if stale := manifest.baseline != baseline.manifest.hash:",
         "if stale := False:",
         (GENERATE + "test_a_cell_that_was_made_beside_another_baseline_is_made_again[the baseline is there]",),
     ),
@@ -226,8 +226,8 @@ FAULTS = (
     Fault(
         "a cell's joules are recorded as its baseline's",
         "sweeps/describe.py",
-        '"standard_joules": theirs.joules',
-        '"standard_joules": ours.joules',
+        '"baseline_joules": theirs.joules',
+        '"baseline_joules": ours.joules',
         (DESCRIBE + "test_joules_and_seconds_of_both_are_told_apart",),
     ),
     # --- compute -----------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ FAULTS = (
     Fault(
         "an equal-compute baseline saves nothing",
         "sweeps/describe.py",
-        'update={"standard_node_steps": theirs.plan.node_steps, "savings": savings}',
+        'update={"baseline_node_steps": theirs.plan.node_steps, "savings": savings}',
         "update={}",
         (DESCRIBE + "test_an_equal_compute_baseline_saves_what_its_fewer_steps_save",),
     ),
@@ -282,12 +282,12 @@ FAULTS = (
         for name, old, new in (
             (
                 "combiner",
-                '"combiner": {"name": self.asked.combiner, "version": get_combiner(self.asked.combiner).version},',
+                '"combiner": {"name": self.config.combiner, "version": get_combiner(self.config.combiner).version},',
                 "",
             ),
-            ("features", '"features": self.asked.features,', ""),
+            ("features", '"features": self.config.features,', ""),
             ("schedule", '"schedule": self.schedule.identity,', ""),
-            ("tau", '"tau": canonical(self.asked.tau),', ""),
+            ("tau", '"tau": canonical(self.config.tau),', ""),
             ("strategy", '"name": self.strategy.name,', ""),
             ("parameters", '"parameters": self.strategy.model_dump(mode="json"),', ""),
         )
@@ -355,7 +355,7 @@ FAULTS = (
     Fault(
         "pictures are compared with another baseline than theirs",
         "sweeps/score.py",
-        "if manifest.standard != baseline.manifest.hash:",
+        "if manifest.baseline != baseline.manifest.hash:",
         "if False:",
         (SCORE + "test_pictures_beside_another_baseline_than_their_own_are_not_compared",),
     ),

@@ -68,8 +68,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
     """Return a page's Markdown with its links mended."""
-    if not (ROOT / "reusebench").is_dir():  # until the Python API is there
-        markdown = re.sub(r"^::: reusebench$", "", markdown, flags=re.MULTILINE)
     source = Path(page.file.abs_src_path or "").relative_to(ROOT)
     return relinked(markdown, source, config.extra["repository"])
 

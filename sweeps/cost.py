@@ -16,14 +16,14 @@ class Cost:
     """What a set of images costs with sharing and without; FLOPs are None where no model is known."""
 
     node_steps: int
-    standard_node_steps: int
+    baseline_node_steps: int
     flops: float | None = None
     standard_flops: float | None = None
 
     @property
     def savings(self) -> float:
         """Share of the denoiser's node-steps saved."""
-        return (self.standard_node_steps - self.node_steps) / self.standard_node_steps
+        return (self.baseline_node_steps - self.node_steps) / self.baseline_node_steps
 
     @property
     def flop_savings(self) -> float | None:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from metrics.flops import price
 from sweeps.pictures import Manifest
-from sweeps.record import FlopFigures, PlanFigures, Record
+from sweeps.record import FlopCost, PlanCost, Record
 from sweeps.score import Compared
-from sweeps.scorers import Scorers, figures
+from sweeps.scorers import Scorers, results
 
 if TYPE_CHECKING:
     from generators.component import Component
@@ -28,23 +28,23 @@ def describe(
     """
     record, ours, theirs = compared.record, compared.ours.manifest, compared.baseline.manifest
     plan = _plan(record, ours, theirs)
-    results = figures(scorers, compared.baseline.scores, compared.ours.scores, compared.same)
+    measured = results(scorers, compared.baseline.scores, compared.ours.scores, compared.same)
     kept = {
         name: figure
-        for name, figure in record.figures.items()
-        if name in results or name.partition(".")[0] not in scorers.metrics
+        for name, figure in record.results.items()
+        if name in measured or name.partition(".")[0] not in scorers.metrics
     }
     seconds = {"score": compared.ours.seconds} if timed else {}
     return record.model_copy(
         update={
             "plan": plan,
             "flops": record.flops if components is None else _flops(components, plan, ours),
-            "figures": {**kept, **results},
+            "results": {**kept, **measured},
             "timings": {**record.timings, **ours.timings, **seconds},
-            "standard_timings": theirs.timings,
+            "baseline_timings": theirs.timings,
             "shared_seconds": bool(ours.execution.united or theirs.execution.united),
             "joules": ours.joules,
-            "standard_joules": theirs.joules,
+            "baseline_joules": theirs.joules,
             "execution": ours.execution,
             "scorers": {**record.scorers, **scorers.described(compared.ours.scores.scorers)},
             "versions": ours.versions,
@@ -53,21 +53,21 @@ def describe(
     )
 
 
-def _plan(record: Record, ours: Manifest, theirs: Manifest) -> PlanFigures:
+def _plan(record: Record, ours: Manifest, theirs: Manifest) -> PlanCost:
     """Return what the pictures cost beside the baseline; a reference's manifest was written as a baseline's own."""
     if record.images is None:
         return ours.plan
     savings = 1 - ours.plan.K / theirs.plan.K
-    return ours.plan.model_copy(update={"standard_node_steps": theirs.plan.node_steps, "savings": savings})
+    return ours.plan.model_copy(update={"baseline_node_steps": theirs.plan.node_steps, "savings": savings})
 
 
-def _flops(components: "Sequence[Component]", plan: PlanFigures, ours: Manifest) -> FlopFigures:
+def _flops(components: "Sequence[Component]", plan: PlanCost, ours: Manifest) -> FlopCost:
     n = plan.n_prompts
     spent = price(components, n, plan.node_steps, n, ours.execution.skipped)
-    baseline = price(components, n, plan.standard_node_steps, n)
-    return FlopFigures(
+    baseline = price(components, n, plan.baseline_node_steps, n)
+    return FlopCost(
         components=spent.components,
         total=spent.total,
-        standard_total=baseline.total,
+        baseline_total=baseline.total,
         savings=spent.savings(baseline),
     )

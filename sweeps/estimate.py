@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from generators.catalogue import ModelEntry, model
+from generators.catalogue import model
+from generators.model_entry import ModelEntry
 from generators.prompts import PromptSet, known_set
 from generators.settings import GenerationSettings
 from generators.sharing.plan import Grouping
@@ -157,7 +158,7 @@ def _of_cells(
 def _of_study(
     study: str, spec: SweepSpec, entry: ModelEntry, dataset: str, settings: GenerationSettings, size: Size
 ) -> Estimate:
-    from sweeps.studies.base import get_study
+    from studies.base import get_study
 
     n = _size(spec, dataset, size)
     one = {"model": (entry.name,), "dataset": (dataset,), "seed": (settings.seed,), "limit": n}

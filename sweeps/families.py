@@ -9,8 +9,8 @@ from generators.acceleration import Acceleration
 from generators.families.base import Family, get_family
 
 if TYPE_CHECKING:
-    from generators.catalogue import ModelEntry
     from generators.checkpoints import Offload
+    from generators.model_entry import ModelEntry
 
 
 class Families:

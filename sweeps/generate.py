@@ -12,12 +12,13 @@ from common.files import atomic_write, canonical_json
 from generators.sharing.union import grouped_by_combiner
 from metrics.memory import row_bytes
 from sweeps.events import Note
-from sweeps.executors.base import Outcome
+from sweeps.executors.base import Executor, Outcome
+from sweeps.executors.local import Local
 from sweeps.grid import Source, short_hash
 from sweeps.jobs import Job
 from sweeps.machine import changed_versions, machine, versions
 from sweeps.pictures import Manifest, clear, finish, read_manifest, reuse_pictures
-from sweeps.record import RECORD, PlanFigures
+from sweeps.record import RECORD, PlanCost
 from sweeps.session import Session
 from sweeps.store import disk_full
 
@@ -39,7 +40,7 @@ class Made:
     kept: bool
 
 
-def generate(picture_sets: Sequence[Job], session: Session) -> dict[Path, Made]:
+def generate(picture_sets: Sequence[Job], session: Session, executor: Executor | None = None) -> dict[Path, Made]:
     """Make the pictures that are not there yet or not whole; every picture that is kept was verified by its hash.
 
     Jobs are denoised as one as far as their sources, their combiners and the memory allow. A group that fails is made
@@ -47,12 +48,14 @@ def generate(picture_sets: Sequence[Job], session: Session) -> dict[Path, Made]:
 
     Args:
         picture_sets: a job a folder, baselines before what is compared with them; run folders are held.
-        session: the device, the models and the executor.
+        session: the device and the models.
+        executor: where groups are denoised; in this process unless given.
 
     Returns:
         What is in every job's folder.
     """
     made: dict[Path, Made] = {}
+    executor = executor or Local()
     for job in picture_sets:
         if job.error:
             made[job.folder] = Made(job.error, kept=False)
@@ -62,9 +65,9 @@ def generate(picture_sets: Sequence[Job], session: Session) -> dict[Path, Made]:
     # once more, for pictures that were there beside a baseline that had to be made anew
     for _ in range(2):
         lacking = [job for job in picture_sets if _lacking(job, made, session)]
-        for group in _groups(lacking, session):
+        for group in _groups(lacking, session, executor):
             waiting: list[Outcome] = []
-            for outcome in _outcomes(group, session):
+            for outcome in _outcomes(group, session, executor):
                 waiting.append(outcome)
                 # a group's baselines may come back after what is compared with them
                 for ready in [one for one in waiting if one.job.reuses is None or one.job.reuses.folder in made]:
@@ -92,19 +95,19 @@ def _lacking(job: Job, made: Mapping[Path, Made], session: Session) -> bool:
     baseline = job.reuses and made.get(job.reuses.folder)
     if not baseline or isinstance(manifest, Exception) or isinstance(baseline.manifest, Exception):
         return False
-    if stale := manifest.standard != baseline.manifest.hash:
+    if stale := manifest.baseline != baseline.manifest.hash:
         session.damaged(f"the baseline of cell {job.id} was made anew")
     return stale
 
 
-def _groups(jobs: Sequence[Job], session: Session) -> Iterator[list[Job]]:
+def _groups(jobs: Sequence[Job], session: Session, executor: Executor) -> Iterator[list[Job]]:
     """Cut jobs into groups: those of one kind of source together, but for jobs that only work alone."""
     by_kind: dict[str, list[Job]] = {}
     for job in jobs:
         by_kind.setdefault(kind(job.source), []).append(job)
     for same_kind in by_kind.values():
         together = [] if session.isolate else [job for job in same_kind if not job.alone]
-        if session.executor.unites:
+        if executor.unites:
             yield from _fitting(together, session)
         elif together:
             yield together
@@ -163,7 +166,7 @@ def _fall_back(count: int, error: Exception, session: Session) -> None:
     session.emit(Note(f"{count} sets of pictures could not be denoised as one ({what}): each is made by itself"))
 
 
-def _outcomes(group: Sequence[Job], session: Session) -> Iterator[Outcome]:
+def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Iterator[Outcome]:
     """Run a group; where it fails as a whole, job by job."""
     source = group[0].source
     for job in group:
@@ -178,7 +181,7 @@ def _outcomes(group: Sequence[Job], session: Session) -> Iterator[Outcome]:
         if session.isolate:
             session.warm_up(source, session.encoded(source, group[0].run).conditioning)
         before = session.joules()
-        for outcome in session.executor.run(to_denoise, session):
+        for outcome in executor.run(to_denoise, session):
             finished.add(outcome.job.id)
             after = session.joules()
             yield replace(outcome, joules=None if before is None or after is None else after - before)
@@ -191,7 +194,7 @@ def _outcomes(group: Sequence[Job], session: Session) -> Iterator[Outcome]:
             return
         _fall_back(len(left), error, session)
         for job in left:
-            yield from _outcomes([job], session)
+            yield from _outcomes([job], session, executor)
     finally:
         for job in group:
             session.forget(job.source)
@@ -230,12 +233,12 @@ def _manifest(outcome: Outcome, made: Mapping[Path, Made], session: Session) -> 
         "notes": [*session.encoding_notes(job.source), *execution.notes],
         "batch_size_from": session.batch_size(job.source)[1] if execution.batch_size else None,
     }
-    plan = PlanFigures(
+    plan = PlanCost(
         n_prompts=job.plan.n_prompts,
         steps_requested=job.source.settings.steps,
         K=job.plan.steps,
         node_steps=job.plan.node_steps,
-        standard_node_steps=job.plan.standard_node_steps,
+        baseline_node_steps=job.plan.baseline_node_steps,
         savings=job.plan.savings,
     )
     return finish(
@@ -248,7 +251,7 @@ def _manifest(outcome: Outcome, made: Mapping[Path, Made], session: Session) -> 
             timings=timings,
             versions=versions(),
             machine=machine(session.device),
-            standard=baseline_hash,
+            baseline=baseline_hash,
             joules=outcome.joules,
         ),
     )

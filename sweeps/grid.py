@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from common.errors import UserError
 from common.files import canonical_json, sha256_text
-from generators.catalogue import ModelEntry, model, models
+from generators.catalogue import model
 from generators.denoiser_caches.base import DenoiserCache, get_denoiser_cache
+from generators.model_entry import ModelEntry, models
 from generators.prompts import PromptSet, given_prompts, load_prompts, prompt_set
 from generators.settings import GenerationSettings
 from generators.sharing.schedule import Schedule, get_schedule
 from generators.strategies.base import Strategy, get_strategy, split_name
 from sweeps.axes import canonical, parse_parameters
-from sweeps.record import Asked, Role
+from sweeps.record import CellConfig, Role
 from sweeps.spec import OFFICIAL, SweepSpec
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Cell:
     """One cell: a source, and how its prompts share."""
 
     role: ClassVar[Role] = "sharing"
-    asked: Asked
+    config: CellConfig
     source: Source
     strategy: Strategy
     schedule: Schedule
@@ -102,15 +103,15 @@ class Cell:
 
         return {
             **self.source.identity,
-            "features": self.asked.features,
+            "features": self.config.features,
             "strategy": {
                 "name": self.strategy.name,
                 "version": self.strategy.version,
                 "parameters": self.strategy.model_dump(mode="json"),
             },
-            "combiner": {"name": self.asked.combiner, "version": get_combiner(self.asked.combiner).version},
+            "combiner": {"name": self.config.combiner, "version": get_combiner(self.config.combiner).version},
             "schedule": self.schedule.identity,
-            "tau": canonical(self.asked.tau),
+            "tau": canonical(self.config.tau),
             **({"denoiser_cache": self.denoiser_cache.identity} if self.denoiser_cache else {}),
         }
 
@@ -145,7 +146,7 @@ def cells(spec: SweepSpec, device: str) -> list[Cell]:
         for reuse_text, (strategy_text, strategy), features, schedule, combiner, tau in product(
             caches, strategies, features_of(spec, source.entry), spec.schedule, spec.combiner, spec.tau
         ):
-            asked = Asked(
+            asked = CellConfig(
                 model=source.entry.name,
                 dataset=source.prompts.name,
                 strategy=strategy_text,

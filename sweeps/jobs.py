@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generators.families.base import get_family
-from sweeps.record import Asked, Record, Role
+from sweeps.record import CellConfig, Record, Role
 
 if TYPE_CHECKING:
     from generators.denoiser_caches.base import DenoiserCache
@@ -26,7 +26,7 @@ class Job:
     Attributes:
         id: of the record that describes it; a baseline has none, and the key of its source as its id.
         role: what the pictures are for.
-        asked: its place on the axes of the sweep.
+        config: its place on the axes of the sweep.
         identity: all that changes the result.
         source: the model, prompts and settings that the pictures are made of.
         plan: which cluster is denoised over which steps; None if planning failed.
@@ -36,13 +36,14 @@ class Job:
         cache: reuse between the steps of each picture.
         baseline: what the pictures are compared with; a cell's own pictures are the baseline's where their paths are.
         control: whether the strategy is there to be beaten.
+        strategy_source: where the strategy's code is from, if it is somebody else's (`Plugin.provenance`).
         seconds: what planning took, by stage.
         error: why there is no plan.
     """
 
     id: str
     role: Role | Literal["baseline"]
-    asked: Asked
+    config: CellConfig
     identity: Mapping[str, Any]
     source: "Source"
     plan: "SharingPlan | None"
@@ -52,6 +53,7 @@ class Job:
     cache: "DenoiserCache | None" = None
     baseline: "Job | None" = None
     control: bool = False
+    strategy_source: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: Exception | None = None
 
@@ -111,10 +113,11 @@ class Job:
             id=self.id,
             status="done",
             role="sharing" if self.role == "baseline" else self.role,
-            asked=self.asked,
+            config=self.config,
             conditioned_on=get_family(self.source.entry.family).conditioned_on,
             control=self.control,
+            strategy_source=dict(self.strategy_source),
             identity=dict(self.identity),
-            standard=self.baseline.folder.relative_to(self.run).as_posix(),
+            baseline=self.baseline.folder.relative_to(self.run).as_posix(),
             images=None if self.role == "sharing" else self.folder.relative_to(self.run).as_posix(),
         )

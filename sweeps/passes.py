@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from generators.catalogue import ModelEntry, model
+from common.plugins import code_change
+from generators.catalogue import model
 from generators.families.base import get_family
+from generators.model_entry import ModelEntry
 from sweeps.describe import describe
 from sweeps.events import CellFinished, CellScored, Emit, SweepStarted, stage
 from sweeps.executors.base import Executor
+from sweeps.executors.local import Local
 from sweeps.generate import Made, generate
 from sweeps.grid import Cell
 from sweeps.jobs import Job
@@ -54,17 +57,23 @@ def sweep(
     """
     with stage(emit, "identify"):
         shared, scorers = check(spec, run, device)
+    executor = executor or Local()
     session = Session.of(spec, device, emit, executor)
-    with _disk(run), open_store(run, spec) as store, session.executor.opened(spec, device, emit):
+    with _disk(run), open_store(run, spec) as store, executor.opened(spec, device, emit):
         plan = plan_sweep(spec, shared, run, session, scorers=scorers)
         emit(SweepStarted(run, spec, plan.jobs))
-        made = generate(plan.picture_sets, session)
+        made = generate(plan.picture_sets, session, executor)
         session.release()
         return list(described(plan, made, scorers, store, session, again=rescore))
 
 
 def generated(
-    spec: SweepSpec, shared: Sequence[Cell], run: Path, session: Session, scorers: Mapping[str, Scorers]
+    spec: SweepSpec,
+    shared: Sequence[Cell],
+    run: Path,
+    session: Session,
+    scorers: Mapping[str, Scorers],
+    executor: Executor | None = None,
 ) -> tuple[Plan, dict[Path, Made]]:
     """Run the first two passes: plans and pictures are in the run folder, and no record.
 
@@ -72,15 +81,17 @@ def generated(
         spec: what is asked for.
         shared: its cells, as `sweeps.plan.check` gives them, and `scorers` likewise.
         run: the run folder.
-        session: the device and the executor.
+        session: the device and the models.
+        executor: where groups of jobs are denoised; in this process unless given.
 
     Raises:
         UserError: as `sweep`.
     """
-    with _disk(run), open_store(run, spec), session.executor.opened(spec, session.device, session.emit):
+    executor = executor or Local()
+    with _disk(run), open_store(run, spec), executor.opened(spec, session.device, session.emit):
         plan = plan_sweep(spec, shared, run, session, scorers=scorers)
         session.emit(SweepStarted(run, spec, plan.jobs))
-        made = generate(plan.picture_sets, session)
+        made = generate(plan.picture_sets, session, executor)
         session.release()
         return plan, made
 
@@ -133,7 +144,7 @@ def rescore(
                 continue
             if isinstance(compared, Exception):
                 raise compared
-            if (scored := describe(compared, scorers[record.asked.model])) != record:
+            if (scored := describe(compared, scorers[record.config.model])) != record:
                 store.save(scored)
             emit(CellScored(scored, number, len(records)))
     return failures
@@ -163,10 +174,13 @@ def described(
     manifests = {folder: pictures.manifest for folder, pictures in made.items()}
     asked = [known[job.id] or job.record() for job in plan.jobs]
     for before, compared in score(plan.run, asked, scorers, session.emit, manifests=manifests, again=again):
-        job, measuring, kept = jobs[before.id], scorers[before.asked.model], known[before.id] is not None
+        job, measuring, kept = jobs[before.id], scorers[before.config.model], known[before.id] is not None
+        if before.strategy_source and (note := code_change(before.strategy_source, job.strategy_source, job.id)):
+            session.note(note)
         try:
-            if isinstance(compared, Exception):
-                raise compared
+            if error := job.error or (compared if isinstance(compared, Exception) else None):
+                raise error
+            assert isinstance(compared, Compared)
             _flag_scorers(compared, measuring, session)
             record = _described(job, compared, measuring, made, kept)
             kept = record is before
@@ -207,7 +221,7 @@ def _failed(record: Record, error: Exception, device: str) -> Record:
     return record.model_copy(
         update={
             "status": "failed",
-            "standard": None,
+            "baseline": None,
             "images": None,
             "control": False,
             "conditioned_on": None,
@@ -240,7 +254,7 @@ def _run_scorers(records: Sequence[Record], asked: Sequence[str], device: str) -
             known.setdefault(name, []).append(about)
     by_model = {
         name: Scorers(_entry(name), asked, device, known)
-        for name in dict.fromkeys(record.asked.model for record in records)
+        for name in dict.fromkeys(record.config.model for record in records)
     }
     for name, scorers in by_model.items():
         if not scorers.identities:

@@ -2,15 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from common.files import atomic_write, canonical_json, sha256_file, sha256_text
-from sweeps.record import ExecutionFigures, PlanFigures
+from sweeps.record import ExecutionStats, Part, PlanCost
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,24 +19,44 @@ if TYPE_CHECKING:
 MANIFEST = "generation.json"
 
 
-class Manifest(BaseModel):
+class Manifest(Part):
     """How a folder's pictures were made. They are complete when it is there, and whole when their hashes agree."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     images: dict[str, str]
-    plan: PlanFigures
-    execution: ExecutionFigures = ExecutionFigures()
+    plan: PlanCost
+    execution: ExecutionStats = ExecutionStats()
     timings: dict[str, float] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)
-    standard: str | None = None
+    baseline: str | None = None
     joules: float | None = None
 
     @property
     def hash(self) -> str:
         """One hash of all pictures."""
         return sha256_text(canonical_json(self.images))
+
+
+def picture_hashes(folder: Path) -> dict[str, str]:
+    """Return the hashes of a folder's pictures as its manifest has them; nothing where there is no readable one."""
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8")).images
+    except (OSError, ValueError):
+        return {}
+
+
+def same_pictures(ours: Mapping[str, str], baseline: Mapping[str, str]) -> "NDArray[np.bool_]":
+    """Return which pictures are the baseline's, bool [N]: those whose hashes in the two manifests are equal.
+
+    It is the only rule there is: however a picture was made, and whatever its plan says, it ties with itself.
+
+    Examples:
+        >>> same_pictures({"00000.png": "ab", "00001.png": "cd"}, {"00000.png": "ab", "00001.png": "ef"}).tolist()
+        [True, False]
+    """
+    import numpy as np
+
+    return np.array([baseline.get(name) == content for name, content in ours.items()], dtype=np.bool_)
 
 
 def picture_name(prompt: int) -> str:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from common.errors import UserError
 from generators.sharing.parting import drawn
-from generators.sharing.plan import Grouping, SharingPlan, build_plan, standard_plan
+from generators.sharing.plan import Grouping, SharingPlan, baseline_plan, build_plan
 from generators.sharing.savings import tau_near_savings
 from generators.sharing.tree import Tree
 from generators.sharing.union import united_steps
@@ -138,7 +138,7 @@ def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
     """Return the job of one cell by itself, without a baseline, in a folder of its own, with its plan and tree."""
     if there := _on_disk(folder, session):
         return _sharing_job(cell, None, folder, folder, *there, {})
-    grouping, seconds = session.grouping(cell.source, cell.strategy, cell.asked.features, folder)
+    grouping, seconds = session.grouping(cell.source, cell.strategy, cell.config.features, folder)
     job = _sharing_job(cell, None, folder, folder, *_planned(cell, grouping), {"cluster": seconds})
     _write(job)
     return job
@@ -146,14 +146,14 @@ def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
 
 def baseline_job(source: Source, run: Path, asked: "Cell | None" = None, error: Exception | None = None) -> Job:
     """Return the job of a source's baseline: every prompt by itself."""
-    place = asked.asked.model_copy(update={"strategy": "none", "tau": Decimal(0)}) if asked else None
+    place = asked.config.model_copy(update={"strategy": "none", "tau": Decimal(0)}) if asked else None
     return Job(
         id=source.key,
         role="baseline",
-        asked=place,  # type: ignore[arg-type]
+        config=place,  # type: ignore[arg-type]
         identity=source.identity,
         source=source,
-        plan=standard_plan(len(source.prompts), source.steps),
+        plan=baseline_plan(len(source.prompts), source.steps),
         run=run,
         folder=run / "shared" / source.key,
         error=error,
@@ -199,15 +199,15 @@ class _Planning:
         reached: dict[str, Cell] = {}
         missed: dict[tuple[str, Decimal, float], list[str]] = {}
         for way in ways:
-            grouping = self.session.grouping(way.source, way.strategy, way.asked.features, self.kept)[0]
+            grouping = self.session.grouping(way.source, way.strategy, way.config.features, self.kept)[0]
             for target in self.spec.savings:
                 nearest = tau_near_savings(grouping, way.schedule, way.source.steps, float(target))
                 tau = Decimal(canonical(Decimal(repr(nearest.tau))))
-                cell = replace(way, asked=way.asked.model_copy(update={"tau": tau}))
+                cell = replace(way, config=way.config.model_copy(update={"tau": tau}))
                 if abs(nearest.savings - float(target)) <= NEAR:
                     reached.setdefault(cell.id, cell)
                 else:
-                    missed.setdefault((self._name(way), target, nearest.savings), []).append(str(way.asked.seed))
+                    missed.setdefault((self._name(way), target, nearest.savings), []).append(str(way.config.seed))
         for (name, target, savings), seeds in missed.items():
             self.session.emit(
                 Note(
@@ -223,7 +223,7 @@ class _Planning:
 
     def _name(self, way: Cell) -> str:
         varying = [axis for axis in ("model", "schedule", "combiner", "features") if len(getattr(self.spec, axis)) > 1]
-        return ", ".join([way.asked.strategy, *(getattr(way.asked, axis) for axis in varying), way.asked.dataset])
+        return ", ".join([way.config.strategy, *(getattr(way.config, axis) for axis in varying), way.config.dataset])
 
     def _baseline(self, same_source: Sequence[Cell]) -> Job:
         """Return the baseline's job; what keeps it from being made keeps every cell beside it from being compared."""
@@ -250,7 +250,7 @@ class _Planning:
         job: list[Job] = []
 
         def planned() -> None:
-            way = cell.source, cell.strategy, cell.asked.features, self.kept
+            way = cell.source, cell.strategy, cell.config.features, self.kept
             grouping, seconds = self.session.grouping(*way)
             with self.session.stage("plan", 1, cell.source) as took:
                 plan, tree = _planned(cell, grouping)
@@ -281,10 +281,10 @@ class _Planning:
         return Job(
             id=reference.id,
             role=reference.role,
-            asked=reference.asked,
+            config=reference.config,
             identity=reference.identity,
             source=source,
-            plan=standard_plan(len(source.prompts), source.steps),
+            plan=baseline_plan(len(source.prompts), source.steps),
             run=self.run,
             folder=self.run / "shared" / source.key,
             baseline=baseline,
@@ -304,7 +304,7 @@ def _on_disk(folder: Path, session: Session) -> tuple[SharingPlan, Tree] | None:
 
 
 def _planned(cell: Cell, grouping: Grouping) -> tuple[SharingPlan, Tree]:
-    plan = build_plan(grouping, cell.schedule, float(cell.asked.tau), cell.source.steps, cell.asked.combiner)
+    plan = build_plan(grouping, cell.schedule, float(cell.config.tau), cell.source.steps, cell.config.combiner)
     return plan, drawn(grouping, plan)
 
 
@@ -321,7 +321,7 @@ def _sharing_job(
     return Job(
         id=cell.id,
         role=cell.role,
-        asked=cell.asked,
+        config=cell.config,
         identity=cell.identity,
         source=cell.source,
         plan=plan,
@@ -331,6 +331,7 @@ def _sharing_job(
         cache=cell.denoiser_cache,
         baseline=baseline,
         control=cell.strategy.control,
+        strategy_source=cell.strategy.provenance(),
         seconds=seconds,
         error=error,
     )

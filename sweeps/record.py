@@ -19,13 +19,33 @@ NEAR = 0.02  # of denoiser steps saved: cells of so nearly the same savings may 
 Role = Literal["sharing", "fewer-steps", "another-seed"]
 
 
+# What files call these fields: their names of the first release, so that every version reads every run.
+ON_DISK = {
+    "config": "asked",
+    "results": "figures",
+    "baseline": "standard",
+    "baseline_timings": "standard_timings",
+    "baseline_joules": "standard_joules",
+    "baseline_node_steps": "standard_node_steps",
+    "baseline_total": "standard_total",
+}
+
+
 class Part(BaseModel):
     """A part of a record; NaN and infinity survive the way to JSON and back."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        ser_json_inf_nan="strings",
+        alias_generator=lambda name: ON_DISK.get(name, name),
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
 
 
-class Asked(Part):
+class CellConfig(Part):
     """The cell's place on the axes of its sweep, as the user named it."""
 
     model: str
@@ -43,7 +63,7 @@ class Asked(Part):
     denoiser_cache: str = "none"
 
 
-class Figure(Part):
+class Result(Part):
     """A number, with its 95% interval where it has one (`method` says how), and how many pairs or images gave it."""
 
     value: float
@@ -53,7 +73,7 @@ class Figure(Part):
     method: str | None = None
 
 
-class PlanFigures(Part):
+class PlanCost(Part):
     """What the plan costs in denoiser evaluations; `K` is their number a prompt, `steps_requested` what was asked.
 
     `node_steps` and `savings` of old runs count their `probe_rows` too: what a strategy asked the denoiser.
@@ -63,21 +83,21 @@ class PlanFigures(Part):
     steps_requested: int
     K: int
     node_steps: int
-    standard_node_steps: int
+    baseline_node_steps: int
     savings: float
     probe_rows: int = 0
 
 
-class FlopFigures(Part):
+class FlopCost(Part):
     """FLOPs of the whole set (multiply-add = 2), by component of ours; `savings` has every component below it."""
 
     components: dict[str, float]
     total: float
-    standard_total: float
+    baseline_total: float
     savings: float
 
 
-class ExecutionFigures(Part):
+class ExecutionStats(Part):
     """What the executor did: denoiser calls, rows in them, the batch size it ended with, and what it had to say.
 
     `batch_size_from`: whether the size that it began with was asked for, is the device's default, or was measured, now
@@ -112,42 +132,55 @@ class Failure(Part):
 
 
 class Record(Part):
-    """One cell of a sweep.
+    """One cell of a sweep, or one of the references that it is held against.
 
-    `figures` are named ``<metric>.<figure>``, e.g. ``vqa.win_rate``. `standard` is the folder, relative to the
-    run, of the standard images that this cell is compared with. A prompt whose whole path is standard's has
-    standard's picture in its own folder too; `execution.reused` counts them. `versions` and `machine` are of the
-    pictures; what scored them, and with which packages, is in `scorers`. `conditioned_on` is the model family's
-    (see `Family`); records made before it was recorded do not say. `control`: the strategy is there to be beaten.
+    In ``record.json`` some fields keep the names of the first release (`ON_DISK`).
 
-    `role` says what the record is of: prompts that share, or what these are held against (`sweeps.references`), whose
-    pictures are standard images of other settings and lie in `images`, a folder relative to the run. `timings` are
-    seconds by stage, and `joules` what an accelerator took for the pictures where that was measured; both of standard
-    generation too. `shared_seconds`: of the pictures or of standard's they are a share of what several sets took that
-    were denoised as one, and say nothing of what sharing saves.
+    Attributes:
+        role: ``sharing``: prompts that share. ``another-seed``: the seed control, an A/A test. ``fewer-steps``: the
+            equal-compute baseline. The pictures of these two are baselines of other settings.
+        config: its place on the axes of the sweep, as the user named it.
+        conditioned_on: of the model family (see `Family`); None in records made before it was recorded.
+        control: whether the strategy is there to be beaten.
+        strategy_source: the class, file hash and distribution of a strategy that is not ours.
+        identity: all that changes the result; its hash is the id.
+        plan, flops: what the pictures cost, beside the baseline.
+        results: named ``<scorer>.<result>``, such as ``vqa.win_rate``.
+        timings: seconds by stage, and `baseline_timings` those of the baseline.
+        shared_seconds: seconds are a share of what several sets of pictures took that were denoised as one, and say
+            nothing of what sharing saves.
+        joules: what an accelerator took for the pictures, where that was measured; `baseline_joules` likewise.
+        execution: what the executor did. Prompts that are denoised exactly as in the baseline have its pictures, in
+            this cell's folder too; `execution.reused` counts them.
+        scorers: what measured, by name, and with which packages.
+        versions, machine: what the pictures were made with, and on.
+        baseline: the folder, relative to the run, of the pictures that these are compared with.
+        images: the folder, relative to the run, of a reference's pictures; None: the cell's own.
+        error: why it failed.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     id: str
     status: Literal["done", "failed"]
     role: Role = "sharing"
-    asked: Asked
+    config: CellConfig
     conditioned_on: Literal["image", "text", "both"] | None = None
     control: bool = False
+    strategy_source: dict[str, str] = Field(default_factory=dict)
     identity: dict[str, Any] = Field(default_factory=dict)
-    plan: PlanFigures | None = None
-    flops: FlopFigures | None = None
-    figures: dict[str, Figure] = Field(default_factory=dict)
+    plan: PlanCost | None = None
+    flops: FlopCost | None = None
+    results: dict[str, Result] = Field(default_factory=dict)
     timings: dict[str, float] = Field(default_factory=dict)
-    standard_timings: dict[str, float] = Field(default_factory=dict)
+    baseline_timings: dict[str, float] = Field(default_factory=dict)
     shared_seconds: bool = False
     joules: float | None = None
-    standard_joules: float | None = None
-    execution: ExecutionFigures = ExecutionFigures()
+    baseline_joules: float | None = None
+    execution: ExecutionStats = ExecutionStats()
     scorers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)
-    standard: str | None = None
+    baseline: str | None = None
     images: str | None = None
     error: Failure | None = None
 
@@ -165,7 +198,7 @@ class Record(Part):
         Raises:
             UserError: the cell failed before they were written, or their file is missing or damaged.
         """
-        path = run / self._standard() / "prompts.json"
+        path = run / self._baseline() / "prompts.json"
         try:
             return [str(prompt) for prompt in json.loads(path.read_text(encoding="utf-8"))]
         except (OSError, ValueError, TypeError) as error:
@@ -175,22 +208,22 @@ class Record(Part):
         """This cell's picture of every prompt, in prompt order."""
         return sorted((self.made(run) / "images").glob("[0-9]*.png"))
 
-    def standard_pictures(self, run: Path) -> list[Path]:
-        """The standard generator's picture of every prompt, in prompt order."""
-        return sorted((run / self._standard() / "images").glob("[0-9]*.png"))
+    def baseline_pictures(self, run: Path) -> list[Path]:
+        """Return the baseline's picture of every prompt, in prompt order."""
+        return sorted((run / self._baseline() / "images").glob("[0-9]*.png"))
 
     def scores(self, run: Path) -> Path:
         """What metrics measured of this cell's pictures: columns ``<metric>.<column>``, a row a prompt, in order."""
         return self.made(run) / SCORES
 
-    def standard_scores(self, run: Path) -> Path:
+    def baseline_scores(self, run: Path) -> Path:
         """What they measured of the standard generator's pictures, likewise."""
-        return run / self._standard() / SCORES
+        return run / self._baseline() / SCORES
 
-    def _standard(self) -> str:
-        if self.standard is None:
-            raise UserError(f"cell {self.id} has no standard images", "it failed before they were made")
-        return self.standard
+    def _baseline(self) -> str:
+        if self.baseline is None:
+            raise UserError(f"cell {self.id} has no baseline", "it failed before they were made")
+        return self.baseline
 
 
 def read_record(path: Path) -> Record:
@@ -221,7 +254,7 @@ def load_records(run: str | os.PathLike[str]) -> list[Record]:
     if not cells.is_dir():
         raise UserError(f"{run} is not a run folder: it has no cells", "give a folder that `bench sweep` has written")
     records = [read_record(path) for path in sorted(cells.glob(f"*/{RECORD}"))]
-    return sorted(records, key=lambda record: _place(record.asked))
+    return sorted(records, key=lambda record: _place(record.config))
 
 
 def run_title(run: Path) -> str:
@@ -257,6 +290,6 @@ def _setting(run: Path, name: str) -> Any:
         raise UserError(f"cannot read {path}: {what}", "run the same sweep again in another folder") from error
 
 
-def _place(asked: Asked) -> tuple[Any, ...]:
+def _place(asked: CellConfig) -> tuple[Any, ...]:
     axes = asked.model_dump(exclude={"tau"})
     return (*(axes[name] for name in axes), asked.tau)

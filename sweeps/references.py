@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from generators.settings import GenerationSettings
 from sweeps.grid import Cell, Source, short_hash
-from sweeps.record import Asked, Role
+from sweeps.record import CellConfig, Role
 
 LARGEST_SEED = 2**63 - 1
 UNCACHED = {"denoiser_cache": "none"}  # references are baselines
@@ -31,8 +31,8 @@ class SeedControl:
     seed: int
 
     @property
-    def asked(self) -> Asked:
-        return self.cell.asked.model_copy(update={"strategy": self.role, "tau": Decimal(0), **UNCACHED})
+    def config(self) -> CellConfig:
+        return self.cell.config.model_copy(update={"strategy": self.role, "tau": Decimal(0), **UNCACHED})
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -61,8 +61,8 @@ class EqualCompute:
     cell: Cell
 
     @property
-    def asked(self) -> Asked:
-        return self.cell.asked.model_copy(update={"strategy": self.role, **UNCACHED})
+    def config(self) -> CellConfig:
+        return self.cell.config.model_copy(update={"strategy": self.role, **UNCACHED})
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -94,9 +94,9 @@ class EqualCompute:
 
 def equal_compute(cells: Sequence[Cell]) -> list[EqualCompute]:
     """Return the equal-compute baselines of one source's cells: one a tau that shares, at the first way to share."""
-    first = cells[0].asked.model_copy(update={"tau": 0})
+    first = cells[0].config.model_copy(update={"tau": 0})
     return [
-        EqualCompute(cell) for cell in cells if cell.asked.tau and cell.asked.model_copy(update={"tau": 0}) == first
+        EqualCompute(cell) for cell in cells if cell.config.tau and cell.config.model_copy(update={"tau": 0}) == first
     ]
 
 

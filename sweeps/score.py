@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.files import canonical_json, sha256_text
 from sweeps.events import Emit
-from sweeps.pictures import Manifest, picture_name, read_manifest
+from sweeps.pictures import Manifest, picture_name, read_manifest, same_pictures
 from sweeps.record import Record
 from sweeps.scorers import Scorers, measure
 from sweeps.scores import Scores, read_scores, same_scorer, write_scores
@@ -104,19 +104,19 @@ class _Scoring:
         Raises:
             UserError: a picture or another file is missing or damaged, or cannot be scored.
         """
-        model, beside = record.asked.model, record.standard_scores(self.run).parent
+        model, beside = record.config.model, record.baseline_scores(self.run).parent
         self._manifest(beside)  # what is known of the pictures comes before what their folder holds
         prompts = self._prompts(record)
         baseline = self._baseline(model, beside, prompts)
         folder = record.made(self.run)
         if record.images is not None:  # another source's baseline
             ours = self._baseline(model, folder, prompts)
-            return Compared(record, ours, baseline, _same(ours.manifest, baseline.manifest))
+            return Compared(record, ours, baseline, same_pictures(ours.manifest.images, baseline.manifest.images))
         manifest = self._manifest(folder)
-        if manifest.standard != baseline.manifest.hash:
+        if manifest.baseline != baseline.manifest.hash:
             raise UserError(f"the standard images of cell {record.id} were made anew after its own", AGAIN)
-        same = _same(manifest, baseline.manifest)
-        ours = self._scored(record.asked.model, folder, manifest, prompts, baseline.scores, same)
+        same = same_pictures(manifest.images, baseline.manifest.images)
+        ours = self._scored(record.config.model, folder, manifest, prompts, baseline.scores, same)
         return Compared(record, ours, baseline, same)
 
     def _baseline(self, model: str, folder: Path, prompts: tuple[str, ...]) -> Scored:
@@ -168,11 +168,6 @@ class _Scoring:
         if record.identity.get("prompts") != sha256_text(canonical_json(prompts)):
             raise UserError(f"the prompts beside the baseline of cell {record.id} are not its own", AGAIN)
         return prompts
-
-
-def _same(ours: Manifest, baseline: Manifest) -> NDArray[np.bool_]:
-    """Return which pictures are the baseline's, by what is in the files: the only rule there is."""
-    return np.array([baseline.images.get(name) == content for name, content in ours.images.items()], dtype=np.bool_)
 
 
 def _whole(folder: Path) -> Manifest:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from common.errors import UserError, nearest
 from generators.batching import Batches
-from generators.catalogue import ModelEntry, locate
-from metrics.base import FigureInfo, Metric, get_metric
+from generators.model_entry import ModelEntry, locate
+from metrics.base import Metric, ResultInfo, get_metric
 from metrics.statistics import Estimate
 from sweeps.axes import parse_parameters
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
-from sweeps.record import Figure
+from sweeps.record import Result
 from sweeps.scores import Scores, same_scorer
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Scorers:
             name: {
                 **scorers[name],
                 "higher_is_better": metric.higher_is_better,
-                "figures": {key: asdict(_told_apart(info, name)) for key, info in metric.figures.items()},
+                "figures": {key: asdict(_told_apart(info, name)) for key, info in metric.results.items()},
             }
             for name, metric in self.metrics.items()
         }
@@ -185,9 +185,9 @@ def measure(
         emit(StageFinished())
 
 
-def figures(scorers: Scorers, standard: Scores, ours: Scores, same: NDArray[np.bool_]) -> dict[str, Figure]:
+def results(scorers: Scorers, standard: Scores, ours: Scores, same: NDArray[np.bool_]) -> dict[str, Result]:
     """Every scorer's figures, named ``<scorer>.<figure>``."""
-    found: dict[str, Figure] = {}
+    found: dict[str, Result] = {}
     for name, metric in scorers.metrics.items():
         compared = metric.compare(standard.measured[name], ours.measured[name], same)
         found |= {f"{name}.{key}": _figure(value) for key, value in compared.items()}
@@ -213,7 +213,7 @@ def _is_one(metric: Metric, name: str, identities: Collection[Mapping[str, Any]]
     return name.partition(AT)[0] == metric.name and any(same_scorer(each, metric.identity()) for each in identities)
 
 
-def _told_apart(info: FigureInfo, name: str) -> FigureInfo:
+def _told_apart(info: ResultInfo, name: str) -> ResultInfo:
     tag = name.partition(AT)[2]
     return replace(info, label=f"{info.label} ({tag})") if tag else info
 
@@ -243,7 +243,7 @@ def _measure(
     return {column: np.concatenate([part[column] for part in parts])[back] for column in metric.columns if parts}, notes
 
 
-def _figure(value: Estimate | float) -> Figure:
+def _figure(value: Estimate | float) -> Result:
     if isinstance(value, Estimate):
-        return Figure(value=value.value, low=value.low, high=value.high, n=value.n, method=value.method)
-    return Figure(value=value)
+        return Result(value=value.value, low=value.low, high=value.high, n=value.n, method=value.method)
+    return Result(value=value)

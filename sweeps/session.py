@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -13,6 +13,7 @@ from common.errors import UserError
 from common.loading import seconds_loading
 from generators.acceleration import Acceleration
 from generators.batch_search import BATCH_SIZE, largest_batch, resolved
+from generators.batching import Batches, ladder
 from generators.conditioning import Conditioning
 from generators.families.base import Family
 from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
@@ -23,8 +24,6 @@ from generators.strategies.base import get_strategy
 from sweeps.encodings import CONDITIONING, load_encoding, save_encoding
 from sweeps.energy import meter
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
-from sweeps.executors.base import Executor
-from sweeps.executors.local import Local
 from sweeps.families import Families
 
 if TYPE_CHECKING:
@@ -35,6 +34,20 @@ if TYPE_CHECKING:
     from sweeps.grid import Source
     from sweeps.jobs import Job
     from sweeps.spec import SweepSpec
+
+
+class Encoder(Protocol):
+    """Who encodes prompts: an executor (`sweeps.executors`).
+
+    Attributes:
+        unites: whether it denoises in this process, whose memory then decides the batch size.
+    """
+
+    unites: bool
+
+    def encode(self, session: "Session", source: "Source") -> tuple[Conditioning, list[str]]:
+        """Return the conditioning of a source's prompts, and notes for records."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +74,7 @@ class Session:
             device's default.
         offload: what waits in main memory until it is needed.
         acceleration: how denoisers compute; None: the device's defaults.
-        executor: where groups of jobs are denoised; in this process unless given.
+        encoder: the executor, where it is not this process.
         isolate: make every set of pictures by itself, warmed up, so that its seconds are measured.
         energy: read what the accelerator takes.
         save_every: seconds between the checkpoints of a denoising run; None: none is written.
@@ -78,13 +91,13 @@ class Session:
         batch_size: "Asked | None" = None,
         offload: "Offload" = "none",
         acceleration: Acceleration | None = None,
-        executor: Executor | None = None,
+        encoder: Encoder | None = None,
         isolate: bool = False,
         energy: bool = False,
         save_every: float | None = None,
     ) -> None:
         self.device, self.emit = device, emit
-        self.executor = executor or Local()
+        self._encoder = encoder
         self.isolate, self.save_every = isolate, save_every
         self._families = Families(device, offload, acceleration)
         self._joules = self._meter() if energy else None
@@ -98,7 +111,7 @@ class Session:
         self._warm: str | None = None
 
     @classmethod
-    def of(cls, spec: "SweepSpec", device: str, emit: Emit, executor: Executor | None = None) -> "Session":
+    def of(cls, spec: "SweepSpec", device: str, emit: Emit, encoder: Encoder | None = None) -> "Session":
         """Return the session that a spec asks for."""
         return cls(
             device,
@@ -106,7 +119,7 @@ class Session:
             batch_size=spec.batch_size,
             offload=spec.offload,
             acceleration=spec.acceleration(device),
-            executor=executor,
+            encoder=encoder,
             isolate=spec.alone,
             energy=spec.energy,
             save_every=spec.save_every,
@@ -224,7 +237,7 @@ class Session:
         rows, origin = resolved(self._batch_size, self.device)
         if rows != "auto":
             return rows, origin
-        if not self.executor.unites:  # the denoisers are elsewhere
+        if self._encoder and not self._encoder.unites:  # the denoisers are elsewhere
             return BATCH_SIZE, "default"
         if conditioning is None:
             return BATCH_SIZE, origin
@@ -245,8 +258,6 @@ class Session:
 
     def warm_up(self, source: "Source", conditioning: Conditioning) -> None:
         """Call the denoiser (once a compiled size) and the decoder, so that no job's seconds hold first calls."""
-        from generators.batching import ladder
-
         if self._warm == source.key:
             return
         self._warm = source.key
@@ -267,9 +278,21 @@ class Session:
         _, nodes, *_ = done
         self.emit(StageAdvanced(len(nodes)))
 
+    def encode(self, source: "Source") -> tuple[Conditioning, list[str]]:
+        """Encode a source's prompts in this process; the encoders stay in memory until something is denoised.
+
+        Returns:
+            The conditioning, and notes for records.
+        """
+        prompts, family, batches = source.prompts, self.family(source), Batches(self.batch_size(source)[0])
+        conditioning = family.encode(
+            prompts.prompts, prompts.keys, source.settings, batches, lambda done: self.emit(StageAdvanced(done))
+        )
+        return conditioning, batches.notes
+
     def _encode(self, source: "Source", folder: Path | None, job: "Job | None") -> Encoded:
         with self.stage("encode", len(source.prompts), source, job) as seconds:
-            conditioning, heard = self.executor.encode(self, source)
+            conditioning, heard = self._encoder.encode(self, source) if self._encoder else self.encode(source)
         notes = tuple(f"encoding: {note}" for note in heard)
         for note in notes:
             self.emit(Note(note))

@@ -4,11 +4,13 @@ Every field of `SweepSpec` says in its `Flag` how it is written on a command lin
 `bench sweep`, `compare`, `generate` and `plan` of these, so that a new field is a new flag of each of them.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from inspect import getdoc
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -62,6 +64,7 @@ NOT_THE_IMAGES = {
     *Acceleration.model_fields,
 }
 
+ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)  # of a Google-style docstring
 MAKE, SHARE, RUN, SCORE = "What to make", "How prompts share", "How to run", "What to score"
 THE_MODELS = "the model's"
 
@@ -71,22 +74,22 @@ class Flag:
     """The spelling of a setting on a command line.
 
     Attributes:
-        help: what the setting does.
         panel: the part of the help that shows it.
         metavar: what stands for its value in the help; None for a switch.
         default: the default as the help tells it, where the field's own value does not.
         names: the option's spellings; by default ``--the-fields-name``, and a switch's ``--no-the-fields-name`` too.
         old: former names of the field, still understood in files and as options that no help shows.
         completes: what a shell completes it with, see `bench.completion`.
+        help: what the setting does: its line among the attributes of `SweepSpec`.
     """
 
-    help: str
     panel: str
     metavar: str | None = None
     default: str | None = None
     names: tuple[str, ...] = ()
     old: tuple[str, ...] = ()
     completes: str | None = None
+    help: str = ""
 
 
 def _guidances(value: Any) -> tuple[float, ...]:
@@ -121,238 +124,119 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 
 class SweepSpec(BaseModel):
-    """A grid of cells. Every axis takes one value or several; an empty one means the model's own default."""
+    """A grid of cells. Every axis takes one value or several; an empty one means the model's own default.
+
+    Attributes:
+        title: A title above every table and figure.
+        preset: Start from a sweep in the package, of `bench presets list`; flags override it.
+        model: A name of `bench models list`, a checkpoint folder, or a repository of the Hugging Face hub. The
+            parts of one model are named as kandinsky:OWNER/PRIOR+OWNER/DECODER.
+        dataset: A prompt set of `bench datasets list`.
+        prompts: Your own prompts: a .txt, .csv, .jsonl or .npy file.
+        prompt: One prompt; repeat the option for more.
+        limit: Use only the first N prompts of each set.
+        seed: Random seeds: one, or several as 1,2 or 0..3.
+        steps: Denoising steps.
+        scheduler: A scheduler by its class in diffusers, such as DDIMScheduler.
+        guidance: Guidance scale.
+        negative_prompt: What the images should not show.
+        height: Height in pixels.
+        width: Width in pixels.
+        dtype: Precision of weights and latents.
+        prior_steps: Steps of the prior, in models that have one.
+        prior_guidance: Guidance scale of the prior.
+        prior_seed: Seed of the prior.
+        settings: What only some families have (`Family.settings_type`), by name; `--set NAME=VALUE` on a
+            command line.
+        tau: How much to share: 0 is the baseline, more shares more steps. 0..2 goes in steps of 0.25, 0..2:0.1
+            in steps of 0.1; 0,0.5,1 are three values.
+        savings: Instead of --tau: the share of denoiser evaluations to save. Every strategy, schedule and
+            combiner gets the tau that saves it.
+        strategy: How prompts are clustered: a name of `bench strategies list`, with parameters as
+            hdbscan:min_samples=3, or your own class as my_module:MyStrategy.
+        features: The embedding that prompts are clustered by, of `bench families list`.
+        schedule: How tau becomes a threshold a step: eq7 is the paper's equation, official its released code;
+            `bench schedules list` has them all.
+        combiner: How the conditioning of a cluster is computed from that of its prompts, of `bench combiners
+            list`.
+        noise: What images begin from. per-root: every tree of prompts has an initial latent of its own (the
+            paper); shared: one initial latent for all (its released code); official: all noise from one random
+            stream, drawn in the order of that code.
+        denoiser_cache: Also reuse computation between the steps of one image, by a cache of `bench
+            denoiser-caches list`. none,first-block:threshold=0.1 measures sharing without it and with it.
+        device: Where to compute.
+        batch_size: The most rows in one call of the denoiser. auto measures once which size is worth it, and
+            remembers it.
+        offload: For small GPUs: keep in main memory what is not in use, by whole components (model) or by
+            layers (sequential, slow).
+        channels_last: Store the weights of convolutions channels-last, as tensor cores read them fastest.
+        compilation: Compile the denoiser with torch.compile: the blocks that it repeats (regional), or all of
+            it (full). Every batch size then takes about a minute once.
+        autocast: Multiply fp32 weights in bf16. Faster where the hardware has it; images change slightly.
+        threads: CPU threads of one operation.
+        isolate: Make the images of every cell by themselves, after a warm-up, so that its seconds are measured.
+            Otherwise cells are denoised together and divide the seconds between them. --energy and
+            --denoiser-cache imply it.
+        energy: Measure the energy that an NVIDIA GPU takes.
+        save_every: Seconds between checkpoints of a denoising run, from which an interrupted one continues.
+        metric: What scores the images, of `bench metrics list`: NAME, NAME:parameter=value or NAME=CHECKPOINT;
+            repeat it for more, also of one NAME. `none` is for no scores.
+        seed_control: Also compare the baseline with itself under another seed (A/A control): smaller
+            differences than that one mean nothing.
+        equal_compute: Also compare each tau with a baseline of fewer steps that spends as many denoiser
+            evaluations.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    title: Annotated[str | None, Flag("A title above every table and figure.", MAKE, "TEXT")] = None
-    preset: Annotated[
-        str | None,
-        Flag(
-            "Start from a sweep in the package, of `bench presets list`; flags override it.",
-            MAKE,
-            "NAME",
-            completes="presets",
-        ),
-    ] = None
-    model: Annotated[
-        Names,
-        Flag(
-            "A name of `bench models list`, a checkpoint folder, or a repository of the Hugging Face hub. The parts of "
-            "one model are named as kandinsky:OWNER/PRIOR+OWNER/DECODER.",
-            MAKE,
-            "NAME|FOLDER|OWNER/NAME",
-            completes="models",
-        ),
-    ] = (DEFAULT_MODEL,)
+    title: Annotated[str | None, Flag(MAKE, "TEXT")] = None
+    preset: Annotated[str | None, Flag(MAKE, "NAME", completes="presets")] = None
+    model: Annotated[Names, Flag(MAKE, "NAME|FOLDER|OWNER/NAME", completes="models")] = (DEFAULT_MODEL,)
     dataset: Annotated[
-        MaybeNames,
-        Flag(
-            "A prompt set of `bench datasets list`.",
-            MAKE,
-            "NAME",
-            f"{DEFAULT_DATASET} where no prompts are given",
-            completes="datasets",
-        ),
+        MaybeNames, Flag(MAKE, "NAME", f"{DEFAULT_DATASET} where no prompts are given", completes="datasets")
     ] = ()
-    prompts: Annotated[Path | None, Flag("Your own prompts: a .txt, .csv, .jsonl or .npy file.", MAKE, "FILE")] = None
-    prompt: Annotated[Texts, Flag("One prompt; repeat the option for more.", MAKE, "TEXT")] = ()
-    limit: Annotated[
-        int | None, Field(ge=1), Flag("Use only the first N prompts of each set.", MAKE, "N", "all prompts")
-    ] = None
-    seed: Annotated[Seeds, Flag("Random seeds: one, or several as 1,2 or 0..3.", MAKE, "N|N,N|N..N")] = (42,)
-    steps: Annotated[Steps, Flag("Denoising steps.", MAKE, "N|N,N", THE_MODELS)] = ()
-    scheduler: Annotated[
-        Names, Flag("A scheduler by its class in diffusers, such as DDIMScheduler.", MAKE, "CLASS", THE_MODELS)
-    ] = ("default",)
-    guidance: Annotated[Floats, Flag("Guidance scale.", MAKE, "X|X,X", THE_MODELS)] = ()
-    negative_prompt: Annotated[str | None, Flag("What the images should not show.", MAKE, "TEXT")] = None
-    height: Annotated[int | None, Field(ge=1), Flag("Height in pixels.", MAKE, "PIXELS", THE_MODELS)] = None
-    width: Annotated[int | None, Field(ge=1), Flag("Width in pixels.", MAKE, "PIXELS", THE_MODELS)] = None
-    dtype: Annotated[str | None, Flag("Precision of weights and latents.", MAKE, "fp32|fp16|bf16", THE_MODELS)] = None
-    prior_steps: Annotated[
-        int | None, Field(ge=1), Flag("Steps of the prior, in models that have one.", MAKE, "N", THE_MODELS)
-    ] = None
-    prior_guidance: Annotated[Finite | None, Flag("Guidance scale of the prior.", MAKE, "X", THE_MODELS)] = None
-    prior_seed: Annotated[int | None, Flag("Seed of the prior.", MAKE, "N", "--seed")] = None
-    settings: dict[
-        str, Any
-    ] = {}  # what only some families have, by name (`Family.settings_type`); --set on a command line
-
-    tau: Annotated[
-        Taus,
-        Flag(
-            "How much to share: 0 is the baseline, more shares more steps. 0..2 goes in steps of 0.25, 0..2:0.1 in "
-            "steps of 0.1; 0,0.5,1 are three values.",
-            SHARE,
-            "0..2",
-            DEFAULT_TAUS,
-        ),
-    ] = ()
-    savings: Annotated[
-        Savings,
-        Flag(
-            "Instead of --tau: the share of denoiser evaluations to save. Every strategy, schedule and combiner gets "
-            "the tau that saves it.",
-            SHARE,
-            "0.3,0.5",
-        ),
-    ] = ()
-    strategy: Annotated[
-        Names,
-        Flag(
-            "How prompts are clustered: a name of `bench strategies list`, with parameters as "
-            "hdbscan:min_samples=3, or your own class as my_module:MyStrategy.",
-            SHARE,
-            "NAME",
-            completes="strategies",
-        ),
-    ] = ("ward-cosine",)
-    features: Annotated[
-        Names,
-        Flag(
-            "The embedding that prompts are clustered by, of `bench families list`.",
-            SHARE,
-            "NAME",
-            "the family's first",
-        ),
-    ] = ("default",)
-    schedule: Annotated[
-        Names,
-        Flag(
-            "How tau becomes a threshold a step: eq7 is the paper's equation, official its released code; "
-            "`bench schedules list` has them all.",
-            SHARE,
-            "NAME",
-            completes="schedules",
-        ),
-    ] = ("eq7",)
-    combiner: Annotated[
-        Names,
-        Flag(
-            "How the conditioning of a cluster is computed from that of its prompts, of `bench combiners list`.",
-            SHARE,
-            "NAME",
-            completes="combiners",
-        ),
-    ] = ("mean",)
-    noise: Annotated[
-        Names,
-        Flag(
-            "What images begin from. per-root: every tree of prompts has an initial latent of its own (the paper); "
-            "shared: one initial latent for all (its released code); official: all noise from one random stream, drawn "
-            "in the order of that code.",
-            SHARE,
-            "per-root|shared|official",
-        ),
-    ] = ("per-root",)
-    denoiser_cache: Annotated[
-        Names,
-        Flag(
-            "Also reuse computation between the steps of one image, by a cache of `bench denoiser-caches list`. "
-            "none,first-block:threshold=0.1 measures sharing without it and with it.",
-            SHARE,
-            "NAME",
-            completes="denoiser-caches",
-        ),
-    ] = ("none",)
-
-    device: Annotated[
-        str | None, Flag("Where to compute.", RUN, "cpu|cuda|cuda:1", "cuda where there is one, else cpu")
-    ] = None
+    prompts: Annotated[Path | None, Flag(MAKE, "FILE")] = None
+    prompt: Annotated[Texts, Flag(MAKE, "TEXT")] = ()
+    limit: Annotated[int | None, Field(ge=1), Flag(MAKE, "N", "all prompts")] = None
+    seed: Annotated[Seeds, Flag(MAKE, "N|N,N|N..N")] = (42,)
+    steps: Annotated[Steps, Flag(MAKE, "N|N,N", THE_MODELS)] = ()
+    scheduler: Annotated[Names, Flag(MAKE, "CLASS", THE_MODELS)] = ("default",)
+    guidance: Annotated[Floats, Flag(MAKE, "X|X,X", THE_MODELS)] = ()
+    negative_prompt: Annotated[str | None, Flag(MAKE, "TEXT")] = None
+    height: Annotated[int | None, Field(ge=1), Flag(MAKE, "PIXELS", THE_MODELS)] = None
+    width: Annotated[int | None, Field(ge=1), Flag(MAKE, "PIXELS", THE_MODELS)] = None
+    dtype: Annotated[str | None, Flag(MAKE, "fp32|fp16|bf16", THE_MODELS)] = None
+    prior_steps: Annotated[int | None, Field(ge=1), Flag(MAKE, "N", THE_MODELS)] = None
+    prior_guidance: Annotated[Finite | None, Flag(MAKE, "X", THE_MODELS)] = None
+    prior_seed: Annotated[int | None, Flag(MAKE, "N", "--seed")] = None
+    settings: dict[str, Any] = {}
+    tau: Annotated[Taus, Flag(SHARE, "0..2", DEFAULT_TAUS)] = ()
+    savings: Annotated[Savings, Flag(SHARE, "0.3,0.5")] = ()
+    strategy: Annotated[Names, Flag(SHARE, "NAME", completes="strategies")] = ("ward-cosine",)
+    features: Annotated[Names, Flag(SHARE, "NAME", "the family's first")] = ("default",)
+    schedule: Annotated[Names, Flag(SHARE, "NAME", completes="schedules")] = ("eq7",)
+    combiner: Annotated[Names, Flag(SHARE, "NAME", completes="combiners")] = ("mean",)
+    noise: Annotated[Names, Flag(SHARE, "per-root|shared|official")] = ("per-root",)
+    denoiser_cache: Annotated[Names, Flag(SHARE, "NAME", completes="denoiser-caches")] = ("none",)
+    device: Annotated[str | None, Flag(RUN, "cpu|cuda|cuda:1", "cuda where there is one, else cpu")] = None
     batch_size: Annotated[
         int | Literal["auto"] | None,
         BeforeValidator(parse_batch_size),
-        Flag(
-            "The most rows in one call of the denoiser. auto measures once which size is worth it, and remembers it.",
-            RUN,
-            "N|auto",
-            "auto on CUDA, 32 elsewhere",
-        ),
+        Flag(RUN, "N|auto", "auto on CUDA, 32 elsewhere"),
     ] = None
-    offload: Annotated[
-        Literal["none", "model", "sequential"],
-        Flag(
-            "For small GPUs: keep in main memory what is not in use, by whole components (model) or by layers "
-            "(sequential, slow).",
-            RUN,
-            "none|model|sequential",
-        ),
-    ] = "none"
-    channels_last: Annotated[
-        bool | None,
-        Flag(
-            "Store the weights of convolutions channels-last, as tensor cores read them fastest.",
-            RUN,
-            default="on with CUDA, else off",
-        ),
-    ] = None
-    compilation: Annotated[
-        Compilation | None,
-        Flag(
-            "Compile the denoiser with torch.compile: the blocks that it repeats (regional), or all of it (full). "
-            "Every batch size then takes about a minute once.",
-            RUN,
-            "no|regional|full",
-            "no",
-            names=("--compile",),
-        ),
-    ] = None
-    autocast: Annotated[
-        bool | None,
-        Flag(
-            "Multiply fp32 weights in bf16. Faster where the hardware has it; images change slightly.",
-            RUN,
-            default="off",
-        ),
-    ] = None
-    threads: Annotated[
-        int | None, Field(ge=1), Flag("CPU threads of one operation.", RUN, "N", "one for each core")
-    ] = None
-    isolate: Annotated[
-        bool,
-        Flag(
-            "Make the images of every cell by themselves, after a warm-up, so that its seconds are measured. Otherwise "
-            "cells are denoised together and divide the seconds between them. --energy and --denoiser-cache imply it.",
-            RUN,
-        ),
-    ] = False
-    energy: Annotated[bool, Flag("Measure the energy that an NVIDIA GPU takes.", RUN)] = False
-    save_every: Annotated[
-        Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
-        Flag(
-            "Seconds between checkpoints of a denoising run, from which an interrupted one continues.", RUN, "SECONDS"
-        ),
-    ] = SAVE_EVERY
-
+    offload: Annotated[Literal["none", "model", "sequential"], Flag(RUN, "none|model|sequential")] = "none"
+    channels_last: Annotated[bool | None, Flag(RUN, default="on with CUDA, else off")] = None
+    compilation: Annotated[Compilation | None, Flag(RUN, "no|regional|full", "no", names=("--compile",))] = None
+    autocast: Annotated[bool | None, Flag(RUN, default="off")] = None
+    threads: Annotated[int | None, Field(ge=1), Flag(RUN, "N", "one for each core")] = None
+    isolate: Annotated[bool, Flag(RUN)] = False
+    energy: Annotated[bool, Flag(RUN)] = False
+    save_every: Annotated[Annotated[float, Field(ge=0, allow_inf_nan=False)] | None, Flag(RUN, "SECONDS")] = SAVE_EVERY
     metric: Annotated[
-        MaybeNames,
-        Flag(
-            "What scores the images, of `bench metrics list`: NAME, NAME:parameter=value or NAME=CHECKPOINT; repeat it "
-            "for more, also of one NAME. `none` is for no scores.",
-            SCORE,
-            "NAME",
-            "those that the model's catalogue entry always asks",
-            completes="metrics",
-        ),
+        MaybeNames, Flag(SCORE, "NAME", "those that the model's catalogue entry always asks", completes="metrics")
     ] = ()
-    seed_control: Annotated[
-        bool,
-        Flag(
-            "Also compare the baseline with itself under another seed (A/A control): smaller differences than that one "
-            "mean nothing.",
-            SCORE,
-            old=("another_seed",),
-        ),
-    ] = True
-    equal_compute: Annotated[
-        bool,
-        Flag(
-            "Also compare each tau with a baseline of fewer steps that spends as many denoiser evaluations.",
-            SCORE,
-            old=("fewer_steps",),
-        ),
-    ] = False
+    seed_control: Annotated[bool, Flag(SCORE, old=("another_seed",))] = True
+    equal_compute: Annotated[bool, Flag(SCORE, old=("fewer_steps",))] = False
 
     @model_validator(mode="after")
     def _some_prompts(self) -> Self:
@@ -409,14 +293,23 @@ class SweepSpec(BaseModel):
         return f"{safe[:LONGEST_NAME].strip('-.')}-{sha256_text(canonical_json(self.changes_result()))[:8]}"
 
 
+def _helps() -> dict[str, str]:
+    """Return what each setting does, from the attributes that the docstring of `SweepSpec` tells."""
+    _, _, attributes = (getdoc(SweepSpec) or "").partition("Attributes:\n")
+    return {name: " ".join(text.split()) for name, text in ATTRIBUTE.findall(attributes)}
+
+
 # By its name, how every setting is written on a command line; `official` is one that stands for several others.
 FLAGS: dict[str, Flag] = {
-    name: flag for name, field in SweepSpec.model_fields.items() for flag in field.metadata if isinstance(flag, Flag)
+    name: replace(flag, help=_helps()[name])
+    for name, field in SweepSpec.model_fields.items()
+    for flag in field.metadata
+    if isinstance(flag, Flag)
 }
 FLAGS["official"] = Flag(
-    "Do as the paper's released code does: its strategy, schedule, noise, scheduler, steps, guidance and seed. Other "
-    "flags override it.",
     SHARE,
+    help="Do as the paper's released code does: its strategy, schedule, noise, scheduler, steps, guidance and seed. "
+    "Other flags override it.",
 )
 OLD_NAMES = {old: name for name, flag in FLAGS.items() for old in flag.old}
 

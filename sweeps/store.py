@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from common.errors import UserError
 from common.files import atomic_write, local_folder
-from generators.catalogue import models
+from generators.model_entry import models
 from sweeps.record import RECORD, SCHEMA_VERSION, SPEC, Record, read_record
 from sweeps.spec import SweepSpec, beside, make_spec, read_mapping
 

@@ -12,10 +12,10 @@ import torch
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import ModelEntry
 from generators.conditioning import Conditioning
 from generators.executor import Execution, NodeState, decode_images, execute
 from generators.families.base import Family
+from generators.model_entry import ModelEntry
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
 from generators.sharing.parts import Integers, Part

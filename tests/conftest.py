@@ -2,6 +2,8 @@
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +72,24 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     recipe.interpreter.symlink_to(sys.executable)
     (recipe.folder / READY).write_text("{}")
     return StandIn(recipes / "t2v.toml", recipes / "t2v.py", checkpoint)
+
+
+class Clock:
+    """The time, and how much later a test lets it be."""
+
+    def __init__(self, read: Callable[[], float]) -> None:
+        self._read, self.later = read, 0.0
+
+    def __call__(self) -> float:
+        return self._read() + self.later
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Time that a test can let pass at once."""
+    there = Clock(time.perf_counter)
+    monkeypatch.setattr(time, "perf_counter", there)
+    return there
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

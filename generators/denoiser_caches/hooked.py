@@ -18,8 +18,8 @@ from common.errors import UserError
 from generators.denoiser_caches.base import DenoiserCache
 
 if TYPE_CHECKING:
-    from generators.catalogue import ModelEntry
     from generators.families.base import Family
+    from generators.model_entry import ModelEntry
     from generators.sampler import Sampler
     from generators.settings import GenerationSettings
 

@@ -15,10 +15,10 @@ from common.errors import UserError
 from common.plugins import Plugin, discover, find
 from generators.acceleration import Acceleration
 from generators.batching import Batches
-from generators.catalogue import ModelEntry
 from generators.checkpoints import Offload
 from generators.component import Component
 from generators.conditioning import Conditioning
+from generators.model_entry import ModelEntry
 from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import ModelEntry, models
 from generators.checkpoints import load_pipeline
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
 from generators.families.encoding import cut_note, errors_alone
 from generators.families.one_pipeline import ROLE, OnePipeline, VAEDecoder
+from generators.model_entry import ModelEntry, models
 from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import ModelEntry, locate, models
 from generators.checkpoints import check_pipeline, load_config, load_pipeline
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
 from generators.families.base import DTYPES, Family, torch_device
 from generators.families.encoding import cut_note, errors_alone, torch_generator
+from generators.model_entry import ModelEntry, locate, models
 from generators.sampler import Draw, Sampler
 from generators.settings import PriorSettings
 

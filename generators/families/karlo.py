@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import ModelEntry, locate, models
 from generators.checkpoints import check_pipeline, load_config
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
@@ -28,6 +27,7 @@ from generators.families.unclip import (
     text_projection_class,
     unclip_gone,
 )
+from generators.model_entry import ModelEntry, locate, models
 from generators.sampler import Draw, Sampler
 from generators.scheduler_state import Rows
 from generators.settings import PriorSettings

@@ -7,9 +7,9 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from common.errors import UserError
-from generators.catalogue import ModelEntry
 from generators.checkpoints import check_pipeline, pipeline_class
 from generators.families.base import DTYPES, Family, S, torch_device
+from generators.model_entry import ModelEntry
 
 ROLE = "pipeline"
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import ModelEntry
 from generators.checkpoints import load_config
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
 from generators.families.encoding import errors_alone
 from generators.families.one_pipeline import ROLE, VAEDecoder
+from generators.model_entry import ModelEntry
 from generators.sampler import Sampler
 from generators.settings import GenerationSettings
 

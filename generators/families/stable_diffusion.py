@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import ModelEntry, models
 from generators.checkpoints import load_pipeline
 from generators.component import Component
 from generators.conditioning import Conditioning
@@ -33,6 +32,7 @@ from generators.families.stable import (
     text_rows,
     trained_size,
 )
+from generators.model_entry import ModelEntry, models
 from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
 

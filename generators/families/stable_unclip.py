@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import ModelEntry, models
 from generators.checkpoints import load_pipeline, pipeline_class
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
@@ -37,6 +36,7 @@ from generators.families.stable import (
 )
 from generators.families.unclip import PIPELINE as UNCLIP
 from generators.families.unclip import unclip_gone
+from generators.model_entry import ModelEntry, models
 from generators.sampler import Draw, Sampler
 from generators.settings import PriorSettings
 

@@ -45,8 +45,8 @@ def spread(plan: SharingPlan, workers: int, least: int = 1) -> Spread:
     """Return the times of a plan on so many workers; arguments and errors are those of `parts.parts`.
 
     Examples:
-        >>> from generators.sharing.plan import standard_plan
-        >>> on_four = spread(standard_plan(8, 10), workers=4)
+        >>> from generators.sharing.plan import baseline_plan
+        >>> on_four = spread(baseline_plan(8, 10), workers=4)
         >>> on_four.time, on_four.speed_up, on_four.critical_path
         (20, 4.0, 10)
     """
@@ -84,8 +84,8 @@ def least_time(plan: SharingPlan, workers: int) -> int:
         ValueError: there are no workers.
 
     Examples:
-        >>> from generators.sharing.plan import standard_plan
-        >>> [least_time(standard_plan(8, 10), workers) for workers in (1, 4, 100)]
+        >>> from generators.sharing.plan import baseline_plan
+        >>> [least_time(baseline_plan(8, 10), workers) for workers in (1, 4, 100)]
         [80, 20, 10]
     """
     if workers < 1:

@@ -49,9 +49,9 @@ def drawn(grouping: Grouping, plan: SharingPlan) -> Tree:
     """Return the tree to show beside a plan: that it was built from or, where there was none, its `parting_tree`.
 
     Examples:
-        >>> from generators.sharing.plan import standard_plan
+        >>> from generators.sharing.plan import baseline_plan
         >>> tree = Tree.singletons(3)
-        >>> drawn(tree, standard_plan(3, 10)) is tree
+        >>> drawn(tree, baseline_plan(3, 10)) is tree
         True
     """
     return grouping if isinstance(grouping, Tree) else parting_tree(plan)

@@ -47,8 +47,8 @@ class Part:
         """Return the part of these nodes of `plan`, int64 [n], ascending; O(n log n) in its nodes and members.
 
         Examples:
-            >>> from generators.sharing.plan import standard_plan
-            >>> part = Part.of(standard_plan(4, 10), np.array([1, 3]))
+            >>> from generators.sharing.plan import baseline_plan
+            >>> part = Part.of(baseline_plan(4, 10), np.array([1, 3]))
             >>> part.plan.n_prompts, part.prompts.tolist(), part.plan.node_steps
             (2, [1, 3], 20)
         """
@@ -181,8 +181,8 @@ def whole(plan: SharingPlan) -> Part:
     """Return the plan as one part.
 
     Examples:
-        >>> from generators.sharing.plan import standard_plan
-        >>> whole(standard_plan(3, 10)).plan.node_steps
+        >>> from generators.sharing.plan import baseline_plan
+        >>> whole(baseline_plan(3, 10)).plan.node_steps
         30
     """
     return Part.of(plan, np.arange(len(plan.first)))

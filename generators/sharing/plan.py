@@ -40,7 +40,7 @@ class SharingPlan:
         >>> pair = build_plan(Tree.from_linkage([[0, 1, 0.5, 2]]), get_schedule("eq7"), 1.1, 4)
         >>> pair.first.tolist(), pair.stop.tolist(), pair.source.tolist()
         ([2, 2, 0], [4, 4, 2], [2, 2, -1])
-        >>> pair.node_steps, pair.standard_node_steps, pair.savings
+        >>> pair.node_steps, pair.baseline_node_steps, pair.savings
         (6, 8, 0.25)
     """
 
@@ -92,14 +92,14 @@ class SharingPlan:
         return int(np.sum(self.stop - self.first))
 
     @property
-    def standard_node_steps(self) -> int:
+    def baseline_node_steps(self) -> int:
         """Denoiser evaluations of the same prompts, those with an output, with nobody sharing."""
         return self.steps * int(np.count_nonzero(self.output >= 0))
 
     @property
     def savings(self) -> float:
         """The fraction of the baseline's node-steps that is saved (the paper's "compute saved")."""
-        baseline = self.standard_node_steps
+        baseline = self.baseline_node_steps
         return (baseline - self.node_steps) / baseline if baseline else 0.0
 
     @property
@@ -122,7 +122,7 @@ class SharingPlan:
         """Return the nodes denoised at step `k` (0-based), int64, ascending.
 
         Examples:
-            >>> standard_plan(3, 10).active(0).tolist()
+            >>> baseline_plan(3, 10).active(0).tolist()
             [0, 1, 2]
         """
         return np.flatnonzero((self.first <= k) & (k < self.stop))
@@ -131,7 +131,7 @@ class SharingPlan:
         """Return the prompts that node `i` serves and is conditioned on, int64.
 
         Examples:
-            >>> standard_plan(3, 10).members(1).tolist()
+            >>> baseline_plan(3, 10).members(1).tolist()
             [1]
         """
         return self.order[self.lo[i] : self.hi[i]]
@@ -146,7 +146,7 @@ class SharingPlan:
             UserError: it is no such mask.
 
         Examples:
-            >>> standard_plan(3, 10).restricted(np.array([True, False, True])).node_steps
+            >>> baseline_plan(3, 10).restricted(np.array([True, False, True])).node_steps
             20
         """
         if prompts.shape != (self.n_prompts,) or prompts.dtype != np.bool_:
@@ -284,11 +284,11 @@ def build_plan(tree: Grouping, schedule: Schedule, tau: float, steps: int, combi
     )
 
 
-def standard_plan(n: int, steps: int) -> SharingPlan:
+def baseline_plan(n: int, steps: int) -> SharingPlan:
     """Return the baseline's plan: every one of `n` prompts alone for all K = `steps` steps.
 
     Examples:
-        >>> baseline = standard_plan(3, 10)
+        >>> baseline = baseline_plan(3, 10)
         >>> baseline.node_steps, baseline.savings, baseline.solo.tolist()
         (30, 0.0, [True, True, True])
     """

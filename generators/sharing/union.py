@@ -43,8 +43,8 @@ def grouped_by_combiner(items: Iterable[T], plan: Callable[[T], SharingPlan]) ->
 
     Examples:
         >>> from dataclasses import replace
-        >>> from generators.sharing.plan import standard_plan
-        >>> mean, medoid = standard_plan(2, 4), replace(standard_plan(2, 4), combiner="medoid")
+        >>> from generators.sharing.plan import baseline_plan
+        >>> mean, medoid = baseline_plan(2, 4), replace(baseline_plan(2, 4), combiner="medoid")
         >>> [[plan.combiner for plan in group] for group in grouped_by_combiner([medoid, mean, medoid], lambda p: p)]
         [['mean'], ['medoid', 'medoid']]
     """
@@ -66,13 +66,13 @@ def union(plans: Sequence[SharingPlan]) -> Union:
         ValueError: there are none, or they differ in prompts, steps or combiner.
 
     Examples:
-        >>> from generators.sharing.plan import build_plan, standard_plan
+        >>> from generators.sharing.plan import build_plan, baseline_plan
         >>> from generators.sharing.schedule import get_schedule
         >>> from generators.sharing.tree import Tree
         >>> pair = build_plan(Tree.from_linkage([[0, 1, 0.5, 2]]), get_schedule("eq7"), 1.1, 4)
         >>> union([pair, pair]).plan.node_steps == pair.node_steps
         True
-        >>> both = union([standard_plan(2, 4), pair])
+        >>> both = union([baseline_plan(2, 4), pair])
         >>> both.plan.node_steps, len(both.ends), [rows.tolist() for rows in both.rows]
         (14, 4, [[0, 1], [2, 3]])
     """
@@ -114,14 +114,14 @@ def united_steps(plans: Sequence[SharingPlan]) -> tuple[int, int]:
         plans: the baseline's first; a prompt whose path is the baseline's is denoised there alone.
 
     Examples:
-        >>> from generators.sharing.plan import build_plan, standard_plan
+        >>> from generators.sharing.plan import build_plan, baseline_plan
         >>> from generators.sharing.schedule import get_schedule
         >>> from generators.sharing.tree import Tree
         >>> pair = Tree.from_linkage([[0, 1, 0.5, 2]])
         >>> plans = [build_plan(pair, get_schedule("eq7"), tau, 4) for tau in (1.1, 2.1)]
         >>> [plan.node_steps for plan in plans]
         [6, 5]
-        >>> united_steps([standard_plan(2, 4), *plans])
+        >>> united_steps([baseline_plan(2, 4), *plans])
         (19, 17)
     """
     needed = [plans[0], *(plan.restricted(~plan.solo) for plan in plans[1:])]
@@ -136,8 +136,8 @@ def side_by_side(unions: Sequence[Union]) -> Union:
         ValueError: there are none, or they differ in steps or combiner.
 
     Examples:
-        >>> from generators.sharing.plan import standard_plan
-        >>> whole = side_by_side([union([standard_plan(2, 4)]), union([standard_plan(3, 4)])])
+        >>> from generators.sharing.plan import baseline_plan
+        >>> whole = side_by_side([union([baseline_plan(2, 4)]), union([baseline_plan(3, 4)])])
         >>> whole.plan.n_prompts, whole.plan.node_steps, whole.prompts.tolist()
         (5, 20, [0, 1, 2, 3, 4])
     """

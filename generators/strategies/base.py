@@ -65,8 +65,9 @@ def split_name(text: str) -> tuple[str, str]:
     """
     name, _, rest = text.partition(":")
     class_name, _, parameters = rest.partition(":")
-    is_module = name.replace(".", "").isidentifier() and name not in strategies()
-    if not class_name or "=" in class_name or not is_module:
+    if not class_name or "=" in class_name:
+        return name, rest
+    if not name.replace(".", "").isidentifier() or name in strategies():
         return name, rest
     return f"{name}:{class_name}", parameters
 

@@ -7,7 +7,7 @@ import numpy as np
 from reports.base import Figure, RunView
 from reports.style import FAINT, INK, MUTED, canvas, colours, finish, label_ends, marker, shorten
 from reports.tiles import tile
-from sweeps.studies.manifest import CoarseToFine
+from studies.manifest import CoarseToFine
 
 if TYPE_CHECKING:
     from matplotlib import figure as mpl

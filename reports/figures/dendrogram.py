@@ -33,7 +33,7 @@ class Dendrogram(Figure):
         tree = Tree.load(folder / "tree.npz")
         if is_parting(tree, SharingPlan.load(folder / "plan.npz")):
             return draw_tree(tree, record.prompts(run.path), None)
-        saved = {float(cell.asked.tau): cell.plan.savings for cell in run.records if cell.plan}
+        saved = {float(cell.config.tau): cell.plan.savings for cell in run.records if cell.plan}
         return draw_tree(tree, record.prompts(run.path), saved)
 
 

@@ -31,14 +31,14 @@ class ImageGrid(Figure):
     per_series: ClassVar[bool] = True
 
     def draw(self, run: RunView) -> "mpl.Figure | None":
-        shared = [record for record in run.records if record.asked.tau > 0]
+        shared = [record for record in run.records if record.config.tau > 0]
         if not shared:
             return None
         shown = [shared[i] for i in evenly(len(shared), MOST_TAUS)]
         first = shown[0]
         prompts = first.prompts(run.path)
         columns = neighbours(Tree.load(first.folder(run.path) / "tree.npz").leaf_order.tolist(), COLUMNS)
-        rows = {"baseline": _choose(first.standard_pictures(run.path), columns, first)}
+        rows = {"baseline": _choose(first.baseline_pictures(run.path), columns, first)}
         rows |= {_row_name(record): _choose(record.pictures(run.path), columns, record) for record in shown}
         return draw_grid(rows, [prompts[column] for column in columns], group=PAIR)
 
@@ -87,7 +87,7 @@ def draw_grid(rows: Mapping[str, Sequence[Path]], prompts: Sequence[str], group:
 
 def _row_name(record: Record) -> str:
     saved = f"{record.plan.savings:.0%} saved" if record.plan else ""
-    return f"τ = {float(record.asked.tau):g}\n{saved}"
+    return f"τ = {float(record.config.tau):g}\n{saved}"
 
 
 def _choose(pictures: Sequence[Path], columns: Sequence[int], record: Record) -> list[Path]:

@@ -8,7 +8,7 @@ import numpy as np
 from reports.base import Figure, RunView
 from reports.style import DPI, MUTED, canvas, evenly, wrap
 from reports.tiles import tile
-from sweeps.studies.manifest import MeanEmbedding, MeanNode
+from studies.manifest import MeanEmbedding, MeanNode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,7 +105,7 @@ def _paint(page: "NDArray[np.uint8]", axes: "Axes", part: MeanEmbedding, block: 
     for i, member in enumerate(shown):
         left = x + BIG + GAP + FRAME + (i % columns) * (SMALL + GAP)
         down = y + (i // columns) * (SMALL + GAP)
-        picture = tile(run / part.standard / "images" / f"{member:05d}.png", SMALL, enlarge="bicubic", made_by="study")
+        picture = tile(run / part.baseline / "images" / f"{member:05d}.png", SMALL, enlarge="bicubic", made_by="study")
         page[down : down + SMALL, left : left + SMALL] = picture
     names = ", ".join(part.prompts[member] for member in shown)
     more = f" and {len(node.members) - len(shown)} more" if len(node.members) > len(shown) else ""

@@ -73,12 +73,12 @@ def _rows(run_curves: ParityCurves, group: str | None) -> dict[str, list[Curve]]
     rows: dict[str, list[Curve]] = {}
     for curve in run_curves.curves:
         if curve.conditioned_on == group:
-            rows.setdefault(series_name(curve.asked, ["model", *run_curves.axes]), []).append(curve)
+            rows.setdefault(series_name(curve.config, ["model", *run_curves.axes]), []).append(curve)
     return rows
 
 
 def _datasets(run_curves: ParityCurves) -> list[str]:
-    return list(dict.fromkeys(curve.asked.dataset for curve in run_curves.curves))
+    return list(dict.fromkeys(curve.config.dataset for curve in run_curves.curves))
 
 
 def _draw_group(axes: "Axes", run_curves: ParityCurves, metric: str, rows: dict[str, list[Curve]]) -> None:
@@ -86,7 +86,7 @@ def _draw_group(axes: "Axes", run_curves: ParityCurves, metric: str, rows: dict[
     palette = colours(len(datasets))
     for row, curves in enumerate(rows.values()):
         for curve in (row_curve for row_curve in curves if row_curve.metric == metric):
-            i = datasets.index(curve.asked.dataset)
+            i = datasets.index(curve.config.dataset)
             height = row + BAND * ((i + 0.5) / len(datasets) - 0.5)
             _draw_dot(axes, curve, height, palette[i], marker(i))
     axes.set_yticks(range(len(rows)), list(rows))

@@ -72,7 +72,7 @@ def _draw(axes: "Axes", split: Split) -> None:
             ha="center",
         )
     saved = f"{split.record.plan.savings:.0%} saved" if split.record.plan else ""
-    axes.set_title(f"τ = {float(split.record.asked.tau):g}", loc="left", fontsize=9.5)
+    axes.set_title(f"τ = {float(split.record.config.tau):g}", loc="left", fontsize=9.5)
     axes.set_title(saved, loc="right", fontsize=8, color=MUTED)
     axes.grid(axis="y", color=FAINT, linewidth=0.5, alpha=0.4)
     axes.margins(y=0.12)

@@ -34,7 +34,7 @@ class Timeline(Figure):
 
     def draw(self, run: RunView) -> "Drawing | None":
         log = read_timeline(run.path)
-        names = {record.id: f"τ {record.asked.tau:f}" for record in run.records}
+        names = {record.id: f"τ {record.config.tau:f}" for record in run.records}
         names |= {record.id: axis_text(record.role) for record in run.references}
         return draw(log, names) if log.spans else None
 

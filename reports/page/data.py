@@ -21,7 +21,7 @@ from reports.page.means import means
 from reports.page.thumbnails import Album
 from reports.page.trees import parting, same_tree, shape, tree_of
 from reports.paired_scores import Read, metric_scores
-from sweeps.record import Figure, Record
+from sweeps.record import Record, Result
 
 T = TypeVar("T")
 RUN = "run"
@@ -99,7 +99,7 @@ class Payload:
     def _series(self, view: RunView, series: RunView, axes: Sequence[str]) -> dict[str, Any]:
         first = series.records[0]
         where = {RUN: view.path.resolve().name} | {
-            axis: axis_text(getattr(first.asked, axis)) for axis in axes if axis != RUN or hasattr(first.asked, RUN)
+            axis: axis_text(getattr(first.config, axis)) for axis in axes if axis != RUN or hasattr(first.config, RUN)
         }
         names = [*([where[RUN]] if len(self.views) > 1 else []), series.name]
         prompts = self._read(lambda: first.prompts(view.path)) or []
@@ -110,11 +110,11 @@ class Payload:
         scored = [self._scores(view.path, record, read) for record in series.records]
         first_kept = self._most_lost(scored, len(prompts))
         return {
-            "name": ", ".join(filter(None, names)) or first.asked.model,
+            "name": ", ".join(filter(None, names)) or first.config.model,
             "axes": {axis: where[axis] for axis in axes},
             "prompts": self._number(prompts),
             "tree": self._tree(view, first, tree),
-            "pictures": self._pictures(first.standard_pictures, view.path, len(prompts), first_kept),
+            "pictures": self._pictures(first.baseline_pictures, view.path, len(prompts), first_kept),
             "references": [_reference(record) for record in series.references],
             "cells": [
                 {
@@ -138,7 +138,7 @@ class Payload:
     def _scores(self, run: Path, record: Record, read: Read) -> dict[str, Any]:
         """Return each prompt's shared and baseline score by metric, and the metrics of which lower is better."""
         shared, baseline = {}, {}
-        for metric in paired_metrics(list(record.figures)):
+        for metric in paired_metrics(list(record.results)):
             both = self._read(partial(_both, run, record, metric, read))
             if both and len(both[0]) == len(both[1]):
                 shared[metric], baseline[metric] = (_rounded(values) for values in both)
@@ -189,7 +189,7 @@ class Payload:
 
 
 def _both(run: Path, record: Record, metric: str, read: Read) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return read(record.scores(run), metric), read(record.standard_scores(run), metric)
+    return read(record.scores(run), metric), read(record.baseline_scores(run), metric)
 
 
 def _paired(view: RunView) -> list[str]:
@@ -208,18 +208,18 @@ def _score_label(views: Sequence[RunView], metric: str) -> str:
 def _numbers(record: Record) -> dict[str, Any]:
     """Return a record's numbers."""
     return {
-        "tau": float(record.asked.tau),
+        "tau": float(record.config.tau),
         "steps": record.plan.savings if record.plan else None,
         "K": record.plan.K if record.plan else None,
         "flops": record.flops.savings if record.flops else None,
         "wall": _finite(wall_savings(record)),
         "components": record.flops.components if record.flops else {},
-        "standard_flops": record.flops.standard_total if record.flops else None,
+        "standard_flops": record.flops.baseline_total if record.flops else None,
         "seconds": record.timings,
-        "standard_seconds": record.standard_timings,
+        "standard_seconds": record.baseline_timings,
         "shared_seconds": record.shared_seconds,
         "reused": record.execution.reused,
-        "figures": {name: _figure(figure) for name, figure in record.figures.items()},
+        "figures": {name: _figure(figure) for name, figure in record.results.items()},
     }
 
 
@@ -227,11 +227,11 @@ def _reference(record: Record) -> dict[str, Any]:
     return {
         "role": record.role,
         "steps": record.plan.savings if record.plan else None,
-        "figures": {name: _figure(figure) for name, figure in record.figures.items()},
+        "figures": {name: _figure(figure) for name, figure in record.results.items()},
     }
 
 
-def _figure(figure: Figure) -> list[float | None]:
+def _figure(figure: Result) -> list[float | None]:
     return [_finite(figure.value), _finite(figure.low), _finite(figure.high)]
 
 

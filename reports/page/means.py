@@ -4,8 +4,8 @@ from pathlib import Path
 
 from generators.sharing.tree import Tree
 from reports.page.trees import picture_uri
+from studies.manifest import MeanEmbedding
 from sweeps.record import Record
-from sweeps.studies.manifest import MeanEmbedding
 
 STUDY = "mean-embedding"
 
@@ -21,8 +21,8 @@ def means(run: Path, record: Record, tree: Tree) -> dict[int, str]:
         return {}
     uris = {}
     for part in MeanEmbedding.of(home):
-        if part.standard != record.standard or any(
-            getattr(part, axis) != getattr(record.asked, axis) for axis in ("strategy", "features", "combiner")
+        if part.baseline != record.baseline or any(
+            getattr(part, axis) != getattr(record.config, axis) for axis in ("strategy", "features", "combiner")
         ):
             continue
         for mean in part.nodes:

@@ -38,8 +38,8 @@ class Claims(Table):
         rows = [
             [
                 *([Entry(title(claim.metric))] if len(metrics) > 1 else []),
-                *(Entry(axis_text(getattr(claim.record.asked, axis))) for axis in axes),
-                Entry(f"{claim.record.asked.tau:f}"),
+                *(Entry(axis_text(getattr(claim.record.config, axis))) for axis in axes),
+                Entry(f"{claim.record.config.tau:f}"),
                 _figure(run, claim, f"{claim.metric}{WIN_RATE}"),
                 Entry(f"{claim.wins}/{claim.ties}/{claim.losses}"),
                 _figure(run, claim, difference_result(claim.record, claim.metric)),
@@ -50,7 +50,7 @@ class Claims(Table):
             for claim in run_claims
         ]
         caption = f"claims by {', '.join(map(title, metrics))}: no worse means a win rate above {tolerance(run.delta)}"
-        groups = [(claim.metric, claim.record.asked.model_copy(update={"tau": 0})) for claim in run_claims]
+        groups = [(claim.metric, claim.record.config.model_copy(update={"tau": 0})) for claim in run_claims]
         return Sheet(columns, rows, pd.DataFrame(map(_row, run_claims)), caption, notes(run_claims), groups)
 
 
@@ -88,7 +88,7 @@ def warning(metric_claims: Sequence[Claim], tested: int) -> str:
 
 
 def _figure(run: RunView, claim: Claim, name: str | None) -> Entry:
-    figure, result_label = claim.record.figures.get(name or ""), run.label(name or "")
+    figure, result_label = claim.record.results.get(name or ""), run.label(name or "")
     return Entry(result_label.number(figure.value), result_label.interval(figure)) if figure else Entry(MISSING)
 
 
@@ -102,13 +102,13 @@ def _row(claim: Claim) -> dict[str, Any]:
     return {
         "id": record.id,
         "metric": claim.metric,
-        **place(record.asked),
-        "tau": float(record.asked.tau),
+        **place(record.config),
+        "tau": float(record.config.tau),
         "wins": claim.wins,
         "ties": claim.ties,
         "losses": claim.losses,
-        **with_interval("win_rate", record.figures.get(rate)),
-        **with_interval("difference", record.figures.get(difference or "")),
+        **with_interval("win_rate", record.results.get(rate)),
+        **with_interval("difference", record.results.get(difference or "")),
         "delta": claim.delta,
         "no_worse_p": claim.noninferiority_p,
         "no_worse_p_holm": claim.noninferiority_holm,

@@ -43,14 +43,14 @@ class Cost(Table):
         ]
         rows = [
             [
-                *(Entry(axis_text(getattr(record.asked, axis))) for axis in axes),
-                Entry(f"{record.asked.tau:f}"),
+                *(Entry(axis_text(getattr(record.config, axis))) for axis in axes),
+                Entry(f"{record.config.tau:f}"),
                 *(Entry(form.number(value(record))) for form, value in measured.values()),
             ]
             for record in records
         ]
         shared = [f"{name} {axis_text(value)}" for name, value in shared_axes(records).items()]
-        groups = [record.asked.model_copy(update={"tau": 0}) for record in records]
+        groups = [record.config.model_copy(update={"tau": 0}) for record in records]
         notes = [*NOTES, *([SHARED] if any(record.shared_seconds for record in records) else [])]
         return Sheet(columns, rows, frame(records), ", ".join(shared), notes, groups)
 
@@ -76,4 +76,4 @@ def _joules(record: Record) -> float | None:
 
 
 def _energy_savings(record: Record) -> float | None:
-    return None if record.joules is None or not record.standard_joules else 1 - record.joules / record.standard_joules
+    return None if record.joules is None or not record.baseline_joules else 1 - record.joules / record.baseline_joules

@@ -78,7 +78,7 @@ def sentence(contrast: Contrast, setting: str = "") -> str:
 def _notes(contrast: Contrast, setting: str) -> list[str]:
     """Return the sentence, the models of each group, and how far the interval can be believed."""
     groups = [
-        f"{group_name}: {', '.join(dict.fromkeys(curve.asked.model for curves in group.values() for curve in curves))}"
+        f"{group_name}: {', '.join(dict.fromkeys(curve.config.model for curves in group.values() for curve in curves))}"
         for group_name, group in (("image-conditioned", contrast.image), ("text-conditioned", contrast.text))
     ]
     notes = [

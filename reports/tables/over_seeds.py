@@ -15,7 +15,7 @@ from reports.frame import WIN_RATE, difference_result, paired_metrics, place, re
 from reports.labels import Label, axis_text, title
 from reports.paired_scores import Read, metric_scores, outcomes, score_differences
 from reports.sheet import Column, Entry, Sheet
-from sweeps.record import Asked, Record
+from sweeps.record import CellConfig, Record
 
 SHARE = Label("", "fraction")
 
@@ -39,9 +39,9 @@ class Pooled:
     savings: float
 
     @property
-    def asked(self) -> Asked:
+    def config(self) -> CellConfig:
         """The place on the axes of the first of them."""
-        return self.records[0].asked
+        return self.records[0].config
 
 
 class OverSeeds(Table):
@@ -69,8 +69,8 @@ class OverSeeds(Table):
         rows = [
             [
                 *([Entry(title(row.metric))] if len(metrics) > 1 else []),
-                *(Entry(axis_text(getattr(row.asked, axis))) for axis in axes),
-                Entry(f"{row.asked.tau:f}"),
+                *(Entry(axis_text(getattr(row.config, axis))) for axis in axes),
+                Entry(f"{row.config.tau:f}"),
                 *map(Entry, (str(len(row.records)), str(row.win_rate.n), SHARE.number(row.savings))),
                 _entry(run, f"{row.metric}{WIN_RATE}", row.win_rate),
                 _entry(
@@ -87,21 +87,21 @@ class OverSeeds(Table):
             *left_out,
         ]
         caption = f"{', '.join(map(title, metrics))} over seeds"
-        groups = [(row.metric, _without(row.asked, "tau")) for row in pooled]
+        groups = [(row.metric, _without(row.config, "tau")) for row in pooled]
         return Sheet(columns, rows, pd.DataFrame(map(_row, pooled)), caption, notes, groups)
 
 
 def pool(run: RunView) -> tuple[list[Pooled], list[str]]:
     """Return every cell with tau above 0 and two seeds or more, metric by metric; and what cannot be read, and why."""
-    groups: dict[Asked, list[Record]] = {}
+    groups: dict[CellConfig, list[Record]] = {}
     for record in run.records:
-        if record.asked.tau > 0:
-            groups.setdefault(_without(record.asked, "seed"), []).append(record)
+        if record.config.tau > 0:
+            groups.setdefault(_without(record.config, "seed"), []).append(record)
     axes, read = [*_axes(run), "tau"], cache(metric_scores)
     pooled, left_out = [], []
     for metric in paired_metrics(result_names(run.records)):
         for asked, group in groups.items():
-            records = [record for record in group if f"{metric}{WIN_RATE}" in record.figures]
+            records = [record for record in group if f"{metric}{WIN_RATE}" in record.results]
             if len(records) < 2:
                 continue
             try:
@@ -126,7 +126,7 @@ def _axes(run: RunView) -> list[str]:
     return [axis for axis in varying_axes(run.records) if axis != "seed"]
 
 
-def _without(asked: Asked, axis: str) -> Asked:
+def _without(asked: CellConfig, axis: str) -> CellConfig:
     return asked.model_copy(update={axis: 0})
 
 
@@ -138,9 +138,9 @@ def _entry(run: RunView, name: str, estimate: Estimate) -> Entry:
 def _row(pooled: Pooled) -> dict[str, Any]:
     return {
         "metric": pooled.metric,
-        **{axis: value for axis, value in place(pooled.asked).items() if axis != "seed"},
-        "tau": float(pooled.asked.tau),
-        "seeds": " ".join(str(record.asked.seed) for record in pooled.records),
+        **{axis: value for axis, value in place(pooled.config).items() if axis != "seed"},
+        "tau": float(pooled.config.tau),
+        "seeds": " ".join(str(record.config.seed) for record in pooled.records),
         "pairs": pooled.win_rate.n,
         "savings": pooled.savings,
         **with_interval("win_rate", pooled.win_rate),

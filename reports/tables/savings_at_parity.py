@@ -42,7 +42,7 @@ class SavingsAtParity(Table):
         ]
         rows = []
         for curve in run_curves.curves:
-            names = [axis_text(getattr(curve.asked, axis)) for axis in axes]
+            names = [axis_text(getattr(curve.config, axis)) for axis in axes]
             names += [curve.metric] if len(run_curves.metrics) > 1 else []
             texts = [curve.conditioned_on or MISSING, str(len(curve.seeds)), str(curve.parity.pairs)]
             rows.append(
@@ -53,7 +53,7 @@ class SavingsAtParity(Table):
                     Entry(SHARE.number(curve.parity.most)),
                 ]
             )
-        groups = [curve.asked.model for curve in run_curves.curves]
+        groups = [curve.config.model for curve in run_curves.curves]
         return Sheet(columns, rows, _data(run_curves), _caption(run, run_curves), _notes(run_curves, run.delta), groups)
 
 
@@ -104,7 +104,7 @@ def _data(run_curves: ParityCurves) -> "pd.DataFrame":
 def _row(curve: Curve, axes: Sequence[str]) -> dict[str, Any]:
     parity = curve.parity
     return {
-        **{axis: getattr(curve.asked, axis) for axis in ("model", "dataset", *axes)},
+        **{axis: getattr(curve.config, axis) for axis in ("model", "dataset", *axes)},
         "metric": curve.metric,
         "family": curve.family,
         "conditioned_on": curve.conditioned_on,

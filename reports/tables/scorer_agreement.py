@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.sharing.plan import SharingPlan
 from metrics.agreement import WinnerAgreement, rank_correlation, winner_agreement
 from metrics.statistics import Estimate
 from reports.base import RunView, Table
@@ -17,6 +16,7 @@ from reports.frame import WIN_RATE, paired_metrics, result_names
 from reports.labels import Label, title
 from reports.paired_scores import Read, metric_scores, outcomes
 from reports.sheet import Column, Entry, Sheet
+from sweeps.pictures import picture_hashes, same_pictures
 from sweeps.record import Record
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def agreements(run: RunView) -> Iterator[Agreement]:
     read = cache(metric_scores)
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in run.records:
-        groups.setdefault((record.asked.model, record.asked.dataset), []).append(record)
+        groups.setdefault((record.config.model, record.config.dataset), []).append(record)
     for (model, dataset), records in groups.items():
         for scorers in combinations(paired_metrics(result_names(records)), 2):
-            cells = [record for record in records if all(f"{name}{WIN_RATE}" in record.figures for name in scorers)]
+            cells = [record for record in records if all(f"{name}{WIN_RATE}" in record.results for name in scorers)]
             if cells:
                 yield Agreement(model, dataset, scorers, *_compared(run, cells, scorers, read))
 
@@ -93,13 +93,13 @@ def _compared(
 ) -> tuple[Estimate, WinnerAgreement | None]:
     """Return the agreement in ranks and in winners; arrays are [2, n], a row for each scorer."""
     pictures, of_picture, pairs, of_pair = [], [], [], []
-    for baseline in {record.standard_scores(run.path): record for record in cells}.values():
-        scores = [_upwards(baseline, name) * read(baseline.standard_scores(run.path), name) for name in scorers]
+    for baseline in {record.baseline_scores(run.path): record for record in cells}.values():
+        scores = [_upwards(baseline, name) * read(baseline.baseline_scores(run.path), name) for name in scorers]
         pictures.append(np.array(scores))
         of_picture.append(np.arange(len(scores[0])))
     for record in cells:
         scores = [_upwards(record, name) * read(record.scores(run.path), name) for name in scorers]
-        different = ~_standards(run, record, len(scores[0]))
+        different = ~_same(run, record, len(scores[0]))
         pictures.append(np.array(scores)[:, different])
         pairs.append(np.array([outcomes(run.path, record, name, read) for name in scorers])[:, different])
         of_picture.append(np.flatnonzero(different))
@@ -116,11 +116,11 @@ def _upwards(record: Record, scorer: str) -> int:
     return 1 if record.scorers.get(scorer, {}).get("higher_is_better", True) else -1
 
 
-def _standards(run: RunView, record: Record, n: int) -> NDArray[np.bool_]:
-    """Return bool [N]: which of a cell's pictures are the baseline's own; with one stream of noise, all or none."""
-    path = record.folder(run.path) / "plan.npz"
-    solo = SharingPlan.load(path).solo if path.exists() else np.zeros(n, dtype=np.bool_)
-    return solo & solo.all() if record.asked.noise == "official" else solo
+def _same(run: RunView, record: Record, n: int) -> NDArray[np.bool_]:
+    """Return which of a cell's pictures are the baseline's own, bool [N]; none where manifests are missing."""
+    folders = record.made(run.path), record.baseline_scores(run.path).parent
+    same = same_pictures(*map(picture_hashes, folders))
+    return same if len(same) == n else np.zeros(n, dtype=np.bool_)
 
 
 def _entries(agreement: Agreement) -> list[Entry]:

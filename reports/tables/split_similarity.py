@@ -9,7 +9,7 @@ from reports.frame import varying_axes
 from reports.labels import Label, axis_text
 from reports.sheet import Column, Entry, Sheet
 from reports.splits import Split, band_name, splits
-from sweeps.record import Asked
+from sweeps.record import CellConfig
 
 if TYPE_CHECKING:
     from metrics.split_similarity import Band
@@ -32,7 +32,7 @@ class SplitSimilarity(Table):
             return None
         axes = varying_axes(run.records)
         columns = [
-            *(Column(axis, Asked.model_fields[axis].annotation is not str, key=True) for axis in axes),
+            *(Column(axis, CellConfig.model_fields[axis].annotation is not str, key=True) for axis in axes),
             Column("tau", key=True),
             Column("by", numeric=False, key=True),
             Column("steps shared, %", numeric=False, key=True),
@@ -57,7 +57,7 @@ class SplitSimilarity(Table):
 
 
 def _entries(run: RunView, split: Split, band: "Band", axes: list[str]) -> list[Entry]:
-    asked = split.record.asked
+    asked = split.record.config
     return [
         *(Entry(axis_text(getattr(asked, axis))) for axis in axes),
         Entry(f"{asked.tau:f}"),
@@ -81,8 +81,8 @@ def _row(split: Split, band: "Band") -> dict[str, Any]:
     figures = {"similarity": band.ours, "standard": band.standard, "excess": band.excess}
     return {
         "id": split.record.id,
-        **split.record.asked.model_dump(exclude={"tau"}),
-        "tau": float(split.record.asked.tau),
+        **split.record.config.model_dump(exclude={"tau"}),
+        "tau": float(split.record.config.tau),
         "metric": split.column.rpartition(".")[0],
         "band": band_name(band),
         "share": band.share,

@@ -9,7 +9,7 @@ from reports.frame import result_names, row, shared_axes, varying_axes, wall_sav
 from reports.labels import MISSING, Label, axis_text, label
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.summary import headline
-from sweeps.record import Asked, Record
+from sweeps.record import CellConfig, Record
 
 NONE, DENOISER = "none", "denoiser"
 SHARE = Label("", "fraction")
@@ -60,9 +60,9 @@ class Stacking(Table):
         ]
         rows = [
             [
-                *(Entry(axis_text(getattr(way.record.asked, axis))) for axis in axes),
+                *(Entry(axis_text(getattr(way.record.config, axis))) for axis in axes),
                 Entry(cache),
-                Entry(f"{way.record.asked.tau:f}"),
+                Entry(f"{way.record.config.tau:f}"),
                 Entry(way.what),
                 *(entry(way) for entry in measured.values()),
             ]
@@ -77,7 +77,7 @@ class Stacking(Table):
         )
         shared = [f"{name} {axis_text(value)}" for name, value in shared_axes(records).items()]
         groups = [
-            (way.record.asked.model_copy(update={"tau": 0, "denoiser_cache": cache}), way.record.asked.tau > 0)
+            (way.record.config.model_copy(update={"tau": 0, "denoiser_cache": cache}), way.record.config.tau > 0)
             for way, cache in zip(ways, caches, strict=True)
         ]
         return Sheet(columns, rows, data, ", ".join(shared), NOTES, groups)
@@ -85,9 +85,9 @@ class Stacking(Table):
 
 def stacked(records: Sequence[Record]) -> Iterator[Way]:
     """Yield, for every cache with cells without one beside it: neither, cache, then at each tau sharing and both."""
-    known = {record.asked: record for record in records}
-    caches = dict.fromkeys(record.asked.denoiser_cache for record in records)
-    places = dict.fromkeys(_at(record.asked, 0, NONE) for record in records)
+    known = {record.config: record for record in records}
+    caches = dict.fromkeys(record.config.denoiser_cache for record in records)
+    places = dict.fromkeys(_at(record.config, 0, NONE) for record in records)
     for place in places:
         neither = known.get(place)
         if neither is None:
@@ -97,7 +97,7 @@ def stacked(records: Sequence[Record]) -> Iterator[Way]:
             both = [known[at] for at in known if at.tau > 0 and at == _at(place, at.tau, name)]
             if name == NONE or alone is None:
                 continue
-            with_sharing = [(known.get(_at(place, cell.asked.tau, NONE)), cell) for cell in both]
+            with_sharing = [(known.get(_at(place, cell.config.tau, NONE)), cell) for cell in both]
             if not any(sharing for sharing, _ in with_sharing):
                 continue
             yield from (Way("neither", neither), Way("cache", alone))
@@ -107,13 +107,13 @@ def stacked(records: Sequence[Record]) -> Iterator[Way]:
                     yield Way("both", cell, _independent(neither, sharing, alone, cell))
 
 
-def _at(asked: Asked, tau: object, cache: str) -> Asked:
+def _at(asked: CellConfig, tau: object, cache: str) -> CellConfig:
     return asked.model_copy(update={"tau": tau, "denoiser_cache": cache})
 
 
 def _caches(ways: Sequence[Way]) -> list[str]:
     """Return the cache that each row is about: rows without one stand before, or beside, those with it."""
-    names = [way.record.asked.denoiser_cache for way in ways]
+    names = [way.record.config.denoiser_cache for way in ways]
     return [names[i + 1] if way.what in ("neither", "sharing") else names[i] for i, way in enumerate(ways)]
 
 
@@ -126,7 +126,7 @@ def _independent(neither: Record, sharing: Record, cache: Record, both: Record) 
     last = flops[3]
     assert last is not None
     total = last.total - denoiser[3] + denoiser[1] * denoiser[2] / denoiser[0]
-    return 1 - total / last.standard_total
+    return 1 - total / last.baseline_total
 
 
 def _figures(records: Sequence[Record]) -> Iterator[tuple[str, Callable[[Way], Entry]]]:
@@ -134,7 +134,7 @@ def _figures(records: Sequence[Record]) -> Iterator[tuple[str, Callable[[Way], E
         result_label = label(name, records)
 
         def entry(way: Way, name: str = name, result_label: Label = result_label) -> Entry:
-            figure = way.record.figures.get(name)
+            figure = way.record.results.get(name)
             return Entry(result_label.number(figure.value), result_label.interval(figure)) if figure else Entry(MISSING)
 
         yield result_label.heading, entry

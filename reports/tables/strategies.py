@@ -50,7 +50,7 @@ class Strategies(Table):
         rows = [
             [
                 *([Entry(title(comparison.metric))] if len(compared.metrics) > 1 else []),
-                *(Entry(axis_text(getattr(comparison.asked, axis))) for axis in compared.axes),
+                *(Entry(axis_text(getattr(comparison.config, axis))) for axis in compared.axes),
                 *map(Entry, (SHARE.number(target.savings), _name(comparison, method), _taus(method))),
                 Entry(SHARE.number(float(np.mean(method.savings)))),
                 entry(run, f"{comparison.metric}{WIN_RATE}", method.win_rate),
@@ -78,10 +78,10 @@ def pooled(name: str, method: MethodAtTarget, run: RunView, read: Read, standard
     by_set: dict[str, list[Any]] = {}
     n = 0
     for (dataset, _), record in method.records.items():
-        rows = read(record.standard_scores(run.path) if standard else record.scores(run.path)).get(column)
-        if rows is None or name not in record.figures:
+        rows = read(record.baseline_scores(run.path) if standard else record.scores(run.path)).get(column)
+        if rows is None or name not in record.results:
             return None
-        n = max(n, record.figures[name].n or 0)
+        n = max(n, record.results[name].n or 0)
         by_set.setdefault(dataset, []).append(rows)
     return pooled_similarity(list(by_set.values()), n=n)
 
@@ -109,7 +109,7 @@ def _name(comparison: MethodComparison, method: MethodAtTarget) -> str:
 
 
 def _taus(method: MethodAtTarget) -> str:
-    taus = sorted({record.asked.tau for record in method.records.values()})
+    taus = sorted({record.config.tau for record in method.records.values()})
     return f"{taus[0]:f}" if len(taus) == 1 else f"{taus[0]:f}-{taus[-1]:f}"
 
 
@@ -134,7 +134,7 @@ def _caption(compared: Sequence[MethodComparison]) -> str:
     datasets, seeds = (list(dict.fromkeys(comparison)) for comparison in zip(*first.places, strict=True))
     method = next(iter(first.targets[0].methods.values()))
     return (
-        f"strategies at equal compute, {', '.join(dict.fromkeys(comparison.asked.model for comparison in compared))}: "
+        f"strategies at equal compute, {', '.join(dict.fromkeys(comparison.config.model for comparison in compared))}: "
         f"{method.outcomes.shape[1]} prompts of {', '.join(datasets)}, "
         f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     )
@@ -182,12 +182,12 @@ def _row(
 ) -> dict[str, Any]:
     return {
         "metric": comparison.metric,
-        **{axis: value for axis, value in place(comparison.asked).items() if axis == "model"},
+        **{axis: value for axis, value in place(comparison.config).items() if axis == "model"},
         "level": target.savings,
         "strategy": method.name,
         "control": method.name in comparison.controls,
-        "tau_lowest": float(min(record.asked.tau for record in method.records.values())),
-        "tau_highest": float(max(record.asked.tau for record in method.records.values())),
+        "tau_lowest": float(min(record.config.tau for record in method.records.values())),
+        "tau_highest": float(max(record.config.tau for record in method.records.values())),
         "savings": float(np.mean(method.savings)),
         "pairs": method.outcomes.size,
         **with_interval("win_rate", method.win_rate),

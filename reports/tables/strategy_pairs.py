@@ -75,7 +75,7 @@ class StrategyPairs(Table):
         rows = [
             [
                 *([Entry(title(pair.comparison.metric))] if len(compared.metrics) > 1 else []),
-                *(Entry(axis_text(getattr(pair.comparison.asked, axis))) for axis in compared.axes),
+                *(Entry(axis_text(getattr(pair.comparison.config, axis))) for axis in compared.axes),
                 *map(Entry, (_target(pair), pair.first, pair.second)),
                 Entry(pair.winner or "not told apart"),
                 _entry(pair.win_rate),
@@ -145,7 +145,7 @@ def _notes(run_pairs: Sequence[Pair]) -> list[str]:
 def _row(pair: Pair) -> dict[str, Any]:
     return {
         "metric": pair.comparison.metric,
-        "model": pair.comparison.asked.model,
+        "model": pair.comparison.config.model,
         "level": pair.savings,
         "first": pair.first,
         "second": pair.second,

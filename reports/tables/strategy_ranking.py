@@ -44,7 +44,7 @@ class StrategyRanking(Table):
                 rows.append(
                     [
                         *([Entry(title(comparison.metric))] if len(compared.metrics) > 1 else []),
-                        *(Entry(axis_text(getattr(comparison.asked, axis))) for axis in compared.axes),
+                        *(Entry(axis_text(getattr(comparison.config, axis))) for axis in compared.axes),
                         Entry(rank_text(ranking.ranks[i])),
                         Entry(f"{name} (control)" if name in comparison.controls else name),
                         Entry(", ".join(beaten) or MISSING),
@@ -102,7 +102,7 @@ def _notes(run_rankings: Sequence[Ranking]) -> list[str]:
     ]
     for ranking in run_rankings:
         where = (
-            f"{ranking.comparison.asked.model}, {title(ranking.comparison.metric)}: " if len(run_rankings) > 1 else ""
+            f"{ranking.comparison.config.model}, {title(ranking.comparison.metric)}: " if len(run_rankings) > 1 else ""
         )
         notes += [f"{where}{line}" for line in verdict(ranking)]
         if ranking.left_out:
@@ -114,7 +114,7 @@ def _row(ranking: Ranking, i: int, beaten: Sequence[str], undecided: Sequence[st
     name = ranking.names[i]
     return {
         "metric": ranking.comparison.metric,
-        "model": ranking.comparison.asked.model,
+        "model": ranking.comparison.config.model,
         "rank_best": ranking.ranks[i][0],
         "rank_worst": ranking.ranks[i][1],
         "strategy": name,

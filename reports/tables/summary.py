@@ -10,7 +10,7 @@ from reports.frame import SHARED, frame, paired_metrics, result_names, shared_ax
 from reports.labels import MISSING, Label, axis_text, label, p_value, title
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.savings_at_parity import tolerance
-from sweeps.record import Figure, Record
+from sweeps.record import Record, Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def summary(records: Sequence[Record], delta: float = DELTA) -> Sheet:
     tested = paired_metrics(result_names(done))
     columns: list[Filled] = [
         *(_axis(name, done) for name in varying_axes(done)),
-        (Column("tau", key=True), lambda record: Entry(f"{record.asked.tau:f}")),
+        (Column("tau", key=True), lambda record: Entry(f"{record.config.tau:f}")),
         _share("steps saved", lambda record: record.plan.savings if record.plan else None),
         _share("FLOPs saved", lambda record: record.flops.savings if record.flops else None),
         *(
@@ -57,7 +57,7 @@ def summary(records: Sequence[Record], delta: float = DELTA) -> Sheet:
         data=_data(records, tested, delta),
         caption=_caption(done),
         notes=[*([_test(delta)] if tested else []), *_notes(records)],
-        groups=[record.asked.model_copy(update={"tau": 0}) for record in done],
+        groups=[record.config.model_copy(update={"tau": 0}) for record in done],
     )
 
 
@@ -110,8 +110,8 @@ def _test(delta: float) -> str:
 
 
 def _axis(name: str, records: Sequence[Record]) -> Filled:
-    numeric = not isinstance(getattr(records[0].asked, name), str)
-    return Column(name, numeric, key=True), lambda record: Entry(axis_text(getattr(record.asked, name)))
+    numeric = not isinstance(getattr(records[0].config, name), str)
+    return Column(name, numeric, key=True), lambda record: Entry(axis_text(getattr(record.config, name)))
 
 
 def _share(text: str, value: Callable[[Record], float | None]) -> Filled:
@@ -121,7 +121,7 @@ def _share(text: str, value: Callable[[Record], float | None]) -> Filled:
 
 def _figure(name: str, result_label: Label) -> Filled:
     def entry(record: Record) -> Entry:
-        figure = record.figures.get(name)
+        figure = record.results.get(name)
         return Entry(result_label.number(figure.value), result_label.interval(figure)) if figure else Entry(MISSING)
 
     return Column(result_label.heading), entry
@@ -140,8 +140,8 @@ def _notes(records: Sequence[Record]) -> list[str]:
     methods: dict[str, dict[str, None]] = {}
     scorers: dict[str, None] = {}
     for record in records:
-        for name in headline(list(record.figures)):
-            if method := _interval_method(record.figures[name]):
+        for name in headline(list(record.results)):
+            if method := _interval_method(record.results[name]):
                 methods.setdefault(method, {})[label(name, [record]).text] = None
         for name, scorer_info in record.scorers.items():
             scorers[f"{title(name)} {scorer_info.get('checkpoint', '')}".strip()] = None
@@ -152,12 +152,12 @@ def _notes(records: Sequence[Record]) -> list[str]:
     return [*notes, *(_failure(record) for record in records if record.error)]
 
 
-def _interval_method(figure: Figure) -> str | None:
+def _interval_method(figure: Result) -> str | None:
     estimated = figure.low is not None and figure.high is not None and figure.low < figure.high
     return figure.method if estimated else None
 
 
 def _failure(record: Record) -> str:
-    asked, error = record.asked, record.error
+    asked, error = record.config, record.error
     hint = f" ({error.hint})" if error and error.hint else ""
     return f"failed: tau {asked.tau:f} of {asked.model} on {asked.dataset}: {error and error.message}{hint}"

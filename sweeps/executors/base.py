@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from common.plugins import Plugin, discover, find
-from sweeps.events import StageAdvanced
-from sweeps.record import ExecutionFigures
+from sweeps.record import ExecutionStats
 
 if TYPE_CHECKING:
     from generators.conditioning import Conditioning
@@ -31,7 +30,7 @@ class Outcome:
     """
 
     job: "Job"
-    execution: ExecutionFigures = field(default_factory=ExecutionFigures)
+    execution: ExecutionStats = field(default_factory=ExecutionStats)
     seconds: Mapping[str, float] = field(default_factory=dict)
     joules: float | None = None
     error: Exception | None = None
@@ -65,18 +64,8 @@ class Executor(Plugin, ABC):
         yield
 
     def encode(self, session: "Session", source: "Source") -> "tuple[Conditioning, list[str]]":
-        """Return the conditioning of a source's prompts, and notes for records; in this process unless overridden.
-
-        The encoders stay in memory until something is denoised.
-        """
-        from generators.batching import Batches
-
-        prompts, family = source.prompts, session.family(source)
-        batches = Batches(session.batch_size(source)[0])
-        conditioning = family.encode(
-            prompts.prompts, prompts.keys, source.settings, batches, lambda done: session.emit(StageAdvanced(done))
-        )
-        return conditioning, batches.notes
+        """Return the conditioning of a source's prompts, and notes for records; in this process unless overridden."""
+        return session.encode(source)
 
     @abstractmethod
     def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:

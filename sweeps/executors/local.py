@@ -10,7 +10,7 @@ import numpy as np
 from common.files import canonical_json, sha256_text
 from sweeps.events import Note, StageAdvanced
 from sweeps.executors.base import Executor, Outcome
-from sweeps.record import ExecutionFigures
+from sweeps.record import ExecutionStats
 
 if TYPE_CHECKING:
     from generators.conditioning import Conditioning
@@ -55,7 +55,7 @@ class Local(Executor):
         pictures = np.array([np.count_nonzero(plan.output >= 0) for plan in plans], dtype=float)
         shares = {"denoise": rows / rows.sum(), "decode": pictures / pictures.sum(), "write": pictures / pictures.sum()}
         for place, (job, plan) in enumerate(zip(jobs, plans, strict=True)):
-            taken = ExecutionFigures(
+            taken = ExecutionStats(
                 calls=execution.calls,
                 rows=plan.node_steps,
                 batch_size=execution.batch_size_used,

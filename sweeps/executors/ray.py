@@ -17,7 +17,7 @@ from sweeps.events import Note, StageAdvanced, StageFinished, StageStarted
 from sweeps.executors.base import Executor, Outcome
 from sweeps.executors.local import Local
 from sweeps.pictures import write_files
-from sweeps.record import ExecutionFigures
+from sweeps.record import ExecutionStats
 
 if TYPE_CHECKING:
     from generators.acceleration import Acceleration
@@ -277,7 +277,7 @@ class Ray(Executor):
         seconds = {
             stage: sum(outcome.seconds.get(stage, 0.0) for outcome in parts.done) for stage in ("denoise", "decode")
         }
-        execution = ExecutionFigures(
+        execution = ExecutionStats(
             calls=sum(outcome.calls for outcome in parts.done),
             rows=sum(outcome.rows for outcome in parts.done),
             batch_size=min(outcome.batch_size for outcome in parts.done),

@@ -22,7 +22,7 @@ def test_it_is_swept_at_equal_savings_beside_a_tree(bench, tmp_path) -> None:
     )
     assert result.exit_code == 0, result.output
     run = tmp_path / "runs/first"
-    records = {(record.asked.strategy, record.asked.tau > 0): record for record in load_records(run)}
+    records = {(record.config.strategy, record.config.tau > 0): record for record in load_records(run)}
     assert all(record.status == "done" for record in records.values()) and len(records) == 4
     standard, shared = records[STRATEGY, False], records[STRATEGY, True]
     assert standard.execution.reused == len(PROMPTS) and standard.plan.savings == 0
@@ -34,7 +34,7 @@ def test_it_is_swept_at_equal_savings_beside_a_tree(bench, tmp_path) -> None:
     assert shared.execution.reused == plan.solo.sum() > 0, "the first comers' pictures are standard's"
     assert (plan.hi - plan.lo == 1).all(), "each step is conditioned on one prompt"
     pictures = [path.read_bytes() for path in shared.pictures(run)]
-    theirs = [path.read_bytes() for path in shared.standard_pictures(run)]
+    theirs = [path.read_bytes() for path in shared.baseline_pictures(run)]
     assert [mine == other for mine, other in zip(pictures, theirs, strict=True)] == plan.solo.tolist()
     assert Tree.load(folder / "tree.npz").n_leaves == len(PROMPTS)
 

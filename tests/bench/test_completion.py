@@ -11,7 +11,7 @@ import pytest
 
 from bench.completion import FILES, PLUGINS, completer, names
 from bench.listings import PLUGINS as LISTED
-from generators.catalogue import models
+from generators.model_entry import models
 from generators.prompts import prompt_sets
 from generators.strategies.base import strategies
 from reports.paper import items

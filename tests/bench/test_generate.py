@@ -30,14 +30,25 @@ def test_generate_leaves_images_grid_tree_and_says_what_was_saved(bench, argumen
     assert json.loads((folder / "identity.json").read_text())["settings"]["seed"] == 42
 
 
-def test_interrupting_does_not_promise_to_continue(bench, arguments, monkeypatch):
-    def interrupted(*_, **__):
+def test_the_same_command_continues_and_keeps_what_is_there(bench, arguments, monkeypatch, tmp_path):
+    asked = [*arguments, "--prompt", "a red fox", "--prompt", "a red wolf", "--tau", 0.8, "--name", "mine"]
+
+    def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sweeps.making.Maker.make", interrupted)
-    result = bench(*arguments, "--prompt", "a", "--name", "cut")
+    with monkeypatch.context() as patch:
+        patch.setattr("sweeps.generate.finish", interrupted)
+        result = bench(*asked)
     assert result.exit_code == 130
-    assert "same command" not in result.stderr
+    assert "run the same command again to continue" in result.stderr
+    assert bench(*asked).exit_code == 0
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "generated/mine/images").iterdir()}
+    assert len(written) == 2
+    assert bench(*asked).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    other = bench(*asked, "--guidance", 2)
+    assert other.exit_code == 2
+    assert "differs in guidance" in other.stderr
 
 
 def test_the_baseline_shares_nothing_and_equals_tau_0(bench, arguments, tmp_path):
@@ -54,7 +65,7 @@ def test_the_baseline_shares_nothing_and_equals_tau_0(bench, arguments, tmp_path
         ([], "no prompts"),
         (["--prompt", "a", "--standard", "--tau", 1], "--baseline is tau 0"),
         (["--prompt", "a", "--tau", "0,1"], "use `bench sweep`"),
-        (["--prompt", "a", "--name", "full"], "is not empty"),
+        (["--prompt", "a", "--name", "full"], "and not empty"),
         (["--prompt", "a", "--name", "../../escape"], "cannot be a run's name"),
     ],
 )

@@ -27,7 +27,17 @@ SWEEPS: dict[str, tuple[object, ...]] = {
     "cached": ("--tau", "0,1", "--denoiser-cache", "none,first-block:threshold=0.3", "--no-another-seed"),
 }
 # what a record has from the machine, the moment, or the grouping of work, and not from the sweep
-UNPINNED = {"id", "identity", "timings", "standard_timings", "versions", "machine", "scorers", "schema_version"}
+UNPINNED = {
+    "id",
+    "identity",
+    "timings",
+    "standard_timings",
+    "versions",
+    "machine",
+    "scorers",
+    "schema_version",
+    "strategy_source",
+}
 EXECUTION = {"calls", "first_call", "steady", "options", "notes"}
 NUMBER = re.compile(r"[-+]?\d")
 KEYS = ("role", "strategy", "combiner", "schedule", "denoiser_cache", "seed", "tau")

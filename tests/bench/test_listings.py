@@ -22,7 +22,7 @@ import pytest
     ],
 )
 def test_lists_name_and_describe(bench, monkeypatch, things, one):
-    monkeypatch.setattr("generators.catalogue.ModelEntry.unavailable", lambda _: None)
+    monkeypatch.setattr("generators.model_entry.ModelEntry.unavailable", lambda _: None)
     result = bench(things, "list")
     assert result.exit_code == 0, result.output
     assert one in result.stdout
@@ -51,7 +51,9 @@ def test_flops_add_up(bench, tiny):
 
 
 def test_doctor_says_what_to_do(bench, monkeypatch):
-    monkeypatch.setattr("generators.catalogue.ModelEntry.unavailable", lambda _: "its weights are missing: train them")
+    monkeypatch.setattr(
+        "generators.model_entry.ModelEntry.unavailable", lambda _: "its weights are missing: train them"
+    )
     result = bench("doctor", "--tracking-uri", "http://127.0.0.1:9")
     assert result.exit_code == 1, "the default sweep cannot run without its model"
     lines = {" ".join(line.split()[1:3]): line for line in result.stdout.splitlines()}
@@ -62,7 +64,7 @@ def test_doctor_says_what_to_do(bench, monkeypatch):
 
 
 def test_doctor_of_an_address_that_is_none(bench, monkeypatch):
-    monkeypatch.setattr("generators.catalogue.ModelEntry.unavailable", lambda _: None)
+    monkeypatch.setattr("generators.model_entry.ModelEntry.unavailable", lambda _: None)
     result = bench("doctor", "--tracking-uri", "http://a b")
     assert "http://a b does not answer" in result.stdout
 
@@ -70,7 +72,7 @@ def test_doctor_of_an_address_that_is_none(bench, monkeypatch):
 def test_doctor_of_a_folder_that_cannot_be_written(bench, monkeypatch):
     import os
 
-    monkeypatch.setattr("generators.catalogue.ModelEntry.unavailable", lambda _: None)
+    monkeypatch.setattr("generators.model_entry.ModelEntry.unavailable", lambda _: None)
     monkeypatch.setattr(os, "access", lambda *_: False)
     result = bench("doctor")
     assert result.exit_code == 1

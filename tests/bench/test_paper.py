@@ -22,7 +22,7 @@ def alone(monkeypatch, tmp_path):
 @pytest.fixture
 def hub(monkeypatch):
     """The hub as if it had no model of ours, told at once."""
-    inside = "generators.catalogue.ModelEntry.unavailable"
+    inside = "generators.model_entry.ModelEntry.unavailable"
     monkeypatch.setattr(inside, lambda entry: None if entry.name.startswith("mini-") else "not here")
     monkeypatch.setattr("metrics.open_clip_source.Source.sha256", lambda _: "0" * 64)
 

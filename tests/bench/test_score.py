@@ -60,7 +60,7 @@ def swept(whole, tmp_path: Path) -> Swept:
 def views(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables and figures take their time, and only tests that ask for `with_views` look at them."""
     if "with_views" not in request.fixturenames:
-        monkeypatch.setattr("bench.publish.publish", lambda run, records: Report())
+        monkeypatch.setattr("reports.publish.publish", lambda run, records, delta: Report())
 
 
 @pytest.fixture
@@ -98,10 +98,10 @@ def test_two_scorers_at_once_stand_beside_what_a_run_has(bench, swept, tiny, oth
         assert list(record.scorers) == ["vqa", "vqa@other-vqa", "clip_diversity"]
         assert record.scorers["vqa@other-vqa"]["checkpoint"] == str(other_vqa)
         assert record.scorers["vqa@other-vqa"]["sha256"] != record.scorers["vqa"]["sha256"]
-        assert before[name].figures.items() <= record.figures.items()
+        assert before[name].results.items() <= record.results.items()
         for figure in ("vqa@other-vqa.win_rate", "clip_diversity.clip_similarity"):
-            assert figure in record.figures
-        new = {"figures", "scorers"}
+            assert figure in record.results
+        new = {"results", "scorers"}
         assert record.model_dump(exclude=new) == before[name].model_dump(exclude=new)
         scores = pd.read_parquet(record.scores(swept.run))
         assert not np.allclose(scores["vqa.vqa"], scores["vqa@other-vqa.vqa"])
@@ -130,7 +130,7 @@ def test_scores_are_those_that_a_sweep_with_both_scorers_gives(bench, swept, tin
     command = [argument for argument in swept.command if not argument.startswith("vqa=") and argument != "--metric"]
     assert bench(*command, *both, "--rescore").exit_code == 0
     for name, record in records(swept.run).items():
-        assert record.figures == scored[name].figures
+        assert record.results == scored[name].results
         assert record.scorers == scored[name].scorers
 
 
@@ -160,18 +160,18 @@ def test_what_is_measured_is_not_measured_again_unless_asked(bench, swept, measu
 
 
 def test_an_interrupted_scoring_goes_on_where_it_was(bench, swept, other_vqa, measured, monkeypatch):
-    from sweeps.rescoring import Rescoring
+    from sweeps import passes
 
-    record, seen = Rescoring.record, []
+    describe, described = passes.describe, []
 
-    def cut(self, one):
-        if len(seen) == 2:
+    def cut(compared, *rest):
+        if len(described) == 1:
             raise KeyboardInterrupt
-        seen.append(one)
-        return record(self, one)
+        described.append(compared)
+        return describe(compared, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Rescoring, "record", cut)
+        patch.setattr(passes, "describe", cut)
         result = bench("score", swept.run, "--metric", f"vqa={other_vqa}")
         assert result.exit_code == 130
         assert "run the same command again to continue" in result.stderr
@@ -183,7 +183,7 @@ def test_an_interrupted_scoring_goes_on_where_it_was(bench, swept, other_vqa, me
 
 
 def sharing(run: Path) -> Record:
-    return next(record for record in load_records(run) if record.asked.tau and record.role == "sharing")
+    return next(record for record in load_records(run) if record.config.tau and record.role == "sharing")
 
 
 def damage(path: Path, content: bytes | None = b"not a picture") -> None:
@@ -198,7 +198,6 @@ def damage(path: Path, content: bytes | None = b"not a picture") -> None:
         (lambda folder: damage(folder / "images/00001.png"), "00001.png is damaged"),
         (lambda folder: damage(folder / "images/00001.png", None), "00001.png is missing"),
         (lambda folder: damage(folder / "generation.json", None), "has no finished pictures"),
-        (lambda folder: damage(folder / "plan.npz"), "plan.npz"),
     ],
 )
 def test_a_cell_that_cannot_be_scored_is_told_and_nothing_of_it_is_lost(bench, swept, other_vqa, harm, says):
@@ -211,12 +210,12 @@ def test_a_cell_that_cannot_be_scored_is_told_and_nothing_of_it_is_lost(bench, s
     assert "tau 0.6" in line
     after = records(swept.run)
     assert after[victim.id] == victim
-    assert all("vqa@other-vqa.win_rate" in record.figures for name, record in after.items() if name != victim.id)
+    assert all("vqa@other-vqa.win_rate" in record.results for name, record in after.items() if name != victim.id)
 
 
 def test_a_damaged_standard_picture_is_told_of_every_cell_beside_it(bench, swept, other_vqa):
     before = records(swept.run)
-    damage(sharing(swept.run).standard_pictures(swept.run)[0])
+    damage(sharing(swept.run).baseline_pictures(swept.run)[0])
     result = bench("score", swept.run, "--metric", f"vqa={other_vqa}")
     assert result.exit_code == 1
     assert result.output.count("not scored") == len(before)
@@ -224,7 +223,7 @@ def test_a_damaged_standard_picture_is_told_of_every_cell_beside_it(bench, swept
 
 
 def test_prompts_that_are_not_the_pictures_are_noticed(bench, swept):
-    (swept.run / sharing(swept.run).standard / "prompts.json").write_text('["a cat", "a dog", "a cow", "a pig"]')
+    (swept.run / sharing(swept.run).baseline / "prompts.json").write_text('["a cat", "a dog", "a cow", "a pig"]')
     result = bench("score", swept.run)
     assert result.exit_code == 1
     assert "are not its own" in result.output

@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch):
-    monkeypatch.setattr("generators.catalogue.ModelEntry.unavailable", lambda _: None)
+    monkeypatch.setattr("generators.model_entry.ModelEntry.unavailable", lambda _: None)
 
 
 def test_what_is_set_up_is_said_and_not_built_again(bench, stand_in):

@@ -190,7 +190,7 @@ def test_doctor_lists_every_plugin_that_is_skipped(bench, dangling, monkeypatch)
     from common import plugins
     from generators import prompts
 
-    monkeypatch.setattr("generators.catalogue.ModelEntry.unavailable", lambda _: None)
+    monkeypatch.setattr("generators.model_entry.ModelEntry.unavailable", lambda _: None)
     monkeypatch.setattr(plugins, "_skipped", {})
     monkeypatch.syspath_prepend(dangling)
     known = (plugins._discover, prompts._known)

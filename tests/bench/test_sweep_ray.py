@@ -77,7 +77,7 @@ def test_with_a_worker_killed_in_mid_cell_pictures_and_tables_are_those_of_one_p
         pd.testing.assert_frame_equal(table, theirs[name])
     for one, other in zip(load_records(here), load_records(far), strict=True):
         assert one.id == other.id
-        assert one.figures == other.figures
+        assert one.results == other.results
         assert one.execution.rows == other.execution.rows, "nothing was counted twice"
         assert "2 Ray workers" in other.execution.notes[-1]
         plan = SharingPlan.load(other.folder(far) / "plan.npz")

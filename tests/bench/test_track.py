@@ -181,7 +181,7 @@ def test_a_server_that_dies_in_mid_sweep_misses_nothing(servers, bench, start, t
     assert parent["cell"] == ""
     assert [each["cell"] for each in cells] == sorted(record.id for record in records)
     assert {each["status"] for each in complete} == {"FINISHED"}
-    sharing = sorted(1000 * record.asked.tau for record in records if record.role == "sharing")
+    sharing = sorted(1000 * record.config.tau for record in records if record.role == "sharing")
     assert [step for step, _ in parent["metrics"]["vqa.win_rate"]] == sharing
     assert all(len(points) == 1 for each in cells for points in each["metrics"].values())
     assert all(len(each["datasets"]) == 1 for each in complete)

@@ -1,5 +1,4 @@
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ def code_cells() -> list[dict[str, Any]]:
     return [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
 
 
-@pytest.mark.skipif(find_spec("reusebench") is None, reason="the package reusebench is not there yet")
 def test_the_notebook_runs_and_shows_pictures_savings_and_scores(code_cells, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
@@ -24,7 +22,7 @@ def test_the_notebook_runs_and_shows_pictures_savings_and_scores(code_cells, tmp
     pictures = run.baseline_images() + run.images(tau=1)
     assert [picture.size for picture in pictures] == [(64, 64)] * 2 * len(prompts)
     assert len(run.scores(tau=1)) == len(prompts)
-    shared = names["plan"].frame().query("tau == 1 and role == 'cell'")
+    shared = names["plan"].frame().query("tau == 1 and role == 'sharing'")
     assert 0 < shared["savings"].item() < 1
     assert (tmp_path / "runs/notebook/report/index.html").is_file()
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from generators.catalogue import ModelEntry, default_model, embedded_path, model, models
+from generators.catalogue import model
 from generators.families.base import resolve_settings
+from generators.model_entry import ModelEntry, default_model, embedded_path, models
 
 
 def test_every_entry_resolves_and_names_a_known_family():
@@ -67,7 +68,7 @@ def test_weights_hash_does_not_follow_the_place(tiny_kandinsky: Path, tmp_path: 
 
 
 def test_embedded_folder_is_found_without_importing_its_package():
-    code = "import sys; from generators.catalogue import embedded_path; print(embedded_path('')); "
+    code = "import sys; from generators.model_entry import embedded_path; print(embedded_path('')); "
     code += "assert 'miniature' not in sys.modules and 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr

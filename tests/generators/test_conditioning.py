@@ -5,7 +5,7 @@ import torch
 
 from common.errors import UserError
 from generators.conditioning import Conditioning
-from generators.sharing.plan import SharingPlan, standard_plan
+from generators.sharing.plan import SharingPlan, baseline_plan
 
 TENSORS = {"image_embeds": torch.randn(3, 5), "states": torch.randn(3, 2, 4)}
 
@@ -49,7 +49,7 @@ def test_masked_positions_combine_only_the_prompts_that_have_them():
 
 
 def test_standard_rows_are_the_prompts_own():
-    rows = Conditioning(TENSORS).rows(standard_plan(3, 4), [2, 0])
+    rows = Conditioning(TENSORS).rows(baseline_plan(3, 4), [2, 0])
     assert torch.equal(rows["image_embeds"], TENSORS["image_embeds"][[2, 0]])
 
 

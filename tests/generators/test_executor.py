@@ -18,7 +18,7 @@ from generators.executor import Execution, decode_images, execute
 from generators.families.kandinsky import Kandinsky
 from generators.noise import KeyedNoise, node_key
 from generators.settings import GenerationSettings
-from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from generators.sharing.plan import SharingPlan, baseline_plan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from generators.sharing.union import union
@@ -135,7 +135,7 @@ def test_run_costs_what_the_plan_said(family, conditioning, settings, batch_size
     assert max(rows) <= 2 * batch_size
     assert (done.calls, done.rows) == (len(rows), plan.node_steps)
     assert done.calls == sum(-(-len(plan.active(k)) // batch_size) for k in range(K))
-    assert plan.node_steps < plan.standard_node_steps
+    assert plan.node_steps < plan.baseline_node_steps
 
 
 def test_restricted_plan_runs_only_what_its_prompts_need(family, conditioning, settings):
@@ -172,7 +172,7 @@ def test_prompt_alone_on_its_path_is_standards_bit_for_bit(family, conditioning,
     plan = build_plan(tree, get_schedule("eq7"), first_threshold * K / (K - 1), K)
     assert 0 < plan.solo.sum() < N
     ours = run(plan, family, conditioning, settings, batch_size=1).latents
-    standard = run(standard_plan(N, K), family, conditioning, settings, batch_size=1).latents
+    standard = run(baseline_plan(N, K), family, conditioning, settings, batch_size=1).latents
     assert torch.equal(ours[plan.solo], standard[plan.solo])
     assert not torch.equal(ours, standard)
 
@@ -183,8 +183,8 @@ def test_shared_noise_starts_every_prompt_from_one_latent(family, conditioning, 
     hook = family.decoder.unet.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs["sample"].clone()), with_kwargs=True
     )
-    run(standard_plan(N, K), family, conditioning, shared, batch_size=N)
-    run(standard_plan(N, K), family, conditioning, settings, batch_size=N)
+    run(baseline_plan(N, K), family, conditioning, shared, batch_size=N)
+    run(baseline_plan(N, K), family, conditioning, settings, batch_size=N)
     hook.remove()
     assert all(torch.equal(row, seen[0][0]) for row in seen[0])
     assert not torch.equal(seen[1][0], seen[1][1])  # step noise is each node's own
@@ -232,11 +232,11 @@ def test_memory_running_out_for_one_row_is_a_clear_error(family, conditioning, s
 
     monkeypatch.setattr(family.decoder.unet, "forward", full)
     with pytest.raises(UserError, match="single row"):
-        run(standard_plan(N, K), family, conditioning, settings)
+        run(baseline_plan(N, K), family, conditioning, settings)
 
 
 def test_pictures_come_in_order_whatever_the_batches(family, conditioning, settings):
-    done, noise = run(standard_plan(N, K), family, conditioning, settings), KeyedNoise(settings.seed)
+    done, noise = run(baseline_plan(N, K), family, conditioning, settings), KeyedNoise(settings.seed)
     images = np.concatenate(list(decode_images(family, done, KEYS, settings, noise=noise, batches=Batches(3))))
     assert images.shape == (N, settings.height, settings.width, 3)
     assert images.dtype == np.uint8
@@ -256,7 +256,7 @@ def test_what_decoding_draws_belongs_to_the_prompt(family, conditioning, setting
 
     monkeypatch.setattr(Kandinsky, "decode", drawn)
     noise, found = KeyedNoise(settings.seed), []
-    for plan, size in ((standard_plan(N, K), 3), (hierarchical(conditioning), 50)):
+    for plan, size in ((baseline_plan(N, K), 3), (hierarchical(conditioning), 50)):
         done = run(plan, family, conditioning, settings)
         found.append(list(decode_images(family, done, KEYS, settings, noise=noise, batches=Batches(size))))
     assert np.array_equal(*(np.concatenate(one) for one in found))
@@ -266,7 +266,7 @@ def test_what_decoding_draws_belongs_to_the_prompt(family, conditioning, setting
 @pytest.mark.parametrize(("prompts", "steps", "message"), [(N - 1, K, "prompts"), (N, K - 1, "steps")])
 def test_what_does_not_belong_together_is_refused(family, conditioning, settings, prompts, steps, message):
     with pytest.raises(ValueError, match=message):
-        run(standard_plan(prompts, steps), family, conditioning, settings)
+        run(baseline_plan(prompts, steps), family, conditioning, settings)
 
 
 @pytest.mark.parametrize("scheduler", ["default", "PNDMScheduler"])
@@ -326,7 +326,7 @@ def test_a_killed_run_goes_on_from_its_last_state(family, conditioning, settings
 
 
 def test_a_resumed_run_keeps_the_batch_that_memory_allowed(family, conditioning, settings, tmp_path, monkeypatch):
-    plan, forward = standard_plan(N, K), family.decoder.unet.forward
+    plan, forward = baseline_plan(N, K), family.decoder.unet.forward
 
     def small(*args, **kwargs):
         if len(kwargs["sample"]) > 6:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from generators.noise import OFFICIAL_BATCH, KeyedNoise, NamespacedNoise, OfficialNoise, in_namespace, node_key
-from generators.sharing.plan import standard_plan
+from generators.sharing.plan import baseline_plan
 
 SHAPE = (4, 8, 8)
 KEYS = ["a", "b", "c"]
@@ -71,7 +71,7 @@ NODES = [node_key([key]) for key in PROMPT_KEYS]
 
 def official(dtype: torch.dtype = torch.float32) -> OfficialNoise:
     generator = torch.Generator().manual_seed(7)
-    return OfficialNoise(generator, dtype, standard_plan(N, 3), ORDER, PROMPT_KEYS)
+    return OfficialNoise(generator, dtype, baseline_plan(N, 3), ORDER, PROMPT_KEYS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -107,7 +107,7 @@ def test_official_noise_refuses_what_has_no_place_in_its_stream():
         noise.step(NODES, 1, SHAPE, draw=1)
     some = np.arange(N) < 5
     with pytest.raises(ValueError, match="every prompt"):
-        OfficialNoise(torch.Generator(), torch.float32, standard_plan(N, 3).restricted(some), ORDER, PROMPT_KEYS)
+        OfficialNoise(torch.Generator(), torch.float32, baseline_plan(N, 3).restricted(some), ORDER, PROMPT_KEYS)
 
 
 def test_in_a_realm_noise_is_that_of_its_source_alone():

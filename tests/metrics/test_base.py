@@ -13,8 +13,8 @@ def test_every_metric_is_found_and_says_how_its_figures_are_printed():
     for metric in metrics().values():
         assert metric.summary()
         assert metric.columns
-        assert metric.figures
-        assert all(info.label for info in metric.figures.values())
+        assert metric.results
+        assert all(info.label for info in metric.results.values())
 
 
 def test_an_unknown_metric_names_the_nearest():

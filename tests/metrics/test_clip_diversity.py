@@ -26,7 +26,7 @@ def test_figures_equal_an_independent_computation(tiny_clip, pictures):
     standard, ours = (metric.measure(part, [""] * 4) for part in (pictures[:4], pictures[4:8]))
     figures = metric.compare(standard, ours, np.zeros(4, dtype=bool))
     of_standard, of_ours = (mean_over_pairs(tiny_clip.embeddings(part)) for part in (pictures[:4], pictures[4:8]))
-    assert list(figures) == list(ClipDiversity.figures)
+    assert list(figures) == list(ClipDiversity.results)
     assert figures["clip_similarity"].value == pytest.approx(of_ours, abs=1e-6)
     assert figures["clip_similarity_standard"].value == pytest.approx(of_standard, abs=1e-6)
     assert figures["clip_similarity_difference"].value == pytest.approx(of_standard - of_ours, abs=1e-6)

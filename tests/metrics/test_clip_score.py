@@ -16,7 +16,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, PreTrainedTokenizerFast
 
 from common.errors import UserError
-from generators.catalogue import embedded_path, models
+from generators.model_entry import embedded_path, models
 from metrics.clip_score import ClipScore, tokenise
 from miniature.exporting.open_clip import save_open_clip
 
@@ -102,7 +102,7 @@ def test_a_prompt_beyond_the_context_is_cut_as_clip_cuts_it_and_counted(clip, ch
     assert found["clip_score"] == pytest.approx(direct(clip, pictures[:3], [kept, fits, fits]), abs=1e-6)
     figures = ClipScore(checkpoint).compare(found, found, np.zeros(3, dtype=bool))
     assert figures["cut"] == 2
-    assert set(figures) == set(ClipScore.figures)
+    assert set(figures) == set(ClipScore.results)
 
 
 @pytest.mark.parametrize(("model", "words"), [("ViT-B-32", 75), ("coca_ViT-B-32", 74)])
@@ -117,7 +117,7 @@ def test_figures_are_those_of_a_paired_score(checkpoint, pictures):
     metric = ClipScore(checkpoint)
     standard, ours = metric.measure(pictures, PROMPTS), metric.measure(pictures, PROMPTS[1:] + PROMPTS[:1])
     figures = metric.compare(standard, ours, np.zeros(9, dtype=bool))
-    assert list(figures) == [name for name in ClipScore.figures if name != "cut"]
+    assert list(figures) == [name for name in ClipScore.results if name != "cut"]
     difference = ours["clip_score"] - standard["clip_score"]
     assert figures["clip_score_difference"].value == pytest.approx(difference.mean())
     assert figures["wins"] == np.count_nonzero(difference > 0)

@@ -81,7 +81,7 @@ def test_similarity_and_its_difference(few_resamples) -> None:
 
     standard, ours = (mean_similarity(rows) for rows in draw(1_000_000))
     found = [compare_similarity(*draw(80), seed=seed) for seed in range(300)]
-    for name, truth in {"standard": standard, "ours": ours, "difference": standard - ours}.items():
+    for name, truth in {"baseline": standard, "ours": ours, "difference": standard - ours}.items():
         assert LEAST <= coverage([getattr(each, name) for each in found], truth) <= MOST, name
 
 

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from common.errors import UserError
-from generators.catalogue import models
+from generators.model_entry import models
 from metrics.structure_diversity import StructureDiversity
 from metrics.structure_encoders import EFFICIENTNET, renamed
 
@@ -90,7 +90,7 @@ def test_figures_equal_an_independent_computation(dino, small):
         },
         abs=1e-6,
     )
-    assert list(figures) == list(StructureDiversity.figures)
+    assert list(figures) == list(StructureDiversity.results)
 
 
 def test_identity_names_what_decides_a_figure(dino):

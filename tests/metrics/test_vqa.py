@@ -119,7 +119,7 @@ def test_no_images_have_no_scores(checkpoint):
 def test_figures_compare_prompt_by_prompt(checkpoint):
     standard, ours = {"vqa": np.array([0.5, 0.5, 0.5, 0.5])}, {"vqa": np.array([0.6, 0.7, 0.4, 0.9])}
     figures = VQAScore(checkpoint).compare(standard, ours, np.array([False, False, False, True]))
-    assert list(figures) == list(VQAScore.figures)
+    assert list(figures) == list(VQAScore.results)
     assert (figures["wins"], figures["ties"], figures["losses"]) == (2, 1, 1)
     assert figures["win_rate"].value == pytest.approx(0.625)
     assert figures["win_rate_strict"].value == pytest.approx(0.5)

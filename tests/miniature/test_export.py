@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from generators.batching import Batches
-from generators.catalogue import ModelEntry, model
+from generators.catalogue import model
 from generators.executor import decode_images, execute
 from generators.families.base import Family, get_family, resolve_settings
+from generators.model_entry import ModelEntry
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
-from generators.sharing.plan import standard_plan
+from generators.sharing.plan import baseline_plan
 from miniature.export import export
 from miniature.training import super_resolution, t5_tokenizer
 
@@ -24,13 +25,16 @@ MODELS = ("mini-kandinsky", "mini-sd", "mini-karlo", "mini-flux")
 def entry_in(exported: Path, name: str) -> ModelEntry:
     """The catalogue's model with its parts in another place."""
     entry = model(name)
-    sources = {part: str(exported / source.removeprefix("embedded:")) for part, source in entry.sources.items()}
-    return entry.model_copy(update={"sources": sources})
+    places = {
+        kind: {name: str(exported / source.removeprefix("embedded:")) for name, source in getattr(entry, kind).items()}
+        for kind in ("sources", "components")
+    }
+    return entry.model_copy(update=places)
 
 
 def picture(family: Family, settings: GenerationSettings) -> np.ndarray:
     noise, keys = KeyedNoise(settings.seed), [f"{PROMPT}#0"]
-    plan, conditioning = standard_plan(1, family.sampler(settings).K), family.encode([PROMPT], keys, settings)
+    plan, conditioning = baseline_plan(1, family.sampler(settings).K), family.encode([PROMPT], keys, settings)
     done = execute(plan, family, conditioning, keys, settings, noise=noise, batch_size=1)
     return next(iter(decode_images(family, done, keys, settings, noise=noise, batches=Batches(1))))[0]
 
@@ -55,7 +59,7 @@ def test_what_is_exported_generates_as_the_catalogues_model(
 @pytest.mark.parametrize("name", MODELS)
 def test_every_component_is_in_the_folder_or_borrowed_and_none_is_both(exported: Path, name: str) -> None:
     entry = entry_in(exported, name)
-    for role in entry.roles:
+    for role in entry.sources:
         folder = Path(entry.source(role))
         index = json.loads((folder / "model_index.json").read_text())
         named = {part for part, value in index.items() if isinstance(value, list) and value[0]}

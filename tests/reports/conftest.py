@@ -119,7 +119,7 @@ def compared(tmp_path: Path) -> Callable[..., Path]:
             where = asked(tau, strategy=strategy, dataset=dataset, seed=seed, **axes)
             record = record_at(where, n, worse).model_copy(update={"control": strategy in controls})
             outcomes = outcomes_at(float(tau), n, worse, seed)
-            save_record(run, record.model_copy(update={"figures": figures_at(outcomes, float(tau))}))
+            save_record(run, record.model_copy(update={"results": figures_at(outcomes, float(tau))}))
             save_scores(run, record, outcomes)
         return run
 

@@ -4,7 +4,7 @@ from metrics.power import pairs_for_noninferiority
 from reports.answer import answer
 from reports.base import RunView
 from reports.claims import claims
-from sweeps.record import Figure
+from sweeps.record import Result
 
 
 @pytest.fixture
@@ -17,12 +17,12 @@ def told(new_record):
             n = wins + ties + losses
             rate = 0.5 + (wins - losses) / (2 * n)
             figures = {
-                "vqa.win_rate": Figure(value=rate, low=rate - 0.02, high=rate + 0.02, n=n),
-                "vqa.wins": Figure(value=wins),
-                "vqa.ties": Figure(value=ties),
-                "vqa.losses": Figure(value=losses),
+                "vqa.win_rate": Result(value=rate, low=rate - 0.02, high=rate + 0.02, n=n),
+                "vqa.wins": Result(value=wins),
+                "vqa.ties": Result(value=ties),
+                "vqa.losses": Result(value=losses),
             }
-            records.append(new_record(tau, **axes).model_copy(update={"figures": figures}))
+            records.append(new_record(tau, **axes).model_copy(update={"results": figures}))
         return answer(RunView.of(".", records, delta))
 
     return made
@@ -75,7 +75,7 @@ def test_the_baseline_s_own_pictures_claim_nothing(new_run) -> None:
 
 
 def test_without_scores_savings_are_told_and_how_to_score(new_record) -> None:
-    found = answer(RunView.of(".", [new_record("1").model_copy(update={"figures": {}})]))
+    found = answer(RunView.of(".", [new_record("1").model_copy(update={"results": {}})]))
     assert found.lines[0].startswith("At tau 1 sharing saves ")
     assert "bench score" in found.lines[1]
 

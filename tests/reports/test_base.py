@@ -8,9 +8,9 @@ def test_series_differ_in_more_than_tau_and_are_named_by_what_differs(new_run) -
     view = RunView.of(new_run(n=2, series=[{"seed": 7}, {"strategy": "none", "seed": 7}, {"seed": 8}]))
     assert {series.name for series in view.series} == {"ward-cosine, seed 7", "ward-cosine, seed 8", "none, seed 7"}
     for series in view.series:
-        taus = [record.asked.tau for record in series.records]
+        taus = [record.config.tau for record in series.records]
         assert taus == sorted(taus)
-        assert len({record.asked.seed for record in series.records}) == 1
+        assert len({record.config.seed for record in series.records}) == 1
 
 
 def test_a_single_series_needs_no_name(run_folder) -> None:
@@ -20,7 +20,7 @@ def test_a_single_series_needs_no_name(run_folder) -> None:
 
 
 def test_failed_cells_are_no_part_of_a_view(new_run) -> None:
-    assert [float(r.asked.tau) for r in RunView.of(new_run(n=2, fail=["0.5"])).records] == [0, 1]
+    assert [float(r.config.tau) for r in RunView.of(new_run(n=2, fail=["0.5"])).records] == [0, 1]
 
 
 def test_the_figures_of_the_issue_are_found_by_name() -> None:

@@ -4,7 +4,7 @@ from metrics.hypotheses import holm, noninferiority_p, sign_test_p
 from metrics.power import noninferiority_power
 from reports.base import RunView
 from reports.claims import SAME, adjusted, cell_claim, claims
-from sweeps.record import Figure
+from sweeps.record import Result
 
 DELTA = 0.05
 
@@ -16,13 +16,13 @@ def counted(new_record):
     def made(wins: int, ties: int, losses: int, tau: str = "0.5", **rate):
         n = wins + ties + losses
         figures = {
-            "vqa.win_rate": Figure(value=0.5 + (wins - losses) / (2 * n), **{"low": 0.4, "high": 0.6, **rate}),
+            "vqa.win_rate": Result(value=0.5 + (wins - losses) / (2 * n), **{"low": 0.4, "high": 0.6, **rate}),
             **{
-                f"vqa.{name}": Figure(value=each)
+                f"vqa.{name}": Result(value=each)
                 for name, each in zip(("wins", "ties", "losses"), (wins, ties, losses), strict=True)
             },
         }
-        return new_record(tau).model_copy(update={"figures": figures})
+        return new_record(tau).model_copy(update={"results": figures})
 
     return made
 
@@ -79,7 +79,7 @@ def test_several_claims_are_corrected_within_their_metric_and_tau_0_is_none(new_
     run = new_run(n=60, taus=["0", "0.5", "1"])
     view = RunView.of(run, delta=0.1)
     found = view.once(claims)
-    assert [(each.metric, float(each.record.asked.tau)) for each in found] == [("vqa", 0.5), ("vqa", 1)]
+    assert [(each.metric, float(each.record.config.tau)) for each in found] == [("vqa", 0.5), ("vqa", 1)]
     assert [each.noninferiority_holm for each in found] == holm([each.noninferiority_p for each in found])
     assert [each.two_sided_holm for each in found] == holm([each.two_sided_p for each in found])
     assert all(each.delta == 0.1 for each in found)
@@ -89,8 +89,8 @@ def test_each_metric_is_corrected_for_its_own_claims(new_record) -> None:
     records = []
     for tau in ("0.5", "1"):
         record = new_record(tau)
-        other = {name.replace("vqa.", "pick."): figure for name, figure in record.figures.items() if "vqa." in name}
-        records.append(record.model_copy(update={"figures": {**record.figures, **other}}))
+        other = {name.replace("vqa.", "pick."): figure for name, figure in record.results.items() if "vqa." in name}
+        records.append(record.model_copy(update={"results": {**record.results, **other}}))
     found = claims(RunView.of(".", records))
     assert [each.metric for each in found] == ["vqa", "vqa", "pick", "pick"]
     assert [each.noninferiority_holm for each in found[:2]] == [each.noninferiority_holm for each in found[2:]]
@@ -98,7 +98,7 @@ def test_each_metric_is_corrected_for_its_own_claims(new_record) -> None:
 
 def test_a_record_without_counts_claims_nothing(new_record) -> None:
     record = new_record("1")
-    bare = record.model_copy(update={"figures": {"vqa.win_rate": record.figures["vqa.win_rate"]}})
+    bare = record.model_copy(update={"results": {"vqa.win_rate": record.results["vqa.win_rate"]}})
     assert cell_claim(bare, "vqa", DELTA) is None
     assert cell_claim(record, "clip_diversity", DELTA) is None
     assert claims(RunView.of(".", [bare])) == []

@@ -55,7 +55,7 @@ def test_one_checkpoint_from_two_places_is_one_scorer(new_record) -> None:
 def test_who_has_no_scores_is_flagged(found) -> None:
     def unscored(record):
         kept = {name: each for name, each in record.scorers.items() if name != "vqa"}
-        return record.model_copy(update={"scorers": kept, "figures": {}})
+        return record.model_copy(update={"scorers": kept, "results": {}})
 
     assert found(unscored)["scores by VQA"].by_run == {"A": "there", "B": "none"}
 
@@ -99,7 +99,7 @@ def test_versions_and_parameters_and_settings_are_compared_where_both_runs_say(n
 
 
 def test_other_standard_pictures_are_refused_where_the_axes_do_not_say(found) -> None:
-    difference = found(lambda record: record.model_copy(update={"standard": "shared/other"}))
+    difference = found(lambda record: record.model_copy(update={"baseline": "shared/other"}))
     assert list(difference) == ["baseline pictures of mini-kandinsky on mini_templates, seed 42"]
     assert list(found(seed=7)) == ["seed"], "other seeds have other standard pictures, and the axis says so"
 

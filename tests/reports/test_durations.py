@@ -52,8 +52,8 @@ def test_records_count_what_they_have_in_common_once(new_record):
     found = {
         each.stage: each.seconds for each in recorded([reused, other, seed, seed.model_copy(update={"id": "again"})])
     }
-    standard = tau.standard_timings
-    assert tau.standard == other.standard != seed.standard
+    standard = tau.baseline_timings
+    assert tau.baseline == other.baseline != seed.baseline
     assert found["cluster"] == 0.5 + 0.5, "one tree for two taus, another for another seed"
     assert found["encode"] == 2 * standard["encode"]
     own = [tau.timings["denoise"], other.timings["denoise"], seed.timings["denoise"]]

@@ -22,7 +22,7 @@ def rendered(table, width: int) -> str:
 
 def test_csv_keeps_every_digit(records) -> None:
     back = pd.read_csv(io.StringIO(to_csv(summary(records))))
-    assert back["vqa.vqa_difference"].tolist() == [record.figures["vqa.vqa_difference"].value for record in records]
+    assert back["vqa.vqa_difference"].tolist() == [record.results["vqa.vqa_difference"].value for record in records]
     assert back["seconds.denoise"].tolist() == [record.timings["denoise"] for record in records]
 
 

@@ -8,7 +8,7 @@ def test_one_row_a_cell_with_intervals_beside_their_figures(new_record) -> None:
     cells = frame(records)
     assert list(cells.tau) == [0.0, 0.5]
     assert list(cells.strategy) == ["ward-cosine"] * 2
-    figure = records[1].figures["vqa.win_rate"]
+    figure = records[1].results["vqa.win_rate"]
     assert cells.loc[1, ["vqa.win_rate", "vqa.win_rate_low", "vqa.win_rate_high"]].tolist() == [
         figure.value,
         figure.low,
@@ -46,15 +46,15 @@ def test_a_metric_with_a_win_rate_is_paired(new_record) -> None:
 def test_wall_savings_count_encoding_once_for_both_and_no_scoring(new_record) -> None:
     timings = {"cluster": 1.0, "plan": 0.5, "denoise": 8.0, "decode": 2.0, "reused": 1.5, "score": 99.0}
     record = new_record("1").model_copy(
-        update={"timings": timings, "standard_timings": {"encode": 2.0, "denoise": 20.0, "decode": 3.0, "score": 99.0}}
+        update={"timings": timings, "baseline_timings": {"encode": 2.0, "denoise": 20.0, "decode": 3.0, "score": 99.0}}
     )
     assert wall_savings(record) == 1 - (2.0 + 1.0 + 0.5 + 8.0 + 2.0 + 1.5) / 25.0
     assert wall_savings(record.model_copy(update={"timings": {**timings, "encode": 2.0}})) == wall_savings(record)
-    assert wall_savings(record.model_copy(update={"standard_timings": {}})) is None, "older records"
+    assert wall_savings(record.model_copy(update={"baseline_timings": {}})) is None, "older records"
 
 
 def test_no_wall_savings_are_claimed_where_seconds_are_a_share_of_a_unions(new_record) -> None:
-    seconds = {"timings": {"denoise": 8.0}, "standard_timings": {"denoise": 20.0}}
+    seconds = {"timings": {"denoise": 8.0}, "baseline_timings": {"denoise": 20.0}}
     measured = new_record("1").model_copy(update={**seconds, "shared_seconds": False})
     shared = measured.model_copy(update={"shared_seconds": True})
     assert wall_savings(measured) == 1 - 8.0 / 20.0

@@ -1,7 +1,7 @@
 import pytest
 
 from reports.labels import Label, label, title
-from sweeps.record import Figure
+from sweeps.record import Result
 
 
 def test_a_metric_names_its_figures_itself(new_record) -> None:
@@ -49,8 +49,8 @@ def test_numbers_have_their_unit_and_digits(about, value, text) -> None:
 
 def test_an_interval_is_in_the_figure_s_unit_or_absent() -> None:
     rate = Label("", "fraction")
-    assert rate.interval(Figure(value=0.5, low=0.431, high=0.569)) == "[43.1, 56.9]"
-    assert rate.interval(Figure(value=0.5)) == ""
+    assert rate.interval(Result(value=0.5, low=0.431, high=0.569)) == "[43.1, 56.9]"
+    assert rate.interval(Result(value=0.5)) == ""
 
 
 def test_titles_are_words() -> None:

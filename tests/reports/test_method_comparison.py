@@ -29,7 +29,7 @@ def test_levels_that_were_asked_for_take_each_strategys_own_tau(compared):
     (comparison,) = view(run).once(method_comparisons).comparisons
     assert [target.savings for target in comparison.targets] == [0.3, 0.47]
     taus = [
-        {float(each.asked.tau) for each in target.methods["average"].records.values()} for target in comparison.targets
+        {float(each.config.tau) for each in target.methods["average"].records.values()} for target in comparison.targets
     ]
     assert taus == [{0.49}, {1.01}]
 

@@ -15,15 +15,15 @@ def read_again(run, **changes):
 
 def test_wins_ties_and_losses_are_the_records(run_folder) -> None:
     record, found = read_again(run_folder)
-    counts = {name: record.figures[f"vqa.{name}"].value for name in ("wins", "ties", "losses")}
+    counts = {name: record.results[f"vqa.{name}"].value for name in ("wins", "ties", "losses")}
     assert counts == {"wins": (found == 1).sum(), "ties": (found == 0).sum(), "losses": (found == -1).sum()}
 
 
 def test_a_metric_says_which_way_is_better(run_folder) -> None:
     record, found = read_again(run_folder)
-    rate = record.figures["vqa.win_rate"].model_copy(update={"value": 1 - record.figures["vqa.win_rate"].value})
+    rate = record.results["vqa.win_rate"].model_copy(update={"value": 1 - record.results["vqa.win_rate"].value})
     lower = {"vqa": {**record.scorers["vqa"], "higher_is_better": False}}
-    _, mirrored = read_again(run_folder, scorers=lower, figures={**record.figures, "vqa.win_rate": rate})
+    _, mirrored = read_again(run_folder, scorers=lower, results={**record.results, "vqa.win_rate": rate})
     np.testing.assert_array_equal(mirrored, -found)
 
 
@@ -42,11 +42,11 @@ def test_scores_of_other_pictures_are_refused(run_folder) -> None:
 def test_differences_are_ours_less_standards_whichever_way_is_better(run_folder) -> None:
     record, found = read_again(run_folder)
     np.testing.assert_allclose(score_differences(run_folder, record, "vqa", metric_scores), 0.1 * found)
-    rate = record.figures["vqa.win_rate"].model_copy(update={"value": 1 - record.figures["vqa.win_rate"].value})
+    rate = record.results["vqa.win_rate"].model_copy(update={"value": 1 - record.results["vqa.win_rate"].value})
     lower = record.model_copy(
         update={
             "scorers": {"vqa": {**record.scorers["vqa"], "higher_is_better": False}},
-            "figures": {**record.figures, "vqa.win_rate": rate},
+            "results": {**record.results, "vqa.win_rate": rate},
         }
     )
     np.testing.assert_allclose(score_differences(run_folder, lower, "vqa", metric_scores), 0.1 * found)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from common.errors import UserError
-from generators.catalogue import models
+from generators.model_entry import models
 from generators.prompts import prompt_sets
 from reports.paper import A_MODELS_OWN, MINIATURE, Item, item, items
 from sweeps.spec import SweepSpec, make_spec, read_preset

@@ -32,11 +32,11 @@ def rows_of(sheet, column: str) -> dict[str, str]:
 def test_a_row_is_the_cell_at_the_published_tau_with_its_test(view) -> None:
     run = view(n=500, taus=["0", "0.5", "1"], series=[REAL])
     sheet = paper_sheet(item("table1"), [run])
-    (record,) = [record for record in run.records if record.asked.tau == 1]
+    (record,) = [record for record in run.records if record.config.tau == 1]
     data = sheet.data.set_index(["published_dataset", "figure"])
     won = data.loc[("animals", "vqa.win_rate_strict")]
     assert (won.cell, won.published, won.n) == (record.id, 0.528, 500)
-    assert won.measured == record.figures["vqa.win_rate_strict"].value
+    assert won.measured == record.results["vqa.win_rate_strict"].value
     assert won.p == rates_differ(round(won.measured * 500), 500, 0.528, 500).p
     assert won.comparable
     saved = data.loc[("animals", "savings")]
@@ -100,7 +100,7 @@ def test_savings_at_parity_are_the_curve_s_and_the_win_rate_is_below_it(grid) ->
     assert 0 < saved.p < 1
     (record,) = [record for record in run.records if record.id == saved.cell]
     assert record.plan.savings <= saved.measured
-    later = [r for r in run.records if r.asked.dataset == "prompt_templates" and r.asked.tau > record.asked.tau]
+    later = [r for r in run.records if r.config.dataset == "prompt_templates" and r.config.tau > record.config.tau]
     assert all(each.plan.savings > saved.measured for each in later)
     assert data.loc[("prompt_templates", "vqa.win_rate_strict")].cell == record.id
 
@@ -128,10 +128,10 @@ def make_reference(folder: Path, tau: str) -> None:
     """Of the cell at this tau, standard generation with fewer steps."""
     for path in list(folder.glob("cells/*/record.json")):
         record = read_record(path)
-        if record.role == "sharing" and f"{record.asked.tau:f}" == tau:
-            other = record.asked.model_copy(update={"strategy": "fewer-steps"})
+        if record.role == "sharing" and f"{record.config.tau:f}" == tau:
+            other = record.config.model_copy(update={"strategy": "fewer-steps"})
             made: Record = record.model_copy(
-                update={"id": f"{record.id}-f", "role": "fewer-steps", "asked": other, "images": record.standard}
+                update={"id": f"{record.id}-f", "role": "fewer-steps", "config": other, "images": record.baseline}
             )
             target = folder / "cells" / made.id
             target.mkdir()

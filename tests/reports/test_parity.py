@@ -16,7 +16,7 @@ def test_a_curve_is_a_model_and_a_prompt_set_over_taus_and_seeds(grid) -> None:
     assert (curve.seeds, [float(tau) for tau in curve.taus]) == ((1, 2, 3), [0, 0.25, 0.5, 1, 2])
     assert (curve.n_prompts, curve.parity.pairs, curve.conditioned_on, curve.family) == (40, 120, "image", "kandinsky")
     records = load_records(run)
-    cells = [[record for record in records if record.asked.seed == seed] for seed in (1, 2, 3)]
+    cells = [[record for record in records if record.config.seed == seed] for seed in (1, 2, 3)]
     expected = savings_at_parity(
         [[outcomes(run, record, "vqa", metric_scores) for record in each] for each in cells],
         [[record.plan.savings for record in each] for each in cells],
@@ -27,7 +27,9 @@ def test_a_curve_is_a_model_and_a_prompt_set_over_taus_and_seeds(grid) -> None:
 
 def test_models_on_one_prompt_set_are_resampled_alike_and_prompt_sets_apart(grid) -> None:
     run = grid(models={KANDINSKY: 0.0, SD: 0.0}, datasets={"mini_styles": 40, "mini_scenes": 40}, seeds=[1])
-    found = {(curve.asked.model, curve.asked.dataset): curve.parity for curve in parity_curves(RunView.of(run)).curves}
+    found = {
+        (curve.config.model, curve.config.dataset): curve.parity for curve in parity_curves(RunView.of(run)).curves
+    }
     same = found["mini-kandinsky", "mini_styles"].rate.savings, found["mini-sd", "mini_styles"].rate.savings
     np.testing.assert_array_equal(*same)
     others = found["mini-kandinsky", "mini_scenes"].rate.savings
@@ -47,7 +49,7 @@ def test_where_nothing_is_shared_nothing_is_said(grid) -> None:
 
 def test_a_seed_that_is_not_finished_is_left_out_and_named(grid) -> None:
     run = grid(models={KANDINSKY: 0.0}, datasets={"mini_styles": 40})
-    last = [record for record in load_records(run) if record.asked.seed == 3][-1]
+    last = [record for record in load_records(run) if record.config.seed == 3][-1]
     (last.folder(run) / "record.json").unlink()
     found = parity_curves(RunView.of(run))
     assert found.curves[0].seeds == (1, 2)
@@ -56,10 +58,10 @@ def test_a_seed_that_is_not_finished_is_left_out_and_named(grid) -> None:
 
 def test_a_damaged_file_costs_its_curve_and_no_other(grid) -> None:
     run = grid(models={KANDINSKY: 0.0, SD: 0.1}, datasets={"mini_styles": 40})
-    path = next(record for record in load_records(run) if record.asked.model == "mini-sd").standard_scores(run)
+    path = next(record for record in load_records(run) if record.config.model == "mini-sd").baseline_scores(run)
     path.write_bytes(b"")
     found = parity_curves(RunView.of(run))
-    assert [curve.asked.model for curve in found.curves] == ["mini-kandinsky"]
+    assert [curve.config.model for curve in found.curves] == ["mini-kandinsky"]
     (note,) = found.notes
     assert note.startswith("mini-sd is left out: ")
     assert str(path) in note
@@ -78,8 +80,8 @@ def test_image_conditioned_models_stand_against_text_conditioned_ones_on_the_sam
     run = grid(models={("old", "kandinsky", None): 0.0}, datasets={"mini_styles": 60})
     (contrast,) = parity_curves(RunView.of(run)).contrasts()
     assert list(contrast.image) == list(contrast.text) == ["mini_styles"]
-    assert [curve.asked.model for curve in contrast.image["mini_styles"]] == ["mini-kandinsky", "mini-karlo"]
-    assert [curve.asked.model for curve in contrast.text["mini_styles"]] == ["mini-sd"]
+    assert [curve.config.model for curve in contrast.image["mini_styles"]] == ["mini-kandinsky", "mini-karlo"]
+    assert [curve.config.model for curve in contrast.text["mini_styles"]] == ["mini-sd"]
     assert contrast.caveat == "two families against one cannot prove a general law"
     kandinsky, karlo, sd = (curve.parity.bound.value.savings for curve in contrast.curves)
     difference = contrast.difference()

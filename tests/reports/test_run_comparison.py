@@ -34,7 +34,7 @@ def test_two_models_are_two_series_without_the_run_s_name(runs, tmp_path) -> Non
     assert [series.name for series in view.series] == ["kandi", "sd"]
     assert view.mismatches == ()
     assert varying_axes(view.records) == ["model"]
-    assert [record.asked.model for record in view.records] == ["kandi", "kandi", "sd", "sd"]
+    assert [record.config.model for record in view.records] == ["kandi", "kandi", "sd", "sd"]
 
 
 def test_the_same_sweep_twice_is_told_apart_by_the_runs_names(new_run, tmp_path) -> None:
@@ -58,7 +58,7 @@ def test_files_are_read_from_each_record_s_own_run(new_run, tmp_path) -> None:
     assert last.prompts(view.path) == ["x", "y", "z"] != first.prompts(view.path)
     for record, run in ((first, here), (last, there)):
         plain = next(each for each in load_records(run) if each.id == record.id)
-        for read in ("folder", "made", "prompts", "pictures", "standard_pictures", "scores", "standard_scores"):
+        for read in ("folder", "made", "prompts", "pictures", "baseline_pictures", "scores", "baseline_scores"):
             assert getattr(record, read)(view.path) == getattr(plain, read)(run), read
     assert "home" not in last.model_dump()
 
@@ -107,9 +107,9 @@ def test_figures_of_another_scorer_are_left_out_by_name_and_others_stay(runs, tm
         "refused: scorer of VQA (kandi-run: checkpoint mini-vqa; sd-run: checkpoint hf:o/m): its results are not on one"
     )
     first, second = view.series
-    assert all("vqa.win_rate" in record.figures and "vqa" in record.scorers for record in first.records)
-    assert not any(name.startswith("vqa.") for record in second.records for name in record.figures)
-    assert all("clip_diversity.clip_similarity" in record.figures for record in second.records)
+    assert all("vqa.win_rate" in record.results and "vqa" in record.scorers for record in first.records)
+    assert not any(name.startswith("vqa.") for record in second.records for name in record.results)
+    assert all("clip_diversity.clip_similarity" in record.results for record in second.records)
     sheet = Summary().sheet(view)
     column = sheet.headings.index("VQA win rate, %")
     assert [(row[0].value, row[column].value != "-") for row in sheet.rows] == [

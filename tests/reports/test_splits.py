@@ -12,7 +12,7 @@ from reports.splits import band_name, splits
 def test_every_cell_in_which_prompts_share_has_its_bands(parted) -> None:
     view = RunView.of(parted())
     found = view.once(splits)
-    assert [float(split.record.asked.tau) for split in found] == [0.5, 1], "at tau 0 nobody shares"
+    assert [float(split.record.config.tau) for split in found] == [0.5, 1], "at tau 0 nobody shares"
     for split in found:
         assert split.column == "clip_diversity.clip"
         assert sum(band.pairs for band in split.bands) == 60 * 59 / 2

@@ -12,17 +12,18 @@ from PIL import Image, ImageDraw
 from scipy.cluster.hierarchy import linkage
 
 from common.files import sha256_text
-from generators.sharing.plan import build_plan
+from generators.sharing.plan import SharingPlan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
+from sweeps.pictures import Manifest
 from sweeps.record import (
-    Asked,
-    ExecutionFigures,
+    CellConfig,
+    ExecutionStats,
     Failure,
-    Figure,
-    FlopFigures,
-    PlanFigures,
+    FlopCost,
+    PlanCost,
     Record,
+    Result,
 )
 
 THINGS = ("penguin", "cactus", "rocket", "strawberry", "violin", "lighthouse", "turtle", "bicycle", "mushroom", "crown")
@@ -50,7 +51,7 @@ def prompts_of(n: int) -> list[str]:
     ]
 
 
-def asked(tau: str, **axes: object) -> Asked:
+def asked(tau: str, **axes: object) -> CellConfig:
     values = {
         "model": "mini-kandinsky",
         "dataset": "mini_templates",
@@ -64,7 +65,7 @@ def asked(tau: str, **axes: object) -> Asked:
         "scheduler": "DDPMScheduler",
         "guidance": 3.0,
     }
-    return Asked(tau=Decimal(tau), **{**values, **axes})
+    return CellConfig(tau=Decimal(tau), **{**values, **axes})
 
 
 def outcomes_at(tau: float, n: int, worse: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -75,7 +76,7 @@ def outcomes_at(tau: float, n: int, worse: float = 0.0, seed: int = 0) -> np.nda
     return np.random.default_rng([seed, round(100 * tau)]).permutation([1] * wins + [0] * ties + [-1] * losses)
 
 
-def figures_at(outcomes: np.ndarray, tau: float) -> dict[str, Figure]:
+def figures_at(outcomes: np.ndarray, tau: float) -> dict[str, Result]:
     """Figures shaped like real ones."""
     n = len(outcomes)
     wins, ties = int((outcomes > 0).sum()), int((outcomes == 0).sum())
@@ -84,28 +85,28 @@ def figures_at(outcomes: np.ndarray, tau: float) -> dict[str, Figure]:
     mean = 0.2 * (rate - 0.5)
     similarity = 0.62 + 0.035 * tau
     return {
-        "vqa.win_rate": Figure(value=rate, low=rate - half, high=rate + half, n=n, method="Tango score"),
-        "vqa.win_rate_strict": Figure(value=wins / n, low=wins / n * 0.8, high=wins / n * 1.15, n=n, method="Wilson"),
-        "vqa.wins": Figure(value=wins),
-        "vqa.ties": Figure(value=ties),
-        "vqa.losses": Figure(value=n - ties - wins),
-        "vqa.vqa_difference": Figure(
+        "vqa.win_rate": Result(value=rate, low=rate - half, high=rate + half, n=n, method="Tango score"),
+        "vqa.win_rate_strict": Result(value=wins / n, low=wins / n * 0.8, high=wins / n * 1.15, n=n, method="Wilson"),
+        "vqa.wins": Result(value=wins),
+        "vqa.ties": Result(value=ties),
+        "vqa.losses": Result(value=n - ties - wins),
+        "vqa.vqa_difference": Result(
             value=mean, low=mean - 0.1 * half, high=mean + 0.1 * half, n=n, method="BCa bootstrap"
         ),
-        "vqa.vqa_mean": Figure(value=0.8 + mean, low=0.78 + mean, high=0.82 + mean, n=n, method="BCa bootstrap"),
-        "vqa.vqa_mean_standard": Figure(value=0.8, low=0.78, high=0.82, n=n, method="BCa bootstrap"),
-        "clip_diversity.clip_similarity": Figure(
+        "vqa.vqa_mean": Result(value=0.8 + mean, low=0.78 + mean, high=0.82 + mean, n=n, method="BCa bootstrap"),
+        "vqa.vqa_mean_standard": Result(value=0.8, low=0.78, high=0.82, n=n, method="BCa bootstrap"),
+        "clip_diversity.clip_similarity": Result(
             value=similarity, low=similarity - 0.02, high=similarity + 0.02, n=n, method="percentile bootstrap"
         ),
-        "clip_diversity.clip_similarity_standard": Figure(
+        "clip_diversity.clip_similarity_standard": Result(
             value=0.62, low=0.6, high=0.64, n=n, method="percentile bootstrap"
         ),
-        "clip_diversity.clip_similarity_difference": Figure(value=0.62 - similarity, n=n),
+        "clip_diversity.clip_similarity_difference": Result(value=0.62 - similarity, n=n),
     }
 
 
 def record_at(
-    where: Asked, n: int, worse: float = 0.0, family: str = "kandinsky", conditioned_on: str | None = "image"
+    where: CellConfig, n: int, worse: float = 0.0, family: str = "kandinsky", conditioned_on: str | None = "image"
 ) -> Record:
     tau = float(where.tau)
     savings = round(0.75 * (1 - exp(-tau)), 4)
@@ -115,27 +116,27 @@ def record_at(
     return Record(
         id=f"1-{sha256_text(where.model_dump_json())[:16]}",
         status="done",
-        asked=where,
+        config=where,
         conditioned_on=conditioned_on,
         identity={"family": {"name": family, "version": 1}, "weights": "0" * 64},
-        plan=PlanFigures(
+        plan=PlanCost(
             n_prompts=n,
             steps_requested=STEPS,
             K=STEPS,
             node_steps=round(total * (1 - savings)),
-            standard_node_steps=total,
+            baseline_node_steps=total,
             savings=savings,
         ),
-        flops=FlopFigures(
+        flops=FlopCost(
             components=cost,
             total=sum(cost.values()),
-            standard_total=standard,
+            baseline_total=standard,
             savings=1 - sum(cost.values()) / standard,
         ),
         figures=figures_at(outcomes_at(tau, n, worse, where.seed), tau),
         timings={"cluster": 0.5, "denoise": 20 * (1 - savings) + 0.123456789, "decode": 3.5, "score": 4.25},
-        standard_timings={"encode": 1.0, "denoise": 20.0, "decode": 3.5, "score": 4.25},
-        execution=ExecutionFigures(calls=100, rows=round(total * (1 - savings)), batch_size=32),
+        baseline_timings={"encode": 1.0, "denoise": 20.0, "decode": 3.5, "score": 4.25},
+        execution=ExecutionStats(calls=100, rows=round(total * (1 - savings)), batch_size=32),
         scorers={
             "vqa": {"name": "vqa", "checkpoint": "mini-vqa", "figures": VQA_FIGURES},
             "clip_diversity": {"name": "clip_diversity", "checkpoint": "mini-clip", "figures": CLIP_FIGURES},
@@ -146,9 +147,9 @@ def record_at(
     )
 
 
-def failed(where: Asked) -> Record:
+def failed(where: CellConfig) -> Record:
     error = Failure(type="UserError", message="the picture 00003.png is damaged", hint="run the same sweep again")
-    return Record(id=f"1-failed-{where.tau}", status="failed", asked=where, error=error)
+    return Record(id=f"1-failed-{where.tau}", status="failed", config=where, error=error)
 
 
 def save_record(run: Path, record: Record) -> None:
@@ -159,7 +160,7 @@ def save_record(run: Path, record: Record) -> None:
 def save_scores(run: Path, record: Record, outcomes: np.ndarray, embedded: bool = True) -> None:
     """Scores of these outcomes: standard's at random, ours above, at or below them."""
     standard = np.random.default_rng(3).uniform(0.3, 0.7, len(outcomes))
-    for path, scores in ((record.standard_scores(run), standard), (record.scores(run), standard + 0.1 * outcomes)):
+    for path, scores in ((record.baseline_scores(run), standard), (record.scores(run), standard + 0.1 * outcomes)):
         path.parent.mkdir(parents=True, exist_ok=True)
         embeddings = {"clip_diversity.clip": [[0.6, 0.8]] * len(scores)} if embedded else {}
         pd.DataFrame({"prompt": prompts_of(len(scores)), "vqa.vqa": scores, **embeddings}).to_parquet(path)
@@ -211,11 +212,23 @@ def make_run(
             save_scores(folder, record, outcomes_at(float(tau), n, 0.03 * position, where.seed))
             draw_pictures(record.folder(folder) / "images", n, side, drift=0.4 * float(tau))
             save_tree(record.folder(folder), n, float(tau))
-            standard = folder / record.standard
-            if not (standard / "prompts.json").exists():
-                draw_pictures(standard / "images", n, side, drift=0)
-                (standard / "prompts.json").write_text(json.dumps(prompts_of(n)))
+            baseline = folder / record.baseline
+            if not (baseline / "prompts.json").exists():
+                draw_pictures(baseline / "images", n, side, drift=0)
+                (baseline / "prompts.json").write_text(json.dumps(prompts_of(n)))
+            save_manifests(record.folder(folder), baseline, record)
     return folder
+
+
+def save_manifests(folder: Path, baseline: Path, record: Record) -> None:
+    """Give prompts that are alone all the way the baseline's pictures, and both folders their manifests."""
+    solo = SharingPlan.load(folder / "plan.npz").solo
+    for prompt in np.flatnonzero(solo).tolist():
+        name = f"images/{prompt:05d}.png"
+        (folder / name).write_bytes((baseline / name).read_bytes())
+    for place in (folder, baseline):
+        images = {path.name: sha256_text(path.read_bytes().hex()) for path in sorted((place / "images").glob("*.png"))}
+        (place / "generation.json").write_text(Manifest(images=images, plan=record.plan).model_dump_json())
 
 
 def save_embeddings(path: Path, rows: np.ndarray) -> None:

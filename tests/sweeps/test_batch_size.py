@@ -57,7 +57,7 @@ def test_workers_elsewhere_have_a_size_that_nobody_measured_here(tiny_spec, monk
 
     monkeypatch.setattr(batch_search, "measure", lambda *_: pytest.fail("measured"))
     (source,) = {cell.source.key: cell.source for cell in cells(tiny_spec(), "cpu")}.values()
-    session = Session("cpu", lambda _: None, batch_size="auto", executor=Elsewhere())
+    session = Session("cpu", lambda _: None, batch_size="auto", encoder=Elsewhere())
     conditioning = session.encoded(source).conditioning
     assert session.batch_size(source, conditioning) == (batch_search.BATCH_SIZE, "default")
 
@@ -66,4 +66,6 @@ def test_a_prediction_measures_nothing(tiny_spec, tmp_path, monkeypatch):
     monkeypatch.setattr(batch_search, "measure", lambda *_: pytest.fail("measured"))
     spec = tiny_spec(batch_size="auto")
     session = Session.of(spec, "cpu", lambda _: None)
-    assert len(plan_sweep(spec, check(spec, tmp_path, "cpu")[0], tmp_path, session, keep=False).costs(session)) == 2
+    run = tmp_path / "run"
+    plan = plan_sweep(spec, check(spec, run, "cpu")[0], run, session, keep=False)
+    assert len(plan.costs(session)) == 2

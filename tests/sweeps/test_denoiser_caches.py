@@ -49,7 +49,7 @@ def both(spec, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str]
     """Cells without and with a cache, by cache and tau."""
     records = run(spec(denoiser_cache=["none", CACHE]), tmp_path_factory.mktemp("both") / "run")
     assert [record.status for record in records] == ["done"] * 4
-    return {(record.asked.denoiser_cache, f"{record.asked.tau:f}"): record for record in records}
+    return {(record.config.denoiser_cache, f"{record.config.tau:f}"): record for record in records}
 
 
 def test_none_changes_no_identity_and_no_name(spec) -> None:
@@ -63,7 +63,7 @@ def test_none_changes_no_identity_and_no_name(spec) -> None:
 
 def test_a_cache_and_its_parameters_are_of_a_cell_and_not_of_standard_images(spec) -> None:
     found = cells(spec(denoiser_cache=[CACHE, "none", "first-block:threshold=0.2"]), "cpu")
-    assert [(cell.asked.denoiser_cache, int(cell.asked.tau)) for cell in found] == [
+    assert [(cell.config.denoiser_cache, int(cell.config.tau)) for cell in found] == [
         (cache, tau) for cache in ("none", CACHE, "first-block:threshold=0.2") for tau in (0, 1)
     ]
     assert len({cell.id for cell in found}) == 6
@@ -73,16 +73,16 @@ def test_a_cache_and_its_parameters_are_of_a_cell_and_not_of_standard_images(spe
 def test_references_are_standard_images_without_a_cache(spec) -> None:
     shared = cells(spec(denoiser_cache=["none", CACHE]), "cpu")
     references = [*equal_compute(shared), seed_control(shared, [42])]
-    assert [(reference.role, reference.asked.denoiser_cache) for reference in references] == [
+    assert [(reference.role, reference.config.denoiser_cache) for reference in references] == [
         ("fewer-steps", "none"),
         ("another-seed", "none"),
     ]
 
 
 def test_all_are_held_against_the_same_standard_images(both) -> None:
-    assert len({record.standard for record in both.values()}) == 1
+    assert len({record.baseline for record in both.values()}) == 1
     assert {record.execution.reused for record in both.values()} == {0}, "beside a cache, all seconds are measured"
-    assert both[CACHE, "0"].execution.rows == both[CACHE, "0"].plan.standard_node_steps
+    assert both[CACHE, "0"].execution.rows == both[CACHE, "0"].plan.baseline_node_steps
 
 
 def test_what_a_cache_skips_is_saved_in_flops_and_not_in_steps(both) -> None:
@@ -108,7 +108,7 @@ def test_flops_are_those_that_were_computed(spec, name: str, parameters: dict[st
     cell = cells(spec(tau="1"), "cpu")[0]
     source, session = cell.source, Session("cpu", lambda _: None)
     conditioning = session.encoded(source).conditioning
-    grouping, _ = session.grouping(source, cell.strategy, cell.asked.features)
+    grouping, _ = session.grouping(source, cell.strategy, cell.config.features)
     family = session.family(source)
     family.network.set_attention_backend("_native_math")
     plan = build_plan(grouping, cell.schedule, 1.0, source.steps)

@@ -9,7 +9,7 @@ from torch import nn, zeros
 
 from sweeps.describe import describe
 from sweeps.pictures import Manifest
-from sweeps.record import ExecutionFigures, PlanFigures, Record
+from sweeps.record import ExecutionStats, PlanCost, Record
 from sweeps.score import Compared, Scored
 from sweeps.scorers import Scorers
 from sweeps.scores import Scores
@@ -24,15 +24,15 @@ class Denoiser:
 
 
 def manifest(steps: int = K, node_steps: int = N * K, **about: Any) -> Manifest:
-    plan = PlanFigures(
-        n_prompts=N, steps_requested=steps, K=steps, node_steps=node_steps, standard_node_steps=N * steps,
+    plan = PlanCost(
+        n_prompts=N, steps_requested=steps, K=steps, node_steps=node_steps, baseline_node_steps=N * steps,
         savings=1 - node_steps / (N * steps),
     )  # fmt: skip
     return Manifest(images={}, plan=plan, **about)
 
 
 def described(ours: Manifest, baseline: Manifest, images: str | None = None, **more: Any) -> Record:
-    record = Record(id="cell", status="done", asked=asked("1"), images=images)
+    record = Record(id="cell", status="done", config=asked("1"), images=images)
     first, second = (Scored(one, Scores(), False, 0.0) for one in (ours, baseline))
     compared = Compared(record, first, second, np.zeros(N, dtype=np.bool_))
     return describe(compared, Scorers(None, [], "cpu"), **more)
@@ -40,7 +40,7 @@ def described(ours: Manifest, baseline: Manifest, images: str | None = None, **m
 
 @pytest.mark.parametrize(("ours", "theirs", "shared"), [(0, 0, False), (3, 0, True), (0, 3, True), (3, 3, True)])
 def test_seconds_are_shared_where_either_was_denoised_in_company(ours, theirs, shared):
-    made, baseline = (manifest(execution=ExecutionFigures(united=united)) for united in (ours, theirs))
+    made, baseline = (manifest(execution=ExecutionStats(united=united)) for united in (ours, theirs))
     assert described(made, baseline).shared_seconds is shared
 
 
@@ -48,15 +48,15 @@ def test_joules_and_seconds_of_both_are_told_apart():
     record = described(
         manifest(joules=3.0, timings={"denoise": 1.0}), manifest(joules=5.0, timings={"encode": 9.0, "denoise": 2.0})
     )
-    assert (record.joules, record.standard_joules) == (3.0, 5.0)
-    assert (record.timings, record.standard_timings) == ({"denoise": 1.0}, {"encode": 9.0, "denoise": 2.0})
+    assert (record.joules, record.baseline_joules) == (3.0, 5.0)
+    assert (record.timings, record.baseline_timings) == ({"denoise": 1.0}, {"encode": 9.0, "denoise": 2.0})
 
 
 def test_what_a_denoiser_cache_skipped_is_not_in_the_flops_and_the_baseline_skips_nothing():
-    skipped = manifest(node_steps=30, execution=ExecutionFigures(skipped={"1": 20}))
+    skipped = manifest(node_steps=30, execution=ExecutionStats(skipped={"1": 20}))
     flops = described(skipped, manifest(), components=[Denoiser()]).flops
     assert flops.total == 30 * 100 - 20 * 70
-    assert flops.standard_total == N * K * 100
+    assert flops.baseline_total == N * K * 100
     assert flops.savings == pytest.approx(1 - 1600 / 4000)
 
 
@@ -65,5 +65,5 @@ def test_an_equal_compute_baseline_saves_what_its_fewer_steps_save():
     fewer = manifest(steps=6, node_steps=N * 6)
     assert described(fewer, manifest()).plan.savings == 0
     record = described(fewer, manifest(), images="shared/fewer", components=[Denoiser()])
-    assert (record.plan.savings, record.plan.standard_node_steps) == (pytest.approx(0.4), N * K)
+    assert (record.plan.savings, record.plan.baseline_node_steps) == (pytest.approx(0.4), N * K)
     assert record.flops.savings == pytest.approx(0.4)

@@ -66,7 +66,7 @@ def test_records_say_what_their_pictures_took(tiny_spec, tmp_path, monkeypatch):
     monkeypatch.setattr("sweeps.session.meter", lambda device: reading())
     spec = tiny_spec(energy=True)
     standard, shared = run_sweep(spec, tmp_path / "run", device="cpu", emit=lambda event: None)
-    assert standard.standard_joules == shared.standard_joules == 5.0
+    assert standard.baseline_joules == shared.baseline_joules == 5.0
     assert standard.joules == shared.joules == 5.0, "a reading's: each is made whole, by itself"
 
 

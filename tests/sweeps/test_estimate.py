@@ -48,7 +48,7 @@ def test_pictures_and_evaluations_are_those_of_the_sweep_s_cells(settings) -> No
     baselines = {cell.source.key for cell in grid}
     if spec.seed_control:
         baselines |= {seed_control([cell], seeds).source.key for cell in grid}
-    own = [cell for cell in grid if cell.asked.tau]
+    own = [cell for cell in grid if cell.config.tau]
     assert one.images == 6 * (len(baselines) + len(own) * (1 + spec.equal_compute))
     assert one.node_steps == 20 * one.images, "an upper bound"
 

@@ -128,13 +128,13 @@ def test_one_set_alone_is_measured(sweep, tmp_path):
 
 def test_seconds_of_the_baselines_pictures_count_for_every_cell_that_reuses_them(sweep, tiny_spec, tmp_path):
     cell, *_ = cells(tiny_spec(), "cpu")
-    tree, _ = Session("cpu", lambda event: None).grouping(cell.source, cell.strategy, cell.asked.features)
+    tree, _ = Session("cpu", lambda event: None).grouping(cell.source, cell.strategy, cell.config.features)
     _, first, second, *_ = np.unique(tree.score)
     one_pair = (first + second) / 2 / cell.schedule.phi(1.0, cell.source.steps)[0]
     records = sweep(tmp_path / "run", tau=f"0,{one_pair:.6f},0.6")
     assert [record.execution.reused for record in records] == [4, 2, 0]
     for record in records:
-        made = sum(record.standard_timings[stage] for stage in ("denoise", "decode", "write"))
+        made = sum(record.baseline_timings[stage] for stage in ("denoise", "decode", "write"))
         assert made > 0
         assert record.timings["reused"] == pytest.approx(made * record.execution.reused / 4)
 
@@ -148,7 +148,7 @@ def test_isolated_nothing_is_reused_and_no_seconds_count_twice(sweep, tmp_path):
 
 def test_encoding_is_among_the_baselines_seconds_alone(whole):
     for record in whole.records:
-        assert record.standard_timings["encode"] > 0
+        assert record.baseline_timings["encode"] > 0
         assert "encode" not in record.timings, "reports count it once for both"
 
 

@@ -67,7 +67,7 @@ def test_every_way_to_share_is_a_cell_of_its_own(axis, values):
     assert len(found) == 2
     first, second = found
     assert first.source.key == second.source.key, "and both are held against one baseline"
-    place = first.asked.model_dump(), second.asked.model_dump()
+    place = first.config.model_dump(), second.config.model_dump()
     assert [name for name in place[0] if place[0][name] != place[1][name]] == [axis]
     assert first.identity[axis] != second.identity[axis]
 
@@ -80,13 +80,13 @@ def test_another_seed_of_the_prior_is_another_conditioning(tiny_spec):
 
 def test_weights_change_identity(ids, monkeypatch):
     before = ids()
-    monkeypatch.setattr("generators.catalogue.ModelEntry.weights_hash", lambda _: "other")
+    monkeypatch.setattr("generators.model_entry.ModelEntry.weights_hash", lambda _: "other")
     assert not set(before) & set(ids())
 
 
 def test_cells_of_a_source_stand_together_and_tau_runs_fastest(tiny_spec):
     found = cells(tiny_spec(seed="1,2", schedule="eq7,official", tau="0,1"), "cpu")
-    assert [(c.asked.seed, c.asked.schedule, str(c.asked.tau)) for c in found] == [
+    assert [(c.config.seed, c.config.schedule, str(c.config.tau)) for c in found] == [
         (seed, schedule, tau) for seed in (1, 2) for schedule in ("eq7", "official") for tau in ("0", "1")
     ]
     assert len({cell.source.key for cell in found}) == 2

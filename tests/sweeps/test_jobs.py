@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from generators.sharing.plan import SharingPlan, baseline_plan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from sweeps.jobs import Job
@@ -18,8 +18,8 @@ CACHE = object()
 
 def job(role: Any = "sharing", *, noise: str = "per-root", cache: Any = None, plan: SharingPlan = PLAN) -> Job:
     source: Any = SimpleNamespace(settings=SimpleNamespace(noise=noise))
-    about: dict[str, Any] = {"asked": None, "identity": {}, "source": source, "run": Path("run")}
-    baseline = Job("baseline", "baseline", **about, plan=standard_plan(3, 4), folder=Path("run/shared"))
+    about: dict[str, Any] = {"config": None, "identity": {}, "source": source, "run": Path("run")}
+    baseline = Job("baseline", "baseline", **about, plan=baseline_plan(3, 4), folder=Path("run/shared"))
     return Job("job", role, **about, plan=plan, folder=Path("run/cells"), cache=cache, baseline=baseline)
 
 
@@ -32,7 +32,7 @@ def test_isolated_everything_is_denoised() -> None:
     assert job().needed(isolate=True).node_steps == PLAN.node_steps
 
 
-@pytest.mark.parametrize("plan", [PLAN, standard_plan(3, 4)], ids=["shared", "tau 0"])
+@pytest.mark.parametrize("plan", [PLAN, baseline_plan(3, 4)], ids=["shared", "tau 0"])
 def test_under_a_denoiser_cache_no_picture_is_the_baselines(plan: SharingPlan) -> None:
     cached = job(cache=CACHE, plan=plan)
     assert not cached.solo.any(), "the baseline knows no cache"
@@ -41,12 +41,12 @@ def test_under_a_denoiser_cache_no_picture_is_the_baselines(plan: SharingPlan) -
 
 def test_in_one_stream_of_noise_all_pictures_are_the_baselines_or_none() -> None:
     assert not job(noise="official").solo.any(), "whoever shares draws from the stream that the others draw from"
-    assert job(noise="official", plan=standard_plan(3, 4)).solo.all()
+    assert job(noise="official", plan=baseline_plan(3, 4)).solo.all()
 
 
 @pytest.mark.parametrize("role", ["another-seed", "fewer-steps"])
 def test_a_reference_denoises_every_prompt_though_nobody_shares(role: str) -> None:
-    reference = job(role, plan=standard_plan(3, 4))
+    reference = job(role, plan=baseline_plan(3, 4))
     assert reference.needed(isolate=False).node_steps == 3 * 4
 
 

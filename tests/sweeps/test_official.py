@@ -13,7 +13,7 @@ from tiny_kandinsky import save_tiny_kandinsky
 from benchmarks.published_procedure import Published, decoded, published
 from common.errors import UserError
 from generators.executor import execute
-from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from generators.sharing.plan import SharingPlan, baseline_plan, build_plan
 from sweeps.events import StageStarted
 from sweeps.generate import generate
 from sweeps.grid import Cell, cells
@@ -58,8 +58,8 @@ def session_of() -> Session:
 
 
 def plan_of(session: Session, cell: Cell) -> SharingPlan:
-    tree, _ = session.grouping(cell.source, cell.strategy, cell.asked.features)
-    return build_plan(tree, cell.schedule, float(cell.asked.tau), cell.source.steps, cell.asked.combiner)
+    tree, _ = session.grouping(cell.source, cell.strategy, cell.config.features)
+    return build_plan(tree, cell.schedule, float(cell.config.tau), cell.source.steps, cell.config.combiner)
 
 
 def made(job: Job, session: Session) -> Manifest:
@@ -157,7 +157,7 @@ def test_a_prior_seed_is_the_run_that_finds_its_embeddings_kept(folder: Path):
     for name, embeds in session.encoded(first).conditioning.tensors.items():
         assert torch.equal(embeds, session.encoded(second).conditioning.tensors[name])
     torch.manual_seed(SEED)
-    plan = standard_plan(len(PROMPTS), STEPS)
+    plan = baseline_plan(len(PROMPTS), STEPS)
     assert torch.equal(session.noise(second, plan).initial(["any"], (4, 8, 8)), torch.randn(1, 4, 8, 8))
     assert first.conditioning_key == second.conditioning_key
     assert first.key != second.key
@@ -180,9 +180,9 @@ def test_families_that_the_released_code_does_not_run_are_refused():
 def test_in_a_sweep_nothing_is_reused_but_all_at_tau_0(sweep, tiny_spec, tmp_path: Path):
     asked = {"official": True, "steps": 3, "prior_steps": 2}
     cell, *_ = cells(tiny_spec(**asked), "cpu")
-    heights = np.unique(session_of().grouping(cell.source, cell.strategy, cell.asked.features)[0].score)
+    heights = np.unique(session_of().grouping(cell.source, cell.strategy, cell.config.features)[0].score)
     zero, shared = sweep(tmp_path / "run", **asked, tau=f"0,{(heights[1] + heights[2]) / 2:.6f}")
-    assert (zero.asked.tau, zero.execution.reused, zero.plan.savings) == (0, 4, 0)
+    assert (zero.config.tau, zero.execution.reused, zero.plan.savings) == (0, 4, 0)
     solo = SharingPlan.load(shared.folder(tmp_path / "run") / "plan.npz").solo
     assert 0 < solo.sum() < 4, "some prompts are alone all the way"
     assert shared.execution.reused == 0

@@ -32,12 +32,12 @@ def test_each_strategy_and_seed_gets_a_tau_of_its_own_that_saves_the_same(spec_o
     assert [record.status for record in records] == ["done"] * len(records)
     for record in records:
         assert min(abs(record.plan.savings - level) for level in (0.25, 0.5)) <= 0.02
-    assert {record.asked.strategy: record.control for record in records} == {
+    assert {record.config.strategy: record.control for record in records} == {
         "ward-cosine": False,
         "shuffled-ward": True,
         "random-balanced": True,
     }
-    assert len({record.asked.tau for record in records if record.asked.strategy == "ward-cosine"}) > 1
+    assert len({record.config.tau for record in records if record.config.strategy == "ward-cosine"}) > 1
     assert run_savings(tmp_path / "run") == [0.25, 0.5]
     again = planned(saved_spec(tmp_path / "run"), tmp_path / "run")
     assert [job.id for job in again] == [record.id for record in records]
@@ -56,7 +56,7 @@ def test_a_level_that_is_out_of_reach_is_told_by_name_and_left_out(spec_of, tmp_
 
 def test_taus_are_taken_as_they_are(tiny_spec, tmp_path):
     spec = tiny_spec()
-    assert [str(job.asked.tau) for job in planned(spec, tmp_path / "run", keep=False)] == ["0", "0.6"]
+    assert [str(job.config.tau) for job in planned(spec, tmp_path / "run", keep=False)] == ["0", "0.6"]
     assert not (tmp_path / "run").exists()
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from common.errors import UserError
-from sweeps.record import Asked, Figure, Record, load_records, read_record
+from sweeps.record import CellConfig, Record, Result, load_records, read_record
 
 AXES = {
     "model": "m", "dataset": "d", "strategy": "s", "features": "f", "schedule": "eq7", "combiner": "mean", "steps": 20,
@@ -15,7 +15,7 @@ AXES = {
 
 
 def record(tau="0.5", seed=1, **more) -> Record:
-    return Record(id=f"{seed}-{tau}", status="done", asked=Asked(**{**AXES, "seed": seed}, tau=tau), **more)
+    return Record(id=f"{seed}-{tau}", status="done", config=CellConfig(**{**AXES, "seed": seed}, tau=tau), **more)
 
 
 def save(run, each: Record):
@@ -27,16 +27,16 @@ def save(run, each: Record):
 
 def test_every_number_survives(tmp_path):
     values = [0.1, 1 / 3, 1e-300, math.inf, -math.inf, math.nan]
-    each = record(figures={f"m.{i}": Figure(value=value, low=value) for i, value in enumerate(values)})
+    each = record(figures={f"m.{i}": Result(value=value, low=value) for i, value in enumerate(values)})
     back = read_record(save(tmp_path, each))
-    assert [repr(figure.value) for figure in back.figures.values()] == [repr(value) for value in values]
-    assert str(back.asked.tau) == "0.5"
+    assert [repr(figure.value) for figure in back.results.values()] == [repr(value) for value in values]
+    assert str(back.config.tau) == "0.5"
 
 
 def test_records_come_in_the_order_of_their_numbers(tmp_path):
     for seed, tau in [(10, "2"), (2, "10"), (2, "9.5"), (10, "0.5")]:
         save(tmp_path, record(tau, seed))
-    assert [(each.asked.seed, str(each.asked.tau)) for each in load_records(tmp_path)] == [
+    assert [(each.config.seed, str(each.config.tau)) for each in load_records(tmp_path)] == [
         (2, "9.5"), (2, "10"), (10, "0.5"), (10, "2"),
     ]  # fmt: skip
 
@@ -52,8 +52,8 @@ def test_a_damaged_record_is_named_and_told_what_to_do(tmp_path, content):
 
 
 def test_a_cell_that_failed_early_has_no_standard_images(tmp_path):
-    with pytest.raises(UserError, match="no standard images"):
-        record().standard_pictures(tmp_path)
+    with pytest.raises(UserError, match="no baseline"):
+        record().baseline_pictures(tmp_path)
 
 
 def test_records_from_before_conditioning_was_recorded_still_load(tmp_path):

@@ -51,8 +51,8 @@ def test_another_seed_is_the_sweeps_next_one_or_the_next_number(tiny_spec):
 def test_fewer_steps_are_tried_once_a_tau_that_shares(tiny_spec):
     shared = cells(tiny_spec(tau="0,0.3,0.6", schedule="eq7,official", combiner="mean"), "cpu")
     fewer = equal_compute(shared)
-    assert [float(reference.asked.tau) for reference in fewer] == [0.3, 0.6]
-    assert {reference.asked.strategy for reference in fewer} == {"fewer-steps"}
+    assert [float(reference.config.tau) for reference in fewer] == [0.3, 0.6]
+    assert {reference.config.strategy for reference in fewer} == {"fewer-steps"}
     assert len({reference.id for reference in (*fewer, *shared)}) == len(fewer) + len(shared)
 
 
@@ -93,14 +93,14 @@ def test_they_are_the_standard_images_of_a_sweep_with_those_settings(against, sw
 
     for record, settings in ((seed, {"seed": "43", "steps": "4"}), (fewer, {"steps": str(fewer.plan.K)})):
         (alone,) = sweep(tmp_path / record.role, tau="0", metric=metric, **settings)
-        theirs = alone.standard_pictures(tmp_path / record.role)
+        theirs = alone.baseline_pictures(tmp_path / record.role)
         assert same_but_for_rounding(pictures(record.pictures(tmp_path / "run")), pictures(theirs))
-        assert not same_but_for_rounding(pictures(record.standard_pictures(tmp_path / "run")), pictures(theirs))
-        assert record.standard == sharing.standard
-        counts = [record.figures[f"vqa.{name}"].value for name in ("wins", "ties", "losses")]
+        assert not same_but_for_rounding(pictures(record.baseline_pictures(tmp_path / "run")), pictures(theirs))
+        assert record.baseline == sharing.baseline
+        counts = [record.results[f"vqa.{name}"].value for name in ("wins", "ties", "losses")]
         assert sum(counts) == 4
         assert counts[1] < 4
-    assert sharing.figures.keys() == seed.figures.keys() == fewer.figures.keys()
+    assert sharing.results.keys() == seed.results.keys() == fewer.results.keys()
 
 
 def test_the_same_command_keeps_them_and_without_them_the_rest(against, tmp_path):
@@ -108,7 +108,7 @@ def test_the_same_command_keeps_them_and_without_them_the_rest(against, tmp_path
     events = []
     assert against(tmp_path / "run", events) == first
     assert all(event.kept for event in events if isinstance(event, CellFinished))
-    assert not any(isinstance(event, StageStarted) for event in events)
+    assert {event.stage for event in events if isinstance(event, StageStarted)} == {"identify"}
     without = against(tmp_path / "run", another_seed=False, fewer_steps=False)
     assert without == of_role(first, "sharing")
 
@@ -117,7 +117,7 @@ def test_seeds_of_a_sweep_share_their_images(against, tmp_path):
     events = []
     records = against(tmp_path / "run", events, tau="0.6", seed="1,2", fewer_steps=False, isolate=True)
     first, second = of_role(records, "another-seed")
-    assert (first.images, second.images) == (second.standard, first.standard)
+    assert (first.images, second.images) == (second.baseline, first.baseline)
     assert sum(isinstance(event, StageStarted) and event.stage == "denoise" for event in events) == 4
 
 

@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.files import canonical_json, sha256_text
 from metrics.base import Metric
 from sweeps.pictures import Manifest, finish, picture_name
-from sweeps.record import PlanFigures, Record
+from sweeps.record import PlanCost, Record
 from sweeps.score import Compared, score
 from sweeps.scorers import Scorers
 
@@ -55,12 +55,12 @@ def scorers(reading: Reading) -> dict[str, Scorers]:
     return {asked("1").model: scorers}
 
 
-def folder_of(folder: Path, numbers: Sequence[str], standard: str | None = None) -> Manifest:
-    plan = PlanFigures(n_prompts=4, steps_requested=1, K=1, node_steps=4, standard_node_steps=4, savings=0)
+def folder_of(folder: Path, numbers: Sequence[str], beside: str | None = None) -> Manifest:
+    plan = PlanCost(n_prompts=4, steps_requested=1, K=1, node_steps=4, baseline_node_steps=4, savings=0)
     (folder / "images").mkdir(parents=True)
     for row, number in enumerate(numbers):
         (folder / "images" / picture_name(row)).write_text(number)
-    return finish(folder, 4, lambda images: Manifest(images=images, plan=plan, standard=standard))
+    return finish(folder, 4, lambda images: Manifest(images=images, plan=plan, baseline=beside))
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def baseline(tmp_path: Path) -> Manifest:
 def cell(run: Path, name: str, baseline: Manifest, numbers: Sequence[str] = OURS) -> Record:
     folder_of(run / "cells" / name, numbers, baseline.hash)
     identity = {"prompts": sha256_text(canonical_json(PROMPTS))}
-    return Record(id=name, status="done", asked=asked("1"), identity=identity, standard="shared/baseline")
+    return Record(id=name, status="done", config=asked("1"), identity=identity, baseline="shared/baseline")
 
 
 def scored(run: Path, records: Sequence[Record], scorers: dict[str, Scorers], **more: Any) -> list[Compared]:

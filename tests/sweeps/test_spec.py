@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from common.errors import UserError
-from generators.catalogue import default_model
+from generators.model_entry import default_model
 from generators.prompts import prompt_sets
 from sweeps.spec import make_spec, presets, read_preset, read_yaml
 

@@ -22,7 +22,7 @@ from generators.families.base import get_family, resolve_settings
 from generators.families.flux import Flux
 from generators.noise import KeyedNoise, node_key
 from generators.settings import GenerationSettings
-from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from generators.sharing.plan import SharingPlan, baseline_plan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 
@@ -138,7 +138,7 @@ def test_standard_under_a_cache_is_the_stock_pipeline_with_it_enabled(
     name, folder, family, settings, conditioning
 ) -> None:
     parameters, make_config = CACHES[name]
-    found = run(standard_plan(N, STEPS), family, conditioning, settings, get_denoiser_cache(name, **parameters))
+    found = run(baseline_plan(N, STEPS), family, conditioning, settings, get_denoiser_cache(name, **parameters))
     pipeline = FluxPipeline.from_pretrained(folder, use_safetensors=True)
     pipeline.set_progress_bar_config(disable=True)
     start = NOISE.initial([node_key(KEYS[:1])], family.latent_shape(settings))
@@ -163,7 +163,7 @@ def test_standard_under_a_cache_is_the_stock_pipeline_with_it_enabled(
 def test_skipped_modules_are_those_that_stock_does_not_call(name, folder, family, settings, conditioning) -> None:
     """Counted apart, where stock's hooks would call the module's own forward."""
     parameters, make_config = CACHES[name]
-    plan = standard_plan(1, STEPS)
+    plan = baseline_plan(1, STEPS)
     alone = Conditioning({name: tensor[:1] for name, tensor in conditioning.tensors.items()})
     cache = get_denoiser_cache(name, **parameters)
     found = execute(plan, family, alone, KEYS[:1], settings, noise=NOISE, batch_size=1, cache=cache)
@@ -253,7 +253,7 @@ def test_pyramid_attention_on_a_unet_is_stock_too() -> None:
     cache = get_denoiser_cache("pyramid-attention", every=2, cross_every=3, earliest=900, latest=200)
     noise, K = KeyedNoise(1), family.sampler(settings).K
     found = execute(
-        standard_plan(3, K), family, conditioning, KEYS[:3], settings, noise=noise, batch_size=3, cache=cache
+        baseline_plan(3, K), family, conditioning, KEYS[:3], settings, noise=noise, batch_size=3, cache=cache
     )
     assert {path.rpartition(".")[2] for path in found.skipped} == {"attn1", "attn2"}
     other = get_family(entry.family).load(entry, "cpu", "fp32")

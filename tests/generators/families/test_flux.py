@@ -19,14 +19,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import embedded_path, model
+from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.executor import decode_images, execute
 from generators.families.base import get_family
 from generators.families.flux import Flux
+from generators.model_entry import embedded_path
 from generators.noise import node_key
 from generators.settings import GenerationSettings
-from generators.sharing.plan import SharingPlan, standard_plan
+from generators.sharing.plan import SharingPlan, baseline_plan
 
 PROMPTS = ["a red fox", "a blue cat, asleep", "nine dogs", "a red fox", "a tree by a lake"]
 KEYS = [f"{prompt}#{PROMPTS[:i].count(prompt)}" for i, prompt in enumerate(PROMPTS)]
@@ -88,7 +89,7 @@ def settings_of(family: Flux, **asked) -> GenerationSettings:
 
 
 def ours(family: Flux, conditioning: Conditioning, settings, batch_size: int) -> tuple[Tensor, np.ndarray]:
-    noise, plan = StockNoise(), standard_plan(len(conditioning), family.sampler(settings).K)
+    noise, plan = StockNoise(), baseline_plan(len(conditioning), family.sampler(settings).K)
     done = execute(plan, family, conditioning, KEYS, settings, noise=noise, batch_size=batch_size)
     images = decode_images(family, done, KEYS, settings, noise=noise, batches=Batches(batch_size))
     return done.latents, np.concatenate(list(images))

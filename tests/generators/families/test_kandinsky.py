@@ -15,14 +15,15 @@ from torch import Tensor
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import ModelEntry, model
+from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.executor import decode_images, execute
 from generators.families.base import get_family, resolve_settings
 from generators.families.kandinsky import ENCODE_BATCH, Kandinsky
+from generators.model_entry import ModelEntry
 from generators.noise import derived_key, node_key
 from generators.settings import GenerationSettings
-from generators.sharing.plan import standard_plan
+from generators.sharing.plan import baseline_plan
 
 PROMPTS = ["a red fox", "a blue cat, sleeping", "nine dogs", "a red fox", "a tree by a lake"]
 KEYS = [f"{prompt}#{PROMPTS[:i].count(prompt)}" for i, prompt in enumerate(PROMPTS)]
@@ -45,7 +46,7 @@ class Case:
 
     def ours(self, batch_size: int, **asked) -> tuple[Tensor, np.ndarray]:
         settings = self.settings(**asked)
-        plan = standard_plan(len(PROMPTS), STEPS)
+        plan = baseline_plan(len(PROMPTS), STEPS)
         noise = StockNoise()
         done = execute(plan, self.family, self.conditioning, KEYS, settings, noise=noise, batch_size=batch_size)
         images = decode_images(self.family, done, KEYS, settings, noise=noise, batches=Batches(batch_size))
@@ -223,7 +224,7 @@ def test_half_precision_is_stocks_half_precision(tiny_kandinsky: Path, tiny: Kan
     family = Kandinsky.load(tiny.entry, device, dtype)
     settings = settings_of(family, dtype=dtype, scheduler="DDIMScheduler")
     conditioning = family.encode(PROMPTS, KEYS, settings)
-    plan = standard_plan(len(PROMPTS), STEPS)
+    plan = baseline_plan(len(PROMPTS), STEPS)
     done = execute(plan, family, conditioning, KEYS, settings, noise=StockNoise(), batch_size=5)
     assert done.latents.dtype == family.dtype
     stock = KandinskyV22Pipeline.from_pretrained(tiny_kandinsky / "decoder", use_safetensors=True)
@@ -290,7 +291,7 @@ def test_components_are_what_a_full_batch_of_prompts_computes(tiny: Kandinsky):
         hooks = [module.register_forward_pre_hook(counter(name), with_kwargs=True) for name, module in modules.items()]
         encoded = tiny.encode(prompts, keys, settings)
         conditioning = Conditioning({name: tensor[:1] for name, tensor in encoded.tensors.items()})
-        plan = standard_plan(1, STEPS)
+        plan = baseline_plan(1, STEPS)
         done = execute(plan, tiny, conditioning, keys[:1], settings, noise=StockNoise(), batch_size=1)
         list(decode_images(tiny, done, keys[:1], settings, noise=StockNoise(), batches=Batches(1)))
         for hook in hooks:

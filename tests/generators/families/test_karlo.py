@@ -22,15 +22,16 @@ from torch.nn import functional
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import embedded_path, model
+from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.executor import Execution, decode_images, execute
 from generators.families.base import get_family, resolve_settings
 from generators.families.karlo import ENCODE_BATCH, Karlo
 from generators.families.unclip import text_projection_class
+from generators.model_entry import embedded_path
 from generators.noise import node_key
 from generators.settings import GenerationSettings
-from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from generators.sharing.plan import SharingPlan, baseline_plan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 
@@ -88,7 +89,7 @@ class Case:
     def ours(self, batch_size: int, **asked) -> tuple[Tensor, np.ndarray]:
         settings = settings_of(self.family, scheduler=self.scheduler, **asked)
         conditioning = self.family.encode(PROMPTS, KEYS, settings, Batches(batch_size))
-        plan = standard_plan(len(PROMPTS), STEPS)
+        plan = baseline_plan(len(PROMPTS), STEPS)
         done = execute(plan, self.family, conditioning, KEYS, settings, noise=NOISE, batch_size=batch_size)
         return done.latents, pictures(self.family, done, KEYS, settings, batch_size)
 
@@ -358,7 +359,7 @@ def test_components_are_what_a_full_batch_of_prompts_computes(tiny: Karlo):
         hooks = [module.register_forward_pre_hook(counter(name), with_kwargs=True) for name, module in modules.items()]
         encoded = tiny.encode(prompts, keys, settings)
         conditioning = Conditioning({name: tensor[:1] for name, tensor in encoded.tensors.items()})
-        plan = standard_plan(1, STEPS)
+        plan = baseline_plan(1, STEPS)
         done = execute(plan, tiny, conditioning, keys[:1], settings, noise=NOISE, batch_size=1)
         pictures(tiny, done, keys[:1], settings, 1)
         for hook in hooks:
@@ -387,7 +388,7 @@ def test_half_precision_is_stocks_half_precision(
     family = Karlo.load(tiny.entry, device, dtype)
     settings = settings_of(family, dtype=dtype, scheduler="DDIMScheduler")
     conditioning = family.encode(PROMPTS, KEYS, settings)
-    done = execute(standard_plan(5, STEPS), family, conditioning, KEYS, settings, noise=NOISE, batch_size=5)
+    done = execute(baseline_plan(5, STEPS), family, conditioning, KEYS, settings, noise=NOISE, batch_size=5)
     assert done.latents.dtype == family.dtype
     assert pictures(family, done, KEYS, settings, 5).std() > 1
 

@@ -16,15 +16,16 @@ from torch import Tensor
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import embedded_path, model
+from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.executor import Execution, decode_images, execute
 from generators.families.base import get_family
 from generators.families.stable import ENCODE_BATCH
 from generators.families.stable_diffusion import StableDiffusion
+from generators.model_entry import embedded_path
 from generators.noise import node_key
 from generators.settings import GenerationSettings
-from generators.sharing.plan import SharingPlan, standard_plan
+from generators.sharing.plan import SharingPlan, baseline_plan
 
 PROMPTS = ["a red fox", "a blue cat, asleep", "nine dogs", "a red fox", "a tree by a lake"]
 KEYS = [f"{prompt}#{PROMPTS[:i].count(prompt)}" for i, prompt in enumerate(PROMPTS)]
@@ -74,7 +75,7 @@ def settings_of(family: StableDiffusion, **asked) -> GenerationSettings:
 
 
 def ours(family: StableDiffusion, conditioning: Conditioning, settings, batch_size: int) -> tuple[Tensor, np.ndarray]:
-    noise, plan = StockNoise(), standard_plan(len(conditioning), family.sampler(settings).K)
+    noise, plan = StockNoise(), baseline_plan(len(conditioning), family.sampler(settings).K)
     done = execute(plan, family, conditioning, KEYS, settings, noise=noise, batch_size=batch_size)
     images = decode_images(family, done, KEYS, settings, noise=noise, batches=Batches(batch_size))
     return done.latents, np.concatenate(list(images))
@@ -331,7 +332,7 @@ def test_components_are_what_a_full_batch_of_prompts_computes(family):
         hooks = [module.register_forward_pre_hook(counter(name)) for name, module in modules.items()]
         encoded = family.encode(prompts, keys, settings)
         one = Conditioning({name: tensor[:1] for name, tensor in encoded.tensors.items()})
-        plan = standard_plan(1, family.sampler(settings).K)
+        plan = baseline_plan(1, family.sampler(settings).K)
         done: Execution = execute(plan, family, one, keys[:1], settings, noise=StockNoise(), batch_size=1)
         list(decode_images(family, done, keys[:1], settings, noise=StockNoise(), batches=Batches(1)))
         for hook in hooks:

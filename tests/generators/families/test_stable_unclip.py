@@ -17,15 +17,16 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.catalogue import model, models
+from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.executor import decode_images, execute
 from generators.families.base import get_family
 from generators.families.stable import ENCODE_BATCH
 from generators.families.stable_unclip import StableUnCLIP
+from generators.model_entry import models
 from generators.noise import derived_key, node_key
 from generators.settings import GenerationSettings
-from generators.sharing.plan import standard_plan
+from generators.sharing.plan import baseline_plan
 
 PROMPTS = ["a red fox", "a blue cat, asleep", "nine dogs", "a red fox", "a tree by a lake"]
 KEYS = [f"{prompt}#{PROMPTS[:i].count(prompt)}" for i, prompt in enumerate(PROMPTS)]
@@ -63,7 +64,7 @@ def settings_of(family: StableUnCLIP, **asked) -> GenerationSettings:
 
 def ours(family: StableUnCLIP, settings, batch_size: int) -> tuple[Conditioning, Tensor, np.ndarray]:
     conditioning = family.encode(PROMPTS, KEYS, settings, Batches(batch_size))
-    noise, plan = StockNoise(), standard_plan(len(KEYS), family.sampler(settings).K)
+    noise, plan = StockNoise(), baseline_plan(len(KEYS), family.sampler(settings).K)
     done = execute(plan, family, conditioning, KEYS, settings, noise=noise, batch_size=batch_size)
     images = decode_images(family, done, KEYS, settings, noise=noise, batches=Batches(batch_size))
     return conditioning, done.latents, np.concatenate(list(images))
@@ -321,7 +322,7 @@ def test_components_are_what_a_full_batch_of_prompts_computes(family):
         hooks = [module.register_forward_pre_hook(counter(name)) for name, module in modules.items()]
         encoded = family.encode(prompts, keys, settings)
         one = Conditioning({name: tensor[:1] for name, tensor in encoded.tensors.items()})
-        plan = standard_plan(1, family.sampler(settings).K)
+        plan = baseline_plan(1, family.sampler(settings).K)
         done = execute(plan, family, one, keys[:1], settings, noise=StockNoise(), batch_size=1)
         list(decode_images(family, done, keys[:1], settings, noise=StockNoise(), batches=Batches(1)))
         for hook in hooks:

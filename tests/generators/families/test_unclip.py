@@ -10,8 +10,9 @@ import torch
 from tiny_karlo import save_tiny_karlo
 
 from common.errors import UserError
-from generators.catalogue import ModelEntry, model
+from generators.catalogue import model
 from generators.families.karlo import Karlo
+from generators.model_entry import ModelEntry
 
 
 @pytest.fixture(scope="module")

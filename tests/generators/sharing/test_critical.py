@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generators.sharing.critical import active_counts, handed_out, least_time, spread
-from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from generators.sharing.plan import SharingPlan, baseline_plan, build_plan
 from generators.sharing.schedule import get_schedule
 
 K = 5
@@ -58,8 +58,8 @@ def test_parts_are_handed_to_whoever_is_free_and_wait_for_the_trunk():
 
 
 def test_nobody_sharing_divides_evenly():
-    found = spread(standard_plan(80, K), 10)
+    found = spread(baseline_plan(80, K), 10)
     assert (found.trunk, found.subtrees, found.time) == (0, 40, 40)
     assert found.speed_up == found.speed_up_bound == 10
     with pytest.raises(ValueError, match="workers"):
-        least_time(standard_plan(2, K), 0)
+        least_time(baseline_plan(2, K), 0)

@@ -11,7 +11,7 @@ from scipy.cluster.hierarchy import linkage
 
 from common.errors import UserError
 from generators.sharing.parting import drawn, is_parting, parting_tree, shared_steps, shared_with_next
-from generators.sharing.plan import build_plan, standard_plan, treed
+from generators.sharing.plan import baseline_plan, build_plan, treed
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from generators.strategies.cache import Cache
@@ -37,11 +37,11 @@ def test_prompts_share_the_steps_at_which_one_node_serves_both(
 
 
 def test_in_standard_generation_nobody_shares() -> None:
-    assert np.array_equal(shared_steps(standard_plan(4, 7)), 7 * np.eye(4))
+    assert np.array_equal(shared_steps(baseline_plan(4, 7)), 7 * np.eye(4))
 
 
 def test_a_prompt_without_an_output_shares_nothing() -> None:
-    plan = standard_plan(3, 5).restricted(np.array([True, False, True]))
+    plan = baseline_plan(3, 5).restricted(np.array([True, False, True]))
     assert np.array_equal(shared_steps(plan), np.diag([5, 0, 5]))
 
 
@@ -77,7 +77,7 @@ def test_the_tree_of_a_plan_says_how_long_any_two_prompts_are_one() -> None:
 
 
 def test_nobody_shares_nothing_merges() -> None:
-    assert (parting_tree(standard_plan(4, 5)).parent == -1).all()
+    assert (parting_tree(baseline_plan(4, 5)).parent == -1).all()
 
 
 def test_a_tree_is_shown_as_it_is_and_a_planner_as_its_plan() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from generators.sharing.parts import Part, PartPlan, branch_node_steps, part_size, parts
-from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from generators.sharing.plan import SharingPlan, baseline_plan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.union import union
 
@@ -86,7 +86,7 @@ def test_a_branch_costs_what_it_and_all_below_it_cost(forests):
 
 
 def test_many_small_trees_need_no_trunk():
-    cut = parts(standard_plan(1000, K), 10)
+    cut = parts(baseline_plan(1000, K), 10)
     assert len(cut.trunks) == 0
     assert [len(nodes) for nodes in cut.subtrees] == [25] * 40
 
@@ -99,9 +99,9 @@ def test_a_part_is_a_quarter_of_a_share_within_bounds():
 
 
 def test_only_parts_begin_from_nothing():
-    lost = {**vars(standard_plan(2, 4)), "first": np.array([0, 2])}
+    lost = {**vars(baseline_plan(2, 4)), "first": np.array([0, 2])}
     assert PartPlan(**lost).from_states.tolist() == [1]
     with pytest.raises(UserError, match="no source"):
         SharingPlan(**lost)
     with pytest.raises(ValueError, match="workers"):
-        parts(standard_plan(2, 4), 0)
+        parts(baseline_plan(2, 4), 0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from generators.sharing.arrays import read_npz, write_npz
-from generators.sharing.plan import KIND, SharingPlan, build_plan, standard_plan
+from generators.sharing.plan import KIND, SharingPlan, baseline_plan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from generators.strategies.ward_cosine import WardCosine
@@ -61,8 +61,8 @@ def test_every_path_covers_every_step_once(forests: Forests, taus: Taus, data: s
 def test_a_plan_costs_what_its_active_nodes_do(forests: Forests, taus: Taus, data: st.DataObject) -> None:
     plan = draw_plan(data, forests, taus)
     assert plan.node_steps == sum(len(plan.active(k)) for k in range(plan.steps))
-    assert plan.standard_node_steps == plan.n_prompts * plan.steps
-    assert plan.savings == pytest.approx(1 - plan.node_steps / plan.standard_node_steps)
+    assert plan.baseline_node_steps == plan.n_prompts * plan.steps
+    assert plan.savings == pytest.approx(1 - plan.node_steps / plan.baseline_node_steps)
 
 
 @given(st.data())
@@ -70,16 +70,16 @@ def test_nobody_shares_at_tau_0(forests: Forests, data: st.DataObject) -> None:
     tree, steps = data.draw(forests()), data.draw(st.integers(1, 8))
     for name in SCHEDULES:
         plan = build_plan(tree, get_schedule(name), 0, steps)
-        assert plan.node_steps == plan.standard_node_steps
+        assert plan.node_steps == plan.baseline_node_steps
         assert plan.solo.all()
         assert [groups(plan, k) for k in range(steps)] == [{frozenset({p}) for p in range(tree.n_leaves)}] * steps
 
 
 def test_standard_is_the_plan_of_the_tree_in_which_nobody_shares() -> None:
     for name in SCHEDULES:
-        assert same(build_plan(Tree.singletons(5), get_schedule(name), 1.5, 7), standard_plan(5, 7))
-    assert standard_plan(5, 7).savings == 0
-    assert standard_plan(5, 7).solo.all()
+        assert same(build_plan(Tree.singletons(5), get_schedule(name), 1.5, 7), baseline_plan(5, 7))
+    assert baseline_plan(5, 7).savings == 0
+    assert baseline_plan(5, 7).solo.all()
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -160,7 +160,7 @@ def test_a_restricted_plan_keeps_the_paths_that_are_needed(forests: Forests, tau
     part = plan.restricted(wanted)
     needed = {i for p in np.flatnonzero(wanted) for i in path(plan, p)}
     assert part.node_steps == sum(int(plan.stop[i] - plan.first[i]) for i in needed)
-    assert part.standard_node_steps == wanted.sum() * plan.steps
+    assert part.baseline_node_steps == wanted.sum() * plan.steps
     assert (part.output >= 0).tolist() == wanted.tolist()
     for p in np.flatnonzero(wanted):
         for i, j in zip(path(plan, p), path(part, p), strict=True):
@@ -171,12 +171,12 @@ def test_a_restricted_plan_keeps_the_paths_that_are_needed(forests: Forests, tau
 
 
 def test_a_plan_restricted_to_nobody_is_empty() -> None:
-    nothing = standard_plan(3, 5).restricted(np.zeros(3, dtype=bool))
-    assert (nothing.node_steps, nothing.standard_node_steps, nothing.savings) == (0, 0, 0.0)
+    nothing = baseline_plan(3, 5).restricted(np.zeros(3, dtype=bool))
+    assert (nothing.node_steps, nothing.baseline_node_steps, nothing.savings) == (0, 0, 0.0)
     assert nothing.active(0).size == 0
     assert not nothing.solo.any()
     with pytest.raises(UserError, match="mask of its 3 prompts"):
-        standard_plan(3, 5).restricted(np.array([True]))
+        baseline_plan(3, 5).restricted(np.array([True]))
 
 
 def test_plans_of_two_taus_fit_into_one() -> None:
@@ -235,7 +235,7 @@ def test_a_file_from_before_plans_lost_their_weights_is_read_unless_it_has_any(t
     alone = {"first": [0, 0], "stop": [3, 3], "source": [-1, -1], "order": [0, 1], "lo": [0, 1], "hi": [1, 2]}
     stored = {"n_prompts": 2, "steps": 3, **alone, "output": [0, 1], "combiner": "mean"}
     write_npz(tmp_path / "plan.npz", "reusebench plan 1", stored)
-    assert same(SharingPlan.load(tmp_path / "plan.npz"), standard_plan(2, 3))
+    assert same(SharingPlan.load(tmp_path / "plan.npz"), baseline_plan(2, 3))
     write_npz(tmp_path / "plan.npz", "reusebench plan 1", {**stored, "weight": [1.0, 3.0]})
     with pytest.raises(UserError, match="holds no whole plan"):
         SharingPlan.load(tmp_path / "plan.npz")
@@ -247,7 +247,7 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
         SharingPlan.load(tmp_path / "tree.npz")
     with pytest.raises(UserError, match="cannot read"):
         SharingPlan.load(tmp_path / "gone.npz")
-    standard_plan(3, 5).save(tmp_path / "plan.npz")
+    baseline_plan(3, 5).save(tmp_path / "plan.npz")
     stored = read_npz(tmp_path / "plan.npz", KIND)
     for change in (
         {"stop": np.array([5, 5, 9])},

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from generators.sharing.plan import build_plan, standard_plan
+from generators.sharing.plan import baseline_plan, build_plan
 from generators.sharing.savings import node_steps, tau_for_savings
 from generators.sharing.schedule import get_schedule
 from generators.sharing.stream import KNOWN, LatentCache, Neighbours, Stream
@@ -77,7 +77,7 @@ def test_what_is_shared_is_the_first_comers_alone(each: Stream, tau: float, step
 def test_tau_0_is_standard_generation(each: Stream, steps: int) -> None:
     plan = build_plan(each, EQ7, 0, steps)
     assert plan.solo.all() and plan.savings == 0
-    assert np.array_equal(paths(plan), paths(standard_plan(each.n_leaves, steps)))
+    assert np.array_equal(paths(plan), paths(baseline_plan(each.n_leaves, steps)))
 
 
 @settings(max_examples=60, deadline=None)

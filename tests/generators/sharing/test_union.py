@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators.sharing.plan import SharingPlan, build_plan, standard_plan
+from generators.sharing.plan import SharingPlan, baseline_plan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from generators.sharing.union import side_by_side, union
@@ -86,8 +86,8 @@ def test_side_by_side_every_path_is_there_among_its_own_prompts(
 
 
 def test_side_by_side_are_unions_of_one_kind() -> None:
-    plan = standard_plan(3, 5)
-    for other in (standard_plan(3, 6), replace(plan, combiner="medoid")):
+    plan = baseline_plan(3, 5)
+    for other in (baseline_plan(3, 6), replace(plan, combiner="medoid")):
         with pytest.raises(ValueError, match="same steps and combiner"):
             side_by_side([union([plan]), union([other])])
 
@@ -105,7 +105,7 @@ def test_a_plan_with_itself_and_with_standard_generation() -> None:
     plan = build_plan(tree, get_schedule("eq7"), 0.2, 10)
     assert union([plan, plan]).plan.node_steps == plan.node_steps
     solo = int(plan.solo.sum())
-    both = union([standard_plan(20, 10), plan])
+    both = union([baseline_plan(20, 10), plan])
     assert 0 < solo < 20
     assert both.plan.node_steps < 200 + plan.node_steps
     assert len(both.ends) == 40 - solo, "a prompt whose path is standard's is denoised and wanted once"
@@ -124,8 +124,8 @@ def test_by_hand() -> None:
 
 
 def test_what_does_not_belong_together_is_refused() -> None:
-    plan = standard_plan(3, 5)
-    for other in (standard_plan(4, 5), standard_plan(3, 6), replace(plan, combiner="medoid")):
+    plan = baseline_plan(3, 5)
+    for other in (baseline_plan(4, 5), baseline_plan(3, 6), replace(plan, combiner="medoid")):
         with pytest.raises(ValueError, match="same prompts, steps and combiner"):
             union([plan, other])
     with pytest.raises(ValueError, match="same prompts"):

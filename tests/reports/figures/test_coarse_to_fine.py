@@ -12,7 +12,7 @@ from reports.base import RunView
 from reports.figures.coarse_to_fine import CoarseToFineFigure
 from reports.render import write_view
 from reports.style import entitle, theme
-from sweeps.studies.manifest import CURVES, KIND, MANIFEST, STUDIES, CoarseToFine, Pictured, Settled
+from studies.manifest import CURVES, KIND, MANIFEST, STUDIES, CoarseToFine, Pictured, Settled
 
 STEPS = 10
 Part = Callable[..., CoarseToFine]

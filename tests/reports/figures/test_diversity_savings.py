@@ -26,5 +26,5 @@ def test_every_series_has_its_own_standard(new_record) -> None:
 
 def test_a_paired_metric_is_no_diversity(new_record) -> None:
     record = new_record()
-    paired = {name: figure for name, figure in record.figures.items() if name.startswith("vqa.")}
-    assert drawn([record.model_copy(update={"figures": paired})]) is None
+    paired = {name: figure for name, figure in record.results.items() if name.startswith("vqa.")}
+    assert drawn([record.model_copy(update={"results": paired})]) is None

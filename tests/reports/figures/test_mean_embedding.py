@@ -10,7 +10,7 @@ from common.files import atomic_write
 from reports.base import RunView
 from reports.figures.mean_embedding import BIG, FRAME, GOLD, WIDTH, MeanEmbeddingFigure
 from reports.style import theme
-from sweeps.studies.manifest import MANIFEST, STUDIES, MeanEmbedding, MeanNode
+from studies.manifest import MANIFEST, STUDIES, MeanEmbedding, MeanNode
 
 N = 40
 

@@ -3,7 +3,7 @@ import pytest
 from reports.base import RunView
 from reports.figures.quality_savings import QualitySavings
 from reports.style import theme
-from sweeps.record import Figure
+from sweeps.record import Result
 
 
 def drawn(records):
@@ -22,8 +22,8 @@ def test_win_rate_and_difference_side_by_side_with_the_lines_where_both_are_even
 
 def test_a_second_metric_with_a_win_rate_gets_its_own_panels(new_record) -> None:
     record = new_record("1")
-    more = {**record.figures, "pick.win_rate": Figure(value=0.4, low=0.3, high=0.5)}
-    figure = drawn([record.model_copy(update={"figures": more})])
+    more = {**record.results, "pick.win_rate": Result(value=0.4, low=0.3, high=0.5)}
+    figure = drawn([record.model_copy(update={"results": more})])
     assert [axes.get_ylabel() for axes in figure.axes if axes.axison] == [
         "VQA win rate, % (higher is better)",
         "VQAScore difference (higher is better)",
@@ -32,7 +32,7 @@ def test_a_second_metric_with_a_win_rate_gets_its_own_panels(new_record) -> None
 
 
 def test_nothing_to_draw_without_a_win_rate(new_record) -> None:
-    assert drawn([new_record().model_copy(update={"figures": {}})]) is None
+    assert drawn([new_record().model_copy(update={"results": {}})]) is None
 
 
 def test_another_seed_is_a_band_and_fewer_steps_a_dotted_line_of_their_own_model(new_record) -> None:
@@ -41,7 +41,7 @@ def test_another_seed_is_a_band_and_fewer_steps_a_dotted_line_of_their_own_model
 
     against = [held("another-seed", "0"), held("fewer-steps", "0.5"), held("fewer-steps", "1")]
     left, _ = drawn([new_record("0"), new_record("1"), *against]).axes
-    seed = against[0].figures["vqa.win_rate"]
+    seed = against[0].results["vqa.win_rate"]
     (band,) = left.patches
     assert [band.get_y(), band.get_y() + band.get_height()] == pytest.approx([100 * seed.low, 100 * seed.high])
     (dotted,) = [line for line in left.lines if line.get_linestyle() == ":"]

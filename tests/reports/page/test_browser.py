@@ -89,7 +89,7 @@ def test_pictures_are_those_of_their_prompt(page, visit, tmp_path) -> None:
     """A thumbnail is nearest to its own file, from whichever sprite and place it comes."""
     tab, run = visit(page), page.parents[1]
     (record,) = [
-        each for each in RunView.of(run).records if each.asked.model == "model-a" and float(each.asked.tau) == 0.5
+        each for each in RunView.of(run).records if each.config.model == "model-a" and float(each.config.tau) == 0.5
     ]
     real = record.pictures(run)
     tab.locator("#sort").select_option("prompt")
@@ -219,7 +219,7 @@ def test_the_tree_tells_the_steps_that_the_plan_shares(page, visit) -> None:
     from generators.sharing.plan import SharingPlan
 
     tab, run = visit(page), page.parents[1]
-    (record,) = [each for each in RunView.of(run).records if each.asked.model == "model-a" and each.asked.tau == 1]
+    (record,) = [each for each in RunView.of(run).records if each.config.model == "model-a" and each.config.tau == 1]
     shared = shared_steps(SharingPlan.load(record.folder(run) / "plan.npz"))
     tab.locator("#tau").fill("2")
     told = tab.evaluate("alone(series(), cell())")

@@ -50,9 +50,9 @@ def test_scores_are_those_of_the_files_and_figures_those_of_the_records(gathered
     for one in data["series"]:
         for cell in one["cells"]:
             record = records[cell["id"]]
-            for kind, path in (("shared", record.scores(run)), ("baseline", record.standard_scores(run))):
+            for kind, path in (("shared", record.scores(run)), ("baseline", record.baseline_scores(run))):
                 np.testing.assert_allclose(cell[kind]["vqa"], pd.read_parquet(path)["vqa.vqa"], atol=1e-5)
-            rate = record.figures["vqa.win_rate"]
+            rate = record.results["vqa.win_rate"]
             assert cell["figures"]["vqa.win_rate"] == [rate.value, rate.low, rate.high]
             assert cell["steps"] == record.plan.savings
     assert data["curves"] == ["vqa.win_rate", "vqa.vqa_difference"]

@@ -125,7 +125,7 @@ def test_a_run_without_a_finished_cell_has_a_page_too(new_run) -> None:
 def test_the_mean_of_a_cluster_is_shown_where_it_was_made(view) -> None:
     from generators.sharing.tree import Tree
     from reports.page.data import Payload
-    from sweeps.studies.manifest import MeanEmbedding, MeanNode
+    from studies.manifest import MeanEmbedding, MeanNode
 
     record = view.records[-1]
     tree = Tree.load(record.folder(view.path) / "tree.npz")
@@ -135,7 +135,7 @@ def test_the_mean_of_a_cluster_is_shown_where_it_was_made(view) -> None:
     Image.new("RGB", (8, 8), "red").save(folder / "node.png")
     members = tree.leaf_order[tree.lo[node] : tree.hi[node]].tolist()
     common = {"score": 0.1, "height": 1.0, "image": "node.png"}
-    asked = record.asked
+    asked = record.config
     manifest = MeanEmbedding(
         version=1,
         identity={},
@@ -144,7 +144,7 @@ def test_the_mean_of_a_cluster_is_shown_where_it_was_made(view) -> None:
         seed=asked.seed,
         scheduler=asked.scheduler,
         K=20,
-        standard=record.standard,
+        standard=record.baseline,
         strategy=asked.strategy,
         features=asked.features,
         combiner=asked.combiner,

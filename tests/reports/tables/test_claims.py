@@ -5,7 +5,7 @@ import pandas as pd
 from reports.base import RunView
 from reports.formats import to_csv, to_rich
 from reports.tables.claims import Claims
-from sweeps.record import Figure
+from sweeps.record import Result
 
 KANDINSKY, SD = ("mini-kandinsky", "kandinsky", "image"), ("mini-sd", "stable-diffusion", "text")
 
@@ -17,9 +17,9 @@ def cells(sheet) -> list[dict[str, str]]:
 def style_variations(new_record):
     """A record with the paper's Style Variations row: 52 of 100 pictures win."""
     record = new_record("0.5")
-    counts = {f"vqa.{name}": Figure(value=value) for name, value in (("wins", 52), ("ties", 0), ("losses", 48))}
-    rate = Figure(value=0.52, low=0.4232, high=0.6154, n=100, method="Tango score")
-    return record.model_copy(update={"figures": {**record.figures, **counts, "vqa.win_rate": rate}})
+    counts = {f"vqa.{name}": Result(value=value) for name, value in (("wins", 52), ("ties", 0), ("losses", 48))}
+    rate = Result(value=0.52, low=0.4232, high=0.6154, n=100, method="Tango score")
+    return record.model_copy(update={"results": {**record.results, **counts, "vqa.win_rate": rate}})
 
 
 def test_the_paper_s_style_variations_row_warns_that_it_is_underpowered(new_record) -> None:
@@ -59,12 +59,12 @@ def test_it_says_how_many_claims_were_corrected_and_at_which_delta(grid) -> None
 
 def test_few_pairs_that_differ_are_too_few_for_a_bootstrap(new_record) -> None:
     record = style_variations(new_record)
-    few = {"vqa.wins": Figure(value=10), "vqa.ties": Figure(value=80), "vqa.losses": Figure(value=10)}
+    few = {"vqa.wins": Result(value=10), "vqa.ties": Result(value=80), "vqa.losses": Result(value=10)}
     told = [
         any(
             "mean difference" in note and "too narrow" in note for note in Claims().sheet(RunView.of(".", [each])).notes
         )
-        for each in (record, record.model_copy(update={"figures": {**record.figures, **few}}))
+        for each in (record, record.model_copy(update={"results": {**record.results, **few}}))
     ]
     assert told == [False, True]
 
@@ -89,6 +89,6 @@ def test_it_fits_a_terminal(new_run) -> None:
 
 
 def test_nothing_shared_or_nothing_paired_is_no_claim(new_record, failed_record) -> None:
-    unpaired = new_record("1").model_copy(update={"figures": {"fid.fid": Figure(value=3)}})
+    unpaired = new_record("1").model_copy(update={"results": {"fid.fid": Result(value=3)}})
     for records in ([], [new_record("0")], [unpaired], [failed_record]):
         assert Claims().sheet(RunView.of(".", records)) is None

@@ -24,7 +24,7 @@ def test_savings_in_steps_flops_and_seconds_with_their_ratio(new_record) -> None
 
 
 def test_energy_where_it_was_measured(new_record) -> None:
-    measured = new_record("1").model_copy(update={"joules": 300.0, "standard_joules": 400.0})
+    measured = new_record("1").model_copy(update={"joules": 300.0, "baseline_joules": 400.0})
     (row,) = rows(RunView.of("run", [measured]))
     assert float(row["J an image"]) == 300 / measured.plan.n_prompts
     assert row["energy saved, %"] == "25.0"
@@ -42,4 +42,4 @@ def test_fewer_steps_are_there_and_another_seed_is_not(new_record) -> None:
 
 
 def test_nothing_without_timings(new_record) -> None:
-    assert Cost().sheet(RunView.of("run", [new_record("1").model_copy(update={"standard_timings": {}})])) is None
+    assert Cost().sheet(RunView.of("run", [new_record("1").model_copy(update={"baseline_timings": {}})])) is None

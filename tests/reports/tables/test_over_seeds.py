@@ -20,7 +20,7 @@ def test_a_row_is_a_cell_with_its_seeds_pooled(grid) -> None:
     run = grid(models={KANDINSKY: 0.0}, datasets={"mini_styles": 40}, taus=["0", "0.5", "1"])
     sheet = OverSeeds().sheet(RunView.of(run))
     assert [row["tau"] for row in cells(sheet)] == ["0.5", "1"]
-    records = [record for record in load_records(run) if record.asked.tau == 1]
+    records = [record for record in load_records(run) if record.config.tau == 1]
     won, by = ([of(run, each, "vqa", metric_scores) for each in records] for of in (outcomes, score_differences))
     rate, difference = pooled_win_rate(won), pooled_difference(by)
     row, data = cells(sheet)[1], sheet.data.iloc[1]
@@ -50,7 +50,7 @@ def test_one_seed_has_nothing_to_pool(grid) -> None:
 
 def test_a_damaged_file_costs_its_row_and_no_other(grid) -> None:
     run = grid(models={KANDINSKY: 0.0, SD: 0.1}, datasets={"mini_styles": 40}, taus=["1"])
-    path = next(record for record in load_records(run) if record.asked.model == "mini-sd").scores(run)
+    path = next(record for record in load_records(run) if record.config.model == "mini-sd").scores(run)
     path.write_bytes(b"")
     sheet = OverSeeds().sheet(RunView.of(run))
     assert [row["model"] for row in cells(sheet)] == ["mini-kandinsky"]

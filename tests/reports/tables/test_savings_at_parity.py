@@ -56,7 +56,7 @@ def test_few_pairs_are_told_from_enough(grid) -> None:
     assert any("381 independent pairs are needed" in note for note in few.notes)
     enough = grid(models={KANDINSKY: 0.1}, datasets={"mini_scenes": 500}, seeds=[1])
     view = RunView.of(enough)
-    alone = RunView.of(enough, [record for record in view.records if record.asked.model == "mini-kandinsky"])
+    alone = RunView.of(enough, [record for record in view.records if record.config.model == "mini-kandinsky"])
     assert not any("pairs are needed" in note for note in SavingsAtParity().sheet(alone).notes)
 
 

@@ -11,7 +11,7 @@ from generators.sharing.plan import SharingPlan
 from metrics.agreement import rank_correlation, winner_agreement
 from reports.base import RunView
 from reports.tables.scorer_agreement import ScorerAgreement
-from sweeps.record import Figure, load_records
+from sweeps.record import Result, load_records
 
 OTHER = "vqa@other"
 
@@ -23,17 +23,17 @@ def cells(sheet) -> list[dict[str, str]]:
 def add_scorer(run: Path, opinion: Callable[[np.ndarray], np.ndarray], **about: object) -> None:
     """A second scorer, whose scores are made of those of the first."""
     done = [record for record in load_records(run) if record.status == "done"]
-    for path in {path for record in done for path in (record.scores(run), record.standard_scores(run))}:
+    for path in {path for record in done for path in (record.scores(run), record.baseline_scores(run))}:
         scores = pd.read_parquet(path)
         scores.assign(**{f"{OTHER}.vqa": opinion(scores["vqa.vqa"].to_numpy())}).to_parquet(path)
     for record in done:
         ours, standard = (
-            pd.read_parquet(path)[f"{OTHER}.vqa"] for path in (record.scores(run), record.standard_scores(run))
+            pd.read_parquet(path)[f"{OTHER}.vqa"] for path in (record.scores(run), record.baseline_scores(run))
         )
         better = 1 if about.get("higher_is_better", True) else -1
         rate = 0.5 + better * np.sign(ours - standard).mean() / 2
         added = {
-            "figures": {**record.figures, f"{OTHER}.win_rate": Figure(value=rate)},
+            "results": {**record.results, f"{OTHER}.win_rate": Result(value=rate)},
             "scorers": {**record.scorers, OTHER: about},
         }
         (record.folder(run) / "record.json").write_text(record.model_copy(update=added).model_dump_json())
@@ -67,7 +67,7 @@ def test_pictures_count_once_and_only_pairs_that_differ_are_compared(run_folder)
     for record in view.records:
         ours, standard = (
             pd.read_parquet(path)[["vqa.vqa", f"{OTHER}.vqa"]].to_numpy()
-            for path in (record.scores(run_folder), record.standard_scores(run_folder))
+            for path in (record.scores(run_folder), record.baseline_scores(run_folder))
         )
         own = ~SharingPlan.load(record.folder(run_folder) / "plan.npz").solo
         pictures, pairs = [*pictures, ours[own]], [*pairs, np.sign(ours - standard)[own]]

@@ -16,7 +16,7 @@ def cell(new_record: Callable[..., Record]) -> Callable[..., Record]:
     def made(tau: str, left: float = 1.0, **axes: object) -> Record:
         record = new_record(tau, **axes)
         components = {**record.flops.components, "denoiser": record.flops.components["denoiser"] * left}
-        savings = 1 - sum(components.values()) / record.flops.standard_total
+        savings = 1 - sum(components.values()) / record.flops.baseline_total
         flops = {"components": components, "total": sum(components.values()), "savings": savings}
         return record.model_copy(update={"flops": record.flops.model_copy(update=flops)})
 
@@ -47,7 +47,7 @@ def test_neither_each_alone_and_both_at_the_same_tau(cell) -> None:
     assert saved == [f"{100 * records[i].flops.savings:.1f}" for i in (0, 3, 2, 4)]
     flops = records[4].flops
     independent = flops.components | {"denoiser": records[2].flops.components["denoiser"] * 0.6}
-    assert found[3]["if independent, %"] == f"{100 * (1 - sum(independent.values()) / flops.standard_total):.1f}"
+    assert found[3]["if independent, %"] == f"{100 * (1 - sum(independent.values()) / flops.baseline_total):.1f}"
     assert [row["if independent, %"] for row in found[:3]] == ["-", "-", "-"]
     assert any("win rate" in heading for heading in found[0])
 

@@ -5,7 +5,7 @@ import pytest
 from metrics.hypotheses import noninferiority_p
 from reports.base import RunView
 from reports.tables.summary import Summary, headline, summary
-from sweeps.record import Figure
+from sweeps.record import Result
 
 
 def cells(table) -> list[dict[str, str]]:
@@ -15,15 +15,15 @@ def cells(table) -> list[dict[str, str]]:
 def test_a_row_says_what_was_saved_what_it_cost_and_how_sure_that_is(new_record) -> None:
     record = new_record("0.5").model_copy(
         update={
-            "figures": {
-                "vqa.win_rate": Figure(value=0.455, low=0.3684, high=0.5416, n=100, method="Tango score"),
-                "vqa.win_rate_strict": Figure(value=0.34, low=0.255, high=0.437, n=100, method="Wilson"),
-                "vqa.wins": Figure(value=34),
-                "vqa.ties": Figure(value=23),
-                "vqa.losses": Figure(value=43),
-                "vqa.vqa_difference": Figure(value=-0.009, low=-0.0177, high=0.0003, method="BCa bootstrap"),
-                "clip_diversity.clip_similarity": Figure(value=0.6375, low=0.6175, high=0.6575),
-                "clip_diversity.clip_similarity_standard": Figure(value=0.62, low=0.6, high=0.64),
+            "results": {
+                "vqa.win_rate": Result(value=0.455, low=0.3684, high=0.5416, n=100, method="Tango score"),
+                "vqa.win_rate_strict": Result(value=0.34, low=0.255, high=0.437, n=100, method="Wilson"),
+                "vqa.wins": Result(value=34),
+                "vqa.ties": Result(value=23),
+                "vqa.losses": Result(value=43),
+                "vqa.vqa_difference": Result(value=-0.009, low=-0.0177, high=0.0003, method="BCa bootstrap"),
+                "clip_diversity.clip_similarity": Result(value=0.6375, low=0.6175, high=0.6575),
+                "clip_diversity.clip_similarity_standard": Result(value=0.62, low=0.6, high=0.64),
             }
         }
     )
@@ -47,7 +47,7 @@ def test_a_row_says_what_was_saved_what_it_cost_and_how_sure_that_is(new_record)
 def test_no_worse_is_tested_at_the_delta_that_is_printed(new_record, delta) -> None:
     records = [new_record("0"), new_record("0.5")]
     sheet = summary(records, delta)
-    wins, losses = (records[1].figures[f"vqa.{name}"].value for name in ("wins", "losses"))
+    wins, losses = (records[1].results[f"vqa.{name}"].value for name in ("wins", "losses"))
     p = float(noninferiority_p(wins, losses, 100, delta))
     assert [row["non-inferiority p"] for row in cells(sheet)] == ["-", f"{p:.3f}"], "at tau 0 there is nothing to test"
     assert any(f"delta = {100 * delta:g} points" in note for note in sheet.notes)
@@ -84,7 +84,7 @@ def test_a_sweep_without_a_finished_cell_still_has_a_summary(failed_record) -> N
 
 
 def test_a_figure_that_one_cell_lacks_is_a_dash(new_record) -> None:
-    lacking = new_record("1").model_copy(update={"figures": {}})
+    lacking = new_record("1").model_copy(update={"results": {}})
     assert [row["VQA win rate, %"][0] for row in cells(summary([new_record("0"), lacking]))] == ["5", "-"]
 
 
@@ -103,7 +103,7 @@ def test_a_new_metric_s_figures_show_up_unasked() -> None:
 
 def test_taus_are_written_as_decimals(new_record) -> None:
     record = new_record("10")
-    written = record.model_copy(update={"asked": record.asked.model_copy(update={"tau": Decimal("1E+1")})})
+    written = record.model_copy(update={"config": record.config.model_copy(update={"tau": Decimal("1E+1")})})
     assert cells(summary([written]))[0]["tau"] == "10"
 
 

@@ -39,7 +39,7 @@ def test_seconds_of_a_union_are_shared_out_by_denoiser_evaluations(whole):
     record = whole.records[1]
     assert 0 < record.execution.rows < 4 * 3
     a_row = record.timings["denoise"] / record.execution.rows
-    assert record.standard_timings["denoise"] / (4 * 3) == pytest.approx(a_row)
+    assert record.baseline_timings["denoise"] / (4 * 3) == pytest.approx(a_row)
 
 
 def test_seconds_before_a_kill_count(sweep, killed, tmp_path, monkeypatch):
@@ -48,7 +48,7 @@ def test_seconds_before_a_kill_count(sweep, killed, tmp_path, monkeypatch):
         patch.setattr(DenoisingCheckpoints, "save", lambda self, point: save(self, replace(point, seconds=1e6)))
         killed(tmp_path / "run")
     record = sweep(tmp_path / "run", save_every=0)[1]
-    assert record.timings["denoise"] + record.standard_timings["denoise"] > 1e6
+    assert record.timings["denoise"] + record.baseline_timings["denoise"] > 1e6
 
 
 def test_a_checkpoint_is_of_the_plan_that_was_denoised_and_of_no_other(sweep, killed, whole, tmp_path):

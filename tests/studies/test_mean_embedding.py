@@ -14,12 +14,12 @@ from common.errors import UserError
 from generators.conditioning import Conditioning
 from generators.noise import KeyedNoise, node_key
 from generators.sharing.tree import Tree
+from studies.base import get_study
+from studies.manifest import MeanEmbedding
+from studies.mean_embedding import clusters, means_plan
 from sweeps.events import StageStarted
 from sweeps.families import Families
 from sweeps.grid import sources
-from sweeps.studies.base import get_study
-from sweeps.studies.manifest import MeanEmbedding
-from sweeps.studies.mean_embedding import clusters, means_plan
 
 STEPS = 3
 
@@ -114,10 +114,10 @@ def test_a_mean_is_the_mean(made, tiny_spec):
 
 def test_nodes_are_the_trees_of_a_sweep_and_their_prompts_pictures_are_its_standard_ones(made, sweep):
     run = made.folder.parents[2]
-    pictures = sorted((run / made.standard / "images").glob("*.png"))
+    pictures = sorted((run / made.baseline / "images").glob("*.png"))
     stamps = [path.stat().st_mtime_ns for path in pictures]
     *_, record = sweep(run, tau="0,0.35,9")
-    assert record.standard == made.standard
+    assert record.baseline == made.baseline
     assert len(stamps) == 4
     assert stamps == [path.stat().st_mtime_ns for path in pictures], "made once"
     tree = Tree.load(record.folder(run) / "tree.npz")
@@ -125,7 +125,7 @@ def test_nodes_are_the_trees_of_a_sweep_and_their_prompts_pictures_are_its_stand
         assert tree.score[node.node] == pytest.approx(node.score)
         assert tree.leaf_order[tree.lo[node.node] : tree.hi[node.node]].tolist() == node.members
     for axis in ("model", "strategy", "features", "combiner"):
-        assert getattr(made, axis) == getattr(record.asked, axis)
+        assert getattr(made, axis) == getattr(record.config, axis)
     assert made.prompts == record.prompts(run)
 
 

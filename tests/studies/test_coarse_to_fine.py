@@ -13,13 +13,13 @@ from PIL import Image
 from common.errors import UserError
 from generators.conditioning import Conditioning
 from generators.noise import KeyedNoise, node_key
+from studies.base import get_study
+from studies.coarse_to_fine import settled_share
+from studies.manifest import MANIFEST, CoarseToFine
 from sweeps.events import StageStarted
 from sweeps.families import Families
 from sweeps.grid import sources
 from sweeps.spec import make_spec
-from sweeps.studies.base import get_study
-from sweeps.studies.coarse_to_fine import settled_share
-from sweeps.studies.manifest import MANIFEST, CoarseToFine
 
 PROMPTS = 4
 
@@ -128,7 +128,7 @@ def test_the_released_codes_stream_of_noise(study, sweep, tmp_path):
     study(tmp_path / "run", noise="official", tau="0", batch_size=1)
     (found,) = CoarseToFine.of(tmp_path / "run")
     (record,) = sweep(tmp_path / "run", noise="official", tau="0", batch_size=1)
-    standard = record.standard_pictures(tmp_path / "run")
+    standard = record.baseline_pictures(tmp_path / "run")
     for prompt, pictured in enumerate(found.pictured):
         assert np.array_equal(pixels(found.file(pictured.final)), pixels(standard[prompt]))
 

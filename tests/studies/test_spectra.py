@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.studies.spectra import band_error, octaves, radial_power, spectrum
+from studies.spectra import band_error, octaves, radial_power, spectrum
 
 SIDE = 64
 RNG = np.random.default_rng(0)

@@ -15,8 +15,8 @@ from common.files import atomic_path, atomic_write, canonical_json, sha256_file,
 from generators.prompts import PromptSet, load_prompts
 from sweeps.events import Emit
 from sweeps.pictures import picture_name, write_pictures
-from sweeps.record import Figure
-from sweeps.scorers import Scorers, figures, measure
+from sweeps.record import Result
+from sweeps.scorers import Scorers, measure, results
 from sweeps.scores import Scores, write_scores
 
 if TYPE_CHECKING:
@@ -134,14 +134,14 @@ class Comparison:
     standard: Pictures | None
     scorers: Scorers
 
-    def figures(self) -> dict[str, Figure]:
+    def results(self) -> dict[str, Result]:
         """Those of a cell; of pictures alone, those that say something of one set: that have a ``_standard``, too."""
         if self.standard is None:
             every = np.ones(len(self.ours.images), dtype=np.bool_)
-            found = figures(self.scorers, self.ours.scores, self.ours.scores, every)
+            found = results(self.scorers, self.ours.scores, self.ours.scores, every)
             return {name: figure for name, figure in found.items() if f"{name}_standard" in found}
         same = np.array(self.standard.hashes) == np.array(self.ours.hashes)
-        return figures(self.scorers, self.standard.scores, self.ours.scores, same)
+        return results(self.scorers, self.standard.scores, self.ours.scores, same)
 
     def summary(self) -> dict[str, Any]:
         """What was scored, by what, and the figures, as plain values."""
@@ -149,7 +149,7 @@ class Comparison:
             **places(self.manifest, self.ours.folder, self.standard.folder if self.standard else None),
             "pictures": len(self.ours.images),
             "scorers": self.scorers.described(self.ours.scores.scorers),
-            "figures": {name: json.loads(figure.model_dump_json()) for name, figure in self.figures().items()},
+            "figures": {name: json.loads(figure.model_dump_json()) for name, figure in self.results().items()},
         }
 
     def write(self, out: Path, summary: dict[str, Any]) -> None:

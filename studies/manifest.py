@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import UserError
 from common.files import sha256_file
+from sweeps.record import Part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,7 @@ STUDIES, MANIFEST = "studies", "manifest.json"
 CURVES, KIND = "curves.npz", "reusebench coarse to fine 1"
 
 
-class Manifest(BaseModel):
+class Manifest(Part):
     """How a part of a study was made, and what it found. The part is complete when this is there.
 
     Attributes:
@@ -29,13 +30,11 @@ class Manifest(BaseModel):
         model, dataset, seed, scheduler: as the sweep names them (`scheduler`: the class that it resolves to).
         conditioned_on: what the model's denoiser is told of a prompt, as in a record.
         K: denoiser evaluations of one picture.
-        standard: the folder, relative to the run, that a sweep's standard images of the same source lie in; the same
+        baseline: the folder, relative to the run, that a sweep's standard images of the same source lie in; the same
             as a record's `standard`.
         files: by name, the SHA-256 of every file beside this one.
         folder: where it was read from; not in the file.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     study: ClassVar[str]
 
@@ -47,7 +46,7 @@ class Manifest(BaseModel):
     scheduler: str
     conditioned_on: Literal["image", "text", "both"] | None = None
     K: int
-    standard: str
+    baseline: str
     files: dict[str, str] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from studies.base import Part, Study, evenly, every_source, sizes
+from studies.manifest import MeanEmbedding, MeanNode
 from sweeps.axes import canonical
 from sweeps.grid import features_of, parse_strategy
-from sweeps.studies.base import Part, Study, evenly, every_source, sizes
-from sweeps.studies.manifest import MeanEmbedding, MeanNode
 
 if TYPE_CHECKING:
     from generators.sharing.plan import SharingPlan
@@ -70,7 +70,7 @@ class MeanEmbeddingStudy(Study):
         from PIL import Image
 
         from generators.sharing.plan import treed
-        from sweeps.studies.work import baseline_pictures
+        from studies.work import baseline_pictures
 
         source, prompts = part.source, part.source.prompts
         baseline_pictures(source, session, run)
@@ -95,7 +95,7 @@ class MeanEmbeddingStudy(Study):
     ) -> Sequence[NDArray[np.uint8]]:
         """Return the picture of every node of the plan."""
         from generators.noise import node_key
-        from sweeps.studies.work import decoded, denoised
+        from studies.work import decoded, denoised
 
         if plan is None:
             return []

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from sweeps.studies.base import Part, Study, evenly, every_source, sizes
-from sweeps.studies.manifest import CURVES, KIND, CoarseToFine, Pictured, Settled
+from studies.base import Part, Study, evenly, every_source, sizes
+from studies.manifest import CURVES, KIND, CoarseToFine, Pictured, Settled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,8 +46,8 @@ class CoarseToFineStudy(Study):
         from generators.noise import node_key
         from generators.sharing.arrays import write_npz
         from metrics.statistics import bootstrap_mean
-        from sweeps.studies.spectra import band_error, octaves, radial_power, spectrum
-        from sweeps.studies.work import decoded
+        from studies.spectra import band_error, octaves, radial_power, spectrum
+        from studies.work import decoded
 
         predicted, final = _trajectories(part.source, session, run)
         keys = [node_key([key]) for key in part.source.prompts.keys]
@@ -97,8 +97,8 @@ def _trajectories(source: "Source", session: "Session", run: Path) -> "tuple[lis
     """Return the predicted clean latents of every step, K of [n, ...], and the finished ones, in prompt order."""
     import torch
 
-    from generators.sharing.plan import standard_plan
-    from sweeps.studies.work import denoised
+    from generators.sharing.plan import baseline_plan
+    from studies.work import denoised
 
     predicted: list[list[Tensor]] = [[] for _ in range(source.steps)]
 
@@ -109,7 +109,7 @@ def _trajectories(source: "Source", session: "Session", run: Path) -> "tuple[lis
             )
         predicted[k].append(x0.detach().to("cpu", copy=True))
 
-    execution = denoised(source, standard_plan(len(source.prompts), source.steps), session, run, watch)
+    execution = denoised(source, baseline_plan(len(source.prompts), source.steps), session, run, watch)
     return [torch.cat(parts) for parts in predicted], execution.latents
 
 

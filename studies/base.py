@@ -5,7 +5,7 @@
 
 leaves ``runs/mine/studies/coarse-to-fine/<model>-<dataset>-<8 of its identity's hash>/manifest.json`` and its files.
 The folder is a sweep's, before the sweep, after it, or without it: the spec must be the same, and conditioning and
-standard images are shared with it. Run again, it keeps what is done. `sweeps.studies.manifest` reads it without
+standard images are shared with it. Run again, it keeps what is done. `studies.manifest` reads it without
 torch: ``CoarseToFine.of(run)``.
 """
 
@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from common.errors import UserError
 from common.files import atomic_write, sha256_file
 from common.plugins import Plugin, discover, find
+from studies.manifest import MANIFEST, STUDIES, Manifest
 from sweeps.grid import Source, prompts_of, sampler_of, settings_of, short_hash, sources
-from sweeps.studies.manifest import MANIFEST, STUDIES, Manifest
 
 if TYPE_CHECKING:
     from sweeps.events import Emit
     from sweeps.session import Session
     from sweeps.spec import SweepSpec
 
-PACKAGE, GROUP = "sweeps.studies", "reusebench.studies"
+PACKAGE, GROUP = "studies", "reusebench.studies"
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ class Study(Plugin, ABC):
             scheduler=source.scheduler,
             conditioned_on=get_family(source.entry.family).conditioned_on,
             K=source.steps,
-            standard=f"shared/{source.key}",
+            baseline=f"shared/{source.key}",
             files={path.name: sha256_file(path) for path in files},
             versions=versions(),
             machine=machine(device),
