@@ -323,3 +323,26 @@ def test_a_killed_run_goes_on_from_its_last_state(family, conditioning, settings
     assert sum(rows) == 2 * sum(len(plan.active(k)) for k in range(step, plan.steps)), "what was done is not done again"
     assert (again.calls, again.rows) == (whole.calls, whole.rows)
     assert f"after step {step} of {plan.steps}" in again.notes[0]
+
+
+def test_a_resumed_run_keeps_the_batch_that_memory_allowed(family, conditioning, settings, tmp_path, monkeypatch):
+    plan, forward = baseline_plan(N, K), family.decoder.unet.forward
+
+    def small(*args, **kwargs):
+        if len(kwargs["sample"]) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(*args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(family.decoder.unet, "forward", small)
+        run(
+            plan, family, conditioning, settings, batch_size=N,
+            observers=killed_at(2), checkpoints=DenoisingCheckpoints(tmp_path, "this", every=0),
+        )  # fmt: skip
+    rows, hook = counted(family)
+    checkpoints = DenoisingCheckpoints(tmp_path, "this", every=1e9)
+    again = run(plan, family, conditioning, settings, batch_size=N, checkpoints=checkpoints)
+    hook.remove()
+    assert "resumed after step 2" in " ".join(again.notes)
+    assert max(rows) <= 6, "it does not run out of memory a second time"
+    assert again.batch_size_used <= 3

@@ -214,6 +214,11 @@ def test_price_is_calls_times_units_and_standard_has_the_rest_in_its_total():
     assert standard.savings(standard) == 0
 
 
+@pytest.mark.parametrize(("unit", "units"), [("prompt", 5), ("node_step", 60), ("image", 7)])
+def test_every_call_counts_whatever_a_component_is_counted_by(unit, units):
+    assert price([linear("piece", unit, 3, 10)], n_prompts=5, node_steps=60, n_images=7).total == units * 3 * 20
+
+
 def test_modules_of_the_denoiser_that_were_skipped_are_left_out():
     two = Piece(
         lambda: nn.Sequential(nn.Linear(3, 5), nn.Sequential(nn.Linear(5, 7))),

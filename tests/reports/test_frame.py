@@ -51,3 +51,12 @@ def test_wall_savings_count_encoding_once_for_both_and_no_scoring(new_record) ->
     assert wall_savings(record) == 1 - (2.0 + 1.0 + 0.5 + 8.0 + 2.0 + 1.5) / 25.0
     assert wall_savings(record.model_copy(update={"timings": {**timings, "encode": 2.0}})) == wall_savings(record)
     assert wall_savings(record.model_copy(update={"baseline_timings": {}})) is None, "older records"
+
+
+def test_no_wall_savings_are_claimed_where_seconds_are_a_share_of_a_unions(new_record) -> None:
+    seconds = {"timings": {"denoise": 8.0}, "baseline_timings": {"denoise": 20.0}}
+    measured = new_record("1").model_copy(update={**seconds, "shared_seconds": False})
+    shared = measured.model_copy(update={"shared_seconds": True})
+    assert wall_savings(measured) == 1 - 8.0 / 20.0
+    assert wall_savings(shared) is None
+    assert frame([measured, shared]).wall_savings.isna().tolist() == [False, True]

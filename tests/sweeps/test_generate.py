@@ -1,13 +1,18 @@
 """The second pass: pictures that are denoised as one are those that are denoised one by one."""
 
 import importlib
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rounding import same_but_for_rounding
 
 from sweeps.events import Note, StageStarted
+from sweeps.grid import cells
 from sweeps.passes import sweep as run_sweep
+from sweeps.pictures import Manifest
+from sweeps.session import Session
 
 MANY = {"tau": "0,0.3,0.6,1.2", "seed": "1,2", "strategy": "ward-cosine,average"}
 
@@ -119,3 +124,46 @@ def test_a_denoiser_cache_or_one_stream_of_noise_is_never_united(tiny_spec, tmp_
 def test_one_set_alone_is_measured(sweep, tmp_path):
     (record,) = sweep(tmp_path / "run", tau="0")
     assert not record.shared_seconds, "it is standard's"
+
+
+def test_seconds_of_the_baselines_pictures_count_for_every_cell_that_reuses_them(sweep, tiny_spec, tmp_path):
+    cell, *_ = cells(tiny_spec(), "cpu")
+    tree, _ = Session("cpu", lambda event: None).grouping(cell.source, cell.strategy, cell.config.features)
+    _, first, second, *_ = np.unique(tree.score)
+    one_pair = (first + second) / 2 / cell.schedule.phi(1.0, cell.source.steps)[0]
+    records = sweep(tmp_path / "run", tau=f"0,{one_pair:.6f},0.6")
+    assert [record.execution.reused for record in records] == [4, 2, 0]
+    for record in records:
+        made = sum(record.baseline_timings[stage] for stage in ("denoise", "decode", "write"))
+        assert made > 0
+        assert record.timings["reused"] == pytest.approx(made * record.execution.reused / 4)
+
+
+def test_isolated_nothing_is_reused_and_no_seconds_count_twice(sweep, tmp_path):
+    (record,) = sweep(tmp_path / "run", tau="0", isolate=True)
+    assert (record.execution.reused, record.execution.rows) == (0, record.plan.node_steps)
+    assert "reused" not in record.timings
+    assert record.timings["denoise"] > 0
+
+
+def test_encoding_is_among_the_baselines_seconds_alone(whole):
+    for record in whole.records:
+        assert record.baseline_timings["encode"] > 0
+        assert "encode" not in record.timings, "reports count it once for both"
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["the baseline is there", "the baseline is made again"])
+def test_a_cell_that_was_made_beside_another_baseline_is_made_again(sweep, whole, copy, lost):
+    (baseline,) = copy.glob("shared/*/generation.json")
+    if lost:
+        baseline.unlink()
+    path = whole.records[1].folder(copy) / "generation.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "standard": "of another baseline"}))
+    heard = []
+    records = sweep(copy, events=heard)
+    assert [record.status for record in records] == ["done", "done"]
+    assert json.loads(path.read_text())["standard"] == Manifest.model_validate_json(baseline.read_text()).hash
+    assert f"the baseline of cell {whole.records[1].id} was made anew" in "".join(
+        event.text for event in heard if isinstance(event, Note)
+    )

@@ -49,6 +49,35 @@ def test_whatever_changes_images_changes_identity(ids, change):
     assert not set(ids(tau="0.6")) & set(ids(**{"tau": "0.6", **change}))
 
 
+@pytest.mark.parametrize(
+    ("axis", "values"),
+    [
+        ("strategy", "ward-cosine,average"),
+        ("strategy", ["flat-threshold:similarity=0.5", "flat-threshold:similarity=0.9"]),
+        ("features", "image_embeds,text_embeds"),
+        ("schedule", "eq7,official"),
+        ("combiner", "mean,medoid"),
+        ("tau", "0.6,0.9"),
+    ],
+    ids=["strategy", "parameters", "features", "schedule", "combiner", "tau"],
+)
+def test_every_way_to_share_is_a_cell_of_its_own(axis, values):
+    settings = {"model": "mini-karlo", "limit": 2, "tau": "0.6", axis: values}
+    found = cells(make_spec([settings]), "cpu")
+    assert len(found) == 2
+    first, second = found
+    assert first.source.key == second.source.key, "and both are held against one baseline"
+    place = first.config.model_dump(), second.config.model_dump()
+    assert [name for name in place[0] if place[0][name] != place[1][name]] == [axis]
+    assert first.identity[axis] != second.identity[axis]
+
+
+def test_another_seed_of_the_prior_is_another_conditioning(tiny_spec):
+    sources = [cells(tiny_spec(tau="0", prior_seed=seed), "cpu")[0].source for seed in (1, 2)]
+    assert sources[0].conditioning_key != sources[1].conditioning_key
+    assert sources[0].key != sources[1].key
+
+
 def test_weights_change_identity(ids, monkeypatch):
     before = ids()
     monkeypatch.setattr("generators.model_entry.ModelEntry.weights_hash", lambda _: "other")

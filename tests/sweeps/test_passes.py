@@ -174,6 +174,22 @@ def test_a_failure_does_not_replace_a_record_that_is_done(sweep, whole, copy, mo
     assert load_records(copy) == whole.records, "and nothing is lost"
 
 
+def test_a_cell_whose_pictures_are_there_and_whose_record_failed_is_only_described_again(sweep, tmp_path, monkeypatch):
+    from sweeps import describe
+
+    def broken(*_):
+        raise RuntimeError("statistics fell over")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(describe, "results", broken)
+        assert [record.status for record in sweep(tmp_path / "run")] == ["failed", "failed"]
+    events = []
+    assert [record.status for record in sweep(tmp_path / "run", events=events)] == ["done", "done"]
+    assert kept(events) == [False, False]
+    assert "denoise" not in stages(events)
+    assert [record.status for record in load_records(tmp_path / "run")] == ["done", "done"]
+
+
 @pytest.mark.parametrize("isolate", [True, False])
 def test_a_full_disk_stops_the_sweep_in_one_line_and_loses_nothing(sweep, tmp_path, monkeypatch, isolate):
     heard = []

@@ -1,5 +1,6 @@
 """What sharing is held against: another seed's standard images, and standard generation with fewer steps."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,21 @@ def test_the_nearest_number_of_evaluations_is_taken_from_above_or_below(tiny_spe
     (cell,) = cells(tiny_spec(tau="0.6", steps="6"), "cpu")
     near = {n: EqualCompute(cell).source(n, lambda settings: settings.steps).steps for n in (12, 13, 15, 16)}
     assert near == {12: 3, 13: 3, 15: 4, 16: 4}
+
+
+def test_the_steps_around_the_guess_are_tried_where_a_scheduler_makes_more_evaluations_than_steps(tiny_spec):
+    """Of 4 prompts; Heun's method evaluates twice a step but for the last: 3, 5, 7 of 2, 3, 4 steps."""
+    (cell,) = cells(tiny_spec(tau="0.6", steps="6"), "cpu")
+    heun = EqualCompute(replace(cell, source=replace(cell.source, steps=11)))
+    near = {n: heun.source(n, lambda settings: 2 * settings.steps - 1).steps for n in (12, 15, 18, 22, 26)}
+    assert near == {12: 3, 15: 3, 18: 5, 22: 5, 26: 7}
+
+
+def test_two_seeds_equal_compute_baselines_are_denoised_apart(against, tmp_path):
+    records = against(tmp_path / "run", seed="1,2", tau="0.6", another_seed=False)
+    fewer = of_role(records, "fewer-steps")
+    assert [record.execution.united for record in fewer] == [0, 0], "their seconds are meant to be compared"
+    assert all(record.execution.united for record in of_role(records, "sharing"))
 
 
 def test_they_are_the_standard_images_of_a_sweep_with_those_settings(against, sweep, tiny, tmp_path):
