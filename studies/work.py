@@ -1,4 +1,4 @@
-"""What studies make pictures with: a sweep's own baseline, any plan, and pictures of any latents."""
+"""Pictures for studies: a sweep's own baseline, any plan's, and those of any latents."""
 
 from collections.abc import Sequence
 from pathlib import Path

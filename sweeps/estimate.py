@@ -1,4 +1,4 @@
-"""What a sweep or a study will cost before anything is here: no weights, no GPU, not even the prompts are needed."""
+"""The cost of a sweep or a study before anything is here: no weights, no GPU, not even the prompts are needed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from generators.sharing.plan import Grouping
 from generators.sharing.savings import node_steps
 from metrics.flops import count
 from metrics.memory import BYTES, parameters
-from sweeps.accelerators import Card, measured_seconds
+from sweeps.accelerators import Accelerator, measured_seconds
 from sweeps.grid import parse_schedule, parse_strategy, settings_of
 from sweeps.spec import SweepSpec
 
@@ -67,21 +67,25 @@ class Estimate:
 
     @property
     def flops(self) -> float:
+        """Return all FLOPs."""
         return self.denoising + self.rest
 
-    def seconds(self, card: Card, utilisation: float, seconds_per_step: float | None = None) -> tuple[float, str]:
-        """Seconds on a card, and what they rest on.
+    def seconds(
+        self, accelerator: Accelerator, utilisation: float, seconds_per_step: float | None = None
+    ) -> tuple[float, str]:
+        """Return the seconds on an accelerator, and what they rest on.
 
         Args:
-            card: which.
+            accelerator: which.
             utilisation: the share of its peak that is reached where nothing was measured.
             seconds_per_step: of a node-step, where the user knows; else what was measured, if it was.
         """
-        reached = card.peak_flops * utilisation
+        reached = accelerator.peak_flops * utilisation
         bound = f"FLOPs at {utilisation:.0%} of the peak"
         step, basis = seconds_per_step, "seconds a step as given"
         if step is None:
-            step, basis = measured_seconds(card, self.model), f"seconds a step as measured on {card.name}"
+            step = measured_seconds(accelerator, self.model)
+            basis = f"seconds a step as measured on {accelerator.name}"
         if step is None:
             return self.flops / reached, bound
         return step * self.node_steps + self.rest / reached, basis
@@ -96,7 +100,7 @@ def estimates(
     size: Size,
     on_missing: Callable[[str], None],
 ) -> Iterator[Estimate]:
-    """The cost of every model on every prompt set of a spec.
+    """Yield the cost of every model on every prompt set of a spec.
 
     Args:
         spec: the sweep.
@@ -133,11 +137,11 @@ def _of_cells(
     published: Published,
     size: Size,
 ) -> Estimate:
-    """One source: standard images, every tau's own, and what they are held against."""
+    """Return the cost of one source: its baseline, every tau's pictures, and the references beside them."""
     n, K = _size(spec, dataset, size), _evaluations(entry, settings)
     cells, basis = 0, set()
-    made = 1 + (spec.seed_control and len(spec.seed) == 1)  # sets of pictures; another seed's is the next seed's
-    total = made * n * K
+    baselines = 1 + (spec.seed_control and len(spec.seed) == 1)  # among several seeds the next one's is the control
+    total = baselines * n * K
     for schedule in spec.schedule:
         how = parse_schedule(schedule)
         how = how.bound(_sampler(entry, settings).log_snr) if how.wants_snr else how
@@ -150,9 +154,13 @@ def _of_cells(
             else:
                 nodes, why = n * K, STANDARD
             basis.add(why)
-            sets = 1 + (spec.equal_compute and schedule == spec.schedule[0])  # fewer steps cost as much again
+            sets = 1 + (
+                spec.equal_compute and schedule == spec.schedule[0]
+            )  # an equal-compute baseline costs as much again
             total, cells = total + sets * nodes, cells + sets
-    return _priced(entry, dataset, settings, n, K, (made + cells) * n, total, "; ".join(sorted(basis)) or "no sharing")
+    return _priced(
+        entry, dataset, settings, n, K, (baselines + cells) * n, total, "; ".join(sorted(basis)) or "no sharing"
+    )
 
 
 def _of_study(
@@ -179,9 +187,11 @@ def _priced(
     components = _components(entry.name, settings.model_copy(update={"seed": 0}))
     units = {"prompt": n, "node_step": nodes, "image": images}
     flops = {True: 0.0, False: 0.0}
-    for each in components:
-        flops[each.unit == "node_step"] += count(each) * each.calls * units[each.unit]
-    weights = {each.name: parameters(each) * BYTES[settings.dtype] for each in components if each.calls}
+    for component in components:
+        flops[component.unit == "node_step"] += count(component) * component.calls * units[component.unit]
+    weights = {
+        component.name: parameters(component) * BYTES[settings.dtype] for component in components if component.calls
+    }
     pictures = images * settings.height * settings.width * RGB
     return Estimate(
         entry.name, dataset, n, K, images, nodes, flops[True], flops[False], pictures, sum(weights.values()), basis
@@ -190,7 +200,7 @@ def _priced(
 
 @cache
 def _components(name: str, settings: GenerationSettings) -> "list[Component]":
-    """The same ones for every prompt set: a component's FLOPs are counted once, and a big one takes seconds."""
+    """Return the same components for every prompt set: their FLOPs are counted once, and a big one takes seconds."""
     from generators.families.base import get_family
 
     entry = model(name)
@@ -198,10 +208,10 @@ def _components(name: str, settings: GenerationSettings) -> "list[Component]":
 
 
 def _added(every: Sequence[Estimate]) -> Estimate:
-    """Those of several seeds and settings as one."""
+    """Return the estimates of several seeds and settings as one."""
     first = every[0]
     sums = ("images", "node_steps", "denoising", "rest", "picture_bytes")
-    return replace(first, **{name: sum(getattr(each, name) for each in every) for name in sums})
+    return replace(first, **{name: sum(getattr(estimate, name) for estimate in every) for name in sums})
 
 
 def _size(spec: SweepSpec, dataset: str, size: Size) -> int:
@@ -220,24 +230,27 @@ def _prompts(dataset: str) -> PromptSet | None:
 
 
 def _length(dataset: str) -> int | None:
-    found = _prompts(dataset)
-    return len(found) if found else None
+    prompts = _prompts(dataset)
+    return len(prompts) if prompts else None
 
 
 def _evaluations(entry: ModelEntry, settings: GenerationSettings) -> int:
-    """K, from the scheduler's configuration; the steps asked for, where not even that can be had."""
+    """Return K, from the scheduler's configuration; the requested steps, where not even that can be had."""
     return int(_sampler(entry, settings).K)
 
 
 def _sampler(entry: ModelEntry, settings: GenerationSettings) -> "Sampler":
-    """From the scheduler's configuration alone."""
+    """Return the sampler, made from the scheduler's configuration alone."""
     from generators.families.base import get_family
 
     return get_family(entry.family).load(entry, "cpu", settings.dtype).sampler(settings)
 
 
 def _trees(encoder: str | None) -> Callable[[SweepSpec, str], Grouping | None]:
-    """By spec and prompt set, the tree of its first strategy on text embeddings; None where these cannot be had."""
+    """Return a function from spec and prompt set to the tree of the first strategy on text embeddings.
+
+    It gives None where these cannot be had.
+    """
 
     def tree(spec: SweepSpec, dataset: str) -> Grouping | None:
         if encoder is None or _prompts(dataset) is None:
@@ -254,8 +267,8 @@ def _tree(encoder: str, dataset: str, limit: int | None, strategy: str, seed: in
 
 @cache
 def _embeddings(encoder: str, dataset: str) -> NDArray[np.float64]:
-    """Of the whole set: a text's does not depend on the others."""
+    """Return the embeddings of the whole set: a text's does not depend on the others, so limits share them."""
     from generators.text_encoders.base import text_embeddings
 
-    found = _prompts(dataset)
-    return text_embeddings(encoder, found.prompts if found else ())
+    prompts = _prompts(dataset)
+    return text_embeddings(encoder, prompts.prompts if prompts else ())

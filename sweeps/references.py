@@ -1,4 +1,4 @@
-"""What sharing is held against besides its baseline: noise alone (an A/A test), and the same compute without sharing.
+"""References that sharing is held against besides its baseline: seed control (an A/A test), equal-compute baseline.
 
 Both are baselines of other settings, compared with the cell's own baseline as its pictures are.
 """
@@ -44,7 +44,7 @@ class SeedControl:
 
     @property
     def source(self) -> Source:
-        """The source with the other seed, whose baseline it is."""
+        """Return the source with the other seed, whose baseline it is."""
         source = self.cell.source
         return replace(source, settings=source.settings.model_copy(update={"seed": self.seed}))
 
@@ -75,7 +75,7 @@ class EqualCompute:
     def source(self, node_steps: int, evaluations: Callable[[GenerationSettings], int]) -> Source:
         """Return the source whose baseline costs what the cell costs, to the nearest number of evaluations.
 
-        A scheduler need not make as many evaluations as steps are asked for, so the steps around the guess are tried.
+        A scheduler need not make as many evaluations as it is given steps, so the steps around the guess are tried.
 
         Args:
             node_steps: of the cell.

@@ -1,4 +1,4 @@
-"""Where groups of jobs are denoised and decoded: in this process, or by workers elsewhere."""
+"""Executors: groups of jobs are denoised and decoded in this process, or by workers elsewhere."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
