@@ -1,4 +1,4 @@
-"""The scorers of a sweep: their names and identities, their scores, and the results that compare cells with baselines."""
+"""The scorers of a sweep: their names, identities and scores, and the results that compare cells with baselines."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence

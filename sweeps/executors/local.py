@@ -166,7 +166,7 @@ def _executed(
 def _written(
     execution: "Execution", work: _Work, session: "Session", jobs: "Sequence[Job]"
 ) -> tuple[dict[str, float], list[str]]:
-    """Decode the latents and write the pictures, the latter in threads; return seconds by stage, and notes for records."""
+    """Decode the latents and write the pictures, in threads; return seconds by stage, and notes for records."""
     from generators.batching import Batches
     from generators.executor import decode_images
     from sweeps.writer import writer
