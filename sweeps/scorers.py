@@ -155,7 +155,7 @@ class Scorers:
             name: {
                 **scorers[name],
                 "higher_is_better": metric.higher_is_better,
-                "figures": {key: asdict(_told_apart(info, name)) for key, info in metric.results.items()},
+                "figures": {key: asdict(_tagged(info, name)) for key, info in metric.results.items()},
             }
             for name, metric in self.metrics.items()
         }
@@ -240,7 +240,7 @@ def _is_one(metric: Metric, name: str, identities: Collection[Mapping[str, Any]]
     return name.partition(AT)[0] == metric.name and any(same_scorer(known, metric.identity()) for known in identities)
 
 
-def _told_apart(info: ResultInfo, name: str) -> ResultInfo:
+def _tagged(info: ResultInfo, name: str) -> ResultInfo:
     tag = name.partition(AT)[2]
     return replace(info, label=f"{info.label} ({tag})") if tag else info
 

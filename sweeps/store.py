@@ -181,11 +181,11 @@ def refuse_another(folder: Path, spec: SweepSpec) -> None:
     if differs := [name for name in {**new, **saved} if new.get(name) != saved.get(name)]:
         raise UserError(
             f"{folder} holds another sweep: it differs in {', '.join(differs)}",
-            f"choose another --name (there, {differs[0]} is {_told(saved.get(differs[0], []))})",
+            f"choose another --name (there, {differs[0]} is {_text(saved.get(differs[0], []))})",
         )
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     return ", ".join(map(str, value)) or "not given" if isinstance(value, list) else str(value)
 
 
@@ -196,7 +196,7 @@ def _held(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(
-            f"{folder} is in use by {_told_of(holder)}", "wait until it ends, or choose another --name"
+            f"{folder} is in use by {_holder_text(holder)}", "wait until it ends, or choose another --name"
         ) from None
     try:
         about = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat()}
@@ -207,7 +207,7 @@ def _held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _told_of(holder: Path) -> str:
+def _holder_text(holder: Path) -> str:
     try:
         who: dict[str, Any] = json.loads(holder.read_text(encoding="utf-8"))
         return f"process {who['pid']} on {who['host']} since {who['since'][:19].replace('T', ' ')} UTC"

@@ -25,7 +25,7 @@ EMBEDDING_NOISE = 0.1
 
 
 def build() -> UNet2DConditionModel:
-    """Return a UNet of 12 channels in, 24 out (half a variance, as in Kandinsky, which its DDPM scheduler does not use)."""
+    """Return a UNet of 12 channels in, 24 out (Kandinsky's also has a variance that its scheduler does not use)."""
     return UNet2DConditionModel(
         sample_size=8,
         in_channels=LATENT_CHANNELS,

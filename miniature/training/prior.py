@@ -41,7 +41,7 @@ def scheduler() -> UnCLIPScheduler:
 
 
 def cached_embeddings(clip: CLIPModel, pictures: Pictures, work: Path) -> Tensor:
-    """Return image embeddings of the first `EMBEDDED` training pictures, float32 [n, 192], computed once in bfloat16."""
+    """Return image embeddings of the first `EMBEDDED` training pictures, float32 [n, 192], made once in bfloat16."""
     store = work / "embeddings.npy"
     if not store.exists():
         device = pick_device()
