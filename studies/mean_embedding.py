@@ -112,6 +112,11 @@ def clusters(tree: "Tree", heights: Sequence[float], most: int) -> dict[int, flo
 
     Of every height, at most `most` of the clusters of two prompts or more that cutting the tree there leaves, evenly
     along its leaves; a cluster that several heights leave counts for the first.
+
+    Args:
+        tree: of the prompts.
+        heights: taus.
+        most: how many of each height.
     """
     above = np.where(tree.parent < 0, np.inf, tree.score[tree.parent])
     chosen: dict[int, float] = {}
@@ -126,6 +131,12 @@ def means_plan(tree: "Tree", nodes: Sequence[int], steps: int, combiner: str) ->
     """Return the plan in which the i-th of these clusters is node i, denoised for all steps; None for no clusters.
 
     A plan's outputs are prompts': each cluster ends as one of its own prompts that no smaller one has taken.
+
+    Args:
+        tree: of the prompts.
+        nodes: the clusters, by their numbers in the tree.
+        steps: K.
+        combiner: computes a cluster's conditioning from that of its prompts.
     """
     from generators.sharing.plan import SharingPlan
 

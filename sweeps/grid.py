@@ -243,6 +243,11 @@ def sources(spec: SweepSpec, device: str) -> Iterator[Source]:
 def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[GenerationSettings]:
     """Yield every combination of a spec's settings over the model's defaults; the seed runs fastest.
 
+    Args:
+        spec: the sweep.
+        entry: the model.
+        device: decides the dtype where it is ``auto``.
+
     Raises:
         UserError: a value is refused, or a setting that no model of the sweep has.
     """
@@ -294,7 +299,7 @@ def features_of(spec: SweepSpec, entry: ModelEntry) -> list[str]:
 
 
 def sampler_of(entry: ModelEntry, settings: GenerationSettings, device: str) -> "Sampler":
-    """Return the sampler of these settings.
+    """Return the sampler of these settings; weights are not loaded.
 
     Raises:
         UserError: the family does not accept them: a size, a scheduler, a number of steps, a noise policy.

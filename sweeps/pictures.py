@@ -136,7 +136,13 @@ def link(source: Path, target: Path) -> None:
 
 
 def finish(folder: Path, n_prompts: int, make: Callable[[dict[str, str]], Manifest]) -> Manifest:
-    """Hash the pictures and write the manifest that `make` gives for their hashes: the folder is complete."""
+    """Hash the pictures and write their manifest: the folder is complete.
+
+    Args:
+        folder: with a picture of every prompt in ``images``.
+        n_prompts: how many prompts.
+        make: gives the manifest for the hashes by file name.
+    """
     names: Sequence[str] = [picture_name(prompt) for prompt in range(n_prompts)]
     images = {name: sha256_file(folder / "images" / name) for name in names}
     manifest = make(images)

@@ -86,6 +86,11 @@ class Plan:
 def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str, Scorers]]:
     """Refuse before anything is loaded what would stop a sweep later.
 
+    Args:
+        spec: the sweep.
+        run: the run folder, there or not.
+        device: a torch device.
+
     Returns:
         The cells, of which those of a spec with savings targets are one a way to share, at tau 0; and, by model, its
         scorers, whose checkpoints are here.

@@ -32,14 +32,17 @@ class SeedControl:
 
     @property
     def config(self) -> CellConfig:
+        """Return its place on the axes, the role standing for the strategy."""
         return self.cell.config.model_copy(update={"strategy": self.role, "tau": Decimal(0), **UNCACHED})
 
     @property
     def identity(self) -> dict[str, Any]:
+        """Return all that changes the result and nothing else."""
         return {**self.cell.source.identity, self.role: self.seed}
 
     @cached_property
     def id(self) -> str:
+        """Return the hash of the identity, which names the record's folder."""
         return short_hash(self.identity)
 
     @property
@@ -62,14 +65,17 @@ class EqualCompute:
 
     @property
     def config(self) -> CellConfig:
+        """Return its place on the axes, the role standing for the strategy."""
         return self.cell.config.model_copy(update={"strategy": self.role, **UNCACHED})
 
     @property
     def identity(self) -> dict[str, Any]:
+        """Return all that changes the result and nothing else."""
         return {**self.cell.identity, self.role: True}
 
     @cached_property
     def id(self) -> str:
+        """Return the hash of the identity, which names the record's folder."""
         return short_hash(self.identity)
 
     def source(self, node_steps: int, evaluations: Callable[[GenerationSettings], int]) -> Source:

@@ -149,6 +149,12 @@ class Session:
     def stage(self, name: str, total: int, source: "Source", job: "Job | None" = None) -> Iterator[dict[str, float]]:
         """Announce a stage, and count its seconds, those of loading weights left out.
 
+        Args:
+            name: of the stage.
+            total: its units of work.
+            source: of the model whose stage it is.
+            job: for which alone it is, if for one.
+
         Yields:
             A mapping that has the seconds under the stage's name when it is over.
         """
@@ -197,7 +203,14 @@ class Session:
     def grouping(
         self, source: "Source", strategy: "Strategy", features: str, run: Path | None = None
     ) -> tuple[Grouping, float]:
-        """Return a strategy's grouping of a source's prompts, and the seconds that it took; made once a session."""
+        """Return a strategy's grouping of a source's prompts, and the seconds that it took; made once a session.
+
+        Args:
+            source: the model and the prompts.
+            strategy: clusters the prompts.
+            features: the embedding that it clusters, by its name in the model's family.
+            run: the run folder, in which conditioning is kept; None: it is kept nowhere.
+        """
         key = (source.key, f"{strategy.name} {strategy.model_dump_json()}", features)
         if key not in self._groupings:
             conditioning = self.encoded(source, run).conditioning

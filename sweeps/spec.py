@@ -438,7 +438,11 @@ def _beside(folder: Path, path: str, of_run: bool) -> str:
 
 
 def read_mapping(path: Path | Traversable) -> dict[str, Any]:
-    """Return the mapping in a YAML file; errors are those of `read_yaml`."""
+    """Return the mapping in a YAML file.
+
+    Raises:
+        UserError: as `read_yaml`.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

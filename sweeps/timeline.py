@@ -74,6 +74,7 @@ class Span(Line):
 
     @property
     def end(self) -> float:
+        """Return the seconds from the attempt's beginning to this one's end."""
         return self.start + self.seconds
 
 

@@ -58,6 +58,11 @@ class Executor(Plugin, ABC):
     def opened(self, spec: "SweepSpec", device: str, emit: "Emit") -> Iterator[None]:
         """Be ready to run groups while the block lasts.
 
+        Args:
+            spec: the sweep.
+            device: a torch device.
+            emit: hears of starting up.
+
         Raises:
             UserError: it cannot be had, or cannot do what the sweep asks.
         """
