@@ -1,4 +1,4 @@
-"""Whether the Hugging Face hub can be asked."""
+"""Probe of the Hugging Face hub."""
 
 import os
 

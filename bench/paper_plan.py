@@ -13,7 +13,7 @@ from bench.hub import hub_answers
 
 if TYPE_CHECKING:
     from reports.paper import Item
-    from sweeps.accelerators import Card
+    from sweeps.accelerators import Accelerator
     from sweeps.estimate import Estimate
 
 HOUR, PETA = 3600, 1e15
@@ -64,9 +64,9 @@ def plan(
 ) -> None:
     """Predict node-steps, FLOPs, GPU hours, disk space and money. It needs no weights and no GPU, and makes nothing."""
     from reports.paper import item, items
-    from sweeps.accelerators import card
+    from sweeps.accelerators import accelerator
 
-    where = card(gpu)
+    where = accelerator(gpu)
     hub_answers()
     presets: dict[str, list[Item]] = {}
     for one in items().values():
@@ -118,7 +118,7 @@ def _plain(line: Line, price: float) -> dict[str, object]:
     }
 
 
-def _print(lines: Sequence[Line], card: "Card", price: float, notes: list[str], *, each_part: bool) -> None:
+def _print(lines: Sequence[Line], gpu: "Accelerator", price: float, notes: list[str], *, each_part: bool) -> None:
     from bench.results import columns, size, stdout
 
     groups: dict[tuple[str, ...], list[Line]] = {}
@@ -139,7 +139,7 @@ def _print(lines: Sequence[Line], card: "Card", price: float, notes: list[str], 
     console.print(table)
     weights = {line.estimate.model: line.estimate.weight_bytes for line in lines}
     remarks = [
-        f"GPU hours of generating on {card.description}: {card.peak_flops / 1e12:g} TFLOP/s at most ({card.source}); "
+        f"GPU hours of generating on {gpu.description}: {gpu.peak_flops / 1e12:g} TFLOP/s at most ({gpu.source}); "
         + _whose((line.rests_on, line.estimate.model) for line in lines),
         "node-steps: " + _whose((line.estimate.basis, line.item) for line in lines),
         "weights on disk: " + ", ".join(f"{model} {size(count)}" for model, count in weights.items()),

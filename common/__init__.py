@@ -1,1 +1,1 @@
-"""What every room needs: errors for users, plug-in discovery, files that are whole or absent."""
+"""Shared by every room: errors for users, plug-in discovery, files that are whole or absent."""

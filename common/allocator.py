@@ -1,4 +1,4 @@
-"""What the C library does with memory that is given back."""
+"""The C library's allocator: memory that was freed stays with the process."""
 
 import ctypes
 import os
@@ -18,7 +18,7 @@ def keep_memory() -> bool:
     ``MALLOC_*`` says something.
 
     Returns:
-        Whether memory is kept from now on.
+        True where memory is kept from now on.
     """
     if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
         return False

@@ -26,7 +26,7 @@ SIDE = 96
 
 
 def fetch(style: str, folder: Path) -> Path:
-    """The package archive of one style in `folder`, downloaded with ``npm pack`` unless it is there."""
+    """Return the package archive of one style in `folder`, downloaded with ``npm pack`` unless it is there."""
     package, version, _ = SOURCES[style]
     archive = folder / f"{package.lstrip('@').replace('/', '-')}-{version}.tgz"
     if not archive.exists():
@@ -48,7 +48,7 @@ def rasterise(body: str, box: tuple[float, float, float, float]) -> Image.Image:
 
 
 def squared(drawing: Image.Image) -> Image.Image:
-    """The drawing cut to what is not transparent, centred in a square of `SIDE` pixels."""
+    """Return the drawing cut to what is not transparent, centred in a square of `SIDE` pixels."""
     drawing = drawing.crop(drawing.getchannel("A").point(lambda alpha: 255 if alpha > 8 else 0).getbbox())
     side = max(drawing.size)
     square = Image.new("RGBA", (side, side))
@@ -84,7 +84,7 @@ def _three_d_drawings(archive: Path) -> dict[str, Image.Image]:
 
 @cache
 def sprites(work: Path) -> dict[tuple[str, str], Image.Image]:
-    """Every drawing as an RGBA square, by (concept, style); rendered once into ``work/sprites.npz``."""
+    """Return every drawing as an RGBA square, by (concept, style); rendered once into ``work/sprites.npz``."""
     store = work / "sprites.npz"
     if store.exists():
         pixels: NDArray[np.uint8] = np.load(store, allow_pickle=False)["pixels"]

@@ -22,7 +22,7 @@ SHEET = "contact_sheet.png"
 
 
 def of_pictures(painters: list[Painter], work: Path) -> Iterator[list[Figure]]:
-    """Audit (b) of each model."""
+    """Return audit (b) of each model."""
     judge = judging.load(JUDGE)
     for painter in painters:
         yield generator(painter, judge)
@@ -31,7 +31,7 @@ def of_pictures(painters: list[Painter], work: Path) -> Iterator[list[Figure]]:
 
 
 def of_everything(painters: list[Painter], checkpoints: Path, work: Path) -> Iterator[list[Figure]]:
-    """Every audit; those of the encoders and the scorer use Kandinsky, which is always there."""
+    """Return every audit; those of the encoders and the scorer use Kandinsky, which is always there."""
     kandinsky = Kandinsky(checkpoints)
     yield autoencoder(kandinsky, work)
     yield prior(kandinsky, work)

@@ -21,7 +21,7 @@ JUDGE = Path(__file__).parent / "judge.safetensors"
 
 
 class Checkpoint(NamedTuple):
-    """How a folder of checkpoints is made.
+    """A folder of checkpoints to make.
 
     Attributes:
         save: writes it, given the work folder and the place.
@@ -53,7 +53,7 @@ EXPORTS = {
 
 
 def portable(value: object) -> object:
-    """A configuration that loads its float16 weights as float32, and does not say where they were trained."""
+    """Return a configuration that loads float16 weights as float32, and does not say where they were trained."""
     if isinstance(value, dict):
         kept = {key: part for key, part in value.items() if key != "_name_or_path"}
         return {key: "float32" if key == "dtype" else portable(part) for key, part in kept.items()}

@@ -15,13 +15,13 @@ TWO_OBJECTS = (0.46, 0.52)
 
 
 def place(rng: np.random.Generator, size: int, room: tuple[int, int, int, int]) -> tuple[int, int]:
-    """A random corner for a square of `size` pixels within `room` (left, top, right, bottom)."""
+    """Return a random corner for a square of `size` pixels within `room` (left, top, right, bottom)."""
     left, top, right, bottom = room
     return int(rng.integers(left, max(left, right - size) + 1)), int(rng.integers(top, max(top, bottom - size) + 1))
 
 
 def paint(scene: Scene, rng: np.random.Generator, work: Path) -> NDArray[np.uint8]:
-    """A picture of `scene`: uint8 [64, 64, 3]. Place, size and left-right flip are drawn from `rng`."""
+    """Return a picture of `scene`: uint8 [64, 64, 3]. Place, size and left-right flip are drawn from `rng`."""
     scene = scene.canonical()
     half = SIDE // 2
     if scene.relation is None:
@@ -43,7 +43,7 @@ def paint(scene: Scene, rng: np.random.Generator, work: Path) -> NDArray[np.uint
 def pool(
     count: int, seed: int, work: Path, *, two_objects: float = 0.25, split: str = "train"
 ) -> tuple[NDArray[np.uint8], list[Scene]]:
-    """`count` pictures of random scenes: uint8 [count, 64, 64, 3], and the scenes."""
+    """Return `count` pictures of random scenes: uint8 [count, 64, 64, 3], and the scenes."""
     rng = np.random.default_rng(seed)
     scenes = [random_scene(rng, two_objects=two_objects, split=split) for _ in range(count)]
     return np.stack([paint(scene, rng, work) for scene in scenes]), scenes

@@ -22,24 +22,24 @@ SAMPLE = 120
 
 
 def animals() -> list[str]:
-    """One thing a prompt, style and background left open, as the paper's ``animals`` names one animal each."""
+    """Return one thing a prompt, style and background left open, as the paper's ``animals`` names one animal each."""
     return [article(concept) for concept in CONCEPTS]
 
 
 def templates() -> list[str]:
-    """A sample of style x thing x background, as the paper's ``prompt_templates``."""
+    """Return a sample of style x thing x background, as the paper's ``prompt_templates``."""
     rng = np.random.default_rng(11)
     every = [Scene((c,), s, b) for c in CONCEPTS for s in STYLES if has_drawing(c, s) for b in BACKGROUNDS]
     return [caption(every[i]) for i in rng.choice(len(every), SAMPLE, replace=False)]
 
 
 def styles() -> list[str]:
-    """One thing in every style on every background, as the paper's ``style_variations`` of one scene."""
+    """Return one thing in every style on every background, as the paper's ``style_variations`` of one scene."""
     return [caption(Scene(("penguin",), style, background)) for style in STYLES for background in BACKGROUNDS]
 
 
 def scenes() -> list[str]:
-    """Two things and how they lie, as the compositions of the paper's ``genai_bench``."""
+    """Return two things and how they lie, as the compositions of the paper's ``genai_bench``."""
     rng = np.random.default_rng(12)
     told = []
     for i in range(SAMPLE):

@@ -108,7 +108,7 @@ HELD_OUT_PAIRS = 24
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows.
+    """The content of a picture.
 
     Attributes:
         concepts: one or two words of `CONCEPTS`.
@@ -123,25 +123,25 @@ class Scene:
     relation: str | None = None
 
     def turned(self) -> "Scene":
-        """The same scene of two objects, told from the other one."""
+        """Return the same scene of two objects, told from the other one."""
         return Scene(self.concepts[::-1], self.style, self.background, OPPOSITE[str(self.relation)])
 
     def canonical(self) -> "Scene":
-        """The same scene told from its left or upper object."""
+        """Return the same scene told from its left or upper object."""
         if self.relation in ("right of", "below"):
             return self.turned()
         return self
 
 
 def article(noun: str) -> str:
-    """The noun with its article: "an owl", "a cat", "grapes"."""
+    """Return the noun with its article: "an owl", "a cat", "grapes"."""
     if noun in ("grapes", "cherries", "corn"):
         return noun
     return ("an " if noun[0] in "aeiou" else "a ") + noun
 
 
 def caption(scene: Scene, *, style: bool = True, background: bool = True) -> str:
-    """The caption of a scene, with or without its style and background.
+    """Return the caption of a scene, with or without its style and background.
 
     >>> caption(Scene(("penguin", "cactus"), "3d", "blue", "left of"))
     'a 3d drawing of a penguin left of a cactus on a blue background'
@@ -160,7 +160,7 @@ def has_drawing(concept: str, style: str) -> bool:
 
 @cache
 def held_out() -> frozenset[tuple[str, str]]:
-    """The (concept, style) pairs that no model sees in training: different concepts, all styles alike."""
+    """Return the (concept, style) pairs that no model sees in training: different concepts, all styles alike."""
     rng = np.random.default_rng(20251)
     concepts = [c for c in CONCEPTS if CONCEPTS[c][1] is not None and c not in SCENE_CONCEPTS]
     chosen = rng.choice(concepts, HELD_OUT_PAIRS, replace=False)
@@ -169,7 +169,7 @@ def held_out() -> frozenset[tuple[str, str]]:
 
 @cache
 def drawings(split: str = "train") -> tuple[tuple[str, str], ...]:
-    """The (concept, style) pairs of a split: ``"train"``, ``"held-out"`` or ``"all"``."""
+    """Return the (concept, style) pairs of a split: ``"train"``, ``"held-out"`` or ``"all"``."""
     pairs = [(c, s) for c in CONCEPTS for s in STYLES if has_drawing(c, s)]
     if split == "all":
         return tuple(pairs)
@@ -177,7 +177,7 @@ def drawings(split: str = "train") -> tuple[tuple[str, str], ...]:
 
 
 def random_scene(rng: np.random.Generator, *, two_objects: float = 0.25, split: str = "train") -> Scene:
-    """A scene drawn at random; with probability `two_objects` one of two objects (never held out)."""
+    """Return a scene drawn at random; with probability `two_objects` one of two objects (never held out)."""
     background = str(rng.choice(list(BACKGROUNDS)))
     if rng.random() < two_objects:
         first, second = rng.choice(SCENE_CONCEPTS, 2, replace=False)

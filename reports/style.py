@@ -104,12 +104,6 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     return placed
 
 
-def evenly(n: int, most: int) -> list[int]:
-    """Return at most `most` of the numbers 0..n-1, evenly from the first to the last; the last if only one."""
-    count = min(n, most)
-    return [n - 1] if count == 1 else [round(i * (n - 1) / (count - 1)) for i in range(count)]
-
-
 def shorten(text: str, length: int) -> str:
     """Return `text` on one line, cut with an ellipsis where it is longer."""
     text = " ".join(text.split())

@@ -3,7 +3,7 @@
     import reusebench as rb
 
     run = rb.sweep(model="mini-kandinsky", prompt=["a red fox", "a red wolf"], tau=1)
-    run.frame()     # a pandas row a cell: what was asked, what was saved, what it cost in quality
+    run.frame()     # a pandas row a cell: its config, what was saved, what it cost in quality
     run.images()    # PIL images in prompt order, and run.baseline_images() beside them
 
 A sweep is four passes over a folder, and each can be had alone: `plan` (what it will cost; no picture is made),

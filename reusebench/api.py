@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 Where: TypeAlias = str | os.PathLike[str]
-# What says what is wanted: a spec, its settings, a YAML file, or nothing where settings are given as keywords.
+# A sweep to plan: a spec, its settings, a YAML file, or nothing where settings are given as keywords.
 Asked: TypeAlias = SweepSpec | Mapping[str, Any] | str | os.PathLike[str] | None
 
 
@@ -32,7 +32,7 @@ def plan(
     """Return what a sweep will do and cost. Prompts are encoded and clustered; no picture is made, nothing is written.
 
     Args:
-        spec: what is wanted: a `SweepSpec`, a mapping of its settings, or the path of a YAML file with them.
+        spec: the sweep: a `SweepSpec`, a mapping of its settings, or the path of a YAML file with them.
         folder: the run folder, ``runs/<name>`` unless given; conditioning that is there is not computed again.
         device: a torch device; ``cuda`` where there is one unless given.
         emit: hears progress and notes; notes go to the logger ``reusebench`` unless given.
@@ -40,7 +40,7 @@ def plan(
         settings: settings of the spec, which win: ``model="mini-sd", prompt=["a fox", ...], tau="0..2"``.
 
     Raises:
-        UserError: something that was asked for cannot be had; the message says what and what to do.
+        UserError: a name, value, model, prompt set or metric cannot be had; the message says which and what to do.
 
     Examples:
         >>> import reusebench as rb
@@ -73,9 +73,9 @@ def generate(plan: Plan | Asked = None, **more: Any) -> Run:
     from sweeps.passes import generated
 
     planned = _planned(plan, more)
-    inner, made = generated(planned.spec, planned.cells, planned.folder, planned.session, planned.scorers)
+    inner, folders = generated(planned.spec, planned.cells, planned.folder, planned.session, planned.scorers)
     whole = Plan(planned.spec, planned.folder, planned.device, inner, planned.session, planned.cells, planned.scorers)
-    return Run(planned.folder, plan=whole, made=made)
+    return Run(planned.folder, plan=whole, made=folders)
 
 
 def score(
@@ -90,8 +90,8 @@ def score(
 
     Args:
         run: what `generate` or `sweep` returned, or a run folder with records.
-        metric: the scorers, as ``vqa``, ``clip_diversity:images=all``, ``vqa=CHECKPOINT``; those that the sweep asked
-            for unless given.
+        metric: the scorers, as ``vqa``, ``clip_diversity:images=all``, ``vqa=CHECKPOINT``; those of the sweep's
+            spec unless given.
         device: where they run.
         emit: as for `plan`.
         again: measure even what is there.
@@ -192,16 +192,16 @@ def _folder(folder: Where | None, spec: SweepSpec) -> Path:
     return RUNS / spec.default_name() if folder is None else Path(folder)
 
 
-def _planned(given: Plan | Asked, more: Mapping[str, Any]) -> Plan:
-    if isinstance(given, Plan):
+def _planned(plan_or_spec: Plan | Asked, more: Mapping[str, Any]) -> Plan:
+    if isinstance(plan_or_spec, Plan):
         if more:
             raise TypeError(f"a plan is complete: {', '.join(more)} cannot be changed; plan again")
-        return given
-    return plan(given, **more)
+        return plan_or_spec
+    return plan(plan_or_spec, **more)
 
 
 def _device(asked: str | None) -> str:
-    """Return the device asked for, else the best there is.
+    """Return the requested device, else the best there is.
 
     Raises:
         UserError: this machine has none such.
@@ -212,6 +212,6 @@ def _device(asked: str | None) -> str:
 
 
 def _log(event: Event) -> None:
-    """Tell notes through the logger ``reusebench``; progress is nobody's."""
+    """Log notes by the logger ``reusebench``; progress is not logged."""
     if isinstance(event, Note):
         logging.getLogger("reusebench").info(event.text)

@@ -1,4 +1,4 @@
-"""Pictures that were not made here: which prompt each is of, and what scorers say of them."""
+"""External images: the prompt that each is of, and their scores."""
 
 import csv
 import json
@@ -39,7 +39,7 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
-        """The prompts of a file as in `load_prompts`; a column or key ``file`` names their pictures.
+        """Return the prompts of a file as in `load_prompts`; a column or key ``file`` names their pictures.
 
         Raises:
             UserError: as in `load_prompts`, or a line names no file.
@@ -58,7 +58,7 @@ class Manifest:
         return cls(path, prompts, tuple(row[FILE] for row in rows))
 
     def pictures(self, folder: Path, unpacked: Path) -> list[Path]:
-        """The picture of every prompt.
+        """Return the picture of every prompt.
 
         They are the files that are named, else the folder's PNG, JPEG and WebP files in the natural order of their
         names (2 before 10). Of a folder that the paper's code left it is the rows of ``denoised_images.pt``, which are
@@ -71,26 +71,26 @@ class Manifest:
             raise UserError(f"there is no folder {folder}", "check the path")
         official = self.files is None and (folder / OFFICIAL).is_file()
         if self.files is not None:
-            found = [folder / name for name in self.files]
-            if missing := [path for path in found if not path.is_file()]:
+            paths = [folder / name for name in self.files]
+            if missing := [path for path in paths if not path.is_file()]:
                 raise UserError(
                     f"{missing[0]}, which {self.path} names, is missing", "names are relative to the folder"
                 )
         elif official:
             rows = _rows(folder / OFFICIAL)
-            found = [unpacked / "images" / picture_name(row) for row in range(len(rows))]
+            paths = [unpacked / "images" / picture_name(row) for row in range(len(rows))]
         else:
             names = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
-            found = sorted(names, key=lambda path: (_natural(path.name), path.name))
-        if len(found) != len(self.prompts):
-            first = ", ".join(path.name for path in found[:3]) or "none"
+            paths = sorted(names, key=lambda path: (_natural(path.name), path.name))
+        if len(paths) != len(self.prompts):
+            first = ", ".join(path.name for path in paths[:3]) or "none"
             raise UserError(
-                f"{folder} has {len(found)} pictures (first: {first}), {self.path} has {len(self.prompts)} prompts",
+                f"{folder} has {len(paths)} pictures (first: {first}), {self.path} has {len(self.prompts)} prompts",
                 f"make them agree, or name each prompt's picture in a column {FILE!r} of a .csv or .jsonl file",
             )
         if official:
             _unpack(rows, unpacked)
-        return found
+        return paths
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,15 @@ class Pictures:
 
     @classmethod
     def score(cls, folder: Path, images: list[Path], prompts: PromptSet, scorers: Scorers, emit: Emit) -> "Pictures":
+        """Return pictures with their scores.
+
+        Args:
+            folder: where they lie.
+            images: their files, in prompt order.
+            prompts: what each is meant to show.
+            scorers: what measures.
+            emit: hears progress.
+        """
         scores = Scores()
         for name, columns, about in measure(scorers, scorers.metrics, images, prompts.prompts, emit):
             scores.measured[name], scores.scorers[name] = columns, about
@@ -110,11 +119,11 @@ class Pictures:
 
     @cached_property
     def hashes(self) -> list[str]:
-        """The hash of every picture's file."""
+        """Return the hash of every picture's file."""
         return [sha256_file(path) for path in self.images]
 
     def write_scores(self, folder: Path, prompts: PromptSet) -> None:
-        """``scores.parquet`` as in a run folder."""
+        """Write ``scores.parquet`` as in a run folder."""
         write_scores(folder, prompts.prompts, self.scores, sha256_text(canonical_json(self.hashes)))
 
 
@@ -135,25 +144,28 @@ class Comparison:
     scorers: Scorers
 
     def results(self) -> dict[str, Result]:
-        """Those of a cell; of pictures alone, those that say something of one set: that have a ``_standard``, too."""
+        """Return the results that a cell would have; of pictures alone, those that describe one set of pictures.
+
+        They are those that metrics also give of the baseline, under a name that ends in ``_standard``.
+        """
         if self.standard is None:
             every = np.ones(len(self.ours.images), dtype=np.bool_)
-            found = results(self.scorers, self.ours.scores, self.ours.scores, every)
-            return {name: figure for name, figure in found.items() if f"{name}_standard" in found}
+            by_name = results(self.scorers, self.ours.scores, self.ours.scores, every)
+            return {name: result for name, result in by_name.items() if f"{name}_standard" in by_name}
         same = np.array(self.standard.hashes) == np.array(self.ours.hashes)
         return results(self.scorers, self.standard.scores, self.ours.scores, same)
 
     def summary(self) -> dict[str, Any]:
-        """What was scored, by what, and the figures, as plain values."""
+        """Return the pictures, the scorers and the results, as plain values."""
         return {
             **places(self.manifest, self.ours.folder, self.standard.folder if self.standard else None),
             "pictures": len(self.ours.images),
             "scorers": self.scorers.described(self.ours.scores.scorers),
-            "figures": {name: json.loads(figure.model_dump_json()) for name, figure in self.results().items()},
+            "figures": {name: json.loads(result.model_dump_json()) for name, result in self.results().items()},
         }
 
     def write(self, out: Path, summary: dict[str, Any]) -> None:
-        """``scores.csv`` with a row a prompt, ``scores.parquet`` as in a run folder, and the summary."""
+        """Write ``scores.csv`` with a row a prompt, ``scores.parquet`` as in a run folder, and the summary."""
         with atomic_path(out / "scores.csv") as beside:
             self._table().to_csv(beside, index=False)
         self.ours.write_scores(out, self.manifest.prompts)
@@ -162,7 +174,7 @@ class Comparison:
         atomic_write(out / SUMMARY, json.dumps(summary, indent=1) + "\n")
 
     def _table(self) -> "pd.DataFrame":
-        """Every score that is one number a picture."""
+        """Return every score that is one number a picture."""
         import pandas as pd
 
         columns: dict[str, Any] = {"prompt": self.manifest.prompts.prompts}
@@ -171,12 +183,12 @@ class Comparison:
                 continue
             columns[f"{before}{FILE}"] = self.manifest.files or [path.name for path in pictures.images]
             for scorer, measured in pictures.scores.measured.items():
-                columns |= {f"{before}{scorer}.{name}": each for name, each in measured.items() if each.ndim == 1}
+                columns |= {f"{before}{scorer}.{name}": column for name, column in measured.items() if column.ndim == 1}
         return pd.DataFrame(columns)
 
 
 def places(manifest: Manifest, folder: Path, against: Path | None) -> dict[str, Any]:
-    """Where pictures and prompts are, as plain values."""
+    """Return the paths of pictures and prompts, as plain values."""
     return {
         "folder": str(folder.resolve()),
         "against": against and str(against.resolve()),
@@ -185,7 +197,7 @@ def places(manifest: Manifest, folder: Path, against: Path | None) -> dict[str, 
 
 
 def refuse_others(out: Path, places: dict[str, Any]) -> None:
-    """Raises UserError if a folder holds scores of other pictures or prompts."""
+    """Raise a UserError if a folder holds scores of other pictures or prompts."""
     try:
         held = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
         differs = [name for name in places if held.get(name) != places[name]]
@@ -201,12 +213,12 @@ def refuse_others(out: Path, places: dict[str, Any]) -> None:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts numbers by value and the rest by letter."""
+    """Return a key that sorts numbers by value and the rest by letter."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _rows(path: Path) -> "Tensor":
-    """A tensor of pictures [N, 3, H, W], 0 to 1, of any float type."""
+    """Return the tensor of pictures [N, 3, H, W], 0 to 1, of any float type."""
     import torch
 
     try:
@@ -219,7 +231,7 @@ def _rows(path: Path) -> "Tensor":
 
 
 def _unpack(rows: "Tensor", folder: Path) -> None:
-    """Every row as a PNG file, rounded as torchvision rounds."""
+    """Write every row as a PNG file, rounded as torchvision rounds."""
     for number, row in enumerate(rows):
         pixels = (row.float() * 255 + 0.5).clamp(0, 255).byte().permute(1, 2, 0)
         write_pictures(folder, [number], pixels[None].numpy())

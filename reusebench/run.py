@@ -1,4 +1,4 @@
-"""What the five functions return: a plan, whose cost is known, and a run, whose pictures and results are there."""
+"""The results of the five functions: a plan, whose cost is known, and a run, whose pictures and results are there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class Plan:
     """The jobs of a sweep and what they cost, before any picture is made.
 
     Attributes:
-        spec: what was asked for.
+        spec: the sweep.
         folder: the run folder that they are for, there or not.
         device: a torch device.
     """
@@ -45,7 +45,7 @@ class Plan:
 
     @property
     def jobs(self) -> "tuple[Job, ...]":
-        """The jobs that will have records, in order."""
+        """Return the jobs that will have records, in order."""
         return self.inner.jobs
 
     def frame(self) -> "pd.DataFrame":
@@ -96,7 +96,7 @@ class Run:
 
     @property
     def records(self) -> "list[Record]":
-        """Every record of the run, ordered by the axes.
+        """Return every record of the run, ordered by the axes.
 
         Raises:
             UserError: a record is damaged.
@@ -106,7 +106,7 @@ class Run:
         return load_records(self.folder) if (self.folder / "cells").is_dir() else []
 
     def frame(self) -> "pd.DataFrame":
-        """Return a row a record: what was asked, savings, FLOPs, every result with its interval, seconds."""
+        """Return a row a record: its config, savings, FLOPs, every result with its interval, seconds."""
         from reports.frame import frame
 
         return frame(self.records)

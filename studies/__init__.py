@@ -1,1 +1,1 @@
-"""Studies, one a file: what a model does, looked at step by step or node by node."""
+"""Studies, one a file: a model's denoising, looked at step by step or node by node."""

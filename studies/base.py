@@ -1,11 +1,11 @@
-"""What a study is, how one is found by name, and how it is run into a run folder.
+"""The base of studies: how one is found by name, and how it is run into a run folder.
 
     spec = make_spec([read_preset("paper-coarse-to-fine")])
     get_study("coarse-to-fine").make(spec, Path("runs/mine"), device="cpu", emit=print)
 
 leaves ``runs/mine/studies/coarse-to-fine/<model>-<dataset>-<8 of its identity's hash>/manifest.json`` and its files.
 The folder is a sweep's, before the sweep, after it, or without it: the spec must be the same, and conditioning and
-standard images are shared with it. Run again, it keeps what is done. `studies.manifest` reads it without
+baselines are shared with it. Run again, it keeps what is done. `studies.manifest` reads it without
 torch: ``CoarseToFine.of(run)``.
 """
 
@@ -80,7 +80,7 @@ class Study(Plugin, ABC):
 
     @abstractmethod
     def parts(self, spec: "SweepSpec", device: str) -> Iterator[Part]:
-        """What there is to make, those of one source together."""
+        """Yield the parts to make, those of one source together."""
 
     @abstractmethod
     def make_part(self, part: Part, folder: Path, session: "Session", run: Path) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Study(Plugin, ABC):
 
     @abstractmethod
     def node_steps(self, spec: "SweepSpec") -> int:
-        """Denoiser evaluations, in rows, of `make` into an empty folder, at most; needs no weights."""
+        """Return the denoiser evaluations, in rows, of `make` into an empty folder, at most; needs no weights."""
 
     def _place(self, run: Path, part: Part) -> Path:
         names = (Path(part.source.entry.name).name, part.source.prompts.name, short_hash(self._identity(part))[:8])
@@ -111,7 +111,7 @@ class Study(Plugin, ABC):
         except UserError:
             return False
 
-    def _finish(self, place: Path, part: Part, device: str, found: dict[str, Any]) -> None:
+    def _finish(self, place: Path, part: Part, device: str, fields: dict[str, Any]) -> None:
         from generators.families.base import get_family
         from sweeps.machine import machine, versions
 
@@ -130,39 +130,33 @@ class Study(Plugin, ABC):
             files={path.name: sha256_file(path) for path in files},
             versions=versions(),
             machine=machine(device),
-            **found,
+            **fields,
         )
         atomic_write(place / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
 
 
 def studies() -> dict[str, type[Study]]:
-    """Every study, by name."""
+    """Return every study, by name."""
     return discover(PACKAGE, Study, GROUP)  # type: ignore[type-abstract]
 
 
 def get_study(name: str) -> Study:
-    """The study called `name`; a UserError with the nearest name if there is none."""
+    """Return the study called `name`; a UserError with the nearest name if there is none."""
     return find(name, PACKAGE, Study, GROUP)()  # type: ignore[type-abstract]
 
 
-def evenly(n: int, most: int) -> list[int]:
-    """At most `most` of the numbers 0..n-1, evenly, with both ends; the first if only one."""
-    count = min(n, most)
-    return [round(i * (n - 1) / max(1, count - 1)) for i in range(count)]
-
-
 def every_source(spec: "SweepSpec", device: str) -> Iterator[Source]:
-    """Every source of a spec, those of one model together, so that it is loaded once."""
-    found = list(sources(spec, device))
-    names = list(dict.fromkeys(source.entry.name for source in found))
-    yield from sorted(found, key=lambda source: names.index(source.entry.name))
+    """Yield every source of a spec, those of one model together, so that it is loaded once."""
+    in_order = list(sources(spec, device))
+    names = list(dict.fromkeys(source.entry.name for source in in_order))
+    yield from sorted(in_order, key=lambda source: names.index(source.entry.name))
 
 
 def sizes(spec: "SweepSpec") -> Iterator[tuple[int, int]]:
-    """(prompts, K) of every source of a spec, where its weights and prompt sets need not be here.
+    """Yield (prompts, K) of every source of a spec; its weights and prompt sets need not be here.
 
-    A set that is not here counts as the spec's limit; where not even a scheduler's configuration is, K is the steps
-    asked for.
+    A set that is not here counts as the spec's limit; where not even a scheduler's configuration is, K is the
+    requested steps.
 
     Raises:
         UserError: a set is not here and the spec has no limit, or a name is unknown.

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from studies.base import Part, Study, evenly, every_source, sizes
+from common.selection import evenly
+from studies.base import Part, Study, every_source, sizes
 from studies.manifest import CURVES, KIND, CoarseToFine, Pictured, Settled
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ class CoarseToFineStudy(Study):
         pictured = evenly(n, SHOWN_PROMPTS)
         for k, latents in enumerate(predicted):
             pictures = decoded(part.source, session, latents, keys)
-            found = spectrum(pictures)
-            error[:, k], power[:, k] = band_error(found, goal), radial_power(found)
+            predicted_spectrum = spectrum(pictures)
+            error[:, k], power[:, k] = band_error(predicted_spectrum, goal), radial_power(predicted_spectrum)
             if k in shown:
                 _write(folder, {_name(prompt, k): pictures[prompt] for prompt in pictured})
         _write(folder, {_name(prompt): last[prompt] for prompt in pictured})
@@ -82,9 +83,13 @@ class CoarseToFineStudy(Study):
 
 
 def settled_share(error: NDArray[np.float64], tolerance: float = TOLERANCE) -> NDArray[np.float64]:
-    """After which share of the steps an error stays below the tolerance, [n, B] of [n, K, B].
+    """Return the share of the steps after which an error stays below the tolerance, [n, B] of [n, K, B].
 
     1/K where it always is, 1 where it is only in the final picture.
+
+    Examples:
+        >>> settled_share(np.array([[[0.5], [0.05], [0.02], [0.01]]])).tolist()
+        [[0.5]]
     """
     steps = error.shape[1]
     above = error >= tolerance

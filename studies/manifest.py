@@ -1,4 +1,4 @@
-"""What a study leaves in a run folder, for whoever reads it: ``studies/<study>/<part>/manifest.json`` and its files.
+"""The files of a study in a run folder: ``studies/<study>/<part>/manifest.json`` and what lies beside it.
 
 It can be read with this module alone; it imports nothing that makes pictures.
 """
@@ -21,17 +21,16 @@ CURVES, KIND = "curves.npz", "reusebench coarse to fine 1"
 
 
 class Manifest(Part):
-    """How a part of a study was made, and what it found. The part is complete when this is there.
+    """The manifest of a part of a study: how it was made, and its results. The part is complete when this is there.
 
     Attributes:
-        study: whose this is; told apart by it.
+        study: the name of the study, and of its folder.
         version: of the study.
         identity: all that changes the result; another identity is another part.
         model, dataset, seed, scheduler: as the sweep names them (`scheduler`: the class that it resolves to).
-        conditioned_on: what the model's denoiser is told of a prompt, as in a record.
+        conditioned_on: what the model's denoiser is conditioned on, as in a record.
         K: denoiser evaluations of one picture.
-        baseline: the folder, relative to the run, that a sweep's standard images of the same source lie in; the same
-            as a record's `standard`.
+        baseline: the folder, relative to the run, of the baseline of the same source; as a record's `baseline`.
         files: by name, the SHA-256 of every file beside this one.
         folder: where it was read from; not in the file.
     """
@@ -53,12 +52,12 @@ class Manifest(Part):
     folder: Path = Field(default=Path(), exclude=True)
 
     def file(self, name: str) -> Path:
-        """One of its files."""
+        """Return the path of one of its files."""
         return self.folder / name
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The manifest in a part's folder.
+        """Return the manifest in a part's folder.
 
         Raises:
             UserError: it is missing, damaged, or of another version of reusebench.
@@ -69,13 +68,13 @@ class Manifest(Part):
         except (OSError, ValueError) as error:
             raise UserError(
                 f"cannot read {path}: it is missing, damaged, or of another version of reusebench",
-                "run the same study again: it is then made anew",
+                "run the same study again: it is then made again",
             ) from error
         return manifest.model_copy(update={"folder": folder})
 
     @classmethod
     def of(cls, run: Path) -> list[Self]:
-        """Those in a run folder, by the names of their parts; none where the study was not made there.
+        """Return the manifests in a run folder, by the names of their parts; none where the study was not made there.
 
         Raises:
             UserError: one is damaged.
@@ -83,7 +82,7 @@ class Manifest(Part):
         return [cls.read(path.parent) for path in sorted(run.glob(f"{STUDIES}/{cls.study}/*/{MANIFEST}"))]
 
     def whole(self) -> bool:
-        """Whether every file is what was written."""
+        """Return True where every file is what was written."""
         files = {self.file(name): sha for name, sha in self.files.items()}
         return all(path.is_file() and sha256_file(path) == sha for path, sha in files.items())
 
@@ -109,7 +108,7 @@ class Pictured(BaseModel):
 
 
 class CoarseToFine(Manifest):
-    """What one model's trajectories show.
+    """The results of one model's trajectories.
 
     Beside it lies ``curves.npz`` of n prompts, K steps, B bands and R radii: ``error`` [n, K, B], of the predicted
     picture against the final one, as a share of that one's power in the band; ``power`` [n, K, R] and ``final`` [n, R],
@@ -134,7 +133,7 @@ class CoarseToFine(Manifest):
     pictured: list[Pictured]
 
     def curves(self) -> "dict[str, NDArray[np.float64]]":
-        """The arrays beside it.
+        """Return the arrays beside it.
 
         Raises:
             UserError: they are missing or damaged.
@@ -151,7 +150,7 @@ class MeanNode(BaseModel):
         node: its number in the tree, as in a cell's ``tree.npz``.
         score: the height at which its parts merge.
         height: the tau by which it was chosen.
-        members: its prompts, in the order in which the tree's leaves stand; their standard pictures are the sweep's.
+        members: its prompts, in the order in which the tree's leaves stand; their own pictures are the baseline's.
         image: the picture of its mean, in the part's folder.
     """
 
@@ -165,10 +164,10 @@ class MeanNode(BaseModel):
 
 
 class MeanEmbedding(Manifest):
-    """The means of one tree's clusters; `standard` is where their prompts' own pictures lie.
+    """The means of one tree's clusters; in the folder `baseline` lie their prompts' own pictures.
 
     Attributes:
-        strategy, features, combiner: as a record's `asked` names them.
+        strategy, features, combiner: as a record's `config` names them.
         prompts: all of them.
         nodes: by height, along the tree's leaves.
     """

@@ -1,4 +1,4 @@
-"""What a cluster's mean looks like by itself."""
+"""Mean embedding: the picture of a cluster's mean by itself."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from studies.base import Part, Study, evenly, every_source, sizes
+from common.selection import evenly
+from studies.base import Part, Study, every_source, sizes
 from studies.manifest import MeanEmbedding, MeanNode
 from sweeps.axes import canonical
 from sweeps.grid import features_of, parse_strategy
@@ -61,7 +62,7 @@ class MeanEmbeddingStudy(Study):
                 yield Part(source, how, {"strategy": text, "features": features, "combiner": combiner})
 
     def node_steps(self, spec: "SweepSpec") -> int:
-        """With the standard images, which a sweep of the same spec makes as well."""
+        """Return the evaluations of means and baselines; a sweep of the same spec has the latter as well."""
         trees = len(spec.strategy) * len(spec.features) * len(spec.combiner)
         nodes = PER_HEIGHT * sum(tau > 0 for tau in spec.tau)
         return sum(steps * (prompts + trees * min(nodes, prompts)) for prompts, steps in sizes(spec))
@@ -77,7 +78,7 @@ class MeanEmbeddingStudy(Study):
         strategy = parse_strategy(part.asked["strategy"])
         tree = treed(session.grouping(source, strategy, part.asked["features"], run)[0], strategy.name)
         chosen = clusters(tree, [float(height) for height in part.how["heights"]], PER_HEIGHT)
-        order, found = tree.leaf_order, []
+        order, nodes = tree.leaf_order, list[MeanNode]()
         pictures = self._denoised(
             source, session, run, means_plan(tree, list(chosen), source.steps, part.asked["combiner"])
         )
@@ -86,8 +87,8 @@ class MeanEmbeddingStudy(Study):
             Image.fromarray(pixels).save(folder / name)
             members = order[tree.lo[node] : tree.hi[node]].tolist()
             score = float(tree.score[node])
-            found.append(MeanNode(node=node, score=score, height=height, members=members, image=name))
-        return {**part.asked, "prompts": list(prompts.prompts), "nodes": found}
+            nodes.append(MeanNode(node=node, score=score, height=height, members=members, image=name))
+        return {**part.asked, "prompts": list(prompts.prompts), "nodes": nodes}
 
     @staticmethod
     def _denoised(
@@ -107,10 +108,15 @@ class MeanEmbeddingStudy(Study):
 
 
 def clusters(tree: "Tree", heights: Sequence[float], most: int) -> dict[int, float]:
-    """The clusters to show, and the height that each was chosen by.
+    """Return the clusters to show, and the height that each was chosen by.
 
     Of every height, at most `most` of the clusters of two prompts or more that cutting the tree there leaves, evenly
     along its leaves; a cluster that several heights leave counts for the first.
+
+    Args:
+        tree: of the prompts.
+        heights: taus.
+        most: how many of each height.
     """
     above = np.where(tree.parent < 0, np.inf, tree.score[tree.parent])
     chosen: dict[int, float] = {}
@@ -122,9 +128,15 @@ def clusters(tree: "Tree", heights: Sequence[float], most: int) -> dict[int, flo
 
 
 def means_plan(tree: "Tree", nodes: Sequence[int], steps: int, combiner: str) -> "SharingPlan | None":
-    """The plan in which the i-th of these clusters is node i and is denoised for all steps; None for no clusters.
+    """Return the plan in which the i-th of these clusters is node i, denoised for all steps; None for no clusters.
 
     A plan's outputs are prompts': each cluster ends as one of its own prompts that no smaller one has taken.
+
+    Args:
+        tree: of the prompts.
+        nodes: the clusters, by their numbers in the tree.
+        steps: K.
+        combiner: computes a cluster's conditioning from that of its prompts.
     """
     from generators.sharing.plan import SharingPlan
 

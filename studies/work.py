@@ -1,4 +1,4 @@
-"""What studies make pictures with: a sweep's own baseline, any plan, and pictures of any latents."""
+"""Pictures for studies: a sweep's own baseline, any plan's, and those of any latents."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +40,15 @@ def baseline_pictures(source: "Source", session: Session, run: Path) -> None:
 def denoised(
     source: "Source", plan: "SharingPlan", session: Session, run: Path, observer: Observer | None = None
 ) -> Execution:
-    """Run a plan of a source's prompts; `observer` sees every batch after its step."""
+    """Denoise a plan of a source's prompts.
+
+    Args:
+        source: the model, prompts and settings.
+        plan: of these prompts.
+        session: the device and the model.
+        run: the run folder, which keeps the conditioning.
+        observer: sees every batch after its step.
+    """
     conditioning, family = session.encoded(source, run).conditioning, session.family(source)
     batch_size, _ = session.batch_size(source, conditioning)
     with session.stage("denoise", plan.node_steps, source):

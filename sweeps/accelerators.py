@@ -1,4 +1,4 @@
-"""How fast named accelerators are: what their makers promise, and what was measured on them."""
+"""Accelerators by name: their peak FLOP/s as their makers give it, and seconds a step as measured on them."""
 
 import json
 from functools import cache
@@ -15,7 +15,7 @@ from common.errors import UserError, nearest
 MEASURED = Path(__file__).parents[1] / "benchmarks" / "results"
 
 
-class Card(BaseModel):
+class Accelerator(BaseModel):
     """An accelerator.
 
     Attributes:
@@ -32,31 +32,38 @@ class Card(BaseModel):
     source: str
 
 
-def cards() -> dict[str, Card]:
-    """Every known accelerator, by name."""
-    return dict(_cards())
+def accelerators() -> dict[str, Accelerator]:
+    """Return every known accelerator, by name."""
+    return dict(_accelerators())
 
 
-def card(name: str) -> Card:
-    """The accelerator called `name`.
+def accelerator(name: str) -> Accelerator:
+    """Return the accelerator called `name`, in any case.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none; the nearest name is in the hint.
+
+    Examples:
+        >>> accelerator("H100").description
+        'NVIDIA H100 SXM, 80 GB'
     """
-    if name.lower() not in _cards():
-        raise UserError(f"unknown accelerator {name!r}", nearest(name.lower(), _cards()))
-    return _cards()[name.lower()]
+    if name.lower() not in _accelerators():
+        raise UserError(f"unknown accelerator {name!r}", nearest(name.lower(), _accelerators()))
+    return _accelerators()[name.lower()]
 
 
-def measured_seconds(of: Card, model: str, folder: Path = MEASURED) -> float | None:
-    """Seconds that a node-step of this model takes on this card, at the best batch that was tried; None: not measured.
+def measured_seconds(of: Accelerator, model: str, folder: Path = MEASURED) -> float | None:
+    """Return the seconds of one denoiser evaluation (a row of a batch); None where it was not measured.
 
-    Read from what `benchmarks.gpu_check` leaves; of several measurements the fastest.
+    Args:
+        of: the accelerator.
+        model: its name in the catalogue.
+        folder: of the files that `benchmarks.gpu_check` leaves; the fastest batch of all measurements counts.
 
     Raises:
         UserError: a file of measurements is damaged; it is named.
     """
-    found: list[float] = []
+    seconds_per_row: list[float] = []
     for path in sorted(folder.glob("*.json")):
         try:
             content: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -66,13 +73,13 @@ def measured_seconds(of: Card, model: str, folder: Path = MEASURED) -> float | N
                 continue
             for result in content["results"]:
                 if result.get("model") == model:
-                    found += [float(seconds) for seconds in result.get("seconds_per_row", {}).values()]
+                    seconds_per_row += map(float, result.get("seconds_per_row", {}).values())
         except (OSError, ValueError, AttributeError, TypeError) as error:
             raise UserError(f"cannot read the measurements {path}: {error}", "measure again, or remove it") from error
-    return min(found, default=None)
+    return min(seconds_per_row, default=None)
 
 
 @cache
-def _cards() -> dict[str, Card]:
+def _accelerators() -> dict[str, Accelerator]:
     content = yaml.safe_load(files("sweeps").joinpath("accelerators.yaml").read_text(encoding="utf-8"))
-    return {name: Card(name=name, **about) for name, about in content.items()}
+    return {name: Accelerator(name=name, **about) for name, about in content.items()}

@@ -14,7 +14,17 @@ MAX_VALUES = 1000
 
 
 def items(value: Any) -> list[str]:
-    """Return the comma-separated items of a text, a number, or nested lists of them; brackets keep their commas."""
+    """Return the comma-separated items of a text, a number, or nested lists of them; brackets keep their commas.
+
+    Raises:
+        UserError: an item is empty.
+
+    Examples:
+        >>> items("eq7, power:exponent=[1,2]")
+        ['eq7', 'power:exponent=[1,2]']
+        >>> items([4, "1,2"])
+        ['4', '1', '2']
+    """
     if isinstance(value, str):
         parts = [part.strip() for part in _split(value)]
         if not all(parts):
@@ -32,6 +42,12 @@ def parse_taus(value: Any) -> tuple[Decimal, ...]:
 
     Raises:
         UserError: something is no number, negative, not finite, a range that runs backwards, or above 1,000 values.
+
+    Examples:
+        >>> [str(tau) for tau in parse_taus("2,0..1:0.5")]
+        ['0', '0.5', '1', '2']
+        >>> [str(tau) for tau in parse_taus("0..0.6")]
+        ['0', '0.25', '0.5']
     """
     taus: set[Decimal] = set()
     for item in items(value):
@@ -48,6 +64,12 @@ def parse_savings(value: Any) -> tuple[Decimal, ...]:
 
     Raises:
         UserError: something is no number from 0 to below 1.
+
+    Examples:
+        >>> parse_savings("0.5,0.30,0.5")
+        (Decimal('0.3'), Decimal('0.5'))
+        >>> parse_savings(None)
+        ()
     """
     shares: set[Decimal] = set()
     for item in items(value) if value else ():
@@ -66,6 +88,10 @@ def parse_batch_size(value: Any) -> int | Literal["auto"] | None:
 
     Raises:
         UserError: it is neither.
+
+    Examples:
+        >>> parse_batch_size("32"), parse_batch_size("auto"), parse_batch_size(None)
+        (32, 'auto', None)
     """
     if value is None:
         return None
@@ -84,6 +110,10 @@ def parse_integers(value: Any) -> tuple[int, ...]:
 
     Raises:
         UserError: an item is no whole number, a range runs backwards, or there are above 1,000 values.
+
+    Examples:
+        >>> parse_integers("3,0..2,1")
+        (3, 0, 1, 2)
     """
     numbers: dict[int, None] = {}  # a set that keeps its order
     for item in items(value):
@@ -109,6 +139,12 @@ def parse_parameters(text: str, what: str) -> dict[str, Any]:
 
     Raises:
         UserError: a part is no such pair, or a value is no YAML.
+
+    Examples:
+        >>> parse_parameters("min_samples=3:soft=true", "the strategy")
+        {'min_samples': 3, 'soft': True}
+        >>> parse_parameters("", "the strategy")
+        {}
     """
     parameters: dict[str, Any] = {}
     for setting in text.split(":") if text else ():
@@ -123,7 +159,14 @@ def parse_parameters(text: str, what: str) -> dict[str, Any]:
 
 
 def canonical(tau: Decimal) -> str:
-    """Return the one text of a number: ``0.50`` and ``0.5`` are ``0.5``, ``1E+1`` is ``10``."""
+    """Return the one text of a number: ``0.50`` and ``0.5`` are ``0.5``, ``1E+1`` is ``10``.
+
+    Examples:
+        >>> canonical(Decimal("0.50"))
+        '0.5'
+        >>> canonical(Decimal("1E+1"))
+        '10'
+    """
     return format(tau.normalize() + 0, "f")
 
 

@@ -30,8 +30,8 @@ def describe(
     plan = _plan(record, ours, theirs)
     measured = results(scorers, compared.baseline.scores, compared.ours.scores, compared.same)
     kept = {
-        name: figure
-        for name, figure in record.results.items()
+        name: result
+        for name, result in record.results.items()
         if name in measured or name.partition(".")[0] not in scorers.metrics
     }
     seconds = {"score": compared.ours.seconds} if timed else {}

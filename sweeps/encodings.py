@@ -22,7 +22,7 @@ HINT = "give --store a folder all workers see, or a URL that fsspec reads (s3://
 
 
 class Encoding(BaseModel):
-    """How a folder's conditioning was made. It is complete when this is there, and whole when its hash agrees."""
+    """The manifest of a folder's conditioning, which is complete when this is there, and whole when its hash agrees."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,7 +31,10 @@ class Encoding(BaseModel):
 
 
 def load_encoding(folder: Path | None, on_damage: Callable[[str], None]) -> tuple[Conditioning, list[str]] | None:
-    """The conditioning in `folder` and what a record should say of it; None if it is not there, or not whole."""
+    """Return the conditioning in `folder` and its notes for records; None if it is not there, or not whole.
+
+    `on_damage` hears of a file that is damaged or missing.
+    """
     if not folder or not (folder / ENCODING).exists():
         return None
     path = folder / CONDITIONING
@@ -46,7 +49,7 @@ def load_encoding(folder: Path | None, on_damage: Callable[[str], None]) -> tupl
 
 
 def save_encoding(conditioning: Conditioning, notes: Sequence[str], folder: Path) -> None:
-    """Write what `load_encoding` reads."""
+    """Write conditioning and its notes into `folder`, where `load_encoding` reads them; the manifest comes last."""
     path, manifest = folder / CONDITIONING, folder / ENCODING
     manifest.unlink(missing_ok=True)
     conditioning.save(path)
@@ -55,11 +58,11 @@ def save_encoding(conditioning: Conditioning, notes: Sequence[str], folder: Path
 
 
 def publish(path: Path, name: str, store: str | None) -> str:
-    """The URL of a file that workers can read.
+    """Return a URL of the file that all workers can read, copying it into the store if there is one.
 
     Args:
         path: the file.
-        name: of its content: what is there under that name is not written again.
+        name: its name in the store, which stands for its content: what is there is not written again.
         store: a URL of a folder; None: they read `path` itself.
 
     Raises:
@@ -81,9 +84,13 @@ def publish(path: Path, name: str, store: str | None) -> str:
 
 
 def read_rows(url: str, rows: "NDArray[np.int64]") -> "Conditioning":
-    """These rows of a stored conditioning, in ascending order; of the file, nothing else but its header is read.
+    """Return these rows of a stored conditioning; of the file, nothing else but its header is read.
 
     The layout is safetensors': the header's length, the header in JSON, and the tensors, row after row.
+
+    Args:
+        url: of a safetensors file, as `publish` returns it.
+        rows: int [n], ascending.
 
     Raises:
         UserError: it cannot be read.

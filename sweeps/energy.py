@@ -1,4 +1,4 @@
-"""What an NVIDIA accelerator takes for pictures, as NVML counts it (total energy consumption, Volta and later)."""
+"""The energy that an NVIDIA accelerator takes, as NVML counts it (total energy consumption, Volta and later)."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,9 @@ Joules = Callable[[], float]
 
 
 def meter(device: str) -> Joules:
-    """A reading that grows with what the whole device `device` takes, whoever uses it; the difference of two is J.
+    """Return a function that reads the device's energy counter, in J; differences of two readings are what was taken.
+
+    The counter is the whole device's, whoever uses it. A reading waits until the device has done its work.
 
     Raises:
         UserError: there is no such device, no NVML, or none that counts energy.

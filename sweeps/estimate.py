@@ -24,7 +24,7 @@ from generators.sharing.schedule import Schedule, get_schedule
 from generators.sharing.tree import Tree
 from metrics.flops import count
 from metrics.memory import BYTES, parameters
-from sweeps.accelerators import Card, measured_seconds
+from sweeps.accelerators import Accelerator, measured_seconds
 from sweeps.cost import RGB
 from sweeps.grid import PRIOR, Source, cells, own_settings, settings_of, sources
 from sweeps.jobs import Job
@@ -79,19 +79,21 @@ class Estimate:
     def flops(self) -> float:
         return self.denoising + self.rest
 
-    def seconds(self, card: Card, utilisation: float, seconds_per_step: float | None = None) -> tuple[float, str]:
-        """Return seconds on a card, and what they rest on.
+    def seconds(
+        self, accelerator: Accelerator, utilisation: float, seconds_per_step: float | None = None
+    ) -> tuple[float, str]:
+        """Return seconds on an accelerator, and what they rest on.
 
         Args:
-            card: which.
+            accelerator: which.
             utilisation: the share of its peak that is reached where nothing was measured.
             seconds_per_step: of a node-step, where the user knows; else what was measured, if it was.
         """
-        reached = card.peak_flops * utilisation
+        reached = accelerator.peak_flops * utilisation
         bound = f"FLOPs at {utilisation:.0%} of the peak"
         step, basis = seconds_per_step, "seconds a step as given"
         if step is None:
-            step, basis = measured_seconds(card, self.model), f"seconds a step as measured on {card.name}"
+            step, basis = measured_seconds(accelerator, self.model), f"seconds a step as measured on {accelerator.name}"
         if step is None:
             return self.flops / reached, bound
         return step * self.node_steps + self.rest / reached, basis

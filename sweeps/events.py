@@ -1,4 +1,4 @@
-"""What happens during a sweep, as one stream: the command line shows it, a tracker logs it."""
+"""The events of a sweep as one stream: the command line shows it, a tracker logs it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,7 +54,7 @@ class StageFinished:
 
 @dataclass(frozen=True)
 class Note:
-    """Something a person should know: a damaged file made anew, a smaller batch, other library versions."""
+    """Something a person should know: a damaged file made again, a smaller batch, other library versions."""
 
     text: str
 
@@ -83,7 +83,7 @@ Emit: TypeAlias = Callable[[Event], None]
 
 @contextmanager
 def stage(emit: Emit, name: str) -> Iterator[None]:
-    """Announce the block as a stage of one unit."""
+    """Announce the block as a stage of one unit, which ends with it."""
     emit(StageStarted(name, 1))
     try:
         yield

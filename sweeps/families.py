@@ -39,6 +39,7 @@ class Families:
         self._family: Family | None = None
 
     def get(self, entry: "ModelEntry", dtype: str) -> Family:
+        """Return the model in this precision, loaded if it is not the one that was used last."""
         if self._family is None or self._key != (entry.name, dtype):
             self._family = None
             with loading():

@@ -44,7 +44,7 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
     """Make the pictures that are not there yet or not whole; every picture that is kept was verified by its hash.
 
     Jobs are denoised as one as far as their sources, their combiners and the memory allow. A group that fails is made
-    job by job; a job that fails is told in the result, and the others go on.
+    job by job; a job that fails has its error in the result, and the others go on.
 
     Args:
         picture_sets: a job a folder, baselines before what is compared with them; run folders are held.
@@ -52,31 +52,31 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
         executor: where groups are denoised; in this process unless given.
 
     Returns:
-        What is in every job's folder.
+        By folder, its whole pictures or why there are none.
     """
-    made: dict[Path, Made] = {}
+    folders: dict[Path, Made] = {}
     executor = executor or Local()
     for job in picture_sets:
         if job.error:
-            made[job.folder] = Made(job.error, kept=False)
+            folders[job.folder] = Made(job.error, kept=False)
         elif (manifest := read_manifest(job.folder, session.damaged)) is not None:
-            made[job.folder] = Made(manifest, kept=True)
+            folders[job.folder] = Made(manifest, kept=True)
             _flag_versions(manifest, session)
     # once more, for pictures that were there beside a baseline that had to be made anew
     for _ in range(2):
-        lacking = [job for job in picture_sets if _lacking(job, made, session)]
+        lacking = [job for job in picture_sets if _lacking(job, folders, session)]
         for group in _groups(lacking, session, executor):
             waiting: list[Outcome] = []
             for outcome in _outcomes(group, session, executor):
                 waiting.append(outcome)
                 # a group's baselines may come back after what is compared with them
-                for ready in [one for one in waiting if one.job.reuses is None or one.job.reuses.folder in made]:
+                for ready in [one for one in waiting if one.job.reuses is None or one.job.reuses.folder in folders]:
                     waiting.remove(ready)
-                    made[ready.job.folder] = _finished(ready, made, session)
+                    folders[ready.job.folder] = _finished(ready, folders, session)
     for job in picture_sets:
-        if job.reuses is None and isinstance(made[job.folder].manifest, Manifest):
+        if job.reuses is None and isinstance(folders[job.folder].manifest, Manifest):
             _write_prompts(job)
-    return made
+    return folders
 
 
 def kind(source: Source) -> str:
@@ -88,11 +88,11 @@ def kind(source: Source) -> str:
     return short_hash({**identity, "settings": settings})
 
 
-def _lacking(job: Job, made: Mapping[Path, Made], session: Session) -> bool:
-    if job.folder not in made:
+def _lacking(job: Job, folders: Mapping[Path, Made], session: Session) -> bool:
+    if job.folder not in folders:
         return True
-    manifest = made[job.folder].manifest
-    baseline = job.reuses and made.get(job.reuses.folder)
+    manifest = folders[job.folder].manifest
+    baseline = job.reuses and folders.get(job.reuses.folder)
     if not baseline or isinstance(manifest, Exception) or isinstance(baseline.manifest, Exception):
         return False
     if stale := manifest.baseline != baseline.manifest.hash:
@@ -170,6 +170,7 @@ def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Ite
     """Run a group; where it fails as a whole, job by job."""
     source = group[0].source
     for job in group:
+        # the record first: at no moment may one describe pictures that are gone
         (job.folder / RECORD).unlink(missing_ok=True)
         clear(job.folder)
     to_denoise = [job for job in group if len(job.needed(isolate=session.isolate).first)]
@@ -180,6 +181,7 @@ def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Ite
     try:
         if session.isolate:
             session.warm_up(source, session.encoded(source, group[0].run).conditioning)
+        # --energy isolates, so that this is a group of one and the difference is its own
         before = session.joules()
         for outcome in executor.run(to_denoise, session):
             finished.add(outcome.job.id)
@@ -200,19 +202,19 @@ def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Ite
             session.forget(job.source)
 
 
-def _finished(outcome: Outcome, made: Mapping[Path, Made], session: Session) -> Made:
+def _finished(outcome: Outcome, folders: Mapping[Path, Made], session: Session) -> Made:
     """Add the baseline's pictures to those that were made, and the manifest: the folder is complete."""
     if outcome.error:
         return Made(outcome.error, kept=False)
     try:
-        return Made(_manifest(outcome, made, session), kept=False)
+        return Made(_manifest(outcome, folders, session), kept=False)
     except Exception as error:
         if disk_full(error):
             raise
         return Made(error, kept=False)
 
 
-def _manifest(outcome: Outcome, made: Mapping[Path, Made], session: Session) -> Manifest:
+def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) -> Manifest:
     job, execution = outcome.job, outcome.execution
     assert job.plan
     timings = {**job.seconds, **outcome.seconds}
@@ -220,13 +222,14 @@ def _manifest(outcome: Outcome, made: Mapping[Path, Made], session: Session) -> 
     if job.reuses is None:
         timings |= session.encoding_seconds(job.source)
     else:
-        baseline = made[job.reuses.folder].manifest
+        baseline = folders[job.reuses.folder].manifest
         if isinstance(baseline, Exception):
             raise UserError(f"its baseline could not be made: {baseline}", "see why")
         baseline_hash = baseline.hash
         reuse_pictures(job.folder, job.reuses.folder, np.flatnonzero(job.solo).tolist())
         if not session.isolate:
             execution = execution.model_copy(update={"reused": int(job.solo.sum())})
+            # what the pictures taken from the baseline took there: without it sharing would look faster than it is
             taken = sum(baseline.timings.get(stage, 0.0) for stage in ("denoise", "decode", "write"))
             timings["reused"] = taken * float(job.solo.mean())
     about = {
@@ -266,6 +269,6 @@ def _write_prompts(job: Job) -> None:
 
 
 def _flag_versions(manifest: Manifest, session: Session) -> None:
-    """Tell once which libraries have other versions now than those that made what is kept."""
+    """Note once which libraries have other versions now than those that made what is kept."""
     if changed := changed_versions(manifest.versions, versions()):
         session.note(f"pictures that are kept were made with {changed}")

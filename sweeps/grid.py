@@ -1,4 +1,4 @@
-"""From what a user asked for to the cells of a sweep, each with an identity that is all that changes its result."""
+"""From a spec to the cells of a sweep, each with an identity: all that changes its result, and nothing else."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ PRIOR = ("prior_steps", "prior_guidance", "prior_seed")
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What conditioning and standard images are made of: a model, prompts and settings.
+    """The ingredients of conditioning and of a baseline: a model, prompts and settings.
 
     Attributes:
         weights: the hash of the model's weights and configurations.
@@ -52,10 +52,10 @@ class Source:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """All that changes standard images and nothing else.
+        """Return all that changes the baseline's pictures and nothing else.
 
-        Where all noise is one stream, its device does too, and whether the prior has a seed of its own, be it the same:
-        the pictures' stream then begins anew.
+        Where all noise is one stream, its device does too, and whether the prior has a seed of its own, even an equal
+        one: the pictures' stream then begins at its start instead of where the prior's draws end.
         """
         from generators.families.base import get_family
 
@@ -75,12 +75,12 @@ class Source:
 
     @cached_property
     def key(self) -> str:
-        """Names the standard images."""
+        """Return the name of the baseline's folder."""
         return short_hash(self.identity)
 
     @cached_property
     def conditioning_key(self) -> str:
-        """Names the conditioning: fewer settings change it."""
+        """Return the name of the conditioning's folder: fewer settings change it."""
         idle = self.settings.not_in_conditioning
         settings = {name: value for name, value in self.identity["settings"].items() if name not in idle}
         return short_hash({**self.identity, "settings": settings, "scheduler": None, "K": None})
@@ -99,7 +99,7 @@ class Cell:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """All that changes the result and nothing else; library versions are recorded, not hashed."""
+        """Return all that changes the result and nothing else; library versions are recorded, not hashed."""
         from generators.combiners.base import get_combiner
 
         return {
@@ -118,6 +118,7 @@ class Cell:
 
     @cached_property
     def id(self) -> str:
+        """Return the hash of the identity, which names the cell's folder."""
         return short_hash(self.identity)
 
 
@@ -127,7 +128,7 @@ def cells(spec: SweepSpec, device: str, of: Iterable[Source] | None = None) -> l
     Of a spec with savings targets, which taus are yet to be found for, they are one a way to share, at tau 0.
 
     Args:
-        spec: what was asked for.
+        spec: the axes.
         device: decides the dtype of models whose default is ``auto``.
         of: the sources of the spec; made here unless given.
 
@@ -136,9 +137,10 @@ def cells(spec: SweepSpec, device: str, of: Iterable[Source] | None = None) -> l
     """
     strategies = [(text, parse_strategy(text)) for text in spec.strategy]
     schedules = {text: parse_schedule(text) for text in spec.schedule}
+    # without a cache first: those cells are what equal-compute baselines are made for (`references.equal_compute`)
     caches = {text: parse_denoiser_cache(text) for text in sorted(spec.denoiser_cache, key=lambda text: text != "none")}
     taus = (Decimal(0),) if spec.savings else spec.tau
-    found: dict[str, Cell] = {}
+    by_id: dict[str, Cell] = {}
     models: set[str] = set()
     for source in sources(spec, device) if of is None else of:
         if source.entry.name not in models:
@@ -151,7 +153,7 @@ def cells(spec: SweepSpec, device: str, of: Iterable[Source] | None = None) -> l
         for reuse_text, (strategy_text, strategy), features, schedule, combiner, tau in product(
             caches, strategies, features_of(spec, source.entry), spec.schedule, spec.combiner, taus
         ):
-            asked = CellConfig(
+            config = CellConfig(
                 model=source.entry.name,
                 dataset=source.prompts.name,
                 strategy=strategy_text,
@@ -166,9 +168,9 @@ def cells(spec: SweepSpec, device: str, of: Iterable[Source] | None = None) -> l
                 guidance=source.settings.guidance,
                 denoiser_cache=reuse_text,
             )
-            cell = Cell(asked, source, strategy, schedules[schedule].bound(source.log_snr), caches[reuse_text])
-            found.setdefault(cell.id, cell)
-    return list(found.values())
+            cell = Cell(config, source, strategy, schedules[schedule].bound(source.log_snr), caches[reuse_text])
+            by_id.setdefault(cell.id, cell)
+    return list(by_id.values())
 
 
 def parse_strategy(text: str) -> Strategy:
@@ -182,7 +184,7 @@ def parse_strategy(text: str) -> Strategy:
 
 
 def parse_denoiser_cache(text: str) -> DenoiserCache | None:
-    """A denoiser cache and its parameters, written as a strategy's; None for ``none``.
+    """Return a denoiser cache and its parameters, written as a strategy's; None for ``none``.
 
     Raises:
         UserError: no such cache, or not with such parameters.
@@ -192,7 +194,7 @@ def parse_denoiser_cache(text: str) -> DenoiserCache | None:
 
 
 def parse_schedule(text: str) -> Schedule:
-    """A schedule and its parameters, written as a strategy's; one that follows noise is yet to be bound to a sampler.
+    """Return a schedule, written as a strategy is; one that follows noise is yet to be bound to a sampler.
 
     Raises:
         UserError: no such schedule, or not with such parameters.
@@ -202,7 +204,7 @@ def parse_schedule(text: str) -> Schedule:
 
 
 def prompts_of(spec: SweepSpec) -> list[PromptSet]:
-    """The prompt sets asked for: known ones, a file, prompts as given; each cut to the limit.
+    """Return the prompt sets of a spec: known ones, a file, prompts as given; each cut to the limit.
 
     Raises:
         UserError: a set is unknown or not here, a prompt is refused, or two different sets have one name.
@@ -212,15 +214,15 @@ def prompts_of(spec: SweepSpec) -> list[PromptSet]:
         sets.append(load_prompts(spec.prompts))
     if spec.prompt:
         sets.append(given_prompts(spec.prompt))
-    found: dict[str, PromptSet] = {}
-    for each in sets:
-        cut = PromptSet(each.name, each.prompts[: spec.limit], each.source)
-        if found.setdefault(cut.name, cut).hash != cut.hash:
+    by_name: dict[str, PromptSet] = {}
+    for prompts in sets:
+        cut = PromptSet(prompts.name, prompts.prompts[: spec.limit], prompts.source)
+        if by_name.setdefault(cut.name, cut).hash != cut.hash:
             raise UserError(
-                f"two prompt sets are called {cut.name!r}: {found[cut.name].source} and {cut.source}",
+                f"two prompt sets are called {cut.name!r}: {by_name[cut.name].source} and {cut.source}",
                 "results are told apart by that name: rename the file, or run two sweeps",
             )
-    return list(found.values())
+    return list(by_name.values())
 
 
 def sources(
@@ -257,7 +259,12 @@ def sources(
 
 
 def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[GenerationSettings]:
-    """Every combination of settings asked for, over the model's defaults; the seed runs fastest.
+    """Yield every combination of a spec's settings over the model's defaults; the seed runs fastest.
+
+    Args:
+        spec: the sweep.
+        entry: the model.
+        device: decides the dtype where it is ``auto``.
 
     Raises:
         UserError: a value is refused, or a setting that no model of the sweep has.
@@ -285,18 +292,18 @@ def own_settings(spec: SweepSpec, entry: ModelEntry) -> dict[str, Any]:
     Raises:
         UserError: a setting that no model of the sweep has; the models that have it are named.
     """
-    given = {name: getattr(spec, name) for name in PRIOR if getattr(spec, name) is not None} | spec.settings
+    chosen = {name: getattr(spec, name) for name in PRIOR if getattr(spec, name) is not None} | spec.settings
     mine = _own_names(entry.family)
-    for name in [name for name in given if name not in mine]:
+    for name in [name for name in chosen if name not in mine]:
         # the released code's settings are those of its one model, and stand for nothing elsewhere
-        if OFFICIAL.get(name) != given[name] and not any(name in _own_names(model(m).family) for m in spec.model):
+        if OFFICIAL.get(name) != chosen[name] and not any(name in _own_names(model(m).family) for m in spec.model):
             having = ", ".join(known for known, other in models().items() if name in _own_names(other.family))
             raise UserError(f"{' and '.join(spec.model)} has no setting {name}; of: {having}", "leave it out")
-    return {name: value for name, value in given.items() if name in mine}
+    return {name: value for name, value in chosen.items() if name in mine}
 
 
 def features_of(spec: SweepSpec, entry: ModelEntry) -> list[str]:
-    """The features asked for, by their names in the model's family.
+    """Return a spec's features by their names in the model's family, each once.
 
     Raises:
         UserError: the family has none of that name.
@@ -310,10 +317,10 @@ def features_of(spec: SweepSpec, entry: ModelEntry) -> list[str]:
 
 
 def sampler_of(entry: ModelEntry, settings: GenerationSettings, device: str) -> "Sampler":
-    """The sampler of these settings, which the family accepts.
+    """Return the sampler of these settings; weights are not loaded.
 
     Raises:
-        UserError: it does not.
+        UserError: the family does not accept them: a size, a scheduler, a number of steps, a noise policy.
     """
     from generators.families.base import get_family
 
@@ -343,5 +350,12 @@ def _options(family: str) -> tuple[str, ...]:
 
 
 def short_hash(value: Any) -> str:
-    """What names a cell, or images, of this identity."""
+    """Return the first 16 hexadecimal digits of the hash of an identity, which name its folder.
+
+    Examples:
+        >>> short_hash({"K": 50, "seed": 1}) == short_hash({"seed": 1, "K": 50})
+        True
+        >>> len(short_hash("anything"))
+        16
+    """
     return sha256_text(canonical_json(value))[:16]

@@ -1,4 +1,4 @@
-"""What a sweep has to do: one frozen job for every set of pictures that it needs."""
+"""The jobs of a sweep: a frozen one for every set of pictures that it needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,27 +59,27 @@ class Job:
 
     @property
     def node_steps(self) -> int:
-        """The denoiser evaluations of the whole plan, in rows."""
+        """Return the denoiser evaluations of the whole plan, in rows."""
         return self.plan.node_steps if self.plan else 0
 
     @property
     def baseline_node_steps(self) -> int:
-        """The same of the pictures that it is compared with."""
+        """Return the same of the pictures that it is compared with."""
         return len(self.source.prompts) * (self.baseline or self).source.steps
 
     @property
     def reuses(self) -> "Job | None":
-        """The baseline whose pictures stand for its own where both are made alike; a reference reuses none."""
+        """Return the baseline whose pictures stand for its own where both are made alike; a reference reuses none."""
         return self.baseline if self.role == "sharing" else None
 
     @property
     def one_stream(self) -> bool:
-        """Whether all noise is drawn from one generator, as in the released code."""
+        """Return True where all noise is drawn from one generator, as in the released code."""
         return self.source.settings.noise == "official"
 
     @property
     def alone(self) -> bool:
-        """Whether it can only be denoised by itself.
+        """Return True where it can only be denoised by itself.
 
         What a denoiser cache remembers belongs to one plan, and so does one stream of noise; the seconds of an
         equal-compute baseline are meant to be compared, and in company they would be a share of everybody's.
@@ -88,7 +88,7 @@ class Job:
 
     @cached_property
     def solo(self) -> NDArray[np.bool_]:
-        """Return which prompts are denoised exactly as in the baseline, bool [N].
+        """Return a mask of the prompts that are denoised exactly as in the baseline, bool [N].
 
         In one stream of noise that holds for all of them or none. The baseline knows no denoiser cache, so under one
         it holds for none.

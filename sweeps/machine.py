@@ -1,4 +1,4 @@
-"""What ran: library versions and the machine, recorded beside every result and never part of its identity."""
+"""Library versions and the machine, recorded beside every result and never part of its identity."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ LIBRARIES = ("reusebench", "torch", "diffusers", "transformers", "open_clip_torc
 
 @cache
 def commit() -> str | None:
-    """The git commit of this code, with ``-dirty`` where files differ from it; None where it is no checkout."""
+    """Return the git commit of this code, with ``-dirty`` where files differ from it; None where it is no checkout."""
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():  # installed, perhaps below somebody else's repository
         return None
@@ -29,25 +29,32 @@ def commit() -> str | None:
 
 @cache
 def versions() -> dict[str, str]:
-    """Python and the libraries that decide numbers, by distribution name; of a checkout, its git commit too."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the libraries that decide numbers; of a checkout, its git commit too."""
+    known = {"python": platform.python_version()}
     if checkout := commit():
-        found["commit"] = checkout
+        known["commit"] = checkout
     for library in LIBRARIES:
         try:
-            found[library] = version(library)
+            known[library] = version(library)
         except PackageNotFoundError:
             continue
-    return found
+    return known
 
 
 def changed_versions(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Return which of the libraries of then have another version now, as one phrase; empty where none has."""
+    """Return the libraries that had another version then, with both versions, as one phrase; empty where none has.
+
+    Examples:
+        >>> changed_versions({"torch": "2.5.0", "numpy": "2.1.0"}, {"torch": "2.6.0", "numpy": "2.1.0"})
+        'torch 2.5.0 (now 2.6.0)'
+        >>> changed_versions({"numpy": "2.1.0"}, {"numpy": "2.1.0", "torch": "2.6.0"})
+        ''
+    """
     return ", ".join(f"{name} {old} (now {now.get(name)})" for name, old in then.items() if now.get(name) != old)
 
 
 def machine(device: str) -> dict[str, Any]:
-    """The computer and the device that images are made on."""
+    """Return what the computer and the device are that images are made on."""
     import psutil
 
     about: dict[str, Any] = {
@@ -65,7 +72,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def checked_device(asked: str | None = None) -> str:
-    """Return the device asked for, else ``cuda`` where there is one, else ``cpu``.
+    """Return the requested device, else ``cuda`` where there is one, else ``cpu``.
 
     Raises:
         UserError: this machine has none such.

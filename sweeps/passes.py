@@ -41,7 +41,7 @@ def sweep(
     """Give every cell of a spec a record in the run folder.
 
     Args:
-        spec: what is asked for.
+        spec: the sweep.
         run: the run folder, new, or of the same sweep: then what is there is kept.
         device: a torch device.
         emit: hears everything.
@@ -58,8 +58,8 @@ def sweep(
     with stage(emit, "identify"):
         shared, scorers = check(spec, run, device)
     session = Session.of(spec, device, emit, executor)
-    plan, made = generated(spec, shared, run, session, scorers, executor)
-    return described_pictures(plan, made, scorers, session, again=rescore)
+    plan, folders = generated(spec, shared, run, session, scorers, executor)
+    return described_pictures(plan, folders, scorers, session, again=rescore)
 
 
 def generated(
@@ -70,30 +70,34 @@ def generated(
     scorers: Mapping[str, Scorers],
     executor: Executor | None = None,
 ) -> tuple[Plan, dict[Path, Made]]:
-    """Run the first two passes: plans and pictures are in the run folder, and no record.
+    """Run the first two passes: plans and pictures are in the run folder afterwards, and no record yet.
 
     Args:
-        spec: what is asked for.
+        spec: the sweep.
         shared: its cells, as `sweeps.plan.check` gives them, and `scorers` likewise.
         run: the run folder.
         session: the device and the models.
         executor: where groups of jobs are denoised; in this process unless given.
 
+    Returns:
+        The plan, and by folder its pictures, as `generate` returns them.
+
     Raises:
         UserError: as `sweep`.
     """
     executor = executor or Local()
+    # nothing is scored within this block: its workers would keep the accelerators that scorers need
     with _disk(run), open_store(run, spec), executor.opened(spec, session.device, session.emit):
         plan = plan_sweep(spec, shared, run, session, scorers=scorers)
         session.emit(SweepStarted(run, spec, plan.jobs))
-        made = generate(plan.picture_sets, session, executor)
+        folders = generate(plan.picture_sets, session, executor)
         session.release()
-        return plan, made
+        return plan, folders
 
 
 def described_pictures(
     plan: Plan,
-    made: Mapping[Path, Made],
+    folders: Mapping[Path, Made],
     scorers: Mapping[str, Scorers],
     session: Session,
     *,
@@ -101,7 +105,7 @@ def described_pictures(
 ) -> list[Record]:
     """Run the last two passes after `generated`; arguments are those of `described`."""
     with _disk(plan.run), open_store(plan.run, plan.spec) as store:
-        return list(described(plan, made, scorers, store, session, again=again))
+        return list(described(plan, folders, scorers, store, session, again=again))
 
 
 def rescore(
@@ -114,7 +118,7 @@ def rescore(
 
     Args:
         run: a run folder; it is held meanwhile.
-        asked: as in `Scorers`; where nothing is asked for, the scorers that the sweep asked for.
+        asked: as in `Scorers`; where it is empty, the scorers of the sweep's own spec.
         device: where the metrics run.
         emit: hears progress.
         again: measure even what is there.
@@ -147,7 +151,7 @@ def rescore(
 
 def described(
     plan: Plan,
-    made: Mapping[Path, Made],
+    folders: Mapping[Path, Made],
     scorers: Mapping[str, Scorers],
     store: Store,
     session: Session,
@@ -158,7 +162,7 @@ def described(
 
     Args:
         plan: the jobs.
-        made: what `generate` returned for its picture sets.
+        folders: what `generate` returned for its picture sets.
         scorers: by model.
         store: the run folder, held.
         session: hears of it.
@@ -166,9 +170,9 @@ def described(
     """
     jobs = {job.id: job for job in plan.jobs}
     known = {job.id: store.done(job.id, session.damaged) for job in plan.jobs}
-    manifests = {folder: pictures.manifest for folder, pictures in made.items()}
-    asked = [known[job.id] or job.record() for job in plan.jobs]
-    for before, compared in score(plan.run, asked, scorers, session.emit, manifests=manifests, again=again):
+    manifests = {folder: pictures.manifest for folder, pictures in folders.items()}
+    so_far = [known[job.id] or job.record() for job in plan.jobs]
+    for before, compared in score(plan.run, so_far, scorers, session.emit, manifests=manifests, again=again):
         job, measuring, kept = jobs[before.id], scorers[before.config.model], known[before.id] is not None
         if before.strategy_source and (note := code_change(before.strategy_source, job.strategy_source, job.id)):
             session.note(note)
@@ -177,8 +181,8 @@ def described(
                 raise error
             assert isinstance(compared, Compared)
             _flag_scorers(compared, measuring, session)
-            record = _described(job, compared, measuring, made, kept)
-            kept = record is before
+            record = _described(job, compared, measuring, folders, kept)
+            kept = record is before  # the very object: equal content that was described anew is written
         except Exception as error:
             record = _failed(job.record(), error, session.device)  # in place of nothing that is done
         if not kept:
@@ -187,10 +191,11 @@ def described(
         yield record
 
 
-def _described(job: Job, compared: Compared, scorers: Scorers, made: Mapping[Path, Made], known: bool) -> Record:
+def _described(job: Job, compared: Compared, scorers: Scorers, folders: Mapping[Path, Made], known: bool) -> Record:
     """Return the job's record; the very one that is on disk where nothing in it would be new."""
     assert job.baseline
-    if not (made[job.folder].kept and made[job.baseline.folder].kept):
+    if not (folders[job.folder].kept and folders[job.baseline.folder].kept):
+        # new pictures: nothing that the old record says of scorers that are not asked for now holds
         compared = replace(compared, record=job.record())
     elif known and not (compared.ours.new or compared.baseline.new) and scorers.measured(compared.record.scorers):
         return compared.record
@@ -199,7 +204,7 @@ def _described(job: Job, compared: Compared, scorers: Scorers, made: Mapping[Pat
 
 
 def _flag_scorers(compared: Compared, scorers: Scorers, session: Session) -> None:
-    """Tell once which libraries have other versions now than those that measured what is kept."""
+    """Note once which libraries have other versions now than those that measured what is kept."""
     for scored in (compared.baseline, compared.ours):
         for name, identity in scorers.identities.items():
             then = scored.scores.scorers[name].get("packages", {})
@@ -229,7 +234,7 @@ def _failed(record: Record, error: Exception, device: str) -> Record:
 
 @contextmanager
 def _disk(run: Path) -> Iterator[None]:
-    """Say in one line that the disk is full, where it is."""
+    """Raise a UserError in place of whichever error says that the disk is full."""
     try:
         yield
     except Exception as error:

@@ -20,7 +20,7 @@ MANIFEST = "generation.json"
 
 
 class Manifest(Part):
-    """How a folder's pictures were made. They are complete when it is there, and whole when their hashes agree."""
+    """The manifest of a folder's pictures, which are complete when it is there, and whole when their hashes agree."""
 
     images: dict[str, str]
     plan: PlanCost
@@ -33,7 +33,7 @@ class Manifest(Part):
 
     @property
     def hash(self) -> str:
-        """One hash of all pictures."""
+        """Return one hash of all pictures."""
         return sha256_text(canonical_json(self.images))
 
 
@@ -46,7 +46,7 @@ def picture_hashes(folder: Path) -> dict[str, str]:
 
 
 def same_pictures(ours: Mapping[str, str], baseline: Mapping[str, str]) -> "NDArray[np.bool_]":
-    """Return which pictures are the baseline's, bool [N]: those whose hashes in the two manifests are equal.
+    """Return a mask of the pictures that are the baseline's, bool [N]: their hashes in the two manifests are equal.
 
     It is the only rule there is: however a picture was made, and whatever its plan says, it ties with itself.
 
@@ -60,11 +60,17 @@ def same_pictures(ours: Mapping[str, str], baseline: Mapping[str, str]) -> "NDAr
 
 
 def picture_name(prompt: int) -> str:
+    """Return the file name of a prompt's picture; names sort as prompts do.
+
+    Examples:
+        >>> picture_name(7)
+        '00007.png'
+    """
     return f"{prompt:05d}.png"
 
 
 def read_manifest(folder: Path, on_damage: Callable[[str], None]) -> Manifest | None:
-    """The manifest whose pictures are all whole in `folder`, or None if they have to be made.
+    """Return the manifest of a folder whose pictures are all whole, or None if they have to be made.
 
     Every picture is hashed: `on_damage` hears of one that is not what was made, and it is not scored.
     """
@@ -85,7 +91,7 @@ def read_manifest(folder: Path, on_damage: Callable[[str], None]) -> Manifest | 
 
 
 def clear(folder: Path) -> None:
-    """Take pictures and their manifest away, the manifest first."""
+    """Remove pictures and their manifest, the manifest first."""
     (folder / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(folder / "images", ignore_errors=True)
 
@@ -96,7 +102,7 @@ def write_pictures(folder: Path, prompts: Iterable[int], pixels: "NDArray[np.uin
 
 
 def png(pixels: "NDArray[np.uint8]") -> bytes:
-    """One picture [H, W, 3] as a PNG file."""
+    """Return one picture [H, W, 3] as the bytes of a PNG file."""
     from PIL import Image
 
     file = BytesIO()
@@ -112,12 +118,12 @@ def write_files(folder: Path, prompts: Iterable[int], files: Iterable[bytes]) ->
         (images / picture_name(prompt)).write_bytes(file)
 
 
-def reuse_pictures(folder: Path, standard: Path, prompts: Iterable[int]) -> None:
-    """Put standard's pictures of these prompts into `folder`, in place of any that are there."""
+def reuse_pictures(folder: Path, baseline: Path, prompts: Iterable[int]) -> None:
+    """Put the baseline's pictures of these prompts into `folder`, in place of any that are there."""
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     for prompt in prompts:
-        link(standard / "images" / picture_name(prompt), images / picture_name(prompt))
+        link(baseline / "images" / picture_name(prompt), images / picture_name(prompt))
 
 
 def link(source: Path, target: Path) -> None:
@@ -130,7 +136,13 @@ def link(source: Path, target: Path) -> None:
 
 
 def finish(folder: Path, n_prompts: int, make: Callable[[dict[str, str]], Manifest]) -> Manifest:
-    """Hash the pictures and write the manifest that `make` gives for their hashes: the folder is complete."""
+    """Hash the pictures and write their manifest: the folder is complete.
+
+    Args:
+        folder: with a picture of every prompt in ``images``.
+        n_prompts: how many prompts.
+        make: gives the manifest for the hashes by file name.
+    """
     names: Sequence[str] = [picture_name(prompt) for prompt in range(n_prompts)]
     images = {name: sha256_file(folder / "images" / name) for name in names}
     manifest = make(images)

@@ -44,7 +44,7 @@ class Plan:
 
     @cached_property
     def picture_sets(self) -> list[Job]:
-        """A job for every folder of pictures, baselines before what is compared with them."""
+        """Return a job for every folder of pictures, baselines before what is compared with them."""
         by_folder: dict[Path, Job] = {}
         for job in self.jobs:
             if job.baseline:
@@ -53,7 +53,11 @@ class Plan:
         return list(by_folder.values())
 
     def costs(self, session: Session) -> list[tuple[Job, Cost]]:
-        """Return what each job costs by itself, in denoiser evaluations and FLOPs."""
+        """Return what each job costs by itself, in denoiser evaluations and FLOPs.
+
+        Raises:
+            Exception: what kept a job from being planned.
+        """
         priced = []
         if any(job.cache for job in self.jobs):
             session.note("a denoiser cache decides as it runs what it skips: costs are without it")
@@ -82,6 +86,11 @@ class Plan:
 def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str, Scorers]]:
     """Refuse before anything is loaded what would stop a sweep later.
 
+    Args:
+        spec: the sweep.
+        run: the run folder, there or not.
+        device: a torch device.
+
     Returns:
         The cells, as `sweeps.grid.cells` gives them; and, by model, its scorers, whose checkpoints are here.
 
@@ -93,11 +102,11 @@ def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str
     shared = cells(spec, device)
     entries = {cell.source.entry.name: cell.source.entry for cell in shared}
     scorers = {name: Scorers(entry, spec.metric, device) for name, entry in entries.items()}
-    for each in scorers.values():
-        _ = each.identities
+    for model_scorers in scorers.values():
+        _ = model_scorers.identities  # hashes checkpoints, so that one which cannot be had is refused now
     refuse_another(run, spec)
     with TemporaryDirectory(dir=next(place for place in (run, *run.parents) if place.exists())):
-        pass
+        pass  # only to see that the folder can be written
     return shared, scorers
 
 
@@ -110,13 +119,13 @@ def plan_sweep(
     scorers: Mapping[str, Scorers] | None = None,
     keep: bool = True,
 ) -> Plan:
-    """Return the jobs of a sweep: its cells, their baselines, and what they are held against besides.
+    """Return the jobs of a sweep: its cells, and the references that they are held against besides their baselines.
 
     A cell whose pictures are there has its plan read from its folder; of the others prompts are encoded and clustered,
     once a way to share. What cannot be planned is a job with an error.
 
     Args:
-        spec: what was asked for.
+        spec: the sweep.
         shared: as `check` gives them.
         run: the run folder, held by this process unless nothing is kept.
         session: encodes and clusters.
@@ -143,13 +152,20 @@ def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
     return job
 
 
-def baseline_job(source: Source, run: Path, asked: "Cell | None" = None, error: Exception | None = None) -> Job:
-    """Return the job of a source's baseline: every prompt by itself."""
-    place = asked.config.model_copy(update={"strategy": "none", "tau": Decimal(0)}) if asked else None
+def baseline_job(source: Source, run: Path, cell: "Cell | None" = None, error: Exception | None = None) -> Job:
+    """Return the job of a source's baseline: every prompt by itself.
+
+    Args:
+        source: the model, prompts and settings.
+        run: the run folder.
+        cell: any of the source, for the baseline's config; without one it has none, which only a record would need.
+        error: why it cannot be made.
+    """
+    config = cell.config.model_copy(update={"strategy": "none", "tau": Decimal(0)}) if cell else None
     return Job(
         id=source.key,
         role="baseline",
-        config=place,  # type: ignore[arg-type]
+        config=config,  # type: ignore[arg-type]
         identity=source.identity,
         source=source,
         plan=baseline_plan(len(source.prompts), source.steps),
@@ -161,7 +177,7 @@ def baseline_job(source: Source, run: Path, asked: "Cell | None" = None, error: 
 
 @dataclass(frozen=True)
 class _Planning:
-    """What the jobs of one plan are made with."""
+    """The planning of one sweep: everything that its jobs are made with."""
 
     spec: SweepSpec
     run: Path
@@ -171,10 +187,11 @@ class _Planning:
 
     @property
     def kept(self) -> Path | None:
-        """Where conditioning is kept."""
+        """Return the folder of kept conditioning; a plan that writes nothing still reads what a run folder has."""
         return self.run if self.keep or self.run.exists() else None
 
     def jobs(self, shared: Sequence[Cell]) -> Iterator[Job]:
+        """Yield the jobs of cells, source by source, the references after the cells that they stand beside."""
         seeds = sorted({cell.source.settings.seed for cell in shared})
         for _, group in groupby(shared, key=lambda cell: cell.source.key):
             same_source = list(group)
@@ -231,7 +248,7 @@ class _Planning:
         return baseline_job(source, self.run, same_source[0], error)
 
     def _ready(self, source: Source, same_source: Sequence[Cell]) -> None:
-        """See that prompts can be scored and are encoded, if any picture of theirs is still to be made."""
+        """Check that prompts can be scored, and encode them, if any of their pictures is still to be made."""
         folders = [self.run / "shared" / source.key, *(self.run / "cells" / cell.id for cell in same_source)]
         if all((folder / MANIFEST).exists() for folder in folders):
             return
@@ -292,7 +309,10 @@ class _Planning:
 
 
 def _on_disk(folder: Path, session: Session) -> tuple[SharingPlan, Tree] | None:
-    """Return the plan and the tree of a cell whose pictures are there."""
+    """Return the plan and the tree of a cell whose pictures are there.
+
+    They are read, not made again: these made the pictures, and other libraries might cluster otherwise.
+    """
     if not (folder / MANIFEST).exists():
         return None
     try:
@@ -337,7 +357,7 @@ def _sharing_job(
 
 
 def _write(job: Job) -> None:
-    """Leave a job's plan in its folder, where there are then no pictures of another."""
+    """Write a job's plan and tree into its folder, from which pictures of any other plan go."""
     assert job.plan
     assert job.tree
     (job.folder / RECORD).unlink(missing_ok=True)
@@ -347,7 +367,7 @@ def _write(job: Job) -> None:
 
 
 def _error(work: Callable[[], object]) -> Exception | None:
-    """Return what a piece of planning fails with, which is one job's or one source's failure; a full disk is all's."""
+    """Return what a piece of planning fails with, which is one job's or one source's failure; a full disk is raised."""
     try:
         work()
     except Exception as error:
@@ -365,6 +385,7 @@ def _refuse_others(run: Path, shared: Sequence[Cell]) -> None:
     identities = {cell.id: cell.identity for cell in shared}
     for _, group in groupby(shared, key=lambda cell: cell.source.key):
         same_source = list(group)
+        # whether or not this spec asks for them: another sweep of the same images may have left them here
         references: list[SeedControl | EqualCompute] = [*equal_compute(same_source), seed_control(same_source, seeds)]
         for reference in references:
             identities[reference.id] = reference.identity

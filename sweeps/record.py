@@ -1,4 +1,4 @@
-"""The record of a cell: what was asked, what it resolved to, the figures with their intervals.
+"""The record of a cell: its config, what that resolved to, the results with their intervals.
 
 A run folder can be read with this module alone; it imports no other room.
 """
@@ -74,9 +74,9 @@ class Result(Part):
 
 
 class PlanCost(Part):
-    """What the plan costs in denoiser evaluations; `K` is their number a prompt, `steps_requested` what was asked.
+    """The cost of a plan in denoiser evaluations; `K` is their number a prompt, `steps_requested` the config's steps.
 
-    `node_steps` and `savings` of old runs count their `probe_rows` too: what a strategy asked the denoiser.
+    `node_steps` and `savings` of old runs count their `probe_rows` too: what a strategy had the denoiser evaluate.
     """
 
     n_prompts: int
@@ -98,15 +98,15 @@ class FlopCost(Part):
 
 
 class ExecutionStats(Part):
-    """What the executor did: denoiser calls, rows in them, the batch size it ended with, and what it had to say.
+    """The work of the executor: denoiser calls, rows in them, the batch size it ended with, and its notes.
 
-    `batch_size_from`: whether the size that it began with was asked for, is the device's default, or was measured, now
-    or before (`generators.batch_search`).
+    `batch_size_from`: whether the size that it began with was given, is the device's default, or was measured, now or
+    before (`generators.batch_search`).
     `united`: with how many sets of pictures, this one among them, they were denoised as one: rows are then what they
     would have been alone, calls those of all, and seconds this one's share of all by rows. 0: alone.
     `first_call`: seconds of its first denoiser call, and `steady` mean seconds a row of the others (`generators.pace`).
     `skipped`: for how many rows a denoiser cache skipped a module, by its path in the denoiser.
-    `options`: how the denoiser computed (`generators.acceleration`): what held, not what was asked.
+    `options`: how the denoiser computed (`generators.acceleration`): what held, not what was requested.
     """
 
     calls: int = 0
@@ -185,15 +185,15 @@ class Record(Part):
     error: Failure | None = None
 
     def folder(self, run: Path) -> Path:
-        """This cell's folder; of one that shares: ``tree.npz``, ``plan.npz``, ``scores.parquet``, ``images/``."""
+        """Return this cell's folder, if it shares with ``tree.npz``, ``plan.npz``, ``scores.parquet``, ``images/``."""
         return run / "cells" / self.id
 
     def made(self, run: Path) -> Path:
-        """The folder of this cell's pictures and of their scores."""
+        """Return the folder of this cell's pictures and of their scores."""
         return run / self.images if self.images else self.folder(run)
 
     def prompts(self, run: Path) -> list[str]:
-        """The prompts, in order.
+        """Return the prompts, in order.
 
         Raises:
             UserError: the cell failed before they were written, or their file is missing or damaged.
@@ -205,7 +205,7 @@ class Record(Part):
             raise UserError(f"cannot read the prompts {path}: {error}", "run the same sweep again") from error
 
     def pictures(self, run: Path) -> list[Path]:
-        """This cell's picture of every prompt, in prompt order."""
+        """Return this cell's picture of every prompt, in prompt order."""
         return sorted((self.made(run) / "images").glob("[0-9]*.png"))
 
     def baseline_pictures(self, run: Path) -> list[Path]:
@@ -213,21 +213,21 @@ class Record(Part):
         return sorted((run / self._baseline() / "images").glob("[0-9]*.png"))
 
     def scores(self, run: Path) -> Path:
-        """What metrics measured of this cell's pictures: columns ``<metric>.<column>``, a row a prompt, in order."""
+        """Return the file of this cell's scores: columns ``<metric>.<column>``, a row a prompt, in order."""
         return self.made(run) / SCORES
 
     def baseline_scores(self, run: Path) -> Path:
-        """What they measured of the standard generator's pictures, likewise."""
+        """Return the file of the baseline's scores, likewise."""
         return run / self._baseline() / SCORES
 
     def _baseline(self) -> str:
         if self.baseline is None:
-            raise UserError(f"cell {self.id} has no baseline", "it failed before they were made")
+            raise UserError(f"cell {self.id} has no baseline", "it failed before one was made")
         return self.baseline
 
 
 def read_record(path: Path) -> Record:
-    """The record in `path`.
+    """Return the record in `path`.
 
     Raises:
         UserError: it is unreadable, damaged, or of another schema version; the file is named.
@@ -245,7 +245,7 @@ def read_record(path: Path) -> Record:
 
 
 def load_records(run: str | os.PathLike[str]) -> list[Record]:
-    """Every record of a run folder, ordered by the axes and then by tau.
+    """Return every record of a run folder, ordered by the axes and then by tau.
 
     Raises:
         UserError: the folder is no run, or a record in it is damaged.
@@ -258,7 +258,7 @@ def load_records(run: str | os.PathLike[str]) -> list[Record]:
 
 
 def run_title(run: Path) -> str:
-    """What every table and figure of a run says above all else, from its ``sweep.yaml``; mostly nothing.
+    """Return the title of every table and figure of a run, from its ``sweep.yaml``; empty where it has none.
 
     Raises:
         UserError: the file is damaged.
@@ -267,13 +267,13 @@ def run_title(run: Path) -> str:
 
 
 def run_savings(run: Path) -> list[float]:
-    """The shares of denoiser steps that a run was asked to save, from its ``sweep.yaml``; none where taus were given.
+    """Return a run's savings targets, as shares, from its ``sweep.yaml``; none where taus were given.
 
     Raises:
         UserError: the file is damaged.
     """
     try:
-        return [float(each) for each in _setting(run, "savings") or ()]
+        return [float(target) for target in _setting(run, "savings") or ()]
     except (TypeError, ValueError):
         raise UserError(f"the savings in {run / SPEC} are no numbers", "run the same sweep in another folder") from None
 
@@ -290,6 +290,6 @@ def _setting(run: Path, name: str) -> Any:
         raise UserError(f"cannot read {path}: {what}", "run the same sweep again in another folder") from error
 
 
-def _place(asked: CellConfig) -> tuple[Any, ...]:
-    axes = asked.model_dump(exclude={"tau"})
-    return (*(axes[name] for name in axes), asked.tau)
+def _place(config: CellConfig) -> tuple[Any, ...]:
+    axes = config.model_dump(exclude={"tau"})
+    return (*(axes[name] for name in axes), config.tau)

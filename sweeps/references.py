@@ -1,4 +1,4 @@
-"""What sharing is held against besides its baseline: noise alone (an A/A test), and the same compute without sharing.
+"""References that sharing is held against besides its baseline: seed control (an A/A test), equal-compute baseline.
 
 Both are baselines of other settings, compared with the cell's own baseline as its pictures are.
 """
@@ -32,19 +32,22 @@ class SeedControl:
 
     @property
     def config(self) -> CellConfig:
+        """Return its place on the axes, the role standing for the strategy."""
         return self.cell.config.model_copy(update={"strategy": self.role, "tau": Decimal(0), **UNCACHED})
 
     @property
     def identity(self) -> dict[str, Any]:
+        """Return all that changes the result and nothing else."""
         return {**self.cell.source.identity, self.role: self.seed}
 
     @cached_property
     def id(self) -> str:
+        """Return the hash of the identity, which names the record's folder."""
         return short_hash(self.identity)
 
     @property
     def source(self) -> Source:
-        """The source with the other seed, whose baseline it is."""
+        """Return the source with the other seed, whose baseline it is."""
         source = self.cell.source
         return replace(source, settings=source.settings.model_copy(update={"seed": self.seed}))
 
@@ -62,20 +65,23 @@ class EqualCompute:
 
     @property
     def config(self) -> CellConfig:
+        """Return its place on the axes, the role standing for the strategy."""
         return self.cell.config.model_copy(update={"strategy": self.role, **UNCACHED})
 
     @property
     def identity(self) -> dict[str, Any]:
+        """Return all that changes the result and nothing else."""
         return {**self.cell.identity, self.role: True}
 
     @cached_property
     def id(self) -> str:
+        """Return the hash of the identity, which names the record's folder."""
         return short_hash(self.identity)
 
     def source(self, node_steps: int, evaluations: Callable[[GenerationSettings], int]) -> Source:
         """Return the source whose baseline costs what the cell costs, to the nearest number of evaluations.
 
-        A scheduler need not make as many evaluations as steps are asked for, so the steps around the guess are tried.
+        A scheduler need not make as many evaluations as it is given steps, so the steps around the guess are tried.
 
         Args:
             node_steps: of the cell.

@@ -1,4 +1,4 @@
-"""The third pass: what scorers measure of every folder of pictures, once; no picture is made and no model needed."""
+"""The third pass: scorers measure every folder of pictures, once; no picture is made and no model needed."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from sweeps.scorers import Scorers, measure
 from sweeps.scores import Scores, read_scores, same_scorer, write_scores
 from sweeps.store import disk_full
 
-AGAIN = "run the same sweep again: it makes the cell anew"
+AGAIN = "run the same sweep again: it makes the cell again"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Compared:
 
     Attributes:
         record: what was known of it before.
-        same: bool [N], which of the pictures are the baseline's: their files have the same hash.
+        same: bool [N], True for pictures that are the baseline's: their files have the same hash.
     """
 
     record: Record
@@ -71,7 +71,7 @@ def score(
         again: measure even what is there.
 
     Yields:
-        Each record with what its pictures and its baseline's are and measured, or why they could not be; in order.
+        Each record, in order, with its pictures beside its baseline's and their scores, or with the error.
     """
     scoring = _Scoring(run, scorers, emit, manifests, again)
     for record in records:
@@ -114,7 +114,7 @@ class _Scoring:
             return Compared(record, ours, baseline, same_pictures(ours.manifest.images, baseline.manifest.images))
         manifest = self._manifest(folder)
         if manifest.baseline != baseline.manifest.hash:
-            raise UserError(f"the standard images of cell {record.id} were made anew after its own", AGAIN)
+            raise UserError(f"the baseline of cell {record.id} was made again after its own pictures", AGAIN)
         same = same_pictures(manifest.images, baseline.manifest.images)
         ours = self._scored(record.config.model, folder, manifest, prompts, baseline.scores, same)
         return Compared(record, ours, baseline, same)
@@ -155,6 +155,7 @@ class _Scoring:
         images = [folder / "images" / picture_name(row) for row in rows]
         for name, columns, about in measure(scorers, missing, images, [prompts[row] for row in rows], self.emit, model):
             if baseline:
+                # not measured again: equal files must tie, also by a scorer that is not the same bits in every batch
                 whole = {column: values.copy() for column, values in baseline.measured[name].items()}
                 for column, values in columns.items():
                     whole[column][own] = values

@@ -1,4 +1,4 @@
-"""Which scorers measure a sweep, what they measured, and the figures that compare a cell with standard."""
+"""The scorers of a sweep: their names, identities and scores, and the results that compare cells with baselines."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -42,26 +42,32 @@ class Asked:
 
     @classmethod
     def parse(cls, text: str) -> "Asked":
-        """What a text asks for.
+        """Return the scorer that a text asks for.
 
         Raises:
             UserError: it cannot be read so.
+
+        Examples:
+            >>> Asked.parse("vqa@flan=hf:org/clip-flant5-xxl")
+            Asked(metric='vqa', tag='flan', parameters={}, checkpoint='hf:org/clip-flant5-xxl')
+            >>> Asked.parse("clip_diversity:images=all").parameters
+            {'images': 'all'}
         """
-        found = ASKED.fullmatch(text)
-        if found is None:
+        match = ASKED.fullmatch(text)
+        if match is None:
             raise UserError(f"{text!r} is no metric", "write NAME, NAME:parameter=value or NAME=CHECKPOINT")
-        if (tag := found["tag"]) and tag != slug(tag):
-            raise UserError(f"{tag!r} in {text!r} cannot name a scorer", f"write {found['metric']}@{slug(tag) or 'b'}")
-        parameters = parse_parameters(found["parameters"].removeprefix(":"), f"the metric {text!r}")
-        return cls(found["metric"], tag, parameters, found["checkpoint"])
+        if (tag := match["tag"]) and tag != slug(tag):
+            raise UserError(f"{tag!r} in {text!r} cannot name a scorer", f"write {match['metric']}@{slug(tag) or 'b'}")
+        parameters = parse_parameters(match["parameters"].removeprefix(":"), f"the metric {text!r}")
+        return cls(match["metric"], tag, parameters, match["checkpoint"])
 
 
 class Scorers:
-    """What measures one model's images: what was asked for, else what its catalogue entry always asks.
+    """The scorers of one model's images: those that the user names, else those of its catalogue entry.
 
     A scorer is a metric on a checkpoint. The first of a metric is called by the metric's name; further ones
     ``<metric>@<tag>``, the tag being the user's or the end of the checkpoint's path. Under its name go its columns
-    (``vqa@clip-flant5-xxl.vqa``), its figures, and what a record says of it.
+    (``vqa@clip-flant5-xxl.vqa``), its results, and what a record says of it.
 
     Args:
         entry: the model, for its default checkpoints; None: it has none.
@@ -114,7 +120,7 @@ class Scorers:
 
     @cached_property
     def identities(self) -> dict[str, dict[str, Any]]:
-        """What decides the scores, by scorer; checkpoints are hashed, and fetched if they are not here.
+        """Return all that decides the scores, by scorer; checkpoints are hashed, and fetched if they are not here.
 
         Raises:
             UserError: a checkpoint cannot be had.
@@ -131,28 +137,39 @@ class Scorers:
         }
 
     def check(self, prompts: Sequence[str]) -> None:
-        """Refuse before images are made what scoring would refuse after."""
+        """Refuse before images are made what scoring would refuse after.
+
+        Raises:
+            UserError: a metric cannot score one of the prompts.
+        """
         for metric in self.metrics.values():
             metric.check(prompts)
 
     def measured(self, known: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Whether every scorer measured already, and was what it is now."""
+        """Return True where every scorer measured already, and was what it is now."""
         return all(same_scorer(known.get(name), identity) for name, identity in self.identities.items())
 
     def described(self, scorers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """For the record: what measured (see `Scores`), and how its figures are called and printed."""
+        """Return for the record what measured (see `Scores`), and how its results are called and printed."""
         return {
             name: {
                 **scorers[name],
                 "higher_is_better": metric.higher_is_better,
-                "figures": {key: asdict(_told_apart(info, name)) for key, info in metric.results.items()},
+                "figures": {key: asdict(_tagged(info, name)) for key, info in metric.results.items()},
             }
             for name, metric in self.metrics.items()
         }
 
 
 def slug(checkpoint: str) -> str:
-    """The last part of a checkpoint's path as part of a name: ``hf:Qwen/Qwen2.5-VL-3B`` is ``qwen2-5-vl-3b``."""
+    """Return the last part of a checkpoint's path as part of a scorer's name.
+
+    Examples:
+        >>> slug("hf:Qwen/Qwen2.5-VL-3B")
+        'qwen2-5-vl-3b'
+        >>> slug("/models/clip/")
+        'clip'
+    """
     return re.sub(r"[^\w-]+", "-", Path(SCHEME.sub("", checkpoint)).name.lower()).strip("-")
 
 
@@ -164,7 +181,7 @@ def measure(
     emit: Emit,
     model: str | None = None,
 ) -> "Iterator[tuple[str, Measured, dict[str, Any]]]":
-    """One scorer after the other: its name, the columns that it measured, and what the record says of it.
+    """Measure by one scorer after the other.
 
     Args:
         scorers: what measures.
@@ -173,6 +190,9 @@ def measure(
         prompts: what each is meant to show [N].
         emit: hears progress, and of batches that did not fit.
         model: whose pictures they are.
+
+    Yields:
+        A scorer's name, the columns that it measured [N] or [N, k], and what the record says of it.
     """
     if not names:
         return
@@ -185,13 +205,20 @@ def measure(
         emit(StageFinished())
 
 
-def results(scorers: Scorers, standard: Scores, ours: Scores, same: NDArray[np.bool_]) -> dict[str, Result]:
-    """Every scorer's figures, named ``<scorer>.<figure>``."""
-    found: dict[str, Result] = {}
+def results(scorers: Scorers, baseline: Scores, ours: Scores, same: NDArray[np.bool_]) -> dict[str, Result]:
+    """Return every scorer's results, named ``<scorer>.<result>``.
+
+    Args:
+        scorers: what measured.
+        baseline: of the baseline's pictures.
+        ours: of the pictures that are compared with them.
+        same: bool [N], True for pictures that are the baseline's.
+    """
+    by_name: dict[str, Result] = {}
     for name, metric in scorers.metrics.items():
-        compared = metric.compare(standard.measured[name], ours.measured[name], same)
-        found |= {f"{name}.{key}": _figure(value) for key, value in compared.items()}
-    return found
+        compared = metric.compare(baseline.measured[name], ours.measured[name], same)
+        by_name |= {f"{name}.{key}": _result(value) for key, value in compared.items()}
+    return by_name
 
 
 def _metric(asked: Asked, owner: str, device: str) -> Metric:
@@ -209,11 +236,11 @@ def _metric(asked: Asked, owner: str, device: str) -> Metric:
 
 
 def _is_one(metric: Metric, name: str, identities: Collection[Mapping[str, Any]]) -> bool:
-    """Whether it is among the scorers that go by this name."""
-    return name.partition(AT)[0] == metric.name and any(same_scorer(each, metric.identity()) for each in identities)
+    """Return True where the metric is among the scorers that go by this name."""
+    return name.partition(AT)[0] == metric.name and any(same_scorer(known, metric.identity()) for known in identities)
 
 
-def _told_apart(info: ResultInfo, name: str) -> ResultInfo:
+def _tagged(info: ResultInfo, name: str) -> ResultInfo:
     tag = name.partition(AT)[2]
     return replace(info, label=f"{info.label} ({tag})") if tag else info
 
@@ -221,7 +248,7 @@ def _told_apart(info: ResultInfo, name: str) -> ResultInfo:
 def _measure(
     metric: Metric, name: str, images: Sequence[Path], prompts: Sequence[str], emit: Emit
 ) -> "tuple[Measured, list[str]]":
-    """A metric's columns, and what happened on the way that a record should say.
+    """Return a metric's columns, and notes for the record.
 
     Prompts of one length go together: a scorer that reads them pads little, or, as VQAScore, asks more at once.
     """
@@ -243,7 +270,7 @@ def _measure(
     return {column: np.concatenate([part[column] for part in parts])[back] for column in metric.columns if parts}, notes
 
 
-def _figure(value: Estimate | float) -> Result:
+def _result(value: Estimate | float) -> Result:
     if isinstance(value, Estimate):
         return Result(value=value.value, low=value.low, high=value.high, n=value.n, method=value.method)
     return Result(value=value)

@@ -1,4 +1,4 @@
-"""What scorers measured of a folder's pictures, in one Parquet file that says whose scores of what they are."""
+"""The scores of a folder's pictures, in one Parquet file that says which scorers measured which pictures."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,14 @@ class Scores:
 
 
 def same_scorer(known: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
-    """Whether what measured then measures the same now: from wherever it is loaded, with whichever packages."""
+    """Return True where two identities are those of one scorer, wherever it is loaded from, with whichever packages.
+
+    Examples:
+        >>> same_scorer({"weights": "ab12", "device": "cuda"}, {"weights": "ab12", "device": "cpu"})
+        True
+        >>> same_scorer({"weights": "ab12"}, {"weights": "cd34"})
+        False
+    """
     if known is None:
         return False
     plain = json.loads(canonical_json(dict(now)))
@@ -57,7 +64,12 @@ def write_scores(folder: Path, prompts: Sequence[str], scores: Scores, pictures:
 
 
 def read_scores(folder: Path, pictures: str) -> Scores:
-    """What was measured of these very pictures; nothing where the file is missing, damaged, or of others."""
+    """Return the scores of these very pictures; none where the file is missing, damaged, or of others.
+
+    Args:
+        folder: of the pictures.
+        pictures: their hash (`Manifest.hash`).
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -82,8 +94,8 @@ def _column(array: "NDArray[Any]") -> Any:
 
 def _columns(table: Any, scorer: str) -> "Measured":
     prefix = f"{scorer}."
-    found = {name.removeprefix(prefix): table[name] for name in table.column_names if name.startswith(prefix)}
-    return {name: _array(column.combine_chunks(), table.num_rows) for name, column in found.items()}
+    columns = {name.removeprefix(prefix): table[name] for name in table.column_names if name.startswith(prefix)}
+    return {name: _array(column.combine_chunks(), table.num_rows) for name, column in columns.items()}
 
 
 def _array(column: Any, rows: int) -> "NDArray[Any]":

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Encoder(Protocol):
-    """Who encodes prompts: an executor (`sweeps.executors`).
+    """Something that encodes prompts: an executor (`sweeps.executors`).
 
     Attributes:
         unites: whether it denoises in this process, whose memory then decides the batch size.
@@ -65,7 +65,7 @@ class Encoded:
 
 
 class Session:
-    """What passes over a run folder have in common while one process works on it.
+    """The state that passes over a run folder share while one process works on it.
 
     Args:
         device: a torch device.
@@ -136,23 +136,30 @@ class Session:
         self._warm = None
 
     def note(self, text: str) -> None:
-        """Tell something once."""
+        """Emit a note, once however often it is given."""
         if text not in self._notes:
             self._notes.add(text)
             self.emit(Note(text))
 
     def damaged(self, what: str) -> None:
-        """Tell of a damaged file that is made again."""
+        """Note that a damaged file is made again."""
         self.emit(Note(f"{what}: made again"))
 
     @contextmanager
     def stage(self, name: str, total: int, source: "Source", job: "Job | None" = None) -> Iterator[dict[str, float]]:
         """Announce a stage, and count its seconds, those of loading weights left out.
 
+        Args:
+            name: of the stage.
+            total: its units of work.
+            source: of the model whose stage it is.
+            job: for which alone it is, if for one.
+
         Yields:
-            Where its seconds are under its name when it is over.
+            A mapping that has the seconds under the stage's name when it is over.
         """
         seconds: dict[str, float] = {}
+        # a stage within which weights happen to be loaded for the first time would look slow in every comparison
         start = time.perf_counter() - seconds_loading()
         self.emit(StageStarted(name, total, source.entry.name, job))
         try:
@@ -181,22 +188,29 @@ class Session:
         return self._encoded[key]
 
     def encoding_notes(self, source: "Source") -> tuple[str, ...]:
-        """Return what happened when the source's prompts were encoded, if this session had to do with them."""
+        """Return the notes of encoding the source's prompts, if this session encoded or read them."""
         return self._encoding_notes.get(source.conditioning_key, ())
 
     def encoding_seconds(self, source: "Source") -> dict[str, float]:
-        """Return what encoding the source's prompts took, if that was done in this session."""
+        """Return the seconds of encoding the source's prompts, under ``encode``, if that was done in this session."""
         seconds = self._encoding_seconds.get(source.conditioning_key)
         return {} if seconds is None else {"encode": seconds}
 
     def forget(self, source: "Source") -> None:
-        """Let go of the encoded prompts of a source; what it took stays known."""
+        """Free the encoded prompts of a source; their notes and seconds stay known."""
         self._encoded.pop(source.conditioning_key, None)
 
     def grouping(
         self, source: "Source", strategy: "Strategy", features: str, run: Path | None = None
     ) -> tuple[Grouping, float]:
-        """Return what a strategy makes of the encoded prompts, and the seconds that it took; made once a session."""
+        """Return a strategy's grouping of a source's prompts, and the seconds that it took; made once a session.
+
+        Args:
+            source: the model and the prompts.
+            strategy: clusters the prompts.
+            features: the embedding that it clusters, by its name in the model's family.
+            run: the run folder, in which conditioning is kept; None: it is kept nowhere.
+        """
         key = (source.key, f"{strategy.name} {strategy.model_dump_json()}", features)
         if key not in self._groupings:
             conditioning = self.encoded(source, run).conditioning
@@ -207,11 +221,11 @@ class Session:
         return self._groupings[key]
 
     def noise(self, source: "Source", plan: "SharingPlan", run: Path | None = None) -> NoiseSource:
-        """Return where the noise of a plan's pictures comes from.
+        """Return the source of noise of a plan's pictures.
 
-        The order of the released code is that of its own tree, whoever shares: its baseline has no other. Its stream
-        goes on where the prior's draws end or, with a seed of the prior's own, begins with the pictures, as in the
-        released code where it finds embeddings that it kept.
+        Under the noise policy ``official`` noise is drawn in the leaf order of the released code's own tree, whatever
+        the plan: its baseline is drawn in that order too. The stream continues after the prior's draws or, where the
+        prior has a seed of its own, starts with the pictures, as the released code does with embeddings from its cache.
         """
         settings = source.settings
         if settings.noise != "official":
@@ -221,16 +235,16 @@ class Session:
         own_prior_seed = isinstance(settings, PriorSettings) and settings.prior_seed is not None
         if stream is not None and not own_prior_seed:
             generator.set_state(stream)
-        theirs = get_strategy("ward-cosine")
-        tree = treed(self.grouping(source, theirs, family.features_options[0], run)[0], theirs.name)
+        released = get_strategy("ward-cosine")
+        tree = treed(self.grouping(source, released, family.features_options[0], run)[0], released.name)
         return OfficialNoise(generator, family.dtype, plan, fcluster_order(tree), source.prompts.keys)
 
     def batch_size(self, source: "Source", conditioning: Conditioning | None = None) -> tuple[int, str]:
-        """Return the rows a call, and where that number is from.
+        """Return the rows of a denoiser call, and where that number is from (`ExecutionStats.batch_size_from`).
 
         Args:
             source: whose denoiser is called.
-            conditioning: what a size that has to be measured is measured with; without any, the usual one is used.
+            conditioning: what a size that has to be measured is measured with; None: the default size is returned.
         """
         if source.key in self._sizes:
             return self._sizes[source.key]
@@ -239,7 +253,7 @@ class Session:
             return rows, origin
         if self._encoder and not self._encoder.unites:  # the denoisers are elsewhere
             return BATCH_SIZE, "default"
-        if conditioning is None:
+        if conditioning is None:  # as when prompts are encoded: nothing is there yet to call a denoiser with
             return BATCH_SIZE, origin
         with self.stage("batch size", 1, source):
             size, origin, what = largest_batch(self.family(source), source.weights, conditioning, source.settings)
@@ -253,7 +267,7 @@ class Session:
         self._sizes[source.key] = rows, origin
 
     def joules(self) -> float | None:
-        """Return the reading of the accelerator's energy counter, in J; None where it is not asked for or not there."""
+        """Return the reading of the accelerator's energy counter, in J; None where energy is not measured."""
         return self._joules() if self._joules else None
 
     def warm_up(self, source: "Source", conditioning: Conditioning) -> None:
@@ -274,7 +288,7 @@ class Session:
             family.decode(latents, settings, lambda shape, _: torch.zeros(shape))
 
     def advance(self, *done: Any) -> None:
-        """Tell that a batch of the running stage is done; the executor's observers are called so."""
+        """Emit that a batch of the running stage is done; the signature is an executor's `Observer`."""
         _, nodes, *_ = done
         self.emit(StageAdvanced(len(nodes)))
 
@@ -292,8 +306,8 @@ class Session:
 
     def _encode(self, source: "Source", folder: Path | None, job: "Job | None") -> Encoded:
         with self.stage("encode", len(source.prompts), source, job) as seconds:
-            conditioning, heard = self._encoder.encode(self, source) if self._encoder else self.encode(source)
-        notes = tuple(f"encoding: {note}" for note in heard)
+            conditioning, raw_notes = self._encoder.encode(self, source) if self._encoder else self.encode(source)
+        notes = tuple(f"encoding: {note}" for note in raw_notes)
         for note in notes:
             self.emit(Note(note))
         self._encoding_seconds[source.conditioning_key] = seconds["encode"]

@@ -264,14 +264,14 @@ class SweepSpec(BaseModel):
         return self
 
     def acceleration(self, device: str) -> Acceleration:
-        """Return how denoisers compute on this device: what is asked for, and its defaults."""
-        asked = {name: getattr(self, name, None) for name in Acceleration.model_fields}
-        return Acceleration.chosen(device, **asked)
+        """Return how denoisers compute on this device: what the spec says, else the device's defaults."""
+        chosen = {name: getattr(self, name, None) for name in Acceleration.model_fields}
+        return Acceleration.chosen(device, **chosen)
 
     @property
     def alone(self) -> bool:
-        """True where cells are made one by one: asked for, or because what they take is to be measured."""
-        return self.isolate or self.energy or any(each != "none" for each in self.denoiser_cache)
+        """Return True where cells are made one by one: by `isolate`, or because what they take is to be measured."""
+        return self.isolate or self.energy or any(cache != "none" for cache in self.denoiser_cache)
 
     def changes_result(self) -> dict[str, Any]:
         """Return the part of the spec that changes cells' images, as plain values.
@@ -328,6 +328,18 @@ def make_spec(layers: Sequence[Mapping[str, Any]]) -> SweepSpec:
 
     Raises:
         UserError: a name is unknown or a value does not fit; one line for the first of them.
+
+    Examples:
+        >>> spec = make_spec([{"model": "mini-sd", "tau": "0..1:0.5"}, {"tau": None, "seed": "0..2"}])
+        >>> spec.model, spec.seed
+        (('mini-sd',), (0, 1, 2))
+        >>> [str(tau) for tau in spec.tau]
+        ['0', '0.5', '1']
+        >>> spec = make_spec([{"tau": 1}, {"savings": "0.5"}])
+        >>> spec.tau, spec.savings
+        ((), (Decimal('0.5'),))
+        >>> make_spec([{"official": True, "steps": 20}]).steps
+        (20,)
     """
     values: dict[str, Any] = {}
     for layer in map(_renamed, map(_flat, layers)):
@@ -426,7 +438,11 @@ def _beside(folder: Path, path: str, of_run: bool) -> str:
 
 
 def read_mapping(path: Path | Traversable) -> dict[str, Any]:
-    """Return the mapping in a YAML file; errors are those of `read_yaml`."""
+    """Return the mapping in a YAML file.
+
+    Raises:
+        UserError: as `read_yaml`.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -2,9 +2,9 @@
 
 runs/<name>/sweep.yaml       the spec
             prompts/         the file of prompts that it names, if it does
-            timeline.jsonl   what its time went to, a line a stage, appended as stages end
+            timeline.jsonl   the seconds of its stages, a line a stage, appended as stages end
             cells/<id>/      record.json (a cell is done when it is there), tree, plan, scores, images
-            shared/<key>/    conditioning; standard images and their scores: computed once
+            shared/<key>/    conditioning; baselines' pictures and their scores: computed once
 """
 
 import errno
@@ -39,13 +39,15 @@ class Store:
         self.folder = folder
 
     def cell(self, cell_id: str) -> Path:
+        """Return a cell's folder."""
         return self.folder / "cells" / cell_id
 
     def shared(self, key: str) -> Path:
+        """Return the folder of a baseline or of conditioning."""
         return self.folder / "shared" / key
 
     def done(self, cell_id: str, on_damage: Callable[[str], None] = lambda _: None) -> Record | None:
-        """The record of a cell that is done; None if it is not, or its record is damaged, which `on_damage` hears."""
+        """Return the record of a cell that is done; None if it is not, or if it is damaged, which `on_damage` hears."""
         path = self.cell(cell_id) / RECORD
         if not path.exists():
             return None
@@ -57,19 +59,20 @@ class Store:
         return record if record.status == "done" else None
 
     def save(self, record: Record) -> None:
+        """Write a record: its cell is done, or failed."""
         atomic_write(self.cell(record.id) / RECORD, record.model_dump_json(indent=1) + "\n")
 
     def forget(self, cell_id: str) -> None:
-        """Take a cell's record away before what it describes is made anew."""
+        """Remove a cell's record, before what it describes is made again."""
         (self.cell(cell_id) / RECORD).unlink(missing_ok=True)
 
 
 def refuse_others(folder: Path, identities: Mapping[str, Mapping[str, Any]]) -> None:
-    """Nothing of other weights, prompts or algorithm versions may mix with the cells asked for.
+    """Refuse a folder whose records are of other weights, prompts or algorithm versions than a sweep's cells.
 
     Args:
         folder: a run folder, there or not.
-        identities: by id, those of the cells asked for.
+        identities: by id, those of the sweep's cells and references.
 
     Raises:
         UserError: the folder has a record of another cell; what differs is named.
@@ -84,20 +87,20 @@ def refuse_others(folder: Path, identities: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _differences(path: Path, identities: Iterable[Mapping[str, Any]]) -> str:
-    """Where a record's identity differs from the nearest of these."""
+    """Return the names by which a record's identity differs from the nearest of these."""
     try:
         theirs = _flat(read_record(path).identity)
     except UserError:
         return "weights, prompts or version of the algorithm"
     ours = [_flat(identity) for identity in identities]
-    found = min(([name for name in {**theirs, **one} if theirs.get(name) != one.get(name)] for one in ours), key=len)
-    return ", ".join(found)
+    fewest = min(([name for name in {**theirs, **one} if theirs.get(name) != one.get(name)] for one in ours), key=len)
+    return ", ".join(fewest)
 
 
 def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings by their inmost names."""
+    """Return nested mappings as one, by their inmost names."""
     parts = [
-        _flat({f"{name} {key}" if name != "settings" else key: each for key, each in value.items()})
+        _flat({f"{name} {key}" if name != "settings" else key: inner for key, inner in value.items()})
         if isinstance(value, Mapping)
         else {name: value}
         for name, value in identity.items()
@@ -115,7 +118,7 @@ def open_store(folder: Path, spec: SweepSpec) -> Iterator[Store]:
     refuse_another(folder, spec)
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder):
-        refuse_another(folder, spec)  # it may have been made while this process did not hold it
+        refuse_another(folder, spec)  # again: another process may have written it before this one held it
         for leftover in folder.rglob(".*.tmp*"):
             leftover.unlink(missing_ok=True)
         if not (folder / SPEC).exists():
@@ -133,7 +136,7 @@ def save_spec(folder: Path, spec: SweepSpec) -> None:
 
 
 def saved_spec(folder: Path) -> SweepSpec:
-    """The spec that a run folder was made with.
+    """Return the spec that a run folder was made with.
 
     Raises:
         UserError: the folder has none, or it is another version's.
@@ -159,7 +162,12 @@ def _located(names: Iterable[str]) -> list[str]:
 
 
 def disk_full(error: BaseException) -> bool:
-    """Whether an error means that no space is left, whichever library raised it."""
+    """Return True where an error means that no space is left, whichever library raised it.
+
+    Examples:
+        >>> disk_full(OSError(errno.ENOSPC, "cannot write")), disk_full(ValueError("no such value"))
+        (True, False)
+    """
     return (isinstance(error, OSError) and error.errno in FULL) or os.strerror(errno.ENOSPC) in str(error)
 
 
@@ -169,15 +177,15 @@ def refuse_another(folder: Path, spec: SweepSpec) -> None:
         if folder.exists() and any(entry.name != LOCK and not entry.name.startswith(".") for entry in folder.iterdir()):
             raise UserError(f"{folder} is not a run folder and not empty", "choose another --name or --out")
         return
-    saved, asked = ({**one.changes_result(), "model": _located(one.model)} for one in (saved_spec(folder), spec))
-    if differs := [name for name in {**asked, **saved} if asked.get(name) != saved.get(name)]:
+    saved, new = ({**one.changes_result(), "model": _located(one.model)} for one in (saved_spec(folder), spec))
+    if differs := [name for name in {**new, **saved} if new.get(name) != saved.get(name)]:
         raise UserError(
             f"{folder} holds another sweep: it differs in {', '.join(differs)}",
-            f"choose another --name (there, {differs[0]} is {_told(saved.get(differs[0], []))})",
+            f"choose another --name (there, {differs[0]} is {_text(saved.get(differs[0], []))})",
         )
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     return ", ".join(map(str, value)) or "not given" if isinstance(value, list) else str(value)
 
 
@@ -188,7 +196,7 @@ def _held(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(
-            f"{folder} is in use by {_told_of(holder)}", "wait until it ends, or choose another --name"
+            f"{folder} is in use by {_holder_text(holder)}", "wait until it ends, or choose another --name"
         ) from None
     try:
         about = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat()}
@@ -199,7 +207,7 @@ def _held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _told_of(holder: Path) -> str:
+def _holder_text(holder: Path) -> str:
     try:
         who: dict[str, Any] = json.loads(holder.read_text(encoding="utf-8"))
         return f"process {who['pid']} on {who['host']} since {who['since'][:19].replace('T', ' ')} UTC"

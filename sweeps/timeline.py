@@ -74,6 +74,7 @@ class Span(Line):
 
     @property
     def end(self) -> float:
+        """Return the seconds from the attempt's beginning to this one's end."""
         return self.start + self.seconds
 
 
@@ -138,13 +139,13 @@ class Timeline:
                     pass
 
     def elapsed(self) -> float:
-        """Seconds since this was made."""
+        """Return the seconds since this was made."""
         return time.perf_counter() - self._start
 
     def _begin(self, path: Path, cells: list[str]) -> None:
-        """An attempt of the run whose time line this is; what was heard before belongs to it."""
+        """Begin an attempt in the run's file; spans from before the folder was known belong to it."""
         known = read_timeline(path.parent)
-        self._attempt = 1 + max((each.attempt for each in known.attempts), default=0)
+        self._attempt = 1 + max((attempt.attempt for attempt in known.attempts), default=0)
         self._path = path
         if path.exists() and not path.read_bytes().endswith(b"\n"):
             _append(path, "\n")  # ends a torn line
@@ -184,63 +185,81 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Log:
-    """What a run's time line says; both empty where it has none."""
+    """The lines of a run's file, by kind; none where it has no file."""
 
     attempts: tuple[Attempt, ...] = ()
     spans: tuple[Span, ...] = ()
 
 
 def read_timeline(run: Path) -> Log:
-    """The time line of a run folder; lines that were torn by a kill are left out.
+    """Return the time line of a run folder; lines that were torn by a kill are left out.
 
     Raises:
         OSError: it cannot be read.
     """
     path = run / NAME
     lines = path.read_bytes().splitlines() if path.is_file() else []
-    found = [parsed for line in lines if (parsed := _parsed(line))]
+    entries = [parsed for line in lines if (parsed := _parsed(line))]
     return Log(
-        tuple(each for each in found if isinstance(each, Attempt)),
-        tuple(each for each in found if isinstance(each, Span)),
+        tuple(entry for entry in entries if isinstance(entry, Attempt)),
+        tuple(entry for entry in entries if isinstance(entry, Span)),
     )
 
 
 def walls(spans: Iterable[Span]) -> dict[str, float]:
-    """By stage, the seconds that it adds to a run: all of its own, and of one that runs beside others, what they leave.
+    """Return by stage the seconds that it adds to a run; of one that runs beside others, those in which no other runs.
 
     No second is counted twice, within a stage or between two.
 
     Args:
         spans: of any number of attempts.
+
+    Examples:
+        >>> denoise = Span(attempt=1, utc="", stage="denoise", start=0, seconds=10)
+        >>> write = Span(attempt=1, utc="", stage="write", start=8, seconds=4, beside=True)
+        >>> walls([denoise, write])
+        {'denoise': 10.0, 'write': 2.0}
     """
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     attempts: dict[int, dict[tuple[bool, str], list[tuple[float, float]]]] = {}
     for span in spans:
-        found.setdefault(span.stage, 0.0)
+        seconds.setdefault(span.stage, 0.0)
         stages = attempts.setdefault(span.attempt, {})
         stages.setdefault((span.beside, span.stage), []).append((span.start, span.end))
     for stages in attempts.values():
         covered: list[tuple[float, float]] = []
-        for (_, stage), intervals in sorted(stages.items(), key=lambda each: each[0][0]):
+        for (_, stage), intervals in sorted(stages.items(), key=lambda item: item[0][0]):
             wider = merged([*covered, *intervals])
-            found[stage] += _length(wider) - _length(covered)
+            seconds[stage] += _length(wider) - _length(covered)
             covered = wider
-    return found
+    return seconds
 
 
 def merged(intervals: Iterable[tuple[float, float]], gap: float = 0.0) -> list[tuple[float, float]]:
-    """The same moments in ascending intervals, of which none touch; those nearer than `gap` become one."""
-    found: list[tuple[float, float]] = []
+    """Return the same moments in ascending intervals, of which none touch; those nearer than `gap` become one.
+
+    Examples:
+        >>> merged([(0, 2), (5, 6), (1, 3)])
+        [(0, 3), (5, 6)]
+        >>> merged([(0, 2), (2.5, 3)], gap=1)
+        [(0, 3)]
+    """
+    apart: list[tuple[float, float]] = []
     for low, high in sorted(intervals):
-        if found and low <= found[-1][1] + gap:
-            found[-1] = found[-1][0], max(found[-1][1], high)
+        if apart and low <= apart[-1][1] + gap:
+            apart[-1] = apart[-1][0], max(apart[-1][1], high)
         else:
-            found.append((low, high))
-    return found
+            apart.append((low, high))
+    return apart
 
 
 def whole(spans: Sequence[Span]) -> float:
-    """Seconds of the attempts that the spans are of, from their beginnings to the ends of what they did last."""
+    """Return the seconds of the attempts that the spans are of, from their beginnings to the ends of their last spans.
+
+    Examples:
+        >>> whole([Span(attempt=n, utc="", stage="score", start=3, seconds=4) for n in (1, 2)])
+        14.0
+    """
     ends: dict[int, float] = {}
     for span in spans:
         ends[span.attempt] = max(ends.get(span.attempt, 0.0), span.end)
@@ -249,7 +268,7 @@ def whole(spans: Sequence[Span]) -> float:
 
 @contextmanager
 def loads_told(emit: Emit) -> Iterator[None]:
-    """What the block loads is a stage, `LOAD`, wherever it happens."""
+    """Announce whatever is loaded within the block as a stage, `LOAD`."""
     with hearing_loads(lambda begins: emit(StageStarted(LOAD, 1) if begins else StageFinished())):
         yield
 

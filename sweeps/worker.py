@@ -1,4 +1,4 @@
-"""What a worker does: parts of plans, denoised and decoded with a model that it loads once."""
+"""A worker: it denoises and decodes parts of plans with a model that it loads once."""
 
 import os
 import time
@@ -54,14 +54,14 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class PartOutcome:
-    """What became of a task.
+    """The result of a task: pictures, conditioning, or an error.
 
     Attributes:
         trunk: whether it was a trunk.
         files: PNG files, by the whole plan's number of the prompt.
         conditioning: of the prompts that were to be encoded.
         seconds: by stage.
-        options: what held for the denoiser.
+        options: how the denoiser computed.
         error: why it failed: what a user can mend, or a traceback.
     """
 
@@ -104,39 +104,46 @@ class Worker:
         self._families = Families(device, offload, acceleration)
 
     def about(self) -> dict[str, Any]:
-        """Its machine, its process and its libraries."""
+        """Return its machine, its process and its libraries."""
         return {"machine": machine(self._device), "process": os.getpid(), "versions": versions()}
 
     def encode(self, task: Encoding) -> PartOutcome:
-        """The conditioning of some prompts; the encoders stay until something is denoised."""
+        """Return the conditioning of some prompts; the encoders stay until something is denoised."""
         batches, self._encoded = Batches(task.batch_size), True
         try:
-            made = self._families.get(task.entry, task.settings.dtype).encode(
+            conditioning = self._families.get(task.entry, task.settings.dtype).encode(
                 task.prompts, task.keys, task.settings, batches
             )
         except Exception as error:  # a worker goes on
             return _failed(task, error)
-        return PartOutcome(task.work, task.place, conditioning=made, rows=len(task.prompts), notes=tuple(batches.notes))
+        return PartOutcome(
+            task.work, task.place, conditioning=conditioning, rows=len(task.prompts), notes=tuple(batches.notes)
+        )
 
-    def part(self, task: Task, given: Sequence[NodeState] = ()) -> PartOutcome:
-        """The pictures of a part."""
+    def part(self, task: Task, initial_states: Sequence[NodeState] = ()) -> PartOutcome:
+        """Return the pictures of a part, which begins from noise and from what its trunk exported.
+
+        Args:
+            task: the part.
+            initial_states: of its nodes that begin from a trunk's.
+        """
         try:
-            return self._pictured(task, given)
+            return self._pictured(task, initial_states)
         except Exception as error:  # a worker goes on
             return _failed(task, error)
 
     def trunk(self, task: Task) -> tuple[PartOutcome | list[NodeState], ...]:
-        """What became of the trunk, then what each of its heirs begins from."""
-        left: dict[int, NodeState] = {}
+        """Return the trunk's outcome, then the initial states of each of its heirs."""
+        exported: dict[int, NodeState] = {}
         try:
-            execution, seconds = self._denoised(task, (), left)
-            handed = [_inheritance(left, *heir) for heir in task.heirs]
+            execution, seconds = self._denoised(task, (), exported)
+            inherited = [_inheritance(exported, *heir) for heir in task.heirs]
         except Exception as error:  # a worker goes on
             return _failed(task, error), *([] for _ in task.heirs)
-        return _outcome(task, execution, {"denoise": seconds}, {}), *handed
+        return _outcome(task, execution, {"denoise": seconds}, {}), *inherited
 
     def _denoised(
-        self, task: Task, given: Sequence[NodeState], left: dict[int, NodeState] | None = None
+        self, task: Task, initial_states: Sequence[NodeState], exported: dict[int, NodeState] | None = None
     ) -> tuple[Execution, float]:
         family = self._family(task)
         conditioning = read_rows(task.conditioning, task.part.prompts)
@@ -149,13 +156,13 @@ class Worker:
             task.settings,
             noise=_noise(task.settings),
             batch_size=task.batch_size,
-            initial_states=given,
-            on_exit=None if left is None else lambda state: left.update({state.k: state}),
+            initial_states=initial_states,
+            on_exit=None if exported is None else lambda state: exported.update({state.k: state}),
         )
         return execution, time.perf_counter() - start
 
-    def _pictured(self, task: Task, given: Sequence[NodeState]) -> PartOutcome:
-        execution, denoising = self._denoised(task, given)
+    def _pictured(self, task: Task, initial_states: Sequence[NodeState]) -> PartOutcome:
+        execution, denoising = self._denoised(task, initial_states)
         start, batches, done = time.perf_counter(), Batches(execution.batch_size_used), 0
         files: dict[int, bytes] = {}
         for pixels in decode_images(
@@ -181,15 +188,17 @@ def _noise(settings: GenerationSettings) -> KeyedNoise:
     return KeyedNoise(settings.seed, settings.noise)
 
 
-def _inheritance(left: dict[int, NodeState], sources: Integers, steps: Integers, nodes: Integers) -> list[NodeState]:
-    """What these nodes begin from at these steps: what the trunk's nodes `sources` left."""
-    handed = []
+def _inheritance(
+    exported: dict[int, NodeState], sources: Integers, steps: Integers, nodes: Integers
+) -> list[NodeState]:
+    """Return the initial states of these nodes at these steps: those that the trunk's nodes `sources` exported."""
+    states = []
     for k in np.unique(steps).tolist():
         here = steps == k
-        rows = torch.from_numpy(np.searchsorted(left[k].nodes.numpy(), sources[here]))
-        memory = tuple(leaf[rows] for leaf in left[k].memory)
-        handed.append(NodeState(k, torch.from_numpy(nodes[here]), left[k].latents[rows], memory))
-    return handed
+        rows = torch.from_numpy(np.searchsorted(exported[k].nodes.numpy(), sources[here]))
+        memory = tuple(leaf[rows] for leaf in exported[k].memory)
+        states.append(NodeState(k, torch.from_numpy(nodes[here]), exported[k].latents[rows], memory))
+    return states
 
 
 def _outcome(
@@ -210,5 +219,5 @@ def _outcome(
 
 
 def _failed(task: Task | Encoding, error: Exception) -> PartOutcome:
-    told = error if isinstance(error, UserError) else "".join(traceback.format_exception(error))
-    return PartOutcome(task.work, task.place, isinstance(task, Task) and bool(task.heirs), error=told)
+    reason = error if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+    return PartOutcome(task.work, task.place, isinstance(task, Task) and bool(task.heirs), error=reason)

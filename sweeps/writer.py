@@ -1,4 +1,4 @@
-"""Pictures encoded and written in threads, while the next are decoded."""
+"""A writer of pictures: they are encoded and written in threads, while the next are decoded."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,14 @@ Place = tuple[Path, int]
 
 
 class Writer:
-    """Made by `writer`."""
+    """Threads that write pictures; made by `writer`."""
 
     def __init__(self, pool: ThreadPoolExecutor, threads: int) -> None:
         self._pool, self._most = pool, threads * AHEAD
         self._waiting: set[Future[None]] = set()
 
     def write(self, pixels: "NDArray[np.uint8]", places: Sequence[Sequence[Place]]) -> None:
-        """Begin to write the pictures [B, H, W, 3]; where many wait, wait first.
+        """Begin to write the pictures [B, H, W, 3]; where many are not written yet, wait first.
 
         Args:
             pixels: not to be changed afterwards.
@@ -51,13 +51,13 @@ class Writer:
 
     def _heard(self, done: set[Future[None]]) -> None:
         self._waiting -= done
-        for each in done:
-            each.result()
+        for written in done:
+            written.result()
 
 
 @contextmanager
 def writer() -> Iterator[Writer]:
-    """A writer; when the block ends, however it does, nothing is being written any more."""
+    """Yield a writer; when the block ends, however it does, nothing is being written any more."""
     threads = min(THREADS, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="write")
     try:

@@ -1,1 +1,1 @@
-"""Who shares which denoising steps with whom: trees, schedules and plans. NumPy only."""
+"""Sharing of denoising steps between prompts: trees, schedules and plans. NumPy only."""

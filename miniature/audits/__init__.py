@@ -1,1 +1,1 @@
-"""What the model card claims, measured: one subject a file."""
+"""Audits: the model card's claims, measured, one subject a file."""

@@ -15,7 +15,7 @@ CLASSES = {"clip": "open_clip.CLIP"}
 
 
 def contact_sheet(painter: Painter) -> Image.Image:
-    """64 prompts' pictures, each under its prompt's words."""
+    """Return 64 prompts' pictures, each under its prompt's words."""
     rng = np.random.default_rng(10)
     scenes = [random_scene(rng, two_objects=0.2) for _ in range(64)]
     made = ((painter.pictures([caption(s) for s in scenes], 5) + 1) * 127.5).byte().permute(0, 2, 3, 1).numpy()
@@ -35,7 +35,7 @@ def contact_sheet(painter: Painter) -> Image.Image:
 
 
 def sizes(folder: Path) -> str:
-    """The checkpoints' rows of the model card: what each weights file is, and its parameters."""
+    """Return the checkpoints' rows of the model card: each weights file and its parameters."""
     rows = ["| folder | class | parameters | on disk |", "| --- | --- | --- | --- |"]
     for weights in sorted(folder.rglob("*.safetensors")):
         config = weights.parent / "config.json"
@@ -49,5 +49,5 @@ def sizes(folder: Path) -> str:
 
 
 def fill(card: str, mark: str, text: str) -> str:
-    """The card with `text` between the comments of that name."""
+    """Return the card with `text` between the comments of that name."""
     return re.sub(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", lambda m: f"{m[1]}{text}\n{m[2]}", card, flags=re.S)

@@ -1,4 +1,4 @@
-"""One measured figure, and what is wanted of it."""
+"""One measured result, and what is wanted of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ HEADER = ["| audit | measured | wanted | met |", "| --- | --- | --- | --- |"]
 
 @dataclass(frozen=True)
 class Figure:
-    """A row of the model card's table; `wanted` is empty where the figure is for information."""
+    """A row of the model card's table; `wanted` is empty where the result is for information."""
 
     audit: str
     value: float
@@ -34,5 +34,5 @@ def between(audit: str, value: float, low: float, high: float) -> Figure:
 
 
 def table(figures: list[Figure]) -> str:
-    """The model card's table, in the order of the audits' letters."""
+    """Return the model card's table, in the order of the audits' letters."""
     return "\n".join([*HEADER, *(figure.line for figure in sorted(figures, key=lambda f: f.audit[:3]))])

@@ -48,7 +48,7 @@ class Painter(ABC):
         return all(place.exists() for place in self.places.values())
 
     def pipeline(self, kind: Any, role: str, **borrowed: Any) -> Any:
-        """The stock pipeline in the role's folder, in float32.
+        """Return the stock pipeline in the role's folder, in float32.
 
         Args:
             borrowed: classes of components that are where the catalogue says; None for one that is left out.
@@ -60,7 +60,7 @@ class Painter(ABC):
 
     @abstractmethod
     def pictures(self, prompts: list[str], seed: int) -> Tensor:
-        """Pictures [n, 3, 64, 64] in [-1, 1]; every prompt has noise of its own."""
+        """Return pictures [n, 3, 64, 64] in [-1, 1]; every prompt has noise of its own."""
 
     @property
     def size(self) -> dict[str, int]:
@@ -87,7 +87,7 @@ class Kandinsky(Painter):
         return self.pipeline(KandinskyV22Pipeline, "decoder")
 
     def embeddings(self, prompts: list[str], seed: int) -> tuple[Tensor, Tensor]:
-        """Image and negative embeddings, both [n, 192]."""
+        """Return image and negative embeddings, both [n, 192]."""
         found = self.prior(
             prompts,
             generator=dice(seed, slice(0, len(prompts)), apart=100_003),
@@ -97,7 +97,7 @@ class Kandinsky(Painter):
         return found.image_embeds, found.negative_image_embeds
 
     def drawn(self, embeddings: tuple[Tensor, Tensor], seed: int, steps: int | None = None) -> Tensor:
-        """Pictures [n, 3, 64, 64] in [-1, 1] of embeddings."""
+        """Return pictures [n, 3, 64, 64] in [-1, 1] of embeddings."""
         made = [
             self.decoder(
                 image_embeds=embeddings[0][rows],
@@ -125,7 +125,7 @@ class OneCall(Painter):
 
     @abstractmethod
     def batch(self, prompts: list[str], generators: list[torch.Generator]) -> Tensor:
-        """Pictures [b, 3, 64, 64] in [0, 1]."""
+        """Return pictures [b, 3, 64, 64] in [0, 1]."""
 
 
 class StableDiffusion(OneCall):
@@ -178,7 +178,7 @@ class Karlo(OneCall):
 
     @cached_property
     def stock(self) -> UnCLIPPipeline:
-        """Its text projection is loaded by itself: the pipeline's loader does not find that class."""
+        """Return the stock pipeline with its text projection loaded by itself: the loader does not find that class."""
         text_proj = text_projection_class().from_pretrained(self.places["pipeline"], subfolder="text_proj")
         found = self.pipeline(
             UnCLIPPipeline,

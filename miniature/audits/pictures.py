@@ -18,7 +18,7 @@ WANTED = {"kandinsky": 0.80, "stable-diffusion": 0.75, "karlo": 0.75, "flux": 0.
 
 
 def artwork(scenes: list[Scene], work: Path, seed: int = 77) -> Tensor:
-    """Pictures [n, 3, 64, 64] in [-1, 1] that no model has seen."""
+    """Return pictures [n, 3, 64, 64] in [-1, 1] that no model has seen."""
     rng = np.random.default_rng(seed)
     return torch.from_numpy(np.stack([paint(s, rng, work) for s in scenes])).permute(0, 3, 1, 2).float() / 127.5 - 1
 

@@ -32,7 +32,7 @@ class Scorer:
 
     @torch.no_grad()
     def score(self, pictures: Tensor, captions: list[str]) -> np.ndarray:
-        """P("yes") of each picture with its caption."""
+        """Return P("yes") of each picture with its caption."""
         model, processor, question = self.model, self.processor, self.question
         yes = processor.tokenizer("yes").input_ids[:2]
         scores = []
@@ -54,7 +54,7 @@ class Scorer:
 
 
 def auc(true: np.ndarray, false: np.ndarray) -> float:
-    """The chance that a true caption outscores a false one."""
+    """Return the chance that a true caption outscores a false one."""
     return float(mannwhitneyu(true, false).statistic / (len(true) * len(false)))
 
 
@@ -63,7 +63,7 @@ def win_rate(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def matching(scorer: Scorer, pictures: Tensor, scenes: list[Scene]) -> dict[str, float]:
-    """AUC of true captions against hard negatives: of each kind, and (key "") of all kinds in equal parts."""
+    """Return the AUC of true captions against hard negatives: of each kind, and of all in equal parts (key "")."""
     rng = np.random.default_rng(5)
     true = scorer.score(pictures, [caption(s) for s in scenes])
     found, every = {}, []

@@ -13,7 +13,7 @@ SHARED = (
 
 @torch.no_grad()
 def as_autoencoder_kl(vq: VQModel, side: int) -> AutoencoderKL:
-    """The same autoencoder: a latent's mean is the `VQModel`'s unquantised latent, its variance next to nothing.
+    """Return the same autoencoder: a latent's mean is the `VQModel`'s unquantised latent, its variance almost 0.
 
     Latents have unit variance already, so that they are neither scaled nor shifted.
 

@@ -13,7 +13,7 @@ from miniature.training.tokenizer import CONTEXT
 
 
 def open_clip_layers(state: dict[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
-    """A tower's transformer blocks under open_clip's names: query, key and value in one matrix."""
+    """Return a tower's transformer blocks under open_clip's names: query, key and value in one matrix."""
     named = {}
     count = 1 + max(int(key.split(".")[3]) for key in state if key.startswith(f"{theirs}.encoder.layers."))
     for i in range(count):
@@ -33,7 +33,7 @@ def open_clip_layers(state: dict[str, Tensor], theirs: str, ours: str) -> dict[s
 
 
 def open_clip_state(clip: CLIPModel) -> dict[str, Tensor]:
-    """The same encoders under open_clip's names."""
+    """Return the same encoders under open_clip's names."""
     state = clip.state_dict()
     direct = {
         "positional_embedding": "text_model.embeddings.position_embedding.weight",

@@ -1,1 +1,1 @@
-"""How each part of the miniature was trained: one part a file, each rerunnable and resumable."""
+"""The training of each part of the miniature: one part a file, each rerunnable and resumable."""

@@ -18,7 +18,7 @@ RECIPE = Recipe(steps=3_600, batch=16, learning_rate=2e-3, weight_decay=0.0, ema
 
 
 def build() -> VQModel:
-    """64x64 pictures to 8x8 latents of 12 channels."""
+    """Return an untrained autoencoder of 64x64 pictures to 8x8 latents of 12 channels."""
     channels = (16, 32, 64, 128)
     return VQModel(
         block_out_channels=channels,
@@ -33,7 +33,7 @@ def build() -> VQModel:
 
 
 def encode(model: VQModel, pictures: Tensor) -> Tensor:
-    """Latents [n, 12, 8, 8] of pictures [n, 3, 64, 64] in [-1, 1]."""
+    """Return latents [n, 12, 8, 8] of pictures [n, 3, 64, 64] in [-1, 1]."""
     return model.encode(pictures).latents
 
 
@@ -58,28 +58,28 @@ def whiten(model: VQModel, pictures: Pictures) -> None:
 
 
 def decibels(back: Tensor, real: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of copies [n, 3, H, W] of pictures in [-1, 1], over 8-bit values."""
+    """Return the peak signal-to-noise ratio in dB of copies [n, 3, H, W] of pictures in [-1, 1], over 8-bit values."""
     error = ((back.clamp(-1, 1) - real) / 2).square().mean((1, 2, 3))
     return float((-10 * torch.log10(error)).mean())
 
 
 @torch.no_grad()
 def psnr(model: VQModel, pixels: Tensor) -> float:
-    """Of reconstructions of pictures, as `decibels`."""
+    """Return `decibels` of the reconstructions of pictures."""
     device = model.device
     back = torch.cat([decode(model, encode(model, part.to(device))).cpu() for part in pixels.split(128)])
     return decibels(back, pixels)
 
 
 def drawing_loss(back: Tensor, real: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Squared error, and a little of the edges' absolute error; both pictures in [-1, 1]."""
+    """Return the squared error, and a little of the edges' absolute error; both pictures in [-1, 1]."""
     error = F.mse_loss(back, real)
     edges = F.l1_loss(back.diff(dim=3), real.diff(dim=3)) + F.l1_loss(back.diff(dim=2), real.diff(dim=2))
     return 10 * error + 0.3 * edges, {"psnr": float(-10 * torch.log10(error.detach() / 4))}
 
 
 def with_noise(latents: Tensor) -> Tensor:
-    """The denoiser's latents are never exact: a decoder that has seen noise forgives it."""
+    """Return latents with noise: the denoiser's are never exact, and a decoder that has seen noise forgives it."""
     return latents + 0.05 * latents.detach().std() * torch.randn_like(latents)
 
 
@@ -91,7 +91,7 @@ def report(model: VQModel, work: Path) -> None:
 
 
 def train(work: Path, steps: int | None = None) -> None:
-    """Both halves together, then latents of mean 0 and variance 1."""
+    """Train both halves together, then give latents of mean 0 and variance 1."""
     recipe = replace(RECIPE, steps=steps or RECIPE.steps)
     pictures = training_pictures(work)
     torch.manual_seed(recipe.seed)

@@ -1,4 +1,4 @@
-"""What denoisers that read text are told: captions, through the contrastive text encoder, which stands still."""
+"""Captions for denoisers that read text, through the contrastive text encoder, whose weights stay as they are."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from miniature.world import Scene
 
 
 class Told(NamedTuple):
-    """What the text encoder makes of n captions.
+    """The text encoder's outputs for n captions.
 
     Attributes:
         states: [n, 32, 192] of every token, padding included.
@@ -42,7 +42,7 @@ class Reader:
 
     @torch.no_grad()
     def read(self, captions: list[str]) -> Told:
-        """Float32, on the training device."""
+        """Return the outputs in float32, on the training device."""
         batch = self.tokenizer(
             captions, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt"
         ).to(self.device)
@@ -54,5 +54,5 @@ class Reader:
 
 
 def captions_of(scenes: Sequence[Scene], empty: NDArray[np.bool_], rng: np.random.Generator) -> list[str]:
-    """A true caption of each scene, or nothing where `empty`: from that the unconditional branch learns."""
+    """Return a true caption of each scene, or nothing where `empty`: from that the unconditional branch learns."""
     return ["" if left_out else any_caption(scene, rng)[0] for scene, left_out in zip(scenes, empty, strict=True)]

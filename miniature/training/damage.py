@@ -1,4 +1,4 @@
-"""What goes wrong with pictures when steps are saved, imitated without a denoiser: blends, blur, noise, bad latents."""
+"""Damage that pictures take when steps are saved, imitated without a denoiser: blends, blur, noise, bad latents."""
 
 from pathlib import Path
 
@@ -18,13 +18,13 @@ DECODED = 12_000
 
 
 def blur(pictures: Tensor, factor: int) -> Tensor:
-    """Pictures at a `factor`-th of their size, drawn large again."""
+    """Return pictures at a `factor`-th of their size, drawn large again."""
     small = F.avg_pool2d(pictures, factor)
     return F.interpolate(small, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 def spoil(pictures: Tensor, others: Tensor, rng: np.random.Generator) -> Tensor:
-    """Each picture blended with another, blurred or drowned in coarse noise, so that its caption is no longer true."""
+    """Return each picture blended with another, blurred or drowned in coarse noise: its caption is no longer true."""
     spoilt = pictures.clone()
     for i in range(len(pictures)):
         match rng.integers(3):
@@ -43,7 +43,7 @@ def spoil(pictures: Tensor, others: Tensor, rng: np.random.Generator) -> Tensor:
 
 @torch.no_grad()
 def decoded(pictures: Pictures, work: Path) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures as the autoencoder draws them, whole and spoilt; computed once.
+    """Return pictures as the autoencoder draws them, whole and spoilt; computed once.
 
     Returns:
         rows [n] into `pictures`; uint8 [n, 64, 64, 3] drawn from their latents with a little noise; the same drawn

@@ -32,12 +32,12 @@ class Pictures:
         return len(self.scenes)
 
     def tensor(self, rows: NDArray[np.int64] | slice) -> torch.Tensor:
-        """Pictures as float32 [n, 3, 64, 64] in [-1, 1]."""
+        """Return pictures as float32 [n, 3, 64, 64] in [-1, 1]."""
         return torch.from_numpy(self.pixels[rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
 
     @cached_property
     def what(self) -> NDArray[np.int64]:
-        """[N] one number for the objects and how they lie: equal where a caption's first part is equally true."""
+        """Return a number for the objects and how they lie, [N]: equal where a caption's first part is equally true."""
         names: dict[object, int] = {}
         told = [(scene.canonical().concepts, scene.canonical().relation) for scene in self.scenes]
         return np.array([names.setdefault(key, len(names)) for key in told])
@@ -53,7 +53,7 @@ class Pictures:
 
 
 def training_pictures(work: Path, count: int = TRAINING) -> Pictures:
-    """The training pool: a quarter of it scenes of two objects, no held-out (concept, style) pair in it."""
+    """Return the training pool: a quarter of it scenes of two objects, no held-out (concept, style) pair in it."""
     store = work / f"pool-{count}.npy"
     if not store.exists():
         painted = [pool(CHUNK, seed, work)[0] for seed in range(count // CHUNK)]
@@ -64,13 +64,13 @@ def training_pictures(work: Path, count: int = TRAINING) -> Pictures:
 
 
 def pool_scenes(count: int, seed: int) -> list[Scene]:
-    """The scenes of a pool without painting them: they are drawn first, from the same generator."""
+    """Return the scenes of a pool without painting them: they are drawn first, from the same generator."""
     rng = np.random.default_rng(seed)
     return [random_scene(rng) for _ in range(count)]
 
 
 def any_caption(scene: Scene, rng: np.random.Generator) -> tuple[str, bool, bool]:
-    """A true caption, in full half of the time; and whether it names the style and the background."""
+    """Return a true caption, in full half of the time; and whether it names the style and the background."""
     style, background = (True, True) if rng.random() < 0.5 else (bool(rng.random() < 0.5), bool(rng.random() < 0.5))
     if scene.relation and rng.random() < 0.5:
         scene = scene.turned()

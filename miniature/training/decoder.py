@@ -25,7 +25,7 @@ EMBEDDING_NOISE = 0.1
 
 
 def build() -> UNet2DConditionModel:
-    """12 channels in, 24 out (Kandinsky's UNet also returns a variance, which its DDPM scheduler does not use)."""
+    """Return a UNet of 12 channels in, 24 out (Kandinsky's also has a variance that its scheduler does not use)."""
     return UNet2DConditionModel(
         sample_size=8,
         in_channels=LATENT_CHANNELS,
@@ -47,7 +47,7 @@ def build() -> UNet2DConditionModel:
 
 
 def scheduler() -> DDPMScheduler:
-    """Kandinsky 2.2's noise, but predicting velocity, which few steps and small models take better.
+    """Return a scheduler of Kandinsky 2.2's noise that predicts velocity, which few steps and small models take better.
 
     Latents have unit variance, so predictions must not be clipped to [-1, 1] as pixels would be.
     """
@@ -62,7 +62,7 @@ def scheduler() -> DDPMScheduler:
 
 
 def cached_latents(pictures: Pictures, work: Path) -> Tensor:
-    """The training pictures' latents, float16 [N, 12, 8, 8]; computed once."""
+    """Return the training pictures' latents, float16 [N, 12, 8, 8]; computed once."""
     store = work / "latents.npy"
     if not store.exists():
         model = VQModel.from_pretrained(work / "movq").to(pick_device()).eval()

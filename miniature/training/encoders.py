@@ -85,7 +85,7 @@ class Batches:
 
 
 def true_of(pictures: Pictures, rows: np.ndarray, style: np.ndarray, background: np.ndarray) -> Tensor:
-    """Which caption (column) is true of which picture (row): bool [n, n]."""
+    """Return a mask of the captions (columns) that are true of pictures (rows): bool [n, n]."""
     what, styles, backgrounds = pictures.what[rows], pictures.style[rows], pictures.background[rows]
     true = what[:, None] == what[None, :]
     true &= (styles[:, None] == styles[None, :]) | ~style[None, :]
@@ -94,7 +94,7 @@ def true_of(pictures: Pictures, rows: np.ndarray, style: np.ndarray, background:
 
 
 def contrastive_loss(similarity: Tensor, true: Tensor) -> Tensor:
-    """CLIP's symmetric cross-entropy, the mass shared by all that is true; similarity [pictures, captions]."""
+    """Return CLIP's symmetric cross-entropy, its mass shared by all true pairs; similarity [pictures, captions]."""
     target = true.float()
     by_picture = -(target / target.sum(1, keepdim=True) * F.log_softmax(similarity, 1)).sum(1)
     by_caption = -(target / target.sum(0, keepdim=True) * F.log_softmax(similarity, 0)).sum(0)
@@ -111,7 +111,7 @@ class Learner(nn.Module):
 
 @torch.no_grad()
 def embed_pictures(model: CLIPModel, pixels: Tensor) -> Tensor:
-    """Image embeddings [n, 192], float32 on CPU, not normalised, of pictures in [-1, 1]."""
+    """Return image embeddings [n, 192], float32 on CPU, not normalised, of pictures in [-1, 1]."""
     vision = model.vision_model
     project = model.visual_projection
     device = project.weight.device
@@ -122,7 +122,7 @@ def embed_pictures(model: CLIPModel, pixels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def embed_texts(model: CLIPModel, ids: Tensor) -> Tensor:
-    """Text embeddings [n, 192], float32 on CPU, not normalised."""
+    """Return text embeddings [n, 192], float32 on CPU, not normalised."""
     device = model.text_projection.weight.device
     return torch.cat(
         [
@@ -142,7 +142,7 @@ def scale_embeddings(model: CLIPModel, pictures: Pictures) -> None:
 
 
 def retrieval(model: CLIPModel, tokenizer: CLIPTokenizer, work: Path, count: int = 100, rounds: int = 10) -> float:
-    """How often a full caption's own picture is the nearest among `count` fresh pictures of different captions."""
+    """Return the share of full captions whose picture is the nearest of `count` fresh ones of different captions."""
     right = 0
     for seed in range(rounds):
         pixels, scenes = pool(2 * count, 10_000 + seed, work)

@@ -28,7 +28,7 @@ TEXT_WIDTH = 128
 
 
 def build() -> FluxTransformer2DModel:
-    """16 tokens of 48 channels in and out, without a guidance embedding, as in FLUX.1-schnell."""
+    """Return a transformer of 16 tokens of 48 channels in and out, without guidance embedding, as FLUX.1-schnell's."""
     return FluxTransformer2DModel(
         in_channels=LATENT_CHANNELS * PATCH**2,
         num_layers=2,
@@ -60,12 +60,12 @@ def build_text(tokenizer: T5Tokenizer) -> T5EncoderModel:
 
 
 def scheduler() -> FlowMatchEulerDiscreteScheduler:
-    """FLUX.1-schnell's: a picture has so few tokens that nothing is gained by shifting steps towards noise."""
+    """Return FLUX.1-schnell's scheduler: with so few tokens nothing is gained by shifting steps towards noise."""
     return FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=False)
 
 
 def packed(latents: Tensor) -> Tensor:
-    """Latents [n, 12, 8, 8] as the transformer takes them: [n, 16, 48]."""
+    """Return latents [n, 12, 8, 8] as the transformer takes them: [n, 16, 48]."""
     return FluxPipeline._pack_latents(latents, *latents.shape)
 
 

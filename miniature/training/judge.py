@@ -33,12 +33,12 @@ class Judge(nn.Module):
         self.head = nn.Linear(4 * widths[-1], sum(SIZES))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """Logits of concept, style, background for pictures [n, 3, 64, 64] in [-1, 1]."""
+        """Return logits of concept, style, background for pictures [n, 3, 64, 64] in [-1, 1]."""
         return self.head(self.body(pictures)).split(SIZES, dim=1)
 
 
 def labels(scenes: list[Scene]) -> Tensor:
-    """[n, 3]: the numbers of concept, style and background."""
+    """Return the numbers of concept, style and background, [n, 3]."""
     concepts, colours = list(CONCEPTS), list(BACKGROUNDS)
     return torch.tensor(
         [[concepts.index(s.concepts[0]), STYLES.index(s.style), colours.index(s.background)] for s in scenes]
@@ -53,7 +53,7 @@ def load(path: Path) -> Judge:
 
 @torch.no_grad()
 def name(judge: Judge, pictures: Tensor) -> Tensor:
-    """[n, 3]: the numbers the judge gives concept, style and background."""
+    """Return the numbers that the judge gives concept, style and background, [n, 3]."""
     return torch.cat([torch.stack([part.argmax(1) for part in judge(some)], 1) for some in pictures.split(256)])
 
 

@@ -26,7 +26,7 @@ TEXT_WIDTH, TIME_WIDTH = 128, 128
 
 
 def build() -> UNet2DConditionModel:
-    """3 channels in, 6 out: the noise, and a variance that stays the geometric mean of its bounds."""
+    """Return a UNet of 3 channels in, 6 out: the noise, and a variance that stays the geometric mean of its bounds."""
     model = UNet2DConditionModel(
         sample_size=SMALL,
         in_channels=3,
@@ -50,17 +50,17 @@ def build() -> UNet2DConditionModel:
 
 
 def text_projection_class() -> Any:
-    """`UnCLIPTextProjModel`, which diffusers exports nowhere: it lies where the pipeline does."""
+    """Return `UnCLIPTextProjModel`, which diffusers exports nowhere: it lies where the pipeline does."""
     return sys.modules[UnCLIPPipeline.__module__].UnCLIPTextProjModel
 
 
 def build_projection() -> Any:
-    """What makes the UNet's context of image embedding, pooled text and text states."""
+    """Return the module that makes the UNet's context of image embedding, pooled text and text states."""
     return text_projection_class()(clip_embeddings_dim=WIDTH, time_embed_dim=TIME_WIDTH, cross_attention_dim=TEXT_WIDTH)
 
 
 def scheduler() -> UnCLIPScheduler:
-    """Karlo's."""
+    """Return Karlo's scheduler."""
     return UnCLIPScheduler(variance_type="learned_range")
 
 

@@ -1,4 +1,4 @@
-"""What is in a picture, taught by its labels: linear heads that image encoders drop when they have learned."""
+"""Labels that teach what is in a picture: linear heads that image encoders drop when they have learned."""
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ class LabelHeads(nn.Linear):
 
     @staticmethod
     def labels(scenes: list[Scene]) -> Tensor:
-        """[n, 5]: what the heads should say of pictures of these scenes."""
+        """Return what the heads should say of pictures of these scenes, [n, 5]."""
         concepts, backgrounds = list(CONCEPTS), list(BACKGROUNDS)
         rows = []
         for scene in (s.canonical() for s in scenes):
@@ -30,7 +30,7 @@ class LabelHeads(nn.Linear):
         return torch.tensor(rows)
 
     def loss(self, features: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The sum of the heads' cross-entropies, and how often they name the first object, the place and the style."""
+        """Return the sum of the heads' cross-entropies, and how often they name first object, place and style."""
         said = self(features).float().split(self.SIZES, dim=1)
         losses = [F.cross_entropy(part, truth[:, i]) for i, part in enumerate(said)]
         right = [float((part.argmax(1) == truth[:, i]).float().mean()) for i, part in enumerate(said)]

@@ -19,7 +19,7 @@ PRINT_EVERY = 10.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a part is trained with.
+    """The settings that a part is trained with.
 
     The learning rate warms up for 2% of the steps, stays, and falls linearly to 0 over the last two fifths.
     `newton` is the number of Muon's Newton-Schulz iterations: fewer where they take as long as the model.

@@ -34,14 +34,14 @@ def build() -> PriorTransformer:
 
 
 def scheduler() -> UnCLIPScheduler:
-    """As in Kandinsky 2.2: it predicts the embedding itself, within 5 standard deviations."""
+    """Return Kandinsky 2.2's scheduler: it predicts the embedding itself, within 5 standard deviations."""
     return UnCLIPScheduler(
         variance_type="fixed_small_log", prediction_type="sample", clip_sample=True, clip_sample_range=5.0
     )
 
 
 def cached_embeddings(clip: CLIPModel, pictures: Pictures, work: Path) -> Tensor:
-    """Image embeddings of the first `EMBEDDED` training pictures, float32 [n, 192]; computed once, in bfloat16."""
+    """Return image embeddings of the first `EMBEDDED` training pictures, float32 [n, 192], made once in bfloat16."""
     store = work / "embeddings.npy"
     if not store.exists():
         device = pick_device()
@@ -55,7 +55,7 @@ def cached_embeddings(clip: CLIPModel, pictures: Pictures, work: Path) -> Tensor
 
 
 def halves(clip: CLIPModel) -> tuple[CLIPTextModelWithProjection, CLIPVisionModelWithProjection]:
-    """The two encoders as the separate models that pipelines keep."""
+    """Return the two encoders as the separate models that pipelines keep."""
     text = CLIPTextModelWithProjection(clip.config.text_config)
     vision = CLIPVisionModelWithProjection(clip.config.vision_config)
     state = clip.state_dict()
@@ -65,7 +65,7 @@ def halves(clip: CLIPModel) -> tuple[CLIPTextModelWithProjection, CLIPVisionMode
 
 
 def pipeline(work: Path) -> KandinskyV22PriorPipeline:
-    """The trained prior with its encoders, from the work folder."""
+    """Return the trained prior with its encoders, from the work folder."""
     text, vision = halves(CLIPModel.from_pretrained(work / "clip"))
     return KandinskyV22PriorPipeline(
         prior=PriorTransformer.from_pretrained(work / "prior"),

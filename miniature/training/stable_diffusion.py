@@ -22,7 +22,7 @@ RECIPE = Recipe(steps=2_600, batch=96, learning_rate=2e-3, weight_decay=0.0, ema
 
 
 def build() -> UNet2DConditionModel:
-    """12 channels of 8x8 in and out; cross-attention to text at both of its resolutions."""
+    """Return a UNet of 12 channels of 8x8 in and out; cross-attention to text at both of its resolutions."""
     return UNet2DConditionModel(
         sample_size=8,
         in_channels=LATENT_CHANNELS,
@@ -38,7 +38,7 @@ def build() -> UNet2DConditionModel:
 
 
 def scheduler() -> PNDMScheduler:
-    """Stable Diffusion's own, but predicting velocity, which few steps and small models take better."""
+    """Return Stable Diffusion's scheduler, but predicting velocity, which few steps and small models take better."""
     return PNDMScheduler(
         beta_start=0.00085,
         beta_end=0.012,

@@ -27,7 +27,7 @@ STEPS = 4
 
 
 def build() -> UNet2DModel:
-    """6 channels in, the picture under way and the small one enlarged; 3 out, the noise."""
+    """Return a UNet of 6 channels in, the picture under way and the small one enlarged; 3 out, the noise."""
     return UNet2DModel(
         sample_size=SIDE,
         in_channels=6,
@@ -42,23 +42,23 @@ def build() -> UNet2DModel:
 
 
 def scheduler() -> UnCLIPScheduler:
-    """Karlo's."""
+    """Return Karlo's scheduler."""
     return UnCLIPScheduler(variance_type="fixed_small_log")
 
 
 def shrunk(pictures: Tensor) -> Tensor:
-    """Pictures [n, 3, 64, 64] at half their size."""
+    """Return pictures [n, 3, 64, 64] at half their size."""
     return F.avg_pool2d(pictures, SIDE // SMALL)
 
 
 def enlarged(small: Tensor) -> Tensor:
-    """Pictures [n, 3, 32, 32] at twice their size, as `UnCLIPPipeline` enlarges them: bicubically."""
+    """Return pictures [n, 3, 32, 32] at twice their size, as `UnCLIPPipeline` enlarges them: bicubically."""
     return F.interpolate(small, size=(SIDE, SIDE), mode="bicubic", align_corners=False, antialias=True)
 
 
 @torch.no_grad()
 def sketched(first: nn.Module, wide: Tensor, steps: int = STEPS) -> Tensor:
-    """All steps of `UnCLIPPipeline`'s super-resolution but the last, [n, 3, 64, 64], for bicubic enlargements."""
+    """Run all steps of `UnCLIPPipeline`'s super-resolution but the last on bicubic enlargements [n, 3, 64, 64]."""
     noise = scheduler()
     noise.set_timesteps(steps)
     image = torch.randn_like(wide)
@@ -70,7 +70,7 @@ def sketched(first: nn.Module, wide: Tensor, steps: int = STEPS) -> Tensor:
 
 @torch.no_grad()
 def super_resolved(first: nn.Module, last: nn.Module, small: Tensor, steps: int = STEPS) -> Tensor:
-    """Pictures [n, 3, 64, 64] of small ones, as `UnCLIPPipeline` makes them."""
+    """Return pictures [n, 3, 64, 64] of small ones, as `UnCLIPPipeline` makes them."""
     wide = enlarged(small)
     image = sketched(first, wide, steps)
     guess = last(torch.cat([image, wide], 1), 0).sample
@@ -114,7 +114,7 @@ def train_last(model: UNet2DModel, first: UNet2DModel, pictures: Pictures, recip
 
 
 def drawn(pictures: Pictures, rng: np.random.Generator, count: int, device: str) -> tuple[Tensor, Tensor]:
-    """Pictures and their small versions' enlargements; small ones are a little noisy, as the decoder's may be."""
+    """Return pictures and their small versions' enlargements; small ones are a bit noisy, as the decoder's may be."""
     real = pictures.tensor(rng.integers(len(pictures), size=count)).to(device)
     small = shrunk(real)
     return real, enlarged(small + 0.03 * torch.randn_like(small))
@@ -122,7 +122,7 @@ def drawn(pictures: Pictures, rng: np.random.Generator, count: int, device: str)
 
 @torch.no_grad()
 def gain(first: nn.Module, last: nn.Module, real: Tensor, steps: int = STEPS) -> float:
-    """By how many dB super-resolution is nearer to the pictures [n, 3, 64, 64] than bicubic enlargement is."""
+    """Return by how many dB super-resolution is nearer to pictures [n, 3, 64, 64] than bicubic enlargement is."""
     small = shrunk(real)
     made = torch.cat([super_resolved(first, last, part, steps) for part in small.split(64)])
     return decibels(made, real) - decibels(enlarged(small), real)

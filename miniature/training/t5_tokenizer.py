@@ -21,7 +21,7 @@ UNLIKELY = -20.0  # a character's logarithmic probability: less than any word's
 
 
 def train_t5_tokenizer(work: Path) -> T5Tokenizer:
-    """The tokenizer in ``work/t5-tokenizer``, counted if it is not there."""
+    """Return the tokenizer in ``work/t5-tokenizer``, counted if it is not there."""
     folder = work / "t5-tokenizer"
     if folder.exists():
         return T5Tokenizer.from_pretrained(folder)

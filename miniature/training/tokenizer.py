@@ -18,7 +18,7 @@ QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 
 
 def train_tokenizer(work: Path) -> CLIPTokenizer:
-    """The tokenizer in ``work/tokenizer``, learned if it is not there."""
+    """Return the tokenizer in ``work/tokenizer``, learned if it is not there."""
     folder = work / "tokenizer"
     if folder.exists():
         return CLIPTokenizer.from_pretrained(folder)

@@ -110,7 +110,7 @@ def start_from(model: BlipForQuestionAnswering, clip: CLIPModel) -> None:
 
 
 def changed(scene: Scene, rng: np.random.Generator, thing: str | None = None) -> Scene:
-    """A hard negative: the scene with one of concept, style, colour or place changed."""
+    """Return a hard negative: the scene with one of concept, style, colour or place changed."""
     things = ["concept", "style", "colour"] + (["place"] if scene.relation else [])
     thing = thing or str(rng.choice(things))
 
@@ -129,7 +129,7 @@ def changed(scene: Scene, rng: np.random.Generator, thing: str | None = None) ->
 
 
 def question_for(scene: Scene, true: bool, places: bool, rng: np.random.Generator) -> str:
-    """A caption of the scene, or a false one: of any other scene, or one that names what was changed."""
+    """Return a caption of the scene, or a false one: of any other scene, or one that names what was changed."""
     if true:
         return any_caption(scene, rng)[0]
     # without easy ones the first thousand steps teach nothing
@@ -150,7 +150,7 @@ def processor(tokenizer: CLIPTokenizer) -> BlipProcessor:
 
 
 def questions(scene: Scene, whole: bool, places: bool, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """Questions and answers about a picture: `QUESTIONS` of yes or no, then `OPEN` ones, which teach what to look at.
+    """Return questions and answers about a picture: `QUESTIONS` of yes or no, then `OPEN` ones, which teach to look.
 
     With `places`, open ones about scenes ask where each object lies, and false captions often name the wrong side.
 
@@ -184,7 +184,7 @@ class Lessons:
         self.of_two = np.flatnonzero([scene.relation is not None for scene in pictures.scenes])
 
     def draw(self, rng: np.random.Generator, size: int, last: bool = False) -> tuple[Tensor, list[Scene], np.ndarray]:
-        """Pictures [size, 3, 64, 64] in [-1, 1]; what they show or showed; which are whole.
+        """Return pictures [size, 3, 64, 64] in [-1, 1]; what they show or showed; which are whole.
 
         The `last` ones are scenes of two objects and held-out drawings more often than chance has them.
         """

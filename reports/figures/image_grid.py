@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from common.errors import UserError
+from common.selection import evenly
 from generators.sharing.tree import Tree
 from reports.base import Figure, RunView
-from reports.style import DPI, MUTED, canvas, evenly, wrap
+from reports.style import DPI, MUTED, canvas, wrap
 from reports.tiles import tile
 from sweeps.record import Record
 

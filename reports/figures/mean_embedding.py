@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from common.selection import evenly
 from reports.base import Figure, RunView
-from reports.style import DPI, MUTED, canvas, evenly, wrap
+from reports.style import DPI, MUTED, canvas, wrap
 from reports.tiles import tile
 from studies.manifest import MeanEmbedding, MeanNode
 

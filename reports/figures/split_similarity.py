@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from common.selection import evenly
 from reports.base import Figure, RunView
 from reports.splits import Split, splits
-from reports.style import FAINT, MUTED, canvas, colours, evenly, finish, label_ends
+from reports.style import FAINT, MUTED, canvas, colours, finish, label_ends
 
 if TYPE_CHECKING:
     from matplotlib import figure as mpl

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.style import evenly
+from common.selection import evenly
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -1,1 +1,1 @@
-"""Where plans are denoised: one way a file, found by name."""
+"""Executors of groups of jobs: one way to denoise them a file, found by name."""

@@ -1,4 +1,4 @@
-"""Where groups of jobs are denoised and decoded: in this process, or by workers elsewhere."""
+"""Executors: groups of jobs are denoised and decoded in this process, or by workers elsewhere."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,6 +57,11 @@ class Executor(Plugin, ABC):
     @contextmanager
     def opened(self, spec: "SweepSpec", device: str, emit: "Emit") -> Iterator[None]:
         """Be ready to run groups while the block lasts.
+
+        Args:
+            spec: the sweep.
+            device: a torch device.
+            emit: hears of starting up.
 
         Raises:
             UserError: it cannot be had, or cannot do what the sweep asks.

@@ -108,7 +108,7 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
             places[rows[prompt]].append((job.folder, prompt))
     return _Work(
         whole,
-        Conditioning({name: torch.cat([each.tensors[name] for each in encoded]) for name in encoded[0].tensors})
+        Conditioning({name: torch.cat([one.tensors[name] for one in encoded]) for name in encoded[0].tensors})
         if len(encoded) > 1
         else encoded[0],
         [in_namespace(source.key, key) for source in sources for key in source.prompts.keys],
@@ -122,7 +122,7 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
 def _executed(
     jobs: "Sequence[Job]", work: _Work, session: "Session"
 ) -> "tuple[Execution, Mapping[str, float], list[str]]":
-    """Denoise, decode and write; what that took, by stage in seconds, and what records should say of it."""
+    """Denoise, decode and write; return the execution, its seconds by stage, and notes for records."""
     from generators.executor import execute
 
     source, plan = jobs[0].source, work.union.plan
@@ -151,12 +151,12 @@ def _executed(
             checkpoints=checkpoints,
             cache=jobs[0].cache,
         )
-    decoding, heard = _written(execution, work, session, jobs)
+    decoding, decoder_notes = _written(execution, work, session, jobs)
     if checkpoints:
         checkpoints.clear()
     for key, one in sources.items():
         session.shrink(one, execution.batch_size_used, sizes[key][1])
-    notes = [*execution.notes, *heard]
+    notes = [*execution.notes, *decoder_notes]
     for note in notes:
         session.emit(Note(note))
     denoised = denoising["denoise"] + execution.seconds_before
@@ -166,7 +166,7 @@ def _executed(
 def _written(
     execution: "Execution", work: _Work, session: "Session", jobs: "Sequence[Job]"
 ) -> tuple[dict[str, float], list[str]]:
-    """Decode what was denoised and write the pictures, the latter in threads; the seconds, and notes for records."""
+    """Decode the latents and write the pictures, in threads; return seconds by stage, and notes for records."""
     from generators.batching import Batches
     from generators.executor import decode_images
     from sweeps.writer import writer

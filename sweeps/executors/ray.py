@@ -1,4 +1,4 @@
-"""A group of jobs denoised by Ray's workers: several jobs at once, and a large plan's subtrees apart."""
+"""Ray's workers: they denoise several jobs at once, and the subtrees of a large plan apart."""
 
 import os
 import socket
@@ -37,9 +37,12 @@ REACH = 10  # seconds for a cluster to answer
 
 @dataclass(eq=False)
 class _Parts:
-    """A piece of work that was cut in parts: how many are not back yet, and which wait for a trunk, by its place.
+    """A piece of work that was cut in parts.
 
     Attributes:
+        left: how many parts are not back yet.
+        waiting: by the place of the trunk, the parts that wait for it.
+        done: the outcomes that are back.
         job: whose pictures they make; None for prompts that are encoded.
     """
 
@@ -81,10 +84,10 @@ class Ray(Executor):
         from sweeps.machine import versions
 
         self._open: dict[int, _Parts] = {}
-        self._handed: dict[tuple[int, int], list[Any]] = {}
+        self._exported: dict[tuple[int, int], list[Any]] = {}
         self._urls: dict[Path, str] = {}
         self._emit, self._numbers = emit, 0
-        mine = not ray.is_initialized()
+        mine = not ray.is_initialized()  # a cluster that the caller has connected to stays connected
         try:
             emit(StageStarted("workers", 1))
             self._pool = self._started(device, spec.offload, spec.acceleration(device))
@@ -99,7 +102,7 @@ class Ray(Executor):
                 ray.shutdown()
 
     def _started(self, device: str, offload: str, acceleration: "Acceleration") -> Any:
-        """A pool of actors, each with a model of its own."""
+        """Return a pool of actors, each with a model of its own."""
         import ray
         import torch
         from ray.util import ActorPool
@@ -107,7 +110,8 @@ class Ray(Executor):
         from sweeps.worker import Worker
 
         threads, gpus = torch.get_num_threads(), int(device.startswith("cuda"))
-        alike = acceleration.model_copy(update={"threads": threads})
+        # as many threads as here: their number decides the order of sums, and with it the last bits of a picture
+        same_threads = acceleration.model_copy(update={"threads": threads})
         cpus = max(os.cpu_count() or 1, (self.workers or 1) * threads)
         try:
             if not ray.is_initialized():
@@ -123,7 +127,7 @@ class Ray(Executor):
             raise UserError(f"{self.workers or 1} workers need {need} each: {fit} fit", "ask for fewer --workers")
         self.workers = self.workers or fit
         kind = ray.remote(num_cpus=0 if gpus else threads, num_gpus=gpus, max_restarts=-1, max_task_retries=RETRIES)
-        actors = [kind(Worker).remote("cuda" if gpus else device, offload, alike) for _ in range(self.workers)]
+        actors = [kind(Worker).remote("cuda" if gpus else device, offload, same_threads) for _ in range(self.workers)]
         try:
             self.abouts = ray.get([actor.about.remote() for actor in actors], timeout=PATIENCE)
         except ray.exceptions.RayError as error:
@@ -162,7 +166,7 @@ class Ray(Executor):
 
     def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:
         if jobs[0].cache or jobs[0].one_stream:
-            # one stream of noise is drawn in one place, and what a cache remembers is not handed over
+            # one stream of noise is drawn in one place, and what a cache remembers does not travel
             yield from Local().run(jobs, session)
             return
         session.emit(StageStarted("denoise", sum(job.needed(isolate=session.isolate).node_steps for job in jobs)))
@@ -181,7 +185,7 @@ class Ray(Executor):
             session.emit(StageFinished())
 
     def _submitted(self, job: "Job", session: "Session") -> "tuple[int, _Parts]":
-        """Send out what of a job waits for nothing."""
+        """Submit those parts of a job that wait for no trunk; the others go out as their trunks come back."""
         from generators.sharing.parts import Part, parts
         from sweeps.worker import Task
 
@@ -228,8 +232,8 @@ class Ray(Executor):
         return self._urls[encoded.path]
 
     def _send_trunk(self, actor: Any, task: "Task") -> Any:
-        """Return a trunk's outcome; what it leaves stays in the object store until the parts that need it take it."""
-        outcome, *self._handed[task.work, task.place] = actor.trunk.options(num_returns=1 + len(task.heirs)).remote(
+        """Return a trunk's outcome; its exported states stay in the object store until its heirs take them."""
+        outcome, *self._exported[task.work, task.place] = actor.trunk.options(num_returns=1 + len(task.heirs)).remote(
             task
         )
         return outcome
@@ -244,8 +248,8 @@ class Ray(Executor):
             except ray.exceptions.RayError as error:  # whose part it was comes out when nothing is left to wait for
                 self._emit(Note(f"a worker was lost {RETRIES + 1} times over one part: {_line(error)}"))
                 continue
-            handed = self._handed.pop((outcome.work, outcome.place)) if outcome.trunk else []
-            if (parts := self._open.get(outcome.work)) is None:  # its job failed
+            states = self._exported.pop((outcome.work, outcome.place)) if outcome.trunk else []
+            if (parts := self._open.get(outcome.work)) is None:  # its job failed on another part
                 continue
             parts.left -= 1
             parts.done.append(outcome)
@@ -254,12 +258,12 @@ class Ray(Executor):
                 outcome.files.clear()
             if parts.job:
                 self._emit(StageAdvanced(outcome.rows))
-            if handed:
-                for task, given in zip(parts.waiting.pop(outcome.place), handed, strict=True):
+            if states:
+                for task, initial in zip(parts.waiting.pop(outcome.place), states, strict=True):
                     if outcome.error:
-                        parts.left -= 1
+                        parts.left -= 1  # without its trunk it never runs
                     else:
-                        self._pool.submit(lambda actor, ready: actor.part.remote(*ready), (task, given))
+                        self._pool.submit(lambda actor, ready: actor.part.remote(*ready), (task, initial))
             return outcome
         return None
 
@@ -288,7 +292,7 @@ class Ray(Executor):
 
 
 def _reach(address: str | None) -> None:
-    """Raises an OSError if nobody listens at HOST:PORT, which Ray takes minutes to find out."""
+    """Raise an OSError if nobody listens at HOST:PORT, which Ray takes minutes to find out."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=REACH).close()

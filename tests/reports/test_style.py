@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.style import DPI, canvas, colours, evenly, save, shorten, spread, theme, wrap
+from reports.style import DPI, canvas, colours, save, shorten, spread, theme, wrap
 
 
 @given(st.lists(st.floats(0, 1), max_size=15).map(sorted))
@@ -19,17 +19,6 @@ def test_labels_keep_their_order_and_their_distance(heights: list[float]) -> Non
 
 def test_labels_that_do_not_touch_stay_where_they_are() -> None:
     assert spread([0.1, 0.5, 0.9], 0.05) == [0.1, 0.5, 0.9]
-
-
-@given(st.integers(0, 50), st.integers(1, 10))
-def test_an_even_choice_has_both_ends_and_no_repeat(n: int, most: int) -> None:
-    chosen = evenly(n, most)
-    assert len(set(chosen)) == len(chosen) == min(n, most)
-    assert chosen == sorted(chosen)
-    if n:
-        assert chosen[-1] == n - 1
-    if min(n, most) > 1:
-        assert chosen[0] == 0
 
 
 def test_long_prompts_are_cut_with_an_ellipsis() -> None:
