@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from sweeps.executors.base import Executor
 
 RUNS = Path("runs")
-Where: TypeAlias = str | os.PathLike[str]
+StrPath: TypeAlias = str | os.PathLike[str]
 # A sweep to plan: a spec, its settings, a YAML file, or nothing where settings are given as keywords.
-Asked: TypeAlias = SweepSpec | Mapping[str, Any] | str | os.PathLike[str] | None
+SpecLike: TypeAlias = SweepSpec | Mapping[str, Any] | str | os.PathLike[str] | None
 
 
 def plan(
-    spec: Asked = None,
+    spec: SpecLike = None,
     *,
-    folder: Where | None = None,
+    folder: StrPath | None = None,
     device: str | None = None,
     emit: Emit | None = None,
     executor: "Executor | None" = None,
@@ -60,7 +60,7 @@ def plan(
     return Plan(spec, run, device, inner, session, cells, scorers, executor)
 
 
-def generate(plan: Plan | Asked = None, **more: Any) -> Run:
+def generate(plan: Plan | SpecLike = None, **more: Any) -> Run:
     """Make the pictures of a plan, and of its baselines, that are not in its folder yet; nothing is scored.
 
     Args:
@@ -79,7 +79,7 @@ def generate(plan: Plan | Asked = None, **more: Any) -> Run:
 
 
 def score(
-    run: Run | Where,
+    run: Run | StrPath,
     *,
     metric: str | Sequence[str] = (),
     device: str | None = None,
@@ -114,7 +114,7 @@ def score(
     return Run(run.folder, failed=[record for record, _ in failures])
 
 
-def report(run: Run | Where, *, delta: float | None = None) -> "Report":
+def report(run: Run | StrPath, *, delta: float | None = None) -> "Report":
     """Write a run's tables, figures and page from its records, and return them.
 
     Args:
@@ -135,9 +135,9 @@ def report(run: Run | Where, *, delta: float | None = None) -> "Report":
 
 
 def sweep(
-    spec: Asked = None,
+    spec: SpecLike = None,
     *,
-    folder: Where | None = None,
+    folder: StrPath | None = None,
     device: str | None = None,
     emit: Emit | None = None,
     executor: "Executor | None" = None,
@@ -178,7 +178,7 @@ def sweep(
     return run
 
 
-def _spec(spec: Asked, settings: Mapping[str, Any]) -> SweepSpec:
+def _spec(spec: SpecLike, settings: Mapping[str, Any]) -> SweepSpec:
     if isinstance(spec, SweepSpec):
         layers: list[Mapping[str, Any]] = [spec.model_dump(exclude_unset=True)]
     elif isinstance(spec, Mapping):
@@ -188,11 +188,11 @@ def _spec(spec: Asked, settings: Mapping[str, Any]) -> SweepSpec:
     return spec if isinstance(spec, SweepSpec) and not settings else make_spec([*layers, settings])
 
 
-def _folder(folder: Where | None, spec: SweepSpec) -> Path:
+def _folder(folder: StrPath | None, spec: SweepSpec) -> Path:
     return RUNS / spec.default_name() if folder is None else Path(folder)
 
 
-def _planned(plan_or_spec: Plan | Asked, more: Mapping[str, Any]) -> Plan:
+def _planned(plan_or_spec: Plan | SpecLike, more: Mapping[str, Any]) -> Plan:
     if isinstance(plan_or_spec, Plan):
         if more:
             raise TypeError(f"a plan is complete: {', '.join(more)} cannot be changed; plan again")

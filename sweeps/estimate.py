@@ -1,4 +1,4 @@
-"""What a sweep or a study will cost before anything is here: the jobs of the planning pass, priced.
+"""The cost of a sweep or a study before anything is here: the jobs of the planning pass, priced.
 
 Neither weights nor a GPU are needed, and a prompt set need not be here either: stand-ins take their places.
 """
