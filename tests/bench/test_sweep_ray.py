@@ -38,7 +38,7 @@ class Killer(threading.Thread):
         while not self.over.is_set() and not self.killed:
             for process in psutil.Process().children(recursive=True):
                 try:
-                    at_work = "ray::Painter.part" in " ".join(process.cmdline())
+                    at_work = "ray::Worker.part" in " ".join(process.cmdline())
                 except psutil.Error:
                     continue
                 if at_work:
