@@ -150,9 +150,14 @@ def sweep(
     The same call continues a sweep that was interrupted, and keeps what is done.
 
     Args:
-        spec, folder, device, emit, executor, settings: as for `plan`.
+        spec: as for `plan`.
+        folder: as for `plan`.
+        device: as for `plan`.
+        emit: as for `plan`.
+        executor: as for `plan`.
         rescore: measure all pictures again; none is made again.
         reports: write tables, figures and the page.
+        settings: as for `plan`.
 
     Returns:
         The run; `Run.failed` are the cells that failed.

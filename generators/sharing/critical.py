@@ -98,7 +98,8 @@ def handed_out(trunks: Sequence[int], work: Sequence[int], waits: Sequence[int],
     """Return the time until all is done, when whoever is free takes what has been ready longest: trunks first.
 
     Args:
-        trunks, work: node-steps of each trunk and of each other part.
+        trunks: node-steps of each trunk.
+        work: node-steps of each other part.
         waits: the number of the trunk that each part begins from; -1 for none.
         workers: W.
 
