@@ -57,7 +57,7 @@ def cost(components: "Sequence[Component]", n_prompts: int, steps: int, node_ste
 
     Examples:
         >>> cost([], n_prompts=8, steps=100, node_steps=600).plain()
-        {'node_steps': 600, 'baseline_node_steps': 800, 'savings': 0.25}
+        {'node_steps': 600, 'standard_node_steps': 800, 'savings': 0.25}
     """
     from metrics.flops import price
 

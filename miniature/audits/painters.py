@@ -40,9 +40,8 @@ class Painter(ABC):
     def __init__(self, checkpoints: Path) -> None:
         entry = yaml.safe_load(CATALOGUE.read_text())["models"][self.model]
         self.settings: dict[str, Any] = entry["defaults"]
-        self.places = {
-            part: checkpoints / source.removeprefix("embedded:") for part, source in entry["sources"].items()
-        }
+        sources = {**entry["sources"], **entry.get("components", {})}
+        self.places = {part: checkpoints / source.removeprefix("embedded:") for part, source in sources.items()}
 
     def present(self) -> bool:
         return all(place.exists() for place in self.places.values())

@@ -51,7 +51,7 @@ def test_memory_that_runs_out_ends_it():
 
 def test_what_would_not_leave_the_reserve_is_not_tried():
     asked: list[int] = []
-    found = search({}, timer(MINIATURE, row=10, config=asked), 100 + 10 * 16)
+    found = search({}, timer(MINIATURE, row=10, asked=asked), 100 + 10 * 16)
     assert (found.ended, max(asked)) == ("memory", 16)
 
 
@@ -63,7 +63,7 @@ def test_a_row_that_does_not_fit_is_a_clear_error():
 @given(st.lists(st.floats(0.1, 100), min_size=1, max_size=11), st.integers(1, 2000))
 def test_whatever_was_measured_the_choice_fits_and_is_nearly_the_fastest(milliseconds, fits):
     asked: list[int] = []
-    found = search({}, timer({1 << i: each for i, each in enumerate(milliseconds)}, fits, config=asked), PLENTY)
+    found = search({}, timer({1 << i: each for i, each in enumerate(milliseconds)}, fits, asked=asked), PLENTY)
     chosen = next(each for each in found.sizes if each.rows == found.rows)
     assert chosen.rows <= fits
     assert chosen.rate * (1 + GAIN) >= max(each.rate for each in found.sizes) * (1 - 1e-9)

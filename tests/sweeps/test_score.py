@@ -125,4 +125,4 @@ def test_pictures_beside_another_baseline_than_their_own_are_not_compared(tmp_pa
     stale = cell(tmp_path, "ours", baseline.model_copy(update={"images": {}}))
     ((_, error),) = score(tmp_path, [stale], scorers, lambda _: None)
     assert isinstance(error, UserError)
-    assert "made anew" in error.message
+    assert "made again" in error.message

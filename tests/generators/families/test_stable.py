@@ -105,7 +105,7 @@ def test_a_borrowed_text_encoder_is_the_same_as_an_own_one(folder, family, tmp_p
     for component in ("text_encoder", "tokenizer"):
         shutil.move(borrower / component, lender / component)
     borrowed = {name: str(lender / name) for name in ("text_encoder", "tokenizer")}
-    entry = family.entry.model_copy(update={"sources": {"pipeline": str(borrower), **borrowed}})
+    entry = family.entry.model_copy(update={"sources": {"pipeline": str(borrower)}, "components": borrowed})
     settings = settings_of(family)
     other = StableDiffusion.load(entry, "cpu", "fp32")
     expected = family.encode(PROMPTS, KEYS, settings).tensors

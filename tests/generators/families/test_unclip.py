@@ -56,8 +56,8 @@ def test_components_may_be_borrowed(family: Karlo, folder: Path, tmp_path: Path)
     own, other = Path(shutil.copytree(folder, tmp_path / "own")), tmp_path / "other"
     for name in borrowed:
         shutil.move(own / name, other / name)
-    sources = {"pipeline": str(own), **{name: str(other / name) for name in borrowed}}
-    borrower = Karlo.load(family.entry.model_copy(update={"sources": sources}), "cpu", "fp32")
+    places = {"sources": {"pipeline": str(own)}, "components": {name: str(other / name) for name in borrowed}}
+    borrower = Karlo.load(family.entry.model_copy(update=places), "cpu", "fp32")
     settings = family.settings_type.resolve(family.entry.defaults, {"prior_steps": 2, "dtype": "fp32"})
     ours, expected = (each.encode(["a fox"], ["a fox#0"], settings).tensors for each in (borrower, family))
     assert all(torch.equal(ours[name], expected[name]) for name in expected)
