@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sweeps.grid import Cell
     from sweeps.jobs import Job
     from sweeps.plan import Plan as JobPlan
-    from sweeps.record import Record
+    from sweeps.record import CellConfig, Record
     from sweeps.scorers import Scorers
     from sweeps.session import Session
     from sweeps.spec import SweepSpec
@@ -117,11 +117,17 @@ class Run:
         Raises:
             UserError: no cell stands there, or several do.
         """
-        return _opened(self._cell(axes)[0])
+        return _opened(self._one([images for _, images, _ in self._places(axes)], axes))
 
     def baseline_images(self, **axes: Any) -> "list[Image]":
-        """Return the pictures that those of `images` are compared with, in the same order; arguments are the same."""
-        return _opened(self._cell(axes)[1])
+        """Return the pictures that those of `images` are compared with, in the same order.
+
+        Cells of one model, prompt set and seed have one baseline, so tau need not be said.
+
+        Raises:
+            UserError: no cell stands there, or cells with several baselines do.
+        """
+        return _opened(self._one([baseline for *_, baseline in self._places(axes)], axes))
 
     def scores(self, **axes: Any) -> "pd.DataFrame":
         """Return what the scorers measured of one cell, a row a prompt: ``<scorer>.<column>``, and ``baseline.`` ones.
@@ -131,52 +137,52 @@ class Run:
         """
         import pandas as pd
 
-        record = self._record(axes)
-        ours, theirs = record.scores(self.folder), record.baseline_scores(self.folder)
+        from sweeps.record import SCORES
+
+        places = self._places(axes)
+        ours = self._one([images for _, images, _ in places], axes) / SCORES
+        theirs = self._one([baseline for *_, baseline in places], axes) / SCORES
         if not ours.is_file() or not theirs.is_file():
-            raise UserError(f"nothing was measured of cell {record.id}", "score the run: reusebench.score(run, ...)")
+            raise UserError(f"nothing was measured of {ours.parent}", "score the run: reusebench.score(run, ...)")
         frames = [pd.read_parquet(path) for path in (ours, theirs)]
         beside = frames[1].drop(columns="prompt").add_prefix("baseline.")
         return pd.concat([frames[0], beside], axis=1)
 
-    def _record(self, axes: dict[str, Any]) -> "Record":
-        wanted = {name: Decimal(str(value)) if name == "tau" else value for name, value in axes.items()}
-        matching = [
-            record
-            for record in self.records
-            if record.status == "done"
-            and record.role == wanted.get("role", "sharing")
-            and all(getattr(record.config, name, None) == value for name, value in wanted.items() if name != "role")
+    def _places(self, axes: dict[str, Any]) -> "list[tuple[CellConfig, Path, Path]]":
+        """Return the cells at these axes: of records or, before there are any, of jobs.
+
+        Returns:
+            Of each its config, the folder of its pictures and that of its baseline's.
+        """
+        records = self.records
+        role, tau = axes.get("role", "sharing"), {"tau": Decimal(str(axes["tau"]))} if "tau" in axes else {}
+        cells = [
+            (record.config, record.made(self.folder), record.baseline_scores(self.folder).parent)
+            for record in records
+            if record.status == "done" and record.role == role
         ]
-        if len(matching) == 1:
-            return matching[0]
-        said = ", ".join(f"{name}={value}" for name, value in axes.items()) or "these axes"
-        if not matching:
+        if self.plan and not records:
+            jobs = [job for job in self.plan.jobs if job.role == role and job.baseline]
+            cells = [(job.config, job.folder, job.baseline.folder) for job in jobs if job.baseline]
+        wanted = {name: value for name, value in {**axes, **tau}.items() if name != "role"}
+        return [cell for cell in cells if all(getattr(cell[0], name, None) == value for name, value in wanted.items())]
+
+    def _one(self, folders: Sequence[Path], axes: dict[str, Any]) -> Path:
+        if len(set(folders)) == 1:
+            return folders[0]
+        said = ", ".join(f"{name}={value}" for name, value in axes.items()) or "no axis"
+        if not folders:
             raise UserError(f"no finished cell of {self.folder} stands at {said}", "see the columns of run.frame()")
-        places = "; ".join(f"tau={record.config.tau:f}, seed={record.config.seed}" for record in matching[:3])
-        raise UserError(f"{len(matching)} cells of {self.folder} stand at {said}", f"say more, for example {places}")
-
-    def _cell(self, axes: dict[str, Any]) -> tuple[list[Path], list[Path]]:
-        """Return the picture files of a cell and of its baseline: of records or, before there are any, of jobs."""
-        if self.plan and not self.records:
-            jobs = [job for job in self.plan.jobs if job.role == "sharing"]
-            wanted = {name: Decimal(str(value)) if name == "tau" else value for name, value in axes.items()}
-            jobs = [job for job in jobs if all(getattr(job.config, name) == value for name, value in wanted.items())]
-            if len(jobs) != 1:
-                raise UserError(f"{len(jobs)} cells of {self.folder} stand there", "say which, for example tau=1")
-            baseline = jobs[0].baseline
-            folders = [jobs[0].folder, baseline.folder if baseline else jobs[0].folder]
-            ours, theirs = (sorted((folder / "images").glob("[0-9]*.png")) for folder in folders)
-            return ours, theirs
-        record = self._record(axes)
-        return record.pictures(self.folder), record.baseline_pictures(self.folder)
+        configs = [config for config, *_ in self._places(axes)][:3]
+        places = "; ".join(f"tau={config.tau:f}, seed={config.seed}" for config in configs)
+        raise UserError(f"several cells of {self.folder} stand at {said}", f"say more, for example {places}")
 
 
-def _opened(paths: Sequence[Path]) -> "list[Image]":
+def _opened(folder: Path) -> "list[Image]":
     from PIL import Image
 
     images = []
-    for path in paths:
+    for path in sorted((folder / "images").glob("[0-9]*.png")):
         with Image.open(path) as image:
             images.append(image.copy())
     return images
