@@ -1,7 +1,6 @@
 """The examples in docstrings of sweeps, studies and what they choose by give what they say."""
 
-import doctest
-from importlib import import_module
+from docstrings import failed_examples
 
 MODULES = (
     "common.selection",
@@ -23,11 +22,4 @@ AT_LEAST = 45
 
 
 def test_every_example_gives_what_it_says_and_there_are_many() -> None:
-    attempted, failed = 0, {}
-    for name in MODULES:
-        result = doctest.testmod(import_module(name))
-        attempted += result.attempted
-        if result.failed:
-            failed[name] = result.failed
-    assert not failed
-    assert attempted >= AT_LEAST
+    assert not failed_examples(MODULES, AT_LEAST)
