@@ -6,15 +6,12 @@
 import hashlib
 import json
 import re
-from io import BytesIO
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from rounding import same_but_for_rounding
 from tiny_flux import save_tiny_flux
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -24,7 +21,8 @@ SWEEPS: dict[str, tuple[object, ...]] = {
     "official": ("--tau", "0,0.6", "--official", "--guidance", "2"),
     "combiners": ("--tau", "0.6", "--combiner", "mean,medoid", "--noise", "shared", "--no-another-seed"),
     "savings": ("--savings", "0.25,0.5", "--strategy", "ward-cosine,shuffled-ward"),
-    "cached": ("--tau", "0,1", "--denoiser-cache", "none,first-block:threshold=0.3", "--no-another-seed"),
+    # a cache that skips by count: one that skips by a threshold may decide otherwise where a last digit differs
+    "cached": ("--tau", "0,1", "--denoiser-cache", "none,taylorseer:interval=2:warmup=2", "--no-another-seed"),
 }
 # what a record has from the machine, the moment, or the grouping of work, and not from the sweep
 UNPINNED = {
@@ -96,14 +94,12 @@ def outcome(run: Path) -> tuple[list[dict[str, Any]], dict[str, bytes], list[lis
     return sorted(records, key=place), pictures, sorted([cell for cell in row if NUMBER.match(cell)] for row in rows)
 
 
-def pixels(file: bytes) -> np.ndarray:
-    return np.asarray(Image.open(BytesIO(file)))
-
-
-def png(array: np.ndarray) -> bytes:
-    file = BytesIO()
-    Image.fromarray(array).save(file, "PNG")
-    return file.getvalue()
+def groups(digests: dict[str, str]) -> set[frozenset[str]]:
+    """Return which pictures are the same picture."""
+    same = defaultdict(set)
+    for key, digest in digests.items():
+        same[digest].add(key)
+    return {frozenset(keys) for keys in same.values()}
 
 
 def close(ours: Any, pinned: Any, where: str = "") -> None:
@@ -127,21 +123,18 @@ def test_a_pinned_sweep_gives_what_it_gave(bench, tiny, flux, name, request):
     result = bench(*command(name, tiny, flux))
     assert result.exit_code == 0, result.output
     records, pictures, table = outcome(Path("runs") / name)
-    arrays, digests = GOLDEN / f"{name}.npz", {key: hashlib.sha256(file).hexdigest() for key, file in pictures.items()}
+    file, digests = GOLDEN / f"{name}.json", {key: hashlib.sha256(data).hexdigest() for key, data in pictures.items()}
     if request.config.getoption("--pin"):
         GOLDEN.mkdir(exist_ok=True)
-        distinct = {digests[key]: pixels(file) for key, file in pictures.items()}
-        np.savez_compressed(arrays, **distinct)
         about = {"here": here(), "records": records, "pictures": digests, "table": table}
-        (GOLDEN / f"{name}.json").write_text(json.dumps(about, sort_keys=True) + "\n")
+        file.write_text(json.dumps(about, sort_keys=True) + "\n")
         return
-    pinned = json.loads((GOLDEN / f"{name}.json").read_text())
-    close(records, pinned["records"], "record")
-    assert digests.keys() == pinned["pictures"].keys()
-    # how FLUX's attention is computed is a state of the process, which other tests change
-    if here() == pinned["here"] and name != "cached":
+    pinned = json.loads(file.read_text())
+    assert groups(digests) == groups(pinned["pictures"])
+    if here() == pinned["here"]:
+        close(records, pinned["records"], "record")
         assert digests == pinned["pictures"]
         assert table == pinned["table"]
-    with np.load(arrays, allow_pickle=False) as files:
-        for key, file in pictures.items():
-            assert same_but_for_rounding([file], [png(files[pinned["pictures"][key]])]), key
+    else:  # other last digits are other pictures where weights are random: what is done stays, what comes of it not
+        without_results = [[{**record, "figures": None} for record in both] for both in (records, pinned["records"])]
+        close(*without_results, "record")

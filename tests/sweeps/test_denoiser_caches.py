@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diffusers.models.attention_dispatch import attention_backend
 from tiny_flux import save_tiny_flux
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -110,9 +111,8 @@ def test_flops_are_those_that_were_computed(spec, name: str, parameters: dict[st
     conditioning = session.encoded(source).conditioning
     grouping, _ = session.grouping(source, cell.strategy, cell.config.features)
     family = session.family(source)
-    family.network.set_attention_backend("_native_math")
     plan = build_plan(grouping, cell.schedule, 1.0, source.steps)
-    with FlopCounterMode(display=False) as counted:
+    with attention_backend("_native_math"), FlopCounterMode(display=False) as counted:
         found = execute(
             plan, family, conditioning, source.prompts.keys, source.settings, noise=KeyedNoise(1), batch_size=2,
             cache=get_denoiser_cache(name, **parameters),

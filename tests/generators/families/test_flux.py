@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxPipeline
+from diffusers.models.attention_dispatch import attention_backend
 from flop_checks import count_the_same_on_meta_as_on_real_tensors
 from stock_noise import StockNoise
 from tiny_flux import save_tiny_flux
@@ -401,8 +402,7 @@ def test_described_denoiser_costs_what_the_real_one_does(dev: Flux, conditioning
     with FlopCounterMode(display=False) as expected:
         module(*args, **kwargs)
     family, sampler = loaded(Path(dev.entry.name)), dev.sampler(settings)
-    family.denoiser.transformer.set_attention_backend("_native_math")
     rows = {name: tensor[:1] for name, tensor in conditioning.tensors.items()}
-    with FlopCounterMode(display=False) as counted:
+    with attention_backend("_native_math"), FlopCounterMode(display=False) as counted:
         family.predict(torch.zeros(1, *dev.latent_shape(settings)), 0, sampler, rows, settings)
     assert counted.get_total_flops() == expected.get_total_flops()
