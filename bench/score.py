@@ -123,8 +123,8 @@ def _score_pictures(
     with screen() as seen:
         scorers.check(manifest.prompts.prompts)
         ours = Pictures.score(folder, images, manifest.prompts, scorers, seen)
-        standard = Pictures.score(against, others, manifest.prompts, scorers, seen) if against else None
-        comparison = Comparison(manifest, ours, standard, scorers)
+        baseline = Pictures.score(against, others, manifest.prompts, scorers, seen) if against else None
+        comparison = Comparison(manifest, ours, baseline, scorers)
         comparison.write(place, summary := comparison.summary())
     if as_json:
         typer.echo(json.dumps(summary))

@@ -1,4 +1,4 @@
-"""Standard generation by our executor against diffusers' own pipelines: ``python -m benchmarks.against_stock``.
+"""Baseline pictures by our executor against diffusers' own pipelines: ``python -m benchmarks.against_stock``.
 
 The same modules, conditioning, steps, guidance and batch, decoded on both sides; first the pictures are shown to be the
 same from the same noise. Then each draws its own: the pipeline from one generator, as it is usually called, ours a
@@ -22,13 +22,13 @@ BATCHES = (8, 32)
 # In half precision guidance makes more of rounding; on the CPU ours is stock bit for bit (tests/generators/families).
 APART = {"fp32": 0.0, "fp16": 2.0, "bf16": 4.0}
 CAPTION = (
-    "Standard generation by our executor over diffusers' own pipeline: time of the same pictures at the same batch, "
+    "Baseline pictures by our executor over diffusers' own pipeline: time of the same pictures at the same batch, "
     "with 95% intervals; below 1 ours is faster."
 )
 
 
 def ours(model: Loaded) -> NDArray[np.uint8]:
-    """One batch of standard pictures."""
+    """Make one batch of baseline pictures."""
     return model.pictures(baseline_plan(len(model), model.steps), batch=len(model))
 
 

@@ -1,7 +1,7 @@
 """What each denoiser option gives and how far it moves results: ``python -m benchmarks.denoiser_options``.
 
 Every option of `generators.acceleration` by itself, and weights in bf16, against none of them: denoiser calls at one
-batch in turns, then standard pictures from the same noise. Compiling is timed apart, as the first call.
+batch in turns, then baseline pictures from the same noise. Compiling is timed apart, as the first call.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,7 +82,7 @@ def called(model: Loaded) -> Tensor:
 
 
 def finished(model: Loaded) -> tuple[Tensor, "np.ndarray[Any, Any]"]:
-    """Latents and pictures of standard generation."""
+    """Return the latents and pictures of the baseline."""
     with _threads(model):
         execution = model.denoised(baseline_plan(len(model), model.steps), batch=len(model))
         return execution.latents, model.decoded(execution, batch=len(model))

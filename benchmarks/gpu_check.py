@@ -1,7 +1,7 @@
 """Are steps saved seconds saved? Full-size models with random weights: ``python -m benchmarks.gpu_check``.
 
 Random weights cost what trained ones cost, so nothing is downloaded: each model is built from its public
-configuration, and a plan for 100 prompts that saves about half of the steps runs against standard generation.
+configuration, and a plan for 100 prompts that saves about half of the steps runs against the baseline.
 ``--miniature`` does the same with the miniature's configurations, which any machine can run.
 """
 
@@ -100,7 +100,7 @@ class Result:
         flops_per_call: of the denoiser at batch 1, a multiply-add as 2.
         seconds_per_row: by rows in a denoiser call, guidance's rows not counted apart.
         peak_bytes: of the accelerator's memory over all of it; 0 on a CPU.
-        step_savings, wall_savings: of the denoising, against standard generation.
+        step_savings, wall_savings: of the denoising, against the baseline.
         flop_savings: of the whole run, what sharing does not reduce included.
         ratio: wall savings over step savings; 1 is the limit.
     """
@@ -234,7 +234,7 @@ def prepared(
 
 
 def check(name: str, device: str, prompts: int, steps: int | None, batches: tuple[int, ...]) -> Result:
-    """Builds the model, times it, and runs a plan that saves half against standard generation."""
+    """Build the model, time it, and run a plan that saves half against the baseline."""
     family, settings, conditioning = prepared(name, device, prompts, steps)
     total = family.sampler(settings).K
     denoiser = next(part for part in family.components(settings) if part.name == "denoiser")

@@ -1,6 +1,6 @@
 """Is the memory that `bench plan` predicts the memory that a run takes? ``python -m benchmarks.memory``.
 
-Standard generation and a plan that saves about half are denoised, then decoded, at several batch sizes and prompt
+The baseline and a plan that saves about half are denoised, then decoded, at several batch sizes and prompt
 counts, the encoders gone. Measured is what PyTorch's allocator had given out at the worst moment of each, weights
 included: on a CPU from its profiler's memory events (and the weights' own bytes, which are mapped from files), on CUDA
 from ``torch.cuda.max_memory_allocated``. On a CPU each model runs in a process of its own, which also says how much
@@ -35,8 +35,8 @@ STEPS = 3  # what is held at once does not depend on how many there are
 BATCHES, PROMPTS = (8, 32), (16, 64)
 CLEAR_PEAK = "5"  # written to /proc/self/clear_refs, resets VmHWM
 CAPTION = (
-    "Peak memory as `bench plan` predicts it, against what PyTorch's allocator gave out, weights included, of standard "
-    "generation and of a plan that saves half, at several batch sizes and numbers of prompts."
+    "Peak memory as `bench plan` predicts it, against what PyTorch's allocator gave out, weights included, of the "
+    "baseline and of a plan that saves half, at several batch sizes and numbers of prompts."
 )
 
 
@@ -45,7 +45,7 @@ class Case:
     """One measurement.
 
     Attributes:
-        plan: ``standard``, or ``half`` of the steps saved.
+        plan: ``baseline``, or ``half`` of the steps saved.
         active: nodes at the step that has the most of them.
         phase: ``denoise`` or ``decode``.
         predicted, measured: bytes at its worst moment, weights included.
@@ -164,7 +164,7 @@ def cases(name: str, asked: argparse.Namespace) -> Iterator[Case]:
     peak = on_cuda(weight_bytes(whole)) if cuda else allocated
     for n in asked.prompts:
         model = whole.first(n)
-        plans = {"standard": baseline_plan(n, model.steps)}
+        plans = {"baseline": baseline_plan(n, model.steps)}
         if n == max(asked.prompts):
             plans["half"] = half_saved(model.conditioning, model.family, model.steps)
         for batch in asked.batches:

@@ -92,9 +92,9 @@ def pictures(folder: Path, n: int, side: int, drift: float) -> None:
         list(pool.map(partial(draw, folder, side, drift), range(n), chunksize=50))
 
 
-def scored(standard: NDArray[np.float64], tau: float) -> NDArray[np.float64]:
+def scored(baseline: NDArray[np.float64], tau: float) -> NDArray[np.float64]:
     rng = np.random.default_rng(round(100 * tau))
-    return np.clip(standard + rng.normal(-0.02 * tau, 0.15 * min(tau, 1), len(standard)), 0, 1)
+    return np.clip(baseline + rng.normal(-0.02 * tau, 0.15 * min(tau, 1), len(baseline)), 0, 1)
 
 
 def save_scores(path: Path, scores: NDArray[np.float64]) -> None:
@@ -104,8 +104,8 @@ def save_scores(path: Path, scores: NDArray[np.float64]) -> None:
     pd.DataFrame({"vqa.vqa": scores}).to_parquet(path)
 
 
-def record_at(tau: str, plan: Any, ours: NDArray[np.float64], standard: NDArray[np.float64]) -> Record:
-    found = compare_scores("vqa", {"vqa": standard}, {"vqa": ours}, plan.solo)
+def record_at(tau: str, plan: Any, ours: NDArray[np.float64], baseline: NDArray[np.float64]) -> Record:
+    found = compare_scores("vqa", {"vqa": baseline}, {"vqa": ours}, plan.solo)
     figures = {
         f"vqa.{name}": Result(value=float(each))
         if isinstance(each, int | float)
@@ -143,15 +143,15 @@ def make_run(folder: Path, n: int, side: int) -> None:
     """A run folder of records, trees, plans, scores and pictures."""
     (folder / "cells").mkdir(parents=True)
     (folder / "sweep.yaml").write_text("schema_version: 1\nmodel: [made-up]\n")
-    tree, standard = random_tree(n), np.random.default_rng(3).uniform(0, 1, n)
+    tree, baseline = random_tree(n), np.random.default_rng(3).uniform(0, 1, n)
     pictures(folder / "shared/standard/images", n, side, 0.0)
     texts = [f"a made-up prompt, number {i}, of {n}, that is about as long as people write them" for i in range(n)]
     (folder / "shared/standard/prompts.json").write_text(json.dumps(texts))
-    save_scores(folder / "shared/standard/scores.parquet", standard)
+    save_scores(folder / "shared/standard/scores.parquet", baseline)
     for tau in TAUS:
         plan = build_plan(tree, get_schedule("eq7"), float(tau), STEPS)
-        ours = np.where(plan.solo, standard, scored(standard, float(tau)))
-        record = record_at(tau, plan, ours, standard)
+        ours = np.where(plan.solo, baseline, scored(baseline, float(tau)))
+        record = record_at(tau, plan, ours, baseline)
         cell = record.folder(folder)
         if float(tau) == 0:
             shutil.copytree(folder / "shared/standard/images", cell / "images")

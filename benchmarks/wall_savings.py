@@ -1,6 +1,6 @@
 """Are FLOPs saved seconds saved? ``python -m benchmarks.wall_savings``.
 
-Each model makes the same prompts by the standard plan and by plans that save about a quarter, a half and three
+Each model makes the same prompts by the baseline plan and by plans that save about a quarter, a half and three
 quarters of its steps, each alone and warmed up, in turns. Seconds and FLOPs are of clustering, planning, denoising and
 decoding; encoding, which is the same for all, is in neither. Goal: wall savings at least 0.95 of FLOP savings, from 100
 prompts on. ``--full-size``: public models' sizes with random weights, for a GPU.
@@ -23,7 +23,7 @@ LEVELS = (0.25, 0.5, 0.75)
 TURNS = {32: 3, 100: 3}  # one where there are more prompts: each takes long enough
 CAPTION = (
     "Wall savings over FLOP savings, of clustering, planning, denoising and decoding, each plan alone and warmed up, "
-    "with 95% intervals; 1 is the limit that FLOPs set, unless standard generation wastes time that sharing does not."
+    "with 95% intervals; 1 is the limit that FLOPs set, unless the baseline wastes time that sharing does not."
 )
 
 
@@ -32,7 +32,7 @@ def shared(model: Loaded, tau: float, batch: int) -> None:
     model.pictures(build_plan(model.tree(), get_schedule("eq7"), tau, model.steps), batch)
 
 
-def standard(model: Loaded, batch: int) -> None:
+def baseline(model: Loaded, batch: int) -> None:
     model.pictures(baseline_plan(len(model), model.steps), batch)
 
 
@@ -43,23 +43,23 @@ def flop_savings(model: Loaded, node_steps: int) -> float:
     return price(parts, n, node_steps, n).savings(price(parts, n, n * model.steps, n)) or 0.0
 
 
-def over(flops: float, of_standard: float) -> float:
-    """Wall savings of what took that share of standard's time, over FLOP savings."""
-    return (1 - of_standard) / flops
+def over(flops: float, of_baseline: float) -> float:
+    """Wall savings of what took that share of the baseline's time, over FLOP savings."""
+    return (1 - of_baseline) / flops
 
 
 def measured(model: Loaded, levels: Sequence[float], turns: int, batch: int, results: Results) -> None:
-    """Every level of one model and number of prompts, beside standard generation, in the same turns."""
+    """Every level of one model and number of prompts, beside the baseline, in the same turns."""
     tree, schedule, n = model.tree(), get_schedule("eq7"), len(model)
     taus = [tau_near_savings(tree, schedule, model.steps, level).tau for level in levels]
     plans = [build_plan(tree, schedule, tau, model.steps) for tau in taus]
-    ways: dict[str, Callable[[], object]] = {"standard": partial(standard, model, batch)}
+    ways: dict[str, Callable[[], object]] = {"baseline": partial(baseline, model, batch)}
     ways |= {f"{level:g}": partial(shared, model, tau, batch) for level, tau in zip(levels, taus, strict=True)}
     model.first(min(n, batch)).pictures(baseline_plan(min(n, batch), model.steps), batch)  # warm, and not all of it
     seconds = in_turns(ways, turns, model.device, warm_up=False)
     for level, tau, plan in zip(levels, taus, plans, strict=True):
         flops = flop_savings(model, plan.node_steps)
-        taken = ratio(seconds[f"{level:g}"], seconds["standard"])
+        taken = ratio(seconds[f"{level:g}"], seconds["baseline"])
         kept = taken.mapped(partial(over, flops))
         results.add(
             model=model.entry.name,
@@ -72,7 +72,7 @@ def measured(model: Loaded, levels: Sequence[float], turns: int, batch: int, res
             flop_savings=flops,
             wall_savings=1 - taken.value,
             ratio=kept,
-            seconds={"standard": seconds["standard"], "shared": seconds[f"{level:g}"]},
+            seconds={"baseline": seconds["baseline"], "shared": seconds[f"{level:g}"]},
         )
         print(
             f"{model.entry.name}, {n} prompts: saved {plan.savings:.1%} of steps, {flops:.1%} of FLOPs, "

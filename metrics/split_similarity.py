@@ -25,7 +25,7 @@ class Band:
         pairs: the number of pairs.
         clusters: the number of clusters of prompts that they come from (see `split_similarity`).
         ours: mean cosine similarity of their pictures, from -1 to 1; higher is more alike.
-        standard: the same of the baseline's pictures of the same pairs.
+        baseline: the same of the baseline's pictures of the same pairs.
         excess: ours - baseline, what sharing added.
     """
 
@@ -34,7 +34,7 @@ class Band:
     pairs: int
     clusters: int
     ours: Estimate
-    standard: Estimate
+    baseline: Estimate
     excess: Estimate
 
 
@@ -68,7 +68,7 @@ def split_similarity(
         >>> bands = split_similarity(np.eye(4), [[1, 0], [1, 0], [0, 1], [0, 1]], shared, steps=10)
         >>> [(band.number, band.share, band.pairs, band.clusters) for band in bands]
         [(0, 0.0, 4, 2), (4, 0.8, 2, 2)]
-        >>> [(band.ours.value, band.standard.value, band.excess.value) for band in bands]
+        >>> [(band.ours.value, band.baseline.value, band.excess.value) for band in bands]
         [(0.0, 0.0, 0.0), (1.0, 0.0, 1.0)]
     """
     of_baseline, of_ours, shared = _cosines(baseline), _cosines(ours), np.asarray(shared)
@@ -119,7 +119,7 @@ def _band(
         pairs=total // 2,
         clusters=int(np.count_nonzero(counts)),
         ours=estimate(of_ours),
-        standard=estimate(of_baseline),
+        baseline=estimate(of_baseline),
         excess=estimate(of_ours - of_baseline),
     )
 

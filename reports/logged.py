@@ -108,7 +108,7 @@ def scores(run: Path, record: Record) -> pd.DataFrame | None:
         return None
     table = pd.DataFrame({"prompt": prompts})
     for name in measured:
-        table[name], table[f"{name}, standard"] = shared[name].to_numpy(), baseline[name].to_numpy()
+        table[name], table[f"{name}, baseline"] = shared[name].to_numpy(), baseline[name].to_numpy()
     return table
 
 

@@ -134,13 +134,13 @@ class Comparison:
     Attributes:
         manifest: the prompts.
         ours: the pictures.
-        standard: those they are compared with.
+        baseline: those they are compared with.
         scorers: what measured them.
     """
 
     manifest: Manifest
     ours: Pictures
-    standard: Pictures | None
+    baseline: Pictures | None
     scorers: Scorers
 
     def results(self) -> dict[str, Result]:
@@ -148,17 +148,17 @@ class Comparison:
 
         They are those that metrics also give of the baseline, under a name that ends in ``_standard``.
         """
-        if self.standard is None:
+        if self.baseline is None:
             every = np.ones(len(self.ours.images), dtype=np.bool_)
             by_name = results(self.scorers, self.ours.scores, self.ours.scores, every)
             return {name: result for name, result in by_name.items() if f"{name}_standard" in by_name}
-        same = np.array(self.standard.hashes) == np.array(self.ours.hashes)
-        return results(self.scorers, self.standard.scores, self.ours.scores, same)
+        same = np.array(self.baseline.hashes) == np.array(self.ours.hashes)
+        return results(self.scorers, self.baseline.scores, self.ours.scores, same)
 
     def summary(self) -> dict[str, Any]:
         """Return the pictures, the scorers and the results, as plain values."""
         return {
-            **places(self.manifest, self.ours.folder, self.standard.folder if self.standard else None),
+            **places(self.manifest, self.ours.folder, self.baseline.folder if self.baseline else None),
             "pictures": len(self.ours.images),
             "scorers": self.scorers.described(self.ours.scores.scorers),
             "figures": {name: json.loads(result.model_dump_json()) for name, result in self.results().items()},
@@ -169,8 +169,8 @@ class Comparison:
         with atomic_path(out / "scores.csv") as beside:
             self._table().to_csv(beside, index=False)
         self.ours.write_scores(out, self.manifest.prompts)
-        if self.standard:
-            self.standard.write_scores(out / "against", self.manifest.prompts)
+        if self.baseline:
+            self.baseline.write_scores(out / "against", self.manifest.prompts)
         atomic_write(out / SUMMARY, json.dumps(summary, indent=1) + "\n")
 
     def _table(self) -> "pd.DataFrame":
@@ -178,7 +178,7 @@ class Comparison:
         import pandas as pd
 
         columns: dict[str, Any] = {"prompt": self.manifest.prompts.prompts}
-        for before, pictures in (("", self.ours), ("against ", self.standard)):
+        for before, pictures in (("", self.ours), ("against ", self.baseline)):
             if pictures is None:
                 continue
             columns[f"{before}{FILE}"] = self.manifest.files or [path.name for path in pictures.images]

@@ -55,12 +55,12 @@ def _draw(axes: "Axes", split: Split) -> None:
     """Draw a panel: shared pictures in colour, the baseline's same pairs in grey, the difference filled."""
     (colour,) = colours(1)
     places = [100 * band.share if band.number else NONE for band in split.bands]
-    baseline, shared = [band.standard.value for band in split.bands], [band.ours.value for band in split.bands]
+    baseline, shared = [band.baseline.value for band in split.bands], [band.ours.value for band in split.bands]
     axes.fill_between(places, baseline, shared, color=colour, alpha=0.1, linewidth=0)
     axes.plot([place - APART for place in places], baseline, color=MUTED, linewidth=1, linestyle="--")
     axes.plot([place + APART for place in places], shared, color=colour, linewidth=1.5)
     for place, band in zip(places, split.bands, strict=True):
-        _point(axes, place - APART, band.standard, MUTED, "s", filled=True)
+        _point(axes, place - APART, band.baseline, MUTED, "s", filled=True)
         _point(axes, place + APART, band.ours, colour, "o", filled=_differs(band))
         axes.annotate(
             f"{band.pairs:,}",
@@ -97,4 +97,4 @@ def _differs(band: "Band") -> bool:
 
 def _name_curves(axes: "Axes", split: Split) -> None:
     last, (colour,) = split.bands[-1], colours(1)
-    label_ends(axes, [(last.ours.value, "● shared", colour), (last.standard.value, "■ baseline", MUTED)])
+    label_ends(axes, [(last.ours.value, "● shared", colour), (last.baseline.value, "■ baseline", MUTED)])

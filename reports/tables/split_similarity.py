@@ -66,7 +66,7 @@ def _entries(run: RunView, split: Split, band: "Band", axes: list[str]) -> list[
         Entry(COUNT.number(band.pairs)),
         Entry(COUNT.number(band.clusters)),
         _figure(band.ours, SCORE),
-        _figure(band.standard, SCORE),
+        _figure(band.baseline, SCORE),
         _figure(band.excess, SIGNED),
     ]
 
@@ -78,7 +78,7 @@ def _figure(estimate: Estimate, label: Label) -> Entry:
 
 
 def _row(split: Split, band: "Band") -> dict[str, Any]:
-    figures = {"similarity": band.ours, "standard": band.standard, "excess": band.excess}
+    figures = {"similarity": band.ours, "baseline": band.baseline, "excess": band.excess}
     return {
         "id": split.record.id,
         **split.record.config.model_dump(exclude={"tau"}),

@@ -72,13 +72,13 @@ class Strategies(Table):
         )
 
 
-def pooled(name: str, method: MethodAtTarget, run: RunView, read: Read, standard: bool = False) -> Estimate | None:
+def pooled(name: str, method: MethodAtTarget, run: RunView, read: Read, of_baseline: bool = False) -> Estimate | None:
     """Return a set result over a method's prompt sets and seeds; None where images are not embedded."""
     column = name.removesuffix("_similarity")
     by_set: dict[str, list[Any]] = {}
     n = 0
     for (dataset, _), record in method.records.items():
-        rows = read(record.baseline_scores(run.path) if standard else record.scores(run.path)).get(column)
+        rows = read(record.baseline_scores(run.path) if of_baseline else record.scores(run.path)).get(column)
         if rows is None or name not in record.results:
             return None
         n = max(n, record.results[name].n or 0)
@@ -165,7 +165,7 @@ def _notes(
     read = cache(embeddings)
     for name in sets:
         method = next(iter(compared[0].targets[0].methods.values()))
-        if baseline := pooled(name, method, run, read, standard=True):
+        if baseline := pooled(name, method, run, read, of_baseline=True):
             result_label = run.label(name)
             notes.append(
                 f"{result_label.text}: the baseline's is {result_label.number(baseline.value)}; mean of sets and seeds"

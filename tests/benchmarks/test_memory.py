@@ -18,7 +18,7 @@ def test_allocated_is_the_worst_moment_not_the_sum():
 
 def test_what_is_predicted_of_an_embedded_model_is_what_it_takes():
     model = embedded("mini-sd", 6, steps=1)
-    found = list(memory.measured(model, "standard", baseline_plan(6, model.steps), 4, memory.allocated))
+    found = list(memory.measured(model, "baseline", baseline_plan(6, model.steps), 4, memory.allocated))
     assert [case.phase for case in found] == ["denoise", "decode"]
     for case in found:
         assert abs(case.error) < 0.05

@@ -30,16 +30,16 @@ def test_bands_are_means_over_their_pairs() -> None:
     shared = np.full((5, 5), 0)
     shared[:3, :3], shared[:2, :2], shared[3:, 3:] = 3, 10, 4
     np.fill_diagonal(shared, K)
-    standard, ours = embeddings(5), embeddings(5, seed=1)
-    bands = split_similarity(standard, ours, shared, K)
+    baseline, ours = embeddings(5), embeddings(5, seed=1)
+    bands = split_similarity(baseline, ours, shared, K)
     assert [(band.number, band.pairs, band.clusters) for band in bands] == [(0, 6, 2), (2, 3, 2), (5, 1, 1)]
     assert [band.share for band in bands] == pytest.approx([0, (3 + 3 + 4) / 30, 1])
     for band, chosen in zip(bands, ([0], [3, 4], [10]), strict=True):
         pairs = [(i, j) for i, j in combinations(range(5), 2) if shared[i, j] in chosen]
-        of_standard, of_ours = (np.mean([cosine(rows[i], rows[j]) for i, j in pairs]) for rows in (standard, ours))
-        assert band.standard.value == pytest.approx(of_standard)
+        of_baseline, of_ours = (np.mean([cosine(rows[i], rows[j]) for i, j in pairs]) for rows in (baseline, ours))
+        assert band.baseline.value == pytest.approx(of_baseline)
         assert band.ours.value == pytest.approx(of_ours)
-        assert band.excess.value == pytest.approx(of_ours - of_standard)
+        assert band.excess.value == pytest.approx(of_ours - of_baseline)
         assert band.excess.low is None, "two clusters say nothing of how clusters differ"
 
 
@@ -95,7 +95,7 @@ def test_intervals_cover_what_clusters_have_in_common(sizes: list[int]) -> None:
 
     def figures(drawn: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         bands = split_similarity(*drawn, shared, K)
-        return np.array([[(each.value, each.low, each.high) for each in (b.standard, b.ours, b.excess)] for b in bands])
+        return np.array([[(each.value, each.low, each.high) for each in (b.baseline, b.ours, b.excess)] for b in bands])
 
     truth = np.mean([figures(draw())[..., 0] for _ in range(600)], axis=0)
     found = np.array([figures(draw()) for _ in range(250)], dtype=np.float64)

@@ -125,7 +125,7 @@ def test_equal_compute_is_the_cell_with_the_nearest_steps(new_run) -> None:
 
 
 def make_reference(folder: Path, tau: str) -> None:
-    """Of the cell at this tau, standard generation with fewer steps."""
+    """Return, for the cell at this tau, the baseline with fewer steps."""
     for path in list(folder.glob("cells/*/record.json")):
         record = read_record(path)
         if record.role == "sharing" and f"{record.config.tau:f}" == tau:

@@ -136,9 +136,9 @@ def test_tables_are_mlflows_own_on_the_parent_and_on_cells(run_folder, uri) -> N
 
     record = load_records(run_folder)[1]
     scored = pd.read_json(artifacts_of(uri, cells[record.id]) / "scores.json", orient="split")
-    assert list(scored.columns) == ["prompt", "vqa/vqa", "vqa/vqa, standard"]
+    assert list(scored.columns) == ["prompt", "vqa/vqa", "vqa/vqa, baseline"]
     assert scored["prompt"].tolist() == record.prompts(run_folder)
-    wins = (scored["vqa/vqa"] > scored["vqa/vqa, standard"]).sum()
+    wins = (scored["vqa/vqa"] > scored["vqa/vqa, baseline"]).sum()
     assert wins == record.results["vqa.wins"].value
 
 

@@ -17,8 +17,8 @@ def test_a_panel_a_tau_ours_beside_the_same_pairs_of_standard(parted) -> None:
     assert figure.axes[0].get_ylabel() == "mean CLIP similarity of a pair\n(lower is more diverse)"
     assert {text.get_text() for text in figure.axes[-1].texts} >= {"● shared", "■ baseline"}
     for axes, split in zip(figure.axes, view.once(splits), strict=True):
-        standard, ours = (line.get_ydata() for line in axes.lines[:2])
-        assert list(standard) == [band.standard.value for band in split.bands]
+        baseline, ours = (line.get_ydata() for line in axes.lines[:2])
+        assert list(baseline) == [band.baseline.value for band in split.bands]
         assert list(ours) == [band.ours.value for band in split.bands]
         assert {text.get_text() for text in axes.texts} >= {f"{band.pairs:,}" for band in split.bands}
         bars = [segment for each in axes.collections[1:] for segment in each.get_segments()]

@@ -21,7 +21,7 @@ def test_a_row_is_a_band_of_a_cell_with_what_sharing_added(parted) -> None:
     assert [str(row[2]) for row in table.rows] == table.data.band.tolist()
     assert {str(row[1]) for row in table.rows} == {"CLIP similarity"}
     for row, data in zip(table.rows, table.data.itertuples(), strict=True):
-        assert data.excess == pytest.approx(data.similarity - data.standard)
+        assert data.excess == pytest.approx(data.similarity - data.baseline)
         assert row[-1].value == f"{data.excess:+.4f}"
         assert bool(row[-1].interval) == (not pd.isna(data.excess_low))
     assert set(table.data.excess_low.isna()) == {True, False}
