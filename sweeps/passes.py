@@ -12,7 +12,8 @@ from common.plugins import code_change
 from generators.catalogue import model
 from generators.families.base import get_family
 from generators.model_entry import ModelEntry
-from sweeps.describe import describe
+from sweeps.audit import Floors
+from sweeps.describe import describe, with_indifference
 from sweeps.events import CellFinished, CellScored, Emit, SweepStarted, stage
 from sweeps.executors.base import Executor
 from sweeps.executors.local import Local
@@ -109,7 +110,14 @@ def described_pictures(
 
 
 def rescore(
-    run: Path, asked: Sequence[str], device: str, emit: Emit, *, again: bool = False
+    run: Path,
+    asked: Sequence[str],
+    device: str,
+    emit: Emit,
+    *,
+    again: bool = False,
+    audit: bool | None = None,
+    indifference: float | None = None,
 ) -> list[tuple[Record, UserError]]:
     """Run the last two passes over the finished records of a run, whose models and prompts need not be here any more.
 
@@ -122,6 +130,8 @@ def rescore(
         device: where the metrics run.
         emit: hears progress.
         again: measure even what is there.
+        audit: measure the floors of the scorers; as the sweep's own spec unless given.
+        indifference: as the setting of a spec; likewise.
 
     Returns:
         Records that could not be scored, and why; they are as they were.
@@ -136,6 +146,11 @@ def rescore(
         if not records:
             raise UserError(f"{run} has no finished cell", "run the same sweep again")
         scorers = _run_scorers(records, asked or [text for text in spec.metric if text != NONE], device)
+        audit, given = (
+            spec.audit if audit is None else audit,
+            spec.indifference if indifference is None else indifference,
+        )
+        floors = Floors(run, emit, audited=audit, given=given, again=again)
         for number, (record, compared) in enumerate(score(run, records, scorers, emit, again=again), 1):
             if isinstance(compared, UserError):
                 failures.append((record, compared))
@@ -143,7 +158,8 @@ def rescore(
                 continue
             if isinstance(compared, Exception):
                 raise compared
-            if (scored := describe(compared, scorers[record.config.model])) != record:
+            measuring = scorers[record.config.model]
+            if (scored := describe(compared, measuring, floors=floors.of(compared, measuring))) != record:
                 store.save(scored)
             emit(CellScored(scored, number, len(records)))
     return failures
@@ -172,6 +188,8 @@ def described(
     known = {job.id: store.done(job.id, session.damaged) for job in plan.jobs}
     manifests = {folder: pictures.manifest for folder, pictures in folders.items()}
     so_far = [known[job.id] or job.record() for job in plan.jobs]
+    spec, emit = plan.spec, session.emit
+    floors = Floors(plan.run, emit, audited=spec.audit, given=spec.indifference, again=again)
     for before, compared in score(plan.run, so_far, scorers, session.emit, manifests=manifests, again=again):
         job, measuring, kept = jobs[before.id], scorers[before.config.model], known[before.id] is not None
         if before.strategy_source and (note := code_change(before.strategy_source, job.strategy_source, job.id)):
@@ -181,7 +199,7 @@ def described(
                 raise error
             assert isinstance(compared, Compared)
             _flag_scorers(compared, measuring, session)
-            record = _described(job, compared, measuring, folders, kept)
+            record = _described(job, compared, measuring, folders, kept, floors.of(compared, measuring))
             kept = record is before  # the very object: equal content that was described anew is written
         except Exception as error:
             record = _failed(job.record(), error, session.device)  # in place of nothing that is done
@@ -191,16 +209,26 @@ def described(
         yield record
 
 
-def _described(job: Job, compared: Compared, scorers: Scorers, folders: Mapping[Path, Made], known: bool) -> Record:
+def _described(
+    job: Job,
+    compared: Compared,
+    scorers: Scorers,
+    folders: Mapping[Path, Made],
+    known: bool,
+    floors: Mapping[str, float],
+) -> Record:
     """Return the job's record; the very one that is on disk where nothing in it would be new."""
     assert job.baseline
     if not (folders[job.folder].kept and folders[job.baseline.folder].kept):
         # new pictures: nothing that the old record says of scorers that are not asked for now holds
         compared = replace(compared, record=job.record())
     elif known and not (compared.ours.new or compared.baseline.new) and scorers.measured(compared.record.scorers):
-        return compared.record
+        record = compared.record
+        own = {name: record.scorers[name] for name in scorers.metrics}
+        about = {**record.scorers, **with_indifference(own, floors)}
+        return record if about == record.scorers else record.model_copy(update={"scorers": about})
     components = get_family(job.source.entry.family).components_of(job.source.entry, job.source.settings)
-    return describe(compared, scorers, components, timed=job.role == "sharing")
+    return describe(compared, scorers, components, timed=job.role == "sharing", floors=floors)
 
 
 def _flag_scorers(compared: Compared, scorers: Scorers, session: Session) -> None:
