@@ -67,7 +67,7 @@ class Damage:
 
     Attributes:
         name: as a table says it.
-        unit: of the doses, as text that follows the number.
+        unit: of the doses, as text that follows the number; a dose is a share where it begins with %.
         doses: ascending.
         apply: takes the picture, its partner, a seed and a dose, and returns a new picture of the same size.
         partner: which other picture it needs; None: none.
@@ -83,10 +83,12 @@ class Damage:
         """Return the edit that does this damage at one dose, of `doses` or between.
 
         Examples:
-            >>> DAMAGE["swirl"].at(2.5).name
-            'swirl 2.5 rad'
+            >>> DAMAGE["swirl"].at(2.5).name, DAMAGE["patch"].at(1 / 8).name
+            ('swirl, 2.5 rad', 'patch of another picture, 12.5% of the area')
         """
-        return Edit(f"{self.name} {dose:g}{self.unit}", lambda *given: self.apply(*given, dose), self.partner)
+        amount = f"{100 * dose:.3g}" if self.unit.startswith("%") else f"{dose:g}"
+        name = f"{self.name}, {amount}{self.unit}" if len(self.doses) > 1 else self.name
+        return Edit(name, lambda *given: self.apply(*given, dose), self.partner)
 
 
 def shifted(picture: "Image", pixels: int = 1) -> "Image":
@@ -191,24 +193,30 @@ INVISIBLE: Mapping[str, Edit] = MappingProxyType(
 
 DAMAGE: Mapping[str, Damage] = MappingProxyType(
     {
-        "blur": Damage("blur", "", (1 / 64, 1 / 32, 1 / 16), lambda picture, _, __, share: blurred(picture, share)),
+        "blur": Damage(
+            "blur", "% of the side", (1 / 64, 1 / 32, 1 / 16), lambda picture, _, __, share: blurred(picture, share)
+        ),
         "swirl": Damage("swirl", " rad", (0.625, 1.25, 2.5), lambda picture, _, __, radians: swirled(picture, radians)),
         "neighbour": Damage(
             "nearest prompt's picture mixed in",
-            "",
+            "%",
             (0.15, 0.3, 0.5),
             lambda picture, other, _, share: mixed(picture, other, share),
             "nearest",
         ),
         "patch": Damage(
             "patch of another picture",
-            "",
+            "% of the area",
             (1 / 16, 1 / 8, 1 / 4),
             lambda picture, other, seed, area: patched(picture, other, seed, area),
             "far",
         ),
         "replaced": Damage(
-            "another prompt's picture", "", (1.0,), lambda picture, other, _, share: mixed(picture, other, share), "far"
+            "another prompt's picture",
+            "%",
+            (1.0,),
+            lambda picture, other, _, share: mixed(picture, other, share),
+            "far",
         ),
     }
 )

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from common.errors import UserError
 from metrics.agreement import rank_correlation, winner_agreement
+from metrics.edits import DAMAGE
 from metrics.hypotheses import holm
 from metrics.method_comparison import even_p
 from metrics.parity import effective_pairs
@@ -25,6 +26,7 @@ SATURATED = 0.01  # a probability so near to 0 or 1
 CLIP = 1e-3  # of probabilities, before their logits are taken
 GOOD_AUC = 0.9
 WRONG_CAPTIONS = 3  # a picture
+REPLACED = DAMAGE["replaced"].name
 Effect = Literal["within the floor", "worse", "better", "either way"]
 
 
@@ -144,7 +146,20 @@ class ScorerAudit:
             if effect.effect != "within the floor"
         ]
         floor = f"differences below {self.floor:.4g} are within the floor: edits that nobody sees make as large ones"
-        return [floor, *([f"it is not indifferent to edits that nobody sees: {'; '.join(seen)}"] if seen else [])]
+        sides = [
+            f"{effect.name} ({_percent(effect.win_rate)} wins)"
+            for effect in self.invisible
+            if effect.effect == "within the floor" and not _even(effect.win_rate)
+        ]
+        return [
+            floor,
+            *([f"it is not indifferent to edits that nobody sees: {'; '.join(seen)}"] if seen else []),
+            *(
+                [f"where every difference counts, it takes sides on what nobody sees: {'; '.join(sides)}"]
+                if sides
+                else []
+            ),
+        ]
 
     def _of_scale(self) -> list[str]:
         sentences = []
@@ -161,9 +176,6 @@ class ScorerAudit:
         for effect in self.damage:
             kinds.setdefault(effect.kind, []).append(effect)
         return kinds
-
-
-REPLACED = "another prompt's picture"
 
 
 @dataclass(frozen=True)
@@ -425,7 +437,11 @@ def _told(doses: Sequence[EditEffect]) -> list[EditEffect]:
 
 
 def _from(told: Sequence[EditEffect], doses: Sequence[EditEffect]) -> str:
-    return "" if len(doses) == 1 else f" from {told[0].name.removeprefix(told[0].kind).strip()}"
+    return "" if len(doses) == 1 else f" from {told[0].name.removeprefix(told[0].kind).lstrip(', ')}"
+
+
+def _even(rate: Estimate) -> bool:
+    return rate.low is None or rate.high is None or rate.low <= 0.5 <= rate.high
 
 
 def _percent(rate: Estimate) -> str:

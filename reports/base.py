@@ -12,7 +12,6 @@ from common.files import sha256_text
 from common.plugins import Plugin, discover
 from metrics.parity import DELTA
 from reports.labels import Label, label
-from reports.paired_scores import with_zone
 from sweeps.record import CellConfig, Record, Role, load_records, run_title
 
 if TYPE_CHECKING:
@@ -71,6 +70,8 @@ class RunView:
         Raises:
             UserError: the folder is no run folder, or a record in it is damaged.
         """
+        from reports.paired_scores import with_zone  # takes pandas
+
         loaded = with_zone(load_records(path) if records is None else records, indifference)
         done, failed = (tuple(record for record in loaded if record.status == status) for status in ("done", "failed"))
         sharing_records = tuple(record for record in done if record.role == "sharing")

@@ -28,9 +28,10 @@ from metrics.scorer_audit import (
 )
 from sweeps.audit_file import read_audits, write_audits
 from sweeps.events import Emit, Note
+from sweeps.jobs import Job
 from sweeps.pictures import picture_name
 from sweeps.record import Record
-from sweeps.score import Compared
+from sweeps.score import Compared, whole_pictures
 from sweeps.scorers import Scorers, measure
 from sweeps.scores import same_scorer
 from sweeps.store import disk_full
@@ -89,7 +90,7 @@ def audit(
     Raises:
         UserError: a picture cannot be read or scored, or no scorer gives each picture one score.
     """
-    names = [name for name, metric in scorers.metrics.items() if "win_rate" in metric.results]
+    names = _pairwise(scorers)
     if not names:
         raise UserError("no scorer here gives each picture a score", "add for example --metric vqa")
     rows = evenly(len(images), most)
@@ -165,7 +166,7 @@ def _every_copy(
             copies = _edited(edit, images, rows, partners[damage.partner], scratch)
             yield Copies(edit.name, copies, texts, damage.name, dose)
     for steps, pictures in sorted(damaged.items(), reverse=True):
-        yield Copies(f"{FEWER_STEPS} {steps}", [pictures[row] for row in rows], texts, FEWER_STEPS, float(steps))
+        yield Copies(f"{FEWER_STEPS}, {steps}", [pictures[row] for row in rows], texts, FEWER_STEPS, float(steps))
     for other in near.T:
         yield Copies(WRONG, [images[row] for row in rows], [prompts[other[row]] for row in rows])
 
@@ -190,6 +191,22 @@ def _scores(
         yield name, np.asarray(single[0], dtype=np.float64)
 
 
+def short_copies(jobs: Sequence[Job], scorers: Mapping[str, Scorers]) -> int:
+    """Return how many copies of pictures the short audits of a sweep score, all scorers together.
+
+    Args:
+        jobs: of the sweep.
+        scorers: by model.
+    """
+    sizes = {(job.config.model, job.config.dataset): len(job.source.prompts) for job in jobs}
+    return sum(min(SHORT, size) * len(INVISIBLE) * len(_pairwise(scorers[model])) for (model, _), size in sizes.items())
+
+
+def _pairwise(scorers: Scorers) -> list[str]:
+    """Return the scorers that give each picture one score."""
+    return [name for name, metric in scorers.metrics.items() if "win_rate" in metric.results]
+
+
 class Floors:
     """The zones of indifference of a run's scorers, by model and prompt set; measured once, then read from the run.
 
@@ -212,7 +229,7 @@ class Floors:
 
         The pictures are the first baseline's of the record's model and prompt set.
         """
-        names = [name for name, metric in scorers.metrics.items() if "win_rate" in metric.results]
+        names = _pairwise(scorers)
         place = (compared.record.config.model, compared.record.config.dataset)
         if self.audited and names and place not in self._floors:
             self._floors[place] = self._measured(place, compared, scorers, names)
@@ -277,8 +294,6 @@ def audit_run(
     Raises:
         UserError: as `audit`, or a picture is missing or damaged.
     """
-    from sweeps.score import whole_pictures
-
     places = dict.fromkeys((record.config.model, record.config.dataset) for record in records)
     audits: list[ScorerAudit] = []
     for model, dataset in places:

@@ -12,7 +12,8 @@ from common.plugins import code_change
 from generators.catalogue import model
 from generators.families.base import get_family
 from generators.model_entry import ModelEntry
-from sweeps.audit import Floors
+from metrics.scorer_audit import ScorerAudit
+from sweeps.audit import FULL, Floors, audit_run
 from sweeps.describe import describe, with_indifference
 from sweeps.events import CellFinished, CellScored, Emit, SweepStarted, stage
 from sweeps.executors.base import Executor
@@ -25,6 +26,7 @@ from sweeps.plan import Plan, check, plan_sweep
 from sweeps.record import Failure, Record, load_records
 from sweeps.score import Compared, score
 from sweeps.scorers import NONE, Scorers
+from sweeps.scores import same_scorer
 from sweeps.session import Session
 from sweeps.spec import SweepSpec
 from sweeps.store import Store, disk_full, open_store, saved_spec
@@ -163,6 +165,38 @@ def rescore(
                 store.save(scored)
             emit(CellScored(scored, number, len(records)))
     return failures
+
+
+def audit(run: Path, asked: Sequence[str], device: str, emit: Emit, *, most: int = FULL) -> list[ScorerAudit]:
+    """Audit scorers on the baseline pictures of a run, and give its records their floors as zones of indifference.
+
+    Args:
+        run: a run folder; it is held meanwhile, and keeps the audits.
+        asked: as in `Scorers`; where it is empty, the scorers of the sweep's own spec.
+        device: where the metrics run.
+        emit: hears progress.
+        most: pictures of a prompt set that are edited.
+
+    Returns:
+        One a scorer, model and prompt set.
+
+    Raises:
+        UserError: the folder is no run, another process's, or has no finished cell; or a scorer cannot be had.
+    """
+    spec = saved_spec(run)
+    with _disk(run), open_store(run, spec) as store:
+        records = [record for record in load_records(run) if record.status == "done"]
+        if not records:
+            raise UserError(f"{run} has no finished cell", "run the same sweep again")
+        scorers = _run_scorers(records, asked or [text for text in spec.metric if text != NONE], device)
+        audits = audit_run(run, records, scorers, emit, most)
+        for record in records if spec.indifference is None else ():
+            own = [one for one in audits if (one.model, one.dataset) == (record.config.model, record.config.dataset)]
+            floors = {one.scorer: one.floor for one in own if same_scorer(record.scorers.get(one.scorer), one.identity)}
+            about = {**record.scorers, **with_indifference({name: record.scorers[name] for name in floors}, floors)}
+            if about != record.scorers:
+                store.save(record.model_copy(update={"scorers": about}))
+    return audits
 
 
 def described(

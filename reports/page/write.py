@@ -23,7 +23,7 @@ NAME = "index.html"
 HERE = Path(__file__).parent
 # In this order they are one script.
 SCRIPTS = ("common", "chart", "bars", "pictures", "tree", "page")
-OPEN = ("summary", "claims", "strategies", "strategy_ranking")
+OPEN = ("summary", "claims", "strategies", "strategy_ranking", "audit", "beyond_floor")
 
 
 @dataclass(frozen=True)
