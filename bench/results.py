@@ -88,8 +88,8 @@ def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: 
         console.print(united_line(*plan.united()), soft_wrap=True)
     if copies:
         console.print(
-            f"the audit scores {copies:,} copies of baseline pictures besides, under edits that nobody sees; --no-audit "
-            "leaves it out",
+            f"the audit scores {copies:,} copies of baseline pictures under edits that nobody sees; --no-audit leaves "
+            "it out",
             soft_wrap=True,
         )
     console.print(

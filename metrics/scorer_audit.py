@@ -109,12 +109,14 @@ class ScorerAudit:
     @property
     def seen(self) -> list[str]:
         """Return the kinds of damage that are told as worse, each with the dose from which it always is."""
-        return [f"{kind}{_from(told, doses)}" for kind, doses in self._kinds().items() if (told := _told(doses))]
+        told = {kind: _told(doses) for kind, doses in self._kinds().items()}
+        return [f"{kind}{_dose(doses[0], ' from ')}" for kind, doses in told.items() if doses]
 
     @property
     def missed(self) -> list[str]:
-        """Return the kinds of damage that even the highest dose does not show."""
-        return [kind for kind, doses in self._kinds().items() if not _told(doses)]
+        """Return the kinds of damage that are not told, each with the dose up to which they are not."""
+        untold = {kind: doses[: len(doses) - len(_told(doses))] for kind, doses in self._kinds().items()}
+        return [f"{kind}{_dose(doses[-1], ' up to ')}" for kind, doses in untold.items() if doses]
 
     @property
     def trusted(self) -> bool:
@@ -137,7 +139,7 @@ class ScorerAudit:
                 auc = f"{self.captions.value:.2f} [{self.captions.low:.2f}, {self.captions.high:.2f}]"
                 why = " and ".join(filter(None, [why, f"takes wrong captions for right ones (AUC {auc})"]))
             return [f"cannot be trusted: {why}", *([f"it does tell {seen}"] if seen else [])]
-        return [f"can be trusted to tell {seen}{f', not {missed}' if missed else ''}"]
+        return [f"can be trusted to tell {seen}{f'; not to tell {missed}' if missed else ''}"]
 
     def _of_floor(self) -> list[str]:
         seen = [
@@ -436,8 +438,10 @@ def _told(doses: Sequence[EditEffect]) -> list[EditEffect]:
     return told
 
 
-def _from(told: Sequence[EditEffect], doses: Sequence[EditEffect]) -> str:
-    return "" if len(doses) == 1 else f" from {told[0].name.removeprefix(told[0].kind).lstrip(', ')}"
+def _dose(effect: EditEffect, before: str) -> str:
+    """Return an edit's dose as text after `before`; nothing where its kind has but one."""
+    amount = effect.name.removeprefix(effect.kind).lstrip(", ")
+    return f"{before}{amount}" if amount else ""
 
 
 def _even(rate: Estimate) -> bool:

@@ -56,10 +56,9 @@ function effect(which, prompt) {
   const difference = differences_(which)?.[prompt];
   if (difference === null || difference === undefined) return "";
   if (difference === 0) return make("b", {}, "the same");
+  if (Math.abs(difference) < (which.zones[state.metric] || 0)) return make("b", { title: "edits that nobody sees make as large differences" }, `${gain(difference)}, within the floor`);
   const odds = logits(which, state.metric, prompt);
-  const text = gain(difference) + (odds === null ? "" : ` (${gain(odds)} logits)`);
-  if (Math.abs(difference) < (which.zones[state.metric] || 0)) return make("b", { title: "a smaller difference than edits that nobody sees can make" }, `${text}, within the floor`);
-  return make("b", { class: difference < 0 ? "bad" : "good" }, text);
+  return make("b", { class: difference < 0 ? "bad" : "good" }, gain(difference) + (odds === null ? "" : ` (${signed(odds.toFixed(1))} logits)`));
 }
 
 /* "0.912 → 0.641  −0.271" */
