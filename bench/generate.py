@@ -23,7 +23,7 @@ COLUMNS, LARGEST = 8, 256  # pictures a row of the grid, pixels of one
         "savings": "it is one tau",
         "isolate": "its one cell is always made by itself",
         "energy": "it measures nothing",
-        **dict.fromkeys(("metric", "seed_control", "equal_compute"), "it scores nothing"),
+        **dict.fromkeys(("metric", "audit", "indifference", "seed_control", "equal_compute"), "it scores nothing"),
     },
     changed={
         "tau": {"help": "How much to share: 0 shares nothing, more shares more steps.", "metavar": "X", "default": "1"},

@@ -22,6 +22,7 @@ from bench.shadows import refuse_shadows
 refuse_shadows()  # here, because these imports would already fail
 
 from bench import (  # noqa: E402
+    audit,
     compare,
     doctor,
     flops,
@@ -53,6 +54,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., None] | typer.Typer, str]] = {
     "sweep": (RUN, sweep.sweep, "bench sweep --model mini-sd --tau 0..2 --limit 16"),
     "generate": (RUN, generate.generate, 'bench generate --prompt "a red fox" --prompt "a red wolf" --tau 0.8'),
     "score": (RUN, score.score, "bench score runs/NAME --metric clip_score"),
+    "audit": (RUN, audit.audit, "bench audit runs/NAME --metric vqa"),
     "paper": (RUN, paper.paper, "bench paper run table1 --miniature"),
     "plan": (LOOK, plan.plan, "bench plan --dataset mini_scenes --steps 20 --target-savings 0.5"),
     "flops": (LOOK, flops.flops, "bench flops --model mini-sd --steps 20"),

@@ -34,7 +34,7 @@ WITHOUT_MODEL = {"model", "dataset", "prompts", "prompt", "limit", "seed", "step
         "denoiser_cache": "what a cache skips is known only as it runs",
         "batch_size": "it denoises nothing",
         **dict.fromkeys(("isolate", "energy", "save_every"), "it makes no image"),
-        **dict.fromkeys(("metric", "seed_control", "equal_compute"), "it scores nothing"),
+        **dict.fromkeys(("metric", "audit", "indifference", "seed_control", "equal_compute"), "it scores nothing"),
     }
 )
 def plan(

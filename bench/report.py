@@ -22,6 +22,15 @@ def report(
             min=0, max=0.49, metavar="X", help="How far below 0.5 a win rate may lie and still count as parity."
         ),
     ] = 0.05,
+    indifference: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="X",
+            help="Score differences below this are ties in claims, verdicts and rankings; 0 for the strict rule.",
+            show_default="what the run recorded",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +54,9 @@ def report(
 
     from bench.results import print_places, print_tables
 
-    folder, written = _one(runs[0], delta, out) if len(runs) == 1 else _several(runs, delta, out)
+    folder, written = (
+        _one(runs[0], delta, indifference, out) if len(runs) == 1 else _several(runs, delta, indifference, out)
+    )
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     print_tables(written)
@@ -57,7 +68,7 @@ def report(
         typer.echo("note: no browser was found to open the page with", err=True)
 
 
-def _one(run: Path, delta: float, out: Path | None) -> "tuple[Path, Report]":
+def _one(run: Path, delta: float, indifference: float | None, out: Path | None) -> "tuple[Path, Report]":
     from reports.publish import publish
     from sweeps.record import load_records
     from sweeps.store import saved_spec
@@ -65,10 +76,10 @@ def _one(run: Path, delta: float, out: Path | None) -> "tuple[Path, Report]":
     if out:
         raise UserError("--out is for several runs", "a run's report goes into its own folder")
     saved_spec(run)
-    return run, publish(run, load_records(run), delta)
+    return run, publish(run, load_records(run), delta, indifference)
 
 
-def _several(runs: list[Path], delta: float, out: Path | None) -> "tuple[Path, Report]":
+def _several(runs: list[Path], delta: float, indifference: float | None, out: Path | None) -> "tuple[Path, Report]":
     from reports.base import file_name
     from reports.render import write_view
     from reports.run_comparison import compare, run_names
@@ -80,7 +91,7 @@ def _several(runs: list[Path], delta: float, out: Path | None) -> "tuple[Path, R
     folder = out or Path("runs") / file_name(f"compare-{'-'.join(run_names(runs))}")
     if (folder / SPEC).exists():
         raise UserError(f"{folder} is a run folder", "choose another --out")
-    return folder, write_view(compare(runs, folder, delta))
+    return folder, write_view(compare(runs, folder, delta, indifference))
 
 
 def _write_markdown(view: "RunView", figures: Sequence[Path], file: Path) -> None:

@@ -60,8 +60,15 @@ def print_places(run: Path, report: "Report", tracking: str | None = None) -> No
             stdout().print(f"{what:8} {where}", soft_wrap=True)
 
 
-def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: bool) -> None:
-    """Print a dry run's table: every job, what it will cost, and what sharing saves; and what all cost `together`."""
+def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: bool, copies: int) -> None:
+    """Print a dry run's table: every job, what it will cost, and what sharing saves.
+
+    Args:
+        plan: the sweep's.
+        costs: of its jobs.
+        together: also say what all cost where they are denoised as one.
+        copies: edited copies of pictures that audits will score.
+    """
     from sweeps.cost import picture_bytes
 
     table = columns(
@@ -79,6 +86,12 @@ def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: 
     console.print(table)
     if together:
         console.print(united_line(*plan.united()), soft_wrap=True)
+    if copies:
+        console.print(
+            f"the audit scores {copies:,} copies of baseline pictures under edits that nobody sees; --no-audit leaves "
+            "it out",
+            soft_wrap=True,
+        )
     console.print(
         f"{len(costs)} cells in {plan.run}/, at most {size(picture_bytes(plan.picture_sets))} of pictures. NFE is the "
         "number of denoiser evaluations. Prompts were encoded to predict this; no image was made and nothing written.",

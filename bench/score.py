@@ -17,7 +17,13 @@ FAILED = 1
 SCORES = Path("scores")
 
 
-@o.spec_options(only=("metric", "device"), changed={"metric": {"default": "in a run, those of its model"}})
+@o.spec_options(
+    only=("metric", "audit", "indifference", "device"),
+    changed={
+        "metric": {"default": "in a run, those of its model"},
+        "audit": {"default": "in a run, as its sweep"},
+    },
+)
 def score(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder, or any folder of images.")],
     prompts: Annotated[
@@ -62,6 +68,8 @@ def score(
         raise UserError(f"{folder} is a run folder, which knows its prompts", "leave --prompts out")
     if prompts is not None and rescore:
         raise UserError("--rescore is for a run folder", "leave it out: other pictures are always measured")
+    if not is_run and (settings["audit"] is not None or settings["indifference"] is not None):
+        raise UserError("--audit and --indifference are for a run folder", "audit other pictures with `bench audit`")
     if prompts is not None:
         _score_pictures(folder, prompts, against, out, asked, where, as_json)
     elif against or out:
@@ -69,10 +77,18 @@ def score(
     elif not is_run:
         raise UserError(f"{folder} is no run folder", "if it holds pictures, say what they show: --prompts FILE")
     else:
-        _score_run(folder, asked, where, rescore, as_json)
+        _score_run(folder, asked, where, rescore, as_json, settings["audit"], settings["indifference"])
 
 
-def _score_run(run: Path, asked: Sequence[str], device: str, again: bool, as_json: bool) -> None:
+def _score_run(
+    run: Path,
+    asked: Sequence[str],
+    device: str,
+    again: bool,
+    as_json: bool,
+    audit: bool | None,
+    indifference: float | None,
+) -> None:
     """Score a run and write its views anew; records that cannot be scored are named and make the exit code 1."""
     import reusebench
     from bench.results import print_places, print_tables
@@ -80,7 +96,7 @@ def _score_run(run: Path, asked: Sequence[str], device: str, again: bool, as_jso
     from sweeps.passes import rescore
 
     with screen() as seen:
-        failures = rescore(run, asked, device, seen, again=again)
+        failures = rescore(run, asked, device, seen, again=again, audit=audit, indifference=indifference)
         with seen.stage("report"):
             report = reusebench.report(run)
     for note in report.notes:

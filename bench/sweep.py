@@ -130,6 +130,7 @@ def carry_out(
     import reusebench
     from bench.results import print_costs, print_places, print_tables, seconds_line
     from bench.screen import screen
+    from sweeps.audit import short_copies
 
     with screen() as seen:
         if dry_run:
@@ -138,7 +139,8 @@ def carry_out(
         else:
             run = _run(asked, folder, seen, rescore, uri, system_metrics, executor)
     if dry_run:
-        print_costs(planned.inner, costs, together=not asked.alone)
+        copies = short_copies(planned.jobs, planned.scorers) if asked.audit else 0
+        print_costs(planned.inner, costs, together=not asked.alone, copies=copies)
         return False
     assert run.report
     print_tables(run.report, tables)

@@ -45,11 +45,13 @@ class Metric(Plugin, ABC):
 
     Attributes:
         higher_is_better: true where a larger column means better images.
+        probability: true where a score is one, from 0 to 1.
         columns: the names of the arrays that `measure` returns.
         figures: the results that `compare` returns, in the order of a table's columns.
     """
 
     higher_is_better: ClassVar[bool]
+    probability: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]]
     results: ClassVar[Mapping[str, ResultInfo]]
 

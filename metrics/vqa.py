@@ -24,6 +24,7 @@ class VQAScore(Metric):
 
     name = "vqa"
     higher_is_better = True
+    probability = True
     columns = ("vqa",)
     results: ClassVar[dict[str, ResultInfo]] = score_figures("vqa", "VQAScore")
 

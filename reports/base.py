@@ -52,13 +52,27 @@ class RunView:
     )
 
     @classmethod
-    def of(cls, path: Path, records: Sequence[Record] | None = None, delta: float = DELTA) -> "RunView":
+    def of(
+        cls,
+        path: Path,
+        records: Sequence[Record] | None = None,
+        delta: float = DELTA,
+        indifference: float | None = None,
+    ) -> "RunView":
         """Return the view of a run folder, of all its records unless some are given.
+
+        Args:
+            path: the run folder.
+            records: its records, where they are read already.
+            delta: the non-inferiority margin.
+            indifference: half the width of every scorer's zone, in place of what the records say; 0 is the strict rule.
 
         Raises:
             UserError: the folder is no run folder, or a record in it is damaged.
         """
-        loaded = load_records(path) if records is None else records
+        from reports.paired_scores import with_zone  # takes pandas
+
+        loaded = with_zone(load_records(path) if records is None else records, indifference)
         done, failed = (tuple(record for record in loaded if record.status == status) for status in ("done", "failed"))
         sharing_records = tuple(record for record in done if record.role == "sharing")
         references = tuple(record for role in REFERENCES for record in done if record.role == role)

@@ -13,7 +13,10 @@ Runs: TypeAlias = Mapping[str, Sequence[Record]]
 Verdict = Literal["refused", "flagged"]
 
 # What a record says of a scorer that does not change its scores.
-NOT_THE_SCORER = {"name", "metric", "packages", "device", "notes", "figures", "higher_is_better"}
+NOT_THE_SCORER = {
+    *("name", "metric", "packages", "device", "notes"),
+    *("figures", "higher_is_better", "probability", "indifference"),
+}
 # Settings that are axes, or follow from one: compared there.
 ON_AXES = {"steps", "guidance", "seed", "noise"}
 # The axes that baseline images depend on.

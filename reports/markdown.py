@@ -15,6 +15,9 @@ from reports.frame import paired_metrics, result_names, wall_savings
 from reports.labels import title
 from reports.run_comparison import RunComparison
 from reports.sheet import Sheet
+from reports.tables.audit import Audit
+from reports.tables.audit_edits import AuditEdits
+from reports.tables.beyond_floor import BeyondFloorTable
 from reports.tables.comparability import Comparability
 from reports.tables.savings_at_parity import tolerance
 from reports.tables.summary import Summary
@@ -54,6 +57,7 @@ def markdown(view: RunView, pictures: Sequence[Path], home: Path) -> str:
         *_comparability(view),
         "## Every cell",
         table_part(view),
+        *_audit(view),
         *pictures_part(view, pictures, home),
         "## Rows and columns",
         "\n".join(f"- {row}" for row in rows_part(view)),
@@ -153,6 +157,14 @@ def provenance(view: RunView) -> list[str]:
 def _comparability(view: RunView) -> list[str]:
     sheet: Sheet | None = Comparability().sheet(view)
     return ["## Comparability", to_markdown(sheet).strip()] if sheet else []
+
+
+def _audit(view: RunView) -> list[str]:
+    """Return what the scorers may be trusted with, and which differences are beyond their floors."""
+    sheets = [
+        sheet for sheet in (Audit().sheet(view), BeyondFloorTable().sheet(view), AuditEdits().sheet(view)) if sheet
+    ]
+    return ["## The scorers", *(to_markdown(sheet).strip() for sheet in sheets)] if sheets else []
 
 
 def _hash(value: Any, before: str) -> str:

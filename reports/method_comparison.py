@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from metrics.method_comparison import clustered_win_rate
 from metrics.over_seeds import pooled_difference
+from metrics.scorer_audit import outside
 from metrics.statistics import Estimate, Floats
 from reports.base import SHARING, RunView, series_name
 from reports.frame import WIN_RATE, paired_metrics, result_names, varying_axes
 from reports.labels import title
-from reports.paired_scores import Read, better, metric_scores, outcomes, score_differences
+from reports.paired_scores import Read, better, indifference, metric_scores, outcomes, score_differences
 from sweeps.record import NEAR, CellConfig, Record, run_savings
 
 SAME_SCORE = 2e-6  # relative; copies of one picture in two cells may be scored in different batches (seen: 1.02e-6)
@@ -31,20 +32,31 @@ class MethodAtTarget:
     Attributes:
         name: its values on the axes on which methods differ.
         records: one for each prompt set and seed.
-        outcomes: [S, N] against the baseline: 1 where this method's picture scores better, -1 worse, 0 for a tie.
+        outcomes: [S, N] against the baseline: 1 where this method's picture scores better, -1 worse, 0 for a tie, which
+            a difference within the zone of indifference is too.
+        strict: the same without a zone.
         differences: [S, N], this method's score less the baseline's; more is better.
         scores: [S, N], more is better.
+        zone: half the width of the scorer's zone of indifference.
     """
 
     name: str
     records: Mapping[Place, Record]
     outcomes: Floats
+    strict: Floats
     differences: Floats
     scores: Floats
+    zone: float = 0.0
 
     @cached_property
     def win_rate(self) -> Estimate:
-        return clustered_win_rate(self.outcomes)
+        """The half-tie rate without a zone, as published tables have it."""
+        return clustered_win_rate(self.strict)
+
+    @property
+    def counted(self) -> Floats:
+        """The differences [S, N] that count: 0 for a pair within the zone of indifference."""
+        return np.asarray(np.where(self.outcomes != 0, self.differences, 0.0))
 
     @cached_property
     def difference(self) -> Estimate:
@@ -65,7 +77,7 @@ class MethodAtTarget:
         """Return [S, N]: 1 where this method's picture scores better, -1 where the other's does, 0 for a tie."""
         gap = self.scores - other.scores
         scale = np.maximum(1.0, np.maximum(np.abs(self.scores), np.abs(other.scores)))
-        return np.asarray(np.where(np.abs(gap) > SAME_SCORE * scale, np.sign(gap), 0.0))
+        return outside(np.where(np.abs(gap) > SAME_SCORE * scale, gap, 0.0), self.zone)
 
 
 @dataclass(frozen=True)
@@ -232,8 +244,10 @@ def _method(run: RunView, metric: str, name: str, records: Mapping[Place, Record
         name,
         records,
         _joined(records, lambda record: outcomes(run.path, record, metric, read)),
+        _joined(records, lambda record: outcomes(run.path, record, metric, read, zone=0)),
         sign * _joined(records, lambda record: score_differences(run.path, record, metric, read)),
         sign * _joined(records, lambda record: read(record.scores(run.path), metric)),
+        max(indifference(record, metric) for record in records.values()),
     )
 
 

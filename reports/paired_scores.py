@@ -1,6 +1,6 @@
 """Paired scores, shared against baseline, prompt by prompt: read from the score files of a run folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from metrics.scorer_audit import outside
 from reports.frame import WIN_RATE
 from sweeps.record import Record
 
@@ -16,9 +17,56 @@ Read: TypeAlias = Callable[[Path, str], NDArray[np.float64]]
 AGAIN = "run the same sweep again with --rescore"
 
 
-def outcomes(run: Path, record: Record, metric: str, read: Read) -> NDArray[np.float64]:
-    """Return [N]: 1 where a prompt's shared picture scores better than the baseline's, -1 where worse, 0 for a tie."""
-    return np.asarray(better(record, metric) * np.sign(score_differences(run, record, metric, read)))
+def outcomes(run: Path, record: Record, metric: str, read: Read, *, zone: float | None = None) -> NDArray[np.float64]:
+    """Return [N]: 1 where a prompt's shared picture scores better than the baseline's, -1 where worse, 0 for a tie.
+
+    A difference within the zone of indifference is a tie: the scorer sees as much between a picture and a copy of it
+    that nobody can tell from it. Claims, verdicts, crossings and rankings count wins here and nowhere else.
+
+    Args:
+        run, record, metric, read: as for `score_differences`.
+        zone: half its width; the record's own unless given. 0 is the strict rule of published tables.
+    """
+    return outside(
+        better(record, metric) * score_differences(run, record, metric, read),
+        indifference(record, metric) if zone is None else zone,
+    )
+
+
+def indifference(record: Record, metric: str) -> float:
+    """Return half the width of a scorer's zone of indifference; 0 for records that have none, as of old runs."""
+    return float(record.scorers.get(metric, {}).get("indifference", 0.0))
+
+
+def zone_note(records: Iterable[Record], metrics: Iterable[str]) -> list[str]:
+    """Return the sentence that says which differences are ties in these records; none where every difference counts."""
+    records = list(records)
+    zones = {
+        (metric, record.config.dataset, indifference(record, metric)): None
+        for metric in metrics
+        for record in records
+        if indifference(record, metric)
+    }
+    widths = {width for *_, width in zones}
+    if not widths:
+        return []
+    if len(widths) == 1:
+        below = f"{widths.pop():.3g}"
+    else:
+        below = ", ".join(f"{width:.3g} ({metric} on {dataset})" for metric, dataset, width in zones)
+    return [f"a tie: scores that differ by less than the scorer's floor, {below}; the table `audit` has it"]
+
+
+def with_zone(records: Sequence[Record], zone: float | None) -> list[Record]:
+    """Return the records with this zone of every scorer in place of their own; as they are where it is None."""
+    if zone is None:
+        return list(records)
+    return [
+        record.model_copy(
+            update={"scorers": {name: {**about, "indifference": zone} for name, about in record.scorers.items()}}
+        )
+        for record in records
+    ]
 
 
 def score_differences(run: Path, record: Record, metric: str, read: Read) -> NDArray[np.float64]:

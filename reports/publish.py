@@ -12,11 +12,20 @@ if TYPE_CHECKING:
     from sweeps.record import Record
 
 
-def publish(run: Path, records: "Sequence[Record]", delta: float = DELTA) -> "Report":
-    """Write ``records.parquet``, one row a cell, and the report: page, tables, figures; `delta` is parity's."""
+def publish(
+    run: Path, records: "Sequence[Record]", delta: float = DELTA, indifference: float | None = None
+) -> "Report":
+    """Write ``records.parquet``, one row a cell, and the report: page, tables, figures.
+
+    Args:
+        run: the run folder.
+        records: its records.
+        delta: parity's margin.
+        indifference: half the width of every scorer's zone, in place of what the records say.
+    """
     from reports.frame import frame
     from reports.render import write_report
 
     with atomic_path(run / "records.parquet") as beside:
         frame(records).to_parquet(beside, index=False)
-    return write_report(run, records, delta)
+    return write_report(run, records, delta, indifference)

@@ -21,7 +21,8 @@ class Ranking:
         comparison: the comparison that is ranked.
         targets: the savings targets at which all of these methods take part.
         names: the methods' names, in order.
-        areas: area under the curve of the mean difference from the baseline, divided by the range of savings.
+        areas: area under the curve of the mean difference from the baseline, divided by the range of savings; pairs
+            within the zone of indifference differ by 0.
         rates: area under the curve of the win rate against the baseline, likewise.
         ranks: the first and the last rank that each method may have.
         better: [C, C], True where one method beats another for sure.
@@ -55,7 +56,7 @@ def ranking(comparison: MethodComparison) -> Ranking | None:
     methods = [[target.methods[name] for target in targets] for name in names]
     by, won = (
         areas([[getattr(at_target, values) for at_target in row] for row in methods], savings)
-        for values in ("differences", "outcomes")
+        for values in ("counted", "outcomes")
     )
     order = sorted(range(len(names)), key=lambda i: -by[i].mean())
     by, won, names = by[order], won[order], [names[i] for i in order]

@@ -32,13 +32,16 @@ class Report:
     view: RunView | None = None
 
 
-def write_report(run: Path, records: Sequence[Record] | None = None, delta: float = DELTA) -> Report:
+def write_report(
+    run: Path, records: Sequence[Record] | None = None, delta: float = DELTA, indifference: float | None = None
+) -> Report:
     """Write every table (CSV, Markdown, LaTeX) and every figure (PNG, SVG) that has something to show.
 
     Args:
         run: the run folder.
         records: its records, as `load_records` returns them; read unless given.
         delta: the non-inferiority margin: how far below 1/2 a win rate may lie and still count as parity.
+        indifference: half the width of every scorer's zone, in place of what the records say.
 
     Returns:
         The files. A table or figure that fails, say for a damaged file of the run, is left out with a note.
@@ -46,7 +49,7 @@ def write_report(run: Path, records: Sequence[Record] | None = None, delta: floa
     Raises:
         UserError: the folder is no run, or a record in it is damaged.
     """
-    return write_view(RunView.of(run, records, delta))
+    return write_view(RunView.of(run, records, delta, indifference))
 
 
 def write_view(view: RunView) -> Report:

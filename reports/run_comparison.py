@@ -72,7 +72,9 @@ class RunComparison(RunView):
         return axes
 
 
-def compare(folders: Sequence[Path], path: Path, delta: float = DELTA) -> RunComparison:
+def compare(
+    folders: Sequence[Path], path: Path, delta: float = DELTA, indifference: float | None = None
+) -> RunComparison:
     """Return the joint view of several run folders.
 
     Results of another scorer than the first run's are left out, and different prompts under one name become prompt
@@ -82,12 +84,16 @@ def compare(folders: Sequence[Path], path: Path, delta: float = DELTA) -> RunCom
         folders: at least two run folders.
         path: the folder for the comparison's report; it need not exist.
         delta: the non-inferiority margin: how far below 1/2 a win rate may lie and still count as parity.
+        indifference: half the width of every scorer's zone, in place of what the records say.
 
     Raises:
         UserError: fewer than two runs, one of them given twice or without a finished cell, or a damaged record.
     """
     names = run_names(folders)
-    runs = {name: RunView.of(folder, delta=delta) for name, folder in zip(names, folders, strict=True)}
+    runs = {
+        name: RunView.of(folder, delta=delta, indifference=indifference)
+        for name, folder in zip(names, folders, strict=True)
+    }
     for name, view in runs.items():
         if not view.records:
             raise UserError(f"{name} has no finished cell", "run its sweep again, or compare the others")

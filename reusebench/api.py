@@ -85,6 +85,8 @@ def score(
     device: str | None = None,
     emit: Emit | None = None,
     again: bool = False,
+    audit: bool | None = None,
+    indifference: float | None = None,
 ) -> Run:
     """Measure a run's pictures where that was not done yet, and describe them in records; no picture is made.
 
@@ -95,6 +97,8 @@ def score(
         device: where they run.
         emit: as for `plan`.
         again: measure even what is there.
+        audit: also measure which score differences mean nothing; as the sweep's spec unless given.
+        indifference: score differences below it are ties in claims; likewise.
 
     Returns:
         The run; `Run.failed` are the records that could not be scored.
@@ -106,20 +110,24 @@ def score(
 
     run = run if isinstance(run, Run) else Run(Path(run))
     asked = [metric] if isinstance(metric, str) else list(metric)
-    if run.plan and not asked:
+    if run.plan and not asked and audit is None and indifference is None:
         planned = run.plan
         records = described_pictures(planned.inner, run.made, planned.scorers, planned.session, again=again)
         return Run(run.folder, failed=[record for record in records if record.error])
-    failures = rescore(run.folder, asked, _device(device), emit or _log, again=again)
+    failures = rescore(
+        run.folder, asked, _device(device), emit or _log, again=again, audit=audit, indifference=indifference
+    )
     return Run(run.folder, failed=[record for record, _ in failures])
 
 
-def report(run: Run | StrPath, *, delta: float | None = None) -> "Report":
+def report(run: Run | StrPath, *, delta: float | None = None, indifference: float | None = None) -> "Report":
     """Write a run's tables, figures and page from its records, and return them.
 
     Args:
         run: a run or its folder.
         delta: how far below one half a win rate may lie and still be parity; 0.05 unless given.
+        indifference: score differences below it are ties in claims, verdicts and rankings; what the run recorded unless
+            given, and 0 for the strict rule.
 
     Raises:
         UserError: the folder is no run, or a record is damaged.
@@ -130,7 +138,7 @@ def report(run: Run | StrPath, *, delta: float | None = None) -> "Report":
 
     run = run if isinstance(run, Run) else Run(Path(run))
     saved_spec(run.folder)
-    run.report = publish(run.folder, run.records, DELTA if delta is None else delta)
+    run.report = publish(run.folder, run.records, DELTA if delta is None else delta, indifference)
     return run.report
 
 

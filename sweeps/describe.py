@@ -1,7 +1,8 @@
 """The fourth pass: from pictures and their scores to the record that describes them. Pure."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from metrics.flops import price
 from sweeps.pictures import Manifest
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def describe(
-    compared: Compared, scorers: Scorers, components: "Sequence[Component] | None" = None, *, timed: bool = False
+    compared: Compared,
+    scorers: Scorers,
+    components: "Sequence[Component] | None" = None,
+    *,
+    timed: bool = False,
+    floors: Mapping[str, float] = MappingProxyType({}),
 ) -> Record:
     """Return the record of pictures beside their baseline's.
 
@@ -25,6 +31,7 @@ def describe(
         scorers: what measured.
         components: what the model computes, from which FLOPs follow; None: as they are in the record.
         timed: put the seconds of scoring into the record.
+        floors: by scorer, the half width of its zone of indifference.
     """
     record, ours, theirs = compared.record, compared.ours.manifest, compared.baseline.manifest
     plan = _plan(record, ours, theirs)
@@ -46,11 +53,29 @@ def describe(
             "joules": ours.joules,
             "baseline_joules": theirs.joules,
             "execution": ours.execution,
-            "scorers": {**record.scorers, **scorers.described(compared.ours.scores.scorers)},
+            "scorers": {
+                **record.scorers,
+                **with_indifference(scorers.described(compared.ours.scores.scorers), floors),
+            },
             "versions": ours.versions,
             "machine": ours.machine,
         }
     )
+
+
+def with_indifference(
+    scorers: Mapping[str, Mapping[str, Any]], floors: Mapping[str, float]
+) -> dict[str, dict[str, Any]]:
+    """Return what a record says of scorers, with these zones of indifference; equal where it has them already.
+
+    Args:
+        scorers: by name; see `Record.scorers`.
+        floors: by name, half the zone's width; a scorer that is not there has no zone.
+    """
+    bare = {
+        name: {key: value for key, value in about.items() if key != "indifference"} for name, about in scorers.items()
+    }
+    return {name: {**about, "indifference": floors[name]} if name in floors else about for name, about in bare.items()}
 
 
 def _plan(record: Record, ours: Manifest, theirs: Manifest) -> PlanCost:

@@ -12,7 +12,9 @@ from common.plugins import code_change
 from generators.catalogue import model
 from generators.families.base import get_family
 from generators.model_entry import ModelEntry
-from sweeps.describe import describe
+from metrics.scorer_audit import ScorerAudit
+from sweeps.audit import FULL, Floors, audit_run
+from sweeps.describe import describe, with_indifference
 from sweeps.events import CellFinished, CellScored, Emit, SweepStarted, stage
 from sweeps.executors.base import Executor
 from sweeps.executors.local import Local
@@ -24,6 +26,7 @@ from sweeps.plan import Plan, check, plan_sweep
 from sweeps.record import Failure, Record, load_records
 from sweeps.score import Compared, score
 from sweeps.scorers import NONE, Scorers
+from sweeps.scores import same_scorer
 from sweeps.session import Session
 from sweeps.spec import SweepSpec
 from sweeps.store import Store, disk_full, open_store, saved_spec
@@ -109,7 +112,14 @@ def described_pictures(
 
 
 def rescore(
-    run: Path, asked: Sequence[str], device: str, emit: Emit, *, again: bool = False
+    run: Path,
+    asked: Sequence[str],
+    device: str,
+    emit: Emit,
+    *,
+    again: bool = False,
+    audit: bool | None = None,
+    indifference: float | None = None,
 ) -> list[tuple[Record, UserError]]:
     """Run the last two passes over the finished records of a run, whose models and prompts need not be here any more.
 
@@ -122,6 +132,8 @@ def rescore(
         device: where the metrics run.
         emit: hears progress.
         again: measure even what is there.
+        audit: measure the floors of the scorers; as the sweep's own spec unless given.
+        indifference: as the setting of a spec; likewise.
 
     Returns:
         Records that could not be scored, and why; they are as they were.
@@ -136,6 +148,11 @@ def rescore(
         if not records:
             raise UserError(f"{run} has no finished cell", "run the same sweep again")
         scorers = _run_scorers(records, asked or [text for text in spec.metric if text != NONE], device)
+        audit, given = (
+            spec.audit if audit is None else audit,
+            spec.indifference if indifference is None else indifference,
+        )
+        floors = Floors(run, emit, audited=audit, given=given, again=again)
         for number, (record, compared) in enumerate(score(run, records, scorers, emit, again=again), 1):
             if isinstance(compared, UserError):
                 failures.append((record, compared))
@@ -143,10 +160,43 @@ def rescore(
                 continue
             if isinstance(compared, Exception):
                 raise compared
-            if (scored := describe(compared, scorers[record.config.model])) != record:
+            measuring = scorers[record.config.model]
+            if (scored := describe(compared, measuring, floors=floors.of(compared, measuring))) != record:
                 store.save(scored)
             emit(CellScored(scored, number, len(records)))
     return failures
+
+
+def audit(run: Path, asked: Sequence[str], device: str, emit: Emit, *, most: int = FULL) -> list[ScorerAudit]:
+    """Audit scorers on the baseline pictures of a run, and give its records their floors as zones of indifference.
+
+    Args:
+        run: a run folder; it is held meanwhile, and keeps the audits.
+        asked: as in `Scorers`; where it is empty, the scorers of the sweep's own spec.
+        device: where the metrics run.
+        emit: hears progress.
+        most: pictures of a prompt set that are edited.
+
+    Returns:
+        One a scorer, model and prompt set.
+
+    Raises:
+        UserError: the folder is no run, another process's, or has no finished cell; or a scorer cannot be had.
+    """
+    spec = saved_spec(run)
+    with _disk(run), open_store(run, spec) as store:
+        records = [record for record in load_records(run) if record.status == "done"]
+        if not records:
+            raise UserError(f"{run} has no finished cell", "run the same sweep again")
+        scorers = _run_scorers(records, asked or [text for text in spec.metric if text != NONE], device)
+        audits = audit_run(run, records, scorers, emit, most)
+        for record in records if spec.indifference is None else ():
+            own = [one for one in audits if (one.model, one.dataset) == (record.config.model, record.config.dataset)]
+            floors = {one.scorer: one.floor for one in own if same_scorer(record.scorers.get(one.scorer), one.identity)}
+            about = {**record.scorers, **with_indifference({name: record.scorers[name] for name in floors}, floors)}
+            if about != record.scorers:
+                store.save(record.model_copy(update={"scorers": about}))
+    return audits
 
 
 def described(
@@ -172,6 +222,8 @@ def described(
     known = {job.id: store.done(job.id, session.damaged) for job in plan.jobs}
     manifests = {folder: pictures.manifest for folder, pictures in folders.items()}
     so_far = [known[job.id] or job.record() for job in plan.jobs]
+    spec, emit = plan.spec, session.emit
+    floors = Floors(plan.run, emit, audited=spec.audit, given=spec.indifference, again=again)
     for before, compared in score(plan.run, so_far, scorers, session.emit, manifests=manifests, again=again):
         job, measuring, kept = jobs[before.id], scorers[before.config.model], known[before.id] is not None
         if before.strategy_source and (note := code_change(before.strategy_source, job.strategy_source, job.id)):
@@ -181,7 +233,7 @@ def described(
                 raise error
             assert isinstance(compared, Compared)
             _flag_scorers(compared, measuring, session)
-            record = _described(job, compared, measuring, folders, kept)
+            record = _described(job, compared, measuring, folders, kept, floors.of(compared, measuring))
             kept = record is before  # the very object: equal content that was described anew is written
         except Exception as error:
             record = _failed(job.record(), error, session.device)  # in place of nothing that is done
@@ -191,16 +243,26 @@ def described(
         yield record
 
 
-def _described(job: Job, compared: Compared, scorers: Scorers, folders: Mapping[Path, Made], known: bool) -> Record:
+def _described(
+    job: Job,
+    compared: Compared,
+    scorers: Scorers,
+    folders: Mapping[Path, Made],
+    known: bool,
+    floors: Mapping[str, float],
+) -> Record:
     """Return the job's record; the very one that is on disk where nothing in it would be new."""
     assert job.baseline
     if not (folders[job.folder].kept and folders[job.baseline.folder].kept):
         # new pictures: nothing that the old record says of scorers that are not asked for now holds
         compared = replace(compared, record=job.record())
     elif known and not (compared.ours.new or compared.baseline.new) and scorers.measured(compared.record.scorers):
-        return compared.record
+        record = compared.record
+        own = {name: record.scorers[name] for name in scorers.metrics}
+        about = {**record.scorers, **with_indifference(own, floors)}
+        return record if about == record.scorers else record.model_copy(update={"scorers": about})
     components = get_family(job.source.entry.family).components_of(job.source.entry, job.source.settings)
-    return describe(compared, scorers, components, timed=job.role == "sharing")
+    return describe(compared, scorers, components, timed=job.role == "sharing", floors=floors)
 
 
 def _flag_scorers(compared: Compared, scorers: Scorers, session: Session) -> None:

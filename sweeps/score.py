@@ -132,7 +132,7 @@ class _Scoring:
 
     def _manifest(self, folder: Path) -> Manifest:
         if folder not in self.manifests:
-            self.manifests[folder] = _whole(folder)
+            self.manifests[folder] = whole_pictures(folder)
         if isinstance(manifest := self.manifests[folder], Exception):
             raise manifest
         return manifest
@@ -171,7 +171,7 @@ class _Scoring:
         return prompts
 
 
-def _whole(folder: Path) -> Manifest:
+def whole_pictures(folder: Path) -> Manifest:
     """Return the manifest of a folder whose pictures are all what was written.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from inspect import signature
@@ -149,12 +150,20 @@ class Scorers:
         """Return True where every scorer measured already, and was what it is now."""
         return all(same_scorer(known.get(name), identity) for name, identity in self.identities.items())
 
+    def only(self, names: Collection[str]) -> "Scorers":
+        """Return these scorers alone, under the names that they have; what they have loaded stays loaded."""
+        chosen = copy(self)
+        chosen.metrics = {name: metric for name, metric in self.metrics.items() if name in names}
+        chosen.__dict__["identities"] = {name: self.identities[name] for name in chosen.metrics}
+        return chosen
+
     def described(self, scorers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return for the record what measured (see `Scores`), and how its results are called and printed."""
         return {
             name: {
                 **scorers[name],
                 "higher_is_better": metric.higher_is_better,
+                **({"probability": True} if metric.probability else {}),
                 "figures": {key: asdict(_tagged(info, name)) for key, info in metric.results.items()},
             }
             for name, metric in self.metrics.items()

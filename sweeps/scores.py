@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     Measured: TypeAlias = dict[str, NDArray[np.float64]]
 
 # Of a scorer's identity, what is recorded and does not decide whether its scores are used again.
-RECORDED = {"name", "metric", "checkpoint", "packages", "device", "notes", "figures", "higher_is_better"}
+RECORDED = {
+    *("name", "metric", "checkpoint", "packages", "device", "notes"),
+    *("figures", "higher_is_better", "probability", "indifference"),
+}
 
 
 @dataclass

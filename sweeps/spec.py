@@ -55,6 +55,8 @@ NOT_THE_IMAGES = {
     "seed_control",
     "equal_compute",
     "metric",
+    "audit",
+    "indifference",
     "device",
     "batch_size",
     "offload",
@@ -181,6 +183,9 @@ class SweepSpec(BaseModel):
         save_every: Seconds between checkpoints of a denoising run, from which an interrupted one continues.
         metric: What scores the images, of `bench metrics list`: NAME, NAME:parameter=value or NAME=CHECKPOINT;
             repeat it for more, also of one NAME. `none` is for no scores.
+        audit: Also measure which score differences mean nothing: those between baseline images and copies of them
+            under edits that nobody sees, five copies of at most 60 images a model and prompt set.
+        indifference: Score differences below this are ties in claims, verdicts and rankings; 0 for the strict rule.
         seed_control: Also compare the baseline with itself under another seed (A/A control): smaller
             differences than that one mean nothing.
         equal_compute: Also compare each tau with a baseline of fewer steps that spends as many denoiser
@@ -235,6 +240,11 @@ class SweepSpec(BaseModel):
     metric: Annotated[
         MaybeNames, Flag(SCORE, "NAME", "those that the model's catalogue entry always asks", completes="metrics")
     ] = ()
+    audit: Annotated[bool, Flag(SCORE)] = True
+    indifference: Annotated[
+        Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
+        Flag(SCORE, "X", "what the audit measures, for each scorer and prompt set"),
+    ] = None
     seed_control: Annotated[bool, Flag(SCORE, old=("another_seed",))] = True
     equal_compute: Annotated[bool, Flag(SCORE, old=("fewer_steps",))] = False
 

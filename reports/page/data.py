@@ -20,7 +20,7 @@ from reports.labels import axis_text, title
 from reports.page.means import means
 from reports.page.thumbnails import Album
 from reports.page.trees import parting, same_tree, shape, tree_of
-from reports.paired_scores import Read, metric_scores
+from reports.paired_scores import Read, indifference, metric_scores
 from sweeps.record import Record, Result
 
 T = TypeVar("T")
@@ -136,14 +136,20 @@ class Payload:
         }
 
     def _scores(self, run: Path, record: Record, read: Read) -> dict[str, Any]:
-        """Return each prompt's shared and baseline score by metric, and the metrics of which lower is better."""
+        """Return each prompt's shared and baseline score by metric, and what their differences mean."""
         shared, baseline = {}, {}
         for metric in paired_metrics(list(record.results)):
             both = self._read(partial(_both, run, record, metric, read))
             if both and len(both[0]) == len(both[1]):
                 shared[metric], baseline[metric] = (_rounded(values) for values in both)
         lower = [name for name in shared if not record.scorers.get(name, {}).get("higher_is_better", True)]
-        return {"shared": shared, "baseline": baseline, "lower": lower}
+        return {
+            "shared": shared,
+            "baseline": baseline,
+            "lower": lower,
+            "zones": {name: indifference(record, name) for name in shared},
+            "probabilities": [name for name in shared if record.scorers.get(name, {}).get("probability")],
+        }
 
     def _most_lost(self, scored: Sequence[Mapping[str, Any]], n: int) -> list[int]:
         """Return the prompts, first those that lose most by the first metric at any tau."""

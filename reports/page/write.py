@@ -7,9 +7,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.errors import UserError
 from common.files import atomic_write
 from reports.answer import answer
+from reports.audits import audits
 from reports.base import RunView
+from reports.labels import title
 from reports.page.data import Payload, to_json
 from reports.page.provenance import origin
 from reports.page.thumbnails import MOST, Album
@@ -23,7 +26,7 @@ NAME = "index.html"
 HERE = Path(__file__).parent
 # In this order they are one script.
 SCRIPTS = ("common", "chart", "bars", "pictures", "tree", "page")
-OPEN = ("summary", "claims", "strategies", "strategy_ranking")
+OPEN = ("summary", "claims", "strategies", "strategy_ranking", "audit", "beyond_floor")
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def write_page(
         differences=[
             mismatch.sentence for view in shown if isinstance(view, RunComparison) for mismatch in view.mismatches
         ],
+        scorers=[entry for view in shown for entry in _scorers(view)],
         sheets=sheets or {},
         open=OPEN,
         notes=list(dict.fromkeys(all_notes)),
@@ -90,6 +94,21 @@ def write_page(
 
 def _runs(view: RunView) -> list[RunView]:
     return list(view.runs.values()) if isinstance(view, RunComparison) else [view]
+
+
+def _scorers(view: RunView) -> list[tuple[str, list[str]]]:
+    """Return the name of every audited scorer and what it may be trusted with; a damaged file is the tables' note."""
+    try:
+        all_audits = view.once(audits)
+    except UserError:
+        return []
+    return [
+        (
+            f"{title(audit.scorer)}, {audit.model} on {audit.dataset}",
+            [sentence[:1].upper() + sentence[1:] for sentence in audit.verdict],
+        )
+        for audit in all_audits
+    ]
 
 
 def _file(name: str) -> str:

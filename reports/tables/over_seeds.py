@@ -114,10 +114,8 @@ def pool(run: RunView) -> tuple[list[Pooled], list[str]]:
 def _pooled(run: RunView, records: Sequence[Record], metric: str, read: Read) -> Pooled:
     if len({record.plan.n_prompts for record in records if record.plan}) != 1:
         raise UserError("its seeds have different numbers of prompts", "run it as a sweep of its own")
-    win_signs, gaps = (
-        [read_pairs(run.path, record, metric, read) for record in records]
-        for read_pairs in (outcomes, score_differences)
-    )
+    win_signs = [outcomes(run.path, record, metric, read, zone=0) for record in records]  # the half-tie rate, no zone
+    gaps = [score_differences(run.path, record, metric, read) for record in records]
     savings = [record.plan.savings for record in records if record.plan]
     return Pooled(records, metric, pooled_win_rate(win_signs), pooled_difference(gaps), float(np.mean(savings)))
 

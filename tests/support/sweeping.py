@@ -37,6 +37,7 @@ def tiny_spec(tiny) -> Callable[..., SweepSpec]:
         "tau": "0,0.6",
         "metric": "none",
         "another_seed": False,
+        "audit": False,
     }
     return lambda **settings: make_spec([defaults, settings])
 

@@ -75,6 +75,13 @@ function alone(one, which) {
   return from;
 }
 
+/* The same difference in log-odds, of probabilities clipped to 0.001 to 0.999; null where scores are no probabilities. */
+function logits(which, metric, prompt) {
+  if (!which.probabilities.includes(metric)) return null;
+  const odds = (score) => { const p = clamp(score, 0.001, 0.999); return Math.log(p / (1 - p)); };
+  return (which.lower.includes(metric) ? -1 : 1) * (odds(which.shared[metric][prompt]) - odds(which.baseline[metric][prompt]));
+}
+
 /* How much better the shared picture is, prompt by prompt; null where there are no scores. */
 function differences(which, metric) {
   const shared = which.shared[metric], baseline = which.baseline[metric];

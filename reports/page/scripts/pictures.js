@@ -51,13 +51,22 @@ const score = (value) => (value === null || value === undefined ? "–" : value.
 const gain = (value) => `${value > 0 ? "+" : value < 0 ? MINUS : ""}${Math.abs(value) < 0.0005 ? Math.abs(value).toPrecision(1) : Math.abs(value).toFixed(3)}`;
 const metricLabel = () => (DATA.metrics.find((metric) => metric.name === state.metric) || { label: "score" }).label;
 
+/* "−0.271 (−1.75 logits)": what one difference says. Below the scorer's floor it says nothing. */
+function effect(which, prompt) {
+  const difference = differences_(which)?.[prompt];
+  if (difference === null || difference === undefined) return "";
+  if (difference === 0) return make("b", {}, "the same");
+  if (Math.abs(difference) < (which.zones[state.metric] || 0)) return make("b", { title: "edits that nobody sees make as large differences" }, `${gain(difference)}, within the floor`);
+  const odds = logits(which, state.metric, prompt);
+  return make("b", { class: difference < 0 ? "bad" : "good" }, gain(difference) + (odds === null ? "" : ` (${signed(odds.toFixed(1))} logits)`));
+}
+
 /* "0.912 → 0.641  −0.271" */
 function scores(which, prompt) {
   const line = make("span", { class: "scores" });
-  const baseline = which.baseline[state.metric], difference = differences_(which)?.[prompt];
+  const baseline = which.baseline[state.metric];
   if (!baseline) { line.append("no score"); return line; }
-  line.append(`${metricLabel()} ${score(baseline[prompt])} → ${score(which.shared[state.metric][prompt])} `);
-  if (difference !== null && difference !== undefined) line.append(make("b", { class: difference < 0 ? "bad" : difference > 0 ? "good" : "" }, difference === 0 ? "the same" : gain(difference)));
+  line.append(`${metricLabel()} ${score(baseline[prompt])} → ${score(which.shared[state.metric][prompt])} `, effect(which, prompt));
   return line;
 }
 
@@ -175,12 +184,12 @@ function openOne(place) {
   const baseline = one.cells.map((cell_) => cell_.baseline[state.metric]).find(Boolean);
   const film = [make("li", {}, thumb(one.pictures, prompt, `Baseline: ${prompts()[prompt]}`), make("strong", {}, "baseline"), baseline ? score(baseline[prompt]) : "")];
   for (const cell_ of one.cells) {
-    const difference = differences_(cell_)?.[prompt], from = alone(one, cell_);
+    const from = alone(one, cell_);
     film.push(make("li", cell_ === cell() ? { class: "now", "aria-current": "true" } : {},
       thumb(cell_.pictures, prompt, `${STEM} ${plain(cell_.tau)}: ${prompts()[prompt]}`),
       make("strong", {}, `${STEM} ${plain(cell_.tau)}`),
       cell_.shared[state.metric] ? `${score(cell_.shared[state.metric][prompt])} ` : "",
-      difference === null || difference === undefined ? "" : make("b", { class: difference < 0 ? "bad" : difference > 0 ? "good" : "" }, difference === 0 ? "the same" : gain(difference)),
+      effect(cell_, prompt),
       from ? make("div", {}, from[prompt] ? `shared ${from[prompt]} of ${cell_.K} steps` : "nothing shared") : ""));
   }
   byId("film").replaceChildren(...film);
