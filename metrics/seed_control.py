@@ -11,7 +11,7 @@ def chance_rates(n: int, ties: float = 0.0, *, level: float = LEVEL) -> tuple[fl
 
     Of two seeds neither is better, so the rate is 1/2 and its standard error sqrt((1 - ties) / n) / 2: the rates that
     a two-sided score test does not tell from 1/2. The rate that one seed control happened to have is not needed, and
-    a band around it would leave out one further seed in six.
+    a band around it leaves out nearly twice as many.
 
     Args:
         n: the number of pairs, at least 1.

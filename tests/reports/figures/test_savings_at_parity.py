@@ -34,7 +34,8 @@ def test_a_panel_a_group_a_row_a_model_a_dot_a_prompt_set(grid) -> None:
     lines = [lines for axes in panels for lines in axes.collections]
     thick = [bar.get_segments()[0][:, 0] for bar in lines if bar.get_linewidth()[0] == 4]
     gaps = [curve.parity.value.gap for curve in curves if curve.parity.value.gap]
-    assert sorted(end for bar in thick for end in bar) == pytest.approx(sorted(100 * end for gap in gaps for end in gap))
+    drawn_ends, ends = sorted(end for bar in thick for end in bar), sorted(100 * end for gap in gaps for end in gap)
+    assert drawn_ends == pytest.approx(ends)
     assert len(dots) + len(thick) == len(curves) == 10
     thin = [bar.get_segments()[0][:, 0] for bar in lines if bar.get_linewidth()[0] == 1.2]
     assert sorted(left for left, _ in thin) == pytest.approx(sorted(100 * c.parity.low.savings for c in curves))
