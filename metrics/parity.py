@@ -1,154 +1,147 @@
-"""Savings at parity: how much can be shared before the win rate may have fallen too far. Pure functions of arrays."""
+"""Savings at parity: how much can be shared before the win rate falls too far. Pure functions of arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from common.errors import UserError
 from metrics.statistics import LEVEL, Estimate, Floats, constrained_loss_rate
 
 DELTA = 0.05
-RESAMPLES = 2000
-METHOD = "percentile bootstrap over prompts and seeds"
+GAP = 0.1  # neighbouring measurements farther apart in savings say nothing of what lies between
+RESAMPLES = 1000
+METHOD = "savings at which a test of the win rate, tau by tau, does not leave out 50% - delta"
 DIFFERENCE_METHOD = "normal, with the standard error of a bootstrap over prompts and seeds"
 
 
 @dataclass(frozen=True)
 class Reach:
-    """Savings up to which a curve stays at or above a threshold.
+    """Savings at which a curve falls below a threshold.
 
     Attributes:
         savings: share of denoiser steps saved, from 0 to 1; higher is better.
         at_least: the curve does not fall below anywhere, so that these are the most that were measured.
+        gap: the measured savings on both sides, where they are more than `GAP` apart: the fall is somewhere between.
     """
 
     savings: float
-    at_least: bool
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """First fall of a curve below a threshold: the sample's, then its resamples'.
-
-    Attributes:
-        savings: [1 + R]; the most that was measured where the curve does not fall below.
-        beyond: bool [1 + R], true where it does not.
-        n_prompts: the number of prompts that were resampled.
-        level: nominal coverage of `low` to `high`.
-
-    Examples:
-        Of four resamples one does not fall below; it counts as above all that do.
-
-        >>> crossing = Crossing(np.array([0.4, 0.3, 0.5, 0.4, 0.6]), np.array([0, 0, 0, 0, 1], bool), 20, level=0.9)
-        >>> crossing.value
-        Reach(savings=0.4, at_least=False)
-        >>> crossing.low, crossing.high
-        (Reach(savings=0.3, at_least=False), Reach(savings=0.6, at_least=True))
-    """
-
-    savings: Floats
-    beyond: NDArray[np.bool_]
-    n_prompts: int
-    level: float = LEVEL
-
-    @property
-    def value(self) -> Reach:
-        """The sample's."""
-        return Reach(float(self.savings[0]), bool(self.beyond[0]))
-
-    @property
-    def low(self) -> Reach | None:
-        """Lower end of the percentile interval; None for a single prompt."""
-        return self._quantile((1 - self.level) / 2)
-
-    @property
-    def high(self) -> Reach | None:
-        """Upper end of the percentile interval; None for a single prompt."""
-        return self._quantile((1 + self.level) / 2)
-
-    def _quantile(self, share: float) -> Reach | None:
-        """Return an order statistic: of what is only known to be at least so much there is no mean to interpolate."""
-        if self.n_prompts < 2:
-            return None
-        savings, beyond = self.savings[1:], self.beyond[1:]
-        place = np.lexsort((savings, beyond))[max(ceil(share * len(savings)) - 1, 0)]
-        return Reach(float(savings[place]), bool(beyond[place]))
+    at_least: bool = False
+    gap: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class SavingsAtParity:
-    """The largest savings up to which a win rate stays at or above 1/2 - delta; higher is better.
+    """The savings at which a method's win rate falls below 1/2 - delta; higher is better.
 
     Attributes:
-        bound: judged by the rate's lower bound, which knows how many pairs there are.
-        rate: judged by the rate itself.
+        value: where the estimated curve of the win rate does; its expectation hardly depends on the number of pairs.
+        low: lower end of its interval: so much is demonstrated with these pairs, however the curve runs between taus
+            that are more than `GAP` apart.
+        high: upper end.
+        lossless: the mean of `low` for a method whose pictures are as good as the baseline's at every tau, with as many
+            pairs and ties, from 0 to `most`.
+        power: the probability that such a method is demonstrated to be so up to the most savings that were measured.
+        resamples: [R], the `value.savings` of each bootstrap resample.
         most: the most savings that were measured, from 0 to 1.
+        prompts: the number of prompts.
         pairs: the number of pairs a tau, seeds times prompts.
         effective: [T], the number of independent pairs that these are worth.
         delta: the margin, how far below 1/2 is tolerated.
+        level: nominal coverage of `low` to `high`.
     """
 
-    bound: Crossing
-    rate: Crossing
+    value: Reach
+    low: Reach
+    high: Reach
+    lossless: float
+    power: float
+    resamples: Floats
     most: float
+    prompts: int
     pairs: int
     effective: Floats
     delta: float
+    level: float = LEVEL
 
 
 def savings_at_parity(
     outcomes: ArrayLike, savings: ArrayLike, *, delta: float = DELTA, seed: int = 0, level: float = LEVEL
 ) -> SavingsAtParity:
-    """Return the largest savings up to which the lower bound of the half-tie win rate stays at or above 1/2 - delta.
+    """Return the savings at which the half-tie win rate falls below 1/2 - delta, with an interval.
 
-    The curve starts at savings 0 with rate and bound 1/2 (the baseline's own pictures) and is linear between taus. The
-    bound is Tango's at the effective number of pairs (`effective_pairs`). The interval is the percentile bootstrap
-    over prompts and, crossed with it, over seeds (Owen, Annals of Applied Statistics 1, 2007, the pigeonhole
-    bootstrap): every resample has its own rates, bounds and mean savings, and the sample's effective numbers of pairs.
+    The line is below 1/2 because a lossless method's rate is 1/2 everywhere and would cross 1/2 anywhere. The estimate
+    is read from the non-increasing curve nearest to the measured rates (isotonic regression; every tau has as many
+    pairs), which starts at savings 0 with 1/2, the baseline's own pictures, and is straight between taus.
+
+    The interval holds the savings that tests of the rate do not rule out. It assumes that the true curve does not rise.
+    From the least savings upwards, the rate's lower bound must be above the line; the first tau where it is not ends
+    `low`. From the most downwards, the upper bound must be below it; the first where it is not ends `high`. As each
+    walk stops at its first failure, no correction for several taus is needed (Hsu and Berger, Journal of the American
+    Statistical Association 94, 1999, 468-482). The bounds are Tango's at the effective number of pairs
+    (`effective_pairs`).
 
     Args:
         outcomes: [S, T, N] for S seeds, T taus, N prompts: 1 where ours scores higher, -1 lower, 0 for a tie.
         savings: [S, T], the share of denoiser steps saved, from 0 to 1.
         delta: the margin, how far below 1/2 is tolerated, from 0 to below 1/2.
         seed: of the resampling; the same seed, S and N resample the same prompts and seeds.
-        level: nominal coverage, of the bound's two-sided interval and of the bootstrap's.
+        level: nominal coverage of the interval.
 
     Raises:
         UserError: a shape or a value is none of these.
 
     Examples:
-        One seed of 40 prompts at two taus: all tie at the first, three in four lose at the second.
+        One seed of 40 prompts at three taus: all tie at the first, a quarter more lose at the last.
 
-        >>> outcomes = [[[0] * 40, [-1] * 30 + [1] * 10]]
-        >>> parity = savings_at_parity(outcomes, [[0.2, 0.6]])
-        >>> round(parity.rate.value.savings, 3), parity.rate.value.at_least
-        (0.28, False)
-        >>> parity.bound.value.savings < parity.rate.value.savings  # the bound falls first
-        True
-        >>> parity.most, parity.pairs, parity.effective
-        (0.6, 40, array([40., 40.]))
+        >>> outcomes = [[[0] * 40, [-1] * 20 + [1] * 20, [-1] * 25 + [1] * 15]]
+        >>> parity = savings_at_parity(outcomes, [[0.2, 0.29, 0.38]])
+        >>> round(parity.value.savings, 3), round(parity.low.savings, 3), parity.high
+        (0.326, 0.205, Reach(savings=0.38, at_least=True, gap=None))
+        >>> parity.pairs, parity.effective
+        (40, array([40., 40., 40.]))
+
+        Of two taus far apart, the fall is somewhere between:
+
+        >>> savings_at_parity([[[0] * 40, [-1] * 30 + [1] * 10]], [[0.2, 0.6]]).value.gap
+        (0.2, 0.6)
     """
     outcomes, savings = _checked(outcomes, savings, delta)
     n_seeds, _, n_prompts = outcomes.shape
-    rng = np.random.default_rng(seed)
-    prompts, seeds = _resampled(rng, n_prompts), _resampled(rng, n_seeds)
-    difference, untied = (
-        np.einsum("rs,rn,stn->rt", seeds, prompts, values, optimize=True) / (n_seeds * n_prompts)
-        for values in (outcomes, outcomes**2)
-    )
-    # The sample's, for all resamples: estimated anew, a prompt drawn twice would pass for prompts that resemble one
-    # another, or for new ones.
+    line, saved = 0.5 - delta, savings.mean(axis=0)
+    order = np.argsort(saved, kind="stable")
+    outcomes, savings, saved = outcomes[:, order], savings[:, order], saved[order]
+    difference, untied = outcomes.mean(axis=(0, 2)), (outcomes**2).mean(axis=(0, 2))
     effective = effective_pairs(outcomes)
-    saved = seeds @ savings / n_seeds
-    bound = np.where(saved > 0, lower_bound(difference, untied, effective, level=level), 0.5)
-    of_bound, of_rate = (
-        Crossing(*_crossing(saved, curve, 0.5 - delta), n_prompts, level) for curve in (bound, 0.5 + difference / 2)
+    lower, upper = (
+        np.where(saved > 0, 0.5 + sign * (lower_bound(sign * difference, untied, effective, level=level) - 0.5), 0.5)
+        for sign in (1, -1)
     )
-    most = float(savings.mean(axis=0).max())
-    return SavingsAtParity(of_bound, of_rate, most, n_seeds * n_prompts, effective, delta)
+    rng = np.random.default_rng(seed)
+    value = _fall(saved, _non_increasing(0.5 + difference / 2), line)
+    low, high = _fall(saved, lower, line), _fall(saved, upper, line, last=True)
+    # an interval claims nothing of what lies between distant taus, and it holds the estimate
+    low = min(Reach(low.gap[0]) if low.gap else low, value, key=_order)
+    high = max(Reach(high.gap[1]) if high.gap else high, value, key=_order)
+    shown = _of_lossless(rng, outcomes, saved, untied, effective, line, level)
+    prompts, seeds = (rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) for n in (n_prompts, n_seeds))
+    rates = 0.5 + np.einsum("rs,rn,stn->rt", seeds, prompts, outcomes, optimize=True) / (2 * n_seeds * n_prompts)
+    return SavingsAtParity(
+        value,
+        Reach(low.savings, low.at_least),
+        Reach(high.savings, high.at_least),
+        lossless=float(np.mean([reach.savings for reach in shown])),
+        power=float(np.mean([reach.at_least for reach in shown])),
+        resamples=_resampled(seeds @ savings / n_seeds, rates, line),
+        most=float(saved[-1]),
+        prompts=n_prompts,
+        pairs=n_seeds * n_prompts,
+        effective=effective[np.argsort(order)],
+        delta=delta,
+        level=level,
+    )
 
 
 def effective_pairs(outcomes: ArrayLike) -> Floats:
@@ -211,13 +204,15 @@ def lower_bound(difference: ArrayLike, untied: ArrayLike, n: ArrayLike, *, level
     return np.asarray(0.5 - np.where(start >= 1, 1.0, root.x) / 2)
 
 
-def mean_difference(first: Sequence[Sequence[Crossing]], second: Sequence[Sequence[Crossing]]) -> Estimate:
-    """Return the mean savings of the first group of curves less those of the second, over all prompt sets.
+def mean_difference(
+    first: Sequence[Sequence[SavingsAtParity]], second: Sequence[Sequence[SavingsAtParity]]
+) -> Estimate:
+    """Return the mean savings at parity of the first group of curves less those of the second, over all prompt sets.
 
-    Curves of one prompt set share their resamples, so that what its prompts do to both groups cancels. The interval
-    is normal with the resamples' standard error: a resampled curve falls earlier than the sample's, as that does than
-    the true one, and over many curves percentiles would be shifted twice. It is about other prompts and seeds, not
-    about other models or prompt sets: those are not resampled.
+    On each prompt set, savings count up to the most that all its curves were measured to: beyond, one group would be
+    ahead for having been measured further. Curves of one prompt set share their resamples, so that what its prompts do
+    to both groups cancels. The interval is normal with the resamples' standard error. It is about other prompts and
+    seeds, not about other models or prompt sets: those are not resampled.
 
     Args:
         first: by prompt set, the group's curves, at least one.
@@ -227,26 +222,33 @@ def mean_difference(first: Sequence[Sequence[Crossing]], second: Sequence[Sequen
         From -1 to 1; above 0, the first group shares more before it falls. `n` is the number of prompts.
 
     Examples:
-        >>> falls = lambda *savings: Crossing(np.array(savings), np.zeros(len(savings), bool), 50)
-        >>> gap = mean_difference([[falls(0.6, 0.5, 0.7)]], [[falls(0.4, 0.35, 0.45)]])
-        >>> round(gap.value, 3), gap.n
-        (0.2, 50)
-        >>> round(gap.low, 3), round(gap.high, 3)
-        (0.061, 0.339)
+        >>> good, bad = [[1, -1] * 100, [1, -1] * 100], [[1, -1, -1, -1] * 50, [-1] * 200]
+        >>> curves = [savings_at_parity([outcomes], [[0.1, 0.2]]) for outcomes in (good, bad)]
+        >>> gap = mean_difference([curves[:1]], [curves[1:]])
+        >>> round(gap.value, 2), gap.low > 0, gap.n  # 20% at least, less 2%
+        (0.18, True, 200)
     """
     from scipy.stats import norm
 
-    values = np.mean([_mean(ours) - _mean(theirs) for ours, theirs in zip(first, second, strict=True)], axis=0)
+    sets = list(zip(first, second, strict=True))
+    values = np.mean([_capped(ours, theirs) for ours, theirs in sets], axis=0)
     curves = [curve for group in (*first, *second) for curve in group]
-    n, level = sum(group[0].n_prompts for group in first), curves[0].level
-    if min(curve.n_prompts for curve in curves) < 2:
-        return Estimate(float(values[0]), None, None, n, "too few for an interval", level)
-    value, half = float(values[0]), float(norm.ppf(0.5 + level / 2) * values[1:].std(ddof=1))
+    n, level, value = sum(group[0].prompts for group in first), curves[0].level, float(values[0])
+    if min(curve.prompts for curve in curves) < 2:
+        return Estimate(value, None, None, n, "too few for an interval", level)
+    half = float(norm.ppf(0.5 + level / 2) * values[1:].std(ddof=1))
     return Estimate(value, value - half, value + half, n, DIFFERENCE_METHOD, level)
 
 
-def _mean(curves: Sequence[Crossing]) -> Floats:
-    return np.asarray(np.mean([curve.savings for curve in curves], axis=0))
+def restricted_mean(curves: Sequence[SavingsAtParity], most: float) -> Floats:
+    """Return the mean savings at parity of several curves, counted up to `most`: [1 + R], then of each resample."""
+    savings = [np.concatenate([[curve.value.savings], curve.resamples]) for curve in curves]
+    return np.asarray(np.minimum(savings, most).mean(axis=0))
+
+
+def _capped(ours: Sequence[SavingsAtParity], theirs: Sequence[SavingsAtParity]) -> Floats:
+    most = min(curve.most for curve in (*ours, *theirs))
+    return restricted_mean(ours, most) - restricted_mean(theirs, most)
 
 
 def pairs_needed(delta: float, level: float = LEVEL) -> int | None:
@@ -269,31 +271,62 @@ def pairs_needed(delta: float, level: float = LEVEL) -> int | None:
     return ceil(float(norm.ppf(0.5 + level / 2)) ** 2 * (1 / (4 * delta**2) - 1)) if delta > 0 else None
 
 
-def _resampled(rng: np.random.Generator, n: int) -> Floats:
-    """Return multiplicities of n things, [1 + R, n]: once each in the sample, then as each resample draws them."""
-    return np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)])
+def _order(reach: Reach) -> tuple[bool, float]:
+    """Return the key by which what is only known to be at least so much comes after what is not."""
+    return reach.at_least, reach.savings
 
 
-def _crossing(savings: Floats, curve: Floats, threshold: float) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return where each row first falls below the threshold, linear between points, and where it does not (its end).
+def _non_increasing(rates: Floats) -> Floats:
+    """Return the non-increasing values nearest to these rates [T], of which each rests on as many pairs."""
+    from scipy.optimize import isotonic_regression
+
+    return np.asarray(isotonic_regression(rates, increasing=False).x)
+
+
+def _fall(savings: Floats, curve: Floats, line: float, *, last: bool = False) -> Reach:
+    """Return where the curve first falls below the line; or, with `last`, from where on it stays below.
 
     Args:
-        savings: [R, T], not below 0.
-        curve: [R, T]; before its first point it starts at savings 0 with 1/2, which is not below.
-        threshold: at most 1/2.
+        savings: [T], ascending, not below 0.
+        curve: [T]; before its first point it starts at savings 0 with 1/2, which is not below.
+        line: at most 1/2.
+        last: walk from the most savings downwards.
     """
-    # a resample's mean savings need not be in the taus' order; stable, so that equal ones stay in it
+    x, y = np.concatenate([[0.0], savings]), np.concatenate([[0.5], curve])
+    above = np.flatnonzero(y >= line)[-1] if last else np.argmax(np.append(y < line, True)) - 1
+    if above == len(x) - 1:
+        return Reach(float(x[-1]), at_least=True)
+    (left, right), (top, bottom) = x[above : above + 2], y[above : above + 2]
+    inside = left + (right - left) * (top - line) / (top - bottom)
+    return Reach(float(inside), gap=(float(left), float(right)) if right - left > GAP else None)
+
+
+def _of_lossless(
+    rng: np.random.Generator,
+    outcomes: Floats,
+    savings: Floats,
+    untied: Floats,
+    effective: Floats,
+    line: float,
+    level: float,
+) -> list[Reach]:
+    """Return `low` of so many runs of a lossless method, whose ties and likeness of taus are these outcomes'."""
+    by_prompt = outcomes.mean(axis=0)
+    spread = by_prompt.std(axis=1)
+    unit = np.divide(by_prompt - by_prompt.mean(axis=1, keepdims=True), spread[:, None], where=spread[:, None] > 0,
+                     out=np.zeros_like(by_prompt))  # fmt: skip
+    alike = unit @ unit.T / by_prompt.shape[1]
+    error = np.sqrt(untied / effective)
+    drawn = rng.multivariate_normal(np.zeros(len(error)), alike * np.outer(error, error), size=RESAMPLES)
+    bounds = np.where(savings > 0, lower_bound(np.clip(drawn, -untied, untied), untied, effective, level=level), 0.5)
+    return [Reach(fall.gap[0]) if fall.gap else fall for fall in (_fall(savings, row, line) for row in bounds)]
+
+
+def _resampled(savings: Floats, rates: Floats, line: float) -> Floats:
+    """Return where the non-increasing curve of each resample [R, T] falls, [R]; a seed's savings are its own."""
     order = np.argsort(savings, axis=1, kind="stable")
-    start = np.zeros((len(savings), 1))
-    x = np.hstack([start, np.take_along_axis(savings, order, axis=1)])
-    y = np.hstack([start + 0.5, np.take_along_axis(curve, order, axis=1)])
-    below, rows = y < threshold, np.arange(len(y))
-    beyond = np.asarray(~below.any(axis=1))
-    after = np.where(beyond, 1, below.argmax(axis=1))
-    fall = y[rows, after - 1] - y[rows, after]
-    share = np.divide(y[rows, after - 1] - threshold, fall, out=np.zeros(len(y)), where=~beyond)
-    inside = x[rows, after - 1] + share * (x[rows, after] - x[rows, after - 1])
-    return np.asarray(np.where(beyond, x[:, -1], inside)), beyond
+    curves = zip(*(np.take_along_axis(values, order, axis=1) for values in (savings, rates)), strict=True)
+    return np.array([_fall(x, _non_increasing(y), line).savings for x, y in curves])
 
 
 def _checked(outcomes: ArrayLike, savings: ArrayLike, delta: float) -> tuple[Floats, Floats]:

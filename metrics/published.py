@@ -6,9 +6,9 @@ from math import isfinite, sqrt
 import numpy as np
 
 from common.errors import UserError
-from metrics.statistics import LEVEL
+from metrics.statistics import LEVEL, tango_interval
 
-RATES = "score test of two independent proportions, Newcombe's interval"
+RATES = "score test of two independent rates, ties as half, Newcombe's interval"
 MEANS = "normal, the published result's standard error taken to be ours"
 
 
@@ -31,17 +31,22 @@ class Difference:
     method: str
 
 
-def rates_differ(wins: int, n: int, published: float, published_n: int, *, level: float = LEVEL) -> Difference:
-    """Return a win rate less a published one, each a share of its own pairs, with interval and p-value.
+def rates_differ(
+    rate: float, untied: float, n: int, published: float, published_n: int, *, level: float = LEVEL
+) -> Difference:
+    """Return a half-tie win rate less a published one, each of its own pairs, with interval and p-value.
 
-    Pearson's score test with pooled variance; the interval is Newcombe's hybrid score (Statistics in Medicine 17,
-    1998, 873-890, method 10), which stays within -1 and 1. They are taken for independent samples: where both are of
-    the same prompts, whose outcomes go together, the test is conservative.
+    A score test: both variances are those under the common rate r that all pairs together give, a pair's being
+    untied / 4 - (r - 1/2)^2 here and r (1 - r) there, where no pair is known to tie. Without ties it is Pearson's. The
+    interval is Newcombe's hybrid score (Statistics in Medicine 17, 1998, 873-890, method 10) of Tango's interval here
+    and Wilson's there. They are taken for independent samples: where both are of the same prompts, whose outcomes go
+    together, the test is conservative.
 
     Args:
-        wins: pairs that won here.
+        rate: the half-tie win rate here, from 0 to 1.
+        untied: the mean square of the outcomes 1, 0 and -1 here: the share of pairs that do not tie.
         n: pairs here, at least 1.
-        published: the published rate, from 0 to 1; its count is the nearest whole one.
+        published: the published rate, from 0 to 1.
         published_n: pairs it rests on, at least 1.
         level: nominal coverage.
 
@@ -49,32 +54,39 @@ def rates_differ(wins: int, n: int, published: float, published_n: int, *, level
         The difference from -1 to 1; above 0, more wins here.
 
     Raises:
-        UserError: a number is no count or rate of these.
+        UserError: a number is no rate or number of pairs.
 
     Examples:
-        >>> difference = rates_differ(60, 120, published=0.56, published_n=500)
+        >>> difference = rates_differ(0.5, 1.0, 120, published=0.56, published_n=500)
         >>> round(difference.value, 3), round(difference.p, 3)
         (-0.06, 0.236)
         >>> difference.low < 0 < difference.high
         True
-        >>> rates_differ(0, 50, published=0.0, published_n=100).p  # nothing varies
+        >>> rates_differ(0.0, 1.0, 50, published=0.0, published_n=100).p  # nothing varies
         1.0
     """
-    from statsmodels.stats.proportion import confint_proportions_2indep, test_proportions_2indep
+    from scipy.stats import norm
+    from statsmodels.stats.proportion import proportion_confint
 
-    if not (n > 0 and published_n > 0 and 0 <= wins <= n and 0 <= published <= 1):
+    outcome = 2 * rate - 1
+    if not (n > 0 and published_n > 0 and 0 <= published <= 1 and abs(outcome) <= untied + 1e-9 <= 1 + 1e-8):
         raise UserError(
-            f"{wins} of {n} and {published:g} of {published_n} are not two rates", "give wins among pairs, and a share"
+            f"{rate:g} of {n} pairs, {untied:g} of them untied, and {published:g} of {published_n} are not two rates",
+            "give rates and a share of untied pairs from 0 to 1",
         )
-    theirs = round(published * published_n)
-    counts = (wins, n, theirs, published_n)
-    with np.errstate(divide="ignore", invalid="ignore"):  # of the ratios that statsmodels computes besides
-        low, high = confint_proportions_2indep(*counts, method="newcomb", compare="diff", alpha=1 - level)
-        if wins + theirs in (0, n + published_n):  # nothing varies, and the statistic would be 0/0
-            p = 1.0
-        else:
-            p = test_proportions_2indep(*counts, method="score", compare="diff", correction=False).pvalue
-    return Difference(wins / n - theirs / published_n, float(low), float(high), float(p), RATES)
+    wins, losses = (max(n * (untied + sign * outcome) / 2, 0.0) for sign in (1, -1))
+    low, high = (0.5 + end / 2 for end in tango_interval(wins, losses, n, level=level))
+    their_low, their_high = proportion_confint(published * published_n, published_n, alpha=1 - level, method="wilson")
+    common = (n * rate + published_n * published) / (n + published_n)
+    variance = max(untied / 4 - (common - 0.5) ** 2, 0.0) / n + common * (1 - common) / published_n
+    value = rate - published
+    return Difference(
+        value,
+        value - float(np.hypot(rate - low, their_high - published)),
+        value + float(np.hypot(high - rate, published - their_low)),
+        2 * float(norm.sf(abs(value) / sqrt(variance))) if variance > 0 else 1.0,
+        RATES,
+    )
 
 
 def means_differ(

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metrics.parity import Crossing
 from metrics.power import POWER
 from reports.base import RunView, series_name
 from reports.claims import Claim, adjusted, cell_claim, claims
@@ -158,22 +157,22 @@ def _series(
 
 
 def _at_parity(view: RunView, metric: str) -> str:
+    from reports.tables.savings_at_parity import in_words
+
     curves = [curve for curve in view.once(parity_curves).curves if curve.metric == metric]
     if not curves:
         return ""
-    rate, least = view.label(f"{metric}{WIN_RATE}").text, f"{50 - 100 * view.delta:g}%"
+    falls = f"the estimated {view.label(f'{metric}{WIN_RATE}').text} falls below {50 - 100 * view.delta:g}%"
     if len(curves) == 1:
         parity = curves[0].parity
         return (
-            f"Savings at parity: {_reached(parity.bound)} of denoiser evaluations. Up to there the lower bound of the "
-            f"{rate} stays at {least} or above; the most that was measured is {SHARE.number(parity.most)}%."
+            f"Savings at parity, where {falls}: {in_words(parity)} of denoiser evaluations. These {parity.pairs:,} "
+            f"pairs demonstrate {SHARE.number(parity.low.savings)}%; of a lossless method they would demonstrate "
+            f"{SHARE.number(parity.lossless)}% on average, with {SHARE.number(parity.most)}% measured."
         )
-    ranked = sorted(curves, key=lambda curve: curve.parity.bound.value.savings)
-    ends = [f"{_reached(curve.parity.bound)} ({_curve_name(view, curve.config)})" for curve in (ranked[0], ranked[-1])]
-    return (
-        f"Savings at parity range from {ends[0]} to {ends[1]}: the share of denoiser evaluations saved up to which the "
-        f"lower bound of the {rate} stays at {least} or above."
-    )
+    ranked = sorted(curves, key=lambda curve: (curve.parity.value.at_least, curve.parity.value.savings))
+    ends = [f"{in_words(curve.parity)} for {_curve_name(view, curve.config)}" for curve in (ranked[0], ranked[-1])]
+    return f"Savings at parity, the share of denoiser evaluations saved where {falls}: from {ends[0]} to {ends[1]}."
 
 
 def _against(view: RunView, metric: str, best: Best | None, metric_claims: Sequence[Claim]) -> str:
@@ -273,13 +272,6 @@ def _least(claim: Claim) -> float:
 
 def _percent(rate: Result) -> str:
     return f"{SHARE.number(rate.value)}% {SHARE.interval(rate)}".rstrip()
-
-
-def _reached(crossing: Crossing) -> str:
-    from reports.tables.savings_at_parity import reached
-
-    entry = reached(crossing)
-    return f"{entry.value}% {entry.interval}".rstrip()
 
 
 def _prompts(metric_claims: Sequence[Claim]) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from reports.base import RunView
 from reports.frame import frame
+from reports.seed_control import chance
 from reports.style import FAINT, MARKERS, MUTED, colours, finish, label_ends, marker
 
 if TYPE_CHECKING:
@@ -46,11 +47,11 @@ def draw_curves(axes: "Axes", run: RunView, name: str) -> None:
 
 
 def _draw_references(axes: "Axes", series: RunView, name: str, colour: tuple[float, ...], *, alone: bool) -> None:
-    """Draw the seed control's interval as a band, and the equal-compute baseline as a dotted line."""
+    """Draw the seed control's band (`chance`), and the equal-compute baseline as a dotted line."""
     scale = series.label(name).scale
-    for figure in (record.results.get(name) for record in series.held_against("another-seed")):
-        if figure and figure.low is not None and figure.high is not None:
-            low, high = figure.low * scale, figure.high * scale
+    for band in (chance(record, name) for record in series.held_against("another-seed")):
+        if band:
+            low, high = band[0] * scale, band[1] * scale
             axes.axhspan(low, high, color=FAINT, alpha=0.3 if alone else 0.1, linewidth=0, zorder=-1)
             if alone:
                 _name(axes, "seed control (A/A)", (0, high), (4, -9), "left", xycoords=("axes fraction", "data"))

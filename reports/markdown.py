@@ -30,7 +30,7 @@ ROWS = {
     "savings": "steps saved: the share of denoiser evaluations (NFE) saved, 1 - node-steps / (K x prompts)",
     "flops": "FLOPs saved: the share saved of all FLOPs of the pipeline, with those that sharing cannot reduce",
     "wall": "wall time saved: the share of the seconds of encoding, clustering, planning, denoising and decoding here",
-    "rate": "win rate: how often a prompt's shared picture scores higher than its baseline picture from the same seed; "
+    "rate": "win rate: how often a prompt's shared picture scores higher than the same prompt's baseline picture; "
     "a tie counts as half a win; with its 95% interval",
     "difference": "difference: the mean paired difference, the shared picture's score less the baseline's",
     "noninferiority": "non-inferiority p: one-sided p-value for a win rate above {tolerance}, not corrected; the table "

@@ -67,8 +67,8 @@ class Item(Part):
         source: where its numbers were read.
         preset: the sweep that makes it.
         study: what is made besides, or instead where nothing is published in numbers.
-        which: which of a sweep's cells a row is: that at `tau`, the one that saves most at parity, or the one whose
-            steps an image, as a share of all, are nearest to the row's.
+        which: which of a sweep's cells a row is: that at `tau`; the one whose steps an image, as a share of all, are
+            nearest to the row's; or a straight line between the two cells around the row's ``savings``.
         tau: the published one.
         steps: the published K, of which a row's steps are a share.
         sharing: what a cell must have been made with besides.
@@ -82,7 +82,7 @@ class Item(Part):
     source: str
     preset: str
     study: str | None = None
-    which: Literal["tau", "parity", "steps"] = "tau"
+    which: Literal["tau", "savings", "steps"] = "tau"
     tau: float | None = None
     steps: int | None = None
     sharing: dict[str, str] = {}
@@ -93,7 +93,7 @@ class Item(Part):
 
     @model_validator(mode="after")
     def _rows_are_found(self) -> Self:
-        needed = {"tau": self.tau, "steps": self.steps, "parity": True}[self.which]
+        needed = {"tau": self.tau, "steps": self.steps, "savings": True}[self.which]
         if self.rows and needed is None:
             raise ValueError(f"rows by {self.which} need `{self.which}`")
         for row in self.rows:

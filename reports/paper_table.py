@@ -1,17 +1,21 @@
 """A published table repeated from finished runs: published, measured, and whether they differ, result by result."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from common.errors import UserError
+from metrics.parity import GAP
 from metrics.published import MEANS, RATES, Difference, means_differ, rates_differ, standard_error
+from metrics.statistics import tango_interval
 from reports.base import RunView
+from reports.frame import WIN_RATE
 from reports.labels import MISSING, ROLES, Label, label, p_value
+from reports.paired_scores import better, metric_scores, score_differences
 from reports.paper import MINIATURE, Item, Row
-from reports.parity import Curve, parity_curves
 from reports.sheet import Column, Entry, Sheet
-from reports.tables.savings_at_parity import tolerance
 from sweeps.record import Record, Result
 
 if TYPE_CHECKING:
@@ -19,9 +23,31 @@ if TYPE_CHECKING:
 
 STRICT = "_strict"
 NOT_COMPARABLE = "not comparable: miniature"
+OF_COMPARABLE = "vqa.win_rate_strict"  # the rate by which the paper calls pictures comparable
 PLAN = {"savings": Label("steps saved", "fraction"), "steps": Label("steps an image")}
 DIGITS = {"savings": 2, "steps": 1}  # as published
 HOW = {"sharing": "shared", **ROLES}
+
+
+@dataclass(frozen=True)
+class Between:
+    """The win rate at savings that no cell has: on a straight line between the two cells around them, prompt by prompt.
+
+    Attributes:
+        lower: the cell that saves less.
+        upper: the cell that saves more.
+        rate: half-tie win rate.
+        untied: the mean square of the outcomes on that line; the share of untied pairs where they are a cell's own.
+    """
+
+    lower: Record
+    upper: Record
+    rate: Result
+    untied: float
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return _savings(self.lower), _savings(self.upper)
 
 
 @dataclass(frozen=True)
@@ -30,28 +56,34 @@ class Measured:
 
     Attributes:
         row: the published row.
-        record: the cell's record; None where no run has the cell.
-        curve: for savings at parity, the curve that they are read from.
+        record: the cell's record; None where no run has the cell. Of two cells, the one that saves less.
+        between: for savings that no cell has, the win rate there.
         miniature: whether a miniature stands in for the model.
     """
 
     row: Row
     record: Record | None = None
-    curve: Curve | None = None
+    between: Between | None = None
     miniature: bool = False
 
     def figure(self, name: str) -> Result | None:
-        """Return the measured result, named as it is published."""
+        """Return the measured result to hold against the published one of this name: a strict rate's has half-ties."""
         plan = self.record.plan if self.record else None
-        if name == "savings" and self.curve:
-            parity = self.curve.parity.bound
-            ends = (parity.low.savings, parity.high.savings) if parity.low and parity.high else (None, None)
-            return Result(value=parity.value.savings, low=ends[0], high=ends[1], n=self.curve.parity.pairs)
         if name == "savings":
-            return Result(value=plan.savings, n=plan.n_prompts) if plan else None
+            return Result(value=plan.savings, n=plan.n_prompts) if plan and not self.between else None
         if name == "steps":
             return Result(value=plan.node_steps / plan.n_prompts, n=plan.n_prompts) if plan else None
-        return self.record.results.get(name) if self.record else None
+        if self.between:
+            return self.between.rate if name == OF_COMPARABLE else None
+        return self.record.results.get(name.removesuffix(STRICT)) if self.record else None
+
+    def untied(self, name: str) -> float:
+        """Return the mean square of the outcomes behind a win rate."""
+        if self.between:
+            return self.between.untied
+        results = self.record.results if self.record else {}
+        ties, rate = results.get(f"{name.partition('.')[0]}.ties"), self.figure(name)
+        return 1 - ties.value / rate.n if ties and rate and rate.n else 1.0
 
 
 def paper_sheet(item: Item, views: Sequence[RunView]) -> Sheet | None:
@@ -62,23 +94,23 @@ def paper_sheet(item: Item, views: Sequence[RunView]) -> Sheet | None:
         views: views of finished runs; the first that has a row's cell gives it.
     """
     measured = list(_measured(item, views))
-    if not any(cell.record or cell.curve for cell in measured):
+    if not any(cell.record for cell in measured):
         return None
     records = [cell.record for cell in measured if cell.record]
-    labels = {name: PLAN.get(name) or label(name, records) for name in item.figures}
+    labels = {name: PLAN.get(name) or label(name, records) for name in _figures(item)}
     miniature = any(cell.miniature for cell in measured)
     keys = _keys(item, measured)
     columns = [
         *(Column(heading, numeric=False, key=True) for heading in keys),
         Column("prompts"),
-        *(Column("tau") for _ in [0] if item.which != "tau"),
+        *(Column("tau", numeric=False) for _ in [0] if item.which != "tau"),
         *(column for name, result_label in labels.items() for column in _columns(name, result_label)),
     ]
     rows = [
         [
             *(Entry(key(cell)) for key in keys.values()),
             Entry(str(cell.record.plan.n_prompts) if cell.record and cell.record.plan else MISSING),
-            *(Entry(f"{cell.record.config.tau:f}" if cell.record else MISSING) for _ in [0] if item.which != "tau"),
+            *(Entry(_taus(cell)) for _ in [0] if item.which != "tau"),
             *(entry for name, result_label in labels.items() for entry in _entries(item, cell, name, result_label)),
         ]
         for cell in measured
@@ -89,7 +121,7 @@ def paper_sheet(item: Item, views: Sequence[RunView]) -> Sheet | None:
         rows,
         _data(item, measured),
         f"{': '.join(filter(None, [title, item.title]))}; published: {item.source}",
-        [*item.notes, *_notes(item, measured, views[0].delta)],
+        [*item.notes, *_notes(item, measured)],
         [cell.row.role for cell in measured],
     )
 
@@ -107,20 +139,31 @@ def _keys(item: Item, measured: Sequence[Measured]) -> dict[str, Any]:
     return keys
 
 
+def _figures(item: Item) -> list[str]:
+    """Return the names of the results to show: what is published, and by which rate savings count as comparable."""
+    return list(dict.fromkeys([*item.figures, *([OF_COMPARABLE] if item.which == "savings" else [])]))
+
+
+def _taus(cell: Measured) -> str:
+    if cell.between:
+        return f"{cell.between.lower.config.tau:f} to {cell.between.upper.config.tau:f}"
+    return f"{cell.record.config.tau:f}" if cell.record else MISSING
+
+
 def _measured(item: Item, views: Sequence[RunView]) -> Iterator[Measured]:
     for row in item.rows:
         mini = (item.miniature.models[row.model], item.miniature.datasets[row.dataset])
         candidates = (
-            Measured(row, record, curve, names == mini)
+            Measured(row, record, between, names == mini)
             for view in views
             for names in ((row.model, row.dataset), mini)
-            for record, curve in [_cell(item, row, view, *names)]
-            if record or curve
+            for record, between in [_cell(item, row, view, *names)]
+            if record
         )
         yield next(candidates, Measured(row))
 
 
-def _cell(item: Item, row: Row, view: RunView, model: str, dataset: str) -> tuple[Record | None, Curve | None]:
+def _cell(item: Item, row: Row, view: RunView, model: str, dataset: str) -> tuple[Record | None, Between | None]:
     """Return a row's cell in a view, as `Item.which` says; for several seeds the first."""
     pool = view.records if row.role == "sharing" else view.held_against(row.role)
     # a reference's strategy is its role
@@ -135,41 +178,51 @@ def _cell(item: Item, row: Row, view: RunView, model: str, dataset: str) -> tupl
     fits = [record for record in fits if record.config.seed == min(record.config.seed for record in fits)]
     if item.which == "tau":
         return next((record for record in fits if float(record.config.tau) == item.tau), None), None
-    if item.which == "steps":
-        share = row.published["steps"] / (item.steps or 1)
-        return min(fits, key=lambda record: abs(_share(record) - share), default=None), None
-    ids = {record.config.model_copy(update={"tau": 0, "seed": 0}) for record in fits}
-    for curve in view.once(parity_curves).curves:
-        if curve.config.model_copy(update={"tau": 0, "seed": 0}) in ids:
-            return _at_parity(fits, curve), curve
-    return None, None
+    saved = row.published["savings"] if item.which == "savings" else 1 - row.published["steps"] / (item.steps or 1)
+    nearest = min(fits, key=lambda record: abs(_savings(record) - saved), default=None)
+    if item.which == "steps" or nearest is None:
+        return nearest, None
+    lower = max((record for record in fits if _savings(record) <= saved), key=_savings, default=None)
+    upper = min((record for record in fits if _savings(record) >= saved), key=_savings, default=None)
+    if lower is None or upper is None:  # all save more, or all less
+        return nearest, None
+    return lower, _between(view, lower, upper, saved)
 
 
-def _share(record: Record) -> float:
-    return 1 - record.plan.savings if record.plan else 1.0
+def _savings(record: Record) -> float:
+    return record.plan.savings if record.plan else 0.0
 
 
-def _at_parity(records: Sequence[Record], curve: Curve) -> Record | None:
-    """Return the cell that saves most before the curve falls under the bound."""
-    reach = curve.parity.bound.value.savings
-    return max((r for r in records if 1 - _share(r) <= reach + 1e-9), key=lambda r: r.config.tau, default=None)
+def _between(view: RunView, lower: Record, upper: Record, saved: float) -> Between | None:
+    """Return the win rate at these savings; None where a cell has none."""
+    metric = OF_COMPARABLE.partition(".")[0]
+    if any(f"{metric}{WIN_RATE}" not in record.results for record in (lower, upper)):
+        return None
+    below, above = (
+        better(record, metric) * np.sign(score_differences(view.path, record, metric, metric_scores))
+        for record in (lower, upper)
+    )
+    distance = _savings(upper) - _savings(lower)
+    share = (saved - _savings(lower)) / distance if distance else 0.0
+    outcomes = (1 - share) * below + share * above
+    n, untied, difference = len(outcomes), float((outcomes**2).mean()), float(outcomes.mean())
+    low, high = tango_interval(*(max(n * (untied + sign * difference) / 2, 0.0) for sign in (1, -1)), n)
+    rate = Result(value=0.5 + difference / 2, low=0.5 + low / 2, high=0.5 + high / 2, n=n, method="Tango score")
+    return Between(lower, upper, rate, untied)
 
 
 def _columns(name: str, result_label: Label) -> list[Column]:
+    result_label = replace(result_label, text=result_label.text.replace(", strict", ""))
     three = [
         Column(f"{result_label.heading}: published"),
         Column(f"{result_label.heading}: measured"),
         Column(f"{result_label.text}: difference", numeric=False),
     ]
-    return (
-        [*three, Column(f"{result_label.heading.replace(', strict', '')}: measured")]
-        if name.endswith(STRICT)
-        else three
-    )
+    return [*three, Column(f"{result_label.heading}, ties as losses: measured")] if name.endswith(STRICT) else three
 
 
 def _entries(item: Item, measured: Measured, name: str, result_label: Label) -> list[Entry]:
-    """Return published, measured and difference; for a strict win rate, also the one with ties as half."""
+    """Return published, measured and difference; for a strict win rate, also the strict one measured."""
 
     def entry(result: Result | None) -> Entry:
         return (
@@ -180,12 +233,16 @@ def _entries(item: Item, measured: Measured, name: str, result_label: Label) -> 
 
     published = measured.row.published.get(name)
     as_published = MISSING if published is None else f"{round(published * result_label.scale, 9):g}"
+    if name == "savings" and measured.between:
+        around = " to ".join(_number(name, result_label, end) for end in measured.between.ends)
+        return [Entry(as_published), Entry(around), Entry(MISSING)]
     three = [
         Entry(as_published),
         entry(measured.figure(name)),
         Entry(_difference_text(item, measured, name, result_label)),
     ]
-    return [*three, entry(measured.figure(name.removesuffix(STRICT)))] if name.endswith(STRICT) else three
+    own = measured.record.results if measured.record and not measured.between else {}
+    return [*three, entry(own.get(name))] if name.endswith(STRICT) else three
 
 
 def _number(name: str, result_label: Label, value: float) -> str:
@@ -215,32 +272,41 @@ def difference(item: Item, measured: Measured, name: str) -> Difference | None:
     if published is None or result is None or measured.miniature:
         return None
     if name.partition(".")[2].startswith("win_rate"):
-        n = result.n or 0
-        return rates_differ(round(result.value * n), n, published, measured.row.images) if n else None
+        untied = measured.untied(name)
+        return rates_differ(result.value, untied, result.n, published, measured.row.images) if result.n else None
     if result.low is None or result.high is None or result.low == result.high:
         return None
     error, ratio = standard_error(result.low, result.high), (result.n or measured.row.images) / measured.row.images
     return means_differ(result.value, error, published, ratio=ratio, reading=item.reading)
 
 
-def _notes(item: Item, measured: Sequence[Measured], delta: float) -> list[str]:
+def _notes(item: Item, measured: Sequence[Measured]) -> list[str]:
     notes = []
-    if "savings" in item.figures and item.which != "parity":
+    if "savings" in item.figures and item.which != "savings":
         notes.append(
             "steps saved involve no chance: they follow from the prompts' embeddings, the tree and the schedule, so a "
             "difference means that one of these differs"
         )
-    if item.which == "parity":
+    if item.which == "savings":
         notes.append(
-            "measured steps saved: the largest up to which the win rate's lower 95% bound stays at or above "
-            f"{tolerance(delta)}; the win rate is that of the last tau before that"
+            "the published savings are those at which the paper calls the pictures comparable, by a win rate of about "
+            "50%; measured is the win rate at the same savings, on a straight line between the two cells around them"
         )
+    for cell in measured:
+        if cell.between and cell.between.ends[1] - cell.between.ends[0] > GAP:
+            ends = " and ".join(_number("savings", PLAN["savings"], end) for end in cell.between.ends)
+            notes.append(f"{cell.row.dataset}: nothing was measured between {ends}% of steps saved")
+        elif item.which == "savings" and cell.record and not cell.between:
+            notes.append(f"{cell.row.dataset}: no two cells around the published savings; the nearest is shown")
     if item.which == "steps":
         notes.append("measured: the cell whose share of steps an image comes nearest to the published one")
-    if any(name.endswith(STRICT) for name in item.figures):
-        notes.append("win rate: as published, a tie counts as a loss; prompts that share nothing tie here")
+    if any(name.endswith(STRICT) for name in _figures(item)):
+        notes.append(
+            "win rate: here prompts that share nothing have the baseline's own pictures and tie, and ties count half; "
+            "the published rate counts ties as losses, but near 50% where little is shared it can have had few"
+        )
     methods = dict.fromkeys(
-        d.method for cell in measured for name in item.figures if (d := difference(item, cell, name))
+        d.method for cell in measured for name in _figures(item) if (d := difference(item, cell, name))
     )
     notes += [f"differences: {method}" for method in methods]
     if RATES in methods:
@@ -264,7 +330,8 @@ def _data(item: Item, cells: Sequence[Measured]) -> "pd.DataFrame":
 
     rows = []
     for cell in cells:
-        for name, published in cell.row.published.items():
+        for name in dict.fromkeys([*cell.row.published, *_figures(item)]):
+            published = cell.row.published.get(name)
             measured, tested = cell.figure(name), difference(item, cell, name)
             rows.append(
                 {
@@ -277,6 +344,8 @@ def _data(item: Item, cells: Sequence[Measured]) -> "pd.DataFrame":
                     "tau": float(cell.record.config.tau) if cell.record else None,
                     "cell": cell.record.id if cell.record else None,
                     "figure": name,
+                    "lower_savings": cell.between and cell.between.ends[0],
+                    "upper_savings": cell.between and cell.between.ends[1],
                     "published": published,
                     "published_images": cell.row.images,
                     "measured": measured and measured.value,

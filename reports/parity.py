@@ -9,7 +9,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import sha256_text
-from metrics.parity import SavingsAtParity, mean_difference, savings_at_parity
+from metrics.parity import SavingsAtParity, mean_difference, restricted_mean, savings_at_parity
 from metrics.statistics import Estimate
 from reports.base import RunView, series_name
 from reports.frame import WIN_RATE, axes_of, paired_metrics, result_names
@@ -70,10 +70,22 @@ class Contrast:
         """Return mean savings at parity, image- less text-conditioned models, over all prompt sets or these."""
         chosen = list(datasets or self.image)
         image, text = (
-            [[curve.parity.bound for curve in group[dataset]] for dataset in chosen]
-            for group in (self.image, self.text)
+            [[curve.parity for curve in group[dataset]] for dataset in chosen] for group in (self.image, self.text)
         )
         return mean_difference(image, text)
+
+    def means(self, datasets: Iterable[str]) -> tuple[float, float]:
+        """Return the mean savings at parity of both groups over these prompt sets, each counted up to `most` of it."""
+        chosen = list(datasets)
+        image, text = (
+            float(np.mean([restricted_mean([c.parity for c in group[d]], self.most(d))[0] for d in chosen]))
+            for group in (self.image, self.text)
+        )
+        return image, text
+
+    def most(self, dataset: str) -> float:
+        """Return the most savings that all curves on a prompt set were measured to."""
+        return min(curve.parity.most for group in (self.image, self.text) for curve in group[dataset])
 
     @property
     def caveat(self) -> str:

@@ -162,8 +162,9 @@ class SweepSpec(BaseModel):
         combiner: How the conditioning of a cluster is computed from that of its prompts, of `bench combiners
             list`.
         noise: What images begin from. per-root: every tree of prompts has an initial latent of its own (the
-            paper); shared: one initial latent for all (its released code); official: all noise from one random
-            stream, drawn in the order of that code.
+            paper), so that a prompt that shares does not begin from its baseline image's; shared: one initial
+            latent for all (its released code); official: all noise from one random stream, drawn in the order of
+            that code.
         denoiser_cache: Also reuse computation between the steps of one image, by a cache of `bench
             denoiser-caches list`. none,first-block:threshold=0.1 measures sharing without it and with it.
         device: Where to compute.

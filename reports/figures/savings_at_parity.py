@@ -1,4 +1,4 @@
-"""The savings that each model reaches before its pictures may have become worse."""
+"""The savings at which each model's pictures become worse."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -56,9 +56,11 @@ class SavingsAtParity(Figure):
                 axes.spines["bottom"].set_visible(axes is panels[-1, column])
             rate = run.label(f"{metric}.win_rate").text
             panels[-1, column].set_xlabel(
-                f"denoiser evaluations saved, %, up to which the {rate}'s lower bound is at least "
-                f"{50 - 100 * run.delta:g}%\n(δ = {100 * run.delta:g} points; bars: 95% intervals; "
-                "▶: still above at the highest savings measured)",
+                f"denoiser evaluations saved, %, where the estimated {rate} falls below {50 - 100 * run.delta:g}% "
+                f"(50% − δ, δ = {100 * run.delta:g} points)\n"
+                "thin bars: 95% intervals, from what is demonstrated; ▶: not below at the highest savings measured;\n"
+                "thick bars: somewhere between two measured savings; dotted: what would be demonstrated of a lossless "
+                "method, on average",
                 fontsize=8.5,
             )
         panels[0, 0].set_xlim(left=0)
@@ -97,13 +99,17 @@ def _draw_group(axes: "Axes", run_curves: ParityCurves, metric: str, rows: dict[
 
 
 def _draw_dot(axes: "Axes", curve: Curve, height: float, colour: Sequence[float], shape: str) -> None:
-    """Draw a dot where the curve falls, an arrowhead where it does not; likewise at the interval's upper end."""
-    value, low, high = curve.parity.bound.value, curve.parity.bound.low, curve.parity.bound.high
-    if low and high:
-        axes.hlines(height, 100 * low.savings, 100 * high.savings, color=colour, linewidth=1.4, alpha=0.6)
-        if high.at_least:
-            _draw_end(axes, high, height, colour, ">", 4)
-    _draw_end(axes, value, height, colour, ">" if value.at_least else shape, 6)
+    """Draw a dot where the curve falls, a thick bar where that is in a gap, an arrowhead where it does not fall."""
+    value, low, high = curve.parity.value, curve.parity.low, curve.parity.high
+    axes.hlines(height, 100 * low.savings, 100 * high.savings, color=colour, linewidth=1.2, alpha=0.6)
+    if high.at_least:
+        _draw_end(axes, high, height, colour, ">", 4)
+    tick = ROW / 12
+    axes.vlines(100 * curve.parity.lossless, height - tick, height + tick, color=colour, linewidth=1, linestyle=":")
+    if value.gap:
+        axes.hlines(height, 100 * value.gap[0], 100 * value.gap[1], color=colour, linewidth=4, alpha=0.8)
+    else:
+        _draw_end(axes, value, height, colour, ">" if value.at_least else shape, 6)
 
 
 def _draw_end(axes: "Axes", reach: Reach, height: float, colour: Sequence[float], shape: str, size: float) -> None:

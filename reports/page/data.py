@@ -21,6 +21,7 @@ from reports.page.means import means
 from reports.page.thumbnails import Album
 from reports.page.trees import parting, same_tree, shape, tree_of
 from reports.paired_scores import Read, indifference, metric_scores
+from reports.seed_control import chance
 from sweeps.record import Record, Result
 
 T = TypeVar("T")
@@ -230,10 +231,13 @@ def _numbers(record: Record) -> dict[str, Any]:
 
 
 def _reference(record: Record) -> dict[str, Any]:
+    names = record.results if record.role == "another-seed" else ()
+    bands = {name: [_finite(end) for end in band] for name in names if (band := chance(record, name))}
     return {
         "role": record.role,
         "steps": record.plan.savings if record.plan else None,
         "figures": {name: _figure(figure) for name, figure in record.results.items()},
+        "bands": bands,
     }
 
 

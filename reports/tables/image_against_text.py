@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
-from metrics.parity import DIFFERENCE_METHOD, RESAMPLES
+from metrics.parity import DIFFERENCE_METHOD, GAP, RESAMPLES
 from metrics.statistics import Estimate
 from reports.base import RunView, Table, series_name
 from reports.labels import Label
-from reports.parity import SHARING, Contrast, Curve, parity_curves
+from reports.parity import SHARING, Contrast, parity_curves
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.savings_at_parity import tolerance
 
@@ -42,7 +40,7 @@ class ImageAgainstText(Table):
         for contrast, setting in zip(contrasts, settings, strict=True):
             for name, datasets in _parts(contrast).items():
                 texts = [setting, name] if named else [name]
-                values = [_mean(group, datasets) for group in (contrast.image, contrast.text)]
+                values = contrast.means(datasets)
                 difference = contrast.difference(datasets)
                 rows.append(
                     [
@@ -52,9 +50,7 @@ class ImageAgainstText(Table):
                     ]
                 )
                 data.append(_row(contrast, setting, name, values, difference, run.delta))
-        caption = (
-            f"savings at parity, down to a lower bound of {tolerance(run.delta)}, by what models are conditioned on"
-        )
+        caption = f"savings at parity, down to an estimated win rate of {tolerance(run.delta)}, by conditioning"
         notes = [note for pair in zip(contrasts, settings, strict=True) for note in _notes(*pair)]
         return Sheet(columns, rows, pd.DataFrame(data), caption, list(dict.fromkeys(notes)))
 
@@ -87,10 +83,17 @@ def _notes(contrast: Contrast, setting: str) -> list[str]:
         f"95% intervals: {DIFFERENCE_METHOD} ({RESAMPLES:,} resamples, both groups on the same ones); "
         "models and prompt sets are not resampled",
     ]
-    if unfinished := sum(curve.parity.bound.value.at_least for curve in contrast.curves):
+    most = ", ".join(f"{SHARE.number(contrast.most(dataset))}% ({dataset})" for dataset in contrast.image)
+    notes.append(f"savings count up to the most that all models of a prompt set were measured to: {most}")
+    if unfinished := sum(curve.parity.value.at_least for curve in contrast.curves):
         notes.append(
-            f"{unfinished} of {len(contrast.curves)} curves are still above the bound at the highest savings measured: "
+            f"{unfinished} of {len(contrast.curves)} curves are not below the line at the highest savings measured: "
             "they count with those"
+        )
+    if gaps := sum(bool(curve.parity.value.gap) for curve in contrast.curves):
+        notes.append(
+            f"{gaps} of {len(contrast.curves)} curves fall between two taus more than {100 * GAP:g} points apart: "
+            "a straight line stands for what was not measured there"
         )
     return notes
 
@@ -99,12 +102,6 @@ def _parts(contrast: Contrast) -> dict[str, list[str]]:
     """Return the prompt sets of each row."""
     single = {dataset: [dataset] for dataset in contrast.image}
     return {**single, ALL: list(single)} if len(single) > 1 else single
-
-
-def _mean(group: dict[str, list[Curve]], datasets: Sequence[str]) -> float:
-    """Return the mean over the prompt sets of the mean over the curves."""
-    savings = [[curve.parity.bound.value.savings for curve in group[dataset]] for dataset in datasets]
-    return float(np.mean([np.mean(values) for values in savings]))
 
 
 def _interval(difference: Estimate) -> str:

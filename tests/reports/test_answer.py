@@ -85,8 +85,8 @@ def test_savings_at_parity_and_another_seed_come_from_the_run_itself(new_run, ne
     view = RunView.of(run)
     other = new_record("0", strategy="another-seed").model_copy(update={"role": "another-seed"})
     lines = answer(RunView.of(run, [*view.records, other])).lines
-    assert lines[1].startswith("Savings at parity: ")
-    assert "lower bound of the VQA win rate stays at 45% or above" in lines[1]
+    assert lines[1].startswith("Savings at parity, where the estimated VQA win rate falls below 45%: ")
+    assert "of a lossless method they would demonstrate" in lines[1]
     assert "The seed control (A/A), the baseline from another seed, has a win rate of " in lines[2]
 
 
@@ -97,4 +97,4 @@ def test_each_series_is_told_corrected_as_part_of_all(new_run) -> None:
     assert [name for name, _ in found.series] == ["a", "b"]
     assert f"corrected for {len(view.once(claims))} claims" in found.lines[0]
     assert "(a)" in found.lines[0]
-    assert "range from" in found.lines[1]
+    assert "falls below 30%: from " in found.lines[1]

@@ -46,7 +46,7 @@ def test_an_item_s_preset_makes_its_rows(name: str) -> None:
         assert row.role == "sharing" or spec.equal_compute
     if one.which == "tau" and one.rows:
         assert Decimal(str(one.tau)) in spec.tau
-    if one.which == "parity":
+    if one.which == "savings":
         assert len(spec.tau) > 4
     for axis, value in one.sharing.items():
         assert getattr(spec, axis) == (value,)

@@ -26,7 +26,7 @@ function drawChart(place, name) {
   const points = (one) => one.cells.map((cell_, i) => ({ i, tau: cell_.tau, x: cell_.steps, f: cell_.figures[name] }))
     .filter((point) => point.f && point.f[0] !== null && point.x !== null);
   const now = series();
-  const bands = now.references.filter((reference) => reference.role === "another-seed" && reference.figures[name]).map((reference) => reference.figures[name]);
+  const bands = now.references.filter((reference) => reference.bands[name]).map((reference) => reference.bands[name]);
   const fewer = now.references.filter((reference) => reference.role === "fewer-steps" && reference.figures[name]).sort((a, b) => a.steps - b.steps);
   const shown = points(now);
   const values = [
@@ -48,8 +48,7 @@ function drawChart(place, name) {
   const line = (cls, height) => make("line", { class: cls, x1: LEFT, x2: width - RIGHT, y1: height, y2: height });
   const text = (content, at, attributes = {}) => make("text", { x: at[0], y: at[1], ...attributes }, content);
 
-  for (const [, lower, upper] of bands) {
-    if (lower === null) continue;
+  for (const [lower, upper] of bands) {
     svg.append(make("rect", { class: "band", x: LEFT, width: width - LEFT - RIGHT, y: y(upper), height: Math.max(1, y(lower) - y(upper)) }));
     svg.append(text("seed control (A/A)", [width - RIGHT - 6, y(upper) + 15], { "text-anchor": "end" }));
   }

@@ -1,5 +1,6 @@
 import pytest
 
+from metrics.seed_control import chance_rates
 from reports.base import RunView
 from reports.figures.quality_savings import QualitySavings
 from reports.style import theme
@@ -40,10 +41,14 @@ def test_another_seed_is_a_band_and_fewer_steps_a_dotted_line_of_their_own_model
         return new_record(tau, strategy=role, **axes).model_copy(update={"role": role, "id": f"{role}{axes}"})
 
     against = [held("another-seed", "0"), held("fewer-steps", "0.5"), held("fewer-steps", "1")]
-    left, _ = drawn([new_record("0"), new_record("1"), *against]).axes
-    seed = against[0].results["vqa.win_rate"]
+    left, right = drawn([new_record("0"), new_record("1"), *against]).axes
+    results = against[0].results
+    expected = chance_rates(100, results["vqa.ties"].value / 100)
     (band,) = left.patches
-    assert [band.get_y(), band.get_y() + band.get_height()] == pytest.approx([100 * seed.low, 100 * seed.high])
+    assert [band.get_y(), band.get_y() + band.get_height()] == pytest.approx([100 * end for end in expected])
+    half = (results["vqa.vqa_difference"].high - results["vqa.vqa_difference"].low) / 2
+    (band,) = right.patches
+    assert [band.get_y(), band.get_y() + band.get_height()] == pytest.approx([-half, half]), "even, not the control's"
     (dotted,) = [line for line in left.lines if line.get_linestyle() == ":"]
     assert list(dotted.get_xdata()) == pytest.approx([100 * record.plan.savings for record in against[1:]])
     assert {"seed control (A/A)", "equal-compute baseline"} <= {text.get_text() for text in left.texts}

@@ -26,19 +26,26 @@ def test_a_panel_a_group_a_row_a_model_a_dot_a_prompt_set(grid) -> None:
     ]
     rows = [[label.get_text() for label in axes.get_yticklabels()] for axes in panels]
     assert rows == [["mini-kandinsky", "mini-karlo"], ["mini-flux", "mini-sd"], ["mini-stable-unclip"]]
-    dots = [float(line.get_xdata()[0]) for axes in panels for line in axes.lines]
+    curves = view.once(parity_curves).curves
+    dots = [float(line.get_xdata()[0]) for axes in panels for line in axes.lines if line.get_markersize() == 6]
     assert sorted(dots) == pytest.approx(
-        sorted(100 * curve.parity.bound.value.savings for curve in view.once(parity_curves).curves)
+        sorted(100 * curve.parity.value.savings for curve in curves if not curve.parity.value.gap)
     )
-    bars = [segment[:, 0] for axes in panels for each in axes.collections for segment in each.get_segments()]
-    assert len(bars) == len(dots) == 10
-    assert all(low <= dot <= high for (low, high), dot in zip(bars, dots, strict=True))
-    assert len({round(low.get_ydata()[0], 6) for low in panels[0].lines}) == 4, "no dot hides another"
+    lines = [lines for axes in panels for lines in axes.collections]
+    thick = [bar.get_segments()[0][:, 0] for bar in lines if bar.get_linewidth()[0] == 4]
+    gaps = [curve.parity.value.gap for curve in curves if curve.parity.value.gap]
+    drawn_ends, ends = sorted(end for bar in thick for end in bar), sorted(100 * end for gap in gaps for end in gap)
+    assert drawn_ends == pytest.approx(ends)
+    assert len(dots) + len(thick) == len(curves) == 10
+    thin = [bar.get_segments()[0][:, 0] for bar in lines if bar.get_linewidth()[0] == 1.2]
+    assert sorted(left for left, _ in thin) == pytest.approx(sorted(100 * c.parity.low.savings for c in curves))
+    heights = {round(bar.get_segments()[0][0, 1], 6) for bar in panels[0].collections if bar.get_linewidth()[0] == 1.2}
+    assert len(heights) == 4, "no bar hides another"
 
 
 def test_it_says_delta_the_difference_and_what_that_cannot_prove(grid) -> None:
     figure = drawn(RunView.of(grid(), delta=0.1))
-    assert "at least 40%" in figure.axes[-1].get_xlabel()
+    assert "falls below 40%" in figure.axes[-1].get_xlabel()
     assert "δ = 10 points" in figure.axes[-1].get_xlabel()
     assert "two families against two cannot prove a general law" in " ".join(figure.get_supxlabel().split())
     assert {text.get_text() for text in figure.legends[0].get_texts()} == {"mini_styles", "mini_templates"}

@@ -1,15 +1,13 @@
 import io
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from common.errors import UserError
-from metrics.parity import Crossing
 from reports.base import RunView
 from reports.formats import to_csv, to_latex
 from reports.parity import parity_curves
-from reports.tables.savings_at_parity import SavingsAtParity, reached
+from reports.tables.savings_at_parity import SavingsAtParity, in_words
 
 KANDINSKY, SD = ("mini-kandinsky", "kandinsky", "image"), ("mini-sd", "stable-diffusion", "text")
 
@@ -25,8 +23,12 @@ def test_a_row_a_model_and_prompt_set_with_what_conditions_it_and_how_many_pairs
     assert [first[name] for name in names] == ["mini-kandinsky", "mini_styles", "image", "2", "80"]
     assert second["conditioned on"] == "text"
     found = view.once(parity_curves).curves[0].parity
-    low, high = found.bound.low.savings, found.bound.high.savings
-    assert first["savings at parity, %"] == f"{100 * found.bound.value.savings:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    low, high = found.low.savings, found.high.savings
+    left, right = found.value.gap
+    upper = f"{'≥ ' if found.high.at_least else ''}{100 * high:.1f}"
+    assert first["savings at parity, %"] == f"{100 * left:.1f} to {100 * right:.1f} [{100 * low:.1f}, {upper}]"
+    assert first["demonstrated, %"] == f"{100 * low:.1f}"
+    assert first["if lossless, %"] == f"{100 * found.lossless:.1f}"
     assert first["most measured, %"] == f"{100 * found.most:.1f}"
 
 
@@ -46,6 +48,7 @@ def test_what_is_never_below_is_at_least_so_much(grid) -> None:
     data = pd.read_csv(io.StringIO(to_csv(sheet)))
     assert data.savings_at_parity.tolist() == data.most_measured.tolist()
     assert data[["savings_at_parity_is_at_least", "savings_at_parity_high_is_at_least"]].all(axis=None)
+    assert data.demonstrated.tolist() == data.savings_at_parity_low.tolist()
     tex = to_latex(sheet, "savings_at_parity")
     assert r"$\geq$ 64.8" in tex
     assert "≥" not in tex
@@ -60,8 +63,14 @@ def test_few_pairs_are_told_from_enough(grid) -> None:
     assert not any("pairs are needed" in note for note in SavingsAtParity().sheet(alone).notes)
 
 
-def test_a_single_prompt_has_no_interval() -> None:
-    assert str(reached(Crossing(np.array([0.3, 0.3]), np.array([False, False]), n_prompts=1))) == "30.0"
+def test_a_gap_between_taus_is_told(grid) -> None:
+    view = RunView.of(grid(models={SD: 0.1}, datasets={"mini_styles": 400}, taus=("0", "0.25", "1")))
+    sheet = SavingsAtParity().sheet(view)
+    assert sheet.data.gap_low.notna().all()
+    (parity,) = (curve.parity for curve in view.once(parity_curves).curves)
+    left, right = (f"{100 * end:.1f}%" for end in parity.value.gap)
+    assert in_words(parity).startswith(f"between {left} and {right}; nothing was measured between (95% interval [")
+    assert any("nothing was measured between" in note for note in sheet.notes)
 
 
 def test_nothing_to_tell_without_two_taus(grid) -> None:
