@@ -17,6 +17,7 @@ from reports.run_comparison import RunComparison
 from reports.sheet import Sheet
 from reports.tables.comparability import Comparability
 from reports.tables.savings_at_parity import tolerance
+from reports.tables.set_losses import SetLosses
 from reports.tables.summary import Summary
 
 NAME = "report.md"
@@ -54,6 +55,7 @@ def markdown(view: RunView, pictures: Sequence[Path], home: Path) -> str:
         *_comparability(view),
         "## Every cell",
         table_part(view),
+        *_set_losses(view),
         *pictures_part(view, pictures, home),
         "## Rows and columns",
         "\n".join(f"- {row}" for row in rows_part(view)),
@@ -153,6 +155,11 @@ def provenance(view: RunView) -> list[str]:
 def _comparability(view: RunView) -> list[str]:
     sheet: Sheet | None = Comparability().sheet(view)
     return ["## Comparability", to_markdown(sheet).strip()] if sheet else []
+
+
+def _set_losses(view: RunView) -> list[str]:
+    sheet = SetLosses().sheet(view)
+    return ["## What the set lost", to_markdown(sheet).strip()] if sheet else []
 
 
 def _hash(value: Any, before: str) -> str:
