@@ -154,15 +154,13 @@ def _sheet(summary: dict[str, Any]) -> "Sheet":
     """The figures of a folder of pictures, a row each."""
     import pandas as pd
 
-    from reports.labels import Label, title
+    from reports.labels import scorer_label, title
     from reports.sheet import Column, Entry, Sheet
     from sweeps.record import Result
 
     rows = []
     for name, values in summary["figures"].items():
-        scorer, _, key = name.partition(".")
-        figure, info = Result.model_validate(values), summary["scorers"][scorer]["figures"][key]
-        label = Label(info["label"], info["unit"], info["higher_is_better"], signed="difference" in key)
+        figure, label = Result.model_validate(values), scorer_label(name, [summary["scorers"]])
         n = "" if figure.n is None else str(figure.n)
         texts = Entry(label.number(figure.value), label.interval(figure)), Entry(n), Entry(figure.method or "")
         rows.append([Entry(label.heading), *texts])

@@ -15,6 +15,7 @@ from common.plugins import Plugin, discover, find
 from metrics.statistics import Estimate
 
 GROUP = "reusebench.metrics"
+OF_PROMPTS = "_prompt"  # how the name of a column ends that embeds prompts; all others are of pictures
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -27,6 +28,7 @@ class ResultInfo:
         label: a table's heading.
         higher_is_better: None where neither way is.
         unit: ``fraction`` is 0 to 1 and printed in percent; the others are printed as they are.
+        detail: left out of the summary; a table of its own shows it.
 
     Examples:
         >>> ResultInfo("VQAScore win rate", higher_is_better=True, unit="fraction").label
@@ -36,6 +38,7 @@ class ResultInfo:
     label: str
     higher_is_better: bool | None
     unit: Literal["fraction", "score", "count"]
+    detail: bool = False
 
 
 class Metric(Plugin, ABC):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from metrics.base import Columns, Metric, ResultInfo, packages
 from metrics.images import read_picture
-from metrics.open_clip_source import Source
+from metrics.open_clip_source import Source, knows, vocabulary
 from metrics.paired_scores import compare_scores, score_figures
 from metrics.statistics import Estimate
 
@@ -59,10 +59,9 @@ class ClipScore(Metric):
     def check(self, prompts: Sequence[str]) -> None:
         """Load the model, and refuse a tokenizer of another vocabulary: its tokens would be read out of bounds."""
         model, _, tokenizer = self.model
-        words = getattr(getattr(model, "text", model), "vocab_size", None)
-        if words is not None and int(tokenizer("").max()) >= words:
+        if not knows(model, tokenizer):
             raise UserError(
-                f"{self.source} knows {words} tokens, its tokenizer more",
+                f"{self.source} knows {vocabulary(model)} tokens, its tokenizer more",
                 "put the model's own tokenizer into its folder and its name into hf_tokenizer_name of its text_cfg",
             )
 

@@ -138,3 +138,15 @@ class Source:
 
     def __str__(self) -> str:
         return self.model if self.tag is None else f"{self.model}:{self.tag}"
+
+
+def vocabulary(model: Any) -> int | None:
+    """Return the number of tokens that a model embeds; None where it does not say."""
+    words = getattr(getattr(model, "text", model), "vocab_size", None)
+    return None if words is None else int(words)
+
+
+def knows(model: Any, tokenizer: Any) -> bool:
+    """Return False where the tokenizer has tokens that the model lacks: they would be read out of bounds."""
+    words = vocabulary(model)
+    return words is None or int(tokenizer("").max()) < words

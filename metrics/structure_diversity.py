@@ -20,7 +20,7 @@ class StructureDiversity(SetSimilarity):
     """
 
     name = "structure_diversity"
-    columns = ("structure",)
+    columns = ("structure", "structure_copy")
     results: ClassVar[dict[str, ResultInfo]] = similarity_figures("structure", "structure")
 
     @cached_property

@@ -10,7 +10,7 @@ from common.errors import UserError
 from common.files import sha256_file, sha256_tree
 from common.loading import loading
 from metrics.base import packages
-from metrics.transformers_checkpoints import checkpoint_folder
+from metrics.transformers_checkpoints import checkpoint_folder, load_pretrained
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -137,29 +137,9 @@ class VisionTransformer(StructureEncoder):
     @loading()
     def model(self) -> tuple[Any, Any]:
         """The model in float32 and evaluation mode, and its image processor."""
-        import torch
-        from transformers import AutoImageProcessor, AutoModel
-
-        folder = self.folder
-        try:
-            processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-            model, loading = AutoModel.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-                trust_remote_code=False,
-            )
-        except Exception as error:  # whatever a damaged file makes the libraries raise
-            raise UserError(
-                f"cannot load the vision model {self.checkpoint}: {error}",
-                "give a transformers vision model with safetensors weights, such as facebook/dinov2-base",
-            ) from error
-        if missing := sorted(loading["missing_keys"]):  # they would be random, and so the similarities
-            raise UserError(
-                f"{self.checkpoint} lacks the weights {missing[:3]}", "choose a checkpoint that has its pooling layer"
-            )
-        return model.to(self.device).eval(), processor
+        hint = "give a transformers vision model with safetensors weights, such as facebook/dinov2-base"
+        model, processor = load_pretrained(self.checkpoint, self.folder, self.folder, "vision model", hint)
+        return model.to(self.device), processor
 
     def encode(self, pictures: Sequence["Image"]) -> Any:
         model, processor = self.model

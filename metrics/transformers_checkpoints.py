@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError
 
@@ -67,6 +68,35 @@ def checkpoint_folder(checkpoint: str, alternative: str = "t2v:clip-flant5-xxl")
     if checkpoint not in _fetched:
         _fetched[checkpoint] = _fetch(checkpoint)
     return _fetched[checkpoint]
+
+
+def load_pretrained(checkpoint: str, folder: Path, processor: Path, kind: str, hint: str) -> tuple[Any, Any]:
+    """Return a checkpoint's model, in float32 and evaluation mode, and its processor.
+
+    Args:
+        checkpoint: as the user named it.
+        folder: where it lies.
+        processor: the folder of its processor.
+        kind: the model that it should be, for messages.
+        hint: what to do where it is none.
+
+    Raises:
+        UserError: it cannot be loaded from safetensors without code of its own, or lacks weights.
+    """
+    import torch
+    from transformers import AutoImageProcessor, AutoModel, AutoProcessor
+
+    readers = AutoProcessor if (processor / "tokenizer_config.json").is_file() else AutoImageProcessor
+    try:
+        reader = readers.from_pretrained(processor, trust_remote_code=False)
+        model, loading = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+        )
+    except Exception as error:  # whatever a damaged file makes the libraries raise
+        raise UserError(f"cannot load the {kind} {checkpoint}: {error}", hint) from error
+    if missing := sorted(loading["missing_keys"]):  # they would be random, and so the scores
+        raise UserError(f"{checkpoint} lacks the weights {missing[:3]}", "choose a checkpoint that has all its layers")
+    return model.eval(), reader
 
 
 def _fetch(checkpoint: str) -> Path:

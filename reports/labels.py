@@ -5,11 +5,12 @@ Metrics declare both: a record's ``scorers[<metric>]["figures"][<result>]`` hold
 that a new metric shows up without a line changed here.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from metrics.duplicates import RESULTS, SOURCE
 from sweeps.record import Record, Result
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ ACRONYMS = {"clip", "dino", "fid", "kid", "lpips", "psnr", "ssim", "vqa"}
 FRACTIONS = {"rate", "savings"}
 COUNTS = ("wins", "ties", "losses")
 MISSING = "-"
+UNSCORED = {name: asdict(info) for name, info in RESULTS.items()}
 # A reference stands on the axis of strategies by its role, whose name in files is older than these words.
 ROLES = {"another-seed": "seed control (A/A)", "fewer-steps": "equal-compute baseline"}
 
@@ -65,10 +67,15 @@ class Label:
 
 def label(name: str, records: Iterable[Record]) -> Label:
     """Return the label of the result ``<metric>.<result>``, from the first of these records that describes it."""
+    return scorer_label(name, (record.scorers for record in records))
+
+
+def scorer_label(name: str, scorers: Iterable[Mapping[str, Any]]) -> Label:
+    """Return the label of a result, from the first of these records' scorers that describe it."""
     metric, _, figure = name.partition(".")
     signed = "difference" in figure
-    for record in records:
-        if info := _described(record, metric, figure):
+    for by_name in scorers:
+        if info := _described(by_name, metric, figure):
             return Label(info["label"], info.get("unit", "score"), info.get("higher_is_better"), signed)
     text = " ".join(words for words in (title(metric), figure.replace("_", " ")) if words)
     return Label(text, _guessed_unit(figure or metric), signed=signed)
@@ -94,8 +101,15 @@ def title(scorer: str) -> str:
     return f"{text} ({tag})" if at else text
 
 
-def _described(record: Record, metric: str, figure: str) -> dict[str, Any] | None:
-    figures = record.scorers.get(metric, {}).get("figures")
+def is_detail(name: str, records: Iterable[Record]) -> bool:
+    """Return True for a result that is left out of summaries, for a table of its own shows it."""
+    metric, _, figure = name.partition(".")
+    info = next(filter(None, (_described(record.scorers, metric, figure) for record in records)), None)
+    return bool(info and info.get("detail"))
+
+
+def _described(scorers: Mapping[str, Any], metric: str, figure: str) -> dict[str, Any] | None:
+    figures = UNSCORED if metric == SOURCE else scorers.get(metric, {}).get("figures")
     info = figures.get(figure) if isinstance(figures, dict) else None
     return info if isinstance(info, dict) and isinstance(info.get("label"), str) else None
 

@@ -8,18 +8,18 @@ from typing import Any
 from urllib.parse import quote
 
 from reports.answer import answer
-from reports.base import Figure, RunView, figures, file_name
+from reports.base import Figure, RunView, Table, figures, file_name
 from reports.comparability import shorten_hash
 from reports.formats import markdown_line, markdown_text, to_markdown
 from reports.frame import paired_metrics, result_names, wall_savings
 from reports.labels import title
 from reports.run_comparison import RunComparison
-from reports.sheet import Sheet
 from reports.tables.audit import Audit
 from reports.tables.audit_edits import AuditEdits
 from reports.tables.beyond_floor import BeyondFloorTable
 from reports.tables.comparability import Comparability
 from reports.tables.savings_at_parity import tolerance
+from reports.tables.set_losses import SetLosses
 from reports.tables.summary import Summary
 
 NAME = "report.md"
@@ -54,10 +54,11 @@ def markdown(view: RunView, pictures: Sequence[Path], home: Path) -> str:
         f"# {markdown_text(view_answer.question)}",
         markdown_line(view.title),
         answer_part(view),
-        *_comparability(view),
+        *_section("Comparability", view, Comparability()),
         "## Every cell",
         table_part(view),
-        *_audit(view),
+        *_section("The scorers", view, Audit(), BeyondFloorTable(), AuditEdits()),
+        *_section("What the set lost", view, SetLosses()),
         *pictures_part(view, pictures, home),
         "## Rows and columns",
         "\n".join(f"- {row}" for row in rows_part(view)),
@@ -154,17 +155,10 @@ def provenance(view: RunView) -> list[str]:
     return [f"{what}: {line}" for what, values in distinct.items() for line in values]
 
 
-def _comparability(view: RunView) -> list[str]:
-    sheet: Sheet | None = Comparability().sheet(view)
-    return ["## Comparability", to_markdown(sheet).strip()] if sheet else []
-
-
-def _audit(view: RunView) -> list[str]:
-    """Return what the scorers may be trusted with, and which differences are beyond their floors."""
-    sheets = [
-        sheet for sheet in (Audit().sheet(view), BeyondFloorTable().sheet(view), AuditEdits().sheet(view)) if sheet
-    ]
-    return ["## The scorers", *(to_markdown(sheet).strip() for sheet in sheets)] if sheets else []
+def _section(heading: str, view: RunView, *tables: Table) -> list[str]:
+    """Return the tables that have something to say of the run, under a heading; nothing where none has."""
+    sheets = [sheet for table in tables if (sheet := table.sheet(view))]
+    return [f"## {heading}", *(to_markdown(sheet).strip() for sheet in sheets)] if sheets else []
 
 
 def _hash(value: Any, before: str) -> str:

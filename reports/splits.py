@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from generators.sharing.parting import shared_steps
 from generators.sharing.plan import SharingPlan
+from metrics.base import OF_PROMPTS
 from metrics.split_similarity import BANDS, Band, split_similarity
 from reports.base import RunView
 from sweeps.record import Record
@@ -63,7 +64,7 @@ def splits(series: RunView) -> list[Split]:
 
 
 def embeddings(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Return the embeddings [N, D] in a score file, by ``<metric>.<column>``.
+    """Return the embeddings of pictures [N, D] in a score file, by ``<metric>.<column>``.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -76,10 +77,11 @@ def embeddings(path: Path) -> dict[str, NDArray[np.float64]]:
 
     try:
         with pq.ParquetFile(path) as file:
-            names = [column.name for column in file.schema_arrow if is_row(column.type)]
-            columns = file.read(names)
+            columns = [column for column in file.schema_arrow if is_row(column.type)]
+            names = [column.name for column in columns if not column.name.endswith(OF_PROMPTS)]
+            rows = file.read(names)
         return {
-            name: columns[name].combine_chunks().flatten().to_numpy().astype(np.float64).reshape(columns.num_rows, -1)
+            name: rows[name].combine_chunks().flatten().to_numpy().astype(np.float64).reshape(rows.num_rows, -1)
             for name in names
         }
     except (OSError, ValueError, pa.ArrowException) as error:

@@ -13,10 +13,11 @@ import numpy as np
 from common.errors import UserError
 from common.files import atomic_path, atomic_write, canonical_json, sha256_file, sha256_text
 from generators.prompts import PromptSet, load_prompts
+from metrics.images import read_picture
 from sweeps.events import Emit
 from sweeps.pictures import picture_name, write_pictures
 from sweeps.record import Result
-from sweeps.scorers import Scorers, measure, results
+from sweeps.scorers import Scorers, measure, picture_results, results
 from sweeps.scores import Scores, write_scores
 
 if TYPE_CHECKING:
@@ -122,6 +123,12 @@ class Pictures:
         """Return the hash of every picture's file."""
         return [sha256_file(path) for path in self.images]
 
+    @cached_property
+    def contents(self) -> list[str]:
+        """Return the hash of every picture's pixels: two files of one picture may differ in all else."""
+        pictures = map(read_picture, self.images)
+        return [sha256_text(f"{picture.size} {picture.tobytes().hex()}") for picture in pictures]
+
     def write_scores(self, folder: Path, prompts: PromptSet) -> None:
         """Write ``scores.parquet`` as in a run folder."""
         write_scores(folder, prompts.prompts, self.scores, sha256_text(canonical_json(self.hashes)))
@@ -148,12 +155,15 @@ class Comparison:
 
         They are those that metrics also give of the baseline, under a name that ends in ``_standard``.
         """
+        baseline = self.baseline or self.ours
+        same = np.array(baseline.hashes) == np.array(self.ours.hashes)
+        by_name = {
+            **results(self.scorers, baseline.scores, self.ours.scores, same),
+            **picture_results(baseline.contents, self.ours.contents, self.manifest.prompts.prompts),
+        }
         if self.baseline is None:
-            every = np.ones(len(self.ours.images), dtype=np.bool_)
-            by_name = results(self.scorers, self.ours.scores, self.ours.scores, every)
             return {name: result for name, result in by_name.items() if f"{name}_standard" in by_name}
-        same = np.array(self.baseline.hashes) == np.array(self.ours.hashes)
-        return results(self.scorers, self.baseline.scores, self.ours.scores, same)
+        return by_name
 
     def summary(self) -> dict[str, Any]:
         """Return the pictures, the scorers and the results, as plain values."""

@@ -8,7 +8,7 @@ from metrics.flops import price
 from sweeps.pictures import Manifest
 from sweeps.record import FlopCost, PlanCost, Record
 from sweeps.score import Compared
-from sweeps.scorers import Scorers, results
+from sweeps.scorers import Scorers, picture_results, results
 
 if TYPE_CHECKING:
     from generators.component import Component
@@ -35,7 +35,11 @@ def describe(
     """
     record, ours, theirs = compared.record, compared.ours.manifest, compared.baseline.manifest
     plan = _plan(record, ours, theirs)
-    measured = results(scorers, compared.baseline.scores, compared.ours.scores, compared.same)
+    hashes = (list(manifest.images.values()) for manifest in (theirs, ours))
+    measured = {
+        **results(scorers, compared.baseline.scores, compared.ours.scores, compared.same),
+        **picture_results(*hashes, compared.prompts),
+    }
     kept = {
         name: result
         for name, result in record.results.items()

@@ -43,12 +43,14 @@ class Compared:
     Attributes:
         record: what was known of it before.
         same: bool [N], True for pictures that are the baseline's: their files have the same hash.
+        prompts: what the pictures are meant to show [N].
     """
 
     record: Record
     ours: Scored
     baseline: Scored
     same: NDArray[np.bool_]
+    prompts: tuple[str, ...]
 
 
 def score(
@@ -111,13 +113,14 @@ class _Scoring:
         folder = record.made(self.run)
         if record.images is not None:  # another source's baseline
             ours = self._baseline(model, folder, prompts)
-            return Compared(record, ours, baseline, same_pictures(ours.manifest.images, baseline.manifest.images))
+            same = same_pictures(ours.manifest.images, baseline.manifest.images)
+            return Compared(record, ours, baseline, same, prompts)
         manifest = self._manifest(folder)
         if manifest.baseline != baseline.manifest.hash:
             raise UserError(f"the baseline of cell {record.id} was made again after its own pictures", AGAIN)
         same = same_pictures(manifest.images, baseline.manifest.images)
         ours = self._scored(record.config.model, folder, manifest, prompts, baseline.scores, same)
-        return Compared(record, ours, baseline, same)
+        return Compared(record, ours, baseline, same, prompts)
 
     def _baseline(self, model: str, folder: Path, prompts: tuple[str, ...]) -> Scored:
         """Return a folder of baselines; where they cannot be scored, all records beside it fail for the same reason."""
@@ -157,8 +160,8 @@ class _Scoring:
             if baseline:
                 # not measured again: equal files must tie, also by a scorer that is not the same bits in every batch
                 whole = {column: values.copy() for column, values in baseline.measured[name].items()}
-                for column, values in columns.items():
-                    whole[column][own] = values
+                for column in columns.keys() & whole.keys():  # the baseline's may be of an earlier version
+                    whole[column][own] = columns[column]
                 columns = whole
             scores.measured[name], scores.scorers[name] = columns, about
             write_scores(folder, prompts, scores, manifest.hash)

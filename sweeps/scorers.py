@@ -16,6 +16,7 @@ from common.errors import UserError, nearest
 from generators.batching import Batches
 from generators.model_entry import ModelEntry, locate
 from metrics.base import Metric, ResultInfo, get_metric
+from metrics.duplicates import SOURCE, compare_duplicates, exact_duplicates
 from metrics.statistics import Estimate
 from sweeps.axes import parse_parameters
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
@@ -230,6 +231,20 @@ def results(scorers: Scorers, baseline: Scores, ours: Scores, same: NDArray[np.b
     return by_name
 
 
+def picture_results(baseline: Sequence[str], ours: Sequence[str], prompts: Sequence[str]) -> dict[str, Result]:
+    """Return the results of pictures that need no scorer, named ``pictures.<result>``: exact duplicates.
+
+    Args:
+        baseline: of each of the baseline's pictures a hash that equal ones alone have in common [N].
+        ours: likewise of ours, of the same prompts [N].
+        prompts: their texts [N].
+    """
+    if not prompts:
+        return {}
+    compared = compare_duplicates("duplicates", *(exact_duplicates(hashes, prompts) for hashes in (baseline, ours)))
+    return {f"{SOURCE}.{key}": _result(value) for key, value in compared.items()}
+
+
 def _metric(asked: Asked, owner: str, device: str) -> Metric:
     kind = get_metric(asked.metric)
     if not asked.checkpoint:
@@ -276,7 +291,8 @@ def _measure(
     for note in notes:
         emit(Note(note))
     back = np.argsort(order)
-    return {column: np.concatenate([part[column] for part in parts])[back] for column in metric.columns if parts}, notes
+    columns = [column for column in metric.columns if parts and column in parts[0]]
+    return {column: np.concatenate([part[column] for part in parts])[back] for column in columns}, notes
 
 
 def _result(value: Estimate | float) -> Result:

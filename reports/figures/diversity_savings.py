@@ -20,10 +20,17 @@ class DiversitySavings(Figure):
     def draw(self, run: RunView) -> "mpl.Figure | None":
         from reports.curves import draw_curves, name_series, room_for_names
         from reports.frame import paired_metrics, result_names
+        from reports.labels import is_detail
 
         known = result_names(run.records)
         paired = paired_metrics(known)
-        names = [name for name in known if f"{name}{BASELINE}" in known and name.partition(".")[0] not in paired]
+        names = [
+            name
+            for name in known
+            if f"{name}{BASELINE}" in known
+            and name.partition(".")[0] not in paired
+            and not is_detail(name, run.records)
+        ]
         if not names:
             return None
         figure = canvas(5.2 + room_for_names(run), 3.4 * len(names), layout="constrained")
@@ -47,7 +54,8 @@ def _draw_baseline(axes: "Axes", run: RunView, name: str) -> None:
             ends_above = len(shared) > 0 and shared.iloc[-1] > cells.value
             axes.axhline(cells.value, color=MUTED if alone else colour, linewidth=1, linestyle="--", zorder=0)
             if alone:
-                axes.axhspan(cells.low, cells.high, color=MUTED, alpha=0.1, linewidth=0, zorder=0)
+                if cells[["low", "high"]].notna().all():
+                    axes.axhspan(cells.low, cells.high, color=MUTED, alpha=0.1, linewidth=0, zorder=0)
                 axes.annotate(
                     "baseline",
                     (1, cells.value),

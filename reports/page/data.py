@@ -16,7 +16,7 @@ from generators.sharing.tree import Tree
 from reports.base import RunView
 from reports.claims import claims
 from reports.frame import WIN_RATE, difference_result, paired_metrics, result_names, varying_axes, wall_savings
-from reports.labels import axis_text, title
+from reports.labels import axis_text, is_detail, title
 from reports.page.means import means
 from reports.page.thumbnails import Album
 from reports.page.trees import parting, same_tree, shape, tree_of
@@ -88,7 +88,12 @@ class Payload:
     def _diversity(self, paired: Sequence[str]) -> list[str]:
         """Return results of a whole set of pictures that the baseline's set has too."""
         names = self._names()
-        return [name for name in names if f"{name}{STANDARD}" in names and name.partition(".")[0] not in paired]
+        records = [record for view in self.views for record in view.records]
+        return [
+            name
+            for name in names
+            if f"{name}{STANDARD}" in names and name.partition(".")[0] not in paired and not is_detail(name, records)
+        ]
 
     def _figures(self) -> dict[str, Any]:
         described = {}

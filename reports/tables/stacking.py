@@ -130,7 +130,7 @@ def _independent(neither: Record, sharing: Record, cache: Record, both: Record) 
 
 
 def _figures(records: Sequence[Record]) -> Iterator[tuple[str, Callable[[Way], Entry]]]:
-    for name in headline(result_names(records)):
+    for name in headline(result_names(records), records):
         result_label = label(name, records)
 
         def entry(way: Way, name: str = name, result_label: Label = result_label) -> Entry:

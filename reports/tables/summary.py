@@ -7,7 +7,7 @@ from metrics.parity import DELTA
 from reports.base import RunView, Table
 from reports.claims import cell_claim
 from reports.frame import SHARED, frame, paired_metrics, result_names, shared_axes, varying_axes, wall_savings
-from reports.labels import MISSING, Label, axis_text, label, p_value, title
+from reports.labels import MISSING, Label, axis_text, is_detail, label, p_value, title
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.savings_at_parity import tolerance
 from sweeps.record import Record, Result
@@ -68,17 +68,20 @@ def _data(records: Sequence[Record], tested: Sequence[str], delta: float) -> "pd
     return data.assign(delta=delta) if tested else data
 
 
-def headline(names: Sequence[str]) -> list[str]:
+def headline(names: Sequence[str], records: Sequence[Record] = ()) -> list[str]:
     """Return the results that a summary shows; the CSV file has all.
 
-    For a metric with a win rate: that, the ties and the paired difference; for any other: all but differences.
+    For a metric with a win rate: that, the ties and the paired difference; for any other: all but differences and
+    what these records call details, which another table has.
     """
     paired = paired_metrics(names)
 
     def shown(name: str) -> bool:
         metric, _, figure = name.partition(".")
         difference = figure.endswith("difference")
-        return (difference or figure in ("ties", "win_rate")) if metric in paired else not difference
+        if metric in paired:
+            return difference or figure in ("ties", "win_rate")
+        return not difference and not is_detail(name, records)
 
     return [name for name in names if shown(name)]
 
@@ -86,7 +89,7 @@ def headline(names: Sequence[str]) -> list[str]:
 def _figures(records: Sequence[Record], delta: float) -> list[Filled]:
     """Return, metric by metric, the headline results and, for one with a win rate, the non-inferiority test."""
     by_metric: dict[str, list[str]] = {}
-    for name in headline(result_names(records)):
+    for name in headline(result_names(records), records):
         by_metric.setdefault(name.partition(".")[0], []).append(name)
     tested = paired_metrics(result_names(records))
     columns: list[Filled] = []
@@ -140,7 +143,7 @@ def _notes(records: Sequence[Record]) -> list[str]:
     methods: dict[str, dict[str, None]] = {}
     scorers: dict[str, None] = {}
     for record in records:
-        for name in headline(list(record.results)):
+        for name in headline(list(record.results), [record]):
             if method := _interval_method(record.results[name]):
                 methods.setdefault(method, {})[label(name, [record]).text] = None
         for name, scorer_info in record.scorers.items():

@@ -5,9 +5,16 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from common.errors import UserError
+from generators.model_entry import locate
 from metrics.clip_diversity import ClipDiversity
+from metrics.images import copied
+from metrics.vendi import vendi
+
+SIMILARITY = ("clip_similarity", "clip_similarity_standard", "clip_similarity_difference")
 
 
 def mean_over_pairs(rows: np.ndarray) -> float:
@@ -26,7 +33,8 @@ def test_figures_equal_an_independent_computation(tiny_clip, pictures):
     standard, ours = (metric.measure(part, [""] * 4) for part in (pictures[:4], pictures[4:8]))
     figures = metric.compare(standard, ours, np.zeros(4, dtype=bool))
     of_standard, of_ours = (mean_over_pairs(tiny_clip.embeddings(part)) for part in (pictures[:4], pictures[4:8]))
-    assert list(figures) == list(ClipDiversity.results)
+    of_prompts = [name for name in ClipDiversity.results if "conditional" in name]
+    assert list(figures) == [name for name in ClipDiversity.results if name not in of_prompts], "it has no tokenizer"
     assert figures["clip_similarity"].value == pytest.approx(of_ours, abs=1e-6)
     assert figures["clip_similarity_standard"].value == pytest.approx(of_standard, abs=1e-6)
     assert figures["clip_similarity_difference"].value == pytest.approx(of_standard - of_ours, abs=1e-6)
@@ -44,7 +52,7 @@ def test_100_images_are_compared_unless_all_are_asked_for(tiny_clip):
     columns = [{"clip": rng.normal(0.3, 1, (130, 5))} for _ in range(2)]
     same = np.zeros(130, dtype=bool)
     drawn = ClipDiversity(tiny_clip.folder).compare(*columns, same)
-    assert {figure.n for figure in drawn.values()} == {100}
+    assert {drawn[name].n for name in SIMILARITY} == {100}
     assert drawn == ClipDiversity(tiny_clip.folder).compare(*columns, same), "the same 100 every time"
     for images in ("all", None):
         metric = ClipDiversity(tiny_clip.folder, images=images)
@@ -84,3 +92,36 @@ def test_a_damaged_picture_is_named(tiny_clip, pictures, tmp_path):
     damaged.write_bytes(pictures[1].read_bytes()[:100])
     with pytest.raises(UserError, match=r"00001\.png cannot be read"):
         ClipDiversity(tiny_clip.folder).measure([pictures[0], damaged], ["", ""])
+
+
+def test_a_copy_that_nobody_tells_from_a_picture_is_a_near_duplicate(tiny_clip, pictures, tmp_path):
+    metric = ClipDiversity(tiny_clip.folder)
+    copy = tmp_path / "copy.png"
+    copied(Image.open(pictures[0])).save(copy)
+    baseline, ours = metric.measure(pictures, [""] * 9), metric.measure([*pictures[:8], copy], [""] * 9)
+    own, its = tiny_clip.embeddings([pictures[0], copy])
+    assert ours["clip_copy"][0] == pytest.approx(own @ its, abs=1e-6)
+    figures = metric.compare(baseline, ours, np.zeros(9, dtype=bool))
+    assert figures["clip_near_threshold"] == pytest.approx(baseline["clip_copy"].min(), abs=1e-6)
+    assert figures["clip_near_duplicates"] - figures["clip_near_duplicates_standard"] == 1
+
+
+def test_scores_of_a_version_that_knew_no_copies_give_what_they_can(tiny_clip, pictures):
+    columns = {"clip": ClipDiversity(tiny_clip.folder).measure(pictures, [""] * 9)["clip"]}
+    figures = ClipDiversity(tiny_clip.folder).compare(columns, columns, np.ones(9, dtype=bool))
+    assert "clip_vendi" in figures
+    assert "clip_near_duplicates" not in figures
+
+
+def test_a_model_with_its_tokenizer_embeds_prompts_too(pictures):
+    prompts = ["a red fox", "a red wolf", "a blue car"] * 3
+    metric = ClipDiversity(locate("embedded:clip"), batch_size=4)
+    columns = metric.measure(pictures, prompts)
+    model, tokenizer = metric.encoder[0], metric.source.tokenizer()
+    with torch.no_grad():
+        row = model.encode_text(tokenizer(prompts[:1]))[0].double().numpy()
+    assert columns["clip_prompt"][3] == pytest.approx(row / np.linalg.norm(row), abs=1e-5)
+    figures = metric.compare(columns, columns, np.ones(9, dtype=bool))
+    assert list(figures) == list(ClipDiversity.results)
+    assert figures["clip_conditional_vendi"] == pytest.approx(vendi(columns["clip"], columns["clip_prompt"]))
+    assert figures["clip_vendi"] == pytest.approx(vendi(columns["clip"]))

@@ -34,7 +34,7 @@ def manifest(steps: int = K, node_steps: int = N * K, **about: Any) -> Manifest:
 def described(ours: Manifest, baseline: Manifest, images: str | None = None, **more: Any) -> Record:
     record = Record(id="cell", status="done", config=asked("1"), images=images)
     first, second = (Scored(one, Scores(), False, 0.0) for one in (ours, baseline))
-    compared = Compared(record, first, second, np.zeros(N, dtype=np.bool_))
+    compared = Compared(record, first, second, np.zeros(N, dtype=np.bool_), ())
     return describe(compared, Scorers(None, [], "cpu"), **more)
 
 

@@ -1,0 +1,178 @@
+"""What a set of pictures lost: pictures that repeat others, diversity, and its distance from the baseline's set."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from metrics.duplicates import SOURCE
+from reports.base import RunView, Table
+from reports.frame import frame, result_names, varying_axes
+from reports.labels import MISSING, Label, axis_text, title
+from reports.sheet import Column, Entry, Sheet
+from sweeps.record import Record, Result
+
+EXACT = f"{SOURCE}.duplicates"
+NEAR = "_near_duplicates"
+SHARE, SCORE = Label("", "fraction"), Label("", "score")
+# Of an encoder's results: heading, end of the name, how it is written.
+COLUMNS = (
+    ("Vendi, % of the baseline's", "_vendi_ratio", SHARE),
+    ("Conditional-Vendi, % of the baseline's", "_conditional_vendi_ratio", SHARE),
+    ("discrepancy, CMMD's kernel", "_discrepancy_gaussian", SCORE),
+    ("discrepancy, KID's kernel", "_discrepancy_cubic", SCORE),
+)
+NOTES = (
+    "exact: pictures that are, bit for bit, another prompt's; near: pictures that the encoder tells from another "
+    "prompt's no better than a picture from its own copy saved as JPEG 90; of k alike, k - 1 are counted",
+    "Vendi: the effective number of different pictures; Conditional-Vendi: of those that one prompt has; discrepancy: "
+    "from the baseline's set, 0 where both are alike; 95% intervals: Tango score, jackknife",
+)
+
+
+class SetLosses(Table):
+    """Pictures that repeat another prompt's, diversity, and distance from the baseline's set, by cell and encoder."""
+
+    name = "set_losses"
+    rank: ClassVar[int] = 1
+
+    def sheet(self, run: RunView) -> Sheet | None:
+        records = [*run.records, *run.references]
+        if not any(EXACT in record.results for record in records):
+            return None
+        encoders = _encoders(records)
+        axes = varying_axes(records)
+        columns = [
+            *(Column(axis, not isinstance(getattr(records[0].config, axis), str), key=True) for axis in axes),
+            Column("tau", key=True),
+            Column("pictures"),
+            Column("exact duplicates"),
+            Column("baseline's"),
+            Column("by", numeric=False, key=True),
+            Column("near duplicates"),
+            Column("baseline's"),
+            *(Column(heading) for heading, *_ in COLUMNS),
+        ]
+        rows = [(record, encoder) for record in records for encoder in encoders or [""]]
+        return Sheet(
+            columns,
+            rows=[_entries(record, encoder, axes) for record, encoder in rows],
+            data=frame(records),
+            caption="what the set of pictures lost, beside the baseline's",
+            notes=[*losses(run), *NOTES],
+            groups=[record.config.model_copy(update={"tau": 0}) for record, _ in rows],
+        )
+
+
+def losses(view: RunView) -> list[str]:
+    """Return in words which cells have more duplicates, or less diversity, than the baseline, beside the seed control.
+
+    A cell is named where its interval leaves out what the baseline has; a seed control that does so too takes the
+    finding back. Nothing is returned for a view whose pictures were never counted.
+    """
+    records = [*view.records, *view.held_against("another-seed")]
+    if not any(EXACT in record.results for record in records):
+        return []
+    sentences = [_repeats(view, EXACT, "are another prompt's picture, bit for bit", "no picture is another prompt's")]
+    for encoder in _encoders(records):
+        scorer = title(encoder.partition(".")[0])
+        what = f"are all but another prompt's picture ({scorer})"
+        sentences.append(_repeats(view, f"{encoder}{NEAR}", what, f"no picture is all but another prompt's ({scorer})"))
+        for end, which in (("_vendi_ratio", ""), ("_conditional_vendi_ratio", " that the prompts do not explain")):
+            sentences.append(_diversity(view, f"{encoder}{end}", f"diversity{which} ({scorer})"))
+    return [sentence for sentence in sentences if sentence]
+
+
+def _repeats(view: RunView, name: str, what: str, none: str) -> str:
+    """Return what is said of one kind of duplicate."""
+    counted = [record for record in view.records if name in record.results]
+    if not counted:
+        return ""
+    more = [record for record in counted if _low(record, f"{name}_difference") > 0]
+    controls = [record for record in view.held_against("another-seed") if name in record.results]
+    control = "".join(f"; the seed control has {_count(record, name)}" for record in controls[:1])
+    baseline = f"the baseline has {_count(counted[0], f'{name}_standard')}"
+    if not more:
+        most = max(counted, key=lambda record: record.results[name].value)
+        if not most.results[name].value:
+            return f"duplicates: {none} ({baseline}{control})"
+        return f"duplicates: {_places(view, [most], name)} {what}, no more than chance may give ({baseline}{control})"
+    text = f"duplicates: {_places(view, more, name)} {what} ({baseline}{control})"
+    if any(_low(record, f"{name}_difference") > 0 for record in controls):
+        return f"{text}: the seed control has more than the baseline too, so this is no evidence of a loss"
+    return f"{text}: the set lost pictures"
+
+
+def _diversity(view: RunView, name: str, what: str) -> str:
+    """Return what is said of a ratio of diversities; nothing where no cell's interval lies below 1."""
+    lost = [record for record in view.records if _high(record, name) < 1]
+    if not lost:
+        return ""
+    worst = min(lost, key=lambda record: record.results[name].value)
+    controls = [record for record in view.held_against("another-seed") if name in record.results]
+    control = "".join(f"; the seed control has {_ratio(record.results[name])}" for record in controls[:1])
+    text = f"{what}: {_place(view, worst)} has {_ratio(worst.results[name])} of the baseline's{control}"
+    if any(_high(record, name) < 1 for record in controls):
+        return f"{text}: the seed control has less than the baseline too, so this is no evidence of a loss"
+    return text
+
+
+def _encoders(records: Sequence[Record]) -> list[str]:
+    """Return the encoders that looked for near duplicates, as ``<scorer>.<encoder>``."""
+    return [name.removesuffix(NEAR) for name in result_names(records) if name.endswith(NEAR)]
+
+
+def _entries(record: Record, encoder: str, axes: Sequence[str]) -> list[Entry]:
+    near = f"{encoder}{NEAR}"
+    return [
+        *(Entry(axis_text(getattr(record.config, axis))) for axis in axes),
+        Entry(f"{record.config.tau:f}"),
+        Entry(str(record.plan.n_prompts) if record.plan else MISSING),
+        Entry(_count(record, EXACT)),
+        Entry(_count(record, f"{EXACT}_standard")),
+        Entry(title(encoder.partition(".")[0]) or MISSING),
+        Entry(_count(record, near)),
+        Entry(_count(record, f"{near}_standard")),
+        *(_entry(record.results.get(f"{encoder}{end}"), label) for _, end, label in COLUMNS),
+    ]
+
+
+def _entry(result: Result | None, label: Label) -> Entry:
+    return Entry(label.number(result.value), label.interval(result)) if result else Entry(MISSING)
+
+
+def _count(record: Record, name: str) -> str:
+    return f"{record.results[name].value:.0f}" if name in record.results else MISSING
+
+
+def _ratio(result: Result) -> str:
+    return f"{SHARE.number(result.value)}% {SHARE.interval(result)}".rstrip()
+
+
+def _places(view: RunView, records: Sequence[Record], name: str) -> str:
+    """Return how many pictures of which cells, the one with most first; that one alone where there are many."""
+    first, *others = [
+        f"{_count(record, name)} of {_pictures(record, name)} pictures at {_place(view, record)}"
+        for record in sorted(records, key=lambda record: -record.results[name].value)
+    ]
+    if len(others) > 2:
+        return f"{first}, and fewer in {len(others)} other cells,"
+    return ", ".join([first, *others])
+
+
+def _pictures(record: Record, name: str) -> str:
+    return str(record.results[f"{name}_difference"].n)
+
+
+def _place(view: RunView, record: Record) -> str:
+    where = [axis_text(getattr(record.config, axis)) for axis in view.naming_axes()]
+    return f"tau {record.config.tau:f}" + (f" ({', '.join(where)})" if where else "")
+
+
+def _low(record: Record, name: str) -> float:
+    """Return the lower end of a result's interval; below all numbers where there is none."""
+    result = record.results.get(name)
+    return float("-inf") if result is None or result.low is None else result.low
+
+
+def _high(record: Record, name: str) -> float:
+    result = record.results.get(name)
+    return float("inf") if result is None or result.high is None else result.high
