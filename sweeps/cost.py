@@ -8,9 +8,12 @@ from sweeps.record import ON_DISK
 
 if TYPE_CHECKING:
     from generators.component import Component
+    from generators.settings import GenerationSettings
+    from sweeps.grid import Source
     from sweeps.jobs import Job
 
 RGB = 3
+_components: "dict[tuple[str, str, GenerationSettings], list[Component]]" = {}
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,20 @@ class Cost:
         values = {ON_DISK.get(name, name): value for name, value in asdict(self).items()}
         values |= {"savings": self.savings, "flop_savings": self.flop_savings}
         return {name: value for name, value in values.items() if value is not None}
+
+
+def components(source: "Source") -> "list[Component]":
+    """Return what a source's model computes with: the very same for any seed and number of steps.
+
+    A component's FLOPs are remembered with it, and counting them takes seconds.
+    """
+    from generators.families.base import get_family
+
+    settings = source.settings.model_copy(update={"seed": 0, "steps": 1})
+    key = (source.entry.family, source.weights, settings)
+    if key not in _components:
+        _components[key] = get_family(source.entry.family).components_of(source.entry, settings)
+    return _components[key]
 
 
 def cost(components: "Sequence[Component]", n_prompts: int, steps: int, node_steps: int) -> Cost:

@@ -10,8 +10,8 @@ from typing import Any
 from common.errors import UserError
 from common.plugins import code_change
 from generators.catalogue import model
-from generators.families.base import get_family
 from generators.model_entry import ModelEntry
+from sweeps.cost import components
 from sweeps.describe import describe
 from sweeps.events import CellFinished, CellScored, Emit, SweepStarted, stage
 from sweeps.executors.base import Executor
@@ -199,8 +199,7 @@ def _described(job: Job, compared: Compared, scorers: Scorers, folders: Mapping[
         compared = replace(compared, record=job.record())
     elif known and not (compared.ours.new or compared.baseline.new) and scorers.measured(compared.record.scorers):
         return compared.record
-    components = get_family(job.source.entry.family).components_of(job.source.entry, job.source.settings)
-    return describe(compared, scorers, components, timed=job.role == "sharing")
+    return describe(compared, scorers, components(job.source), timed=job.role == "sharing")
 
 
 def _flag_scorers(compared: Compared, scorers: Scorers, session: Session) -> None:

@@ -15,7 +15,7 @@ from generators.sharing.savings import tau_near_savings
 from generators.sharing.tree import Tree
 from generators.sharing.union import united_steps
 from sweeps.axes import canonical
-from sweeps.cost import Cost, cost
+from sweeps.cost import Cost, components, cost
 from sweeps.events import Note
 from sweeps.grid import Cell, Source, cells, sampler_of
 from sweeps.jobs import Job
@@ -64,10 +64,8 @@ class Plan:
         for job in self.jobs:
             if job.error:
                 raise job.error
-            source = job.source
-            components = session.family(source).components(source.settings)
-            baseline_steps = job.baseline_node_steps // len(source.prompts)
-            priced.append((job, cost(components, len(source.prompts), baseline_steps, job.node_steps)))
+            n = len(job.source.prompts)
+            priced.append((job, cost(components(job.source), n, job.baseline_node_steps // n, job.node_steps)))
         return priced
 
     def united(self) -> tuple[int, int]:
