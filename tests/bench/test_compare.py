@@ -15,6 +15,7 @@ def tables(tmp_path):
     return lambda name: pd.read_csv(tmp_path / "runs/rivals/report/tables" / f"{name}.csv")
 
 
+@pytest.mark.usefixtures("all_figures")
 def test_compare_ends_with_its_tables_its_figure_and_a_page_and_continues(bench, tables, tmp_path):
     planned = bench(*ASKED, "--dry-run")
     assert planned.exit_code == 0, planned.output

@@ -54,6 +54,7 @@ def test_a_gpu_is_not_asked_for_by_whoever_names_a_device(bench, hub):
     assert "a GPU" not in bench("paper", "run", "table1", "--device", "cpu").stderr
 
 
+@pytest.mark.usefixtures("all_figures")
 def test_run_in_miniature_from_nothing_to_the_table(bench, tmp_path):
     result = bench("paper", "run", "table1", "--miniature", "--limit", 4, "--no-mlflow")
     assert result.exit_code == 0, result.output
