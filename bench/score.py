@@ -147,9 +147,8 @@ def _sheet(summary: dict[str, Any]) -> "Sheet":
         scorer, _, key = name.partition(".")
         figure, info = Result.model_validate(values), summary["scorers"][scorer]["figures"][key]
         label = Label(info["label"], info["unit"], info["higher_is_better"], signed="difference" in key)
-        n = "" if figure.n is None else str(figure.n)
-        texts = Entry(label.number(figure.value), label.interval(figure)), Entry(n), Entry(figure.method or "")
-        rows.append([Entry(label.heading), *texts])
+        number, n = Entry(label.number(figure.value), label.interval(figure)), "" if figure.n is None else str(figure.n)
+        rows.append([Entry(label.heading), number, Entry(n), Entry(figure.method or "")])
     columns = [
         Column("figure", numeric=False, key=True),
         Column("value, 95% interval"),

@@ -55,10 +55,7 @@ def accelerator(name: str) -> Accelerator:
 def measured_seconds(of: Accelerator, model: str, folder: Path = MEASURED) -> float | None:
     """Return the seconds of one denoiser evaluation (a row of a batch); None where it was not measured.
 
-    Args:
-        of: the accelerator.
-        model: its name in the catalogue.
-        folder: of the files that `benchmarks.gpu_check` leaves; the fastest batch of all measurements counts.
+    `folder` has the files that `benchmarks.gpu_check` leaves; the fastest batch of all measurements counts.
 
     Raises:
         UserError: a file of measurements is damaged; it is named.

@@ -64,13 +64,9 @@ def components(source: "Source") -> "list[Component]":
 
 
 def cost(components: "Sequence[Component]", n_prompts: int, steps: int, node_steps: int) -> Cost:
-    """Return the cost of `node_steps` for `n_prompts` prompts of `steps` denoiser evaluations each.
+    """Return the cost of `node_steps`, rows of denoiser calls, for prompts of `steps` denoiser evaluations (K) each.
 
-    Args:
-        components: what the model's family calls; none leaves FLOPs out.
-        n_prompts: how many prompts the images are of.
-        steps: K, the denoiser evaluations of one prompt without sharing.
-        node_steps: denoiser evaluations of all prompts together, in rows.
+    Without components FLOPs are left out.
 
     Examples:
         >>> cost([], n_prompts=8, steps=100, node_steps=600).plain()

@@ -261,11 +261,6 @@ def sources(
 def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[GenerationSettings]:
     """Yield every combination of a spec's settings over the model's defaults; the seed runs fastest.
 
-    Args:
-        spec: the sweep.
-        entry: the model.
-        device: decides the dtype where it is ``auto``.
-
     Raises:
         UserError: a value is refused, or a setting that no model of the sweep has.
     """
@@ -308,7 +303,9 @@ def features_of(spec: SweepSpec, entry: ModelEntry) -> list[str]:
     Raises:
         UserError: the family has none of that name.
     """
-    options = _options(entry.family)
+    from generators.families.base import get_family
+
+    options = get_family(entry.family).features_options
     chosen = [options[0] if name == "default" else name for name in spec.features]
     for name in chosen:
         if name not in options:
@@ -340,13 +337,6 @@ def _own_names(family: str) -> frozenset[str]:
     from generators.families.base import get_family
 
     return frozenset(get_family(family).settings_type.own_names())
-
-
-@cache
-def _options(family: str) -> tuple[str, ...]:
-    from generators.families.base import get_family
-
-    return get_family(family).features_options
 
 
 def short_hash(value: Any) -> str:

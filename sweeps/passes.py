@@ -73,17 +73,11 @@ def generated(
     """Run the first two passes: plans and pictures are in the run folder afterwards, and no record yet.
 
     Args:
-        spec: the sweep.
-        shared: its cells, as `sweeps.plan.check` gives them, and `scorers` likewise.
-        run: the run folder.
-        session: the device and the models.
-        executor: where groups of jobs are denoised; in this process unless given.
+        shared: the spec's cells, as `sweeps.plan.check` gives them, and `scorers` likewise.
+        executor: as for `sweep`, which raises the same errors.
 
     Returns:
         The plan, and by folder its pictures, as `generate` returns them.
-
-    Raises:
-        UserError: as `sweep`.
     """
     executor = executor or Local()
     # nothing is scored within this block: its workers would keep the accelerators that scorers need
@@ -161,11 +155,8 @@ def described(
     """Score and describe the jobs of a plan, one record after the other; what is described already is kept.
 
     Args:
-        plan: the jobs.
-        folders: what `generate` returned for its picture sets.
+        folders: what `generate` returned for the plan's picture sets.
         scorers: by model.
-        store: the run folder, held.
-        session: hears of it.
         again: measure even what is there.
     """
     jobs = {job.id: job for job in plan.jobs}
@@ -238,10 +229,8 @@ def _disk(run: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if disk_full(error):
-            raise UserError(
-                f"the disk that holds {run} is full",
-                "free some space and run the same command again: finished cells are kept",
-            ) from error
+            hint = "free some space and run the same command again: finished cells are kept"
+            raise UserError(f"the disk that holds {run} is full", hint) from error
         raise
 
 

@@ -21,7 +21,7 @@ from sweeps.grid import Cell, Source, cells, sampler_of
 from sweeps.jobs import Job
 from sweeps.pictures import MANIFEST, clear
 from sweeps.record import NEAR, RECORD
-from sweeps.references import EqualCompute, SeedControl, equal_compute, seed_control
+from sweeps.references import EqualCompute, Reference, equal_compute, seed_control
 from sweeps.scorers import Scorers
 from sweeps.session import Session
 from sweeps.spec import SweepSpec
@@ -84,11 +84,6 @@ class Plan:
 def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str, Scorers]]:
     """Refuse before anything is loaded what would stop a sweep later.
 
-    Args:
-        spec: the sweep.
-        run: the run folder, there or not.
-        device: a torch device.
-
     Returns:
         The cells, as `sweeps.grid.cells` gives them; and, by model, its scorers, whose checkpoints are here.
 
@@ -123,7 +118,6 @@ def plan_sweep(
     once a way to share. What cannot be planned is a job with an error.
 
     Args:
-        spec: the sweep.
         shared: as `check` gives them.
         run: the run folder, held by this process unless nothing is kept.
         session: encodes and clusters.
@@ -153,11 +147,7 @@ def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
 def baseline_job(source: Source, run: Path, cell: "Cell | None" = None, error: Exception | None = None) -> Job:
     """Return the job of a source's baseline: every prompt by itself.
 
-    Args:
-        source: the model, prompts and settings.
-        run: the run folder.
-        cell: any of the source, for the baseline's config; without one it has none, which only a record would need.
-        error: why it cannot be made.
+    Its config is from any `cell` of the source; without one it has none, which only a record would need.
     """
     config = cell.config.model_copy(update={"strategy": "none", "tau": Decimal(0)}) if cell else None
     return Job(
@@ -223,16 +213,11 @@ class _Planning:
                 else:
                     missed.setdefault((self._name(way), target, nearest.savings), []).append(str(way.config.seed))
         for (name, target, savings), seeds in missed.items():
-            self.session.emit(
-                Note(
-                    f"{name}, seed {', '.join(seeds)}: cannot save {target:.1%} of denoiser steps (the nearest is "
-                    f"{savings:.1%}) and is left out there"
-                )
-            )
+            what = f"cannot save {target:.1%} of denoiser steps (the nearest is {savings:.1%}) and is left out there"
+            self.session.emit(Note(f"{name}, seed {', '.join(seeds)}: {what}"))
         if not reached:
-            raise UserError(
-                "no way to share comes near these savings", "ask for others, or see `bench plan` for what there is"
-            )
+            hint = "ask for others, or see `bench plan` for what there is"
+            raise UserError("no way to share comes near these savings", hint)
         return list(reached.values())
 
     def _name(self, way: Cell) -> str:
@@ -276,34 +261,22 @@ class _Planning:
         return job[0] if error is None else _sharing_job(cell, baseline, self.run, folder, None, None, {}, error)
 
     def _equal_compute(self, reference: EqualCompute, shared: Job, baseline: Job) -> Job:
-        if shared.error:
-            source = shared.source
-            error = baseline.error or UserError(
-                f"its compute is that of cell {shared.id}, which has none", "see why that cell failed"
-            )
-            return replace(self._reference(reference, source, baseline), error=error, plan=None)
         entry, device = shared.source.entry, self.session.device
+        if shared.error:
+            why = UserError(f"its compute is that of cell {shared.id}, which has none", "see why that cell failed")
+            job = self._reference(reference, shared.source, baseline)
+            return replace(job, error=baseline.error or why, plan=None)
         source = reference.source(shared.node_steps, lambda settings: sampler_of(entry, settings, device).K)
         return self._reference(reference, source, baseline)
 
-    def _reference(self, reference: SeedControl | EqualCompute, source: Source, baseline: Job) -> Job:
+    def _reference(self, reference: Reference, source: Source, baseline: Job) -> Job:
         """Return a job of the baseline of another source."""
         error = None
         if self.keep and not (self.run / "shared" / source.key / MANIFEST).exists():
             error = _error(lambda: self.session.encoded(source, self.run))
             self.session.forget(source)
-        return Job(
-            id=reference.id,
-            role=reference.role,
-            config=reference.config,
-            identity=reference.identity,
-            source=source,
-            plan=baseline_plan(len(source.prompts), source.steps),
-            run=self.run,
-            folder=self.run / "shared" / source.key,
-            baseline=baseline,
-            error=error,
-        )
+        about = {name: getattr(reference, name) for name in ("id", "role", "config", "identity")}
+        return replace(baseline_job(source, self.run, reference.cell, error), baseline=baseline, **about)
 
 
 def _on_disk(folder: Path, session: Session) -> tuple[SharingPlan, Tree] | None:
@@ -384,7 +357,6 @@ def _refuse_others(run: Path, shared: Sequence[Cell]) -> None:
     for _, group in groupby(shared, key=lambda cell: cell.source.key):
         same_source = list(group)
         # whether or not this spec asks for them: another sweep of the same images may have left them here
-        references: list[SeedControl | EqualCompute] = [*equal_compute(same_source), seed_control(same_source, seeds)]
-        for reference in references:
-            identities[reference.id] = reference.identity
+        references: list[Reference] = [*equal_compute(same_source), seed_control(same_source, seeds)]
+        identities |= {reference.id: reference.identity for reference in references}
     refuse_others(run, identities)

@@ -206,13 +206,9 @@ def measure(
 
 
 def results(scorers: Scorers, baseline: Scores, ours: Scores, same: NDArray[np.bool_]) -> dict[str, Result]:
-    """Return every scorer's results, named ``<scorer>.<result>``.
+    """Return every scorer's results, named ``<scorer>.<result>``, for `ours` beside the `baseline`.
 
-    Args:
-        scorers: what measured.
-        baseline: of the baseline's pictures.
-        ours: of the pictures that are compared with them.
-        same: bool [N], True for pictures that are the baseline's.
+    `same` is bool [N], True for pictures that are the baseline's.
     """
     by_name: dict[str, Result] = {}
     for name, metric in scorers.metrics.items():
@@ -224,9 +220,8 @@ def results(scorers: Scorers, baseline: Scores, ours: Scores, same: NDArray[np.b
 def _metric(asked: Asked, owner: str, device: str) -> Metric:
     kind = get_metric(asked.metric)
     if not asked.checkpoint:
-        raise UserError(
-            f"{owner} has no default checkpoint for {asked.metric}", f"write --metric {asked.metric}=FOLDER"
-        )
+        hint = f"write --metric {asked.metric}=FOLDER"
+        raise UserError(f"{owner} has no default checkpoint for {asked.metric}", hint)
     if reason := kind.unavailable():
         raise UserError(f"the metric {asked.metric} cannot run here: {reason}", "leave it out with --metric")
     for parameter in asked.parameters:

@@ -49,20 +49,6 @@ MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no sche
 LONGEST_NAME = 100
 # settings that came later: where they say nothing, a run's name is as it was
 LATER = {"savings", "denoiser_cache", "settings"}
-NOT_THE_IMAGES = {
-    "title",
-    "preset",
-    "seed_control",
-    "equal_compute",
-    "metric",
-    "device",
-    "batch_size",
-    "offload",
-    "energy",
-    "isolate",
-    "save_every",
-    *Acceleration.model_fields,
-}
 
 ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)  # of a Google-style docstring
 MAKE, SHARE, RUN, SCORE = "What to make", "How prompts share", "How to run", "What to score"
@@ -240,8 +226,7 @@ class SweepSpec(BaseModel):
 
     @model_validator(mode="after")
     def _some_prompts(self) -> Self:
-        own = self.prompts is not None or bool(self.prompt)
-        if not self.dataset and not own:
+        if not self.dataset and self.prompts is None and not self.prompt:
             object.__setattr__(self, "dataset", (DEFAULT_DATASET,))
         return self
 
@@ -265,8 +250,7 @@ class SweepSpec(BaseModel):
 
     def acceleration(self, device: str) -> Acceleration:
         """Return how denoisers compute on this device: what the spec says, else the device's defaults."""
-        chosen = {name: getattr(self, name, None) for name in Acceleration.model_fields}
-        return Acceleration.chosen(device, **chosen)
+        return Acceleration.chosen(device, **{name: getattr(self, name) for name in Acceleration.model_fields})
 
     @property
     def alone(self) -> bool:
@@ -312,6 +296,7 @@ FLAGS["official"] = Flag(
     "Other flags override it.",
 )
 OLD_NAMES = {old: name for name, flag in FLAGS.items() for old in flag.old}
+NOT_THE_IMAGES = {"title", "preset", *(name for name, flag in FLAGS.items() if flag.panel in (RUN, SCORE))}
 
 
 def _several(names: tuple[str, ...]) -> str:
@@ -418,10 +403,7 @@ def read_yaml(path: Path | Traversable) -> dict[str, Any]:
 def beside(folder: Path, values: Mapping[str, Any], *, of_run: bool) -> dict[str, Any]:
     """Return the settings of a file in `folder`, with relative paths of prompts and models (./ or ../) followed.
 
-    Args:
-        folder: where the file lies.
-        values: its settings.
-        of_run: it is a run's own. Older ones have paths from where the command ran: those stay if nothing is here.
+    Files `of_run`, if they are older, have paths from where the command ran: those stay if nothing is here.
     """
     followed = dict(values)
     if isinstance(prompts := values.get("prompts"), str):
@@ -448,9 +430,8 @@ def read_mapping(path: Path | Traversable) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}", "check the path") from error
     except (yaml.YAMLError, ValueError) as error:  # PyYAML lets through what makes no date
-        raise UserError(
-            f"{path} is not YAML: {' '.join(str(error).split())}", "write one setting a line, for example `tau: 0..2`"
-        ) from error
+        what = " ".join(str(error).split())
+        raise UserError(f"{path} is not YAML: {what}", "write one setting a line, for example `tau: 0..2`") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a mapping of settings", "write for example `tau: 0..2`")
     return content
@@ -462,11 +443,7 @@ def presets() -> dict[str, str]:
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """Return the settings of the preset called `name`.
-
-    Raises:
-        UserError: there is none; the nearest name is in the hint.
-    """
+    """Return the settings of the preset called `name`; a UserError with the nearest name if there is none."""
     known = _preset_files()
     if name not in known:
         raise UserError(f"unknown preset {name!r}", nearest(name, known))

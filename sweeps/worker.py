@@ -121,12 +121,7 @@ class Worker:
         )
 
     def part(self, task: Task, initial_states: Sequence[NodeState] = ()) -> PartOutcome:
-        """Return the pictures of a part, which begins from noise and from what its trunk exported.
-
-        Args:
-            task: the part.
-            initial_states: of its nodes that begin from a trunk's.
-        """
+        """Return the pictures of a part, which begins from noise and from the states that its trunk exported."""
         try:
             return self._pictured(task, initial_states)
         except Exception as error:  # a worker goes on
