@@ -68,7 +68,7 @@ def run_sweep(tracker: MlflowTracker, folder: Path, cells: int | None = None) ->
 
 
 def test_a_sweep_is_a_parent_with_a_nested_run_a_cell(run_folder, uri) -> None:
-    write_report(run_folder)
+    small_report(run_folder)
     run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
     (parent,), cells = logged(uri)
     records = load_records(run_folder)
