@@ -26,13 +26,9 @@ FORMER = {"answerers": "vqa-backends"}  # what groups were called, still underst
 
 
 class Kind(NamedTuple):
-    """A kind of plug-in that is only listed.
+    """A kind of plug-in that is only listed: what they are, in a line of help, and the function that finds them.
 
-    Attributes:
-        about: what its plug-ins are, in a line of help.
-        module: where `function` finds all of them.
-        function: returns them by name.
-        columns: what to show besides name, description and availability: of `X`, the class attribute ``X_options``.
+    `columns` are shown besides name, description and availability: of `X`, the class attribute ``X_options``.
     """
 
     about: str

@@ -103,16 +103,7 @@ def run(
 @paper.command("tables", epilog="Example: bench paper tables runs/paper-table1-miniature")
 def tables(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished run folders.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where the tables go.",
-            show_default="report/tables of the first run",
-            callback=o.local,
-            rich_help_panel=o.LEAVE,
-        ),
-    ] = None,
+    out: Annotated[Path | None, o.folder("Where the tables go.", "report/tables of the first run")] = None,
 ) -> None:
     """Compare the results of finished runs with the published ones, and test the differences."""
     from bench.results import stdout

@@ -32,16 +32,7 @@ def score(
         Path | None,
         typer.Option(metavar="FOLDER", help="Images of the same prompts to compare with, such as the baseline's."),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where the scores of a folder of images go.",
-            show_default="scores/ and its name",
-            callback=o.local,
-            rich_help_panel=o.LEAVE,
-        ),
-    ] = None,
+    out: Annotated[Path | None, o.folder("Where the scores of a folder of images go.", "scores/ and its name")] = None,
     rescore: Annotated[bool, typer.Option("--rescore", help="In a run: score again what has scores.")] = False,
     as_json: o.Json = False,
     **settings: Any,

@@ -38,15 +38,7 @@ def begin(
     rescore: Annotated[
         bool, typer.Option("--rescore", help="Score the images again; make none.", rich_help_panel="What to score")
     ] = False,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The run's name.",
-            show_default="model, prompts and a hash of the settings",
-            rich_help_panel=o.LEAVE,
-        ),
-    ] = None,
+    name: Annotated[str | None, o.name_of("run")] = None,
     out: o.Out = Path("runs"),
     dry_run: Annotated[
         bool,

@@ -82,10 +82,8 @@ class Estimate:
     ) -> tuple[float, str]:
         """Return seconds on an accelerator, and what they rest on.
 
-        Args:
-            accelerator: which.
-            utilisation: the share of its peak that is reached where nothing was measured.
-            seconds_per_step: of a node-step, where the user knows; else what was measured, if it was.
+        A node-step takes `seconds_per_step`, where the user knows, or what was measured; where nothing was, as long as
+        its FLOPs take at the share `utilisation` of the accelerator's peak.
         """
         reached = accelerator.peak_flops * utilisation
         bound = f"FLOPs at {utilisation:.0%} of the peak"

@@ -127,10 +127,7 @@ def cells(spec: SweepSpec, device: str, of: Iterable[Source] | None = None) -> l
 
     Of a spec with savings targets, which taus are yet to be found for, they are one a way to share, at tau 0.
 
-    Args:
-        spec: the axes.
-        device: decides the dtype of models whose default is ``auto``.
-        of: the sources of the spec; made here unless given.
+    `of` are the sources of the spec, made here unless given; `device` decides a dtype that is ``auto``.
 
     Raises:
         UserError: a name is unknown, prompts or settings are refused, or a model cannot be had here.
@@ -184,21 +181,13 @@ def parse_strategy(text: str) -> Strategy:
 
 
 def parse_denoiser_cache(text: str) -> DenoiserCache | None:
-    """Return a denoiser cache and its parameters, written as a strategy's; None for ``none``.
-
-    Raises:
-        UserError: no such cache, or not with such parameters.
-    """
+    """Return a denoiser cache, written as a strategy is, with the same errors; None for ``none``."""
     name, _, parameters = text.partition(":")
     return get_denoiser_cache(name, **parse_parameters(parameters, f"the denoiser cache {text!r}"))
 
 
 def parse_schedule(text: str) -> Schedule:
-    """Return a schedule, written as a strategy is; one that follows noise is yet to be bound to a sampler.
-
-    Raises:
-        UserError: no such schedule, or not with such parameters.
-    """
+    """Return a schedule, written as a strategy is, with the same errors; one that follows noise is not bound yet."""
     name, _, parameters = text.partition(":")
     return get_schedule(name, **parse_parameters(parameters, f"the schedule {text!r}"))
 
@@ -237,7 +226,6 @@ def sources(
     What the model's family cannot do is refused here, before anything runs: sizes, schedulers, step counts.
 
     Args:
-        spec: what was asked for.
         device: as for `cells`, which raises the same errors.
         prompt_sets: those of the spec, unless given; stand-ins where planning is all and the texts are not here.
         hashed: identify models by their weights; if not, by name, so that none need be here.

@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from common.errors import UserError
 from generators.sharing.parting import drawn
@@ -120,7 +121,6 @@ def plan_sweep(
     Args:
         shared: as `check` gives them.
         run: the run folder, held by this process unless nothing is kept.
-        session: encodes and clusters.
         scorers: by model, what will measure the pictures: prompts that it refuses are refused here.
         keep: write conditioning, trees and plans into the run folder.
 
@@ -136,10 +136,11 @@ def plan_sweep(
 
 def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
     """Return the job of one cell by itself, without a baseline, in a folder of its own, with its plan and tree."""
+    job = _sharing_job(cell, None, folder, folder)
     if there := _on_disk(folder, session):
-        return _sharing_job(cell, None, folder, folder, *there, {})
+        return replace(job, **there)
     grouping, seconds = session.grouping(cell.source, cell.strategy, cell.config.features, folder)
-    job = _sharing_job(cell, None, folder, folder, *_planned(cell, grouping), {"cluster": seconds})
+    job = replace(job, **_planned(cell, grouping), seconds={"cluster": seconds})
     _write(job)
     return job
 
@@ -241,24 +242,24 @@ class _Planning:
             self.session.encoded(source, self.run)
 
     def _job(self, cell: Cell, baseline: Job) -> Job:
-        folder = self.run / "cells" / cell.id
+        job = _sharing_job(cell, baseline, self.run, self.run / "cells" / cell.id)
         if baseline.error:
-            return _sharing_job(cell, baseline, self.run, folder, None, None, {}, baseline.error)
-        if there := _on_disk(folder, self.session):
-            return _sharing_job(cell, baseline, self.run, folder, *there, {})
-        job: list[Job] = []
+            return replace(job, error=baseline.error)
+        if there := _on_disk(job.folder, self.session):
+            return replace(job, **there)
+        made: list[Job] = []
 
         def planned() -> None:
             way = cell.source, cell.strategy, cell.config.features, self.kept
             grouping, seconds = self.session.grouping(*way)
             with self.session.stage("plan", 1, cell.source) as took:
-                plan, tree = _planned(cell, grouping)
-            job.append(_sharing_job(cell, baseline, self.run, folder, plan, tree, {"cluster": seconds, **took}))
+                plan_and_tree = _planned(cell, grouping)
+            made.append(replace(job, **plan_and_tree, seconds={"cluster": seconds, **took}))
             if self.keep:
-                _write(job[0])
+                _write(made[0])
 
         error = _error(planned)
-        return job[0] if error is None else _sharing_job(cell, baseline, self.run, folder, None, None, {}, error)
+        return made[0] if error is None else replace(job, error=error)
 
     def _equal_compute(self, reference: EqualCompute, shared: Job, baseline: Job) -> Job:
         entry, device = shared.source.entry, self.session.device
@@ -279,7 +280,7 @@ class _Planning:
         return replace(baseline_job(source, self.run, reference.cell, error), baseline=baseline, **about)
 
 
-def _on_disk(folder: Path, session: Session) -> tuple[SharingPlan, Tree] | None:
+def _on_disk(folder: Path, session: Session) -> dict[str, Any] | None:
     """Return the plan and the tree of a cell whose pictures are there.
 
     They are read, not made again: these made the pictures, and other libraries might cluster otherwise.
@@ -287,43 +288,31 @@ def _on_disk(folder: Path, session: Session) -> tuple[SharingPlan, Tree] | None:
     if not (folder / MANIFEST).exists():
         return None
     try:
-        return SharingPlan.load(folder / PLAN), Tree.load(folder / TREE)
+        return {"plan": SharingPlan.load(folder / PLAN), "tree": Tree.load(folder / TREE)}
     except UserError as error:
         session.damaged(error.message)
         return None
 
 
-def _planned(cell: Cell, grouping: Grouping) -> tuple[SharingPlan, Tree]:
+def _planned(cell: Cell, grouping: Grouping) -> dict[str, Any]:
     plan = build_plan(grouping, cell.schedule, float(cell.config.tau), cell.source.steps, cell.config.combiner)
-    return plan, drawn(grouping, plan)
+    return {"plan": plan, "tree": drawn(grouping, plan)}
 
 
-def _sharing_job(
-    cell: Cell,
-    baseline: Job | None,
-    run: Path,
-    folder: Path,
-    plan: SharingPlan | None,
-    tree: Tree | None,
-    seconds: Mapping[str, float],
-    error: Exception | None = None,
-) -> Job:
+def _sharing_job(cell: Cell, baseline: Job | None, run: Path, folder: Path) -> Job:
     return Job(
         id=cell.id,
         role=cell.role,
         config=cell.config,
         identity=cell.identity,
         source=cell.source,
-        plan=plan,
-        tree=tree,
+        plan=None,
         run=run,
         folder=folder,
         cache=cell.denoiser_cache,
         baseline=baseline,
         control=cell.strategy.control,
         strategy_source=cell.strategy.provenance(),
-        seconds=seconds,
-        error=error,
     )
 
 

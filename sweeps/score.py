@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -73,7 +73,7 @@ def score(
     Yields:
         Each record, in order, with its pictures beside its baseline's and their scores, or with the error.
     """
-    scoring = _Scoring(run, scorers, emit, manifests, again)
+    scoring = _Scoring(run, scorers, emit, dict(manifests), again)
     for record in records:
         try:
             yield record, scoring.compared(record)
@@ -83,20 +83,16 @@ def score(
             yield record, error
 
 
+@dataclass
 class _Scoring:
     """The folders of one run: one of baselines serves many records, and is scored once."""
 
-    def __init__(
-        self,
-        run: Path,
-        scorers: Mapping[str, Scorers],
-        emit: Emit,
-        manifests: Mapping[Path, Manifest | Exception],
-        again: bool,
-    ) -> None:
-        self.run, self.scorers, self.emit, self.again = run, scorers, emit, again
-        self.manifests = dict(manifests)
-        self._baselines: dict[Path, Scored | Exception] = {}
+    run: Path
+    scorers: Mapping[str, Scorers]
+    emit: Emit
+    manifests: dict[Path, Manifest | Exception]
+    again: bool
+    _baselines: dict[Path, Scored | Exception] = field(default_factory=dict)
 
     def compared(self, record: Record) -> Compared:
         """Return a record's pictures beside its baseline's.
@@ -116,7 +112,7 @@ class _Scoring:
         if manifest.baseline != baseline.manifest.hash:
             raise UserError(f"the baseline of cell {record.id} was made again after its own pictures", AGAIN)
         same = same_pictures(manifest.images, baseline.manifest.images)
-        ours = self._scored(record.config.model, folder, manifest, prompts, baseline.scores, same)
+        ours = self._scored(model, folder, manifest, prompts, baseline.scores, same)
         return Compared(record, ours, baseline, same)
 
     def _baseline(self, model: str, folder: Path, prompts: tuple[str, ...]) -> Scored:
@@ -132,10 +128,14 @@ class _Scoring:
 
     def _manifest(self, folder: Path) -> Manifest:
         if folder not in self.manifests:
-            self.manifests[folder] = _whole(folder)
-        if isinstance(manifest := self.manifests[folder], Exception):
-            raise manifest
-        return manifest
+            damages: list[str] = []
+            manifest = read_manifest(folder, damages.append)
+            if manifest is None:
+                raise UserError(damages[0] if damages else f"{folder} has no finished pictures", AGAIN)
+            self.manifests[folder] = manifest
+        if isinstance(known := self.manifests[folder], Exception):
+            raise known
+        return known
 
     def _scored(
         self,
@@ -169,16 +169,3 @@ class _Scoring:
         if record.identity.get("prompts") != sha256_text(canonical_json(prompts)):
             raise UserError(f"the prompts beside the baseline of cell {record.id} are not its own", AGAIN)
         return prompts
-
-
-def _whole(folder: Path) -> Manifest:
-    """Return the manifest of a folder whose pictures are all what was written.
-
-    Raises:
-        UserError: one is missing or damaged, or none was made.
-    """
-    damages: list[str] = []
-    manifest = read_manifest(folder, damages.append)
-    if manifest is None:
-        raise UserError(damages[0] if damages else f"{folder} has no finished pictures", AGAIN)
-    return manifest

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -31,23 +31,10 @@ if TYPE_CHECKING:
     from generators.checkpoints import Offload
     from generators.sharing.plan import SharingPlan
     from generators.strategies.base import Strategy
+    from sweeps.executors.base import Executor
     from sweeps.grid import Source
     from sweeps.jobs import Job
     from sweeps.spec import SweepSpec
-
-
-class Encoder(Protocol):
-    """Something that encodes prompts: an executor (`sweeps.executors`).
-
-    Attributes:
-        unites: whether it denoises in this process, whose memory then decides the batch size.
-    """
-
-    unites: bool
-
-    def encode(self, session: "Session", source: "Source") -> tuple[Conditioning, list[str]]:
-        """Return the conditioning of a source's prompts, and notes for records."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +73,7 @@ class Session:
         batch_size: "Asked | None" = None,
         offload: "Offload" = "none",
         acceleration: Acceleration | None = None,
-        encoder: Encoder | None = None,
+        encoder: "Executor | None" = None,
         isolate: bool = False,
         energy: bool = False,
         save_every: float | None = None,
@@ -106,7 +93,7 @@ class Session:
         self._warm: str | None = None
 
     @classmethod
-    def of(cls, spec: "SweepSpec", device: str, emit: Emit, encoder: Encoder | None = None) -> "Session":
+    def of(cls, spec: "SweepSpec", device: str, emit: Emit, encoder: "Executor | None" = None) -> "Session":
         """Return the session that a spec asks for."""
         return cls(
             device,

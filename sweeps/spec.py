@@ -85,15 +85,7 @@ def _guidances(value: Any) -> tuple[float, ...]:
         raise UserError(f"guidance {value!r} is not a number", "write for example 4 or `1,4,10`") from None
 
 
-def _texts(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(items(value)))
-
-
-MaybeNames = Annotated[tuple[str, ...], BeforeValidator(_names)]
+MaybeNames = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(dict.fromkeys(items(value))))]
 Names = Annotated[MaybeNames, Field(min_length=1)]
 Steps = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST_STEPS)], ...], BeforeValidator(parse_integers)]
 Seeds = Annotated[
@@ -106,7 +98,7 @@ Taus = Annotated[
     tuple[Decimal, ...], BeforeValidator(lambda value: () if value in ((), []) else parse_taus(value)), Canonical
 ]
 Savings = Annotated[tuple[Decimal, ...], BeforeValidator(parse_savings), Canonical]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
 
 class SweepSpec(BaseModel):
@@ -225,26 +217,18 @@ class SweepSpec(BaseModel):
     equal_compute: Annotated[bool, Flag(SCORE, old=("fewer_steps",))] = False
 
     @model_validator(mode="after")
-    def _some_prompts(self) -> Self:
+    def _whole(self) -> Self:
+        """Fill in which prompts and how much to share where nothing says so, and refuse what contradicts itself."""
         if not self.dataset and self.prompts is None and not self.prompt:
             object.__setattr__(self, "dataset", (DEFAULT_DATASET,))
-        return self
-
-    @model_validator(mode="after")
-    def _how_much(self) -> Self:
         if self.tau and self.savings:
             raise UserError("tau and savings both say how much to share", "give one of them")
         if not self.tau and not self.savings:
             object.__setattr__(self, "tau", parse_taus(DEFAULT_TAUS))
-        return self
-
-    @model_validator(mode="after")
-    def _compiled_alone(self) -> Self:
-        if self.compilation in (None, "no"):
-            return self
-        if self.denoiser_cache != ("none",):
+        compiled = self.compilation not in (None, "no")
+        if compiled and self.denoiser_cache != ("none",):
             raise UserError("a compiled denoiser decides nothing as it runs, as a denoiser cache does", "leave out one")
-        if self.offload != "none":
+        if compiled and self.offload != "none":
             raise UserError("--compile and --offload both take the place of what the denoiser runs", "leave out one")
         return self
 
@@ -277,15 +261,10 @@ class SweepSpec(BaseModel):
         return f"{safe[:LONGEST_NAME].strip('-.')}-{sha256_text(canonical_json(self.changes_result()))[:8]}"
 
 
-def _helps() -> dict[str, str]:
-    """Return what each setting does, from the attributes that the docstring of `SweepSpec` tells."""
-    _, _, attributes = (getdoc(SweepSpec) or "").partition("Attributes:\n")
-    return {name: " ".join(text.split()) for name, text in ATTRIBUTE.findall(attributes)}
-
-
+_HELPS: dict[str, str] = dict(ATTRIBUTE.findall((getdoc(SweepSpec) or "").partition("Attributes:\n")[2]))
 # By its name, how every setting is written on a command line; `official` is one that stands for several others.
 FLAGS: dict[str, Flag] = {
-    name: replace(flag, help=_helps()[name])
+    name: replace(flag, help=" ".join(_HELPS[name].split()))
     for name, field in SweepSpec.model_fields.items()
     for flag in field.metadata
     if isinstance(flag, Flag)
