@@ -66,9 +66,9 @@ def list_models(as_json: o.Json = False) -> None:
     """List every model, its defaults, and whether it can run here."""
     from generators import model_entry
 
-    told = ("name", "family", "description", "defaults", "scorers", "optional_scorers")
+    fields = ("name", "family", "description", "defaults", "scorers", "optional_scorers")
     rows = [
-        {**{name: getattr(entry, name) for name in told}, "unavailable": not_here(entry)}
+        {**{name: getattr(entry, name) for name in fields}, "unavailable": not_here(entry)}
         for entry in model_entry.models().values()
     ]
     _show(rows, ("name", "family", "description", "unavailable"), as_json)

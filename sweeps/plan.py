@@ -247,19 +247,19 @@ class _Planning:
             return replace(job, error=baseline.error)
         if there := _on_disk(job.folder, self.session):
             return replace(job, **there)
-        made: list[Job] = []
+        with_plan: list[Job] = []
 
         def planned() -> None:
             way = cell.source, cell.strategy, cell.config.features, self.kept
             grouping, seconds = self.session.grouping(*way)
             with self.session.stage("plan", 1, cell.source) as took:
                 plan_and_tree = _planned(cell, grouping)
-            made.append(replace(job, **plan_and_tree, seconds={"cluster": seconds, **took}))
+            with_plan.append(replace(job, **plan_and_tree, seconds={"cluster": seconds, **took}))
             if self.keep:
-                _write(made[0])
+                _write(with_plan[0])
 
         error = _error(planned)
-        return made[0] if error is None else replace(job, error=error)
+        return with_plan[0] if error is None else replace(job, error=error)
 
     def _equal_compute(self, reference: EqualCompute, shared: Job, baseline: Job) -> Job:
         entry, device = shared.source.entry, self.session.device
