@@ -61,7 +61,6 @@ def publish(path: Path, name: str, store: str | None) -> str:
     """Return a URL of the file that all workers can read, copying it into the store if there is one.
 
     Args:
-        path: the file.
         name: its name in the store, which stands for its content: what is there is not written again.
         store: a URL of a folder; None: they read `path` itself.
 

@@ -107,7 +107,6 @@ def estimates(
     """Yield the cost of every model on every prompt set of a spec.
 
     Args:
-        spec: the sweep.
         study: a study's name: its node-steps instead of the sweep's jobs.
         encoder: the text encoder whose embeddings stand in for the models' own; None: none is here.
         published: savings where there is no encoder.

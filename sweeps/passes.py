@@ -41,10 +41,7 @@ def sweep(
     """Give every cell of a spec a record in the run folder.
 
     Args:
-        spec: the sweep.
         run: the run folder, new, or of the same sweep: then what is there is kept.
-        device: a torch device.
-        emit: hears everything.
         rescore: measure all pictures again; none is made again.
         executor: where groups of jobs are denoised; in this process unless given.
 
@@ -113,8 +110,6 @@ def rescore(
     Args:
         run: a run folder; it is held meanwhile.
         asked: as in `Scorers`; where it is empty, the scorers of the sweep's own spec.
-        device: where the metrics run.
-        emit: hears progress.
         again: measure even what is there.
 
     Returns:

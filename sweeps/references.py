@@ -106,9 +106,7 @@ def equal_compute(cells: Sequence[Cell]) -> list[EqualCompute]:
 def seed_control(cells: Sequence[Cell], seeds: Sequence[int]) -> SeedControl:
     """Return the seed control of one source's cells.
 
-    Args:
-        cells: of one source.
-        seeds: all of the sweep, ascending: the next one's baseline is made anyway; else the next number is taken.
+    Of several `seeds` of a sweep, ascending, the next one's baseline is made anyway; else the next number is taken.
     """
     seed = cells[0].source.settings.seed
     if len(seeds) > 1:

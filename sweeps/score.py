@@ -66,7 +66,6 @@ def score(
         run: the run folder, held by this process.
         records: what is known of them so far: a job's (`Job.record`), or those of a finished run.
         scorers: by model, what measures.
-        emit: hears progress.
         manifests: by folder, what is known to be whole; elsewhere every picture is verified by its hash.
         again: measure even what is there.
 
