@@ -141,9 +141,14 @@ def _models() -> Iterator[Finding]:
 
     for name, entry in model_entry.models().items():
         default = name == model_entry.default_model()
-        reason = not_here(entry) or (_missing_scorers(entry) if default else None)
-        level: Level = "ok" if reason is None else "fail" if default else "warn"
-        yield Finding(level, f"model {name}", "found" if reason is None else "not here", reason or "")
+        yield _here(f"model {name}", not_here(entry) or (_missing_scorers(entry) if default else None), default)
+
+
+def _here(what: str, reason: str | None, default: bool) -> Finding:
+    """Return that a model or a prompt set is here, or why it is not; the default sweep needs those of its own."""
+    if reason is None:
+        return Finding("ok", what, "found")
+    return Finding("fail" if default else "warn", what, "not here", reason)
 
 
 def _missing_scorers(entry: "ModelEntry") -> str | None:
@@ -177,9 +182,7 @@ def _datasets() -> Iterator[Finding]:
     if DEFAULT_DATASET not in known:
         yield Finding("fail", f"prompts {DEFAULT_DATASET}", "not here", "install the package again")
     for name, about in known.items():
-        reason = about.unavailable()
-        level: Level = "ok" if reason is None else "fail" if name == DEFAULT_DATASET else "warn"
-        yield Finding(level, f"prompts {name}", "found" if reason is None else "not here", reason or "")
+        yield _here(f"prompts {name}", about.unavailable(), name == DEFAULT_DATASET)
 
 
 def _plugins() -> Iterator[Finding]:

@@ -67,16 +67,10 @@ class Line:
 
 
 def _print(lines: list[Line], title: str) -> None:
-    from rich.table import Table
-
-    from bench.results import si, stdout
+    from bench.results import columns, si, stdout
 
     total = sum(line.flops for line in lines)
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
-    for heading in ("component", "phase"):
-        table.add_column(heading)
-    for heading in ("FLOPs a call", "calls", "FLOPs", "share"):
-        table.add_column(heading, justify="right")
+    table = columns(("component", "phase"), ("FLOPs a call", "calls", "FLOPs", "share"), title)
     for line in lines:
         share = f"{line.flops / total:.1%}"
         table.add_row(line.component, line.phase, si(line.flops_per_call), f"{line.calls:g}", si(line.flops), share)

@@ -31,19 +31,8 @@ COLUMNS, LARGEST = 8, 256  # pictures a row of the grid, pixels of one
     },
 )
 def generate(
-    name: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The folder's name.",
-            show_default="model, prompts and a hash of the settings",
-            rich_help_panel=o.LEAVE,
-        ),
-    ] = None,
-    out: Annotated[
-        Path,
-        typer.Option(metavar="FOLDER", help="The folder that holds it.", rich_help_panel=o.LEAVE, callback=o.local),
-    ] = Path("generated"),
+    name: Annotated[str | None, o.name_of("folder")] = None,
+    out: Annotated[Path, o.folder("The folder that holds it.")] = Path("generated"),
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Share nothing, as --tau 0.", rich_help_panel="How prompts share")
     ] = False,

@@ -26,13 +26,9 @@ FORMER = {"answerers": "vqa-backends"}  # what groups were called, still underst
 
 
 class Kind(NamedTuple):
-    """A kind of plug-in that is only listed.
+    """A kind of plug-in that is only listed: what they are, in a line of help, and the function that finds them.
 
-    Attributes:
-        about: what its plug-ins are, in a line of help.
-        module: where `function` finds all of them.
-        function: returns them by name.
-        columns: what to show besides name, description and availability: of `X`, the class attribute ``X_options``.
+    `columns` are shown besides name, description and availability: of `X`, the class attribute ``X_options``.
     """
 
     about: str
@@ -70,16 +66,9 @@ def list_models(as_json: o.Json = False) -> None:
     """List every model, its defaults, and whether it can run here."""
     from generators import model_entry
 
+    fields = ("name", "family", "description", "defaults", "scorers", "optional_scorers")
     rows = [
-        {
-            "name": entry.name,
-            "family": entry.family,
-            "description": entry.description,
-            "defaults": entry.defaults,
-            "scorers": entry.scorers,
-            "optional_scorers": entry.optional_scorers,
-            "unavailable": not_here(entry),
-        }
+        {**{name: getattr(entry, name) for name in fields}, "unavailable": not_here(entry)}
         for entry in model_entry.models().values()
     ]
     _show(rows, ("name", "family", "description", "unavailable"), as_json)
@@ -102,18 +91,9 @@ def list_strategies(as_json: o.Json = False) -> None:
     """List every clustering strategy, what it costs, and whether it can run here."""
     from generators.strategies.base import strategies as found
 
-    rows = [
-        {
-            "name": name,
-            "version": strategy.version,
-            "description": strategy.summary(),
-            "complexity": strategy.complexity,
-            "memory": strategy.memory,
-            "unavailable": strategy.unavailable(),
-        }
-        for name, strategy in found().items()
-    ]
-    _show(rows, ("name", "description", "complexity", "memory", "unavailable"), as_json)
+    costs = ("complexity", "memory")
+    rows = [_row(name, kind, {cost: getattr(kind, cost) for cost in costs}) for name, kind in found().items()]
+    _show(rows, ("name", "description", *costs, "unavailable"), as_json)
 
 
 @presets.command("list", epilog="Example: bench presets list --json")
@@ -135,18 +115,17 @@ def _plugins(name: str, kind: Kind) -> typer.Typer:
     def list_them(as_json: o.Json = False) -> None:
         plugins: Mapping[str, type[Plugin]] = getattr(import_module(kind.module), kind.function)()
         rows = [
-            {
-                "name": key,
-                "version": plugin.version,
-                "description": plugin.summary(),
-                **{column: ", ".join(getattr(plugin, f"{column}_options")) for column in kind.columns},
-                "unavailable": plugin.unavailable(),
-            }
+            _row(key, plugin, {column: ", ".join(getattr(plugin, f"{column}_options")) for column in kind.columns})
             for key, plugin in plugins.items()
         ]
         _show(rows, ("name", "description", *kind.columns, "unavailable"), as_json)
 
     return group
+
+
+def _row(name: str, kind: type[Plugin], more: Mapping[str, Any]) -> dict[str, Any]:
+    about = {"name": name, "version": kind.version, "description": kind.summary()}
+    return {**about, **more, "unavailable": kind.unavailable()}
 
 
 GROUPS |= {name: _plugins(name, kind) for name, kind in PLUGINS.items()}
@@ -161,17 +140,13 @@ def not_here(entry: "ModelEntry") -> str | None:
     return reason
 
 
-def _show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+def _show(rows: Sequence[Mapping[str, Any]], names: Sequence[str], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(list(rows), default=str))
         return
-    from rich.table import Table
+    from bench.results import columns, stdout
 
-    from bench.results import stdout
-
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column("runs here" if column == "unavailable" else column, overflow="fold")
+    table = columns(["runs here" if name == "unavailable" else name for name in names], fold=True)
     for row in rows:
-        table.add_row(*("yes" if row[c] is None and c == "unavailable" else str(row[c]) for c in columns))
+        table.add_row(*("yes" if row[name] is None and name == "unavailable" else str(row[name]) for name in names))
     stdout().print(table)

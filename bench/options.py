@@ -29,9 +29,19 @@ def local(path: Path | None) -> Path | None:
     return path and local_folder(path)
 
 
-Out: TypeAlias = Annotated[
-    Path, typer.Option(metavar="FOLDER", help="The folder of runs.", rich_help_panel=LEAVE, callback=local)
-]
+def folder(about: str, default: str | None = None, panel: str | None = LEAVE) -> Any:
+    """Return the option of a folder to write to; `default` is how its default is shown."""
+    shown = {} if default is None else {"show_default": default}
+    return typer.Option(metavar="FOLDER", help=about, rich_help_panel=panel, callback=local, **shown)
+
+
+def name_of(what: str) -> Any:
+    """Return the option of the name of a run's folder."""
+    default = "model, prompts and a hash of the settings"
+    return typer.Option(metavar="NAME", help=f"The {what}'s name.", show_default=default, rich_help_panel=LEAVE)
+
+
+Out: TypeAlias = Annotated[Path, folder("The folder of runs.")]
 TrackingUri: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -53,7 +63,7 @@ class _Taken:
         own: the options that its function, or the one that it calls, declares.
         without: the flags that it has no use for, and why.
         only: the flags that it has, if those are few; () for all.
-        changed: of flags that mean something else here, what is other.
+        changed: of flags that mean something else here, by name, the attributes of `Flag` that differ.
     """
 
     own: Sequence[inspect.Parameter]
@@ -71,11 +81,8 @@ def spec_options(
 ) -> Callable[[Command], Command]:
     """Mark a command that takes the spec's settings as options, into its ``**settings``; `signed` then makes them.
 
-    Args:
-        like: the function whose keyword-only options the command has, if not its own.
-        without: flags that the command has no use for, and why.
-        only: the flags that it has, if those are few.
-        changed: attributes of `Flag` that differ here, by the flag's name.
+    The command has the keyword-only options of the function `like`, if one is given, else its own; the others are as in
+    `_Taken`.
     """
 
     def mark(command: Command) -> Command:

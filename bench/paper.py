@@ -53,13 +53,9 @@ def list_items(as_json: o.Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    from rich.table import Table
+    from bench.results import columns, stdout
 
-    from bench.results import stdout
-
-    table = Table(box=None, pad_edge=False)
-    for column in ("item", "what", "preset", "published in", "numbers", "runs here"):
-        table.add_column(column, overflow="fold")
+    table = columns(("item", "what", "preset", "published in", "numbers", "runs here"), fold=True)
     for row in rows:
         count = sum(len(published["published"]) for published in row["published"])
         runs = ", ".join(which for which, needs in row["missing"].items() if not needs)
@@ -93,9 +89,7 @@ def run(
     if lacking := list(missing(spec, ask=True)):
         _say_missing(item, lacking)
         raise typer.Exit(MISSING)
-    folder = out / "-".join(
-        [item.preset, *["miniature"] * miniature, *([str(spec.limit)] if settings["limit"] else [])]
-    )
+    folder = out / "-".join([item.preset, *["miniature"] * miniature, *[str(spec.limit)] * bool(settings["limit"])])
     if item.study:
         _study(item, spec, folder)
         return
@@ -109,16 +103,7 @@ def run(
 @paper.command("tables", epilog="Example: bench paper tables runs/paper-table1-miniature")
 def tables(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished run folders.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where the tables go.",
-            show_default="report/tables of the first run",
-            callback=o.local,
-            rich_help_panel=o.LEAVE,
-        ),
-    ] = None,
+    out: Annotated[Path | None, o.folder("Where the tables go.", "report/tables of the first run")] = None,
 ) -> None:
     """Compare the results of finished runs with the published ones, and test the differences."""
     from bench.results import stdout
@@ -160,9 +145,7 @@ def _spec(item: "Item", *, miniature: bool, **more: Any) -> "SweepSpec":
 def missing(spec: "SweepSpec", *, ask: bool = False) -> Iterator[tuple[str, str]]:
     """Yield what a sweep needs that this machine does not have, and what to do: weights, prompt sets, a GPU, scorers.
 
-    Args:
-        spec: the sweep.
-        ask: ask the hub, if it answers, for what it hosts; else only what is here counts.
+    With `ask` the hub is asked, if it answers, for what it hosts; else only what is here counts.
     """
     online = ask and hub_answers()
 
@@ -175,12 +158,10 @@ def missing(spec: "SweepSpec", *, ask: bool = False) -> Iterator[tuple[str, str]
     entries = [model(name) for name in spec.model]
     for entry in entries:
         if reason := entry.unavailable() if online else not_here(entry):
-            silent = ask and not online and not _embedded(entry)
-            own = f"or bench sweep --preset {spec.preset} --model FOLDER"
-            yield (
-                f"weights of {entry.name}",
-                f"on the Hugging Face hub, which does not answer; {own}" if silent else reason,
-            )
+            if ask and not online and not _embedded(entry):
+                own = f"or bench sweep --preset {spec.preset} --model FOLDER"
+                reason = f"on the Hugging Face hub, which does not answer; {own}"
+            yield f"weights of {entry.name}", reason
     for name in spec.dataset:
         if reason := known_set(name).unavailable():
             yield f"prompt set {name}", reason

@@ -161,15 +161,19 @@ def _of_cell(cell: "Cell", grouping: "Grouping", title: str) -> Planned:
     from generators.batch_search import BATCH_SIZE
     from generators.families.base import get_family
     from metrics.memory import peaks
+    from sweeps.cost import components
 
     entry, settings = cell.source.entry, cell.source.settings
     family = get_family(entry.family).load(entry, "cpu", settings.dtype)
-    components, shape = family.components(settings), family.latent_shape(settings)
-    remembered = family.sampler(settings).remembered
+    priced, shape, remembered = (
+        components(cell.source),
+        family.latent_shape(settings),
+        family.sampler(settings).remembered,
+    )
 
     def most(rows: int) -> int:
-        sizes = peaks(components, shape, grouping.n_leaves, settings.dtype, batch_size=rows, remembered=remembered)
+        sizes = peaks(priced, shape, grouping.n_leaves, settings.dtype, batch_size=rows, remembered=remembered)
         return max(sizes.values())
 
     memory = (most(1), most(BATCH_SIZE))
-    return Planned(grouping, cell.schedule, cell.source.steps, f"{title}, {entry.name}", components, memory)
+    return Planned(grouping, cell.schedule, cell.source.steps, f"{title}, {entry.name}", priced, memory)

@@ -42,8 +42,9 @@ def answers(prompts: int | None, ties: float, difference: float | None, delta: f
 
     if difference == 0:
         raise UserError("a difference of 0 cannot be shown", "give one such as 0.1, or leave --difference out")
-    differs: dict[str, Any] = {"difference": difference, "prompts_needed": None, "power": None, "smallest": None}
-    no_worse: dict[str, Any] = {"delta": delta, "prompts_needed": None, "power": None, "smallest": None}
+    unknown = dict.fromkeys(("prompts_needed", "power", "smallest"))
+    differs: dict[str, Any] = {"difference": difference, **unknown}
+    no_worse: dict[str, Any] = {"delta": delta, **unknown}
     no_worse["prompts_needed"] = p.pairs_for_noninferiority(delta, ties, target)
     if difference is not None:
         differs["prompts_needed"] = p.pairs_for_difference(difference, ties, target)
@@ -56,17 +57,12 @@ def answers(prompts: int | None, ties: float, difference: float | None, delta: f
 
 
 def _print(answer: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    from bench.results import stdout
+    from bench.results import columns, stdout
 
     differs, no_worse = answer["differs"], answer["no_worse"]
     run = "" if answer["prompts"] is None else f"{answer['prompts']:,} prompts, "
     title = f"{run}{100 * answer['ties']:.3g}% ties, to be shown with a power of {100 * answer['power']:.3g}%"
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
-    table.add_column("to show")
-    for heading in ("prompts needed", "power", "least that shows"):
-        table.add_column(heading, justify="right")
+    table = columns(("to show",), ("prompts needed", "power", "least that shows"), title)
     away = "" if differs["difference"] is None else f", {_points(abs(differs['difference']))} away"
     for claim, part in {
         f"a win rate other than 50%{away}": differs,

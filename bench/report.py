@@ -32,13 +32,7 @@ def report(
         ),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where a comparison of several runs goes.",
-            show_default="runs/compare-NAMES",
-            callback=o.local,
-        ),
+        Path | None, o.folder("Where a comparison of several runs goes.", "runs/compare-NAMES", panel=None)
     ] = None,
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report as Markdown into this file too.")

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from sweeps.plan import Plan
 
 PIPED_WIDTH = 160
-UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def stdout() -> Console:
@@ -23,11 +22,13 @@ def stdout() -> Console:
     return console if console.is_terminal else Console(markup=False, highlight=False, width=PIPED_WIDTH)
 
 
-def columns(words: Sequence[str] = (), numbers: Sequence[str] = ()) -> Table:
-    """Return an empty table with these headings; numbers stand to the right."""
-    table = Table(box=None, pad_edge=False)
+def columns(
+    words: Sequence[str] = (), numbers: Sequence[str] = (), title: str | None = None, *, fold: bool = False
+) -> Table:
+    """Return an empty table with these headings; numbers stand to the right, and long words are folded or cut."""
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
     for heading in words:
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold" if fold else "ellipsis")
     for heading in numbers:
         table.add_column(heading, justify="right")
     return table
@@ -50,9 +51,7 @@ def print_places(run: Path, report: "Report", tracking: str | None = None) -> No
         "figures": f"{report.figures[0].parent}/ ({_suffixes(report.figures)})" if report.figures else None,
         "Markdown": str(report.markdown) if report.markdown else None,
         "images": f"{run / 'cells'}/*/images/" if (run / "cells").is_dir() else None,
-        "MLflow": tracking
-        if tracking is None or tracking.startswith("http")
-        else f"mlflow ui --backend-store-uri {tracking}",
+        "MLflow": f"mlflow ui --backend-store-uri {tracking}" if tracking and tracking[:4] != "http" else tracking,
     }
     stdout().print(f"\nresults  {run}/", soft_wrap=True)
     for what, where in lines.items():
@@ -114,22 +113,20 @@ def seconds_line(seconds: Mapping[str, float]) -> str:
 
 def si(value: float | None) -> str:
     """Return a count with an SI prefix: 1.25 T."""
-    if value is None:
-        return "-"
-    for prefix in ("", "k", "M", "G", "T", "P"):
-        if value < 1000:
-            return f"{value:.3g} {prefix}".rstrip()
-        value /= 1000
-    return f"{value:.3g} E"
+    return "-" if value is None else _scaled(value, ("", "k", "M", "G", "T", "P", "E"))
 
 
 def size(count: float) -> str:
     """Return a number of bytes with its unit: 1.25 GB."""
-    for unit in UNITS[:-1]:
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} {UNITS[-1]}"
+    return _scaled(count, ("B", "kB", "MB", "GB", "TB"))
+
+
+def _scaled(value: float, units: Sequence[str]) -> str:
+    for unit in units[:-1]:
+        if value < 1000:
+            return f"{value:.3g} {unit}".rstrip()
+        value /= 1000
+    return f"{value:.3g} {units[-1]}"
 
 
 def _suffixes(paths: Sequence[Path]) -> str:

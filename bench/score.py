@@ -38,16 +38,7 @@ def score(
         Path | None,
         typer.Option(metavar="FOLDER", help="Images of the same prompts to compare with, such as the baseline's."),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where the scores of a folder of images go.",
-            show_default="scores/ and its name",
-            callback=o.local,
-            rich_help_panel=o.LEAVE,
-        ),
-    ] = None,
+    out: Annotated[Path | None, o.folder("Where the scores of a folder of images go.", "scores/ and its name")] = None,
     rescore: Annotated[bool, typer.Option("--rescore", help="In a run: score again what has scores.")] = False,
     as_json: o.Json = False,
     **settings: Any,
@@ -161,9 +152,8 @@ def _sheet(summary: dict[str, Any]) -> "Sheet":
     rows = []
     for name, values in summary["figures"].items():
         figure, label = Result.model_validate(values), scorer_label(name, [summary["scorers"]])
-        n = "" if figure.n is None else str(figure.n)
-        texts = Entry(label.number(figure.value), label.interval(figure)), Entry(n), Entry(figure.method or "")
-        rows.append([Entry(label.heading), *texts])
+        number, n = Entry(label.number(figure.value), label.interval(figure)), "" if figure.n is None else str(figure.n)
+        rows.append([Entry(label.heading), number, Entry(n), Entry(figure.method or "")])
     columns = [
         Column("figure", numeric=False, key=True),
         Column("value, 95% interval"),

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -25,6 +25,7 @@ from sweeps.events import (
     StageFinished,
     StageStarted,
     SweepStarted,
+    stage,
 )
 from sweeps.record import Record
 from sweeps.timeline import Timeline, loads_told, walls
@@ -62,9 +63,9 @@ class Screen:
         match event:
             case SweepStarted(jobs=jobs):
                 self._cells = self.progress.add_task("cells", total=len(jobs))
-            case StageStarted(stage=stage, total=total, job=job):
+            case StageStarted(stage=name, total=total, job=job):
                 which = f", tau {job.config.tau:f}" if job and job.role == "sharing" else ""
-                stages.append(self.progress.add_task(f"{NAMES.get(stage, stage)}{which}", total=total))
+                stages.append(self.progress.add_task(f"{NAMES.get(name, name)}{which}", total=total))
             case StageAdvanced(done=done) if stages:
                 self.progress.advance(stages[-1], done)
             case StageFinished() if stages:
@@ -79,14 +80,9 @@ class Screen:
             case _:
                 pass
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> AbstractContextManager[None]:
         """Show a stage of the command's own while the block runs."""
-        self(StageStarted(name, 1))
-        try:
-            yield
-        finally:
-            self(StageFinished())
+        return stage(self, name)
 
     def heard(self, what: str, done: int, total: int) -> None:
         """Show how far a computation within a stage is (`common.progress`)."""

@@ -21,13 +21,10 @@ def refuse_shadows() -> None:
         # a folder without __init__.py has no origin
         place = Path(spec.origin or next(iter(spec.submodule_search_locations or ()), home / package))
         if place.resolve() not in (home / package, home / package / "__init__.py"):
+            root = place.parents[place.name == "__init__.py"]
             print(
-                f"error: {place} hides reusebench's own package {package!r}: rename it, take {_root(place)} off "
+                f"error: {place} hides reusebench's own package {package!r}: rename it, take {root} off "
                 "PYTHONPATH, or run bench in another folder",
                 file=sys.stderr,
             )
             sys.exit(USER_ERROR)
-
-
-def _root(place: Path) -> Path:
-    return place.parent.parent if place.name == "__init__.py" else place.parent

@@ -42,19 +42,18 @@ def show(
     spec = saved_spec(run).model_dump(mode="json", exclude_defaults=True)
     records, log = load_records(run), read_timeline(run)
     cells, answer_lines = _cells(records, log), _answer(run, records)
-    page = run / "report" / "index.html"
+    page = file if (file := run / "report" / "index.html").is_file() else None
     stages = durations(log.spans) if log.spans else recorded(records)
     figure = _figure(run, records, log) if time else None
     if as_json:
-        there = str(page) if page.is_file() else None
-        about = {"run": str(run), "spec": spec, "cells": cells, "answer": answer_lines, "page": there}
+        about = {"run": str(run), "spec": spec, "cells": cells, "answer": answer_lines, "page": page and str(page)}
         typer.echo(json.dumps({**about, **(_times(log, records, figure) if time else {})}))
         return
     lines = {
         "run": str(run),
         "asked": "; ".join(f"{name} {_text(value)}" for name, value in spec.items()) or "the defaults",
         "cells": ", ".join(f"{'? ' if count is None else f'{count} '}{what}" for what, count in cells.items()),
-        "page": str(page) if page.is_file() else f"none: bench report {run}",
+        "page": str(page or f"none: bench report {run}"),
         "time": seconds_line({stage.stage: stage.seconds for stage in stages}) if stages else "not known",
     }
     console = stdout()

@@ -102,13 +102,9 @@ def _type(annotation: Any) -> str:
 
 
 def _print(strategy: "Strategy", findings: "list[Finding]") -> None:
-    from rich.table import Table
+    from bench.results import columns, stdout
 
-    from bench.results import stdout
-
-    table = Table(box=None, pad_edge=False, title=f"strategy {strategy.name}", title_justify="left")
-    for column in ("check", "", "seen"):
-        table.add_column(column, overflow="fold")
+    table = columns(("check", "", "seen"), title=f"strategy {strategy.name}", fold=True)
     for finding in findings:
         table.add_row(finding.check, "pass" if finding.passed else "FAIL", finding.reason)
     stdout().print(table)

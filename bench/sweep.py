@@ -38,15 +38,7 @@ def begin(
     rescore: Annotated[
         bool, typer.Option("--rescore", help="Score the images again; make none.", rich_help_panel="What to score")
     ] = False,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The run's name.",
-            show_default="model, prompts and a hash of the settings",
-            rich_help_panel=o.LEAVE,
-        ),
-    ] = None,
+    name: Annotated[str | None, o.name_of("run")] = None,
     out: o.Out = Path("runs"),
     dry_run: Annotated[
         bool,
@@ -76,10 +68,9 @@ def begin(
     flags = o.given(settings)
     layers: list[Mapping[str, Any]] = [read_preset(flags["preset"])] if "preset" in flags else []
     asked = make_spec([*adapt([*layers, *([read_yaml(spec)] if spec else [])]), flags])
-    folder = out / o.checked_name(name or asked.default_name())
     failed = carry_out(
         asked,
-        folder,
+        out / o.checked_name(name or asked.default_name()),
         o.tracking(tracking_uri, out, mlflow),
         dry_run=dry_run,
         rescore=rescore,
@@ -112,20 +103,12 @@ def carry_out(
     tables: "Sequence[str]" = (),
     executor: "Executor | None" = None,
 ) -> bool:
-    """Run a sweep in `folder` as the command does: what is seen, its tables, its places and its time.
+    """Run a sweep in `folder` as the command does, and print its tables, its places and its time.
 
-    Args:
-        asked: the sweep.
-        folder: new, or of the same sweep.
-        uri: where MLflow is; None: nowhere.
-        dry_run: print the cells and their cost, and make nothing.
-        rescore: measure all images again; none is made.
-        system_metrics: log the machine's use to MLflow.
-        tables: those to print; all unless given.
-        executor: where plans are denoised; in this process unless given.
+    The options are those of `begin`; `uri` is where MLflow is, None for nowhere.
 
     Returns:
-        Whether a cell failed.
+        True where a cell failed.
     """
     import reusebench
     from bench.results import print_costs, print_places, print_tables, seconds_line

@@ -1,6 +1,7 @@
 """Accelerators by name: their peak FLOP/s as their makers give it, and seconds a step as measured on them."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -32,9 +33,11 @@ class Accelerator(BaseModel):
     source: str
 
 
-def accelerators() -> dict[str, Accelerator]:
+@cache
+def accelerators() -> Mapping[str, Accelerator]:
     """Return every known accelerator, by name."""
-    return dict(_accelerators())
+    content = yaml.safe_load(files("sweeps").joinpath("accelerators.yaml").read_text(encoding="utf-8"))
+    return {name: Accelerator(name=name, **about) for name, about in content.items()}
 
 
 def accelerator(name: str) -> Accelerator:
@@ -47,18 +50,15 @@ def accelerator(name: str) -> Accelerator:
         >>> accelerator("H100").description
         'NVIDIA H100 SXM, 80 GB'
     """
-    if name.lower() not in _accelerators():
-        raise UserError(f"unknown accelerator {name!r}", nearest(name.lower(), _accelerators()))
-    return _accelerators()[name.lower()]
+    if name.lower() not in accelerators():
+        raise UserError(f"unknown accelerator {name!r}", nearest(name.lower(), accelerators()))
+    return accelerators()[name.lower()]
 
 
 def measured_seconds(of: Accelerator, model: str, folder: Path = MEASURED) -> float | None:
     """Return the seconds of one denoiser evaluation (a row of a batch); None where it was not measured.
 
-    Args:
-        of: the accelerator.
-        model: its name in the catalogue.
-        folder: of the files that `benchmarks.gpu_check` leaves; the fastest batch of all measurements counts.
+    `folder` has the files that `benchmarks.gpu_check` leaves; the fastest batch of all measurements counts.
 
     Raises:
         UserError: a file of measurements is damaged; it is named.
@@ -77,9 +77,3 @@ def measured_seconds(of: Accelerator, model: str, folder: Path = MEASURED) -> fl
         except (OSError, ValueError, AttributeError, TypeError) as error:
             raise UserError(f"cannot read the measurements {path}: {error}", "measure again, or remove it") from error
     return min(seconds_per_row, default=None)
-
-
-@cache
-def _accelerators() -> dict[str, Accelerator]:
-    content = yaml.safe_load(files("sweeps").joinpath("accelerators.yaml").read_text(encoding="utf-8"))
-    return {name: Accelerator(name=name, **about) for name, about in content.items()}

@@ -133,9 +133,7 @@ def parse_integers(value: Any) -> tuple[int, ...]:
 def parse_parameters(text: str, what: str) -> dict[str, Any]:
     """Return the values of ``parameter=value:parameter=value``, each read as YAML; none of an empty text.
 
-    Args:
-        text: what to read.
-        what: what an error calls the whole.
+    `what` is what an error calls the whole.
 
     Raises:
         UserError: a part is no such pair, or a value is no YAML.

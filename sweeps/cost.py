@@ -8,9 +8,12 @@ from sweeps.record import ON_DISK
 
 if TYPE_CHECKING:
     from generators.component import Component
+    from generators.settings import GenerationSettings
+    from sweeps.grid import Source
     from sweeps.jobs import Job
 
 RGB = 3
+_components: "dict[tuple[str, str, GenerationSettings], list[Component]]" = {}
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,24 @@ class Cost:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def cost(components: "Sequence[Component]", n_prompts: int, steps: int, node_steps: int) -> Cost:
-    """Return the cost of `node_steps` for `n_prompts` prompts of `steps` denoiser evaluations each.
+def components(source: "Source") -> "list[Component]":
+    """Return what a source's model computes with: the very same for any seed and number of steps.
 
-    Args:
-        components: what the model's family calls; none leaves FLOPs out.
-        n_prompts: how many prompts the images are of.
-        steps: K, the denoiser evaluations of one prompt without sharing.
-        node_steps: denoiser evaluations of all prompts together, in rows.
+    A component's FLOPs are remembered with it, and counting them takes seconds.
+    """
+    from generators.families.base import get_family
+
+    settings = source.settings.model_copy(update={"seed": 0, "steps": 1})
+    key = (source.entry.family, source.weights, settings)
+    if key not in _components:
+        _components[key] = get_family(source.entry.family).components_of(source.entry, settings)
+    return _components[key]
+
+
+def cost(components: "Sequence[Component]", n_prompts: int, steps: int, node_steps: int) -> Cost:
+    """Return the cost of `node_steps`, rows of denoiser calls, for prompts of `steps` denoiser evaluations (K) each.
+
+    Without components FLOPs are left out.
 
     Examples:
         >>> cost([], n_prompts=8, steps=100, node_steps=600).plain()

@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -61,7 +61,6 @@ def publish(path: Path, name: str, store: str | None) -> str:
     """Return a URL of the file that all workers can read, copying it into the store if there is one.
 
     Args:
-        path: the file.
         name: its name in the store, which stands for its content: what is there is not written again.
         store: a URL of a folder; None: they read `path` itself.
 
@@ -70,9 +69,11 @@ def publish(path: Path, name: str, store: str | None) -> str:
     """
     if store is None:
         return str(path.resolve())
+    from fsspec.core import url_to_fs
+
     url = f"{store.rstrip('/')}/{name}"
     try:
-        system, target = _system(url)
+        system, target = url_to_fs(url)
         if not system.exists(target):
             system.makedirs(target.rpartition("/")[0], exist_ok=True)
             beside = f"{target}.{uuid.uuid4().hex}"
@@ -97,9 +98,10 @@ def read_rows(url: str, rows: "NDArray[np.int64]") -> "Conditioning":
     """
     import numpy as np
     import torch
+    from fsspec.core import url_to_fs
 
     try:
-        system, path = _system(url)
+        system, path = url_to_fs(url)
         length = int.from_bytes(system.cat_file(path, 0, LENGTH), "little")
         header = json.loads(system.cat_file(path, LENGTH, LENGTH + length))
         runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
@@ -109,20 +111,11 @@ def read_rows(url: str, rows: "NDArray[np.int64]") -> "Conditioning":
                 continue
             start, (n, *shape) = LENGTH + length + about["data_offsets"][0], about["shape"]
             size = (about["data_offsets"][1] - about["data_offsets"][0]) // n
-            begins, ends = (
-                [start + int(run[0]) * size for run in runs],
-                [start + int(run[-1] + 1) * size for run in runs],
-            )
+            begins = [start + int(run[0]) * size for run in runs]
+            ends = [start + int(run[-1] + 1) * size for run in runs]
             content = b"".join(system.cat_ranges([path] * len(runs), begins, ends, on_error="raise"))
             values = np.frombuffer(bytearray(content), dtype="<f4").reshape(len(rows), *shape)
             tensors[name] = torch.from_numpy(values)
     except (OSError, ImportError, ValueError, KeyError) as error:
         raise UserError(f"a worker cannot read {url}: {error}", HINT) from error
     return Conditioning(tensors)
-
-
-def _system(url: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs
-
-    system, path = url_to_fs(url)
-    return system, path

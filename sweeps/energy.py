@@ -20,9 +20,8 @@ def meter(device: str) -> Joules:
     try:
         import pynvml
     except ImportError as error:
-        raise UserError(
-            "energy is not measured: nvidia-ml-py is not installed", "install reusebench[energy]"
-        ) from error
+        hint = "install reusebench[energy]"
+        raise UserError("energy is not measured: nvidia-ml-py is not installed", hint) from error
     import torch
 
     try:

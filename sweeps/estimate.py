@@ -18,14 +18,13 @@ from common.errors import UserError
 from generators.catalogue import model
 from generators.model_entry import ModelEntry
 from generators.prompts import PromptSet, known_set
-from generators.settings import GenerationSettings
 from generators.sharing.plan import Grouping, Planner, SharingPlan, build_plan
 from generators.sharing.schedule import Schedule, get_schedule
 from generators.sharing.tree import Tree
 from metrics.flops import count
 from metrics.memory import BYTES, parameters
 from sweeps.accelerators import Accelerator, measured_seconds
-from sweeps.cost import RGB
+from sweeps.cost import RGB, components
 from sweeps.grid import PRIOR, Source, cells, own_settings, settings_of, sources
 from sweeps.jobs import Job
 from sweeps.plan import plan_sweep
@@ -33,7 +32,6 @@ from sweeps.session import Session
 from sweeps.spec import SweepSpec
 
 if TYPE_CHECKING:
-    from generators.component import Component
     from generators.strategies.base import Strategy
 
 CUDA = "cuda"  # what full-size models are planned for: decides the dtype of those whose default is `auto`
@@ -84,10 +82,8 @@ class Estimate:
     ) -> tuple[float, str]:
         """Return seconds on an accelerator, and what they rest on.
 
-        Args:
-            accelerator: which.
-            utilisation: the share of its peak that is reached where nothing was measured.
-            seconds_per_step: of a node-step, where the user knows; else what was measured, if it was.
+        A node-step takes `seconds_per_step`, where the user knows, or what was measured; where nothing was, as long as
+        its FLOPs take at the share `utilisation` of the accelerator's peak.
         """
         reached = accelerator.peak_flops * utilisation
         bound = f"FLOPs at {utilisation:.0%} of the peak"
@@ -111,7 +107,6 @@ def estimates(
     """Yield the cost of every model on every prompt set of a spec.
 
     Args:
-        spec: the sweep.
         study: a study's name: its node-steps instead of the sweep's jobs.
         encoder: the text encoder whose embeddings stand in for the models' own; None: none is here.
         published: savings where there is no encoder.
@@ -172,7 +167,7 @@ def _priced(sets: Sequence[tuple[Source, int, int]], basis: str) -> Estimate:
         prompts = 0 if source.conditioning_key in encoded else len(source.prompts)
         encoded.add(source.conditioning_key)
         units = {"prompt": prompts, "node_step": nodes, "image": images}
-        for part in _components(source.entry.name, source.settings.model_copy(update={"seed": 0, "steps": 1})):
+        for part in components(source):
             flops[part.unit] += count(part) * part.calls * units[part.unit]
             if part.calls:
                 weights[part.name] = parameters(part) * BYTES[source.settings.dtype]
@@ -189,15 +184,6 @@ def _priced(sets: Sequence[tuple[Source, int, int]], basis: str) -> Estimate:
         weight_bytes=sum(weights.values()),
         basis=basis,
     )
-
-
-@cache
-def _components(name: str, settings: GenerationSettings) -> "list[Component]":
-    """Return the very same ones for every prompt set: a component's FLOPs are counted once, and that takes seconds."""
-    from generators.families.base import get_family
-
-    entry = model(name)
-    return get_family(entry.family).components_of(entry, settings)
 
 
 def _prompts(dataset: str, limit: int | None, size: Size) -> PromptSet:

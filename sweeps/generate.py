@@ -41,7 +41,9 @@ class Made:
 
 
 def generate(picture_sets: Sequence[Job], session: Session, executor: Executor | None = None) -> dict[Path, Made]:
-    """Make the pictures that are not there yet or not whole; every picture that is kept was verified by its hash.
+    """Make the pictures that are not there yet or not whole, and return what is in each folder then.
+
+    Every picture that is kept was verified by its hash.
 
     Jobs are denoised as one as far as their sources, their combiners and the memory allow. A group that fails is made
     job by job; a job that fails has its error in the result, and the others go on.
@@ -50,9 +52,6 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
         picture_sets: a job a folder, baselines before what is compared with them; run folders are held.
         session: the device and the models.
         executor: where groups are denoised; in this process unless given.
-
-    Returns:
-        By folder, its whole pictures or why there are none.
     """
     folders: dict[Path, Made] = {}
     executor = executor or Local()
@@ -204,10 +203,8 @@ def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Ite
 
 def _finished(outcome: Outcome, folders: Mapping[Path, Made], session: Session) -> Made:
     """Add the baseline's pictures to those that were made, and the manifest: the folder is complete."""
-    if outcome.error:
-        return Made(outcome.error, kept=False)
     try:
-        return Made(_manifest(outcome, folders, session), kept=False)
+        return Made(outcome.error or _manifest(outcome, folders, session), kept=False)
     except Exception as error:
         if disk_full(error):
             raise

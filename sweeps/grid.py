@@ -127,10 +127,7 @@ def cells(spec: SweepSpec, device: str, of: Iterable[Source] | None = None) -> l
 
     Of a spec with savings targets, which taus are yet to be found for, they are one a way to share, at tau 0.
 
-    Args:
-        spec: the axes.
-        device: decides the dtype of models whose default is ``auto``.
-        of: the sources of the spec; made here unless given.
+    `of` are the sources of the spec, made here unless given; `device` decides a dtype that is ``auto``.
 
     Raises:
         UserError: a name is unknown, prompts or settings are refused, or a model cannot be had here.
@@ -184,21 +181,13 @@ def parse_strategy(text: str) -> Strategy:
 
 
 def parse_denoiser_cache(text: str) -> DenoiserCache | None:
-    """Return a denoiser cache and its parameters, written as a strategy's; None for ``none``.
-
-    Raises:
-        UserError: no such cache, or not with such parameters.
-    """
+    """Return a denoiser cache, written as a strategy is, with the same errors; None for ``none``."""
     name, _, parameters = text.partition(":")
     return get_denoiser_cache(name, **parse_parameters(parameters, f"the denoiser cache {text!r}"))
 
 
 def parse_schedule(text: str) -> Schedule:
-    """Return a schedule, written as a strategy is; one that follows noise is yet to be bound to a sampler.
-
-    Raises:
-        UserError: no such schedule, or not with such parameters.
-    """
+    """Return a schedule, written as a strategy is, with the same errors; one that follows noise is not bound yet."""
     name, _, parameters = text.partition(":")
     return get_schedule(name, **parse_parameters(parameters, f"the schedule {text!r}"))
 
@@ -237,7 +226,6 @@ def sources(
     What the model's family cannot do is refused here, before anything runs: sizes, schedulers, step counts.
 
     Args:
-        spec: what was asked for.
         device: as for `cells`, which raises the same errors.
         prompt_sets: those of the spec, unless given; stand-ins where planning is all and the texts are not here.
         hashed: identify models by their weights; if not, by name, so that none need be here.
@@ -260,11 +248,6 @@ def sources(
 
 def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[GenerationSettings]:
     """Yield every combination of a spec's settings over the model's defaults; the seed runs fastest.
-
-    Args:
-        spec: the sweep.
-        entry: the model.
-        device: decides the dtype where it is ``auto``.
 
     Raises:
         UserError: a value is refused, or a setting that no model of the sweep has.
@@ -308,7 +291,9 @@ def features_of(spec: SweepSpec, entry: ModelEntry) -> list[str]:
     Raises:
         UserError: the family has none of that name.
     """
-    options = _options(entry.family)
+    from generators.families.base import get_family
+
+    options = get_family(entry.family).features_options
     chosen = [options[0] if name == "default" else name for name in spec.features]
     for name in chosen:
         if name not in options:
@@ -340,13 +325,6 @@ def _own_names(family: str) -> frozenset[str]:
     from generators.families.base import get_family
 
     return frozenset(get_family(family).settings_type.own_names())
-
-
-@cache
-def _options(family: str) -> tuple[str, ...]:
-    from generators.families.base import get_family
-
-    return get_family(family).features_options
 
 
 def short_hash(value: Any) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 from common.errors import UserError
 from common.plugins import code_change
 from generators.catalogue import model
-from generators.families.base import get_family
 from generators.model_entry import ModelEntry
 from metrics.scorer_audit import ScorerAudit
 from sweeps.audit import FULL, Floors, audit_run
+from sweeps.cost import components
 from sweeps.describe import describe, with_indifference
 from sweeps.events import CellFinished, CellScored, Emit, SweepStarted, stage
 from sweeps.executors.base import Executor
@@ -44,10 +44,7 @@ def sweep(
     """Give every cell of a spec a record in the run folder.
 
     Args:
-        spec: the sweep.
         run: the run folder, new, or of the same sweep: then what is there is kept.
-        device: a torch device.
-        emit: hears everything.
         rescore: measure all pictures again; none is made again.
         executor: where groups of jobs are denoised; in this process unless given.
 
@@ -76,17 +73,11 @@ def generated(
     """Run the first two passes: plans and pictures are in the run folder afterwards, and no record yet.
 
     Args:
-        spec: the sweep.
-        shared: its cells, as `sweeps.plan.check` gives them, and `scorers` likewise.
-        run: the run folder.
-        session: the device and the models.
-        executor: where groups of jobs are denoised; in this process unless given.
+        shared: the spec's cells, as `sweeps.plan.check` gives them, and `scorers` likewise.
+        executor: as for `sweep`, which raises the same errors.
 
     Returns:
         The plan, and by folder its pictures, as `generate` returns them.
-
-    Raises:
-        UserError: as `sweep`.
     """
     executor = executor or Local()
     # nothing is scored within this block: its workers would keep the accelerators that scorers need
@@ -129,8 +120,6 @@ def rescore(
     Args:
         run: a run folder; it is held meanwhile.
         asked: as in `Scorers`; where it is empty, the scorers of the sweep's own spec.
-        device: where the metrics run.
-        emit: hears progress.
         again: measure even what is there.
         audit: measure the floors of the scorers; as the sweep's own spec unless given.
         indifference: as the setting of a spec; likewise.
@@ -211,11 +200,8 @@ def described(
     """Score and describe the jobs of a plan, one record after the other; what is described already is kept.
 
     Args:
-        plan: the jobs.
-        folders: what `generate` returned for its picture sets.
+        folders: what `generate` returned for the plan's picture sets.
         scorers: by model.
-        store: the run folder, held.
-        session: hears of it.
         again: measure even what is there.
     """
     jobs = {job.id: job for job in plan.jobs}
@@ -261,8 +247,7 @@ def _described(
         own = {name: record.scorers[name] for name in scorers.metrics}
         about = {**record.scorers, **with_indifference(own, floors)}
         return record if about == record.scorers else record.model_copy(update={"scorers": about})
-    components = get_family(job.source.entry.family).components_of(job.source.entry, job.source.settings)
-    return describe(compared, scorers, components, timed=job.role == "sharing", floors=floors)
+    return describe(compared, scorers, components(job.source), timed=job.role == "sharing", floors=floors)
 
 
 def _flag_scorers(compared: Compared, scorers: Scorers, session: Session) -> None:
@@ -301,10 +286,8 @@ def _disk(run: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if disk_full(error):
-            raise UserError(
-                f"the disk that holds {run} is full",
-                "free some space and run the same command again: finished cells are kept",
-            ) from error
+            hint = "free some space and run the same command again: finished cells are kept"
+            raise UserError(f"the disk that holds {run} is full", hint) from error
         raise
 
 

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,15 +136,8 @@ def link(source: Path, target: Path) -> None:
 
 
 def finish(folder: Path, n_prompts: int, make: Callable[[dict[str, str]], Manifest]) -> Manifest:
-    """Hash the pictures and write their manifest: the folder is complete.
-
-    Args:
-        folder: with a picture of every prompt in ``images``.
-        n_prompts: how many prompts.
-        make: gives the manifest for the hashes by file name.
-    """
-    names: Sequence[str] = [picture_name(prompt) for prompt in range(n_prompts)]
-    images = {name: sha256_file(folder / "images" / name) for name in names}
-    manifest = make(images)
+    """Hash the pictures and write their manifest, which `make` gives for the hashes by file name: it is complete."""
+    names = [picture_name(prompt) for prompt in range(n_prompts)]
+    manifest = make({name: sha256_file(folder / "images" / name) for name in names})
     atomic_write(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
     return manifest

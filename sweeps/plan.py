@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from common.errors import UserError
 from generators.sharing.parting import drawn
@@ -15,13 +16,13 @@ from generators.sharing.savings import tau_near_savings
 from generators.sharing.tree import Tree
 from generators.sharing.union import united_steps
 from sweeps.axes import canonical
-from sweeps.cost import Cost, cost
+from sweeps.cost import Cost, components, cost
 from sweeps.events import Note
 from sweeps.grid import Cell, Source, cells, sampler_of
 from sweeps.jobs import Job
 from sweeps.pictures import MANIFEST, clear
 from sweeps.record import NEAR, RECORD
-from sweeps.references import EqualCompute, SeedControl, equal_compute, seed_control
+from sweeps.references import EqualCompute, Reference, equal_compute, seed_control
 from sweeps.scorers import Scorers
 from sweeps.session import Session
 from sweeps.spec import SweepSpec
@@ -64,10 +65,8 @@ class Plan:
         for job in self.jobs:
             if job.error:
                 raise job.error
-            source = job.source
-            components = session.family(source).components(source.settings)
-            baseline_steps = job.baseline_node_steps // len(source.prompts)
-            priced.append((job, cost(components, len(source.prompts), baseline_steps, job.node_steps)))
+            n = len(job.source.prompts)
+            priced.append((job, cost(components(job.source), n, job.baseline_node_steps // n, job.node_steps)))
         return priced
 
     def united(self) -> tuple[int, int]:
@@ -85,11 +84,6 @@ class Plan:
 
 def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str, Scorers]]:
     """Refuse before anything is loaded what would stop a sweep later.
-
-    Args:
-        spec: the sweep.
-        run: the run folder, there or not.
-        device: a torch device.
 
     Returns:
         The cells, as `sweeps.grid.cells` gives them; and, by model, its scorers, whose checkpoints are here.
@@ -125,10 +119,8 @@ def plan_sweep(
     once a way to share. What cannot be planned is a job with an error.
 
     Args:
-        spec: the sweep.
         shared: as `check` gives them.
         run: the run folder, held by this process unless nothing is kept.
-        session: encodes and clusters.
         scorers: by model, what will measure the pictures: prompts that it refuses are refused here.
         keep: write conditioning, trees and plans into the run folder.
 
@@ -144,10 +136,11 @@ def plan_sweep(
 
 def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
     """Return the job of one cell by itself, without a baseline, in a folder of its own, with its plan and tree."""
+    job = _sharing_job(cell, None, folder, folder)
     if there := _on_disk(folder, session):
-        return _sharing_job(cell, None, folder, folder, *there, {})
+        return replace(job, **there)
     grouping, seconds = session.grouping(cell.source, cell.strategy, cell.config.features, folder)
-    job = _sharing_job(cell, None, folder, folder, *_planned(cell, grouping), {"cluster": seconds})
+    job = replace(job, **_planned(cell, grouping), seconds={"cluster": seconds})
     _write(job)
     return job
 
@@ -155,11 +148,7 @@ def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
 def baseline_job(source: Source, run: Path, cell: "Cell | None" = None, error: Exception | None = None) -> Job:
     """Return the job of a source's baseline: every prompt by itself.
 
-    Args:
-        source: the model, prompts and settings.
-        run: the run folder.
-        cell: any of the source, for the baseline's config; without one it has none, which only a record would need.
-        error: why it cannot be made.
+    Its config is from any `cell` of the source; without one it has none, which only a record would need.
     """
     config = cell.config.model_copy(update={"strategy": "none", "tau": Decimal(0)}) if cell else None
     return Job(
@@ -225,16 +214,11 @@ class _Planning:
                 else:
                     missed.setdefault((self._name(way), target, nearest.savings), []).append(str(way.config.seed))
         for (name, target, savings), seeds in missed.items():
-            self.session.emit(
-                Note(
-                    f"{name}, seed {', '.join(seeds)}: cannot save {target:.1%} of denoiser steps (the nearest is "
-                    f"{savings:.1%}) and is left out there"
-                )
-            )
+            what = f"cannot save {target:.1%} of denoiser steps (the nearest is {savings:.1%}) and is left out there"
+            self.session.emit(Note(f"{name}, seed {', '.join(seeds)}: {what}"))
         if not reached:
-            raise UserError(
-                "no way to share comes near these savings", "ask for others, or see `bench plan` for what there is"
-            )
+            hint = "ask for others, or see `bench plan` for what there is"
+            raise UserError("no way to share comes near these savings", hint)
         return list(reached.values())
 
     def _name(self, way: Cell) -> str:
@@ -258,57 +242,45 @@ class _Planning:
             self.session.encoded(source, self.run)
 
     def _job(self, cell: Cell, baseline: Job) -> Job:
-        folder = self.run / "cells" / cell.id
+        job = _sharing_job(cell, baseline, self.run, self.run / "cells" / cell.id)
         if baseline.error:
-            return _sharing_job(cell, baseline, self.run, folder, None, None, {}, baseline.error)
-        if there := _on_disk(folder, self.session):
-            return _sharing_job(cell, baseline, self.run, folder, *there, {})
-        job: list[Job] = []
+            return replace(job, error=baseline.error)
+        if there := _on_disk(job.folder, self.session):
+            return replace(job, **there)
+        with_plan: list[Job] = []
 
         def planned() -> None:
             way = cell.source, cell.strategy, cell.config.features, self.kept
             grouping, seconds = self.session.grouping(*way)
             with self.session.stage("plan", 1, cell.source) as took:
-                plan, tree = _planned(cell, grouping)
-            job.append(_sharing_job(cell, baseline, self.run, folder, plan, tree, {"cluster": seconds, **took}))
+                plan_and_tree = _planned(cell, grouping)
+            with_plan.append(replace(job, **plan_and_tree, seconds={"cluster": seconds, **took}))
             if self.keep:
-                _write(job[0])
+                _write(with_plan[0])
 
         error = _error(planned)
-        return job[0] if error is None else _sharing_job(cell, baseline, self.run, folder, None, None, {}, error)
+        return with_plan[0] if error is None else replace(job, error=error)
 
     def _equal_compute(self, reference: EqualCompute, shared: Job, baseline: Job) -> Job:
-        if shared.error:
-            source = shared.source
-            error = baseline.error or UserError(
-                f"its compute is that of cell {shared.id}, which has none", "see why that cell failed"
-            )
-            return replace(self._reference(reference, source, baseline), error=error, plan=None)
         entry, device = shared.source.entry, self.session.device
+        if shared.error:
+            why = UserError(f"its compute is that of cell {shared.id}, which has none", "see why that cell failed")
+            job = self._reference(reference, shared.source, baseline)
+            return replace(job, error=baseline.error or why, plan=None)
         source = reference.source(shared.node_steps, lambda settings: sampler_of(entry, settings, device).K)
         return self._reference(reference, source, baseline)
 
-    def _reference(self, reference: SeedControl | EqualCompute, source: Source, baseline: Job) -> Job:
+    def _reference(self, reference: Reference, source: Source, baseline: Job) -> Job:
         """Return a job of the baseline of another source."""
         error = None
         if self.keep and not (self.run / "shared" / source.key / MANIFEST).exists():
             error = _error(lambda: self.session.encoded(source, self.run))
             self.session.forget(source)
-        return Job(
-            id=reference.id,
-            role=reference.role,
-            config=reference.config,
-            identity=reference.identity,
-            source=source,
-            plan=baseline_plan(len(source.prompts), source.steps),
-            run=self.run,
-            folder=self.run / "shared" / source.key,
-            baseline=baseline,
-            error=error,
-        )
+        about = {name: getattr(reference, name) for name in ("id", "role", "config", "identity")}
+        return replace(baseline_job(source, self.run, reference.cell, error), baseline=baseline, **about)
 
 
-def _on_disk(folder: Path, session: Session) -> tuple[SharingPlan, Tree] | None:
+def _on_disk(folder: Path, session: Session) -> dict[str, Any] | None:
     """Return the plan and the tree of a cell whose pictures are there.
 
     They are read, not made again: these made the pictures, and other libraries might cluster otherwise.
@@ -316,43 +288,31 @@ def _on_disk(folder: Path, session: Session) -> tuple[SharingPlan, Tree] | None:
     if not (folder / MANIFEST).exists():
         return None
     try:
-        return SharingPlan.load(folder / PLAN), Tree.load(folder / TREE)
+        return {"plan": SharingPlan.load(folder / PLAN), "tree": Tree.load(folder / TREE)}
     except UserError as error:
         session.damaged(error.message)
         return None
 
 
-def _planned(cell: Cell, grouping: Grouping) -> tuple[SharingPlan, Tree]:
+def _planned(cell: Cell, grouping: Grouping) -> dict[str, Any]:
     plan = build_plan(grouping, cell.schedule, float(cell.config.tau), cell.source.steps, cell.config.combiner)
-    return plan, drawn(grouping, plan)
+    return {"plan": plan, "tree": drawn(grouping, plan)}
 
 
-def _sharing_job(
-    cell: Cell,
-    baseline: Job | None,
-    run: Path,
-    folder: Path,
-    plan: SharingPlan | None,
-    tree: Tree | None,
-    seconds: Mapping[str, float],
-    error: Exception | None = None,
-) -> Job:
+def _sharing_job(cell: Cell, baseline: Job | None, run: Path, folder: Path) -> Job:
     return Job(
         id=cell.id,
         role=cell.role,
         config=cell.config,
         identity=cell.identity,
         source=cell.source,
-        plan=plan,
-        tree=tree,
+        plan=None,
         run=run,
         folder=folder,
         cache=cell.denoiser_cache,
         baseline=baseline,
         control=cell.strategy.control,
         strategy_source=cell.strategy.provenance(),
-        seconds=seconds,
-        error=error,
     )
 
 
@@ -386,7 +346,6 @@ def _refuse_others(run: Path, shared: Sequence[Cell]) -> None:
     for _, group in groupby(shared, key=lambda cell: cell.source.key):
         same_source = list(group)
         # whether or not this spec asks for them: another sweep of the same images may have left them here
-        references: list[SeedControl | EqualCompute] = [*equal_compute(same_source), seed_control(same_source, seeds)]
-        for reference in references:
-            identities[reference.id] = reference.identity
+        references: list[Reference] = [*equal_compute(same_source), seed_control(same_source, seeds)]
+        identities |= {reference.id: reference.identity for reference in references}
     refuse_others(run, identities)

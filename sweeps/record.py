@@ -6,6 +6,7 @@ A run folder can be read with this module alone; it imports no other room.
 import json
 import os
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -254,7 +255,8 @@ def load_records(run: str | os.PathLike[str]) -> list[Record]:
     if not cells.is_dir():
         raise UserError(f"{run} is not a run folder: it has no cells", "give a folder that `bench sweep` has written")
     records = [read_record(path) for path in sorted(cells.glob(f"*/{RECORD}"))]
-    return sorted(records, key=lambda record: _place(record.config))
+    place = attrgetter(*(axis for axis in CellConfig.model_fields if axis != "tau"), "tau")
+    return sorted(records, key=lambda record: place(record.config))
 
 
 def run_title(run: Path) -> str:
@@ -288,8 +290,3 @@ def _setting(run: Path, name: str) -> Any:
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         what = " ".join(str(error).split())
         raise UserError(f"cannot read {path}: {what}", "run the same sweep again in another folder") from error
-
-
-def _place(config: CellConfig) -> tuple[Any, ...]:
-    axes = config.model_dump(exclude={"tau"})
-    return (*(axes[name] for name in axes), config.tau)

@@ -3,6 +3,7 @@
 Both are baselines of other settings, compared with the cell's own baseline as its pictures are.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -14,36 +15,49 @@ from sweeps.grid import Cell, Source, short_hash
 from sweeps.record import CellConfig, Role
 
 LARGEST_SEED = 2**63 - 1
-UNCACHED = {"denoiser_cache": "none"}  # references are baselines
 
 
 @dataclass(frozen=True, eq=False)
-class SeedControl:
-    """The baseline with another seed: the win rate and the spread that noise alone gives (an A/A test).
+class Reference(ABC):
+    """A record of a baseline of other settings, beside a cell whose place on the axes it has.
 
     Attributes:
-        cell: any cell of the source that it stands beside.
-        seed: the other seed.
+        cell: any of its source; of an equal-compute baseline, the one whose compute it spends.
     """
 
-    role: ClassVar[Role] = "another-seed"
+    role: ClassVar[Role]
     cell: Cell
-    seed: int
 
     @property
     def config(self) -> CellConfig:
-        """Return its place on the axes, the role standing for the strategy."""
-        return self.cell.config.model_copy(update={"strategy": self.role, "tau": Decimal(0), **UNCACHED})
+        """Return its place on the axes, the role standing for the strategy; it is made without a denoiser cache."""
+        return self.cell.config.model_copy(update={"strategy": self.role, "denoiser_cache": "none"})
 
     @property
+    @abstractmethod
     def identity(self) -> dict[str, Any]:
         """Return all that changes the result and nothing else."""
-        return {**self.cell.source.identity, self.role: self.seed}
 
     @cached_property
     def id(self) -> str:
         """Return the hash of the identity, which names the record's folder."""
         return short_hash(self.identity)
+
+
+@dataclass(frozen=True, eq=False)
+class SeedControl(Reference):
+    """The baseline with another seed: the win rate and the spread that noise alone gives (an A/A test)."""
+
+    role: ClassVar[Role] = "another-seed"
+    seed: int
+
+    @property
+    def config(self) -> CellConfig:
+        return super().config.model_copy(update={"tau": Decimal(0)})
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {**self.cell.source.identity, self.role: self.seed}
 
     @property
     def source(self) -> Source:
@@ -53,39 +67,22 @@ class SeedControl:
 
 
 @dataclass(frozen=True, eq=False)
-class EqualCompute:
+class EqualCompute(Reference):
     """The baseline with as many steps as a cell's denoiser evaluations allow every prompt (the paper's fixed budget).
 
-    Attributes:
-        cell: whose compute it spends; of a sweep with denoiser caches, one without.
+    In a sweep with denoiser caches the cell is one without.
     """
 
     role: ClassVar[Role] = "fewer-steps"
-    cell: Cell
-
-    @property
-    def config(self) -> CellConfig:
-        """Return its place on the axes, the role standing for the strategy."""
-        return self.cell.config.model_copy(update={"strategy": self.role, **UNCACHED})
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return all that changes the result and nothing else."""
         return {**self.cell.identity, self.role: True}
 
-    @cached_property
-    def id(self) -> str:
-        """Return the hash of the identity, which names the record's folder."""
-        return short_hash(self.identity)
-
     def source(self, node_steps: int, evaluations: Callable[[GenerationSettings], int]) -> Source:
-        """Return the source whose baseline costs what the cell costs, to the nearest number of evaluations.
+        """Return the source whose baseline costs the cell's `node_steps`, to the nearest number of evaluations.
 
-        A scheduler need not make as many evaluations as it is given steps, so the steps around the guess are tried.
-
-        Args:
-            node_steps: of the cell.
-            evaluations: K of settings.
+        A scheduler need not make as many evaluations (K) as it is given steps, so the steps around the guess are tried.
         """
         source = self.cell.source
         budget = node_steps / len(source.prompts)
@@ -109,9 +106,7 @@ def equal_compute(cells: Sequence[Cell]) -> list[EqualCompute]:
 def seed_control(cells: Sequence[Cell], seeds: Sequence[int]) -> SeedControl:
     """Return the seed control of one source's cells.
 
-    Args:
-        cells: of one source.
-        seeds: all of the sweep, ascending: the next one's baseline is made anyway; else the next number is taken.
+    Of several `seeds` of a sweep, ascending, the next one's baseline is made anyway; else the next number is taken.
     """
     seed = cells[0].source.settings.seed
     if len(seeds) > 1:

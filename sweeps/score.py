@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -68,14 +68,13 @@ def score(
         run: the run folder, held by this process.
         records: what is known of them so far: a job's (`Job.record`), or those of a finished run.
         scorers: by model, what measures.
-        emit: hears progress.
         manifests: by folder, what is known to be whole; elsewhere every picture is verified by its hash.
         again: measure even what is there.
 
     Yields:
         Each record, in order, with its pictures beside its baseline's and their scores, or with the error.
     """
-    scoring = _Scoring(run, scorers, emit, manifests, again)
+    scoring = _Scoring(run, scorers, emit, dict(manifests), again)
     for record in records:
         try:
             yield record, scoring.compared(record)
@@ -85,20 +84,16 @@ def score(
             yield record, error
 
 
+@dataclass
 class _Scoring:
     """The folders of one run: one of baselines serves many records, and is scored once."""
 
-    def __init__(
-        self,
-        run: Path,
-        scorers: Mapping[str, Scorers],
-        emit: Emit,
-        manifests: Mapping[Path, Manifest | Exception],
-        again: bool,
-    ) -> None:
-        self.run, self.scorers, self.emit, self.again = run, scorers, emit, again
-        self.manifests = dict(manifests)
-        self._baselines: dict[Path, Scored | Exception] = {}
+    run: Path
+    scorers: Mapping[str, Scorers]
+    emit: Emit
+    manifests: dict[Path, Manifest | Exception]
+    again: bool
+    _baselines: dict[Path, Scored | Exception] = field(default_factory=dict)
 
     def compared(self, record: Record) -> Compared:
         """Return a record's pictures beside its baseline's.
@@ -119,7 +114,7 @@ class _Scoring:
         if manifest.baseline != baseline.manifest.hash:
             raise UserError(f"the baseline of cell {record.id} was made again after its own pictures", AGAIN)
         same = same_pictures(manifest.images, baseline.manifest.images)
-        ours = self._scored(record.config.model, folder, manifest, prompts, baseline.scores, same)
+        ours = self._scored(model, folder, manifest, prompts, baseline.scores, same)
         return Compared(record, ours, baseline, same, prompts)
 
     def _baseline(self, model: str, folder: Path, prompts: tuple[str, ...]) -> Scored:

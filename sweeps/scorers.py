@@ -111,7 +111,11 @@ class Scorers:
         self._asked.append(untagged)
         tagged = f"{metric.name}{AT}{asked.tag or slug(asked.checkpoint or '')}"
         free = [name for name in (metric.name, tagged) if name not in {*self.metrics, *known}]
-        there = [name for name, identities in known.items() if _is_one(metric, name, identities)]
+        there = [
+            name
+            for name, identities in known.items()
+            if name.partition(AT)[0] == metric.name and any(same_scorer(one, metric.identity()) for one in identities)
+        ]
         names = [tagged] if asked.tag else [*there, *free]
         if not names or names[0] in self.metrics or names[0].endswith(AT):
             raise UserError(
@@ -191,15 +195,7 @@ def measure(
     emit: Emit,
     model: str | None = None,
 ) -> "Iterator[tuple[str, Measured, dict[str, Any]]]":
-    """Measure by one scorer after the other.
-
-    Args:
-        scorers: what measures.
-        names: which of them.
-        images: picture files [N].
-        prompts: what each is meant to show [N].
-        emit: hears progress, and of batches that did not fit.
-        model: whose pictures they are.
+    """Measure picture files [N] of prompts [N] by one scorer of these names after the other.
 
     Yields:
         A scorer's name, the columns that it measured [N] or [N, k], and what the record says of it.
@@ -216,13 +212,9 @@ def measure(
 
 
 def results(scorers: Scorers, baseline: Scores, ours: Scores, same: NDArray[np.bool_]) -> dict[str, Result]:
-    """Return every scorer's results, named ``<scorer>.<result>``.
+    """Return every scorer's results, named ``<scorer>.<result>``, for `ours` beside the `baseline`.
 
-    Args:
-        scorers: what measured.
-        baseline: of the baseline's pictures.
-        ours: of the pictures that are compared with them.
-        same: bool [N], True for pictures that are the baseline's.
+    `same` is bool [N], True for pictures that are the baseline's.
     """
     by_name: dict[str, Result] = {}
     for name, metric in scorers.metrics.items():
@@ -248,20 +240,14 @@ def picture_results(baseline: Sequence[str], ours: Sequence[str], prompts: Seque
 def _metric(asked: Asked, owner: str, device: str) -> Metric:
     kind = get_metric(asked.metric)
     if not asked.checkpoint:
-        raise UserError(
-            f"{owner} has no default checkpoint for {asked.metric}", f"write --metric {asked.metric}=FOLDER"
-        )
+        hint = f"write --metric {asked.metric}=FOLDER"
+        raise UserError(f"{owner} has no default checkpoint for {asked.metric}", hint)
     if reason := kind.unavailable():
         raise UserError(f"the metric {asked.metric} cannot run here: {reason}", "leave it out with --metric")
     for parameter in asked.parameters:
         if parameter not in (known := signature(kind).parameters.keys() - OURS):
             raise UserError(f"the metric {asked.metric} has no parameter {parameter!r}", nearest(parameter, known))
     return kind(locate(asked.checkpoint), device, **asked.parameters)
-
-
-def _is_one(metric: Metric, name: str, identities: Collection[Mapping[str, Any]]) -> bool:
-    """Return True where the metric is among the scorers that go by this name."""
-    return name.partition(AT)[0] == metric.name and any(same_scorer(known, metric.identity()) for known in identities)
 
 
 def _tagged(info: ResultInfo, name: str) -> ResultInfo:

@@ -48,11 +48,7 @@ def same_scorer(known: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool
 def write_scores(folder: Path, prompts: Sequence[str], scores: Scores, pictures: str) -> None:
     """Write ``<scorer>.<column>`` for every measured column; the first axis is the prompt, a second one a list.
 
-    Args:
-        folder: whose pictures were measured.
-        prompts: their texts.
-        scores: what was measured, and by what.
-        pictures: the hash of the pictures.
+    `pictures` is the hash of what was measured (`Manifest.hash`).
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -67,12 +63,7 @@ def write_scores(folder: Path, prompts: Sequence[str], scores: Scores, pictures:
 
 
 def read_scores(folder: Path, pictures: str) -> Scores:
-    """Return the scores of these very pictures; none where the file is missing, damaged, or of others.
-
-    Args:
-        folder: of the pictures.
-        pictures: their hash (`Manifest.hash`).
-    """
+    """Return the scores of the very pictures of this hash; none where the file is missing, damaged, or of others."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -31,37 +31,19 @@ if TYPE_CHECKING:
     from generators.checkpoints import Offload
     from generators.sharing.plan import SharingPlan
     from generators.strategies.base import Strategy
+    from sweeps.executors.base import Executor
     from sweeps.grid import Source
     from sweeps.jobs import Job
     from sweeps.spec import SweepSpec
 
 
-class Encoder(Protocol):
-    """Something that encodes prompts: an executor (`sweeps.executors`).
-
-    Attributes:
-        unites: whether it denoises in this process, whose memory then decides the batch size.
-    """
-
-    unites: bool
-
-    def encode(self, session: "Session", source: "Source") -> tuple[Conditioning, list[str]]:
-        """Return the conditioning of a source's prompts, and notes for records."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Prompts' conditioning, where it lies on disk if it does, and what a record should say of it.
-
-    Attributes:
-        seconds: of encoding, if that was done here and now.
-    """
+    """Prompts' conditioning, where it lies on disk if it does, and what a record should say of it."""
 
     conditioning: Conditioning
     path: Path | None
     notes: tuple[str, ...] = ()
-    seconds: float | None = None
 
 
 class Session:
@@ -91,7 +73,7 @@ class Session:
         batch_size: "Asked | None" = None,
         offload: "Offload" = "none",
         acceleration: Acceleration | None = None,
-        encoder: Encoder | None = None,
+        encoder: "Executor | None" = None,
         isolate: bool = False,
         energy: bool = False,
         save_every: float | None = None,
@@ -104,14 +86,14 @@ class Session:
         self._batch_size = batch_size
         self._sizes: dict[str, tuple[int, str]] = {}
         self._encoded: dict[str, Encoded] = {}
-        self._encoding_seconds: dict[str, float] = {}
+        self._encoding_seconds: dict[str, dict[str, float]] = {}
         self._encoding_notes: dict[str, tuple[str, ...]] = {}
         self._groupings: dict[tuple[str, str, str], tuple[Grouping, float]] = {}
         self._notes: set[str] = set()
         self._warm: str | None = None
 
     @classmethod
-    def of(cls, spec: "SweepSpec", device: str, emit: Emit, encoder: Encoder | None = None) -> "Session":
+    def of(cls, spec: "SweepSpec", device: str, emit: Emit, encoder: "Executor | None" = None) -> "Session":
         """Return the session that a spec asks for."""
         return cls(
             device,
@@ -149,11 +131,7 @@ class Session:
     def stage(self, name: str, total: int, source: "Source", job: "Job | None" = None) -> Iterator[dict[str, float]]:
         """Announce a stage, and count its seconds, those of loading weights left out.
 
-        Args:
-            name: of the stage.
-            total: its units of work.
-            source: of the model whose stage it is.
-            job: for which alone it is, if for one.
+        `job` is the one that the stage is for, if it is for one alone.
 
         Yields:
             A mapping that has the seconds under the stage's name when it is over.
@@ -193,8 +171,7 @@ class Session:
 
     def encoding_seconds(self, source: "Source") -> dict[str, float]:
         """Return the seconds of encoding the source's prompts, under ``encode``, if that was done in this session."""
-        seconds = self._encoding_seconds.get(source.conditioning_key)
-        return {} if seconds is None else {"encode": seconds}
+        return self._encoding_seconds.get(source.conditioning_key, {})
 
     def forget(self, source: "Source") -> None:
         """Free the encoded prompts of a source; their notes and seconds stay known."""
@@ -205,11 +182,7 @@ class Session:
     ) -> tuple[Grouping, float]:
         """Return a strategy's grouping of a source's prompts, and the seconds that it took; made once a session.
 
-        Args:
-            source: the model and the prompts.
-            strategy: clusters the prompts.
-            features: the embedding that it clusters, by its name in the model's family.
-            run: the run folder, in which conditioning is kept; None: it is kept nowhere.
+        `features` is the embedding that it clusters, by its name in the model's family; `run` as in `encoded`.
         """
         key = (source.key, f"{strategy.name} {strategy.model_dump_json()}", features)
         if key not in self._groupings:
@@ -293,10 +266,9 @@ class Session:
         self.emit(StageAdvanced(len(nodes)))
 
     def encode(self, source: "Source") -> tuple[Conditioning, list[str]]:
-        """Encode a source's prompts in this process; the encoders stay in memory until something is denoised.
+        """Return the conditioning of a source's prompts, encoded in this process, and notes for records.
 
-        Returns:
-            The conditioning, and notes for records.
+        The encoders stay in memory until something is denoised.
         """
         prompts, family, batches = source.prompts, self.family(source), Batches(self.batch_size(source)[0])
         conditioning = family.encode(
@@ -310,7 +282,7 @@ class Session:
         notes = tuple(f"encoding: {note}" for note in raw_notes)
         for note in notes:
             self.emit(Note(note))
-        self._encoding_seconds[source.conditioning_key] = seconds["encode"]
+        self._encoding_seconds[source.conditioning_key] = seconds
         if folder:
             save_encoding(conditioning, notes, folder)
         return Encoded(conditioning, folder and folder / CONDITIONING, notes)

@@ -49,22 +49,6 @@ MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no sche
 LONGEST_NAME = 100
 # settings that came later: where they say nothing, a run's name is as it was
 LATER = {"savings", "denoiser_cache", "settings"}
-NOT_THE_IMAGES = {
-    "title",
-    "preset",
-    "seed_control",
-    "equal_compute",
-    "metric",
-    "audit",
-    "indifference",
-    "device",
-    "batch_size",
-    "offload",
-    "energy",
-    "isolate",
-    "save_every",
-    *Acceleration.model_fields,
-}
 
 ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)  # of a Google-style docstring
 MAKE, SHARE, RUN, SCORE = "What to make", "How prompts share", "How to run", "What to score"
@@ -101,15 +85,7 @@ def _guidances(value: Any) -> tuple[float, ...]:
         raise UserError(f"guidance {value!r} is not a number", "write for example 4 or `1,4,10`") from None
 
 
-def _texts(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(items(value)))
-
-
-MaybeNames = Annotated[tuple[str, ...], BeforeValidator(_names)]
+MaybeNames = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(dict.fromkeys(items(value))))]
 Names = Annotated[MaybeNames, Field(min_length=1)]
 Steps = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST_STEPS)], ...], BeforeValidator(parse_integers)]
 Seeds = Annotated[
@@ -122,7 +98,7 @@ Taus = Annotated[
     tuple[Decimal, ...], BeforeValidator(lambda value: () if value in ((), []) else parse_taus(value)), Canonical
 ]
 Savings = Annotated[tuple[Decimal, ...], BeforeValidator(parse_savings), Canonical]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
 
 class SweepSpec(BaseModel):
@@ -250,34 +226,24 @@ class SweepSpec(BaseModel):
     equal_compute: Annotated[bool, Flag(SCORE, old=("fewer_steps",))] = False
 
     @model_validator(mode="after")
-    def _some_prompts(self) -> Self:
-        own = self.prompts is not None or bool(self.prompt)
-        if not self.dataset and not own:
+    def _whole(self) -> Self:
+        """Fill in which prompts and how much to share where nothing says so, and refuse what contradicts itself."""
+        if not self.dataset and self.prompts is None and not self.prompt:
             object.__setattr__(self, "dataset", (DEFAULT_DATASET,))
-        return self
-
-    @model_validator(mode="after")
-    def _how_much(self) -> Self:
         if self.tau and self.savings:
             raise UserError("tau and savings both say how much to share", "give one of them")
         if not self.tau and not self.savings:
             object.__setattr__(self, "tau", parse_taus(DEFAULT_TAUS))
-        return self
-
-    @model_validator(mode="after")
-    def _compiled_alone(self) -> Self:
-        if self.compilation in (None, "no"):
-            return self
-        if self.denoiser_cache != ("none",):
+        compiled = self.compilation not in (None, "no")
+        if compiled and self.denoiser_cache != ("none",):
             raise UserError("a compiled denoiser decides nothing as it runs, as a denoiser cache does", "leave out one")
-        if self.offload != "none":
+        if compiled and self.offload != "none":
             raise UserError("--compile and --offload both take the place of what the denoiser runs", "leave out one")
         return self
 
     def acceleration(self, device: str) -> Acceleration:
         """Return how denoisers compute on this device: what the spec says, else the device's defaults."""
-        chosen = {name: getattr(self, name, None) for name in Acceleration.model_fields}
-        return Acceleration.chosen(device, **chosen)
+        return Acceleration.chosen(device, **{name: getattr(self, name) for name in Acceleration.model_fields})
 
     @property
     def alone(self) -> bool:
@@ -304,15 +270,10 @@ class SweepSpec(BaseModel):
         return f"{safe[:LONGEST_NAME].strip('-.')}-{sha256_text(canonical_json(self.changes_result()))[:8]}"
 
 
-def _helps() -> dict[str, str]:
-    """Return what each setting does, from the attributes that the docstring of `SweepSpec` tells."""
-    _, _, attributes = (getdoc(SweepSpec) or "").partition("Attributes:\n")
-    return {name: " ".join(text.split()) for name, text in ATTRIBUTE.findall(attributes)}
-
-
+_HELPS: dict[str, str] = dict(ATTRIBUTE.findall((getdoc(SweepSpec) or "").partition("Attributes:\n")[2]))
 # By its name, how every setting is written on a command line; `official` is one that stands for several others.
 FLAGS: dict[str, Flag] = {
-    name: replace(flag, help=_helps()[name])
+    name: replace(flag, help=" ".join(_HELPS[name].split()))
     for name, field in SweepSpec.model_fields.items()
     for flag in field.metadata
     if isinstance(flag, Flag)
@@ -323,6 +284,7 @@ FLAGS["official"] = Flag(
     "Other flags override it.",
 )
 OLD_NAMES = {old: name for name, flag in FLAGS.items() for old in flag.old}
+NOT_THE_IMAGES = {"title", "preset", *(name for name, flag in FLAGS.items() if flag.panel in (RUN, SCORE))}
 
 
 def _several(names: tuple[str, ...]) -> str:
@@ -429,10 +391,7 @@ def read_yaml(path: Path | Traversable) -> dict[str, Any]:
 def beside(folder: Path, values: Mapping[str, Any], *, of_run: bool) -> dict[str, Any]:
     """Return the settings of a file in `folder`, with relative paths of prompts and models (./ or ../) followed.
 
-    Args:
-        folder: where the file lies.
-        values: its settings.
-        of_run: it is a run's own. Older ones have paths from where the command ran: those stay if nothing is here.
+    Files `of_run`, if they are older, have paths from where the command ran: those stay if nothing is here.
     """
     followed = dict(values)
     if isinstance(prompts := values.get("prompts"), str):
@@ -459,9 +418,8 @@ def read_mapping(path: Path | Traversable) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}", "check the path") from error
     except (yaml.YAMLError, ValueError) as error:  # PyYAML lets through what makes no date
-        raise UserError(
-            f"{path} is not YAML: {' '.join(str(error).split())}", "write one setting a line, for example `tau: 0..2`"
-        ) from error
+        what = " ".join(str(error).split())
+        raise UserError(f"{path} is not YAML: {what}", "write one setting a line, for example `tau: 0..2`") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a mapping of settings", "write for example `tau: 0..2`")
     return content
@@ -473,11 +431,7 @@ def presets() -> dict[str, str]:
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """Return the settings of the preset called `name`.
-
-    Raises:
-        UserError: there is none; the nearest name is in the hint.
-    """
+    """Return the settings of the preset called `name`; a UserError with the nearest name if there is none."""
     known = _preset_files()
     if name not in known:
         raise UserError(f"unknown preset {name!r}", nearest(name, known))

@@ -38,17 +38,9 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def cell(self, cell_id: str) -> Path:
-        """Return a cell's folder."""
-        return self.folder / "cells" / cell_id
-
-    def shared(self, key: str) -> Path:
-        """Return the folder of a baseline or of conditioning."""
-        return self.folder / "shared" / key
-
-    def done(self, cell_id: str, on_damage: Callable[[str], None] = lambda _: None) -> Record | None:
+    def done(self, cell_id: str, on_damage: Callable[[str], None]) -> Record | None:
         """Return the record of a cell that is done; None if it is not, or if it is damaged, which `on_damage` hears."""
-        path = self.cell(cell_id) / RECORD
+        path = self.folder / "cells" / cell_id / RECORD
         if not path.exists():
             return None
         try:
@@ -60,19 +52,13 @@ class Store:
 
     def save(self, record: Record) -> None:
         """Write a record: its cell is done, or failed."""
-        atomic_write(self.cell(record.id) / RECORD, record.model_dump_json(indent=1) + "\n")
-
-    def forget(self, cell_id: str) -> None:
-        """Remove a cell's record, before what it describes is made again."""
-        (self.cell(cell_id) / RECORD).unlink(missing_ok=True)
+        atomic_write(record.folder(self.folder) / RECORD, record.model_dump_json(indent=1) + "\n")
 
 
 def refuse_others(folder: Path, identities: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse a folder whose records are of other weights, prompts or algorithm versions than a sweep's cells.
 
-    Args:
-        folder: a run folder, there or not.
-        identities: by id, those of the sweep's cells and references.
+    `identities` are those of the cells and references, by id.
 
     Raises:
         UserError: the folder has a record of another cell; what differs is named.
@@ -142,9 +128,8 @@ def saved_spec(folder: Path) -> SweepSpec:
         UserError: the folder has none, or it is another version's.
     """
     if not (folder / SPEC).is_file():
-        raise UserError(
-            f"{folder} is not a run folder: it has no {SPEC}", "give a folder that `bench sweep` has written"
-        )
+        hint = "give a folder that `bench sweep` has written"
+        raise UserError(f"{folder} is not a run folder: it has no {SPEC}", hint)
     content = read_mapping(folder / SPEC)
     version = content.pop("schema_version", None)
     if version != SCHEMA_VERSION:
@@ -195,9 +180,8 @@ def _held(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(
-            f"{folder} is in use by {_holder_text(holder)}", "wait until it ends, or choose another --name"
-        ) from None
+        hint = "wait until it ends, or choose another --name"
+        raise UserError(f"{folder} is in use by {_holder_text(holder)}", hint) from None
     try:
         about = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat()}
         atomic_write(holder, json.dumps(about))

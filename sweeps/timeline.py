@@ -118,17 +118,11 @@ class Timeline:
                 case SweepStarted(run=run, jobs=jobs):
                     self._begin(run / NAME, [job.id for job in jobs])
                 case StageStarted(stage=stage, model=model, job=job):
-                    around = stages[-1] if stages else None
-                    if around:
+                    if stages:
+                        around = stages[-1]
                         self._piece(around, now)
-                    stages.append(
-                        _Open(
-                            stage,
-                            now,
-                            model or (around.model if around else None),
-                            job or (around.job if around else None),
-                        )
-                    )
+                        model, job = model or around.model, job or around.job
+                    stages.append(_Open(stage, now, model, job))
                 case StageAdvanced(done=done) if stages:
                     _advance(stages[-1], done, now)
                 case StageFinished() if stages:
@@ -158,10 +152,10 @@ class Timeline:
         self._add(self._span(stage, now).model_copy(update={"calls": 0}))
 
     def _finish(self, stage: _Open, now: float) -> None:
-        first = stage.first
-        update = {"units": stage.units, "first": first and round(first, 6), "first_units": stage.first_units}
-        rest = {} if first is None else {"rest": round(stage.last - first, 6)}
-        self._add(self._span(stage, now).model_copy(update={**update, **rest}))
+        update: dict[str, float | None] = {"units": stage.units, "first_units": stage.first_units}
+        if stage.first is not None:
+            update |= {"first": round(stage.first, 6), "rest": round(stage.last - stage.first, 6)}
+        self._add(self._span(stage, now).model_copy(update=update))
 
     def _span(self, stage: _Open, now: float) -> Span:
         since, job = stage.since - self._start, stage.job
@@ -209,10 +203,7 @@ def read_timeline(run: Path) -> Log:
 def walls(spans: Iterable[Span]) -> dict[str, float]:
     """Return by stage the seconds that it adds to a run; of one that runs beside others, those in which no other runs.
 
-    No second is counted twice, within a stage or between two.
-
-    Args:
-        spans: of any number of attempts.
+    No second is counted twice, within a stage or between two; attempts may be several.
 
     Examples:
         >>> denoise = Span(attempt=1, utc="", stage="denoise", start=0, seconds=10)

@@ -111,22 +111,15 @@ class Worker:
         """Return the conditioning of some prompts; the encoders stay until something is denoised."""
         batches, self._encoded = Batches(task.batch_size), True
         try:
-            conditioning = self._families.get(task.entry, task.settings.dtype).encode(
-                task.prompts, task.keys, task.settings, batches
-            )
+            family = self._families.get(task.entry, task.settings.dtype)
+            conditioning = family.encode(task.prompts, task.keys, task.settings, batches)
         except Exception as error:  # a worker goes on
             return _failed(task, error)
-        return PartOutcome(
-            task.work, task.place, conditioning=conditioning, rows=len(task.prompts), notes=tuple(batches.notes)
-        )
+        rows, notes = len(task.prompts), tuple(batches.notes)
+        return PartOutcome(task.work, task.place, conditioning=conditioning, rows=rows, notes=notes)
 
     def part(self, task: Task, initial_states: Sequence[NodeState] = ()) -> PartOutcome:
-        """Return the pictures of a part, which begins from noise and from what its trunk exported.
-
-        Args:
-            task: the part.
-            initial_states: of its nodes that begin from a trunk's.
-        """
+        """Return the pictures of a part, which begins from noise and from the states that its trunk exported."""
         try:
             return self._pictured(task, initial_states)
         except Exception as error:  # a worker goes on
@@ -171,9 +164,8 @@ class Worker:
             mine = task.part.prompts[execution.prompts[done : done + len(pixels)]].tolist()
             files |= dict(zip(mine, map(png, pixels), strict=True))
             done += len(pixels)
-        return _outcome(
-            task, execution, {"denoise": denoising, "decode": time.perf_counter() - start}, files, batches.notes
-        )
+        seconds = {"denoise": denoising, "decode": time.perf_counter() - start}
+        return _outcome(task, execution, seconds, files, batches.notes)
 
     def _family(self, task: Task) -> Family:
         family = self._families.get(task.entry, task.settings.dtype)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment that has the built package, and this environment's libraries behind it."""
     home = tmp_path_factory.mktemp("elsewhere")
-    subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home / "venv"], check=True)
     python = home / "venv" / "bin" / "python"
     library = Path(
         subprocess.check_output([python, "-c", "import site; print(site.getsitepackages()[0])"], text=True).strip()
@@ -26,15 +26,28 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*build, "--wheel-dir", home, ROOT], check=True, cwd=home)
     wheel = next(home.glob("*.whl"))
-    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--ignore-installed", wheel]
-    subprocess.run(install, check=True)
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*install, "--ignore-installed", wheel], check=True)
     return home
 
 
-def run(home: Path, *arguments: str) -> str:
+# In one process: each loads the libraries anew.
+SEVERAL = """
+import sys
+from typer.testing import CliRunner
+from bench.main import app
+
+for line in sys.argv[1:]:
+    result = CliRunner().invoke(app, line.split())
+    assert result.exit_code == 0, result.output
+    print(result.stdout)
+"""
+
+
+def run(home: Path, *command: str) -> str:
     environment = {**os.environ, "PYTHONPATH": "", "PYTHONSAFEPATH": "1", "REUSEBENCH_CACHE": str(home / "cache")}
     done = subprocess.run(
-        [home / "venv" / "bin" / "bench", *arguments], cwd=home, env=environment, text=True, capture_output=True
+        [home / "venv" / "bin" / command[0], *command[1:]], cwd=home, env=environment, text=True, capture_output=True
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -45,13 +58,13 @@ def test_the_wheel_carries_what_the_default_sweep_needs(installed: Path) -> None
         [installed / "venv" / "bin" / "python", "-P", "-c", "import generators; print(generators.__file__)"], text=True
     )
     assert Path(where.strip()).is_relative_to(installed)
-    run(installed, "sweep", "--tau", "0,1", "--limit", "6", "--name", "small")
+    run(installed, "bench", "sweep", "--tau", "0,1", "--limit", "4", "--steps", "4", "--name", "small")
     records = [json.loads(path.read_text()) for path in (installed / "runs" / "small").glob("cells/*/record.json")]
     assert {record["status"] for record in records} == {"done"}
-    assert "mini_scenes" in run(installed, "datasets", "list")
-    assert "smoke" in run(installed, "presets", "list")
-    assert "denoiser" in run(installed, "flops", "--model", "sd15")
-    assert "bench setup vqa" in run(installed, "vqa-backends", "list", "--json")
+    commands = ("datasets list", "presets list", "flops --model sd15", "vqa-backends list --json")
+    said = run(installed, "python", "-c", SEVERAL, *commands)
+    for words in ("mini_scenes", "smoke", "denoiser", "bench setup vqa"):
+        assert words in said
 
 
 def test_the_wheel_has_our_packages_and_no_others(installed: Path) -> None:

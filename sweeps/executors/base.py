@@ -56,12 +56,7 @@ class Executor(Plugin, ABC):
 
     @contextmanager
     def opened(self, spec: "SweepSpec", device: str, emit: "Emit") -> Iterator[None]:
-        """Be ready to run groups while the block lasts.
-
-        Args:
-            spec: the sweep.
-            device: a torch device.
-            emit: hears of starting up.
+        """Be ready to run groups of the sweep while the block lasts; `emit` hears of starting up.
 
         Raises:
             UserError: it cannot be had, or cannot do what the sweep asks.

@@ -102,19 +102,21 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
     whole = side_by_side([union([plan for _, plan in group]) for group in by_source])
     run = jobs[0].run
     encoded = [session.encoded(source, run).conditioning for source in sources]
+    conditioning = encoded[0]
+    if len(encoded) > 1:
+        conditioning = Conditioning(
+            {name: torch.cat([one.tensors[name] for one in encoded]) for name in encoded[0].tensors}
+        )
+    noises = {group[0][0].source.key: session.noise(group[0][0].source, group[0][1], run) for group in by_source}
     places: list[list[Place]] = [[] for _ in whole.ends]
     for job, rows in zip(jobs, whole.rows, strict=True):
         for prompt in np.flatnonzero(rows >= 0).tolist():
             places[rows[prompt]].append((job.folder, prompt))
     return _Work(
         whole,
-        Conditioning({name: torch.cat([one.tensors[name] for one in encoded]) for name in encoded[0].tensors})
-        if len(encoded) > 1
-        else encoded[0],
+        conditioning,
         [in_namespace(source.key, key) for source in sources for key in source.prompts.keys],
-        NamespacedNoise(
-            {group[0][0].source.key: session.noise(group[0][0].source, group[0][1], run) for group in by_source}
-        ),
+        NamespacedNoise(noises),
         places,
     )
 

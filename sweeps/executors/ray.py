@@ -92,10 +92,8 @@ class Ray(Executor):
             emit(StageStarted("workers", 1))
             self._pool = self._started(device, spec.offload, spec.acceleration(device))
             emit(StageFinished())
-            for about in self.abouts:
-                if about["versions"] != versions():
-                    emit(Note("a worker has other libraries than this machine: its pictures may differ in their bits"))
-                    break
+            if any(about["versions"] != versions() for about in self.abouts):
+                emit(Note("a worker has other libraries than this machine: its pictures may differ in their bits"))
             yield
         finally:
             if mine:
@@ -204,13 +202,10 @@ class Ray(Executor):
         for subtree, trunk in zip(subtrees, cut.waits.tolist(), strict=True):
             pieces.waiting.setdefault(trunk, []).append(subtree)
         for trunk, nodes in enumerate(cut.trunks):
+            waiting = [(subtree.part, subtree.part.plan) for subtree in pieces.waiting[trunk]]
             heirs = tuple(
-                (
-                    np.searchsorted(nodes, heir.part.sources),
-                    heir.part.plan.first[heir.part.plan.from_states],
-                    heir.part.plan.from_states,
-                )
-                for heir in pieces.waiting[trunk]
+                (np.searchsorted(nodes, part.sources), heir.first[heir.from_states], heir.from_states)
+                for part, heir in waiting
             )
             self._pool.submit(self._send_trunk, task(trunk, Part.of(plan, nodes), heirs=heirs))
         for subtree in pieces.waiting.pop(-1, []):
@@ -278,9 +273,8 @@ class Ray(Executor):
         for note in notes:
             session.emit(Note(note))
         # as if one after the other: what the pictures took, not who waited how long
-        seconds = {
-            stage: sum(outcome.seconds.get(stage, 0.0) for outcome in parts.done) for stage in ("denoise", "decode")
-        }
+        took = [outcome.seconds for outcome in parts.done]
+        seconds = {stage: sum(one.get(stage, 0.0) for one in took) for stage in ("denoise", "decode")}
         execution = ExecutionStats(
             calls=sum(outcome.calls for outcome in parts.done),
             rows=sum(outcome.rows for outcome in parts.done),

@@ -26,6 +26,20 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monke
 
 
 @pytest.fixture
+def all_figures() -> None:
+    """The test looks at a report's figures."""
+
+
+@pytest.fixture(autouse=True)
+def one_figure(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the time line alone unless `all_figures` is requested: drawing is most of a small sweep's time."""
+    if "all_figures" not in request.fixturenames:
+        from reports.base import figures
+
+        monkeypatch.setattr("reports.render.figures", lambda: {"timeline": figures()["timeline"]})
+
+
+@pytest.fixture
 def bench() -> Bench:
     """Run `bench` with these arguments in this process."""
     return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])

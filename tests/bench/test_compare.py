@@ -15,7 +15,8 @@ def tables(tmp_path):
     return lambda name: pd.read_csv(tmp_path / "runs/rivals/report/tables" / f"{name}.csv")
 
 
-def test_compare_ends_with_its_tables_its_figure_and_a_page_and_continues(bench, tables, tmp_path):
+@pytest.mark.usefixtures("all_figures")
+def test_compare_ends_with_its_tables_its_figure_and_a_page_and_continues(bench, tables, tmp_path, monkeypatch):
     planned = bench(*ASKED, "--dry-run")
     assert planned.exit_code == 0, planned.output
     assert not (tmp_path / "runs").exists()
@@ -36,6 +37,7 @@ def test_compare_ends_with_its_tables_its_figure_and_a_page_and_continues(bench,
     assert "strategy against strategy on the same prompts" in page
     assert "ranking of strategies" in page
     made = {path: path.stat().st_mtime_ns for path in run.glob("cells/*/record.json")}
+    monkeypatch.setattr("reports.render.figures", dict)  # they were looked at
     again = bench(*ASKED)
     assert again.exit_code == 0, again.output
     assert {path: path.stat().st_mtime_ns for path in run.glob("cells/*/record.json")} == made

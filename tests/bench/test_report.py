@@ -43,6 +43,7 @@ def swept(bench, tiny, tiny_sweep, tmp_path):
     return made
 
 
+@pytest.mark.usefixtures("all_figures")
 def test_several_runs_are_compared_in_a_folder_of_their_own(bench, swept, tmp_path):
     first, second = swept("first"), swept("second", "--seed", "7")
     result = bench("report", first, second)
@@ -69,6 +70,7 @@ def test_what_is_refused_is_named_where_the_command_runs(bench, swept, tmp_path)
     assert (tmp_path / "both/report/tables/summary.md").exists()
 
 
+@pytest.mark.usefixtures("all_figures")
 def test_a_report_is_written_as_markdown_into_a_file_of_one_s_own(bench, swept, tmp_path):
     run, text = swept("demo"), tmp_path / "text" / "report.md"
     text.parent.mkdir()

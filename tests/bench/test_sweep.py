@@ -31,6 +31,7 @@ def pictures(run: Path) -> dict[str, str]:
     return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
+@pytest.mark.usefixtures("all_figures")
 def test_sweep_leaves_tables_figures_and_tracking(bench, tiny, tiny_sweep, tmp_path):
     arguments = tiny_sweep[: tiny_sweep.index("--metric")]
     scorers = ["--metric", f"vqa={tiny.vqa}", "--metric", f"clip_diversity={tiny.clip}"]

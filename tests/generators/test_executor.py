@@ -36,7 +36,8 @@ def family(tiny_kandinsky: Path) -> Kandinsky:
 @pytest.fixture(scope="module")
 def settings(family: Kandinsky) -> GenerationSettings:
     return family.settings_type.resolve(
-        family.entry.defaults, {"steps": K, "guidance": 2.0, "prior_steps": 3, "dtype": "fp32"}
+        family.entry.defaults,
+        {"steps": K, "guidance": 2.0, "prior_steps": 3, "dtype": "fp32", "height": 16, "width": 16},
     )
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from common.errors import UserError
 from reports import tracking
+from reports.base import figures
 from reports.frame import frame
 from reports.logged import environment, pairs
 from reports.render import write_report
@@ -68,7 +69,7 @@ def run_sweep(tracker: MlflowTracker, folder: Path, cells: int | None = None) ->
 
 
 def test_a_sweep_is_a_parent_with_a_nested_run_a_cell(run_folder, uri) -> None:
-    write_report(run_folder)
+    small_report(run_folder)
     run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
     (parent,), cells = logged(uri)
     records = load_records(run_folder)
@@ -90,8 +91,10 @@ def test_a_sweep_is_a_parent_with_a_nested_run_a_cell(run_folder, uri) -> None:
     assert run.data.tags["version.torch"] == record.versions["torch"]
 
 
-def test_the_parent_has_curves_the_prompts_and_the_report(run_folder, uri) -> None:
+def test_the_parent_has_curves_the_prompts_and_the_report(run_folder, uri, monkeypatch) -> None:
+    monkeypatch.setattr("reports.render.figures", lambda: {"quality_savings": figures()["quality_savings"]})
     report = write_report(run_folder)
+    assert [path.suffix for path in report.figures] == [".png", ".svg"]
     run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
     (parent,), _ = logged(uri)
     client = MlflowClient(uri, uri)

@@ -26,11 +26,14 @@ from transformers import (
 WIDTH, TOKENS, SIDE = 32, 24, 32
 
 
-def save_tiny_kandinsky(folder: Path, **scheduler: Any) -> Path:
-    """Writes prior/ and decoder/ under `folder`; `scheduler` are DDPMScheduler's arguments."""
+def save_tiny_kandinsky(folder: Path, levels: int = 2, **scheduler: Any) -> Path:
+    """Writes prior/ and decoder/ under `folder`; the UNet has 1 or 2 levels; `scheduler` are DDPMScheduler's arguments.
+
+    With one level the UNet has every kind of layer still, and takes half the time.
+    """
     torch.manual_seed(0)
     tiny_prior().save_pretrained(folder / "prior")
-    tiny_decoder(**scheduler).save_pretrained(folder / "decoder")
+    tiny_decoder(levels, **scheduler).save_pretrained(folder / "decoder")
     return folder
 
 
@@ -72,7 +75,7 @@ def tiny_prior() -> KandinskyV22PriorPipeline:
     )
 
 
-def tiny_decoder(**scheduler: Any) -> KandinskyV22Pipeline:
+def tiny_decoder(levels: int = 2, **scheduler: Any) -> KandinskyV22Pipeline:
     unet = UNet2DConditionModel(
         sample_size=SIDE // 2,
         in_channels=4,
@@ -81,10 +84,10 @@ def tiny_decoder(**scheduler: Any) -> KandinskyV22Pipeline:
         encoder_hid_dim_type="image_proj",
         encoder_hid_dim=WIDTH,
         cross_attention_dim=16,
-        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D")[-levels:],
         mid_block_type="UNetMidBlock2DSimpleCrossAttn",
-        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
-        block_out_channels=(32, 64),
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D")[:levels],
+        block_out_channels=(32, 64)[:levels],
         layers_per_block=1,
         attention_head_dim=8,
         resnet_time_scale_shift="scale_shift",
