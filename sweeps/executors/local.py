@@ -108,9 +108,7 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
             places[rows[prompt]].append((job.folder, prompt))
     return _Work(
         whole,
-        Conditioning({name: torch.cat([one.tensors[name] for one in encoded]) for name in encoded[0].tensors})
-        if len(encoded) > 1
-        else encoded[0],
+        Conditioning.joined(encoded) if len(encoded) > 1 else encoded[0],
         [in_namespace(source.key, key) for source in sources for key in source.prompts.keys],
         NamespacedNoise(
             {group[0][0].source.key: session.noise(group[0][0].source, group[0][1], run) for group in by_source}
