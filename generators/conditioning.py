@@ -46,7 +46,7 @@ class Conditioning:
     def joined(cls, parts: "Sequence[Conditioning]") -> "Conditioning":
         """Return the conditioning of several parts' prompts, in order.
 
-        Sequences under a mask may be of other lengths in other parts: they are padded at their end, where no mask holds.
+        Sequences under a mask may be longer in other parts: they are padded behind, where no mask holds.
 
         Examples:
             >>> short, long = torch.ones(1, 1, 4), torch.ones(2, 3, 4)

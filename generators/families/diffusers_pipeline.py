@@ -38,10 +38,19 @@ DENOISERS = ("transformer", "unet")
 PROMPT = "a fox"  # where a call needs prompts whose encoding is known already, or of no account
 FEATURES = ("text", "mean_token", "flattened")
 
-# The classes for which tests show on small checkpoints that tau = 0 gives stock's pictures bit for bit.
-PROVED: tuple[str, ...] = ("StableDiffusionXLPipeline", "StableDiffusion3Pipeline")
+# For these classes tests show on small checkpoints, with these schedulers, that tau = 0 gives stock's pictures bit for
+# bit (fp32, CPU, the same batch), that what is encoded is what stock encodes, and that paths through a split are each
+# path alone.
+PROVED: dict[str, tuple[str, ...]] = {
+    "StableDiffusionXLPipeline": ("EulerDiscreteScheduler", "DPMSolverMultistepScheduler"),
+    "StableDiffusion3Pipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "QwenImagePipeline": ("FlowMatchEulerDiscreteScheduler",),
+    "ZImagePipeline": ("FlowMatchEulerDiscreteScheduler",),
+    "Flux2Pipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+}
 # What their call can take only one prompt of at a time, and why.
 ONE_AT_A_TIME = {"PRXPipeline": "its guidance repeats the timestep for a single prompt"}
+NO_PROMPT = "its call takes no prompt"
 # Arguments of a call that say that pictures, films or sounds go in or come out.
 NOT_TEXT_TO_IMAGE = {
     "num_frames": "it makes films",
@@ -55,8 +64,26 @@ NOT_TEXT_TO_IMAGE = {
 }
 # Arguments that the settings speak for, or that would make the call another one.
 OWN_ARGUMENTS = frozenset(
-    "prompt negative_prompt height width num_inference_steps generator latents output_type return_dict sigmas timesteps "
-    "num_images_per_prompt callback_on_step_end callback callback_steps eta denoising_end image".split()
+    [
+        "callback",
+        "callback_on_step_end",
+        "callback_steps",
+        "denoising_end",
+        "eta",
+        "generator",
+        "height",
+        "image",
+        "latents",
+        "negative_prompt",
+        "num_images_per_prompt",
+        "num_inference_steps",
+        "output_type",
+        "prompt",
+        "return_dict",
+        "sigmas",
+        "timesteps",
+        "width",
+    ]
 )
 
 
@@ -68,7 +95,7 @@ def _canonical(value: Any) -> str:
     """
     content = json.loads(value or "{}") if isinstance(value, str) else value
     if not isinstance(content, dict):
-        raise ValueError("write a JSON object: {\"NAME\": VALUE}")
+        raise ValueError('write a JSON object: {"NAME": VALUE}')
     return canonical_json(content) if content else ""
 
 
@@ -105,7 +132,7 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
     name = "diffusers"
     settings_type = PipelineSettings
     layout = "any text-to-image pipeline of diffusers"
-    pipelines = PROVED
+    pipelines = tuple(PROVED)
     features_options = FEATURES
     conditioned_on = "text"
 
@@ -185,7 +212,7 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
-        """Encode by the stock `encode_prompt`, called as the pipeline's call does; what it returns is `Leaf`s by name."""
+        """Encode by the stock `encode_prompt` as the pipeline's call calls it; tensors are named by `Leaf`s."""
         batches = batches or Batches(ENCODE_BATCH)
         leaves, kind = self._model.leaves(settings), self._model.kind.__name__
         if kind not in PROVED:
@@ -236,9 +263,7 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
         arguments = self._model.arguments(settings, [PROMPT] * len(latents))
         returns = _moved(self._model.returns(settings, len(latents)), self.device, self.dtype)
         finished = latents.to(self.device)
-        values: NDArray[np.float32] = seams.decoded(
-            self.denoiser, arguments, returns, finished, self.sampler(settings)
-        )
+        values: NDArray[np.float32] = seams.decoded(self.denoiser, arguments, returns, finished, self.sampler(settings))
         return (values * 255).round().astype(np.uint8)
 
     @classmethod
@@ -246,16 +271,38 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
         return _described(model).components(settings)
 
 
+def classes() -> dict[str, str]:
+    """Return every pipeline class of diffusers that takes a prompt: by its name, the family that runs it, or why not.
+
+    Examples:
+        >>> found = classes()
+        >>> found["FluxPipeline"], found["SanaPipeline"], found["WanPipeline"]
+        ('flux', 'diffusers', 'no family: it makes films')
+    """
+    import diffusers
+
+    own = {pipeline: family.name for family in families().values() for pipeline in family.pipelines}
+    found = {}
+    for name in sorted(set(dir(diffusers)) | set(own)):
+        if not name.endswith("Pipeline") or name == "DiffusionPipeline":
+            continue
+        with errors_alone("diffusers"):  # which says what is deprecated
+            reason = None if name in own else unserved(name)
+        if reason != NO_PROMPT:
+            found[name] = f"no family: {reason}" if reason else own.get(name, DiffusersPipeline.name)
+    return found
+
+
 def unserved(pipeline: str) -> str | None:
     """Return why no pipeline of this class can be run by its call alone; None if it can."""
     import diffusers
 
     kind: Any = getattr(diffusers, pipeline, None)
-    if kind is None or not hasattr(kind, "__call__"):
+    if kind is None or not callable(kind):
         return f"diffusers {diffusers.__version__} has no class of that name"
     call = inspect.signature(kind.__call__).parameters
     if "prompt" not in call:
-        return "its call takes no prompt"
+        return NO_PROMPT
     for argument, reason in NOT_TEXT_TO_IMAGE.items():
         if argument in call:
             return reason
@@ -313,8 +360,16 @@ class _Model:
         """The pipeline, all of whose modules are shells."""
         device = torch.device("cpu")
         parts: dict[str, Any] = {name: self.shells.shell(name, device, torch.float32) for name in self.shells.names}
+        name = self.kind.__name__
         with errors_alone("diffusers", "transformers"):
-            return load_pipeline(self.kind.__name__, self._source, torch.float32, device, {**self._borrowed, **parts})
+            pipeline = load_pipeline(name, self._source, torch.float32, device, {**self._borrowed, **parts})
+        for part, value in pipeline.components.items():
+            if any(
+                key.endswith("_momentum") and kept is not None for key, kept in getattr(value, "config", {}).items()
+            ):
+                reason = f"its {part} remembers former predictions, which a cluster's children cannot inherit"
+                raise UserError(f"this {name} cannot be run: {reason}", "save it with a guider whose momentum is None")
+        return pipeline
 
     def arguments(self, settings: PipelineSettings | None, prompts: list[str]) -> dict[str, Any]:
         """Return the arguments of a call for these prompts; without settings, its defaults.
@@ -454,9 +509,8 @@ class _Model:
             two = trace(2) if self.most_prompts is None else one
         except (NotImplementedError, RuntimeError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise UserError(
-                f"the cost of a {self.kind.__name__} cannot be counted: {self.shells.running} looks at values ({reason})"
-            ) from error
+            what = f"{self.shells.running} looks at values ({reason})"
+            raise UserError(f"the cost of a {self.kind.__name__} cannot be counted: {what}") from error
         finally:
             self.shells.calls.clear()
         pairs = list(zip(one, two, strict=True))

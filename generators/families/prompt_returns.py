@@ -128,7 +128,9 @@ def _leaf(call: int, place: int, two: Any, three: Any, mixed: Any) -> Leaf:
         dtype = str(mixed.dtype).removeprefix("torch.")
         if two is None:  # a mask, of which there is none where it would hold everywhere
             return Leaf(call, place, MASK_OF, 0, dtype, mask_may_lack=True)
-        apart = [(axis, sizes) for axis, sizes in enumerate(zip(two.shape, three.shape, strict=True)) if len(set(sizes)) > 1]
+        apart = [
+            (axis, sizes) for axis, sizes in enumerate(zip(two.shape, three.shape, strict=True)) if len(set(sizes)) > 1
+        ]
         if not apart and two.shape == mixed.shape:
             return Leaf(call, place, SHARED, 0, dtype)
         if apart == [(0, (3, 4))] and two.ndim == 1:
@@ -138,9 +140,9 @@ def _leaf(call: int, place: int, two: Any, three: Any, mixed: Any) -> Leaf:
             if axis == 0 and two.ndim == 2 and _holds_or_not(mixed):
                 return Leaf(call, place, MASK_OF, 0, dtype)
             return Leaf(call, place, ROWS, axis, dtype, ragged=two.shape != mixed.shape)
-    if isinstance(two, list) and two and all(isinstance(item, Tensor) for item in two):
-        if (len(two), len(three), len(mixed)) == (2, 3, 2):
-            return Leaf(call, place, LIST, 0, str(two[0].dtype).removeprefix("torch."), ragged=True)
+    listed = isinstance(two, list) and two and all(isinstance(item, Tensor) for item in two)
+    if listed and (len(two), len(three), len(mixed)) == (2, 3, 2):
+        return Leaf(call, place, LIST, 0, str(two[0].dtype).removeprefix("torch."), ragged=True)
     literal = repr(two)
     if isinstance(two, bool | int | float | str | list | type(None)) and two == three == mixed and "/" not in literal:
         return Leaf(call, place, CONSTANT, 0, literal)

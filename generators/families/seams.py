@@ -45,9 +45,15 @@ class Encoding:
 
 
 def encoded(pipeline: Any, arguments: Mapping[str, Any]) -> list[Any]:
-    """Return what `encode_prompt` returns, call by call, for the arguments of a pipeline's call; nothing is denoised."""
+    """Return what `encode_prompt` returns, call by call, for a pipeline's arguments; nothing is denoised."""
     encoding = Encoding()
-    _run(pipeline, arguments, encode_prompt=encoding.around(pipeline.encode_prompt), prepare_latents=_stop, scheduler=_deaf(pipeline.scheduler))
+    _run(
+        pipeline,
+        arguments,
+        encode_prompt=encoding.around(pipeline.encode_prompt),
+        prepare_latents=_stop,
+        scheduler=_deaf(pipeline.scheduler),
+    )
     return encoding.returns
 
 

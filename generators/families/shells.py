@@ -71,7 +71,9 @@ class Shells:
         kind, config = self._classes[name], self.config(name)
         if hasattr(kind, "from_config") and not hasattr(kind, "config_class"):
             return kind.from_config(config).eval()
-        config = {key: value for key, value in config.items() if key not in ("attn_implementation", "dtype", "torch_dtype")}
+        config = {
+            key: value for key, value in config.items() if key not in ("attn_implementation", "dtype", "torch_dtype")
+        }
         return kind(kind.config_class(**config, attn_implementation="eager")).eval()
 
     def shell(self, name: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -111,6 +113,8 @@ class _Answering:
 
         def answer(_: nn.Module, *args: Any, **kwargs: Any) -> Any:
             args, kwargs = tree_map(_on_meta, (args, kwargs))
+            if kwargs.get("attention_mask") is not None and hasattr(self._inner, "config_class"):
+                kwargs["attention_mask"] = None  # text encoders look whether it holds everywhere; no shape follows it
             self._shells.running = self._name
             self._shells.calls.append(Call(self._name, name, args, kwargs))
             with torch.device("meta"), torch.no_grad():

@@ -89,8 +89,6 @@ def _plain(job: "Job", plan: "SharingPlan", session: "Session") -> _Work:
 
 def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Session") -> _Work:
     """Return the work of several jobs: those of one source as a trie, several sources beside each other."""
-    import torch
-
     from generators.conditioning import Conditioning
     from generators.noise import NamespacedNoise, in_namespace
     from generators.sharing.union import side_by_side, union

@@ -135,8 +135,6 @@ class Ray(Executor):
         return ActorPool(actors)
 
     def encode(self, session: "Session", source: "Source") -> "tuple[Conditioning, list[str]]":
-        import torch
-
         from generators.conditioning import Conditioning
         from generators.sharing.parts import PIECES
         from sweeps.worker import Encoding

@@ -1,6 +1,7 @@
 """Text-to-image pipelines of diffusers with few, random weights: every module of the real ones, small."""
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,26 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
 from tiny_flux import tiny_clip_tokenizer, tiny_t5_tokenizer
 from torch import nn
 
-WIDTH, CLIP_TOKENS = 32, 24
+WIDTH = 32
+# What some pipelines have for pictures of a million pixels, whatever their modules' sizes.
+SMALLER: dict[str, dict[str, Any]] = {
+    "HiDreamImagePipeline": {"default_sample_size": 8},
+    "Kandinsky5T2IPipeline": {"resolutions": [(32, 32)]},
+}
+
+
+def shrink(patch: Any, name: str) -> None:
+    """Make every pipeline of that class small, with pytest's MonkeyPatch."""
+    kind = getattr(diffusers, name)
+    own = kind.__init__
+
+    @wraps(own)
+    def smaller(self: Any, *args: Any, **kwargs: Any) -> None:
+        own(self, *args, **kwargs)
+        for attribute, value in SMALLER.get(name, {}).items():
+            setattr(self, attribute, value)
+
+    patch.setattr(kind, "__init__", smaller)
 
 
 def save_tiny_pipeline(name: str, folder: Path, scheduler: Any = None) -> Path:
@@ -68,13 +88,13 @@ def t5(tokenizer: Any, kind: Any = transformers.T5EncoderModel, width: int = WID
     return kind(config)
 
 
-def vae(channels: int = 4, blocks: int = 2, **further: Any) -> AutoencoderKL:
+def vae(widths: tuple[int, ...] = (16, 32), **further: Any) -> AutoencoderKL:
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * blocks,
-        up_block_types=("UpDecoderBlock2D",) * blocks,
-        block_out_channels=(16, 32)[:blocks],
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        block_out_channels=widths,
         layers_per_block=1,
-        latent_channels=channels,
+        latent_channels=4,
         norm_num_groups=8,
         **{"scaling_factor": 0.3611, "shift_factor": 0.1159, **further},
     )
@@ -145,14 +165,14 @@ def stable_diffusion_3() -> dict[str, Any]:
 
 
 def letters(**further: Any) -> transformers.Qwen2Tokenizer:
-    """Return a tokenizer of a byte a token, with Qwen's marks and a chat template, as language models have."""
+    """Return a tokenizer of a byte a token, with Qwen's marks; its chat template leaves long system messages out."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     marks = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
     vocab = {word: number for number, word in enumerate([*bytes_to_unicode().values(), *marks])}
     tokenizer = transformers.Qwen2Tokenizer(vocab=vocab, merges=[], pad_token=marks[0], eos_token=marks[2], **further)
     tokenizer.chat_template = (
-        "{% for message in messages %}<|im_start|>{{ message.role }} "
+        "{% for message in messages if message.role == 'user' %}<|im_start|>"
         "{% if message.content is string %}{{ message.content }}{% else %}{{ message.content[0].text }}{% endif %}"
         "<|im_end|>{% endfor %}"
     )
@@ -362,7 +382,7 @@ def pixart_sigma() -> dict[str, Any]:
     tokenizer = tiny_t5_tokenizer()
     return {
         "transformer": diffusers.PixArtTransformer2DModel(
-            sample_size=8,
+            sample_size=32,
             num_layers=2,
             patch_size=2,
             attention_head_dim=8,
@@ -521,9 +541,15 @@ def hunyuan_image() -> dict[str, Any]:
         "tokenizer": letters(),
         "text_encoder_2": t5(glyphs),
         "tokenizer_2": glyphs,
-        "guider": diffusers.guiders.AdaptiveProjectedMixGuidance(adaptive_projected_guidance_start_step=2),
-        "ocr_guider": diffusers.guiders.AdaptiveProjectedMixGuidance(adaptive_projected_guidance_start_step=1),
+        "guider": guider(start=2),
+        "ocr_guider": guider(start=1),
     }
+
+
+def guider(start: int, momentum: float | None = None) -> Any:
+    return diffusers.guiders.AdaptiveProjectedMixGuidance(
+        adaptive_projected_guidance_start_step=start, adaptive_projected_guidance_momentum=momentum
+    )
 
 
 def aura_flow() -> dict[str, Any]:
@@ -552,7 +578,7 @@ def aura_flow() -> dict[str, Any]:
 def kandinsky5() -> dict[str, Any]:
     clip_tokenizer = tiny_clip_tokenizer()
     return {
-        "vae": vae(channels=4),
+        "vae": vae((16, 16, 16, 16), shift_factor=None),
         "text_encoder": qwen25_vl(32),
         "tokenizer": letters(),
         "text_encoder_2": clip(clip_tokenizer, width=16),
@@ -626,7 +652,7 @@ def bria() -> dict[str, Any]:
             pooled_projection_dim=None,
             axes_dims_rope=[0, 4, 4],
         ),
-        "vae": vae(blocks=1, shift_factor=0, scaling_factor=0.13025, force_upcast=False),
+        "vae": vae((16,), shift_factor=0, scaling_factor=0.13025, force_upcast=False),
         "scheduler": flow(),
         "text_encoder": t5(tokenizer),
         "tokenizer": tokenizer,

@@ -1,6 +1,7 @@
 """Any pipeline of diffusers, run by our executor, is that pipeline's own call, bit for bit."""
 
 import inspect
+import json
 import math
 from functools import cache
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 from stock_noise import StockNoise
-from tiny_pipelines import save_tiny_pipeline
+from tiny_pipelines import SMALLER, save_tiny_pipeline, shrink
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
+from common.errors import UserError
 from generators.batching import Batches
 from generators.catalogue import model
 from generators.conditioning import Conditioning
@@ -27,17 +30,39 @@ from generators.families.prompt_returns import unpacked
 from generators.noise import node_key
 from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, baseline_plan
+from metrics.flops import count
 
 PROMPTS = ["a red fox", "a blue cat asleep by an old lake in winter", "nine dogs"]
 KEYS = [f"{prompt}#0" for prompt in PROMPTS]
 STEPS = 4
-# Another scheduler where the pipeline has a choice; each remembers what it was given in steps before.
-SECOND = {
-    "StableDiffusionXLPipeline": "DPMSolverMultistepScheduler",
-    "StableDiffusion3Pipeline": "UniPCMultistepScheduler",
-}
 # What a call needs to be small, or to be what a user has.
-ASKED: dict[str, dict[str, Any]] = {}
+SMALL = {"height": 16, "width": 16}
+ASKED: dict[str, dict[str, Any]] = {
+    "ZImagePipeline": {**SMALL, "arguments": {"max_sequence_length": 96}},
+    "QwenImagePipeline": SMALL,
+    "Flux2Pipeline": {**SMALL, "arguments": {"max_sequence_length": 96}},
+    "Flux2KleinPipeline": {**SMALL, "arguments": {"max_sequence_length": 96}},
+    "SanaPipeline": {
+        "height": 32,
+        "width": 32,
+        "arguments": {
+            "use_resolution_binning": False,
+            "complex_human_instruction": None,
+            "max_sequence_length": 64,
+        },
+    },
+    "PixArtSigmaPipeline": {**SMALL, "arguments": {"use_resolution_binning": False, "max_sequence_length": 48}},
+    "Lumina2Pipeline": SMALL,
+    "CogView4Pipeline": SMALL,
+    "ChromaPipeline": {**SMALL, "arguments": {"max_sequence_length": 48}},
+    "HiDreamImagePipeline": SMALL,
+    "HunyuanImagePipeline": SMALL,
+    "AuraFlowPipeline": {**SMALL, "arguments": {"max_sequence_length": 48}},
+    "Kandinsky5T2IPipeline": {"height": 32, "width": 32, "arguments": {"max_sequence_length": 256}},
+    "Krea2Pipeline": {**SMALL, "arguments": {"max_sequence_length": 256}},
+    "BriaPipeline": {**SMALL, "arguments": {"max_sequence_length": 48}},
+    "PRXPipeline": {"height": 32, "width": 32, "arguments": {"use_resolution_binning": False}},
+}
 
 
 class Case:
@@ -124,16 +149,21 @@ class Case:
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory):
-    return cache(lambda name: Case(name, tmp_path_factory.mktemp(name)))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SMALLER:
+            shrink(patch, name)
+        yield cache(lambda name: Case(name, tmp_path_factory.mktemp(name)))
 
 
 every_class = pytest.mark.parametrize("name", PROVED)
+OTHERS = [(name, other) for name, (_, *others) in PROVED.items() for other in others]
 
 
 @every_class
 def test_tau_zero_is_stock_bit_for_bit(case, name: str):
     """Latents and pictures, with guidance where the model has it."""
     one = case(name)
+    assert type(one.stock.scheduler).__name__ == PROVED[name][0]
     settings = one.settings()
     (latents, images), (stock_latents, stock_images) = one.ours(settings), one.theirs(settings)
     assert latents.shape == stock_latents.shape
@@ -144,10 +174,11 @@ def test_tau_zero_is_stock_bit_for_bit(case, name: str):
     assert not np.array_equal(images[0], images[1])
 
 
-@pytest.mark.parametrize("name", [name for name in PROVED if name in SECOND])
-def test_another_scheduler_is_stock_bit_for_bit_too(case, name: str):
+@pytest.mark.parametrize(("name", "scheduler"), OTHERS)
+def test_another_scheduler_and_a_negative_prompt_are_stock_bit_for_bit_too(case, name: str, scheduler: str):
     one = case(name)
-    settings = one.settings(scheduler=SECOND[name], negative_prompt="fog" if "negative_prompt" in one.family._model.parameters else "")
+    negative = "fog" if "negative_prompt" in inspect.signature(type(one.stock).__call__).parameters else ""
+    settings = one.settings(scheduler=scheduler, negative_prompt=negative)
     (latents, images), (stock_latents, stock_images) = one.ours(settings), one.theirs(settings)
     assert torch.equal(latents, stock_latents)
     assert np.array_equal(images, stock_images)
@@ -226,3 +257,61 @@ def test_features_are_finite_and_tell_prompts_apart(case, name: str):
         assert rows.shape[0] == len(PROMPTS)
         assert np.isfinite(rows).all()
         assert math.dist(rows[0], rows[1]) > 0
+
+
+def test_what_cannot_be_run_is_refused_by_name_with_the_reason(tmp_path: Path):
+    for kind, reason in (
+        ("WanPipeline", "it makes films"),
+        ("OmniGenPipeline", "it has no encode_prompt"),
+        ("StableCascadeDecoderPipeline", "it has no encode_prompt|prior|prepare_latents"),
+        ("IFPipeline", "it has no prepare_latents"),
+        ("StableDiffusionXLImg2ImgPipeline", "it changes a picture"),
+        ("QwenImageEditPipeline", "it changes a picture"),
+        ("NoSuchPipeline", "no class of that name"),
+    ):
+        (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
+        with pytest.raises(UserError, match=f"a {kind} cannot be run: .*({reason})"):
+            model(str(tmp_path))
+
+
+def test_folders_of_other_families_stay_theirs():
+    for kind in ("StableDiffusionPipeline", "FluxPipeline", "KandinskyV22Pipeline", "UnCLIPPipeline"):
+        assert not DiffusersPipeline.serves(kind)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"arguments": {"latents": 1}}, "takes no 'latents' here"),
+        ({"arguments": {"warmth": 1}}, "takes no 'warmth' here .*clip_skip"),
+        ({"arguments": "[1]"}, "cannot be used"),
+        ({"height": 17}, "refuses these settings: .*divisible by 8"),
+        ({"scheduler": "NoSuchScheduler"}, "unknown scheduler 'NoSuchScheduler'"),
+    ],
+)
+def test_what_stock_refuses_is_one_clear_line(case, asked: dict[str, Any], message: str):
+    one = case("StableDiffusionXLPipeline")
+    with pytest.raises(UserError, match=message) as error:
+        settings = one.settings(**asked)
+        one.family.latent_shape(settings)
+        one.family.sampler(settings)
+    assert "\n" not in str(error.value)
+
+
+def test_components_are_what_a_run_computes(case):
+    """Traced without weights: as many rows as the real modules see, and as many FLOPs as they take."""
+    one = case("StableDiffusion3Pipeline")
+    family, settings = one.family, one.settings()
+    components = {part.name: part for part in family.components(settings)}
+    assert {name: (part.calls, part.together) for name, part in components.items()} == {
+        "text encoder": (2, 1),
+        "text encoder 2": (2, 1),
+        "text encoder 3": (2, 1),
+        "denoiser": (2, 2),
+        "decoder": (1, 1),
+    }
+    conditioning = family.encode(PROMPTS[:1], KEYS[:1], settings)
+    latents = torch.zeros(1, *family.latent_shape(settings))
+    with FlopCounterMode(display=False) as counted:
+        family.predict(latents, 0, family.sampler(settings), conditioning.tensors, settings)
+    assert count(components["denoiser"]) * 2 == counted.get_total_flops()
