@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -62,9 +62,18 @@ PLUGINS = {
 
 
 @models.command("list", epilog="Example: bench models list --json")
-def list_models(as_json: o.Json = False) -> None:
+def list_models(
+    as_json: o.Json = False,
+    classes: Annotated[
+        bool, typer.Option("--classes", help="Instead: the classes of diffusers pipelines, and what runs each.")
+    ] = False,
+) -> None:
     """List every model, its defaults, and whether it can run here."""
     from generators import model_entry
+
+    if classes:
+        _show(pipeline_classes(), ("class", "family", "equal to stock"), as_json)
+        return
 
     fields = ("name", "family", "description", "defaults", "scorers", "optional_scorers")
     rows = [
@@ -72,6 +81,23 @@ def list_models(as_json: o.Json = False) -> None:
         for entry in model_entry.models().values()
     ]
     _show(rows, ("name", "family", "description", "unavailable"), as_json)
+
+
+def pipeline_classes() -> list[dict[str, str]]:
+    """Return a row for every class of diffusers pipeline that takes a prompt, those first that tests prove equal."""
+    from generators.families.base import families
+    from generators.families.diffusers_pipeline import PROVED, DiffusersPipeline, classes
+
+    def row(name: str, family: str) -> dict[str, str]:
+        proof = "" if family not in families() else "not tested"
+        if family in families() and family != DiffusersPipeline.name:
+            proof = "bit for bit, by that family's own tests"
+        elif name in PROVED:
+            proof = f"bit for bit, with {' and '.join(PROVED[name])}"
+        return {"class": name, "family": family, "equal to stock": proof}
+
+    rows = [row(name, family) for name, family in classes().items()]
+    return sorted(rows, key=lambda row: (not row["equal to stock"].startswith("bit"), not row["equal to stock"]))
 
 
 @datasets.command("list", epilog="Example: bench datasets list --json")

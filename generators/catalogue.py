@@ -53,7 +53,7 @@ def _hub_entry(name: str, hub_id: str) -> ModelEntry:
         raise UserError(f"a folder {hub_id} is here too", "leave out hf: to use it, or run from another folder")
     pipeline = named_pipeline(hub_id)
     for family in families().values():
-        if pipeline in family.pipelines:
+        if family.serves(pipeline):
             return family.described(name, family.sources_of(hub_id, pipeline))
     served = sorted(pipeline for family in families().values() for pipeline in family.pipelines)
     raise UserError(f"{hub_id} is a {pipeline}, which no model family runs", "they run " + ", ".join(served))

@@ -57,14 +57,14 @@ def load_pipeline(
     source: str,
     dtype: Any,
     device: Any,
-    parts: Mapping[str, str | None] | None = None,
+    parts: Mapping[str, Any] | None = None,
     offload: Offload = "none",
 ) -> Any:
     """Return the diffusers pipeline at `source`, in `dtype` on `device`.
 
     Args:
         expected: the pipeline's class name; what the checkpoint says of itself must be the same.
-        parts: components that are left out (None), or borrowed from another folder.
+        parts: components that are left out (None), borrowed from another folder (its path), or there already.
         offload: what waits in main memory until it is called: whole components (``model``), or single layers
             (``sequential``, for the smallest memory, and slow), by accelerate's hooks.
 
@@ -79,7 +79,7 @@ def load_pipeline(
     try:
         with _quiet():
             borrowed = {
-                name: place and _load_part(index, name, place, dtype)
+                name: _load_part(index, name, place, dtype) if isinstance(place, str) else place
                 for name, place in (parts or {}).items()
                 if name in index
             }

@@ -1,6 +1,6 @@
 """The conditioning that a family feeds its denoiser, a row a prompt."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import atomic_path
-from generators.combiners.base import get_combiner
+from generators.combiners.base import MASK, get_combiner
 
 if TYPE_CHECKING:
     from generators.sharing.plan import SharingPlan
@@ -41,6 +41,30 @@ class Conditioning:
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Conditioning]") -> "Conditioning":
+        """Return the conditioning of several parts' prompts, in order.
+
+        Sequences under a mask may be longer in other parts: they are padded behind, where no mask holds.
+
+        Examples:
+            >>> short, long = torch.ones(1, 1, 4), torch.ones(2, 3, 4)
+            >>> parts = [Conditioning({"text": text, "text.mask": text[:, :, 0]}) for text in (short, long)]
+            >>> Conditioning.joined(parts).tensors["text.mask"].tolist()
+            [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+        """
+        names = parts[0].tensors
+        masked = {name for name in names if name.endswith(MASK) or name + MASK in names}
+
+        def whole(name: str) -> Tensor:
+            tensors = [part.tensors[name] for part in parts]
+            if name in masked:
+                longest = max(tensor.shape[1] for tensor in tensors)
+                tensors = [padded(tensor, longest) for tensor in tensors]
+            return torch.cat(tensors)
+
+        return cls({name: whole(name) for name in names})
 
     def rows(self, plan: "SharingPlan", nodes: Iterable[int]) -> dict[str, Tensor]:
         """Return each plan node's conditioning, [n nodes, ...]: its prompts' rows under the plan's combiner.
@@ -88,3 +112,10 @@ class Conditioning:
             raise UserError(
                 f"{path} holds no readable conditioning: {error}", "delete it and run the same command again"
             ) from None
+
+
+def padded(tensor: Tensor, length: int) -> Tensor:
+    """Return the tensor [n, l, ...] with zeros behind, [n, length, ...]; itself where it is as long."""
+    if tensor.shape[1] == length:
+        return tensor
+    return torch.cat([tensor, tensor.new_zeros(len(tensor), length - tensor.shape[1], *tensor.shape[2:])], dim=1)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from functools import cache
+from functools import cache, wraps
 from itertools import count, repeat
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -51,7 +51,8 @@ class Sampler:
         config: a diffusers scheduler's configuration, as in scheduler_config.json.
         name: ``"default"`` for the class that the configuration names, or another diffusers class name.
         steps: what the scheduler is asked for; `K` is the number of denoiser evaluations it answers with.
-        timing: further arguments of the scheduler's `set_timesteps` (sigmas, mu); with sigmas, `steps` is not passed.
+        timing: further arguments of the scheduler's `set_timesteps` (sigmas, timesteps, mu); with either of the first
+            two, `steps` is not passed.
 
     Attributes:
         remembered: what its memory holds of a row, at most, in numbers for each number of a latent.
@@ -65,7 +66,8 @@ class Sampler:
         self, config: dict[str, Any], name: str, steps: int, device: torch.device | str = "cpu", **timing: Any
     ) -> None:
         scheduler_class = _scheduler_class(str(config.get("_class_name")) if name == "default" else name)
-        asked = timing if timing.get("sigmas") is not None else {"num_inference_steps": steps, **timing}
+        listed = any(timing.get(name) is not None for name in ("sigmas", "timesteps"))
+        asked = timing if listed else {"num_inference_steps": steps, **timing}
         asked = {**asked, "device": device}
         known = repr((scheduler_class, sorted(config.items()), steps, {k: _plain(v) for k, v in asked.items()}))
         self.requested_steps = steps
@@ -115,6 +117,18 @@ class Sampler:
         self._templates[k].fill(self._scheduler, repeat(latents))
         scaled: Tensor = self._scheduler.scale_model_input(latents, self.timesteps[k])
         return scaled
+
+    def double(self, k: int) -> Any:
+        """Return the scheduler as a pipeline's own loop may ask it at step k: its timesteps are set already.
+
+        It scales inputs as `scale_input` does, and is of the scheduler's class.
+        """
+        double = copy(self._scheduler)
+        double.set_timesteps = wraps(double.set_timesteps)(lambda *args, **kwargs: None)
+        double.scale_model_input = lambda latents, *args, **kwargs: self.scale_input(latents, k)
+        double.set_begin_index = lambda *args, **kwargs: None
+        double._begin_index = double._step_index = k
+        return double
 
     def step(self, model_output: Tensor, k: int, latents: Tensor, draw: Draw, memory: Rows = ()) -> Step:
         """Take the latents [b, ...] before step k to those after it.

@@ -82,6 +82,15 @@ class Family(Plugin, ABC, Generic[S]):
         """
 
     @classmethod
+    def serves(cls, pipeline: str) -> bool:
+        """Return whether this family runs the pipeline class of that name.
+
+        Raises:
+            UserError: none does, and this family knows why.
+        """
+        return pipeline in cls.pipelines
+
+    @classmethod
     def sources_of(cls, place: str, pipeline: str) -> dict[str, str]:
         """Return the sources, by role, of the model that one pipeline is, or is a part of.
 

@@ -17,7 +17,7 @@ from generators.checkpoints import load_pipeline
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
 from generators.families.encoding import cut_note, errors_alone
-from generators.families.one_pipeline import ROLE, OnePipeline, VAEDecoder
+from generators.families.one_pipeline import ROLE, OnePipeline, VAEDecoder, following_a_flow
 from generators.model_entry import ModelEntry, models
 from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
@@ -304,9 +304,7 @@ def _flowing(config: dict[str, Any], asked: str) -> dict[str, Any]:
         raise UserError(f"{name} cannot be used: {reason}", _instead(SCHEDULERS[:2]))
     if asked == "default":
         return config
-    flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": config.get("shift", 1.0)}
-    takes = inspect.signature(kind).parameters
-    return {**config, **{key: value for key, value in flow.items() if key in takes}}
+    return following_a_flow(config, kind)
 
 
 def _instead(schedulers: Sequence[str]) -> str:

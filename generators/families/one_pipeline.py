@@ -1,5 +1,6 @@
 """The base of families whose models are one folder each, saved by one diffusers pipeline."""
 
+import inspect
 from abc import ABC
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +11,7 @@ from common.errors import UserError
 from generators.checkpoints import check_pipeline, pipeline_class
 from generators.families.base import DTYPES, Family, S, torch_device
 from generators.model_entry import ModelEntry
+from generators.predicted_x0 import FLOW
 
 ROLE = "pipeline"
 
@@ -34,6 +36,15 @@ class OnePipeline(Family[S], ABC):
             raise UserError(gone)
         check_pipeline(cls.pipelines[0], model.source(ROLE))
         return cls(model, torch_device(device), DTYPES[dtype])
+
+
+def following_a_flow(config: dict[str, Any], kind: Any) -> dict[str, Any]:
+    """Return a flow's scheduler configuration with what another class (`kind`) needs to follow the flow too."""
+    if not str(config.get("_class_name")).startswith(FLOW):
+        return config
+    flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": config.get("shift", 1.0)}
+    takes = inspect.signature(kind).parameters
+    return {**config, **{key: value for key, value in flow.items() if key in takes}}
 
 
 class VAEDecoder(nn.Module):

@@ -89,8 +89,6 @@ def _plain(job: "Job", plan: "SharingPlan", session: "Session") -> _Work:
 
 def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Session") -> _Work:
     """Return the work of several jobs: those of one source as a trie, several sources beside each other."""
-    import torch
-
     from generators.conditioning import Conditioning
     from generators.noise import NamespacedNoise, in_namespace
     from generators.sharing.union import side_by_side, union
@@ -102,11 +100,6 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
     whole = side_by_side([union([plan for _, plan in group]) for group in by_source])
     run = jobs[0].run
     encoded = [session.encoded(source, run).conditioning for source in sources]
-    conditioning = encoded[0]
-    if len(encoded) > 1:
-        conditioning = Conditioning(
-            {name: torch.cat([one.tensors[name] for one in encoded]) for name in encoded[0].tensors}
-        )
     noises = {group[0][0].source.key: session.noise(group[0][0].source, group[0][1], run) for group in by_source}
     places: list[list[Place]] = [[] for _ in whole.ends]
     for job, rows in zip(jobs, whole.rows, strict=True):
@@ -114,7 +107,7 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
             places[rows[prompt]].append((job.folder, prompt))
     return _Work(
         whole,
-        conditioning,
+        Conditioning.joined(encoded) if len(encoded) > 1 else encoded[0],
         [in_namespace(source.key, key) for source in sources for key in source.prompts.keys],
         NamespacedNoise(noises),
         places,

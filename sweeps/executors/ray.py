@@ -133,8 +133,6 @@ class Ray(Executor):
         return ActorPool(actors)
 
     def encode(self, session: "Session", source: "Source") -> "tuple[Conditioning, list[str]]":
-        import torch
-
         from generators.conditioning import Conditioning
         from generators.sharing.parts import PIECES
         from sweeps.worker import Encoding
@@ -158,9 +156,9 @@ class Ray(Executor):
         del self._open[number]
         parts.check()
         done = sorted(parts.done, key=lambda outcome: outcome.place)
-        rows_by_name = [outcome.conditioning.tensors for outcome in done if outcome.conditioning]
+        encoded = [outcome.conditioning for outcome in done if outcome.conditioning]
         notes = list(dict.fromkeys(note for outcome in done for note in outcome.notes))
-        return Conditioning({name: torch.cat([rows[name] for rows in rows_by_name]) for name in rows_by_name[0]}), notes
+        return Conditioning.joined(encoded), notes
 
     def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:
         if jobs[0].cache or jobs[0].one_stream:

@@ -1,0 +1,179 @@
+"""Modules that are their configuration alone: a pipeline of them runs without weights, and answers with zeros.
+
+Shapes are computed on the meta device by a module of the same class. So a pipeline's own code can be asked, on any
+machine, for the form of what it encodes, its latents, its timesteps, and the calls of its modules.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from generators.checkpoints import load_config
+
+INDEX = "model_index.json"
+
+
+class Call(NamedTuple):
+    """A call of a module.
+
+    Attributes:
+        name: of the module, in its pipeline.
+        method: ``forward``, or ``decode``.
+        args, kwargs: with tensors on the meta device.
+    """
+
+    name: str
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Shells:
+    """The modules of a pipeline, from its configurations.
+
+    Args:
+        source: a folder or hub id.
+        borrowed: by a component's name, the folder that it is taken from instead.
+
+    Attributes:
+        names: of the modules.
+        calls: of all of them, in order.
+        running: the module that was called last.
+    """
+
+    def __init__(self, source: str, borrowed: dict[str, str]) -> None:
+        self._source, self._borrowed = source, borrowed
+        index = load_config(source, "", INDEX)
+        self._classes = {
+            name: kind
+            for name, value in index.items()
+            if isinstance(value, list) and len(value) == 2 and (kind := _class(*value)) and issubclass(kind, nn.Module)
+        }
+        self.names = sorted(self._classes)
+        self.calls: list[Call] = []
+        self.running = ""
+
+    def config(self, name: str) -> dict[str, Any]:
+        """Return a module's configuration."""
+        place = self._borrowed.get(name)
+        return load_config(place, "") if place else load_config(self._source, name)
+
+    def build(self, name: str) -> nn.Module:
+        """Return a module of that configuration, its weights as the device in force makes them.
+
+        Attention is built in its plain form, which a FLOP counter sees on any device.
+        """
+        kind, config = self._classes[name], self.config(name)
+        if hasattr(kind, "from_config") and not hasattr(kind, "config_class"):
+            return kind.from_config(config).eval()
+        config = {
+            key: value for key, value in config.items() if key not in ("attn_implementation", "dtype", "torch_dtype")
+        }
+        return kind(kind.config_class(**config, attn_implementation="eager")).eval()
+
+    def shell(self, name: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
+        """Return a module without weights that says it is on this device and in this dtype."""
+        with torch.device("meta"):
+            module = self.build(name)
+        for part in module.modules():
+            part._parameters = {}
+            part._buffers = {key: _zeros(value, device) for key, value in part._buffers.items() if value is not None}
+        kind = type(module)
+        answering = _Answering(self, name, device, dtype)
+        members: dict[str, Any] = {
+            "device": property(lambda _: device),
+            "dtype": property(lambda _: dtype),
+            "forward": answering.method("forward"),
+            "__module__": kind.__module__,
+        }
+        if hasattr(kind, "decode") and hasattr(kind, "encode"):
+            members["decode"] = answering.method("decode")
+        module.__class__ = type(kind.__name__, (kind,), members)
+        return module
+
+
+class _Answering:
+    """Answers the calls of one shell."""
+
+    def __init__(self, shells: Shells, name: str, device: torch.device, dtype: torch.dtype) -> None:
+        self._shells, self._name, self._device, self._dtype = shells, name, device, dtype
+
+    @cached_property
+    def _inner(self) -> nn.Module:
+        with torch.device("meta"):
+            return self._shells.build(self._name)
+
+    def method(self, name: str) -> Callable[..., Any]:
+        """Return the method of that name, as the shell's class has it."""
+
+        def answer(_: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            args, kwargs = tree_map(_on_meta, (args, kwargs))
+            if kwargs.get("attention_mask") is not None and hasattr(self._inner, "config_class"):
+                kwargs["attention_mask"] = None  # text encoders look whether it holds everywhere; no shape follows it
+            self._shells.running = self._name
+            self._shells.calls.append(Call(self._name, name, args, kwargs))
+            with torch.device("meta"), torch.no_grad():
+                output = getattr(self._inner, name)(*args, **kwargs)
+            return tree_map(self._answer, output)
+
+        return answer
+
+    def _answer(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        dtype = self._dtype if value.is_floating_point() else value.dtype
+        return torch.zeros((), dtype=dtype, device=self._device).expand(value.shape)
+
+
+def _on_meta(value: Any) -> Any:
+    """Return a tensor of that shape on the meta device, in single precision if it is no whole number."""
+    if not isinstance(value, Tensor):
+        return value
+    return torch.empty_like(value, device="meta", dtype=torch.float32 if value.is_floating_point() else value.dtype)
+
+
+def _zeros(value: Tensor, device: torch.device) -> Tensor:
+    return torch.zeros(value.shape, dtype=value.dtype, device=device)
+
+
+def _class(library: str | None, name: str | None) -> Any:
+    """Return the class that a pipeline's index names; None where there is none."""
+    import diffusers
+
+    if library is None or name is None:
+        return None
+    module = getattr(diffusers.pipelines, library, None) or import_module(library)
+    return getattr(module, name, None)
+
+
+def one_row(one: Any, two: Any) -> tuple[Any, int]:
+    """Return a call's arguments for a single row, and how many rows a prompt has in it.
+
+    Args:
+        one, two: its arguments for one prompt and for two: what grows from one to the other belongs to the rows.
+
+    Examples:
+        >>> shapes = [{"states": torch.zeros(4, rows, 7), "ids": torch.zeros(7, 3)} for rows in (2, 4)]
+        >>> call, rows = one_row(*shapes)
+        >>> tuple(call["states"].shape), tuple(call["ids"].shape), rows
+        ((4, 1, 7), (7, 3), 2)
+    """
+    if isinstance(one, Tensor):
+        for axis, (size, larger) in enumerate(zip(one.shape, two.shape, strict=True)):
+            if size != larger:
+                return one.narrow(axis, 0, 1), size
+        return one, 1
+    if isinstance(one, dict):
+        parts = {key: one_row(value, two[key]) for key, value in one.items()}
+        return {key: value for key, (value, _) in parts.items()}, max([1, *(rows for _, rows in parts.values())])
+    if isinstance(one, list | tuple):
+        if len(one) != len(two):
+            return one[:1], len(one)
+        items = [one_row(*pair) for pair in zip(one, two, strict=True)]
+        return type(one)(value for value, _ in items), max([1, *(rows for _, rows in items)])
+    return one, 1
