@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.files import atomic_write, cache_dir
-from miniature.audits.card import contact_sheet, fill, sizes
+from miniature.audits.card import contact_sheet, fill, replace_rows, sizes
+from miniature.audits.drawn import drawn
 from miniature.audits.embeddings import autoencoder, prior
 from miniature.audits.figure import Figure, table
 from miniature.audits.painters import PAINTERS, Kandinsky, Karlo, Painter
@@ -30,13 +31,18 @@ def of_pictures(painters: list[Painter], work: Path) -> Iterator[list[Figure]]:
             yield super_resolution(painter, work)
 
 
+def of_scorer(painters: list[Painter], checkpoints: Path, work: Path) -> list[Figure]:
+    """Return audit (a)."""
+    return scoring(Scorer(checkpoints), judging.load(JUDGE), drawn(painters, work), work)
+
+
 def of_everything(painters: list[Painter], checkpoints: Path, work: Path) -> Iterator[list[Figure]]:
     """Return every audit; those of the encoders and the scorer use Kandinsky, which is always there."""
     kandinsky = Kandinsky(checkpoints)
     yield autoencoder(kandinsky, work)
     yield prior(kandinsky, work)
     yield from of_pictures(painters, work)
-    yield scoring(Scorer(checkpoints), kandinsky, work)
+    yield of_scorer(painters, checkpoints, work)
 
 
 def main() -> None:
@@ -47,6 +53,9 @@ def main() -> None:
     parser.add_argument(
         "--family", nargs="+", choices=PAINTERS, help="print these families' audits (b) alone, and leave the card"
     )
+    parser.add_argument(
+        "--scorer", action="store_true", help="run the scorer's audits (a) alone, and fill in their rows"
+    )
     chosen = parser.parse_args()
     painters = [PAINTERS[name](chosen.checkpoints) for name in chosen.family or PAINTERS]
     absent = [painter.name for painter in painters if not painter.present()]
@@ -55,13 +64,17 @@ def main() -> None:
     painters = [painter for painter in painters if painter.present()]
     if chosen.family:
         audits = of_pictures(painters, chosen.work)
+    elif chosen.scorer:
+        audits = iter([of_scorer(painters, chosen.checkpoints, chosen.work)])
     else:
         audits = of_everything(painters, chosen.checkpoints, chosen.work)
     figures = []
     for found in audits:
         figures += found
         print("\n".join(figure.line for figure in found), flush=True)
-    if not chosen.family and chosen.card.exists():
+    if chosen.scorer and chosen.card.exists():
+        atomic_write(chosen.card, replace_rows(chosen.card.read_text(), "(a)", figures))
+    elif not chosen.family and chosen.card.exists():
         card = fill(chosen.card.read_text(), "audit", table(figures))
         atomic_write(chosen.card, fill(card, "sizes", sizes(chosen.checkpoints)))
         contact_sheet(Kandinsky(chosen.checkpoints)).save(chosen.card.parent / SHEET)

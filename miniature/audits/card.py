@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from safetensors import safe_open
 
+from miniature.audits.figure import Figure
 from miniature.audits.painters import Painter
 from miniature.world import caption, random_scene
 
@@ -51,3 +52,11 @@ def sizes(folder: Path) -> str:
 def fill(card: str, mark: str, text: str) -> str:
     """Return the card with `text` between the comments of that name."""
     return re.sub(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", lambda m: f"{m[1]}{text}\n{m[2]}", card, flags=re.S)
+
+
+def replace_rows(card: str, letter: str, figures: list[Figure]) -> str:
+    """Return the card with one audit's rows, such as ``"(a)"``, replaced where the first of them stood."""
+    lines, start = card.split("\n"), f"| {letter} "
+    first = next(i for i, line in enumerate(lines) if line.startswith(start))
+    kept = [line for line in lines if not line.startswith(start)]
+    return "\n".join([*kept[:first], *(figure.line for figure in figures), *kept[first:]])

@@ -25,6 +25,10 @@ def at_least(audit: str, value: float, bound: float) -> Figure:
     return Figure(audit, value, lambda v: v >= bound, f">= {bound:g}")
 
 
+def at_most(audit: str, value: float, bound: float) -> Figure:
+    return Figure(audit, value, lambda v: v <= bound, f"<= {bound:g}")
+
+
 def below(audit: str, value: float, bound: float) -> Figure:
     return Figure(audit, value, lambda v: v < bound, f"< {bound:g}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -55,6 +56,14 @@ def load(path: Path) -> Judge:
 def name(judge: Judge, pictures: Tensor) -> Tensor:
     """Return the numbers that the judge gives concept, style and background, [n, 3]."""
     return torch.cat([torch.stack([part.argmax(1) for part in judge(some)], 1) for some in pictures.split(256)])
+
+
+@torch.no_grad()
+def log_likelihood(judge: Judge, pictures: Tensor, scenes: list[Scene]) -> NDArray[np.float64]:
+    """Return the logarithm of the probability that it gives concept, style and background of each scene, [n]."""
+    truth = labels(scenes)
+    parts = judge(pictures)
+    return sum(-F.cross_entropy(part.double(), truth[:, i], reduction="none") for i, part in enumerate(parts)).numpy()  # type: ignore[union-attr]
 
 
 def train(work: Path, steps: int | None = None) -> None:

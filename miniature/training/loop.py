@@ -22,7 +22,8 @@ class Recipe:
     """The settings that a part is trained with.
 
     The learning rate warms up for 2% of the steps, stays, and falls linearly to 0 over the last two fifths.
-    `newton` is the number of Muon's Newton-Schulz iterations: fewer where they take as long as the model.
+    `newton` is the number of Muon's Newton-Schulz iterations: fewer where they take as long as the model, and none to
+    train all weights by AdamW.
     """
 
     steps: int
@@ -49,7 +50,9 @@ class Optimizer:
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         matrices = {
-            name: p for name, p in named if p.ndim > 1 and min(len(p), p[0].numel()) >= 16 and "embedding" not in name
+            name: p
+            for name, p in named
+            if recipe.newton and p.ndim > 1 and min(len(p), p[0].numel()) >= 16 and "embedding" not in name
         }
         rest = [p for name, p in named if name not in matrices]
         # the same memory under a flat shape, as Muon takes no other

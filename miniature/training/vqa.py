@@ -175,6 +175,25 @@ def questions(scene: Scene, whole: bool, places: bool, rng: np.random.Generator)
     return asked
 
 
+def answer_logits(
+    model: BlipForQuestionAnswering, tokenizer: CLIPTokenizer, seen: Tensor, asked: list[str], answers: Tensor
+) -> Tensor:
+    """Return the logits of each next token of the answers: float32 [n, tokens - 1, vocabulary].
+
+    Args:
+        seen: what the image encoder makes of each question's picture, [n, patches, width].
+        asked: the questions [n].
+        answers: token ids [n, tokens].
+    """
+    text = tokenizer(asked, padding=True, return_tensors="pt").to(seen.device)
+    states = model.text_encoder(
+        input_ids=text.input_ids, attention_mask=text.attention_mask, encoder_hidden_states=seen
+    )[0]
+    return model.text_decoder(
+        input_ids=answers[:, :-1], encoder_hidden_states=states, encoder_attention_mask=text.attention_mask
+    ).logits.float()
+
+
 class Lessons:
     """Batches of pictures, each with several questions and their answers."""
 
@@ -244,20 +263,12 @@ def train_questions(
         shown, scenes, whole = lessons.draw(rng, recipe.batch, places)
         each = [questions(scene, bool(w), places, rng) for scene, w in zip(scenes, whole, strict=True)]
         asked = [pair for pairs in each for pair in pairs]
-        text = tokenizer([q for q, _ in asked], padding=True, return_tensors="pt").to(device)
         answers = tokenizer([a for _, a in asked], padding=True, return_tensors="pt").to(device)
         with torch.no_grad():
             seen = model.vision_model(pixel_values=shown.to(device)).last_hidden_state
-        states = model.text_encoder(
-            input_ids=text.input_ids,
-            attention_mask=text.attention_mask,
-            encoder_hidden_states=seen.repeat_interleave(QUESTIONS + OPEN, 0),
-        )[0]
-        out = model.text_decoder(
-            input_ids=answers.input_ids[:, :-1],
-            encoder_hidden_states=states,
-            encoder_attention_mask=text.attention_mask,
-        ).logits.float()
+        out = answer_logits(
+            model, tokenizer, seen.repeat_interleave(QUESTIONS + OPEN, 0), [q for q, _ in asked], answers.input_ids
+        )
         wanted = answers.input_ids[:, 1:].masked_fill(answers.attention_mask[:, 1:] == 0, -100)
         loss = F.cross_entropy(out.flatten(0, 1), wanted.flatten(), reduction="sum") / len(asked)
 
