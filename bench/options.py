@@ -29,10 +29,9 @@ def local(path: Path | None) -> Path | None:
     return path and local_folder(path)
 
 
-def folder(about: str, default: str | None = None, panel: str | None = LEAVE) -> Any:
-    """Return the option of a folder to write to; `default` is how its default is shown."""
-    shown = {} if default is None else {"show_default": default}
-    return typer.Option(metavar="FOLDER", help=about, rich_help_panel=panel, callback=local, **shown)
+def folder(about: str, default: bool | str = True, panel: str | None = LEAVE) -> Any:
+    """Return the option of a folder to write to; `default` is how its default is shown, True as it is."""
+    return typer.Option(metavar="FOLDER", help=about, show_default=default, rich_help_panel=panel, callback=local)
 
 
 def name_of(what: str) -> Any:
