@@ -77,7 +77,7 @@ def test_a_planted_collapse_is_called_by_name_and_an_a_a_is_not(bench, collapsed
     words = [
         "duplicates: 12 of 120 pictures at tau 1 are another prompt's picture, bit for bit (the baseline has 0; the "
         "seed control has 0): the set lost pictures",
-        "duplicates: 12 of 120 pictures at tau 1, 12 of 120 pictures at tau 2 are all but another prompt's picture "
+        "duplicates: 12 of 120 pictures at tau 1, 12 of 120 pictures at tau 2 are nearly another prompt's picture "
         "(CLIP diversity) (the baseline has 0; the seed control has 0): the set lost pictures",
     ]
     for text in words:
