@@ -38,8 +38,8 @@ def said(*records: Record) -> list[str]:
 def test_a_loss_is_named_with_its_place_and_beside_what_chance_gives():
     exact, near = said(counted("1", 12, 0.04), counted("2", 30, 0.1), counted("0", 0, -0.03, "another-seed"))
     assert exact == (
-        "duplicates: 30 of 120 pictures at tau 2, 12 of 120 pictures at tau 1 are another prompt's picture, bit for bit "
-        "(the baseline has 0; the seed control has 0): the set lost pictures"
+        "duplicates: 30 of 120 pictures at tau 2, 12 of 120 pictures at tau 1 are another prompt's picture, bit for "
+        "bit (the baseline has 0; the seed control has 0): the set lost pictures"
     )
     assert near.startswith("duplicates: no picture is nearly another prompt's picture (CLIP diversity)")
 
