@@ -20,9 +20,10 @@ COLUMNS = (
     ("discrepancy, CMMD's kernel", "_discrepancy_gaussian", SCORE),
     ("discrepancy, KID's kernel", "_discrepancy_cubic", SCORE),
 )
-NOTES = (
-    "exact: pictures that are, bit for bit, another prompt's; near: pictures that the encoder tells from another "
-    "prompt's no better than a picture from its own copy saved as JPEG 90; of k alike, k - 1 are counted",
+NOTES = ("exact duplicates: pictures that are, bit for bit, another prompt's; of k alike, k - 1 are counted",)
+BY_ENCODERS = (
+    "near duplicates: pictures that the encoder tells from another prompt's no better than a picture from its own copy "
+    "saved as JPEG 90",
     "Vendi: the effective number of different pictures; Conditional-Vendi: of those that one prompt has; discrepancy: "
     "from the baseline's set, 0 where both are alike; 95% intervals: Tango score, jackknife",
 )
@@ -46,18 +47,21 @@ class SetLosses(Table):
             Column("pictures"),
             Column("exact duplicates"),
             Column("baseline's"),
-            Column("by", numeric=False, key=True),
-            Column("near duplicates"),
-            Column("baseline's"),
-            *(Column(heading) for heading, *_ in COLUMNS),
         ]
+        if encoders:
+            columns += [
+                Column("by", numeric=False, key=True),
+                Column("near duplicates"),
+                Column("baseline's"),
+                *(Column(heading) for heading, *_ in COLUMNS),
+            ]
         rows = [(record, encoder) for record in records for encoder in encoders or [""]]
         return Sheet(
             columns,
             rows=[_entries(record, encoder, axes) for record, encoder in rows],
             data=frame(records),
             caption="what the set of pictures lost, beside the baseline's",
-            notes=[*losses(run), *NOTES],
+            notes=[*losses(run), *NOTES, *(BY_ENCODERS if encoders else ())],
             groups=[record.config.model_copy(update={"tau": 0}) for record, _ in rows],
         )
 
@@ -122,14 +126,20 @@ def _encoders(records: Sequence[Record]) -> list[str]:
 
 
 def _entries(record: Record, encoder: str, axes: Sequence[str]) -> list[Entry]:
-    near = f"{encoder}{NEAR}"
-    return [
+    """Return a row; without an encoder it ends with the exact duplicates."""
+    entries = [
         *(Entry(axis_text(getattr(record.config, axis))) for axis in axes),
         Entry(f"{record.config.tau:f}"),
         Entry(str(record.plan.n_prompts) if record.plan else MISSING),
         Entry(_count(record, EXACT)),
         Entry(_count(record, f"{EXACT}_standard")),
-        Entry(title(encoder.partition(".")[0]) or MISSING),
+    ]
+    if not encoder:
+        return entries
+    near = f"{encoder}{NEAR}"
+    return [
+        *entries,
+        Entry(title(encoder.partition(".")[0])),
         Entry(_count(record, near)),
         Entry(_count(record, f"{near}_standard")),
         *(_entry(record.results.get(f"{encoder}{end}"), label) for _, end, label in COLUMNS),
