@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SOURCE = "pictures"  # stands where results of metrics have their scorer's name
 # Of the baseline's pictures, the share that has to pass for a copy of itself: a near duplicate is as alike as that.
 COPIES = 0.95
+EQUAL = 1 - 1e-6  # the cosine of equal pictures, but for rounding
 BLOCK = 1024  # rows of similarities held at once
 
 
@@ -86,8 +87,10 @@ def near_threshold(copies: ArrayLike) -> float:
     Examples:
         >>> near_threshold([0.99, 0.98, 0.97, 1.0])
         0.97
+        >>> near_threshold([1.0, 1.0])  # copies that are equal: equal pictures still pass
+        0.999999
     """
-    return float(np.quantile(np.asarray(copies, dtype=np.float64), 1 - COPIES, method="lower"))
+    return min(float(np.quantile(np.asarray(copies, dtype=np.float64), 1 - COPIES, method="lower")), EQUAL)
 
 
 def near_duplicates(features: ArrayLike, threshold: float) -> NDArray[np.bool_]:

@@ -144,14 +144,16 @@ class SetSimilarity(Metric):
         }
         if copies in baseline:  # scores of an earlier version lack it
             threshold = near_threshold(baseline[copies])
-            repeats = (near_duplicates(rows, threshold) for rows in (of_baseline, of_ours))
-            results |= compare_duplicates(f"{encoder}_near_duplicates", *repeats)
+            before, after = (near_duplicates(rows, threshold) for rows in (of_baseline, of_ours))
+            results |= compare_duplicates(f"{encoder}_near_duplicates", before, after)
             results[f"{encoder}_near_threshold"] = threshold
         drawn = np.random.default_rng(seed).permutation(len(of_ours))[:MOST]
         of_baseline, of_ours = of_baseline[drawn], of_ours[drawn]
-        for name, given in (("vendi", None), *(("conditional_vendi", rows[drawn]) for rows in prompts)):
+        kinds: list[tuple[str, NDArray[Any] | None]] = [("vendi", None)]
+        kinds += [("conditional_vendi", rows[drawn]) for rows in prompts]
+        for name, given in kinds:
             vendi = compare_vendi(of_baseline, of_ours, given, seed=seed)
-            values = vendi.ours, vendi.baseline, vendi.ratio
+            values: tuple[Estimate | float, ...] = (vendi.ours, vendi.baseline, vendi.ratio)
             results |= {f"{encoder}_{name}{end}": value for (end, *_), value in zip(VENDI, values, strict=True)}
         results[f"{encoder}_discrepancy_gaussian"] = discrepancy(of_baseline, of_ours, gaussian)
         results[f"{encoder}_discrepancy_cubic"] = discrepancy(of_baseline, of_ours, cubic)

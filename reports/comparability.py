@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from common.files import canonical_json
+from metrics.duplicates import SOURCE
 from reports.frame import paired_metrics, result_names
 from reports.labels import title
 from sweeps.record import Record
@@ -221,7 +222,8 @@ def _parts(runs: Runs, what: str, value: Callable[[Record], Mapping[str, Any]], 
 def _metrics(runs: Runs) -> list[str]:
     """Return the metrics that have results in some run, the paired ones first."""
     names = result_names([record for records in runs.values() for record in records])
-    return list(dict.fromkeys([*paired_metrics(names), *(name.partition(".")[0] for name in names)]))
+    metrics = dict.fromkeys([*paired_metrics(names), *(name.partition(".")[0] for name in names)])
+    return [metric for metric in metrics if metric != SOURCE]  # results of files alone have no scorer
 
 
 def _by(runs: Runs, key: Callable[[Record], Any]) -> dict[Any, dict[str, list[Record]]]:

@@ -327,8 +327,8 @@ FAULTS = (
     Fault(
         "scores are put into other rows",
         "sweeps/score.py",
-        "whole[column][own] = values",
-        "whole[column][: len(values)] = values",
+        "whole[column][own] = columns[column]",
+        "whole[column][: len(columns[column])] = columns[column]",
         (SCORE + "test_every_picture_has_the_score_of_its_own_file",),
     ),
     Fault(

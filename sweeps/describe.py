@@ -35,10 +35,9 @@ def describe(
     """
     record, ours, theirs = compared.record, compared.ours.manifest, compared.baseline.manifest
     plan = _plan(record, ours, theirs)
-    hashes = (list(manifest.images.values()) for manifest in (theirs, ours))
     measured = {
         **results(scorers, compared.baseline.scores, compared.ours.scores, compared.same),
-        **picture_results(*hashes, compared.prompts),
+        **picture_results(list(theirs.images.values()), list(ours.images.values()), compared.prompts),
     }
     kept = {
         name: result

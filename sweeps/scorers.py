@@ -233,7 +233,8 @@ def picture_results(baseline: Sequence[str], ours: Sequence[str], prompts: Seque
     """
     if not prompts:
         return {}
-    compared = compare_duplicates("duplicates", *(exact_duplicates(hashes, prompts) for hashes in (baseline, ours)))
+    before, after = (exact_duplicates(hashes, prompts) for hashes in (baseline, ours))
+    compared = compare_duplicates("duplicates", before, after)
     return {f"{SOURCE}.{key}": _result(value) for key, value in compared.items()}
 
 

@@ -20,9 +20,10 @@ COLUMNS = (
     ("discrepancy, CMMD's kernel", "_discrepancy_gaussian", SCORE),
     ("discrepancy, KID's kernel", "_discrepancy_cubic", SCORE),
 )
-NOTES = (
-    "exact: pictures that are, bit for bit, another prompt's; near: pictures that the encoder tells from another "
-    "prompt's no better than a picture from its own copy saved as JPEG 90; of k alike, k - 1 are counted",
+NOTES = ("exact duplicates: pictures that are, bit for bit, another prompt's; of k alike, k - 1 are counted",)
+BY_ENCODERS = (
+    "near duplicates: pictures that the encoder tells from another prompt's no better than a picture from its own copy "
+    "saved as JPEG 90",
     "Vendi: the effective number of different pictures; Conditional-Vendi: of those that one prompt has; discrepancy: "
     "from the baseline's set, 0 where both are alike; 95% intervals: Tango score, jackknife",
 )
@@ -46,18 +47,21 @@ class SetLosses(Table):
             Column("pictures"),
             Column("exact duplicates"),
             Column("baseline's"),
-            Column("by", numeric=False, key=True),
-            Column("near duplicates"),
-            Column("baseline's"),
-            *(Column(heading) for heading, *_ in COLUMNS),
         ]
+        if encoders:
+            columns += [
+                Column("by", numeric=False, key=True),
+                Column("near duplicates"),
+                Column("baseline's"),
+                *(Column(heading) for heading, *_ in COLUMNS),
+            ]
         rows = [(record, encoder) for record in records for encoder in encoders or [""]]
         return Sheet(
             columns,
             rows=[_entries(record, encoder, axes) for record, encoder in rows],
             data=frame(records),
             caption="what the set of pictures lost, beside the baseline's",
-            notes=[*losses(run), *NOTES],
+            notes=[*losses(run), *NOTES, *(BY_ENCODERS if encoders else ())],
             groups=[record.config.model_copy(update={"tau": 0}) for record, _ in rows],
         )
 
@@ -65,54 +69,55 @@ class SetLosses(Table):
 def losses(view: RunView) -> list[str]:
     """Return in words which cells have more duplicates, or less diversity, than the baseline, beside the seed control.
 
-    A cell is named where its interval leaves out what the baseline has; a seed control that does so too takes the
-    finding back. Nothing is returned for a view whose pictures were never counted.
+    A cell is named where its interval leaves out both what the baseline has and what the seed control has. Nothing is
+    returned for a view whose pictures were never counted.
     """
     records = [*view.records, *view.held_against("another-seed")]
     if not any(EXACT in record.results for record in records):
         return []
-    sentences = [_repeats(view, EXACT, "are another prompt's picture, bit for bit", "no picture is another prompt's")]
+    sentences = [_repeats(view, EXACT, "another prompt's picture, bit for bit")]
     for encoder in _encoders(records):
         scorer = title(encoder.partition(".")[0])
-        what = f"are all but another prompt's picture ({scorer})"
-        sentences.append(_repeats(view, f"{encoder}{NEAR}", what, f"no picture is all but another prompt's ({scorer})"))
+        sentences.append(_repeats(view, f"{encoder}{NEAR}", f"nearly another prompt's picture ({scorer})"))
         for end, which in (("_vendi_ratio", ""), ("_conditional_vendi_ratio", " that the prompts do not explain")):
             sentences.append(_diversity(view, f"{encoder}{end}", f"diversity{which} ({scorer})"))
     return [sentence for sentence in sentences if sentence]
 
 
-def _repeats(view: RunView, name: str, what: str, none: str) -> str:
+def _repeats(view: RunView, name: str, what: str) -> str:
     """Return what is said of one kind of duplicate."""
     counted = [record for record in view.records if name in record.results]
     if not counted:
         return ""
-    more = [record for record in counted if _low(record, f"{name}_difference") > 0]
-    controls = [record for record in view.held_against("another-seed") if name in record.results]
-    control = "".join(f"; the seed control has {_count(record, name)}" for record in controls[:1])
-    baseline = f"the baseline has {_count(counted[0], f'{name}_standard')}"
-    if not more:
-        most = max(counted, key=lambda record: record.results[name].value)
-        if not most.results[name].value:
-            return f"duplicates: {none} ({baseline}{control})"
-        return f"duplicates: {_places(view, [most], name)} {what}, no more than chance may give ({baseline}{control})"
-    text = f"duplicates: {_places(view, more, name)} {what} ({baseline}{control})"
-    if any(_low(record, f"{name}_difference") > 0 for record in controls):
-        return f"{text}: the seed control has more than the baseline too, so this is no evidence of a loss"
-    return f"{text}: the set lost pictures"
+    difference, controls = f"{name}_difference", _controls(view, name)
+    by_chance = max([0.0, *(record.results[difference].value for record in controls)])
+    lost = [record for record in counted if _low(record, difference) > by_chance]
+    known = [f"the baseline has {_count(counted[0], f'{name}_standard')}"]
+    known += [f"the seed control has {_count(record, name)}" for record in controls[:1]]
+    beside = "; ".join(known)
+    if lost:
+        return f"duplicates: {_places(view, lost, name)} are {what} ({beside}): the set lost pictures"
+    most = max(counted, key=lambda record: record.results[name].value)
+    if most.results[name].value:
+        return f"duplicates: {_places(view, [most], name)} are {what}, too few to tell from chance ({beside})"
+    return f"duplicates: no picture is {what} ({beside})"
 
 
 def _diversity(view: RunView, name: str, what: str) -> str:
-    """Return what is said of a ratio of diversities; nothing where no cell's interval lies below 1."""
-    lost = [record for record in view.records if _high(record, name) < 1]
+    """Return what is said of a ratio of diversities; nothing where no cell's interval lies below the others'."""
+    controls = _controls(view, name)
+    by_chance = min([1.0, *(record.results[name].value for record in controls)])
+    lost = [record for record in view.records if _high(record, name) < by_chance]
     if not lost:
         return ""
     worst = min(lost, key=lambda record: record.results[name].value)
-    controls = [record for record in view.held_against("another-seed") if name in record.results]
     control = "".join(f"; the seed control has {_ratio(record.results[name])}" for record in controls[:1])
-    text = f"{what}: {_place(view, worst)} has {_ratio(worst.results[name])} of the baseline's{control}"
-    if any(_high(record, name) < 1 for record in controls):
-        return f"{text}: the seed control has less than the baseline too, so this is no evidence of a loss"
-    return text
+    return f"{what}: {_place(view, worst)} has {_ratio(worst.results[name])} of the baseline's{control}"
+
+
+def _controls(view: RunView, name: str) -> list[Record]:
+    """Return the seed controls that have a result."""
+    return [record for record in view.held_against("another-seed") if name in record.results]
 
 
 def _encoders(records: Sequence[Record]) -> list[str]:
@@ -121,14 +126,20 @@ def _encoders(records: Sequence[Record]) -> list[str]:
 
 
 def _entries(record: Record, encoder: str, axes: Sequence[str]) -> list[Entry]:
-    near = f"{encoder}{NEAR}"
-    return [
+    """Return a row; without an encoder it ends with the exact duplicates."""
+    entries = [
         *(Entry(axis_text(getattr(record.config, axis))) for axis in axes),
         Entry(f"{record.config.tau:f}"),
         Entry(str(record.plan.n_prompts) if record.plan else MISSING),
         Entry(_count(record, EXACT)),
         Entry(_count(record, f"{EXACT}_standard")),
-        Entry(title(encoder.partition(".")[0]) or MISSING),
+    ]
+    if not encoder:
+        return entries
+    near = f"{encoder}{NEAR}"
+    return [
+        *entries,
+        Entry(title(encoder.partition(".")[0])),
         Entry(_count(record, near)),
         Entry(_count(record, f"{near}_standard")),
         *(_entry(record.results.get(f"{encoder}{end}"), label) for _, end, label in COLUMNS),

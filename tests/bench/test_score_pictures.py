@@ -64,7 +64,12 @@ def test_pictures_alone_have_each_scorers_mean_and_diversity(bench, pictures, sc
     assert result.exit_code == 0, result.output
     assert sorted(pictures.parent.rglob("*")) == before, "nothing is written beside them"
     told = json.loads(Path("scores/theirs/scores.json").read_text())
-    assert list(told["figures"]) == ["vqa.vqa_mean", "clip_diversity.clip_similarity"]
+    of_a_set = ["clip_similarity", "clip_near_duplicates", "clip_vendi"]
+    assert list(told["figures"]) == [
+        "vqa.vqa_mean",
+        *(f"clip_diversity.{name}" for name in of_a_set),
+        "pictures.duplicates",
+    ]
     expected, found = bootstrap_mean(by_hand(pictures)), told["figures"]["vqa.vqa_mean"]
     assert (found["value"], found["low"], found["high"]) == (expected.value, expected.low, expected.high)
     assert told["scorers"]["vqa"]["question"].count("{}") == 1
@@ -96,6 +101,14 @@ def test_against_others_figures_are_paired_and_only_equal_files_are_the_same(
     table = pd.read_csv("scores/theirs/scores.csv")
     np.testing.assert_array_equal(table["against vqa.vqa"], by_hand(standard))
     assert len(pd.read_parquet("scores/theirs/against/scores.parquet")) == 4
+
+
+def test_two_files_with_the_same_pixels_are_one_picture_twice(bench, pictures, standard, scorers):
+    Image.open(pictures / "p1.png").save(pictures / "p10.webp", lossless=True)
+    result = bench("score", pictures, "--prompts", "prompts.txt", "--against", standard, *scorers[:2], "--json")
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)["figures"]
+    assert (figures["pictures.duplicates"]["value"], figures["pictures.duplicates_standard"]["value"]) == (1, 0)
 
 
 def test_two_scorers_of_one_metric_are_told_apart(bench, pictures, scorers, tiny):

@@ -1,6 +1,7 @@
 import pytest
 
 from reports.comparability import mismatches, shorten_hash
+from sweeps.record import Result
 
 HASH = "0123456789abcdef" * 4
 
@@ -32,6 +33,11 @@ def identified(**about: object):
 
 def test_equal_runs_differ_in_nothing(found) -> None:
     assert found() == {}
+
+
+def test_results_of_files_alone_have_no_scorer_to_differ_in(found) -> None:
+    counted = {"pictures.duplicates": Result(value=3)}
+    assert found(lambda record: record.model_copy(update={"results": {**record.results, **counted}})) == {}
 
 
 @pytest.mark.parametrize("about", [{"checkpoint": "hf:o/m"}, {"version": 2}, {"sha256": HASH}, {"question": "Is it?"}])
