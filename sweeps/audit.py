@@ -36,7 +36,7 @@ from sweeps.scorers import Scorers, measure
 from sweeps.scores import same_scorer
 from sweeps.store import disk_full
 
-SHORT = 60  # pictures of a prompt set in the short audit: 300 copies, whose 95th percentile is their 15th largest gap
+SHORT = 60  # pictures of a prompt set in the short audit: 300 copies; a 95th percentile is the 4th largest gap of 60
 FULL = 120
 FEWER_STEPS = "fewer steps"
 

@@ -60,7 +60,7 @@ def swept(whole, tmp_path: Path) -> Swept:
 def views(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables and figures take their time, and only tests that ask for `with_views` look at them."""
     if "with_views" not in request.fixturenames:
-        monkeypatch.setattr("reports.publish.publish", lambda run, records, delta: Report())
+        monkeypatch.setattr("reports.publish.publish", lambda *_: Report())
 
 
 @pytest.fixture
