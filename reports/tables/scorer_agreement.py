@@ -109,7 +109,7 @@ def agreements(run: RunView) -> Iterator[Agreement]:
 def _compared(
     run: RunView, cells: Sequence[Record], scorers: tuple[str, str], read: Read
 ) -> tuple[Estimate, WinnerAgreement | None, WinnerAgreement | None]:
-    """Return the agreement in ranks, in winners, and in winners beyond both floors; arrays are [2, n], a row a scorer."""
+    """Return the agreement in ranks, winners, and winners beyond both floors; arrays are [2, n], a row a scorer."""
     pictures, of_picture, pairs, under, of_pair = [], [], [], [], []
     for baseline in {record.baseline_scores(run.path): record for record in cells}.values():
         scores = [_upwards(baseline, name) * read(baseline.baseline_scores(run.path), name) for name in scorers]
