@@ -256,18 +256,21 @@ class AuditedScores:
 
     def beside(self, other: "AuditedScores", name: str) -> ScorerPair:
         """Return the agreement with a second scorer that measured the same copies."""
-        n, sides = len(self.own), (self, other)
-        scores = [np.concatenate([one.own, *(copy.scores for copy in one.damage)]) * one._sign for one in sides]
+        n = len(self.own)
         prompts = np.tile(np.arange(n), 1 + len(self.damage))
-        pairs = np.array(
-            [
-                np.concatenate([outside(one._sign * (copy.scores - one.own), one.floor) for copy in one.damage])
-                for one in sides
-            ]
-        )
-        both = (pairs != 0).all(axis=0)
-        winners = winner_agreement(*pairs[:, both], prompts[n:][both]).share if both.any() else None
-        return ScorerPair(name, rank_correlation(*scores, prompts), winners)
+        first, second = self._damaged(), other._damaged()
+        both = (first != 0) & (second != 0)
+        winners = winner_agreement(first[both], second[both], prompts[n:][both]).share if both.any() else None
+        return ScorerPair(name, rank_correlation(self._all(), other._all(), prompts), winners)
+
+    def _all(self) -> Floats:
+        """Return the scores of pictures and damaged copies, more is better."""
+        return self._sign * np.concatenate([self.own, *(copy.scores for copy in self.damage)])
+
+    def _damaged(self) -> Floats:
+        """Return the outcomes of all damaged copies against their pictures, under the zone."""
+        gaps = [self._sign * (copy.scores - self.own) for copy in self.damage]
+        return outside(np.concatenate(gaps), self.floor)
 
 
 def indifference_floor(differences: ArrayLike) -> float:

@@ -110,7 +110,9 @@ def _compared(
     run: RunView, cells: Sequence[Record], scorers: tuple[str, str], read: Read
 ) -> tuple[Estimate, WinnerAgreement | None, WinnerAgreement | None]:
     """Return the agreement in ranks, winners, and winners beyond both floors; arrays are [2, n], a row a scorer."""
-    pictures, of_picture, pairs, under, of_pair = [], [], [], [], []
+    pictures, of_picture, of_pair = [], [], []
+    strict: list[NDArray[np.float64]] = []
+    beyond: list[NDArray[np.float64]] = []
     for baseline in {record.baseline_scores(run.path): record for record in cells}.values():
         scores = [_upwards(baseline, name) * read(baseline.baseline_scores(run.path), name) for name in scorers]
         pictures.append(np.array(scores))
@@ -119,23 +121,23 @@ def _compared(
         scores = [_upwards(record, name) * read(record.scores(run.path), name) for name in scorers]
         different = ~_same(run, record, len(scores[0]))
         pictures.append(np.array(scores)[:, different])
-        for rows, zone in ((pairs, 0.0), (under, None)):
+        for pairs, zone in ((strict, 0.0), (beyond, None)):
             signs = [outcomes(run.path, record, name, read, zone=zone) for name in scorers]
-            rows.append(np.array(signs)[:, different])
+            pairs.append(np.array(signs)[:, different])
         of_picture.append(np.flatnonzero(different))
         of_pair.append(np.flatnonzero(different))
     first, second = np.hstack(pictures)
     ranks = rank_correlation(first, second, np.concatenate(of_picture))
     if not any(map(len, of_pair)):
         return ranks, None, None
-    prompts, beyond = np.concatenate(of_pair), np.hstack(under)
-    both = (beyond != 0).all(axis=0)
-    floors = any(indifference(record, name) for record in cells for name in scorers)
-    return (
-        ranks,
-        winner_agreement(*np.hstack(pairs), prompts),
-        winner_agreement(*beyond[:, both], prompts[both]) if floors and both.any() else None,
-    )
+    prompts = np.concatenate(of_pair)
+    first, second = np.hstack(strict)
+    winners = winner_agreement(first, second, prompts)
+    first, second = np.hstack(beyond)
+    both = (first != 0) & (second != 0)
+    if not both.any() or not any(indifference(record, name) for record in cells for name in scorers):
+        return ranks, winners, None
+    return ranks, winners, winner_agreement(first[both], second[both], prompts[both])
 
 
 def _any_beyond(found_agreements: Sequence[Agreement]) -> bool:
