@@ -1,8 +1,9 @@
 """The audit of a scorer: the differences that it sees where there are none, and the damage that it sees or misses.
 
 Pure functions of scores: of pictures, of copies under edits (`metrics.edits`), and of the pictures with wrong captions.
-The 95th percentile of the differences under edits that nobody sees is the scorer's **floor**: a smaller difference says
-nothing of the pictures, and two pictures so near to one another tie. Within that zone of indifference nobody wins.
+The 95th percentile of the differences under the edit that nobody sees, but the scorer most, is its **floor**: a smaller
+difference says nothing of the pictures, and two pictures so near to one another tie. Within that zone of indifference
+nobody wins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,7 @@ class EditEffect:
         kind: the kind of damage; empty for an invisible edit.
         dose: of damage.
         win_rate: half-tie, strict: no zone. One half is what a scorer gives that does not see the edit.
+        p: two-sided, against neither winning more often where every difference counts, corrected for an audit's edits.
         gap: 95th percentile of the absolute difference.
         wins: copies that score higher by more than the floor.
         losses: copies that score lower by more than the floor.
@@ -50,6 +52,7 @@ class EditEffect:
     kind: str
     dose: float | None
     win_rate: Estimate
+    p: float
     gap: float
     wins: int
     losses: int
@@ -83,7 +86,7 @@ class ScorerAudit:
         pictures: how many were edited.
         of: a hash of the pictures.
         identity: all that decides the scores.
-        floor: 95th percentile of the absolute difference under all invisible edits together.
+        floor: see `indifference_floor`.
         mean: of the pictures' own scores.
         invisible: one for each edit that nobody sees.
         damage: one for each kind and dose; empty in the short audit of a sweep.
@@ -151,7 +154,7 @@ class ScorerAudit:
         sides = [
             f"{effect.name} ({_percent(effect.win_rate)} wins)"
             for effect in self.invisible
-            if effect.effect == "within the floor" and not _even(effect.win_rate)
+            if effect.effect == "within the floor" and effect.p < ALPHA
         ]
         return [
             floor,
@@ -225,19 +228,21 @@ class AuditedScores:
         gaps = [self._sign * (edited.scores - self.own) for edited in copies]
         outcomes = [outside(gap, floor) for gap in gaps]
         adjusted = holm([beyond_p(one) for one in outcomes])
+        sides = holm([even_p(outside(gap, 0)[None]) for gap in gaps])
         return tuple(
             EditEffect(
                 name=edited.name,
                 kind=edited.kind,
                 dose=edited.dose,
                 win_rate=win_rate(self._sign * edited.scores, self._sign * self.own).half_tie,
+                p=side,
                 gap=float(np.quantile(np.abs(gap), QUANTILE)),
                 wins=int((one > 0).sum()),
                 losses=int((one < 0).sum()),
                 logits=float((logits(edited.scores) - logits(self.own)).mean()) if self.probability else None,
                 effect=effect_beyond(one, p),
             )
-            for edited, gap, one, p in zip(copies, gaps, outcomes, adjusted, strict=True)
+            for edited, gap, one, p, side in zip(copies, gaps, outcomes, adjusted, sides, strict=True)
         )
 
     def captions(self, *, seed: int = 0) -> Estimate | None:
@@ -251,22 +256,28 @@ class AuditedScores:
 
     def beside(self, other: "AuditedScores", name: str) -> ScorerPair:
         """Return the agreement with a second scorer that measured the same copies."""
-        n, sides = len(self.own), (self, other)
-        scores = [np.concatenate([one.own, *(copy.scores for copy in one.damage)]) * one._sign for one in sides]
+        n = len(self.own)
         prompts = np.tile(np.arange(n), 1 + len(self.damage))
-        pairs = np.array(
-            [
-                np.concatenate([outside(one._sign * (copy.scores - one.own), one.floor) for copy in one.damage])
-                for one in sides
-            ]
-        )
-        both = (pairs != 0).all(axis=0)
-        winners = winner_agreement(*pairs[:, both], prompts[n:][both]).share if both.any() else None
-        return ScorerPair(name, rank_correlation(*scores, prompts), winners)
+        first, second = self._damaged(), other._damaged()
+        both = (first != 0) & (second != 0)
+        winners = winner_agreement(first[both], second[both], prompts[n:][both]).share if both.any() else None
+        return ScorerPair(name, rank_correlation(self._all(), other._all(), prompts), winners)
+
+    def _all(self) -> Floats:
+        """Return the scores of pictures and damaged copies, more is better."""
+        return self._sign * np.concatenate([self.own, *(copy.scores for copy in self.damage)])
+
+    def _damaged(self) -> Floats:
+        """Return the outcomes of all damaged copies against their pictures, under the zone."""
+        gaps = [self._sign * (copy.scores - self.own) for copy in self.damage]
+        return outside(np.concatenate(gaps), self.floor)
 
 
 def indifference_floor(differences: ArrayLike) -> float:
-    """Return the 95th percentile of absolute differences under edits that nobody sees.
+    """Return the largest, over edits that nobody sees, of the 95th percentile of the absolute difference.
+
+    The largest and not that of all edits together: then no edit by itself leaves more than 5% of pairs outside, and a
+    set of pictures under any one of them ties with the pictures themselves.
 
     Args:
         differences: [E, n], a row an edit, in the score's own unit.
@@ -276,12 +287,12 @@ def indifference_floor(differences: ArrayLike) -> float:
 
     Examples:
         >>> indifference_floor([[0.0, 0.01, -0.02], [0.01, 0.0, 0.0]])
-        0.0175
+        0.019
     """
-    values = np.abs(np.asarray(differences, dtype=np.float64))
+    values = np.abs(np.atleast_2d(np.asarray(differences, dtype=np.float64)))
     if not values.size or not np.isfinite(values).all():
         raise UserError("the floor of a scorer needs finite differences", "score the pictures again")
-    return round(float(np.quantile(values, QUANTILE)), 12)
+    return round(float(np.quantile(values, QUANTILE, axis=1).max()), 12)
 
 
 def outside(differences: ArrayLike, indifference: float) -> Floats:
@@ -442,10 +453,6 @@ def _dose(effect: EditEffect, before: str) -> str:
     """Return an edit's dose as text after `before`; nothing where its kind has but one."""
     amount = effect.name.removeprefix(effect.kind).lstrip(", ")
     return f"{before}{amount}" if amount else ""
-
-
-def _even(rate: Estimate) -> bool:
-    return rate.low is None or rate.high is None or rate.low <= 0.5 <= rate.high
 
 
 def _percent(rate: Estimate) -> str:

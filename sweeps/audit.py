@@ -33,10 +33,10 @@ from sweeps.pictures import picture_name
 from sweeps.record import Record
 from sweeps.score import Compared, whole_pictures
 from sweeps.scorers import Scorers, measure
-from sweeps.scores import same_scorer
+from sweeps.scores import Scores, same_scorer
 from sweeps.store import disk_full
 
-SHORT = 60  # pictures of a prompt set in the short audit: 300 copies, whose 95th percentile is their 15th largest gap
+SHORT = 60  # pictures of a prompt set in the short audit: 300 copies; a 95th percentile is the 4th largest gap of 60
 FULL = 120
 FEWER_STEPS = "fewer steps"
 
@@ -71,6 +71,7 @@ def audit(
     of: str,
     most: int = FULL,
     damaged: Mapping[int, Sequence[Path]] = MappingProxyType({}),
+    known: Scores | None = None,
     short: bool = False,
 ) -> list[ScorerAudit]:
     """Return the audit of every scorer that gives each picture one score.
@@ -85,6 +86,7 @@ def audit(
         of: a hash of the pictures.
         most: pictures that are edited, evenly from first to last.
         damaged: pictures of the same prompts that are worse by construction, by their number of denoiser evaluations.
+        known: what these scorers measured of the pictures; measured here unless given.
         short: measure edits that nobody sees alone.
 
     Raises:
@@ -96,7 +98,11 @@ def audit(
     rows = evenly(len(images), most)
     own, by_edit, wrong = dict[str, NDArray[Any]](), dict[str, list[EditedScores]](), dict[str, list[NDArray[Any]]]()
     with TemporaryDirectory(prefix="reusebench-audit-") as scratch:
+        if known is not None:
+            own = {name: _single(name, known.measured[name])[rows] for name in names}
         for copies in _every_copy(images, prompts, rows, Path(scratch), damaged, short):
+            if copies.name == OWN and known is not None:
+                continue
             for name, scores in _scores(scorers, names, copies, emit, model):
                 if copies.name == OWN:
                     own[name] = scores
@@ -185,10 +191,15 @@ def _scores(
     scorers: Scorers, names: Sequence[str], copies: Copies, emit: Emit, model: str
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
     for name, columns, _ in measure(scorers, names, copies.images, copies.prompts, emit, model):
-        single = [values for values in columns.values() if values.ndim == 1 and values.dtype.kind == "f"]
-        if len(single) != 1:
-            raise UserError(f"{name} gives a picture {len(single)} scores, not one", "leave it out with --metric")
-        yield name, np.asarray(single[0], dtype=np.float64)
+        yield name, _single(name, columns)
+
+
+def _single(name: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    """Return the only column [N] that holds one number a picture."""
+    single = [values for values in columns.values() if values.ndim == 1 and values.dtype.kind == "f"]
+    if len(single) != 1:
+        raise UserError(f"{name} gives a picture {len(single)} scores, not one", "leave it out with --metric")
+    return np.asarray(single[0], dtype=np.float64)
 
 
 def short_copies(jobs: Sequence[Job], scorers: Mapping[str, Scorers]) -> int:
@@ -255,6 +266,7 @@ class Floors:
                     dataset=place[1],
                     of=of,
                     most=SHORT,
+                    known=compared.baseline.scores,
                     short=True,
                 )
             except Exception as error:  # a scorer may choke on a copy: the cells have their scores all the same

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from metrics.edits import INVISIBLE
 from metrics.scorer_audit import ScorerAudit
 from metrics.statistics import Estimate
 from reports.audits import audits
@@ -13,10 +14,10 @@ from reports.sheet import Column, Entry, Sheet
 
 SHARE, SCORE = Label("", "fraction"), Label("", "score")
 NOTES = (
-    "floor: 95th percentile of the score difference between a picture and a copy of it under an edit that nobody sees: "
-    "shifted by a pixel, JPEG 90, WebP 90, noise of 2/255, enlarged and back",
+    "floor: 95th percentile of the score difference between a picture and a copy of it under an edit that nobody sees, "
+    f"the largest of {', '.join(edit.name for edit in INVISIBLE.values())}",
     "invisible edits: the lowest and the highest win rate of such copies; 50% is a scorer that does not see them",
-    "told: damage whose copies are worse beyond the floor, from which dose on; table `audit_edits` has every edit",
+    "damage is told from the dose on whose copies are worse beyond the floor; table `audit_edits` has every edit",
 )
 CAPTIONS = (
     "wrong captions, AUC: the chance that a picture with its own prompt outscores one with a near prompt of the set; "

@@ -78,6 +78,7 @@ def _row(audit: ScorerAudit, effect: EditEffect) -> dict[str, Any]:
         "dose": effect.dose,
         "pairs": effect.win_rate.n,
         **with_interval("win_rate", effect.win_rate),
+        "p_holm": effect.p,
         "gap": effect.gap,
         "logits": effect.logits,
         "wins_beyond": effect.wins,

@@ -14,7 +14,7 @@ from metrics.statistics import Estimate
 from reports.base import RunView, Table
 from reports.frame import WIN_RATE, paired_metrics, result_names
 from reports.labels import Label, title
-from reports.paired_scores import Read, metric_scores, outcomes
+from reports.paired_scores import Read, indifference, metric_scores, outcomes
 from reports.sheet import Column, Entry, Sheet
 from sweeps.pictures import picture_hashes, same_pictures
 from sweeps.record import Record
@@ -28,6 +28,7 @@ NOTES = (
     "95% interval: percentile bootstrap over prompts",
     "same winner: share of the pairs of a shared and a different baseline picture on which both scorers see a win, "
     "both a tie, or both a loss; 95% interval: Wilson, at the effective number of pairs",
+    "beyond both floors: the same share of the pairs whose scores differ, by both scorers, by more than their floors",
     "by chance: the same share if the two scorers were independent; kappa: agreement beyond that, 1 where they always "
     "agree",
 )
@@ -35,13 +36,23 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Agreement:
-    """The agreement of two scorers on a model's pictures of a prompt set; `winners` is None where no pair differs."""
+    """The agreement of two scorers on a model's pictures of a prompt set.
+
+    Attributes:
+        model: whose pictures they are.
+        dataset: of which prompts.
+        scorers: the two.
+        ranks: of all pictures.
+        winners: over all pairs of different pictures; None where there is none.
+        beyond: over those that both scorers see beyond their floors; None where there is none, or no floor.
+    """
 
     model: str
     dataset: str
     scorers: tuple[str, str]
     ranks: Estimate
     winners: WinnerAgreement | None
+    beyond: WinnerAgreement | None
 
 
 class ScorerAgreement(Table):
@@ -62,13 +73,20 @@ class ScorerAgreement(Table):
             Column("scorers", numeric=False, key=True),
             *(Column(heading) for heading in ("pictures", "rank correlation", "pairs", "same winner, %")),
             *(Column(heading) for heading in ("by chance, %", "kappa")),
+            *([Column("beyond both floors, %"), Column("pairs there")] if _any_beyond(found_agreements) else []),
         ]
         rows = [
-            [*(Entry(getattr(agreement, key)) for key in keys), *_entries(agreement)] for agreement in found_agreements
+            [
+                *(Entry(getattr(agreement, key)) for key in keys),
+                *_entries(agreement),
+                *(_beyond(agreement) if _any_beyond(found_agreements) else []),
+            ]
+            for agreement in found_agreements
         ]
         shared = [f"{key} {getattr(found_agreements[0], key)}" for key in ("model", "dataset") if key not in keys]
         caption = ", ".join(["how far scorers agree on the same pictures", *shared])
-        return Sheet(columns, rows, _data(found_agreements), caption, NOTES)
+        notes = NOTES if _any_beyond(found_agreements) else [note for note in NOTES if not note.startswith("beyond")]
+        return Sheet(columns, rows, _data(found_agreements), caption, notes)
 
 
 def agreements(run: RunView) -> Iterator[Agreement]:
@@ -90,9 +108,11 @@ def agreements(run: RunView) -> Iterator[Agreement]:
 
 def _compared(
     run: RunView, cells: Sequence[Record], scorers: tuple[str, str], read: Read
-) -> tuple[Estimate, WinnerAgreement | None]:
-    """Return the agreement in ranks and in winners; arrays are [2, n], a row for each scorer."""
-    pictures, of_picture, pairs, of_pair = [], [], [], []
+) -> tuple[Estimate, WinnerAgreement | None, WinnerAgreement | None]:
+    """Return the agreement in ranks, winners, and winners beyond both floors; arrays are [2, n], a row a scorer."""
+    pictures, of_picture, of_pair = [], [], []
+    strict: list[NDArray[np.float64]] = []
+    beyond: list[NDArray[np.float64]] = []
     for baseline in {record.baseline_scores(run.path): record for record in cells}.values():
         scores = [_upwards(baseline, name) * read(baseline.baseline_scores(run.path), name) for name in scorers]
         pictures.append(np.array(scores))
@@ -101,15 +121,33 @@ def _compared(
         scores = [_upwards(record, name) * read(record.scores(run.path), name) for name in scorers]
         different = ~_same(run, record, len(scores[0]))
         pictures.append(np.array(scores)[:, different])
-        pairs.append(np.array([outcomes(run.path, record, name, read) for name in scorers])[:, different])
+        for pairs, zone in ((strict, 0.0), (beyond, None)):
+            signs = [outcomes(run.path, record, name, read, zone=zone) for name in scorers]
+            pairs.append(np.array(signs)[:, different])
         of_picture.append(np.flatnonzero(different))
         of_pair.append(np.flatnonzero(different))
     first, second = np.hstack(pictures)
     ranks = rank_correlation(first, second, np.concatenate(of_picture))
     if not any(map(len, of_pair)):
-        return ranks, None
-    first, second = np.hstack(pairs)
-    return ranks, winner_agreement(first, second, np.concatenate(of_pair))
+        return ranks, None, None
+    prompts = np.concatenate(of_pair)
+    first, second = np.hstack(strict)
+    winners = winner_agreement(first, second, prompts)
+    first, second = np.hstack(beyond)
+    both = (first != 0) & (second != 0)
+    if not both.any() or not any(indifference(record, name) for record in cells for name in scorers):
+        return ranks, winners, None
+    return ranks, winners, winner_agreement(first[both], second[both], prompts[both])
+
+
+def _any_beyond(found_agreements: Sequence[Agreement]) -> bool:
+    return any(agreement.beyond for agreement in found_agreements)
+
+
+def _beyond(agreement: Agreement) -> list[Entry]:
+    if agreement.beyond is None:
+        return [Entry(SHARE.number(None)), Entry("0")]
+    return [_estimate(SHARE, agreement.beyond.share), Entry(f"{agreement.beyond.share.n:,}")]
 
 
 def _upwards(record: Record, scorer: str) -> int:
@@ -169,4 +207,6 @@ def _row(agreement: Agreement) -> dict[str, Any]:
         "by_chance": winners and winners.by_chance,
         "kappa": winners and winners.kappa,
         "effective_pairs": winners and winners.effective,
+        "same_winner_beyond": agreement.beyond and agreement.beyond.share.value,
+        "pairs_beyond": agreement.beyond.share.n if agreement.beyond else 0,
     }

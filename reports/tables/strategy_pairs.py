@@ -15,6 +15,7 @@ from reports.base import RunView, Table
 from reports.frame import with_interval
 from reports.labels import Label, axis_text, p_value, title
 from reports.method_comparison import MethodComparison, MethodComparisons, method_comparisons
+from reports.paired_scores import zone_note
 from reports.sheet import Column, Entry, Sheet
 
 RATE = Label("", "fraction")
@@ -85,7 +86,9 @@ class StrategyPairs(Table):
             for pair in run_pairs
         ]
         groups = [(compared.named(pair.comparison), pair.savings) for pair in run_pairs]
-        return Sheet(columns, rows, pd.DataFrame(map(_row, run_pairs)), _caption(compared), _notes(run_pairs), groups)
+        return Sheet(
+            columns, rows, pd.DataFrame(map(_row, run_pairs)), _caption(compared), _notes(run, run_pairs), groups
+        )
 
 
 def pairs(run: RunView) -> list[Pair]:
@@ -133,12 +136,13 @@ def _caption(compared: MethodComparisons) -> str:
     return f"strategy against strategy on the same prompts, {', '.join(map(title, compared.metrics))}"
 
 
-def _notes(run_pairs: Sequence[Pair]) -> list[str]:
+def _notes(run: RunView, run_pairs: Sequence[Pair]) -> list[str]:
     decided = sum(pair.winner is not None for pair in run_pairs)
     return [
         f"95% intervals: {METHOD}: a prompt's seeds (and, over all targets, its targets) count as one; not corrected",
         "p: two-sided, against neither winning more often, by Tango's score test, as the interval; Holm's correction "
         f"over all {len(run_pairs)} rows: {decided} differ at {ALPHA:.0%}",
+        *zone_note(run.records, dict.fromkeys(pair.comparison.metric for pair in run_pairs)),
     ]
 
 

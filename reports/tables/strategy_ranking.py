@@ -12,6 +12,7 @@ from reports.base import RunView, Table
 from reports.frame import WIN_RATE, difference_result, with_interval
 from reports.labels import MISSING, Label, axis_text, title
 from reports.method_comparison import method_comparisons
+from reports.paired_scores import zone_note
 from reports.rankings import Ranking, rankings, verdict
 from reports.sheet import Column, Entry, Sheet
 
@@ -55,7 +56,7 @@ class StrategyRanking(Table):
                 )
                 data.append(_row(ranking, i, beaten, _undecided(ranking, i)))
         groups = [compared.named(ranking.comparison) for ranking in run_rankings for _ in ranking.names]
-        return Sheet(columns, rows, pd.DataFrame(data), _caption(run_rankings), _notes(run_rankings), groups)
+        return Sheet(columns, rows, pd.DataFrame(data), _caption(run_rankings), _notes(run, run_rankings), groups)
 
 
 def _beaten(ranking: Ranking, i: int) -> list[str]:
@@ -87,7 +88,7 @@ def _caption(run_rankings: Sequence[Ranking]) -> str:
     return f"ranking of strategies: mean height of their curves over {over} of denoiser evaluations saved"
 
 
-def _notes(run_rankings: Sequence[Ranking]) -> list[str]:
+def _notes(run: RunView, run_rankings: Sequence[Ranking]) -> list[str]:
     methods = dict.fromkeys(
         estimate.method for ranking in run_rankings for estimate in (*ranking.areas, *ranking.rates)
     )
@@ -100,6 +101,8 @@ def _notes(run_rankings: Sequence[Ranking]) -> list[str]:
         f"95% intervals: {', '.join(methods)}: a prompt's seeds count as one prompt",
         "strategy_pairs says who wins more often, prompt by prompt, which may differ",
     ]
+    if zone := zone_note(run.records, dict.fromkeys(ranking.comparison.metric for ranking in run_rankings)):
+        notes += [*zone, "a pair that ties adds 0 to the mean difference that is ranked by"]
     for ranking in run_rankings:
         where = (
             f"{ranking.comparison.config.model}, {title(ranking.comparison.metric)}: " if len(run_rankings) > 1 else ""

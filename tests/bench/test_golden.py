@@ -59,7 +59,19 @@ def command(name: str, tiny: Any, flux: Path) -> list[object]:
         model = ["--model", flux, "--steps", 8, "--set", "max_sequence_length=28"]
     else:
         model = ["--model", tiny.model, "--steps", 3, "--prior-steps", 2]
-    return ["sweep", *model, *common, *scorers, *SWEEPS[name], "--no-mlflow", "--name", name, "--device", "cpu"]
+    return [
+        "sweep",
+        *model,
+        *common,
+        *scorers,
+        *SWEEPS[name],
+        "--no-audit",
+        "--no-mlflow",
+        "--name",
+        name,
+        "--device",
+        "cpu",
+    ]
 
 
 def pinned_record(path: Path) -> dict[str, Any]:

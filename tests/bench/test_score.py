@@ -60,7 +60,7 @@ def swept(whole, tmp_path: Path) -> Swept:
 def views(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables and figures take their time, and only tests that ask for `with_views` look at them."""
     if "with_views" not in request.fixturenames:
-        monkeypatch.setattr("reports.publish.publish", lambda run, records, delta: Report())
+        monkeypatch.setattr("reports.publish.publish", lambda *_: Report())
 
 
 @pytest.fixture
@@ -136,14 +136,14 @@ def test_scores_are_those_that_a_sweep_with_both_scorers_gives(bench, swept, tin
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The pictures that VQAScore measures from now on."""
+    """The pictures of runs that VQAScore measures from now on; the copies of an audit are none."""
     from metrics.vqa import VQAScore
 
     seen: list[str] = []
     measure = VQAScore.measure
 
     def heard(self, images, prompts):
-        seen.extend(map(str, images))
+        seen.extend(str(image) for image in images if "reusebench-audit-" not in str(image))
         return measure(self, images, prompts)
 
     monkeypatch.setattr(VQAScore, "measure", heard)
@@ -164,11 +164,11 @@ def test_an_interrupted_scoring_goes_on_where_it_was(bench, swept, other_vqa, me
 
     describe, described = passes.describe, []
 
-    def cut(compared, *rest):
+    def cut(compared, *rest, **more):
         if len(described) == 1:
             raise KeyboardInterrupt
         described.append(compared)
-        return describe(compared, *rest)
+        return describe(compared, *rest, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(passes, "describe", cut)
