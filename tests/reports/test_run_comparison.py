@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from reports.tables.claims import Claims
 
 from common.errors import UserError
 from reports.base import RunView, tables
 from reports.frame import varying_axes
 from reports.render import write_view
 from reports.run_comparison import compare, run_names
-from reports.tables.over_seeds import OverSeeds
 from reports.tables.summary import Summary
 from sweeps.record import Record, load_records
 
@@ -70,20 +70,20 @@ def test_every_table_and_figure_is_made_over_the_union(new_run, tmp_path) -> Non
     report = write_view(compare([first, second], out))
     assert report.notes == []
     names = {path.stem for path in report.tables}
-    assert {"summary", "claims", "savings_at_parity", "over_seeds", "cost", "comparability"} <= names
+    assert {"summary", "claims", "savings_at_parity", "seeds", "cost", "comparability"} <= names
     assert {"quality_savings", "diversity_savings", "savings_at_parity"} <= {path.stem for path in report.figures}
     assert report.markdown == out / "report/report.md"
-    read = {name: pd.read_csv(out / f"report/tables/{name}.csv") for name in ("summary", "claims", "over_seeds")}
+    read = {name: pd.read_csv(out / f"report/tables/{name}.csv") for name in ("summary", "claims", "seeds")}
     assert len(read["summary"]) == 6
     assert set(read["claims"].model) == {"mini-kandinsky", "other"}
-    assert set(read["over_seeds"].seeds) == {"1 2"}
+    assert set(read["claims"].seeds) == {"1 2"}
 
 
 def test_runs_that_differ_in_seed_alone_are_pooled_over_seeds(new_run, tmp_path) -> None:
     runs = [new_run(f"seed-{seed}", n=12, series=[{"seed": seed}]) for seed in (1, 2)]
     view = compare(runs, tmp_path)
     assert [each.what for each in view.mismatches] == ["seed"]
-    assert list(OverSeeds().sheet(view).data.seeds) == ["1 2", "1 2"]
+    assert list(Claims().sheet(view).data.seeds) == ["1 2", "1 2"]
 
 
 def test_runs_of_other_weights_are_not(new_run, tmp_path) -> None:
