@@ -1,4 +1,4 @@
-"""The question that a run answers, and the answer in at most three lines: the start of its page and Markdown report."""
+"""The question that a run answers, and the answer in at most four lines: the start of its page and Markdown report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Answer:
 
     Attributes:
         question: the one that the run was made for.
-        lines: at most three: what may be claimed, the savings at parity, the evidence against.
+        lines: at most four: what may be claimed, what that rests on, the savings at parity, the evidence against.
         series: for a run with several ways to share, (name, what may be claimed) of each, over all its seeds; else
             empty.
         claimed: whether any way to share is shown to be no worse within the run's own delta.
@@ -85,12 +85,15 @@ def answer(view: RunView) -> Answer:
     metric_claims = [claim for claim in view.once(claims) if claim.metric == metric]
     if not metric_claims:
         return Answer(question, ("Nothing can be claimed: the scores cannot be read.", *left_out(view)[:1]))
+    if all(claim.verdict == BROKEN for claim in metric_claims):
+        return Answer(question, (_broken(view, metric_claims),))
     tolerated = _tolerated(view, metric_claims)
     best_claim = _best(tolerated, metric_claims)
     several = _several(view)
     series_lines = tuple((name, _series(view, own, tolerated)) for name, own in several.items())
     lines = (
         " ".join(filter(None, [_broken(view, metric_claims), _claimed(view, best_claim, metric_claims)])),
+        _basis(view, best_claim),
         _at_parity(view, metric),
         _against(view, metric, best_claim, metric_claims),
     )
@@ -142,18 +145,15 @@ def _claimed(view: RunView, best: Best | None, metric_claims: Sequence[Claim]) -
     several = _several(view)
     where = f" ({next(name for name, own in several.items() if _way(best.claim) in own)})" if best and several else ""
     if best is None:
-        if any(claim.verdict == BROKEN for claim in metric_claims):
-            return ""
         return "Nothing can be claimed: every picture that was compared is the baseline's own."
     claim, saved = best.claim, _savings_and_rate(view, best.claim)
-    warned = f" {inflation_warning(claim)}" if claim.one_noise else ""
     if best.holds and _own(view, best):
         tested = sum(claim.noninferiority_p is not None for claim in metric_claims)
         corrected = f", corrected for {tested} claims" if tested > 1 else ""
-        return f"At tau {_tau(claim)}{where} sharing saves {saved}: {_verdict(claim)}{corrected}.{warned}"
+        return f"At tau {_tau(claim)}{where} sharing saves {saved}: {_verdict(claim)}{corrected}."
     not_shown = f"With {_design(metric_claims)} no tau is shown to be no worse within {_points(view.delta)}"
     if best.holds:
-        return f"{not_shown}. Within {_points(claim.delta)}, tau {_tau(claim)}{where} is: it saves {saved}.{warned}"
+        return f"{not_shown}. Within {_points(claim.delta)}, tau {_tau(claim)}{where} is: it saves {saved}."
     most = _points(max(view.delta, DELTAS[-1]))
     return f"{not_shown}, or even within {most}. Tau {_tau(claim)}{where} comes nearest: it saves {saved}."
 
@@ -249,24 +249,27 @@ def _needed(view: RunView, nearest: Claim, metric_claims: Sequence[Claim]) -> st
 
 
 def _savings_and_rate(view: RunView, claim: Claim) -> str:
-    parts = [] if claim.seeds == 1 else [f"{claim.prompts:,} prompts, {claim.seeds} seeds"]
-    parts += (
-        [] if claim.roots is None else [f"{claim.roots:,} draws of noise" if claim.roots != 1 else "1 draw of noise"]
-    )
-    design = f" ({', '.join(parts)})" if parts else ""
     return (
         f"{_saved(claim.records)}, at a {view.label(f'{claim.metric}{WIN_RATE}').text} of {_percent(claim.rate)} over "
-        f"{claim.pairs:,} pairs{design}{_arms(view, claim)}"
+        f"{claim.pairs:,} pairs"
     )
 
 
-def _arms(view: RunView, claim: Claim) -> str:
-    """Return the baseline's mean score, without which a win rate says nothing of whether pictures are any good."""
-    if claim.baseline is None:
+def _basis(view: RunView, best: Best | None) -> str:
+    """Return what a claim rests on: prompts, seeds, draws of noise, and whether the baseline is any good."""
+    if best is None:
         return ""
-    return (
-        f" against a baseline of mean {_baseline_label(view, claim.records[0], claim.metric)} {_mean(claim.baseline)}"
-    )
+    claim = best.claim
+    parts = [f"{claim.prompts:,} prompts", *([f"{claim.seeds} seeds"] if claim.seeds > 1 else [])]
+    if claim.roots is not None:
+        draws = f"{claim.roots:,} draw{'s' if claim.roots > 1 else ''} of noise"
+        parts.append(f"{draws} a seed" if claim.seeds > 1 else draws)
+    baseline = ""
+    if claim.baseline:
+        score = _baseline_label(view, claim.records[0], claim.metric)
+        baseline = f"; the baseline's mean {score} is {_mean(claim.baseline)}"
+    warned = f" {inflation_warning(claim)}" if claim.one_noise else ""
+    return f"It rests on {', '.join(parts)}{baseline}.{warned}"
 
 
 def _baseline_label(view: RunView, record: Record, metric: str) -> str:

@@ -38,7 +38,6 @@ VQA_FIGURES = {
     "vqa_difference": {"label": "VQAScore difference", "unit": "score", "higher_is_better": True},
     "vqa_mean": {"label": "VQAScore", "unit": "score", "higher_is_better": True},
     "vqa_mean_standard": {"label": "VQAScore, baseline", "unit": "score", "higher_is_better": True, "floor": 0.1},
-    "vqa_mean_standard": {"label": "VQAScore, standard", "unit": "score", "higher_is_better": True},
 }
 CLIP_FIGURES = {
     "clip_similarity": {"label": "CLIP similarity", "unit": "score", "higher_is_better": False},

@@ -26,7 +26,7 @@ function drawBar() {
   /* A verdict is of all seeds, never of the one that is shown. */
   const claimed = pooled ? `all ${pooled.seeds} seeds ${withInterval(pooled.rate, figure)}: ${verdict}` : verdict;
   const summary = [`${percent(which.steps)} of steps saved`, which.flops === null ? "" : `${percent(which.flops)} of FLOPs`, which.wall === null ? "" : `${percent(which.wall)} of the time`,
-    rate ? `win rate ${withInterval(rate, figure)}` : "", claimed].filter(Boolean).join(" · ");
+    rate ? `${pooled ? "this seed's " : ""}win rate ${withInterval(rate, figure)}` : "", claimed].filter(Boolean).join(" · ");
   byId("tau-value").textContent = plain(which.tau);
   byId("tau-says").textContent = summary;
   slider.setAttribute("aria-valuetext", `${plain(which.tau)}: ${summary}`);
