@@ -160,7 +160,7 @@ def _notes(
     notes = [
         "tau is in each strategy's own units: each has the tau that comes nearest to the target; mean steps saved are "
         f"off by at most {100 * worst[0]:.1f} points ({worst[1]})",
-        f"against the baseline; 95% intervals: {', '.join(methods)}: a prompt's seeds count as one prompt",
+        f"against the baseline; 95% intervals: {', '.join(methods)}",
     ]
     read = cache(embeddings)
     for name in sets:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from metrics.method_comparison import FLIPS, rank_text
+from metrics.over_seeds import TWO_WAY
 from metrics.power import ALPHA
 from metrics.statistics import Estimate
 from reports.base import RunView, Table
@@ -95,9 +96,9 @@ def _notes(run_rankings: Sequence[Ranking]) -> list[str]:
         "rank: by the mean difference from the baseline, the area under its curve over savings (trapezoid rule) "
         "divided by their range; a strategy's ranks go from just below all that beat it for sure to just above all "
         "that it beats for sure",
-        f"for sure: sign-flip test of the areas' differences, prompt by prompt ({FLIPS:,} draws), Holm's correction "
-        f"over all pairs, {ALPHA:.0%}",
-        f"95% intervals: {', '.join(methods)}: a prompt's seeds count as one prompt",
+        f"for sure: of several seeds the {TWO_WAY}, of one seed a sign-flip test of the areas' differences, prompt by "
+        f"prompt ({FLIPS:,} draws); Holm's correction over all pairs, {ALPHA:.0%}",
+        f"95% intervals: {', '.join(methods)}",
         "strategy_pairs says who wins more often, prompt by prompt, which may differ",
     ]
     for ranking in run_rankings:
