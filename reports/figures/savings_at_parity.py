@@ -20,7 +20,7 @@ GROUPS = {
 }
 ROW, PANEL, LINE = 0.52, 0.38, 0.17  # inches
 BAND = 0.62  # of a row, that its dots spread over
-WIDTH, LETTERS, UNDER_PANEL = 6.4, 105, 76
+WIDTH, LETTERS, UNDER_PANEL = 6.4, 105, 80
 
 
 class SavingsAtParity(Figure):
@@ -55,13 +55,13 @@ class SavingsAtParity(Figure):
                 axes.tick_params("x", length=0 if axes is not panels[-1, column] else 3)
                 axes.spines["bottom"].set_visible(axes is panels[-1, column])
             rate = run.label(f"{metric}.win_rate").text
-            below = (
+            explained = (
                 f"denoiser evaluations saved, %, where the estimated {rate} falls below {50 - 100 * run.delta:g}%",
-                f"δ = {100 * run.delta:g} points; thin bars: 95% intervals, from what is demonstrated; thick bars: between "
-                "two measured savings; ▶: not below where most was saved; |: what would be demonstrated on average of "
-                "a lossless method",
+                f"δ = {100 * run.delta:g} points; thin bars: 95% intervals, from what is demonstrated; thick bars: "
+                "between two measured savings; ▶: not below where most was saved; |: what would be demonstrated on "
+                "average of a lossless method",
             )
-            panels[-1, column].set_xlabel("\n".join(fill(text, UNDER_PANEL) for text in below), fontsize=8.5)
+            panels[-1, column].set_xlabel("\n".join(fill(text, UNDER_PANEL) for text in explained), fontsize=8.5)
         panels[0, 0].set_xlim(left=0)
         _name_datasets(figure, run_curves)
         if lines:
