@@ -13,8 +13,8 @@ from reports.frame import WIN_RATE, difference_result, paired_metrics, place, re
 from reports.labels import MISSING, Label, axis_text, title
 from reports.method_comparison import MethodAtTarget, MethodComparison, SavingsTarget, method_comparisons
 from reports.sheet import Column, Entry, Sheet
-from reports.tables.claims import roots_notes, roots_text
 from reports.splits import embeddings
+from reports.tables.claims import roots_notes, roots_text
 
 SHARE, STANDARD = Label("", "fraction"), "_standard"
 Read = Callable[..., Any]

@@ -1,6 +1,7 @@
 import pytest
 
 from reports.base import RunView
+from reports.claims import claims
 from reports.figures.quality_savings import QualitySavings
 from reports.style import theme
 from sweeps.record import Result
@@ -50,3 +51,12 @@ def test_another_seed_is_a_band_and_fewer_steps_a_dotted_line_of_their_own_model
 
     other = RunView.of("run", [new_record("1"), new_record("1", model="karlo"), *against])
     assert [len(series.references) for series in other.series] == [3, 0]
+
+
+def test_seeds_are_one_line_of_all_their_pairs(new_run) -> None:
+    view = RunView.of(new_run(n=20, side=4, series=[{"seed": 1}, {"seed": 2}]))
+    with theme():
+        panel = QualitySavings().draw(view).axes[0]
+    lines = [line for line in panel.lines if len(line.get_xdata()) == 3]
+    assert len(lines) == 1
+    assert list(lines[0].get_ydata()) == pytest.approx([50, *(100 * claim.rate.value for claim in view.once(claims))])
