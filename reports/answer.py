@@ -201,9 +201,10 @@ def _against(view: RunView, metric: str, best: Best | None, metric_claims: Seque
         sentences.append(_needed(view, best.claim, metric_claims))
     controls = ways([record for record in view.held_against("another-seed") if f"{metric}{WIN_RATE}" in record.results])
     if len(controls) == 1 and (rate := _control_rate(view, controls[0], metric)):
+        half = 50 * ((rate.high or rate.value) - (rate.low or rate.value))
         sentences.append(
-            f"The seed control (A/A), the baseline from another seed, has a win rate of {_percent(rate)}: "
-            "a win rate inside that interval is no evidence of a difference."
+            f"The seed control (A/A), the baseline from another seed, has a win rate of {_percent(rate)}; by chance alone "
+            f"95% of seeds lie between {50 - half:.1f}% and {50 + half:.1f}%."
         )
     return " ".join(sentences)
 

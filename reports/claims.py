@@ -202,10 +202,11 @@ def baseline_of(records: Sequence[Record], metric: str) -> Baseline | None:
 
 def inflation_warning(claim: Claim) -> str:
     """Return the sentence that a claim of one seed needs whose prompts started from few draws of noise."""
+    least, most = ONE_ROOT_INFLATION
     draws = "one draw" if claim.roots == 1 else f"{claim.roots} draws"
     return (
         f"One seed, whose {claim.prompts:,} prompts start from {draws} of noise: such intervals were measured to be "
-        f"{ONE_ROOT_INFLATION:.1f} times too narrow, so believe several seeds only."
+        f"{least:g} to {most:g} times too narrow, so believe several seeds only."
     )
 
 

@@ -1,7 +1,8 @@
 """Cells that differ in seed alone, as one: a way to share, its pooled pairs and results, and its draws of noise."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from common.errors import UserError
 from generators.sharing.plan import SharingPlan
 from metrics.over_seeds import PooledOutcomes, pool_outcomes, pooled_difference
 from metrics.statistics import Estimate, Floats
+from reports.base import RunView
 from reports.frame import WIN_RATE, difference_result, paired_metrics, result_names
-from reports.paired_scores import Read, better, outcomes, score_differences
+from reports.paired_scores import Read, better, metric_scores, outcomes, score_differences
 from sweeps.record import CellConfig, Record, Result
 
 COUNTS = ("wins", "ties", "losses")
@@ -93,6 +95,19 @@ def pooled_record(run: Path, records: Sequence[Record], read: Read) -> Record:
         if difference := difference_result(first, metric):
             results[difference] = _result(mean_difference(run, records, metric, read))
     return first.model_copy(update={"results": results, **_costs(records)})
+
+
+def seeds_pooled(run: RunView) -> RunView:
+    """Return the view with one record for all seeds of a way to share; the view itself where scores cannot be read."""
+    read = cache(metric_scores)
+    try:
+        records, references = (
+            tuple(pooled_record(run.path, group, read) for group in ways(which))
+            for which in (run.records, run.references)
+        )
+    except UserError:
+        return run
+    return replace(run, records=records, references=references)
 
 
 def savings(records: Sequence[Record]) -> float:

@@ -15,6 +15,7 @@ from reports.labels import MISSING, Label, axis_text, title
 from reports.method_comparison import method_comparisons
 from reports.rankings import Ranking, rankings, verdict
 from reports.sheet import Column, Entry, Sheet
+from reports.tables.claims import roots_notes
 
 RATE = Label("", "fraction")
 
@@ -99,6 +100,7 @@ def _notes(run_rankings: Sequence[Ranking]) -> list[str]:
         f"for sure: of several seeds the {TWO_WAY}, of one seed a sign-flip test of the areas' differences, prompt by "
         f"prompt ({FLIPS:,} draws); Holm's correction over all pairs, {ALPHA:.0%}",
         f"95% intervals: {', '.join(methods)}",
+        *roots_notes([(ranking.seeds, ranking.roots) for ranking in run_rankings]),
         "strategy_pairs says who wins more often, prompt by prompt, which may differ",
     ]
     for ranking in run_rankings:
@@ -116,6 +118,7 @@ def _row(ranking: Ranking, i: int, beaten: Sequence[str], undecided: Sequence[st
     return {
         "metric": ranking.comparison.metric,
         "model": ranking.comparison.config.model,
+        "fewest_roots": ranking.roots,
         "rank_best": ranking.ranks[i][0],
         "rank_worst": ranking.ranks[i][1],
         "strategy": name,
