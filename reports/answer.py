@@ -14,6 +14,7 @@ from reports.leaderboard import leaderboard
 from reports.paired_scores import metric_scores
 from reports.parity import parity_curves
 from reports.pooling import pooled_record, savings, ways
+from reports.seed_control import chance
 from sweeps.record import CellConfig, Record, Result
 
 DELTAS = (0.05, 0.1, 0.15, 0.2)  # tried in turn where no claim holds within the run's own
@@ -199,20 +200,21 @@ def _against(view: RunView, metric: str, best: Best | None, metric_claims: Seque
         )
     if best and not _own(view, best) and best.claim.noninferiority_p is not None:
         sentences.append(_needed(view, best.claim, metric_claims))
-    controls = ways([record for record in view.held_against("another-seed") if f"{metric}{WIN_RATE}" in record.results])
-    if len(controls) == 1 and (rate := _control_rate(view, controls[0], metric)):
-        half = 50 * ((rate.high or rate.value) - (rate.low or rate.value))
+    name = f"{metric}{WIN_RATE}"
+    controls = ways([record for record in view.held_against("another-seed") if name in record.results])
+    if len(controls) == 1 and (control := _control(view, controls[0])) and (band := chance(control, name)):
         sentences.append(
-            f"The seed control (A/A), the baseline from another seed, has a win rate of {_percent(rate)}; by chance alone "
-            f"95% of seeds lie between {50 - half:.1f}% and {50 + half:.1f}%."
+            "The seed control (A/A), the baseline from another seed, has a win rate of "
+            f"{SHARE.number(control.results[name].value)}%; by chance alone 95% of seeds lie between "
+            f"{SHARE.number(band[0])}% and {SHARE.number(band[1])}%."
         )
     return " ".join(sentences)
 
 
-def _control_rate(view: RunView, records: Sequence[Record], metric: str) -> Result | None:
-    """Return the win rate of the seed controls of all seeds; None where their scores cannot be read."""
+def _control(view: RunView, records: Sequence[Record]) -> Record | None:
+    """Return the seed controls of all seeds as one record; None where their scores cannot be read."""
     try:
-        return pooled_record(view.path, records, metric_scores).results[f"{metric}{WIN_RATE}"]
+        return pooled_record(view.path, records, metric_scores)
     except UserError:
         return None
 
