@@ -13,7 +13,7 @@ from metrics.statistics import LEVEL, Estimate, Floats, constrained_loss_rate
 
 DELTA = 0.05
 GAP = 0.1  # neighbouring measurements farther apart in savings say nothing of what lies between
-RESAMPLES = 1000
+RESAMPLES = 500
 METHOD = "savings at which a test of the win rate, tau by tau, does not leave out 50% - delta"
 DIFFERENCE_METHOD = "normal, with the standard error of a bootstrap over prompts and seeds"
 
