@@ -29,6 +29,8 @@ class ResultInfo:
         higher_is_better: None where neither way is.
         unit: ``fraction`` is 0 to 1 and printed in percent; the others are printed as they are.
         detail: left out of the summary; a table of its own shows it.
+        floor: of a baseline's mean score: one at or below it is of pictures that do not show their prompts, and carries
+            no claim. None where the scale has no such place.
 
     Examples:
         >>> ResultInfo("VQAScore win rate", higher_is_better=True, unit="fraction").label
@@ -39,6 +41,7 @@ class ResultInfo:
     higher_is_better: bool | None
     unit: Literal["fraction", "score", "count"]
     detail: bool = False
+    floor: float | None = None
 
 
 class Metric(Plugin, ABC):

@@ -1,6 +1,7 @@
 """Tests of claims about a win rate: non-inferiority to the baseline, a difference from it, several claims at once."""
 
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,7 +10,7 @@ from common.errors import UserError
 from metrics.statistics import Floats, constrained_loss_rate
 
 
-def noninferiority_p(wins: ArrayLike, losses: ArrayLike, n: ArrayLike, delta: float) -> Floats:
+def noninferiority_p(wins: ArrayLike, losses: ArrayLike, n: ArrayLike, delta: float, degrees: float = inf) -> Floats:
     """Return non-inferiority p-values: one-sided, of "the half-tie win rate is above 1/2 - delta", element by element.
 
     Tango's score test (Statistics in Medicine 17, 1998, 891-908) of p_win - p_loss > -2 delta. It is the test whose
@@ -20,6 +21,7 @@ def noninferiority_p(wins: ArrayLike, losses: ArrayLike, n: ArrayLike, delta: fl
         losses: pairs in which the baseline scores higher, broadcast against `wins`.
         n: all pairs, ties among them, likewise.
         delta: the margin, how far below 1/2 is tolerated, from 0 to below 1/2.
+        degrees: of freedom, where the number of pairs is itself estimated, as over several seeds.
 
     Returns:
         From 0 to 1, lower speaks more for non-inferiority.
@@ -35,7 +37,7 @@ def noninferiority_p(wins: ArrayLike, losses: ArrayLike, n: ArrayLike, delta: fl
         >>> float(noninferiority_p(0, 0, 100, delta=0.0))  # ties alone, no margin
         0.5
     """
-    from scipy.stats import norm
+    from scipy.stats import t
 
     if not 0 <= delta < 0.5:
         raise UserError(f"delta is {delta:g}", "give a share from 0 to below 0.5: 0.05 is 5 points")
@@ -47,7 +49,7 @@ def noninferiority_p(wins: ArrayLike, losses: ArrayLike, n: ArrayLike, delta: fl
     excess = wins - losses - n * null
     # without wins, losses and margin the statistic is 0/0, and nothing speaks for either side
     statistic = np.divide(excess, np.sqrt(variance), out=np.zeros_like(excess), where=variance > 0)
-    return np.asarray(norm.sf(statistic))
+    return np.asarray(t.sf(statistic, degrees))
 
 
 def sign_test_p(wins: int, losses: int) -> float:

@@ -1,7 +1,7 @@
 """Comparison of several methods that make the same prompts' pictures. Pure functions of arrays.
 
-A prompt's seeds and savings targets resemble one another: prompts are the clusters, and a prompt counts as one. A
-result over savings targets is linear in the scores, so each prompt has its own, and the prompts are what is resampled.
+A prompt's savings targets resemble one another, and so do its seeds: a result over savings targets is linear in the
+scores, so each pair of seed and prompt has its own, and prompts and seeds are the clusters (`metrics.over_seeds`).
 """
 
 from collections.abc import Sequence
@@ -10,67 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from common.errors import UserError
-from metrics.hypotheses import holm, noninferiority_p
-from metrics.parity import effective_pairs, lower_bound
-from metrics.statistics import LEVEL, Estimate, Floats
+from metrics.hypotheses import holm
+from metrics.over_seeds import FEW_ROOTS, mean_p
+from metrics.statistics import LEVEL, Floats
 
 FLIPS = 9999
 CHUNK = 1000  # sign flips at once, which bounds memory
-METHOD = "Tango score at the effective number of pairs"
-
-
-def clustered_win_rate(outcomes: ArrayLike, *, level: float = LEVEL) -> Estimate:
-    """Return the half-tie win rate over S seeds of N prompts, with Tango's interval at the effective number of pairs.
-
-    With one seed it is the half-tie rate of `metrics.statistics.win_rate`; with several, `n` are all pairs, and the
-    interval knows what they are worth (`metrics.parity.effective_pairs`). Unlike the bootstrap's
-    (`metrics.over_seeds.pooled_win_rate`) it agrees with a test, `even_p`.
-
-    Args:
-        outcomes: [S, N], 1 where the first method scores higher, -1 where lower, 0 for a tie.
-        level: nominal coverage.
-
-    Returns:
-        From 0 to 1; above 1/2, the first method is better.
-
-    Raises:
-        UserError: there is no pair, or an outcome is none of these.
-
-    Examples:
-        >>> rate = clustered_win_rate([[1] * 30 + [-1] * 10, [1] * 30 + [-1] * 10])
-        >>> rate.value, rate.n
-        (0.75, 80)
-        >>> round(rate.low, 3), round(rate.high, 3)  # as of 40 pairs: the second seed repeats the first
-        (0.598, 0.858)
-    """
-    values = _outcomes(outcomes)
-    difference, untied, n = values.mean(), (values**2).mean(), effective_pairs(values[:, None, :])[0]
-    low, high = lower_bound([difference, -difference], untied, n, level=level)
-    return Estimate(0.5 + float(difference) / 2, float(low), 1 - float(high), values.size, METHOD, level)
-
-
-def even_p(outcomes: ArrayLike) -> float:
-    """Return the two-sided p-value of "neither wins more often", from 0 to 1.
-
-    It is below 0.05 exactly where the 95% interval of `clustered_win_rate` leaves 1/2 out.
-
-    Args:
-        outcomes: [S, N], as in `clustered_win_rate`.
-
-    Raises:
-        UserError: as in `clustered_win_rate`.
-
-    Examples:
-        >>> round(even_p([[1] * 30 + [-1] * 10]), 4)
-        0.0016
-        >>> even_p([[1, -1, 0, 0]])
-        1.0
-    """
-    values = _outcomes(outcomes)
-    n = effective_pairs(values[:, None, :])[0]
-    wins, losses = n * (values == 1).mean(), n * (values == -1).mean()
-    n = max(n, wins + losses)  # without ties they are the same, but for rounding
-    return min(1.0, 2 * float(noninferiority_p(max(wins, losses), min(wins, losses), n, 0.0)))
 
 
 def curve_weights(savings: ArrayLike) -> Floats:
@@ -98,14 +43,14 @@ def curve_weights(savings: ArrayLike) -> Floats:
 
 
 def areas(values: ArrayLike, savings: ArrayLike) -> Floats:
-    """Return each prompt's area under its curve over the savings targets, divided by their range.
+    """Return the area under each pair's curve over the savings targets, divided by their range.
 
     Args:
         values: [..., L, S, N] for L savings targets, S seeds and N prompts.
         savings: [L], from 0 to 1.
 
     Returns:
-        [..., N], in the values' own unit; seeds are averaged.
+        [..., S, N], in the values' own unit.
 
     Raises:
         UserError: as in `curve_weights`, or the savings targets are not as many.
@@ -114,14 +59,14 @@ def areas(values: ArrayLike, savings: ArrayLike) -> Floats:
         Two savings targets, one seed, three prompts:
 
         >>> areas([[[1.0, 0.5, 0.0]], [[0.0, 0.5, 0.5]]], [0.25, 0.75])
-        array([0.5 , 0.5 , 0.25])
+        array([[0.5 , 0.5 , 0.25]])
     """
     values, weights = np.asarray(values, dtype=np.float64), curve_weights(savings)
     if values.ndim < 3 or values.shape[-3] != len(weights):
         raise UserError(
             f"values have shape {values.shape}, there are {len(weights)} savings targets", "give [..., L, S, N]"
         )
-    return np.asarray(np.einsum("...lsn,l->...n", values, weights) / values.shape[-2])
+    return np.asarray(np.einsum("...lsn,l->...sn", values, weights))
 
 
 def sign_flip_p(values: ArrayLike, *, seed: int = 0) -> Floats:
@@ -155,13 +100,18 @@ def sign_flip_p(values: ArrayLike, *, seed: int = 0) -> Floats:
     return np.asarray((as_far / (1 + FLIPS)).reshape(values.shape[:-1]))
 
 
-def beats(values: ArrayLike, *, seed: int = 0, level: float = LEVEL) -> tuple[NDArray[np.bool_], Floats]:
+def beats(
+    values: ArrayLike, roots: int | None = None, *, seed: int = 0, level: float = LEVEL
+) -> tuple[NDArray[np.bool_], Floats]:
     """Return the pairs of which the first method is better for sure, and all pairs' p-values by Holm's method.
 
-    One false claim or more among them all has probability 1 - level at most.
+    One false claim or more among them all has probability 1 - level at most. One seed's differences are tested by sign
+    flips, several seeds' by the two-way clustered t (`metrics.over_seeds.mean_p`). One seed whose prompts start from
+    fewer than `FEW_ROOTS` draws of noise tells no methods apart: the draw may favour either on all prompts.
 
     Args:
-        values: [M, N], each method's result for each prompt; more is better.
+        values: [M, S, N], each method's result for each seed and prompt; more is better.
+        roots: the number of independent draws of noise that a seed's prompts start from; None: of many.
         seed: of the sign flips.
         level: 1 less the tolerated probability of a false claim.
 
@@ -169,7 +119,7 @@ def beats(values: ArrayLike, *, seed: int = 0, level: float = LEVEL) -> tuple[ND
         bool [M, M], true where row beats column; and the adjusted p-values [M, M], symmetric, 1 on the diagonal.
 
     Examples:
-        >>> prompts = np.arange(20) / 20
+        >>> prompts = np.arange(20)[None] / 20
         >>> better, p = beats([prompts + 1, prompts, prompts])
         >>> better
         array([[False,  True,  True],
@@ -177,13 +127,21 @@ def beats(values: ArrayLike, *, seed: int = 0, level: float = LEVEL) -> tuple[ND
                [False, False, False]])
         >>> bool(p[0, 1] < 0.05), float(p[1, 2])
         (True, 1.0)
+        >>> bool(beats([prompts + 1, prompts], roots=1)[0].any())
+        False
     """
     values = np.asarray(values, dtype=np.float64)
     first, second = np.triu_indices(len(values), k=1)
     differences = values[first] - values[second]
     p = np.ones((len(values), len(values)))
-    p[first, second] = p[second, first] = holm(list(sign_flip_p(differences, seed=seed))) if len(first) else ()
-    means = values.mean(axis=1)
+    if values.shape[1] > 1:
+        raw = [mean_p(table, roots) for table in differences]
+    elif roots is not None and roots < FEW_ROOTS:
+        raw = [1.0] * len(first)
+    else:
+        raw = [float(one) for one in sign_flip_p(differences[:, 0], seed=seed)] if len(first) else []
+    p[first, second] = p[second, first] = holm(raw)
+    means = values.mean(axis=(1, 2))
     return np.asarray((p < 1 - level) & (means[:, None] > means[None, :])), p
 
 
@@ -215,12 +173,3 @@ def rank_text(ranks: Sequence[int]) -> str:
         ('2', '2-4')
     """
     return f"{ranks[0]}" if ranks[0] == ranks[-1] else f"{ranks[0]}-{ranks[-1]}"
-
-
-def _outcomes(outcomes: ArrayLike) -> Floats:
-    values = np.asarray(outcomes, dtype=np.float64)
-    if values.ndim != 2 or not values.size:
-        raise UserError(f"outcomes have shape {values.shape}", "give one row a seed, one column a prompt")
-    if not np.isin(values, (-1, 0, 1)).all():
-        raise UserError("an outcome is none of 1, 0 and -1", "give 1 for a win, 0 for a tie, -1 for a loss")
-    return values

@@ -7,12 +7,13 @@ from metrics.base import Columns, ResultInfo, paired
 from metrics.statistics import Estimate, bootstrap_mean, paired_difference, win_rate
 
 
-def score_figures(score: str, label: str) -> dict[str, ResultInfo]:
+def score_figures(score: str, label: str, floor: float | None = None) -> dict[str, ResultInfo]:
     """Return how the results of `compare_scores` are printed, for a score of which more is better.
 
     Args:
         score: the column's name.
         label: its name in tables.
+        floor: a baseline's mean at or below which its pictures do not show their prompts; None: there is no such place.
 
     Examples:
         >>> for name, info in score_figures("vqa", "VQAScore").items():
@@ -34,7 +35,7 @@ def score_figures(score: str, label: str) -> dict[str, ResultInfo]:
         "losses": ResultInfo("losses", None, "count"),
         f"{score}_difference": ResultInfo(f"{label} difference", True, "score"),
         f"{score}_mean": ResultInfo(label, True, "score"),
-        f"{score}_mean_standard": ResultInfo(f"{label}, baseline", True, "score"),
+        f"{score}_mean_standard": ResultInfo(f"{label}, baseline", True, "score", floor),
     }
 
 

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from common.errors import UserError
+from metrics.over_seeds import pool_outcomes
 from metrics.statistics import LEVEL, Estimate, Floats, constrained_loss_rate
 
 DELTA = 0.05
 GAP = 0.1  # neighbouring measurements farther apart in savings say nothing of what lies between
-RESAMPLES = 1000
+RESAMPLES = 500
 METHOD = "savings at which a test of the win rate, tau by tau, does not leave out 50% - delta"
 DIFFERENCE_METHOD = "normal, with the standard error of a bootstrap over prompts and seeds"
 
@@ -68,7 +69,13 @@ class SavingsAtParity:
 
 
 def savings_at_parity(
-    outcomes: ArrayLike, savings: ArrayLike, *, delta: float = DELTA, seed: int = 0, level: float = LEVEL
+    outcomes: ArrayLike,
+    savings: ArrayLike,
+    roots: Sequence[int | None] | None = None,
+    *,
+    delta: float = DELTA,
+    seed: int = 0,
+    level: float = LEVEL,
 ) -> SavingsAtParity:
     """Return the savings at which the half-tie win rate falls below 1/2 - delta, with an interval.
 
@@ -80,12 +87,12 @@ def savings_at_parity(
     From the least savings upwards, the rate's lower bound must be above the line; the first tau where it is not ends
     `low`. From the most downwards, the upper bound must be below it; the first where it is not ends `high`. As each
     walk stops at its first failure, no correction for several taus is needed (Hsu and Berger, Journal of the American
-    Statistical Association 94, 1999, 468-482). The bounds are Tango's at the effective number of pairs
-    (`effective_pairs`).
+    Statistical Association 94, 1999, 468-482). The bounds are the pooled win rate's (`metrics.over_seeds`).
 
     Args:
         outcomes: [S, T, N] for S seeds, T taus, N prompts: 1 where ours scores higher, -1 lower, 0 for a tie.
         savings: [S, T], the share of denoiser steps saved, from 0 to 1.
+        roots: [T], the number of independent draws of noise that a seed's prompts start from; None: of many.
         delta: the margin, how far below 1/2 is tolerated, from 0 to below 1/2.
         seed: of the resampling; the same seed, S and N resample the same prompts and seeds.
         level: nominal coverage of the interval.
@@ -112,29 +119,30 @@ def savings_at_parity(
     n_seeds, _, n_prompts = outcomes.shape
     line, saved = 0.5 - delta, savings.mean(axis=0)
     order = np.argsort(saved, kind="stable")
+    pools = [pool_outcomes(outcomes[:, i], roots[i] if roots else None) for i in order]
     outcomes, savings, saved = outcomes[:, order], savings[:, order], saved[order]
-    difference, untied = outcomes.mean(axis=(0, 2)), (outcomes**2).mean(axis=(0, 2))
-    effective = effective_pairs(outcomes)
+    rates = [pool.estimate(level) for pool in pools]
     lower, upper = (
-        np.where(saved > 0, 0.5 + sign * (lower_bound(sign * difference, untied, effective, level=level) - 0.5), 0.5)
-        for sign in (1, -1)
+        np.array([getattr(rate, end) if share > 0 else 0.5 for rate, share in zip(rates, saved, strict=True)])
+        for end in ("low", "high")
     )
     rng = np.random.default_rng(seed)
-    value = _fall(saved, _non_increasing(0.5 + difference / 2), line)
+    value = _fall(saved, _non_increasing(np.array([rate.value for rate in rates])), line)
     low, high = _fall(saved, lower, line), _fall(saved, upper, line, last=True)
     # an interval claims nothing of what lies between distant taus, and it holds the estimate
     low = min(Reach(low.gap[0]) if low.gap else low, value, key=_order)
     high = max(Reach(high.gap[1]) if high.gap else high, value, key=_order)
-    shown = _of_lossless(rng, outcomes, saved, untied, effective, line, level)
+    effective, degrees = (np.array([getattr(pool, name) for pool in pools]) for name in ("effective", "degrees"))
+    shown = _of_lossless(rng, outcomes, saved, effective, degrees, line, level)
     prompts, seeds = (rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) for n in (n_prompts, n_seeds))
-    rates = 0.5 + np.einsum("rs,rn,stn->rt", seeds, prompts, outcomes, optimize=True) / (2 * n_seeds * n_prompts)
+    resampled = 0.5 + np.einsum("rs,rn,stn->rt", seeds, prompts, outcomes, optimize=True) / (2 * n_seeds * n_prompts)
     return SavingsAtParity(
         value,
         Reach(low.savings, low.at_least),
         Reach(high.savings, high.at_least),
         lossless=float(np.mean([reach.savings for reach in shown])),
         power=float(np.mean([reach.at_least for reach in shown])),
-        resamples=_resampled(seeds @ savings / n_seeds, rates, line),
+        resamples=_resampled(seeds @ savings / n_seeds, resampled, line),
         most=float(saved[-1]),
         prompts=n_prompts,
         pairs=n_seeds * n_prompts,
@@ -144,38 +152,16 @@ def savings_at_parity(
     )
 
 
-def effective_pairs(outcomes: ArrayLike) -> Floats:
-    """Return the number of independent pairs that S seeds of N prompts are worth, [T], each from N to S N.
-
-    Pairs of one prompt resemble one another. As Rao and Scott (Biometrics 48, 1992, 577-585) do for clustered
-    proportions, their number is divided by the design effect: the variance of the mean over prompts, in which a
-    prompt's seeds are one cluster, over what it would be if all pairs were independent. With one seed it is N.
-
-    Args:
-        outcomes: [S, T, N], as in `savings_at_parity`.
-
-    Examples:
-        Two seeds: at the first tau the second repeats the first, at the second tau it does not.
-
-        >>> effective_pairs([[[1, -1, 1, -1], [1, -1, 1, -1]], [[1, -1, 1, -1], [1, 1, -1, -1]]])
-        array([4., 8.])
-    """
-    outcomes = np.asarray(outcomes, dtype=np.float64)
-    n_seeds, _, n_prompts = outcomes.shape
-    between, all_pairs = outcomes.mean(axis=0).var(axis=1), outcomes.var(axis=(0, 2))
-    effect = np.ones_like(all_pairs)
-    np.divide(n_seeds * between, all_pairs, out=effect, where=all_pairs > 0)
-    # held between 1 and S: a seed more never costs pairs, and S seeds are worth no more than S N
-    return np.asarray(n_seeds * n_prompts / np.clip(effect, 1, n_seeds))
-
-
-def lower_bound(difference: ArrayLike, untied: ArrayLike, n: ArrayLike, *, level: float = LEVEL) -> Floats:
-    """Return the lower end of the half-tie win rate's interval, `metrics.statistics.win_rate`'s for arrays of rates.
+def lower_bound(
+    difference: ArrayLike, untied: ArrayLike, n: ArrayLike, degrees: ArrayLike = inf, *, level: float = LEVEL
+) -> Floats:
+    """Return the lower end of the half-tie win rate's interval, `metrics.statistics.tango_interval`'s for arrays.
 
     Args:
         difference: p_win - p_loss, any shape.
         untied: p_win + p_loss, likewise.
         n: the number of pairs, which need not be whole, broadcast against them.
+        degrees: of freedom, likewise.
         level: nominal coverage of the two-sided interval.
 
     Returns:
@@ -188,19 +174,21 @@ def lower_bound(difference: ArrayLike, untied: ArrayLike, n: ArrayLike, *, level
         array([0.404, 0.451, 0.476])
     """
     from scipy.optimize.elementwise import find_root
-    from scipy.stats import norm
+    from scipy.stats import t
 
-    difference, untied, n = np.broadcast_arrays(*(np.asarray(values, np.float64) for values in (difference, untied, n)))
-    z, lost = norm.ppf(0.5 + level / 2), -difference
+    difference, untied, n, degrees = np.broadcast_arrays(
+        *(np.asarray(values, np.float64) for values in (difference, untied, n, degrees))
+    )
+    z, lost = t.ppf(0.5 + level / 2, degrees), -difference
     wins, losses = (np.maximum(n * (untied + sign * difference) / 2, 0) for sign in (1, -1))
 
-    def excess(candidate: Floats, wins: Floats, losses: Floats, n: Floats) -> Floats:
+    def excess(candidate: Floats, wins: Floats, losses: Floats, n: Floats, z: Floats) -> Floats:
         variance = 2 * constrained_loss_rate(losses, wins, n, candidate) + candidate * (1 - candidate)
         return np.asarray(losses - wins - n * candidate + z * np.sqrt(n * np.maximum(variance, 0.0)))
 
     # as in `statistics`: the upper end of p_loss - p_win, from just above what was observed to 1
     start = lost + 1e-12
-    root = find_root(excess, (np.minimum(start, 1.0), np.ones_like(start)), args=(wins, losses, n))
+    root = find_root(excess, (np.minimum(start, 1.0), np.ones_like(start)), args=(wins, losses, n, z))
     return np.asarray(0.5 - np.where(start >= 1, 1.0, root.x) / 2)
 
 
@@ -305,20 +293,21 @@ def _of_lossless(
     rng: np.random.Generator,
     outcomes: Floats,
     savings: Floats,
-    untied: Floats,
     effective: Floats,
+    degrees: Floats,
     line: float,
     level: float,
 ) -> list[Reach]:
     """Return `low` of so many runs of a lossless method, whose ties and likeness of taus are these outcomes'."""
-    by_prompt = outcomes.mean(axis=0)
+    by_prompt, untied = outcomes.mean(axis=0), (outcomes**2).mean(axis=(0, 2))
     spread = by_prompt.std(axis=1)
     unit = np.divide(by_prompt - by_prompt.mean(axis=1, keepdims=True), spread[:, None], where=spread[:, None] > 0,
                      out=np.zeros_like(by_prompt))  # fmt: skip
     alike = unit @ unit.T / by_prompt.shape[1]
     error = np.sqrt(untied / effective)
     drawn = rng.multivariate_normal(np.zeros(len(error)), alike * np.outer(error, error), size=RESAMPLES)
-    bounds = np.where(savings > 0, lower_bound(np.clip(drawn, -untied, untied), untied, effective, level=level), 0.5)
+    drawn = np.clip(drawn, -untied, untied)
+    bounds = np.where(savings > 0, lower_bound(drawn, untied, effective, degrees, level=level), 0.5)
     return [Reach(fall.gap[0]) if fall.gap else fall for fall in (_fall(savings, row, line) for row in bounds)]
 
 

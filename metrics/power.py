@@ -42,11 +42,11 @@ def difference_power(n: int, difference: float, ties: float = 0.0) -> float:
     return _power(n, ALPHA, "two-sided", *_contrast(difference, ties, 0.0))
 
 
-def noninferiority_power(n: int, delta: float, ties: float = 0.0, difference: float = 0.0) -> float:
+def noninferiority_power(n: float, delta: float, ties: float = 0.0, difference: float = 0.0) -> float:
     """Return the probability that `noninferiority_p` is below 0.025: the rate's 95% interval lies above 1/2 - delta.
 
     Args:
-        n: the number of pairs, at least 1.
+        n: the number of pairs, at least 1; it need not be whole.
         delta: the margin, how far below 1/2 is tolerated, from 0 to below 1/2.
         ties: the share of pairs that tie, from 0 to 1.
         difference: the true half-tie win rate less 1/2, from -1/2 to 1/2.
@@ -161,7 +161,7 @@ def smallest_delta(n: int, ties: float = 0.0, power: float = POWER) -> float | N
     return float(brentq(lambda delta: noninferiority_power(n, delta, ties) - power, 0, largest))
 
 
-def _power(n: int, alpha: float, alternative: str, shift: float, under_null: float, under_truth: float) -> float:
+def _power(n: float, alpha: float, alternative: str, shift: float, under_null: float, under_truth: float) -> float:
     from statsmodels.stats.power import normal_power_het
 
     if n < 1:

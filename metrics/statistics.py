@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isfinite, sqrt
+from math import inf, isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from common.errors import UserError
 LEVEL = 0.95
 RESAMPLES = 5000
 PAPER_IMAGES = 100
+NEXT_TO_NOTHING = 1e-12
 
 Floats = NDArray[np.float64]
 
@@ -108,17 +109,20 @@ def win_rate(ours: ArrayLike, baseline: ArrayLike, same: ArrayLike | None = None
     return WinRate(half_tie, strict, wins, n - wins - losses, losses)
 
 
-def tango_interval(wins: int, losses: int, n: int, *, level: float = LEVEL) -> tuple[float, float]:
+def tango_interval(
+    wins: float, losses: float, n: float, *, level: float = LEVEL, degrees: float = inf
+) -> tuple[float, float]:
     """Return the score interval of p_win - p_loss from n paired outcomes, both ends from -1 to 1.
 
     Tango, Statistics in Medicine 17 (1998) 891-908. Unlike Wald's it stays within -1 and 1 and keeps its coverage where
     ties are many and untied pairs few, which is what sharing little gives.
 
     Args:
-        wins: pairs in which ours scores higher.
-        losses: pairs in which the baseline scores higher.
-        n: all pairs, ties among them.
+        wins: pairs in which ours scores higher; they need not be whole.
+        losses: pairs in which the baseline scores higher, likewise.
+        n: all pairs, ties among them, likewise.
         level: nominal coverage.
+        degrees: of freedom, where the number of pairs is itself estimated, as over several seeds.
 
     Examples:
         Airway hyper-responsiveness, as Fagerland, Lydersen and Laake publish it (Statistics in Medicine 33, 2014):
@@ -129,18 +133,18 @@ def tango_interval(wins: int, losses: int, n: int, *, level: float = LEVEL) -> t
         >>> tango_interval(0, 0, 20)[1] == -tango_interval(0, 0, 20)[0]
         True
     """
-    from scipy.stats import norm
+    from scipy.stats import t
 
-    z = float(norm.ppf(0.5 + level / 2))
+    z = float(t.ppf(0.5 + level / 2, degrees))
     return -_tango_upper(losses, wins, n, z), _tango_upper(wins, losses, n, z)
 
 
-def _tango_upper(wins: int, losses: int, n: int, z: float) -> float:
+def _tango_upper(wins: float, losses: float, n: float, z: float) -> float:
     """Return the difference above the observed one at which the score statistic is -z."""
     from scipy.optimize import brentq
 
     observed = (wins - losses) / n
-    if wins == n:
+    if observed + NEXT_TO_NOTHING >= 1:
         return 1.0
 
     def excess(difference: float) -> float:
@@ -149,7 +153,7 @@ def _tango_upper(wins: int, losses: int, n: int, z: float) -> float:
         return wins - losses - n * difference + z * sqrt(n * max(variance, 0.0))
 
     # with ties alone the statistic is 0/0 at the observed difference: start beside it
-    return float(brentq(excess, observed + 1e-12, 1.0, xtol=1e-12))
+    return float(brentq(excess, observed + NEXT_TO_NOTHING, 1.0, xtol=1e-12))
 
 
 def constrained_loss_rate(wins: ArrayLike, losses: ArrayLike, n: ArrayLike, difference: ArrayLike) -> Floats:

@@ -14,6 +14,8 @@ from metrics.paired_scores import compare_scores, score_figures
 from metrics.statistics import Estimate
 from metrics.vqa_backends.base import VqaBackend, vqa_backend
 
+FLOOR = 0.1  # a probability of "yes": at or below it, the answer is "no" nine times in ten
+
 
 class VQAScore(Metric):
     """P("yes" | picture, 'Does this figure show "<prompt>"? Please answer yes or no.'), higher is better.
@@ -26,7 +28,7 @@ class VQAScore(Metric):
     higher_is_better = True
     probability = True
     columns = ("vqa",)
-    results: ClassVar[dict[str, ResultInfo]] = score_figures("vqa", "VQAScore")
+    results: ClassVar[dict[str, ResultInfo]] = score_figures("vqa", "VQAScore", FLOOR)
 
     @cached_property
     def backend(self) -> VqaBackend:

@@ -1,15 +1,20 @@
-"""The question that a run answers, and the answer in at most three lines: the start of its page and Markdown report."""
+"""The question that a run answers, and the answer in at most four lines: the start of its page and Markdown report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.errors import UserError
 from metrics.power import POWER
+from metrics.statistics import Estimate
 from reports.base import RunView, series_name
-from reports.claims import Claim, adjusted, cell_claim, claims
-from reports.frame import WIN_RATE, paired_metrics, result_names
+from reports.claims import BROKEN, Baseline, Claim, adjusted, claims, inflation_warning, left_out
+from reports.frame import WIN_RATE, paired_metrics, result_names, varying_axes
 from reports.labels import Label
 from reports.leaderboard import leaderboard
+from reports.paired_scores import metric_scores
 from reports.parity import parity_curves
+from reports.pooling import pooled_record, savings, ways
+from reports.seed_control import chance
 from sweeps.record import CellConfig, Record, Result
 
 DELTAS = (0.05, 0.1, 0.15, 0.2)  # tried in turn where no claim holds within the run's own
@@ -23,9 +28,10 @@ class Answer:
 
     Attributes:
         question: the one that the run was made for.
-        lines: at most three: what may be claimed, the savings at parity, the evidence against.
-        series: for a run with several series, (name, what may be claimed) of each; else empty.
-        claimed: whether any cell is shown to be no worse within the run's own delta.
+        lines: at most four: what may be claimed, what that rests on, the savings at parity, the evidence against.
+        series: for a run with several ways to share, (name, what may be claimed) of each, over all its seeds; else
+            empty.
+        claimed: whether any way to share is shown to be no worse within the run's own delta.
     """
 
     question: str
@@ -66,26 +72,28 @@ def answer(view: RunView) -> Answer:
     if not shared:
         return Answer(question, ("Nothing was shared yet: no cell with tau above 0 has finished.",))
     if not metrics:
-        largest = max(shared, key=_savings)
+        largest = max(ways(shared), key=savings)
         return Answer(
             question,
             (
-                f"At tau {_tau(largest)} sharing saves {_saved(largest)}.",
+                f"At tau {largest[0].config.tau:f} sharing saves {_saved(largest)}.",
                 "Its cost in quality is not known yet: no metric with a win rate has scored the pictures "
                 "(`bench score RUN --metric vqa` does).",
             ),
         )
     metric = metrics[0]
     metric_claims = [claim for claim in view.once(claims) if claim.metric == metric]
+    if not metric_claims:
+        return Answer(question, ("Nothing can be claimed: the scores cannot be read.", *left_out(view)[:1]))
+    if all(claim.verdict == BROKEN for claim in metric_claims):
+        return Answer(question, (_broken(view, metric_claims),))
     tolerated = _tolerated(view, metric_claims)
     best_claim = _best(tolerated, metric_claims)
-    series_lines = (
-        tuple((series.name, _series(view, series, tolerated, metric_claims)) for series in view.series)
-        if _several(view)
-        else ()
-    )
+    several = _several(view)
+    series_lines = tuple((name, _series(view, own, tolerated)) for name, own in several.items())
     lines = (
-        _claimed(view, best_claim, metric_claims),
+        " ".join(filter(None, [_broken(view, metric_claims), _claimed(view, best_claim, metric_claims)])),
+        _basis(view, best_claim),
         _at_parity(view, metric),
         _against(view, metric, best_claim, metric_claims),
     )
@@ -105,55 +113,62 @@ def _question(view: RunView) -> str:
 def _tolerated(view: RunView, metric_claims: Sequence[Claim]) -> list[list[Claim]]:
     """Return the claims within the view's delta, then within every larger one of `DELTAS`."""
     larger = [delta for delta in DELTAS if delta > view.delta]
-    retested = [[cell_claim(claim.record, claim.metric, delta) for claim in metric_claims] for delta in larger]
-    return [
-        list(metric_claims),
-        *(adjusted([claim for claim in retested_claims if claim]) for retested_claims in retested),
-    ]
+    return [list(metric_claims), *(adjusted([claim.within(delta) for claim in metric_claims]) for delta in larger)]
 
 
 def _best(tolerated: Sequence[Sequence[Claim]], metric_claims: Sequence[Claim]) -> Best | None:
     """Return the claim that saves most at the smallest delta where any holds; None where no pictures were compared."""
     for same_delta in tolerated:
-        holding = [claim for claim in same_delta if claim.verdict in HOLDING and _savings(claim.record) > 0]
+        holding = [claim for claim in same_delta if claim.verdict in HOLDING and savings(claim.records) > 0]
         if holding:
-            return Best(max(holding, key=lambda claim: _savings(claim.record)), holds=True)
+            return Best(max(holding, key=lambda claim: savings(claim.records)), holds=True)
     compared_claims = [claim for claim in metric_claims if claim.noninferiority_p is not None]
     return Best(max(compared_claims, key=_least), holds=False) if compared_claims else None
 
 
+def _broken(view: RunView, metric_claims: Sequence[Claim]) -> str:
+    """Return that, and where, the baseline's own pictures do not show their prompts; mostly nothing."""
+    broken = [claim for claim in metric_claims if claim.verdict == BROKEN]
+    if not broken:
+        return ""
+    where = "" if len(broken) == len(metric_claims) else f" in {len(broken)} of {len(metric_claims)} cells"
+    worst = min((claim.baseline for claim in broken if claim.baseline), key=lambda baseline: baseline.mean)
+    score = _baseline_label(view, broken[0].records[0], broken[0].metric)
+    return (
+        f"The baseline is broken{where}: by this scorer its own pictures do not show their prompts (mean {score} "
+        f"{_mean(worst)}, where {worst.floor:g} or less is failure). Nothing can be claimed of what is compared with "
+        "it: look at the baseline's pictures, then at the scheduler, the steps and the weights."
+    )
+
+
 def _claimed(view: RunView, best: Best | None, metric_claims: Sequence[Claim]) -> str:
-    where = f" ({_place(view, best.claim.record)})" if best and _several(view) else ""
+    several = _several(view)
+    where = f" ({next(name for name, own in several.items() if _way(best.claim) in own)})" if best and several else ""
     if best is None:
         return "Nothing can be claimed: every picture that was compared is the baseline's own."
-    savings = _savings_and_rate(view, best.claim)
+    claim, saved = best.claim, _savings_and_rate(view, best.claim)
     if best.holds and _own(view, best):
         tested = sum(claim.noninferiority_p is not None for claim in metric_claims)
         corrected = f", corrected for {tested} claims" if tested > 1 else ""
-        return f"At tau {_tau(best.claim.record)}{where} sharing saves {savings}: {_verdict(best.claim)}{corrected}."
-    claim = best.claim
-    not_shown = f"With {_prompts(metric_claims)} no tau is shown to be no worse within {_points(view.delta)}"
+        return f"At tau {_tau(claim)}{where} sharing saves {saved}: {_verdict(claim)}{corrected}."
+    not_shown = f"With {_design(metric_claims)} no tau is shown to be no worse within {_points(view.delta)}"
     if best.holds:
-        return f"{not_shown}. Within {_points(claim.delta)}, tau {_tau(claim.record)}{where} is: it saves {savings}."
+        return f"{not_shown}. Within {_points(claim.delta)}, tau {_tau(claim)}{where} is: it saves {saved}."
     most = _points(max(view.delta, DELTAS[-1]))
-    return f"{not_shown}, or even within {most}. Tau {_tau(claim.record)}{where} comes nearest: it saves {savings}."
+    return f"{not_shown}, or even within {most}. Tau {_tau(claim)}{where} comes nearest: it saves {saved}."
 
 
-def _series(
-    view: RunView, series: RunView, tolerated: Sequence[Sequence[Claim]], metric_claims: Sequence[Claim]
-) -> str:
-    """Return the answer for one series, with p-values corrected over all claims of the view."""
-    record_ids = {id(record) for record in series.records}
-    best = _best(
-        [[claim for claim in same_delta if id(claim.record) in record_ids] for same_delta in tolerated],
-        [claim for claim in metric_claims if id(claim.record) in record_ids],
-    )
-    if not any(id(claim.record) in record_ids for claim in metric_claims):
+def _series(view: RunView, own: Sequence[CellConfig], tolerated: Sequence[Sequence[Claim]]) -> str:
+    """Return the answer for ways that differ in tau alone, with p-values corrected over all claims of the view."""
+    own_claims = [[claim for claim in same_delta if _way(claim) in own] for same_delta in tolerated]
+    best = _best(own_claims, own_claims[0])
+    if not own_claims[0]:
         return "no cell with tau above 0 has been scored by this metric"
     if best is None:
-        return "every picture that was compared is the baseline's own"
-    savings = f"tau {_tau(best.claim.record)} saves {_savings_and_rate(view, best.claim)}"
-    return f"{savings}: {_verdict(best.claim)}" if best.holds else f"nothing can be claimed; {savings}"
+        broken = any(claim.verdict == BROKEN for claim in own_claims[0])
+        return "the baseline is broken" if broken else "every picture that was compared is the baseline's own"
+    saved = f"tau {_tau(best.claim)} saves {_savings_and_rate(view, best.claim)}"
+    return f"{saved}: {_verdict(best.claim)}" if best.holds else f"nothing can be claimed; {saved}"
 
 
 def _at_parity(view: RunView, metric: str) -> str:
@@ -178,53 +193,94 @@ def _at_parity(view: RunView, metric: str) -> str:
 def _against(view: RunView, metric: str, best: Best | None, metric_claims: Sequence[Claim]) -> str:
     sentences = []
     if certain_losses := [claim for claim in metric_claims if claim.verdict == "worse"]:
-        first = min(certain_losses, key=lambda claim: claim.record.config.tau)
+        first = min(certain_losses, key=lambda claim: claim.config.tau)
         rest = f", in {len(certain_losses)} of {len(metric_claims)} cells" if _several(view) else ""
         sentences.append(
-            f"A loss is certain from tau {_tau(first.record)} on{rest}."
-            if _onwards(metric_claims)
-            else _cells(certain_losses)
+            f"A loss is certain from tau {_tau(first)} on{rest}." if _onwards(metric_claims) else _cells(certain_losses)
         )
     if best and not _own(view, best) and best.claim.noninferiority_p is not None:
         sentences.append(_needed(view, best.claim, metric_claims))
-    rates = [record.results.get(f"{metric}{WIN_RATE}") for record in view.held_against("another-seed")]
-    if len(rates) == 1 and rates[0]:
+    name = f"{metric}{WIN_RATE}"
+    controls = ways([record for record in view.held_against("another-seed") if name in record.results])
+    if len(controls) == 1 and (control := _control(view, controls[0])) and (band := chance(control, name)):
         sentences.append(
-            f"The seed control (A/A), the baseline from another seed, has a win rate of {_percent(rates[0])}: "
-            "a win rate inside that interval is no evidence of a difference."
+            "The seed control (A/A), the baseline from another seed, has a win rate of "
+            f"{SHARE.number(control.results[name].value)}%; by chance alone 95% of seeds lie between "
+            f"{SHARE.number(band[0])}% and {SHARE.number(band[1])}%."
         )
     return " ".join(sentences)
 
 
+def _control(view: RunView, records: Sequence[Record]) -> Record | None:
+    """Return the seed controls of all seeds as one record; None where their scores cannot be read."""
+    try:
+        return pooled_record(view.path, records, metric_scores)
+    except UserError:
+        return None
+
+
 def _onwards(metric_claims: Sequence[Claim]) -> bool:
     """Return True where every cell at or above the smallest tau with a certain loss has one."""
-    first = min(claim.record.config.tau for claim in metric_claims if claim.verdict == "worse")
-    return all(claim.verdict == "worse" for claim in metric_claims if claim.record.config.tau >= first)
+    first = min(claim.config.tau for claim in metric_claims if claim.verdict == "worse")
+    return all(claim.verdict == "worse" for claim in metric_claims if claim.config.tau >= first)
 
 
 def _cells(certain_losses: Sequence[Claim]) -> str:
-    taus = sorted({claim.record.config.tau for claim in certain_losses})
+    taus = sorted({claim.config.tau for claim in certain_losses})
     return f"A loss is certain in {len(certain_losses)} of the cells, at tau {', '.join(f'{tau:f}' for tau in taus)}."
 
 
 def _needed(view: RunView, nearest: Claim, metric_claims: Sequence[Claim]) -> str:
-    at_run_delta = next(claim for claim in metric_claims if claim.record is nearest.record)
-    if at_run_delta.pairs_needed is None:
+    claim = next(claim for claim in metric_claims if claim.records == nearest.records)
+    prompts, seeds = claim.prompts_needed, claim.seeds_needed
+    if prompts is None:
         return f'No number of prompts shows "no worse within {_points(view.delta)}" if the true rate is 50%.'
-    if not at_run_delta.underpowered:
-        return f"{at_run_delta.pairs:,} prompts would have been enough if the true rate were 50%."
+    if not claim.underpowered:
+        return f"{_design([claim])} would have been enough if the true rate were 50%."
+    if claim.seeds == 1:
+        enough = f"{prompts:,} prompts are"
+    else:
+        more = f"{seeds:,} seeds of these prompts" if seeds else "with these prompts no number of seeds is enough"
+        enough = (
+            f"{prompts:,} prompts with {claim.seeds} seeds{' or ' if seeds else ' ('}{more}{'' if seeds else ')'} are"
+        )
     return (
-        f'To show "no worse within {_points(view.delta)}" if the true rate is 50%, {at_run_delta.pairs_needed:,} '
-        f"prompts are needed ({POWER:.0%} power for one claim alone; this run has {at_run_delta.pairs:,})."
+        f'To show "no worse within {_points(view.delta)}" if the true rate is 50%, {enough} needed '
+        f"({POWER:.0%} power for one claim alone; this run has {_size(claim)})."
     )
 
 
 def _savings_and_rate(view: RunView, claim: Claim) -> str:
-    name = f"{claim.metric}{WIN_RATE}"
     return (
-        f"{_saved(claim.record)}, at a {view.label(name).text} of {_percent(claim.record.results[name])} over "
+        f"{_saved(claim.records)}, at a {view.label(f'{claim.metric}{WIN_RATE}').text} of {_percent(claim.rate)} over "
         f"{claim.pairs:,} pairs"
     )
+
+
+def _basis(view: RunView, best: Best | None) -> str:
+    """Return what a claim rests on: prompts, seeds, draws of noise, and whether the baseline is any good."""
+    if best is None:
+        return ""
+    claim = best.claim
+    parts = [f"{claim.prompts:,} prompts", *([f"{claim.seeds} seeds"] if claim.seeds > 1 else [])]
+    if claim.roots is not None:
+        draws = f"{claim.roots:,} draw{'s' if claim.roots > 1 else ''} of noise"
+        parts.append(f"{draws} a seed" if claim.seeds > 1 else draws)
+    baseline = ""
+    if claim.baseline:
+        score = _baseline_label(view, claim.records[0], claim.metric)
+        baseline = f"; the baseline's mean {score} is {_mean(claim.baseline)}"
+    warned = f" {inflation_warning(claim)}" if claim.one_noise else ""
+    return f"It rests on {', '.join(parts)}{baseline}.{warned}"
+
+
+def _baseline_label(view: RunView, record: Record, metric: str) -> str:
+    name = next(name for name in record.results if name.startswith(f"{metric}.") and name.endswith("_mean"))
+    return view.label(name).text
+
+
+def _mean(baseline: Baseline) -> str:
+    return f"{baseline.mean:.2f}"
 
 
 def _verdict(claim: Claim) -> str:
@@ -236,12 +292,21 @@ def _own(view: RunView, best: Best) -> bool:
     return best.holds and best.claim.delta == view.delta
 
 
-def _several(view: RunView) -> bool:
-    return len(view.series) > 1
+def _several(view: RunView) -> dict[str, list[CellConfig]]:
+    """Return the series of a view, by name, each with its ways to share; none where taus and seeds alone differ."""
+    axes = [axis for axis in varying_axes(view.records) if axis != "seed"]
+    named: dict[str, list[CellConfig]] = {}
+    for records in ways(view.records):
+        named.setdefault(series_name(records[0].config, axes), []).append(_unseeded(records[0].config))
+    return named if len(named) > 1 else {}
 
 
-def _place(view: RunView, record: Record) -> str:
-    return next(series.name for series in view.series if any(member is record for member in series.records))
+def _way(claim: Claim) -> CellConfig:
+    return _unseeded(claim.config)
+
+
+def _unseeded(config: CellConfig) -> CellConfig:
+    return config.model_copy(update={"seed": 0})
 
 
 def _curve_name(view: RunView, asked: CellConfig) -> str:
@@ -252,36 +317,40 @@ def _curve_name(view: RunView, asked: CellConfig) -> str:
     )
 
 
-def _savings(record: Record) -> float:
-    return record.flops.savings if record.flops else record.plan.savings if record.plan else 0.0
-
-
-def _saved(record: Record) -> str:
-    """Return the savings in words; they are counted, not estimated, so they have no interval."""
-    steps = f"{SHARE.number(record.plan.savings)}% of denoiser evaluations" if record.plan else ""
-    if not record.flops:
+def _saved(records: Sequence[Record]) -> str:
+    """Return the mean savings in words; they are counted, not estimated, so they have no interval."""
+    plans = [record.plan.savings for record in records if record.plan]
+    steps = f"{SHARE.number(sum(plans) / len(plans))}% of denoiser evaluations" if plans else ""
+    if not all(record.flops for record in records):
         return steps or "nothing that was recorded"
-    return f"{SHARE.number(record.flops.savings)}% of FLOPs" + (f" ({steps})" if steps else "")
+    return f"{SHARE.number(savings(records))}% of FLOPs" + (f" ({steps})" if steps else "")
 
 
 def _least(claim: Claim) -> float:
     """Return the lower end of the rate's interval."""
-    rate = claim.record.results[f"{claim.metric}{WIN_RATE}"]
-    return rate.value if rate.low is None else rate.low
+    return claim.rate.value if claim.rate.low is None else claim.rate.low
 
 
-def _percent(rate: Result) -> str:
+def _percent(rate: Result | Estimate) -> str:
     return f"{SHARE.number(rate.value)}% {SHARE.interval(rate)}".rstrip()
 
 
-def _prompts(metric_claims: Sequence[Claim]) -> str:
-    counts = sorted({claim.pairs for claim in metric_claims})
-    return f"{counts[0]:,} prompts" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} prompts"
+def _design(metric_claims: Sequence[Claim]) -> str:
+    """Return the number of prompts, and of seeds where there are several."""
+    prompts, seeds = (sorted({getattr(claim, name) for claim in metric_claims}) for name in ("prompts", "seeds"))
+    of_prompts = f"{prompts[0]:,} prompts" if len(prompts) == 1 else f"{prompts[0]:,} to {prompts[-1]:,} prompts"
+    if seeds == [1]:
+        return of_prompts
+    return f"{of_prompts} and {seeds[0] if len(seeds) == 1 else f'{seeds[0]} to {seeds[-1]}'} seeds"
+
+
+def _size(claim: Claim) -> str:
+    return f"{claim.prompts:,}" if claim.seeds == 1 else f"{claim.prompts:,} prompts and {claim.seeds} seeds"
 
 
 def _points(delta: float) -> str:
     return f"{100 * delta:g} points"
 
 
-def _tau(record: Record) -> str:
-    return f"{record.config.tau:f}"
+def _tau(claim: Claim) -> str:
+    return f"{claim.config.tau:f}"

@@ -1,102 +1,179 @@
-"""Claims about each cell's win rate: no worse than the baseline, worse, or too few pairs to tell."""
+"""Claims about each way to share: no worse than the baseline, worse, or too few pairs to tell. All seeds are one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
-from metrics.hypotheses import holm, noninferiority_p, sign_test_p
-from metrics.power import ALPHA, POWER, noninferiority_power, pairs_for_noninferiority
-from reports.base import RunView
-from reports.frame import WIN_RATE, paired_metrics, result_names
-from sweeps.record import Record
+import numpy as np
+
+from common.errors import UserError
+from metrics.hypotheses import holm
+from metrics.over_seeds import ONE_ROOT_INFLATION, PooledOutcomes, pool_outcomes
+from metrics.power import ALPHA, POWER
+from metrics.statistics import Estimate
+from reports.base import RunView, series_name
+from reports.frame import WIN_RATE, paired_metrics, result_names, varying_axes
+from reports.labels import title
+from reports.paired_scores import Read, metric_scores
+from reports.pooling import COUNTS, noise_draws, pooled_outcomes, ways
+from sweeps.record import CellConfig, Record
 
 SAME = "same pictures"
+BROKEN = "broken baseline"
+BASELINE_MEAN = "_mean_standard"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The baseline's mean score, and the floor that the scorer declares for it.
+
+    Attributes:
+        mean: over all pairs.
+        floor: a mean at or below which pictures do not show their prompts by this scorer; None where it declares none.
+    """
+
+    mean: float
+    floor: float | None = None
+
+    @property
+    def broken(self) -> bool:
+        return self.floor is not None and self.mean <= self.floor
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One cell under one metric: its counts of pairs, and the tests of them.
+    """A way to share under one metric: the pooled pairs of all its seeds, and the tests of them.
 
     Attributes:
-        record: the cell's record.
+        records: one for each seed.
         metric: the metric whose win rate is tested.
-        wins: pairs in which the shared picture scores higher.
-        ties: pairs with equal scores, or of one and the same picture.
-        losses: pairs in which the baseline's picture scores higher.
+        outcomes: wins, ties and losses, and what they are worth.
         delta: the non-inferiority margin: how far below 1/2 the rate may lie and still be no worse.
-        noninferiority_p: one-sided p-value for a rate above 1/2 - delta; None where all pictures are the baseline's.
+        baseline: the baseline's mean score; None where it was not recorded.
+        noninferiority_p: one-sided p-value for a rate above 1/2 - delta; None where all pictures are the baseline's, or
+            the baseline is broken.
         two_sided_p: p-value against wins and losses being equally likely; None likewise.
         noninferiority_holm: `noninferiority_p` adjusted for the metric's other claims.
         two_sided_holm: `two_sided_p`, likewise.
     """
 
-    record: Record
+    records: tuple[Record, ...]
     metric: str
-    wins: int
-    ties: int
-    losses: int
+    outcomes: PooledOutcomes
     delta: float
+    baseline: Baseline | None = None
     noninferiority_p: float | None = None
     two_sided_p: float | None = None
     noninferiority_holm: float | None = None
     two_sided_holm: float | None = None
 
     @property
+    def config(self) -> CellConfig:
+        """The place on the axes of the first seed."""
+        return self.records[0].config
+
+    @property
+    def rate(self) -> Estimate:
+        """The half-tie win rate over all pairs."""
+        if all(_same_pictures(record, self.metric) for record in self.records):
+            return Estimate(0.5, 0.5, 0.5, self.pairs, "identical pictures")
+        return self.outcomes.estimate()
+
+    @property
+    def seeds(self) -> int:
+        return self.outcomes.spread.seeds
+
+    @property
+    def prompts(self) -> int:
+        return self.outcomes.spread.prompts
+
+    @property
     def pairs(self) -> int:
-        return self.wins + self.ties + self.losses
+        return self.outcomes.pairs
+
+    @property
+    def roots(self) -> int | None:
+        """The number of draws of noise that a seed's prompts start from; None where not known."""
+        return self.outcomes.roots
 
     @property
     def power(self) -> float:
         """The power to show "no worse" with this claim alone, if the true rate were 1/2 and as many pairs tied."""
-        return noninferiority_power(self.pairs, self.delta, self.ties / self.pairs)
+        return self.outcomes.power(self.delta)
 
     @property
-    def pairs_needed(self) -> int | None:
-        """The number of pairs that reaches the target power; None where no number does."""
-        return pairs_for_noninferiority(self.delta, self.ties / self.pairs)
+    def prompts_needed(self) -> int | None:
+        """The number of prompts that reaches the target power with as many seeds; None where no number does."""
+        return self.outcomes.prompts_needed(self.delta)
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """The number of seeds of these prompts that reaches it; None where none does, or one seed cannot say."""
+        return self.outcomes.seeds_needed(self.delta)
+
+    @property
+    def broken(self) -> bool:
+        return self.baseline is not None and self.baseline.broken
 
     @property
     def underpowered(self) -> bool:
         return self.noninferiority_p is not None and self.power < POWER
 
     @property
+    def one_noise(self) -> bool:
+        """True where one seed started all prompts from few draws of noise, whose chance its interval cannot see."""
+        return self.noninferiority_p is not None and self.outcomes.one_noise
+
+    @property
     def verdict(self) -> str:
         """The verdict in words, at 5% over all of the metric's claims (2.5% one-sided)."""
+        if self.broken:
+            return BROKEN
         if self.noninferiority_holm is None or self.two_sided_holm is None:
             return SAME
-        not_worse, worse = self.noninferiority_holm < ALPHA / 2, self.two_sided_holm < ALPHA and self.wins < self.losses
+        loses = self.outcomes.wins < self.outcomes.losses
+        not_worse, worse = self.noninferiority_holm < ALPHA / 2, self.two_sided_holm < ALPHA and loses
         if not_worse:
             return "worse by less than delta" if worse else "no worse"
         if worse:
             return "worse"
         return "underpowered" if self.underpowered else "undecided"
 
+    def within(self, delta: float) -> "Claim":
+        """Return the unadjusted claim within another delta."""
+        return _tested(replace(self, delta=delta, noninferiority_holm=None, two_sided_holm=None))
 
-def cell_claim(record: Record, metric: str, delta: float) -> Claim | None:
-    """Return the unadjusted claim of one cell; None where its record has no counts of this metric."""
-    counts = [record.results.get(f"{metric}.{name}") for name in ("wins", "ties", "losses")]
-    rate = record.results.get(f"{metric}{WIN_RATE}")
-    wins, ties, losses = (int(count.value) if count else 0 for count in counts)
-    if rate is None or not all(counts) or not wins + ties + losses:
+
+def claim_of(run: RunView, records: Sequence[Record], metric: str, read: Read) -> Claim | None:
+    """Return the unadjusted claim of one way to share; None where its records have no win rate of this metric.
+
+    Raises:
+        UserError: the scores of several seeds cannot be read, or are of different numbers of prompts.
+    """
+    scored = tuple(record for record in records if f"{metric}{WIN_RATE}" in record.results)
+    if not scored:
         return None
-    untested = Claim(record, metric, wins, ties, losses, delta)
-    if rate.low is not None and rate.low == rate.high:  # an interval without width: every picture is the baseline's own
-        return untested
-    return replace(
-        untested,
-        noninferiority_p=float(noninferiority_p(wins, losses, untested.pairs, delta)),
-        two_sided_p=sign_test_p(wins, losses),
-    )
+    try:
+        pairs = pooled_outcomes(run.path, scored, metric, read)
+    except UserError:
+        # a record alone tells the counts of its own pairs
+        if len(scored) > 1 or (counted := _counted(run, scored[0], metric)) is None:
+            raise
+        pairs = counted
+    return _tested(Claim(scored, metric, pairs, run.delta, baseline_of(scored, metric)))
 
 
 def claims(run: RunView) -> list[Claim]:
-    """Return the claims of every cell with tau above 0, metric by metric, adjusted within each by Holm's method.
+    """Return the claims of every way to share with tau above 0, adjusted within each metric by Holm's method.
 
     Call it as `run.once(claims)`, which computes them once.
     """
-    shared = [record for record in run.records if record.config.tau > 0]
-    metrics = paired_metrics(result_names(run.records))
-    by_metric = {metric: [cell_claim(record, metric, run.delta) for record in shared] for metric in metrics}
-    return [claim for of_metric in by_metric.values() for claim in adjusted([claim for claim in of_metric if claim])]
+    return run.once(_gathered)[0]
+
+
+def left_out(run: RunView) -> list[str]:
+    """Return a sentence for each way to share of which nothing can be claimed, with the reason."""
+    return run.once(_gathered)[1]
 
 
 def adjusted(unadjusted: Sequence[Claim]) -> list[Claim]:
@@ -110,3 +187,68 @@ def adjusted(unadjusted: Sequence[Claim]) -> list[Claim]:
             corrected[place], noninferiority_holm=noninferiority_adjusted, two_sided_holm=two_sided_adjusted
         )
     return corrected
+
+
+def baseline_of(records: Sequence[Record], metric: str) -> Baseline | None:
+    """Return the baseline's mean score over these records; None where one of them does not have it."""
+    names = (name for name in records[0].results if name.startswith(f"{metric}.") and name.endswith(BASELINE_MEAN))
+    name = next(names, None)
+    if name is None or not all(name in record.results for record in records):
+        return None
+    figures = records[0].scorers.get(metric, {}).get("figures", {})
+    floor = figures.get(name.partition(".")[2], {}).get("floor")
+    return Baseline(float(np.mean([record.results[name].value for record in records])), floor)
+
+
+def inflation_warning(claim: Claim) -> str:
+    """Return the sentence that a claim of one seed needs whose prompts started from few draws of noise."""
+    least, most = ONE_ROOT_INFLATION
+    draws = "one draw" if claim.roots == 1 else f"{claim.roots} draws"
+    return (
+        f"One seed, whose {claim.prompts:,} prompts start from {draws} of noise: such intervals were measured to be "
+        f"{least:g} to {most:g} times too narrow, so believe several seeds only."
+    )
+
+
+def _gathered(run: RunView) -> tuple[list[Claim], list[str]]:
+    shared, read = [record for record in run.records if record.config.tau > 0], cache(metric_scores)
+    axes = [*(axis for axis in varying_axes(run.records) if axis != "seed"), "tau"]
+    gathered: list[Claim] = []
+    notes = []
+    for metric in paired_metrics(result_names(run.records)):
+        of_metric = []
+        for records in ways(shared):
+            try:
+                claim = claim_of(run, records, metric, read)
+            except UserError as error:
+                notes.append(f"{title(metric)}, {series_name(records[0].config, axes)} is left out: {error}")
+            else:
+                of_metric += [claim] if claim else []
+        gathered += adjusted(of_metric)
+    return gathered, notes
+
+
+def _tested(claim: Claim) -> Claim:
+    """Return the claim with its p-values, where there is something to test."""
+    if claim.broken or all(_same_pictures(record, claim.metric) for record in claim.records):
+        return replace(claim, noninferiority_p=None, two_sided_p=None)
+    return replace(
+        claim,
+        noninferiority_p=claim.outcomes.noninferiority_p(claim.delta),
+        two_sided_p=claim.outcomes.even_p(),
+    )
+
+
+def _same_pictures(record: Record, metric: str) -> bool:
+    """Return True for an interval without width: every picture is the baseline's own."""
+    rate = record.results[f"{metric}{WIN_RATE}"]
+    return rate.low is not None and rate.low == rate.high
+
+
+def _counted(run: RunView, record: Record, metric: str) -> PooledOutcomes | None:
+    """Return the outcomes that a record's counts give; None where it has none."""
+    counts = [record.results.get(f"{metric}.{name}") for name in COUNTS]
+    known = [int(count.value) for count in counts if count]
+    if len(known) < len(COUNTS) or not sum(known):
+        return None
+    return pool_outcomes([np.repeat([1, 0, -1], known)], noise_draws(run.path, [record]))

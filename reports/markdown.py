@@ -13,6 +13,7 @@ from reports.comparability import shorten_hash
 from reports.formats import markdown_line, markdown_text, to_markdown
 from reports.frame import paired_metrics, result_names, wall_savings
 from reports.labels import title
+from reports.pooling import noise_draws
 from reports.run_comparison import RunComparison
 from reports.tables.audit import Audit
 from reports.tables.audit_edits import AuditEdits
@@ -35,6 +36,8 @@ ROWS = {
     "difference": "difference: the mean paired difference, the shared picture's score less the baseline's",
     "noninferiority": "non-inferiority p: one-sided p-value for a win rate above {tolerance}, not corrected; the table "
     "`claims` corrects it for the number of claims",
+    "roots": "roots: how many independent draws of noise a seed's prompts start from; with fewer than ten, one seed's "
+    "intervals are too narrow",
     "similarity": "similarity: the mean over all pairs of pictures of a set; lower is more diverse",
     "another-seed": "seed control (A/A): the baseline against itself from another seed, the spread of chance alone",
     "fewer-steps": "equal-compute baseline: no sharing, with as little compute spent on fewer steps for every prompt",
@@ -122,6 +125,7 @@ def rows_part(view: RunView) -> list[str]:
         "rate": bool(paired_metrics(names)),
         "difference": any(name.endswith("_difference") for name in names),
         "noninferiority": bool(paired_metrics(names)),
+        "roots": any(noise_draws(view.path, [record]) is not None for record in view.records[:1]),
         "similarity": any(name.endswith("_similarity") for name in names),
         **{role: bool(view.held_against(role)) for role in ("another-seed", "fewer-steps")},  # type: ignore[arg-type]
     }

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from metrics.method_comparison import clustered_win_rate
-from metrics.over_seeds import pooled_difference
+from metrics.over_seeds import pool_outcomes, pooled_difference
 from metrics.scorer_audit import outside
 from metrics.statistics import Estimate, Floats
 from reports.base import SHARING, RunView, series_name
 from reports.frame import WIN_RATE, paired_metrics, result_names, varying_axes
 from reports.labels import title
 from reports.paired_scores import Read, better, indifference, metric_scores, outcomes, score_differences
+from reports.pooling import noise_draws
 from sweeps.record import NEAR, CellConfig, Record, run_savings
 
 SAME_SCORE = 2e-6  # relative; copies of one picture in two cells may be scored in different batches (seen: 1.02e-6)
@@ -38,6 +38,7 @@ class MethodAtTarget:
         differences: [S, N], this method's score less the baseline's; more is better.
         scores: [S, N], more is better.
         zone: half the width of the scorer's zone of indifference.
+        roots: the number of draws of noise that a seed's prompts start from, over all prompt sets; None: not known.
     """
 
     name: str
@@ -47,11 +48,12 @@ class MethodAtTarget:
     differences: Floats
     scores: Floats
     zone: float = 0.0
+    roots: int | None = None
 
     @cached_property
     def win_rate(self) -> Estimate:
         """The half-tie rate without a zone, as published tables have it."""
-        return clustered_win_rate(self.strict)
+        return pool_outcomes(self.strict, self.roots).estimate()
 
     @property
     def counted(self) -> Floats:
@@ -60,7 +62,7 @@ class MethodAtTarget:
 
     @cached_property
     def difference(self) -> Estimate:
-        return pooled_difference(self.differences)
+        return pooled_difference(self.differences, self.roots)
 
     @property
     def savings(self) -> list[float]:
@@ -248,7 +250,18 @@ def _method(run: RunView, metric: str, name: str, records: Mapping[Place, Record
         sign * _joined(records, lambda record: score_differences(run.path, record, metric, read)),
         sign * _joined(records, lambda record: read(record.scores(run.path), metric)),
         max(indifference(record, metric) for record in records.values()),
+        _roots(run, records),
     )
+
+
+def _roots(run: RunView, records: Mapping[Place, Record]) -> int | None:
+    """Return the number of draws of noise behind a seed's prompts of all sets: sets draw apart, but for one policy."""
+    by_set: dict[str, list[Record]] = {}
+    for (dataset, _), record in records.items():
+        by_set.setdefault(dataset, []).append(record)
+    draws = [noise_draws(run.path, of_set) for of_set in by_set.values()]
+    known = [count for count in draws if count is not None]
+    return sum(known) if len(known) == len(draws) else None
 
 
 def _joined(records: Mapping[Place, Record], rows: Callable[[Record], NDArray[np.float64]]) -> Floats:

@@ -14,6 +14,7 @@ from metrics.statistics import Estimate
 from reports.base import RunView, series_name
 from reports.frame import WIN_RATE, axes_of, paired_metrics, result_names
 from reports.paired_scores import Read, metric_scores, outcomes
+from reports.pooling import noise_draws
 from sweeps.record import CellConfig, Record
 
 # The axes that say how prompts share; the others, but for the prompts' own, are a model's settings.
@@ -190,7 +191,11 @@ def _curve(run: RunView, metric: str, seeds: dict[int, dict[Decimal, Record]], r
         taus=tuple(next(iter(seeds.values()))),
         n_prompts=len(signs[0][0]),
         parity=savings_at_parity(
-            np.array(signs), savings, delta=run.delta, seed=int(sha256_text(first.config.dataset)[:8], 16)
+            np.array(signs),
+            savings,
+            [noise_draws(run.path, of_tau) for of_tau in zip(*cells, strict=True)],
+            delta=run.delta,
+            seed=int(sha256_text(first.config.dataset)[:8], 16),
         ),
     )
 

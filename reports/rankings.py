@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.method_comparison import areas, beats, rank_ranges
-from metrics.statistics import Estimate, Floats, bootstrap_mean
+from metrics.over_seeds import FEW_ROOTS, pooled_difference
+from metrics.statistics import Estimate, Floats
 from reports.base import RunView
 from reports.method_comparison import MethodComparison, SavingsTarget, method_comparisons
-
-METHOD = "cluster bootstrap over prompts"
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,8 @@ class Ranking:
         ranks: the first and the last rank that each method may have.
         better: [C, C], True where one method beats another for sure.
         p: [C, C], p-values of the areas' differences, adjusted for all pairs.
+        seeds: the number of seeds.
+        roots: the least number of draws of noise that a seed's prompts start from; None: not known.
         left_out: methods that miss a target.
     """
 
@@ -38,6 +39,8 @@ class Ranking:
     ranks: tuple[tuple[int, int], ...]
     better: NDArray[np.bool_]
     p: Floats
+    seeds: int
+    roots: int | None
     left_out: tuple[str, ...]
 
     @property
@@ -58,19 +61,23 @@ def ranking(comparison: MethodComparison) -> Ranking | None:
         areas([[getattr(at_target, values) for at_target in row] for row in methods], savings)
         for values in ("counted", "outcomes")
     )
+    draws = [at_target.roots for row in methods for at_target in row if at_target.roots is not None]
+    roots = min(draws, default=None)
     order = sorted(range(len(names)), key=lambda i: -by[i].mean())
     by, won, names = by[order], won[order], [names[i] for i in order]
-    better, p = beats(by)
+    better, p = beats(by, roots)
     pairs = len(targets) * methods[0][0].outcomes.size
     return Ranking(
         comparison,
         tuple(targets),
         tuple(names),
-        tuple(_estimate(row, pairs) for row in by),
-        tuple(_estimate(0.5 + row / 2, pairs) for row in won),
+        tuple(_estimate(row, pairs, roots) for row in by),
+        tuple(_estimate(0.5 + row / 2, pairs, roots) for row in won),
         tuple(rank_ranges(better)),
         better,
         p,
+        by.shape[1],
+        roots,
         tuple(name for name in comparison.names if name not in names),
     )
 
@@ -96,6 +103,11 @@ def verdict(ranked: Ranking) -> list[str]:
         beaten = [ranked.names[i] for i in rivals if ranked.better[i, control]]
         by = "none" if not beaten else "all others" if len(beaten) == len(rivals) else ", ".join(beaten)
         control_losses.append(f"{ranked.names[control]} is beaten by {by}")
+    if ranked.seeds == 1 and ranked.roots is not None and ranked.roots < FEW_ROOTS:
+        sentences.append(
+            f"One seed, whose prompts start from {ranked.roots} draw{'s' if ranked.roots > 1 else ''} of noise, tells "
+            "no methods apart: sweep several seeds."
+        )
     if control_losses:
         sentences.append(
             f"Controls: {'; '.join(control_losses)}. "
@@ -114,6 +126,5 @@ def _common(comparison: MethodComparison) -> tuple[list[str], list[SavingsTarget
         names.remove(min(names, key=lambda name: sum(name in target.methods for target in comparison.targets)))
 
 
-def _estimate(row: Floats, pairs: int) -> Estimate:
-    estimate = bootstrap_mean(row)
-    return replace(estimate, n=pairs, method=estimate.method.replace("bootstrap", METHOD))
+def _estimate(table: Floats, pairs: int, roots: int | None) -> Estimate:
+    return replace(pooled_difference(table, roots), n=pairs)

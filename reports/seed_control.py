@@ -1,6 +1,5 @@
 """The band of a figure in which the baseline from another seed lies by chance alone."""
 
-from metrics.seed_control import chance_rates
 from reports.frame import WIN_RATE
 from sweeps.record import Record
 
@@ -10,23 +9,29 @@ BASELINE = "_standard"
 def chance(control: Record, name: str) -> tuple[float, float] | None:
     """Return the band in which the result `name` of the baseline from yet another seed lies in 95% of cases.
 
-    It is centred where both seeds are even, not on what this one control happened to have: a win rate on 50%, a
-    difference on 0, any other result on the baseline's own, as wide as the control's interval of the difference.
+    It is centred where two seeds are even, a win rate's on 1/2, a difference's on 0, any other result's on the
+    baseline's own, and as wide as the control's interval (of the difference, where there is one). Around what one seed
+    happened to have, a band would leave out nearly twice as many.
+
+    Args:
+        control: a seed control's record.
+        name: of one of its results.
 
     Returns:
         Lower and upper end, not scaled; None where the control does not have the result or its interval.
     """
-    results, (metric, _, short) = control.results, name.partition(".")
-    result = results.get(name)
-    if result is None or result.low is None or result.high is None:
+    result = control.results.get(name)
+    if result is None:
         return None
+    own, of_difference = control.results.get(f"{name}{BASELINE}"), control.results.get(f"{name}_difference")
     if name.endswith(WIN_RATE):
-        ties, n = results.get(f"{metric}.ties"), result.n or 0
-        return chance_rates(n, ties.value / n if ties else 0.0) if n else None
-    own, of_difference = results.get(f"{name}{BASELINE}"), results.get(f"{name}_difference")
-    spread = result if "difference" in short or of_difference is None or of_difference.low is None else of_difference
-    if spread.low is None or spread.high is None:
-        return None
-    centre = 0.0 if "difference" in short else own.value if own else result.value
-    half = (spread.high - spread.low) / 2
-    return centre - half, centre + half
+        centre = 0.5
+    elif "difference" in name:
+        centre = 0.0
+    else:
+        centre = own.value if own else result.value
+    for of_width in (of_difference, result):
+        if of_width and of_width.low is not None and of_width.high is not None:
+            half = (of_width.high - of_width.low) / 2
+            return centre - half, centre + half
+    return None

@@ -92,6 +92,16 @@ class SharingPlan:
         return int(np.sum(self.stop - self.first))
 
     @property
+    def roots(self) -> int:
+        """The number of nodes that start from noise at step 0.
+
+        Examples:
+            >>> baseline_plan(3, 10).roots
+            3
+        """
+        return int(np.count_nonzero(self.source < 0))
+
+    @property
     def baseline_node_steps(self) -> int:
         """Denoiser evaluations of the same prompts, those with an output, with nobody sharing."""
         return self.steps * int(np.count_nonzero(self.output >= 0))

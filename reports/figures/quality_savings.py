@@ -17,7 +17,9 @@ class QualitySavings(Figure):
     def draw(self, run: RunView) -> "mpl.Figure | None":
         from reports.curves import draw_curves, name_series, room_for_names
         from reports.frame import paired_metrics, result_names
+        from reports.pooling import seeds_pooled
 
+        run = run.once(seeds_pooled)
         names = result_names(run.records)
         rows = [_panels(names, metric) for metric in paired_metrics(names)]
         if not rows:

@@ -20,7 +20,7 @@ GROUPS = {
 }
 ROW, PANEL, LINE = 0.52, 0.38, 0.17  # inches
 BAND = 0.62  # of a row, that its dots spread over
-WIDTH, LETTERS = 6.4, 105
+WIDTH, LETTERS, UNDER_PANEL = 6.4, 105, 80
 
 
 class SavingsAtParity(Figure):
@@ -43,7 +43,7 @@ class SavingsAtParity(Figure):
         ]
         groups = {group: rows for group in GROUPS if (rows := _rows(run_curves, group))}
         heights = [PANEL + ROW * len(rows) for rows in groups.values()]
-        below = 0.7 + LINE * sum(1 + line.count("\n") for line in lines)
+        below = 1.2 + LINE * sum(1 + line.count("\n") for line in lines)
         figure = canvas(WIDTH * len(run_curves.metrics), sum(heights) + below + 0.3, layout="constrained")
         panels = figure.subplots(
             len(groups), len(run_curves.metrics), squeeze=False, sharex=True, height_ratios=heights
@@ -55,14 +55,13 @@ class SavingsAtParity(Figure):
                 axes.tick_params("x", length=0 if axes is not panels[-1, column] else 3)
                 axes.spines["bottom"].set_visible(axes is panels[-1, column])
             rate = run.label(f"{metric}.win_rate").text
-            panels[-1, column].set_xlabel(
-                f"denoiser evaluations saved, %, where the estimated {rate} falls below {50 - 100 * run.delta:g}% "
-                f"(50% − δ, δ = {100 * run.delta:g} points)\n"
-                "thin bars: 95% intervals, from what is demonstrated; ▶: not below at the highest savings measured;\n"
-                "thick bars: somewhere between two measured savings; dotted: what would be demonstrated of a lossless "
-                "method, on average",
-                fontsize=8.5,
+            explained = (
+                f"denoiser evaluations saved, %, where the estimated {rate} falls below {50 - 100 * run.delta:g}%",
+                f"δ = {100 * run.delta:g} points; thin bars: 95% intervals, from what is demonstrated; thick bars: "
+                "between two measured savings; ▶: not below where most was saved; |: what would be demonstrated on "
+                "average of a lossless method",
             )
+            panels[-1, column].set_xlabel("\n".join(fill(text, UNDER_PANEL) for text in explained), fontsize=8.5)
         panels[0, 0].set_xlim(left=0)
         _name_datasets(figure, run_curves)
         if lines:
@@ -104,8 +103,7 @@ def _draw_dot(axes: "Axes", curve: Curve, height: float, colour: Sequence[float]
     axes.hlines(height, 100 * low.savings, 100 * high.savings, color=colour, linewidth=1.2, alpha=0.6)
     if high.at_least:
         _draw_end(axes, high, height, colour, ">", 4)
-    tick = ROW / 12
-    axes.vlines(100 * curve.parity.lossless, height - tick, height + tick, color=colour, linewidth=1, linestyle=":")
+    axes.plot(100 * curve.parity.lossless, height, color=colour, marker="|", markersize=9, linestyle="")
     if value.gap:
         axes.hlines(height, 100 * value.gap[0], 100 * value.gap[1], color=colour, linewidth=4, alpha=0.8)
     else:

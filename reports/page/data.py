@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from generators.sharing.tree import Tree
 from reports.base import RunView
-from reports.claims import claims
+from reports.claims import Claim, claims
 from reports.frame import WIN_RATE, difference_result, paired_metrics, result_names, varying_axes, wall_savings
 from reports.labels import axis_text, is_detail, title
 from reports.page.means import means
@@ -133,11 +133,12 @@ class Payload:
         }
 
     def _cell(self, view: RunView, record: Record, tree: Tree | None) -> dict[str, Any]:
-        own_claims = {claim.metric: claim for claim in view.once(claims) if claim.record is record}
+        own_claims = [claim for claim in view.once(claims) if any(seed is record for seed in claim.records)]
         return {
             **_numbers(record),
             "id": record.id,
-            "verdicts": {metric: claim.verdict for metric, claim in own_claims.items()},
+            "verdicts": {claim.metric: claim.verdict for claim in own_claims},
+            "pooled": {claim.metric: _pooled(claim) for claim in own_claims if claim.seeds > 1},
             "together": self._read(lambda: parting(view.path, record, tree)) if tree else None,
         }
 
@@ -198,6 +199,11 @@ class Payload:
             if str(error) not in self.notes:
                 self.notes.append(str(error))
             return None
+
+
+def _pooled(claim: Claim) -> dict[str, Any]:
+    """Return the number of seeds of a claim, and the win rate over all of them."""
+    return {"seeds": claim.seeds, "rate": [_finite(end) for end in (claim.rate.value, claim.rate.low, claim.rate.high)]}
 
 
 def _both(run: Path, record: Record, metric: str, read: Read) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

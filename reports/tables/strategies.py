@@ -14,6 +14,7 @@ from reports.labels import MISSING, Label, axis_text, title
 from reports.method_comparison import MethodAtTarget, MethodComparison, SavingsTarget, method_comparisons
 from reports.sheet import Column, Entry, Sheet
 from reports.splits import embeddings
+from reports.tables.claims import roots_notes, roots_text
 
 SHARE, STANDARD = Label("", "fraction"), "_standard"
 Read = Callable[..., Any]
@@ -43,7 +44,7 @@ class Strategies(Table):
             *([Column("metric", numeric=False, key=True)] if len(compared.metrics) > 1 else []),
             *(Column(axis, numeric=False, key=True) for axis in compared.axes),
             *(Column("savings target, %", numeric=False, key=True), Column("strategy", numeric=False, key=True)),
-            *map(Column, ("tau", "steps saved, %", "win rate, %", "mean difference")),
+            *map(Column, ("tau", "steps saved, %", "roots", "win rate, %", "mean difference")),
             *(Column(run.label(name).heading) for name in sets),
             Column("clustering, s"),
         ]
@@ -53,6 +54,7 @@ class Strategies(Table):
                 *(Entry(axis_text(getattr(comparison.config, axis))) for axis in compared.axes),
                 *map(Entry, (SHARE.number(target.savings), _name(comparison, method), _taus(method))),
                 Entry(SHARE.number(float(np.mean(method.savings)))),
+                Entry(roots_text(method.roots)),
                 entry(run, f"{comparison.metric}{WIN_RATE}", method.win_rate),
                 entry(run, _difference(comparison, method), method.difference),
                 *(entry(run, name, of_method[name]) for name in sets),
@@ -160,7 +162,15 @@ def _notes(
     notes = [
         "tau is in each strategy's own units: each has the tau that comes nearest to the target; mean steps saved are "
         f"off by at most {100 * worst[0]:.1f} points ({worst[1]})",
-        f"against the baseline; 95% intervals: {', '.join(methods)}: a prompt's seeds count as one prompt",
+        f"against the baseline; 95% intervals: {', '.join(methods)}",
+        *roots_notes(
+            [
+                (len(method.outcomes), method.roots)
+                for comparison in compared
+                for target in comparison.targets
+                for method in target.methods.values()
+            ]
+        ),
     ]
     read = cache(embeddings)
     for name in sets:
@@ -190,6 +200,7 @@ def _row(
         "tau_highest": float(max(record.config.tau for record in method.records.values())),
         "savings": float(np.mean(method.savings)),
         "pairs": method.outcomes.size,
+        "roots": method.roots,
         **with_interval("win_rate", method.win_rate),
         **with_interval("difference", method.difference),
         **{key: value for name, estimate in diversity.items() for key, value in with_interval(name, estimate).items()},

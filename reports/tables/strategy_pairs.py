@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from metrics.hypotheses import holm
-from metrics.method_comparison import METHOD, clustered_win_rate, even_p
+from metrics.over_seeds import pool_outcomes
 from metrics.power import ALPHA
 from metrics.statistics import Estimate, Floats
 from reports.base import RunView, Table
@@ -30,7 +30,7 @@ class Pair:
         savings: the savings target.
         first: the method whose win rate it is.
         second: the method that it is compared with.
-        outcomes: [S, N], 1 where the first's picture scores better, -1 where worse, 0 for a tie.
+        outcomes: [S, L, N] over L targets, 1 where the first's picture scores better, -1 where worse, 0 for a tie.
         win_rate: the first's, ties counted as half a win.
         p: two-sided p-value against neither winning more often.
         holm: the same, adjusted for all pairs of the metric.
@@ -112,16 +112,24 @@ def _pairs(comparison: MethodComparison) -> list[Pair]:
         both_reach = [target for target in comparison.targets if first in target.methods and second in target.methods]
         outcomes = [target.methods[first].against(target.methods[second]) for target in both_reach]
         at_targets += [
-            _pair(comparison, target.savings, first, second, signs)
+            _pair(comparison, target.savings, first, second, signs[:, None])
             for target, signs in zip(both_reach, outcomes, strict=True)
         ]
         if len(both_reach) > 1:
-            over_all.append(_pair(comparison, None, first, second, np.concatenate(outcomes)))
+            over_all.append(_pair(comparison, None, first, second, np.stack(outcomes, axis=1)))
     return [*sorted(at_targets, key=lambda pair: pair.savings or 0.0), *over_all]
 
 
 def _pair(comparison: MethodComparison, savings: float | None, first: str, second: str, outcomes: Floats) -> Pair:
-    return Pair(comparison, savings, first, second, outcomes, clustered_win_rate(outcomes), even_p(outcomes))
+    draws = [
+        target.methods[name].roots
+        for target in comparison.targets
+        for name in (first, second)
+        if name in target.methods
+    ]
+    pooled = pool_outcomes(outcomes, min((count for count in draws if count is not None), default=None))
+    p = 1.0 if pooled.one_noise else pooled.score_p()
+    return Pair(comparison, savings, first, second, outcomes, pooled.estimate(), p)
 
 
 def _target(pair: Pair) -> str:
@@ -139,7 +147,8 @@ def _caption(compared: MethodComparisons) -> str:
 def _notes(run: RunView, run_pairs: Sequence[Pair]) -> list[str]:
     decided = sum(pair.winner is not None for pair in run_pairs)
     return [
-        f"95% intervals: {METHOD}: a prompt's seeds (and, over all targets, its targets) count as one; not corrected",
+        f"95% intervals: {', '.join(dict.fromkeys(pair.win_rate.method for pair in run_pairs))}; over all targets, a "
+        "prompt's targets count as one; not corrected; one seed whose prompts start from few draws of noise has p = 1",
         "p: two-sided, against neither winning more often, by Tango's score test, as the interval; Holm's correction "
         f"over all {len(run_pairs)} rows: {decided} differ at {ALPHA:.0%}",
         *zone_note(run.records, dict.fromkeys(pair.comparison.metric for pair in run_pairs)),

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from metrics.method_comparison import FLIPS, rank_text
+from metrics.over_seeds import TWO_WAY
 from metrics.power import ALPHA
 from metrics.statistics import Estimate
 from reports.base import RunView, Table
@@ -15,6 +16,7 @@ from reports.method_comparison import method_comparisons
 from reports.paired_scores import zone_note
 from reports.rankings import Ranking, rankings, verdict
 from reports.sheet import Column, Entry, Sheet
+from reports.tables.claims import roots_notes
 
 RATE = Label("", "fraction")
 
@@ -96,9 +98,10 @@ def _notes(run: RunView, run_rankings: Sequence[Ranking]) -> list[str]:
         "rank: by the mean difference from the baseline, the area under its curve over savings (trapezoid rule) "
         "divided by their range; a strategy's ranks go from just below all that beat it for sure to just above all "
         "that it beats for sure",
-        f"for sure: sign-flip test of the areas' differences, prompt by prompt ({FLIPS:,} draws), Holm's correction "
-        f"over all pairs, {ALPHA:.0%}",
-        f"95% intervals: {', '.join(methods)}: a prompt's seeds count as one prompt",
+        f"for sure: of several seeds the {TWO_WAY}, of one seed a sign-flip test of the areas' differences, prompt by "
+        f"prompt ({FLIPS:,} draws); Holm's correction over all pairs, {ALPHA:.0%}",
+        f"95% intervals: {', '.join(methods)}",
+        *roots_notes([(ranking.seeds, ranking.roots) for ranking in run_rankings]),
         "strategy_pairs says who wins more often, prompt by prompt, which may differ",
     ]
     if zone := zone_note(run.records, dict.fromkeys(ranking.comparison.metric for ranking in run_rankings)):
@@ -118,6 +121,7 @@ def _row(ranking: Ranking, i: int, beaten: Sequence[str], undecided: Sequence[st
     return {
         "metric": ranking.comparison.metric,
         "model": ranking.comparison.config.model,
+        "fewest_roots": ranking.roots,
         "rank_best": ranking.ranks[i][0],
         "rank_worst": ranking.ranks[i][1],
         "strategy": name,

@@ -1,92 +1,161 @@
-"""The summary table of a run: savings, cost in quality, and uncertainty of each cell."""
+"""The summary table of a run: savings, cost in quality, and uncertainty of each way to share, its seeds pooled."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from metrics.parity import DELTA
+from common.errors import UserError
 from reports.base import RunView, Table
-from reports.claims import cell_claim
+from reports.claims import BASELINE_MEAN, BROKEN, claim_of
 from reports.frame import SHARED, frame, paired_metrics, result_names, shared_axes, varying_axes, wall_savings
 from reports.labels import MISSING, Label, axis_text, is_detail, label, p_value, title
+from reports.paired_scores import metric_scores
+from reports.pooling import noise_draws, pooled_record, ways
 from reports.sheet import Column, Entry, Sheet
+from reports.tables.claims import roots_notes, roots_text
 from reports.tables.savings_at_parity import tolerance
 from sweeps.record import Record, Result
 
 if TYPE_CHECKING:
     import pandas as pd
 
+POOLED = "a row is all seeds of a way to share; results without an interval are means over seeds; `seeds` has each seed"
 Filled: TypeAlias = tuple[Column, Callable[[Record], Entry]]
 
 
+@dataclass(frozen=True)
+class Line:
+    """A way to share, or a reference: all its seeds as one record.
+
+    Attributes:
+        record: the seeds' pooled record.
+        seeds: the seeds' records.
+        roots: the number of draws of noise that a seed's prompts start from; None where not known.
+        noninferiority_p: by metric; None where nothing was tested.
+        broken: metrics by which the baseline is broken.
+    """
+
+    record: Record
+    seeds: tuple[Record, ...]
+    roots: int | None
+    noninferiority_p: Mapping[str, float | None]
+    broken: tuple[str, ...] = ()
+
+
 class Summary(Table):
-    """The cells of a run, a row each: savings, cost in quality, and their intervals."""
+    """The ways to share of a run, a row each, their seeds pooled: savings, cost in quality, and their intervals."""
 
     name = "summary"
     rank: ClassVar[int] = 0
 
     def sheet(self, run: RunView) -> Sheet:
-        return summary([*run.records, *run.references, *run.failed], run.delta)
+        return summary(run, ways([*run.records, *run.references]))
 
 
-def summary(records: Sequence[Record], delta: float = DELTA) -> Sheet:
-    """Return the finished ones of these records in their order: axes that vary, tau, savings, headline results.
+def summary(run: RunView, groups: Sequence[tuple[Record, ...]]) -> Sheet:
+    """Return a row for each group of finished records that differ in seed alone: what varies, savings, results.
 
-    Failed ones are notes, and rows of the data.
+    Failed cells are notes, and rows of the data.
 
     Args:
-        records: finished and failed ones.
-        delta: the non-inferiority margin: how far below 1/2 a win rate may lie and still be no worse.
+        run: the view of the run.
+        groups: in the order of the rows.
     """
-    done = [record for record in records if record.status == "done"]
-    tested = paired_metrics(result_names(done))
+    lines, notes = [], []
+    for group in groups:
+        try:
+            lines.append(_line(run, group))
+        except UserError as error:
+            notes.append(f"tau {group[0].config.tau:f} of {group[0].config.model} is left out: {error}")
+    records = [line.record for line in lines]
+    tested = paired_metrics(result_names(records))
+    of_record = {id(line.record): line for line in lines}
+    several = any(len(line.seeds) > 1 for line in lines)
+    axes = [axis for axis in varying_axes(records) if not (several and axis == "seed")]
     columns: list[Filled] = [
-        *(_axis(name, done) for name in varying_axes(done)),
+        *(_axis(name, records) for name in axes),
         (Column("tau", key=True), lambda record: Entry(f"{record.config.tau:f}")),
+        *([(Column("seeds"), lambda record: Entry(str(len(of_record[id(record)].seeds))))] if several else []),
+        *(
+            [(Column("roots"), lambda record: Entry(roots_text(of_record[id(record)].roots)))]
+            if any(line.roots is not None for line in lines)
+            else []
+        ),
         _share("steps saved", lambda record: record.plan.savings if record.plan else None),
         _share("FLOPs saved", lambda record: record.flops.savings if record.flops else None),
         *(
             [_share("wall time saved", wall_savings)]
-            if any(wall_savings(record) is not None for record in done)
+            if any(wall_savings(record) is not None for record in records)
             else []
         ),
-        *_figures(done, delta),
+        *_figures(records, of_record),
     ]
+    every = [record for line in lines for record in line.seeds]
     return Sheet(
         [column for column, _ in columns],
-        rows=[[entry(record) for _, entry in columns] for record in done],
-        data=_data(records, tested, delta),
-        caption=_caption(done),
-        notes=[*([_test(delta)] if tested else []), *_notes(records)],
-        groups=[record.config.model_copy(update={"tau": 0}) for record in done],
+        rows=[[entry(record) for _, entry in columns] for record in records],
+        data=_data(run, lines, tested),
+        caption=_caption(records, several),
+        notes=[
+            *([_test(run.delta)] if tested else []),
+            *roots_notes([(len(line.seeds), line.roots) for line in lines]),
+            *([POOLED] if several else []),
+            *_broken_notes(lines),
+            *_notes(records, every, run.failed),
+            *notes,
+        ],
+        groups=[record.config.model_copy(update={"tau": 0}) for record in records],
     )
 
 
-def _data(records: Sequence[Record], tested: Sequence[str], delta: float) -> "pd.DataFrame":
-    data = frame(records)
+def _line(run: RunView, group: tuple[Record, ...]) -> Line:
+    claims = {}
+    for metric in paired_metrics(result_names(group)):
+        if claim := claim_of(run, group, metric, metric_scores):
+            claims[metric] = claim
+    return Line(
+        pooled_record(run.path, group, metric_scores),
+        group,
+        noise_draws(run.path, group),
+        {metric: claim.noninferiority_p for metric, claim in claims.items()},
+        tuple(metric for metric, claim in claims.items() if claim.broken),
+    )
+
+
+def _data(run: RunView, lines: Sequence[Line], tested: Sequence[str]) -> "pd.DataFrame":
+    data = frame([*(line.record for line in lines), *run.failed])
+    padding = [None] * len(run.failed)
+    data.insert(
+        list(data.columns).index("seed") + 1 if "seed" in data else len(data.columns),
+        "seeds",
+        [*(" ".join(str(record.config.seed) for record in line.seeds) for line in lines), *padding],
+    )
+    data["roots"] = [*(line.roots for line in lines), *padding]
     for metric in tested:
-        data[f"{metric}.no_worse_p"] = [_p(record, metric, delta) for record in records]
-    return data.assign(delta=delta) if tested else data
+        data[f"{metric}.no_worse_p"] = [*(line.noninferiority_p.get(metric) for line in lines), *padding]
+    return data.assign(delta=run.delta) if tested else data
 
 
 def headline(names: Sequence[str], records: Sequence[Record] = ()) -> list[str]:
     """Return the results that a summary shows; the CSV file has all.
 
-    For a metric with a win rate: that, the ties and the paired difference; for any other: all but differences and
-    what these records call details, which another table has.
+    For a metric with a win rate: that, the ties, the paired difference and both mean scores; for any other: all but
+    differences and what these records call details, which another table has.
     """
     paired = paired_metrics(names)
 
     def shown(name: str) -> bool:
         metric, _, figure = name.partition(".")
         difference = figure.endswith("difference")
+        mean = figure.endswith(("_mean", BASELINE_MEAN))
         if metric in paired:
-            return difference or figure in ("ties", "win_rate")
+            return difference or mean or figure in ("ties", "win_rate")
         return not difference and not is_detail(name, records)
 
     return [name for name in names if shown(name)]
 
 
-def _figures(records: Sequence[Record], delta: float) -> list[Filled]:
+def _figures(records: Sequence[Record], lines: Mapping[int, Line]) -> list[Filled]:
     """Return, metric by metric, the headline results and, for one with a win rate, the non-inferiority test."""
     by_metric: dict[str, list[str]] = {}
     for name in headline(result_names(records), records):
@@ -95,17 +164,22 @@ def _figures(records: Sequence[Record], delta: float) -> list[Filled]:
     columns: list[Filled] = []
     for metric, names in by_metric.items():
         columns += [_figure(name, label(name, records)) for name in names]
-        columns += [_noninferiority(metric, delta)] if metric in tested else []
+        columns += [_noninferiority(metric, lines)] if metric in tested else []
     return columns
 
 
-def _noninferiority(metric: str, delta: float) -> Filled:
-    return Column("non-inferiority p"), lambda record: Entry(p_value(_p(record, metric, delta)))
+def _noninferiority(metric: str, lines: Mapping[int, Line]) -> Filled:
+    def entry(record: Record) -> Entry:
+        line = lines[id(record)]
+        return Entry(BROKEN if metric in line.broken else p_value(line.noninferiority_p.get(metric)))
+
+    return Column("non-inferiority p"), entry
 
 
-def _p(record: Record, metric: str, delta: float) -> float | None:
-    claim = cell_claim(record, metric, delta)
-    return claim.noninferiority_p if claim else None
+def _broken_notes(lines: Sequence[Line]) -> list[str]:
+    """Return which scorers say of the baseline's own pictures that they do not show their prompts; mostly nothing."""
+    metrics = dict.fromkeys(metric for line in lines for metric in line.broken)
+    return [f"{BROKEN}: by {title(metric)} the baseline's own pictures do not show their prompts" for metric in metrics]
 
 
 def _test(delta: float) -> str:
@@ -130,15 +204,17 @@ def _figure(name: str, result_label: Label) -> Filled:
     return Column(result_label.heading), entry
 
 
-def _caption(records: Sequence[Record]) -> str:
+def _caption(records: Sequence[Record], several: bool) -> str:
     if not records:
         return "no finished cell"
-    shared = [f"{name} {axis_text(value)}" for name, value in shared_axes(records).items()]
+    shared = [
+        f"{name} {axis_text(value)}" for name, value in shared_axes(records).items() if not (several and name == "seed")
+    ]
     counts = {record.plan.n_prompts for record in records if record.plan}
     return ", ".join([*shared, *(f"{n} prompts" for n in counts if len(counts) == 1)])
 
 
-def _notes(records: Sequence[Record]) -> list[str]:
+def _notes(records: Sequence[Record], every: Sequence[Record], failed: Sequence[Record]) -> list[str]:
     """Return the interval methods, the scorers and the failures; dictionaries stand in for ordered sets."""
     methods: dict[str, dict[str, None]] = {}
     scorers: dict[str, None] = {}
@@ -146,13 +222,14 @@ def _notes(records: Sequence[Record]) -> list[str]:
         for name in headline(list(record.results), [record]):
             if method := _interval_method(record.results[name]):
                 methods.setdefault(method, {})[label(name, [record]).text] = None
+    for record in every:
         for name, scorer_info in record.scorers.items():
             scorers[f"{title(name)} {scorer_info.get('checkpoint', '')}".strip()] = None
     intervals = [f"{method} ({'; '.join(headings)})" for method, headings in methods.items()]
     notes = [f"95% intervals: {', '.join(intervals)}"] if intervals else []
     notes += [f"scorers: {', '.join(scorers)}"] if scorers else []
-    notes += [SHARED] if any(record.shared_seconds for record in records) else []
-    return [*notes, *(_failure(record) for record in records if record.error)]
+    notes += [SHARED] if any(record.shared_seconds for record in every) else []
+    return [*notes, *(_failure(record) for record in failed)]
 
 
 def _interval_method(figure: Result) -> str | None:

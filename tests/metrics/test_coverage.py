@@ -5,10 +5,10 @@ Exact where outcomes can be enumerated, else simulated with fixed seeds and few 
 
 import numpy as np
 import pytest
-from scipy.stats import binom, multinomial, norm
+from scipy.stats import binom, multinomial
 
+from benchmarks.pooled_claims import Design, simulated
 from metrics import statistics
-from metrics.over_seeds import pooled_win_rate
 from metrics.statistics import bootstrap_mean, compare_similarity, tango_interval, win_rate
 
 LEAST, MOST = 0.93, 0.975
@@ -86,16 +86,21 @@ def test_similarity_and_its_difference(few_resamples) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompts", "ties", "alike", "trials"),
-    [(100, 0.05, 1.0, 800), (100, 0.5, 1.0, 800), (100, 0.5, 0.0, 800), (300, 0.9, 1.0, 500)],
+    "design",
+    [
+        Design(seeds=3, prompts=60, roots=60, prompt_effect=0.0),
+        Design(seeds=3, prompts=60, roots=60, ties=0.9),
+        Design(seeds=2, prompts=60, roots=10, noise_effect=0.2),
+        Design(seeds=16, prompts=60, roots=10, noise_effect=0.2),
+        Design(seeds=5, prompts=120, roots=1, noise_effect=0.4),
+    ],
+    ids=lambda design: f"{design.seeds} seeds, {design.roots} roots, {design.ties:.0%} ties",
 )
-def test_win_rate_over_three_seeds(few_resamples, prompts, ties, alike, trials) -> None:
-    """A prompt's seeds are as alike as this: pairs are a latent value, of which the middle ties."""
-    rng = np.random.default_rng(2)
-    spread, lean = np.hypot(1, alike), -0.1
-    margin = norm.ppf(0.5 + ties / 2)
-    latent = alike * rng.normal(size=(trials, 1, prompts)) + rng.normal(size=(trials, 3, prompts))
-    outcomes = np.where(np.abs(latent / spread + lean) < margin, 0, np.sign(latent / spread + lean))
-    truth = 0.5 + (norm.sf(margin - lean) - norm.cdf(-margin - lean)) / 2
-    found = [pooled_win_rate(each, seed=seed) for seed, each in enumerate(outcomes)]
-    assert LEAST <= coverage(found, truth) <= MOST
+def test_pooled_claims_of_seeds_that_share_prompts_and_prompts_that_share_noise(design) -> None:
+    """Large simulations of the same are `benchmarks.pooled_claims`."""
+    trials = 400
+    rates = simulated(design, trials)
+    assert rates.covered > 0.95 - 3 * np.sqrt(0.95 * 0.05 / trials)
+    assert rates.falsely_no_worse < 0.025 + 3 * np.sqrt(0.025 * 0.975 / trials)
+    if design.noise_effect > 0.3:
+        assert rates.covered_by_prompts < 0.8, "what prompts alone say of one draw of noise"

@@ -3,10 +3,16 @@ import pytest
 from metrics.hypotheses import holm, noninferiority_p, sign_test_p
 from metrics.power import noninferiority_power
 from reports.base import RunView
-from reports.claims import SAME, adjusted, cell_claim, claims
+from reports.claims import BROKEN, SAME, adjusted, claim_of, claims, left_out
+from reports.paired_scores import metric_scores
 from sweeps.record import Result
 
 DELTA = 0.05
+
+
+def cell_claim(record, metric, delta):
+    """The claim of a single cell, whose scores are on no disk."""
+    return claim_of(RunView.of(".", [record], delta), [record], metric, metric_scores)
 
 
 @pytest.fixture
@@ -55,7 +61,8 @@ def test_the_paper_s_style_variations_are_underpowered(counted) -> None:
     found = cell_claim(counted(52, 0, 48), "vqa", DELTA)
     assert found.underpowered
     assert found.power == noninferiority_power(100, DELTA) == pytest.approx(0.17, abs=0.01)
-    assert found.pairs_needed == 780
+    assert found.prompts_needed == 780
+    assert found.seeds_needed is None
 
 
 def test_ties_that_were_seen_are_expected_again(counted) -> None:
@@ -79,7 +86,7 @@ def test_several_claims_are_corrected_within_their_metric_and_tau_0_is_none(new_
     run = new_run(n=60, taus=["0", "0.5", "1"])
     view = RunView.of(run, delta=0.1)
     found = view.once(claims)
-    assert [(each.metric, float(each.record.config.tau)) for each in found] == [("vqa", 0.5), ("vqa", 1)]
+    assert [(each.metric, float(each.config.tau)) for each in found] == [("vqa", 0.5), ("vqa", 1)]
     assert [each.noninferiority_holm for each in found] == holm([each.noninferiority_p for each in found])
     assert [each.two_sided_holm for each in found] == holm([each.two_sided_p for each in found])
     assert all(each.delta == 0.1 for each in found)
@@ -99,6 +106,61 @@ def test_each_metric_is_corrected_for_its_own_claims(new_record) -> None:
 def test_a_record_without_counts_claims_nothing(new_record) -> None:
     record = new_record("1")
     bare = record.model_copy(update={"results": {"vqa.win_rate": record.results["vqa.win_rate"]}})
-    assert cell_claim(bare, "vqa", DELTA) is None
+    view = RunView.of(".", [bare])
+    assert claims(view) == []
+    assert "cannot read the scores" in left_out(view)[0]
     assert cell_claim(record, "clip_diversity", DELTA) is None
-    assert claims(RunView.of(".", [bare])) == []
+
+
+def test_all_seeds_of_a_way_to_share_are_one_claim(new_run) -> None:
+    run = new_run(n=60, series=[{"seed": seed} for seed in (1, 2, 3)])
+    view = RunView.of(run)
+    found = view.once(claims)
+    assert [(float(each.config.tau), each.seeds, each.prompts, each.pairs) for each in found] == [
+        (0.5, 3, 60, 180),
+        (1, 3, 60, 180),
+    ]
+    assert [each.noninferiority_holm for each in found] == holm([each.noninferiority_p for each in found])
+    assert all(1 <= each.roots <= 60 for each in found)
+    assert all(each.outcomes.effective <= each.pairs for each in found)
+
+
+def test_seeds_whose_scores_cannot_be_read_claim_nothing_and_it_is_said(new_run) -> None:
+    run = new_run(n=20, series=[{"seed": 1}, {"seed": 2}])
+    records = RunView.of(run).records
+    next(record for record in records if record.config.tau == 1).scores(run).unlink()
+    view = RunView.of(run)
+    assert [float(each.config.tau) for each in view.once(claims)] == [0.5]
+    (note,) = left_out(view)
+    assert note.startswith("VQA, tau 1 is left out: ")
+
+
+def test_seeds_of_different_prompts_are_not_pooled(grid) -> None:
+    models = {("mini-sd", "stable-diffusion", "text"): 0.0}
+    grid(models=models, datasets={"mini_styles": 40}, taus=["1"], seeds=[1])
+    run = grid(models=models, datasets={"mini_styles": 30}, taus=["1"], seeds=[2])
+    view = RunView.of(run)
+    assert view.once(claims) == []
+    assert "different numbers of prompts" in left_out(view)[0]
+
+
+@pytest.mark.parametrize(("mean", "verdict"), [(0.03, BROKEN), (0.1, BROKEN), (0.8, "no worse")])
+def test_a_baseline_at_the_scorer_s_floor_carries_no_claim(counted, mean, verdict) -> None:
+    record = counted(520, 0, 480)
+    figures = {**record.scorers["vqa"]["figures"], "vqa_mean_standard": {"label": "VQAScore, baseline", "floor": 0.1}}
+    record = record.model_copy(
+        update={
+            "results": {**record.results, "vqa.vqa_mean_standard": Result(value=mean)},
+            "scorers": {"vqa": {"name": "vqa", "figures": figures}},
+        }
+    )
+    claim = cell_claim(record, "vqa", DELTA)
+    assert adjusted([claim])[0].verdict == verdict
+    assert (claim.noninferiority_p is None) == claim.broken == (verdict == BROKEN)
+
+
+def test_one_seed_from_few_draws_of_noise_is_warned_of(counted) -> None:
+    record = counted(520, 0, 480)
+    shared = record.model_copy(update={"config": record.config.model_copy(update={"noise": "shared"})})
+    assert cell_claim(shared, "vqa", DELTA).one_noise
+    assert not cell_claim(record, "vqa", DELTA).one_noise, "how many its plan's roots are is not known"

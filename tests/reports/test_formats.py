@@ -5,8 +5,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from reports.base import RunView
 from reports.formats import to_csv, to_latex, to_markdown, to_rich
-from reports.tables.summary import summary
+from reports.tables.summary import Summary
+
+
+def summary(records):
+    """The summary of records whose scores are on no disk."""
+    return Summary().sheet(RunView.of(".", records))
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import pytest
 
 from common.errors import UserError
 from reports.base import RunView, tables
+from reports.claims import claims
 from reports.frame import varying_axes
 from reports.render import write_view
 from reports.run_comparison import compare, run_names
-from reports.tables.over_seeds import OverSeeds
+from reports.tables.claims import Claims
 from reports.tables.summary import Summary
 from sweeps.record import Record, load_records
 
@@ -70,20 +71,21 @@ def test_every_table_and_figure_is_made_over_the_union(new_run, tmp_path) -> Non
     report = write_view(compare([first, second], out))
     assert report.notes == []
     names = {path.stem for path in report.tables}
-    assert {"summary", "claims", "savings_at_parity", "over_seeds", "cost", "comparability"} <= names
+    assert {"summary", "claims", "savings_at_parity", "seeds", "cost", "comparability"} <= names
     assert {"quality_savings", "diversity_savings", "savings_at_parity"} <= {path.stem for path in report.figures}
     assert report.markdown == out / "report/report.md"
-    read = {name: pd.read_csv(out / f"report/tables/{name}.csv") for name in ("summary", "claims", "over_seeds")}
-    assert len(read["summary"]) == 6
+    read = {name: pd.read_csv(out / f"report/tables/{name}.csv") for name in ("summary", "claims", "seeds")}
+    assert len(read["summary"]) == 4, "seeds are one row"
+    assert len(read["seeds"]) == 6
     assert set(read["claims"].model) == {"mini-kandinsky", "other"}
-    assert set(read["over_seeds"].seeds) == {"1 2"}
+    assert set(read["claims"].seeds) == {"1 2"}
 
 
 def test_runs_that_differ_in_seed_alone_are_pooled_over_seeds(new_run, tmp_path) -> None:
     runs = [new_run(f"seed-{seed}", n=12, series=[{"seed": seed}]) for seed in (1, 2)]
     view = compare(runs, tmp_path)
     assert [each.what for each in view.mismatches] == ["seed"]
-    assert list(OverSeeds().sheet(view).data.seeds) == ["1 2", "1 2"]
+    assert list(Claims().sheet(view).data.seeds) == ["1 2", "1 2"]
 
 
 def test_runs_of_other_weights_are_not(new_run, tmp_path) -> None:
@@ -91,7 +93,7 @@ def test_runs_of_other_weights_are_not(new_run, tmp_path) -> None:
     change(runs[1], lambda record: record.model_copy(update={"identity": {**record.identity, "weights": "1" * 64}}))
     view = compare(runs, tmp_path)
     assert varying_axes(view.records) == ["run", "seed"]
-    assert OverSeeds().sheet(view) is None
+    assert [claim.seeds for claim in view.once(claims)] == [1] * 4
     assert [series.name for series in view.series] == ["seed-1", "seed-2"]
 
 

@@ -37,7 +37,7 @@ VQA_FIGURES = {
     "losses": {"label": "losses", "unit": "count", "higher_is_better": None},
     "vqa_difference": {"label": "VQAScore difference", "unit": "score", "higher_is_better": True},
     "vqa_mean": {"label": "VQAScore", "unit": "score", "higher_is_better": True},
-    "vqa_mean_standard": {"label": "VQAScore, standard", "unit": "score", "higher_is_better": True},
+    "vqa_mean_standard": {"label": "VQAScore, baseline", "unit": "score", "higher_is_better": True, "floor": 0.1},
 }
 CLIP_FIGURES = {
     "clip_similarity": {"label": "CLIP similarity", "unit": "score", "higher_is_better": False},

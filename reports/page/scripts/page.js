@@ -21,9 +21,12 @@ function drawBar() {
   slider.max = one.cells.length - 1;
   slider.value = state.cell;
   slider.disabled = one.cells.length < 2;
-  const rate = which.figures[`${state.metric}.win_rate`];
+  const rate = which.figures[`${state.metric}.win_rate`], figure = DATA.figures[`${state.metric}.win_rate`];
+  const verdict = which.verdicts[state.metric] || "", pooled = which.pooled[state.metric];
+  /* A verdict is of all seeds, never of the one that is shown. */
+  const claimed = pooled ? `all ${pooled.seeds} seeds ${withInterval(pooled.rate, figure)}: ${verdict}` : verdict;
   const summary = [`${percent(which.steps)} of steps saved`, which.flops === null ? "" : `${percent(which.flops)} of FLOPs`, which.wall === null ? "" : `${percent(which.wall)} of the time`,
-    rate ? `win rate ${withInterval(rate, DATA.figures[`${state.metric}.win_rate`])}` : "", which.verdicts[state.metric] || ""].filter(Boolean).join(" · ");
+    rate ? `${pooled ? "this seed's " : ""}win rate ${withInterval(rate, figure)}` : "", claimed].filter(Boolean).join(" · ");
   byId("tau-value").textContent = plain(which.tau);
   byId("tau-says").textContent = summary;
   slider.setAttribute("aria-valuetext", `${plain(which.tau)}: ${summary}`);

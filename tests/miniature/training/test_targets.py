@@ -1,11 +1,16 @@
 """What each denoiser is taught is what its scheduler takes: a perfect one leads from noise to the very latents."""
 
+import json
+from pathlib import Path
+
+import diffusers
 import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, FluxPipeline
 from torch import Tensor
 
+import miniature
 from miniature.training import flux, karlo, stable_diffusion, super_resolution
 
 
@@ -48,3 +53,16 @@ def test_karlo_follows_noise(latents: Tensor, part) -> None:  # type: ignore[no-
         output = torch.cat([noise, torch.zeros_like(noise)], 1) if part is karlo else noise
         x = scheduler.step(output, t, x, prev_timestep=timesteps[k + 1] if k + 1 < len(timesteps) else None).prev_sample
     torch.testing.assert_close(x, real, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler"])
+@pytest.mark.parametrize("place", ["stable-diffusion/scheduler", "kandinsky/decoder/scheduler"])
+def test_a_scheduler_that_takes_the_place_of_a_checkpoint_s_own_does_not_clip_latents(name: str, place: str) -> None:
+    """Its class would by default, and latents are beyond -1 and 1: pictures were washed out."""
+    folder = Path(miniature.__file__).parent / "checkpoints" / place
+    own = json.loads((folder / "scheduler_config.json").read_text())
+    assert not getattr(diffusers, name).from_config(own).config.clip_sample
+
+
+def test_what_is_exported_says_so_too() -> None:
+    assert stable_diffusion.scheduler().config.clip_sample is False

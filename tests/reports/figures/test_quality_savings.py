@@ -1,7 +1,7 @@
 import pytest
 
-from metrics.seed_control import chance_rates
 from reports.base import RunView
+from reports.claims import claims
 from reports.figures.quality_savings import QualitySavings
 from reports.style import theme
 from sweeps.record import Result
@@ -43,9 +43,9 @@ def test_another_seed_is_a_band_and_fewer_steps_a_dotted_line_of_their_own_model
     against = [held("another-seed", "0"), held("fewer-steps", "0.5"), held("fewer-steps", "1")]
     left, right = drawn([new_record("0"), new_record("1"), *against]).axes
     results = against[0].results
-    expected = chance_rates(100, results["vqa.ties"].value / 100)
+    half = 50 * (results["vqa.win_rate"].high - results["vqa.win_rate"].low)
     (band,) = left.patches
-    assert [band.get_y(), band.get_y() + band.get_height()] == pytest.approx([100 * end for end in expected])
+    assert [band.get_y(), band.get_y() + band.get_height()] == pytest.approx([50 - half, 50 + half])
     half = (results["vqa.vqa_difference"].high - results["vqa.vqa_difference"].low) / 2
     (band,) = right.patches
     assert [band.get_y(), band.get_y() + band.get_height()] == pytest.approx([-half, half]), "even, not the control's"
@@ -55,3 +55,12 @@ def test_another_seed_is_a_band_and_fewer_steps_a_dotted_line_of_their_own_model
 
     other = RunView.of("run", [new_record("1"), new_record("1", model="karlo"), *against])
     assert [len(series.references) for series in other.series] == [3, 0]
+
+
+def test_seeds_are_one_line_of_all_their_pairs(new_run) -> None:
+    view = RunView.of(new_run(n=20, side=4, series=[{"seed": 1}, {"seed": 2}]))
+    with theme():
+        panel = QualitySavings().draw(view).axes[0]
+    lines = [line for line in panel.lines if len(line.get_xdata()) == 3]
+    assert len(lines) == 1
+    assert list(lines[0].get_ydata()) == pytest.approx([50, *(100 * claim.rate.value for claim in view.once(claims))])

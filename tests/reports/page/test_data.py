@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.base import RunView
+from reports.claims import claims
 from reports.page.data import Payload, to_json
 
 
@@ -80,3 +81,17 @@ def test_pictures_that_are_not_one_a_prompt_are_not_shown_under_others_prompts(n
     (one,) = payload.gathered()["series"]
     assert one["cells"][0]["pictures"] is None
     assert any("5 pictures of 6 prompts" in note for note in payload.notes)
+
+
+def test_a_seed_s_cell_has_the_verdict_of_all_seeds_and_their_rate(gathered) -> None:
+    run, _, data = gathered
+    pooled = {float(claim.config.tau): claim for claim in RunView.of(run).once(claims)}
+    for series in data["series"]:
+        for cell in series["cells"]:
+            claim = pooled.get(cell["tau"])
+            if claim is None:
+                assert cell["pooled"] == cell["verdicts"] == {}
+                continue
+            assert cell["verdicts"] == {"vqa": claim.verdict}
+            rate = [claim.rate.value, claim.rate.low, claim.rate.high]
+            assert cell["pooled"] == {"vqa": {"seeds": 2, "rate": rate}}

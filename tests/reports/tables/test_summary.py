@@ -2,10 +2,17 @@ from decimal import Decimal
 
 import pytest
 
+from generators.sharing.plan import SharingPlan
 from metrics.hypotheses import noninferiority_p
 from reports.base import RunView
-from reports.tables.summary import Summary, headline, summary
+from reports.tables.seeds import Seeds
+from reports.tables.summary import Summary, headline
 from sweeps.record import Result
+
+
+def summary(records, delta=0.05):
+    """The summary of records whose scores are on no disk."""
+    return Summary().sheet(RunView.of(".", records, delta))
 
 
 def cells(table) -> list[dict[str, str]]:
@@ -56,12 +63,38 @@ def test_no_worse_is_tested_at_the_delta_that_is_printed(new_record, delta) -> N
 
 
 def test_axes_that_vary_are_columns_and_the_rest_is_said_once(new_record) -> None:
-    table = summary([new_record("0", seed=1), new_record("0", seed=2)])
-    assert table.headings[:2] == ["seed", "tau"]
-    assert [row["seed"] for row in cells(table)] == ["1", "2"]
+    table = summary([new_record("0", guidance=1), new_record("0", guidance=2)])
+    assert table.headings[:2] == ["guidance", "tau"]
+    assert [row["guidance"] for row in cells(table)] == ["1", "2"]
     assert "model mini-kandinsky" in table.caption
     assert "100 prompts" in table.caption
-    assert "seed" not in table.caption
+    assert "guidance" not in table.caption
+
+
+def test_seeds_are_pooled_in_a_row_and_stand_in_a_table_of_their_own(new_run) -> None:
+    run = new_run(n=40, series=[{"seed": seed} for seed in (1, 2, 3)])
+    view = RunView.of(run)
+    table, of_seeds = Summary().sheet(view), Seeds().sheet(view)
+    rows, singles = cells(table), cells(of_seeds)
+    assert [(row["tau"], row["seeds"]) for row in rows] == [("0", "3"), ("0.5", "3"), ("1", "3")]
+    assert [row["seed"] for row in singles if row["tau"] == "1"] == ["1", "2", "3"]
+    assert list(table.data.seeds) == ["1 2 3"] * 3
+    for name in ("win_rate", "vqa_difference", "vqa_mean", "vqa_mean_standard"):
+        means = of_seeds.data.groupby("tau")[f"vqa.{name}"].mean()
+        assert list(table.data[f"vqa.{name}"]) == pytest.approx(list(means)), "of seeds with equally many prompts"
+    assert list(table.data["vqa.ties"]) == list(of_seeds.data.groupby("tau")["vqa.ties"].sum())
+    assert any("two-way clustered over prompts and seeds (VQA win rate)" in note for note in table.notes)
+    assert Seeds().sheet(RunView.of(new_run(name="one"))) is None
+
+
+def test_both_arms_mean_scores_and_the_roots_stand_beside_the_rate(new_run) -> None:
+    run = new_run(n=40)
+    table = Summary().sheet(RunView.of(run))
+    for row, record in zip(cells(table), RunView.of(run).records, strict=True):
+        assert row["VQAScore"].startswith(f"{record.results['vqa.vqa_mean'].value:.4f}")
+        assert row["VQAScore, baseline"].startswith("0.8000")
+        assert int(row["roots"]) == SharingPlan.load(record.folder(run) / "plan.npz").roots
+    assert any(note.startswith("roots: ") for note in table.notes)
 
 
 def test_notes_name_methods_and_checkpoints(new_record) -> None:
@@ -94,11 +127,16 @@ def test_a_new_metric_s_figures_show_up_unasked() -> None:
         "pick.wins",
         "pick.ties",
         "pick.pick_difference",
-        "pick.mean",
+        "pick.pick_mean",
+        "pick.pick_mean_standard",
+        "pick.other",
         "fid.fid",
         "fid.fid_difference",
     ]
-    assert headline(names) == ["pick.win_rate", "pick.ties", "pick.pick_difference", "fid.fid"]
+    assert headline(names) == [
+        *("pick.win_rate", "pick.ties", "pick.pick_difference", "pick.pick_mean", "pick.pick_mean_standard"),
+        "fid.fid",
+    ]
 
 
 def test_taus_are_written_as_decimals(new_record) -> None:

@@ -1,0 +1,171 @@
+"""Cells that differ in seed alone, as one: a way to share, its pooled pairs and results, and its draws of noise."""
+
+from collections.abc import Sequence
+from dataclasses import astuple, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from generators.sharing.plan import SharingPlan
+from metrics.over_seeds import PooledOutcomes, pool_outcomes, pooled_difference
+from metrics.statistics import Estimate, Floats
+from reports.base import RunView
+from reports.frame import WIN_RATE, difference_result, paired_metrics, result_names
+from reports.paired_scores import Read, better, metric_scores, outcomes, score_differences
+from sweeps.record import CellConfig, Record, Result
+
+COUNTS = ("wins", "ties", "losses")
+MEAN = "mean over seeds"
+
+
+def ways(records: Sequence[Record]) -> list[tuple[Record, ...]]:
+    """Return the records in groups that differ in seed alone, in order."""
+    groups: dict[tuple[str, CellConfig], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.role, record.config.model_copy(update={"seed": 0})), []).append(record)
+    return [tuple(group) for group in groups.values()]
+
+
+def noise_draws(run: Path, records: Sequence[Record]) -> int | None:
+    """Return the number of independent draws of initial noise that a seed's prompts start from, the seeds' least.
+
+    It is the number of roots of the plan; 1 where the noise policy draws once for all prompts. None where a plan cannot
+    be read.
+    """
+    if records[0].config.noise != "per-root":
+        return 1
+    try:
+        return min(
+            record.plan.n_prompts
+            if record.role != "sharing" and record.plan
+            else SharingPlan.load(record.folder(run) / "plan.npz").roots
+            for record in records
+        )
+    except UserError:
+        return None
+
+
+def pooled_outcomes(run: Path, records: Sequence[Record], metric: str, read: Read) -> PooledOutcomes:
+    """Return the outcomes of all seeds of a way to share, as claims count them.
+
+    Args:
+        run: the run folder.
+        records: one for each seed, each with the metric's win rate.
+        metric: one of their metrics.
+        read: `metric_scores`, or the same with a cache.
+
+    Raises:
+        UserError: scores cannot be read, or seeds have different numbers of prompts.
+    """
+    rows = [outcomes(run, record, metric, read) for record in records]
+    return pool_outcomes(_table(rows), noise_draws(run, records))
+
+
+def mean_difference(run: Path, records: Sequence[Record], metric: str, read: Read) -> Estimate:
+    """Return the mean of ours less the baseline's score over all seeds of a way to share.
+
+    Raises:
+        UserError: as in `pooled_outcomes`.
+    """
+    rows = [score_differences(run, record, metric, read) for record in records]
+    return pooled_difference(_table(rows), noise_draws(run, records))
+
+
+def pooled_record(run: Path, records: Sequence[Record], read: Read) -> Record:
+    """Return one record for all seeds of a way to share: paired results pooled, counts added, all else averaged.
+
+    Averages of results have no interval. Of a single seed it is the record itself.
+
+    Raises:
+        UserError: as in `pooled_outcomes`.
+    """
+    first = records[0]
+    if len(records) == 1:
+        return first
+    names = [name for name in result_names(records) if all(name in record.results for record in records)]
+    results = {name: _average([record.results[name] for record in records]) for name in names}
+    for metric in paired_metrics(names):
+        gaps = [score_differences(run, record, metric, read) for record in records]
+        pairs = pool_outcomes(_table([better(first, metric) * np.sign(row) for row in gaps]), noise_draws(run, records))
+        results[f"{metric}{WIN_RATE}"] = _result(pairs.estimate())
+        counts = zip(COUNTS, (pairs.wins, pairs.ties, pairs.losses), strict=True)
+        results |= {f"{metric}.{name}": Result(value=count) for name, count in counts}
+        if difference := difference_result(first, metric):
+            results[difference] = _result(mean_difference(run, records, metric, read))
+    return first.model_copy(update={"results": results, **_costs(records)})
+
+
+def seeds_pooled(run: RunView) -> RunView:
+    """Return the view with one record for all seeds of a way to share; the view itself where scores cannot be read."""
+    read = cache(metric_scores)
+    try:
+        records, references = (
+            tuple(pooled_record(run.path, group, read) for group in ways(which))
+            for which in (run.records, run.references)
+        )
+    except UserError:
+        return run
+    return replace(run, records=records, references=references)
+
+
+def savings(records: Sequence[Record]) -> float:
+    """Return the mean share of FLOPs that the seeds saved; of denoiser evaluations where FLOPs were not counted."""
+    return float(
+        np.mean(
+            [
+                record.flops.savings if record.flops else record.plan.savings if record.plan else 0.0
+                for record in records
+            ]
+        )
+    )
+
+
+def _costs(records: Sequence[Record]) -> dict[str, object]:
+    """Return the mean plan, FLOPs and seconds of several seeds."""
+    costs: dict[str, object] = {}
+    plans = [record.plan for record in records if record.plan]
+    flops = [record.flops for record in records if record.flops]
+    if len(plans) == len(records):
+        counted = {
+            "node_steps": round(float(np.mean([plan.node_steps for plan in plans]))),
+            "savings": float(np.mean([plan.savings for plan in plans])),
+        }
+        costs["plan"] = plans[0].model_copy(update=counted)
+    if len(flops) == len(records):
+        means = {
+            name: float(np.mean([getattr(one, name) for one in flops]))
+            for name in ("total", "baseline_total", "savings")
+        }
+        components = {
+            name: float(np.mean([one.components.get(name, 0.0) for one in flops])) for name in flops[0].components
+        }
+        costs["flops"] = flops[0].model_copy(update={**means, "components": components})
+    for name in ("timings", "baseline_timings"):
+        seconds = [getattr(record, name) for record in records]
+        stages = [stage for stage in seconds[0] if all(stage in one for one in seconds)]
+        costs[name] = {stage: float(np.mean([one[stage] for one in seconds])) for stage in stages}
+    costs["shared_seconds"] = any(record.shared_seconds for record in records)
+    for name in ("joules", "baseline_joules"):
+        joules = [getattr(record, name) for record in records]
+        costs[name] = None if None in joules else float(np.mean(joules))
+    return costs
+
+
+def _average(results: Sequence[Result]) -> Result:
+    counts = [result.n for result in results if result.n is not None]
+    return Result(
+        value=float(np.mean([result.value for result in results])), n=sum(counts) if counts else None, method=MEAN
+    )
+
+
+def _result(estimate: Estimate) -> Result:
+    value, low, high, n, method, _ = astuple(estimate)
+    return Result(value=value, low=low, high=high, n=n, method=method)
+
+
+def _table(rows: Sequence[Floats]) -> Floats:
+    if len({len(row) for row in rows}) > 1:
+        raise UserError("its seeds have different numbers of prompts", "run it as a sweep of its own")
+    return np.array(rows)
