@@ -205,8 +205,8 @@ def inflation_warning(claim: Claim) -> str:
     least, most = ONE_ROOT_INFLATION
     draws = "one draw" if claim.roots == 1 else f"{claim.roots} draws"
     return (
-        f"One seed, whose {claim.prompts:,} prompts start from {draws} of noise: such intervals were measured to be "
-        f"{least:g} to {most:g} times too narrow, so believe several seeds only."
+        f"One seed, whose {claim.prompts:,} prompts start from {draws} of noise: of a set of 60 such intervals "
+        f"were measured to be {least:g} to {most:g} times too narrow, so believe several seeds only."
     )
 
 
