@@ -15,7 +15,7 @@ from reports.base import RunView, series_name
 from reports.frame import WIN_RATE, paired_metrics, result_names, varying_axes
 from reports.labels import title
 from reports.paired_scores import Read, metric_scores
-from reports.pooling import COUNTS, noise_draws, pooled_outcomes, ways
+from reports.pooling import COUNTS, noise_draws, pooled_outcomes, same_pictures, ways
 from sweeps.record import CellConfig, Record
 
 SAME = "same pictures"
@@ -75,7 +75,7 @@ class Claim:
     @property
     def rate(self) -> Estimate:
         """The half-tie win rate over all pairs."""
-        if all(_same_pictures(record, self.metric) for record in self.records):
+        if all(same_pictures(record, self.metric) for record in self.records):
             return Estimate(0.5, 0.5, 0.5, self.pairs, "identical pictures")
         return self.outcomes.estimate()
 
@@ -205,8 +205,8 @@ def inflation_warning(claim: Claim) -> str:
     least, most = ONE_ROOT_INFLATION
     draws = "one draw" if claim.roots == 1 else f"{claim.roots} draws"
     return (
-        f"One seed, whose {claim.prompts:,} prompts start from {draws} of noise: such intervals were measured to be "
-        f"{least:g} to {most:g} times too narrow, so believe several seeds only."
+        f"One seed, whose {claim.prompts:,} prompts start from {draws} of noise: of a set of 60 such intervals "
+        f"were measured to be {least:g} to {most:g} times too narrow, so believe several seeds only."
     )
 
 
@@ -230,19 +230,13 @@ def _gathered(run: RunView) -> tuple[list[Claim], list[str]]:
 
 def _tested(claim: Claim) -> Claim:
     """Return the claim with its p-values, where there is something to test."""
-    if claim.broken or all(_same_pictures(record, claim.metric) for record in claim.records):
+    if claim.broken or all(same_pictures(record, claim.metric) for record in claim.records):
         return replace(claim, noninferiority_p=None, two_sided_p=None)
     return replace(
         claim,
         noninferiority_p=claim.outcomes.noninferiority_p(claim.delta),
         two_sided_p=claim.outcomes.even_p(),
     )
-
-
-def _same_pictures(record: Record, metric: str) -> bool:
-    """Return True for an interval without width: every picture is the baseline's own."""
-    rate = record.results[f"{metric}{WIN_RATE}"]
-    return rate.low is not None and rate.low == rate.high
 
 
 def _counted(run: RunView, record: Record, metric: str) -> PooledOutcomes | None:

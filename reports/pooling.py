@@ -47,6 +47,12 @@ def noise_draws(run: Path, records: Sequence[Record]) -> int | None:
         return None
 
 
+def same_pictures(record: Record, metric: str) -> bool:
+    """Return True for an interval without width: every picture is the baseline's own."""
+    rate = record.results[f"{metric}{WIN_RATE}"]
+    return rate.low is not None and rate.low == rate.high
+
+
 def pooled_outcomes(run: Path, records: Sequence[Record], metric: str, read: Read) -> PooledOutcomes:
     """Return the outcomes of all seeds of a way to share, as claims count them.
 
@@ -87,11 +93,14 @@ def pooled_record(run: Path, records: Sequence[Record], read: Read) -> Record:
     names = [name for name in result_names(records) if all(name in record.results for record in records)]
     results = {name: _average([record.results[name] for record in records]) for name in names}
     for metric in paired_metrics(names):
+        for count in (f"{metric}.{name}" for name in COUNTS if f"{metric}.{name}" in names):
+            results[count] = Result(value=sum(record.results[count].value for record in records))
+        if all(same_pictures(record, metric) for record in records):
+            results[f"{metric}{WIN_RATE}"] = first.results[f"{metric}{WIN_RATE}"]
+            continue
         gaps = [score_differences(run, record, metric, read) for record in records]
         pairs = pool_outcomes(_table([better(first, metric) * np.sign(row) for row in gaps]), noise_draws(run, records))
         results[f"{metric}{WIN_RATE}"] = _result(pairs.estimate())
-        counts = zip(COUNTS, (pairs.wins, pairs.ties, pairs.losses), strict=True)
-        results |= {f"{metric}.{name}": Result(value=count) for name, count in counts}
         if difference := difference_result(first, metric):
             results[difference] = _result(mean_difference(run, records, metric, read))
     return first.model_copy(update={"results": results, **_costs(records)})

@@ -124,6 +124,10 @@ def _line(run: RunView, group: tuple[Record, ...]) -> Line:
 
 def _data(run: RunView, lines: Sequence[Line], tested: Sequence[str]) -> "pd.DataFrame":
     data = frame([*(line.record for line in lines), *run.failed])
+    data["id"] = [
+        *(" ".join(record.id for record in line.seeds) for line in lines),
+        *(record.id for record in run.failed),
+    ]
     padding = [None] * len(run.failed)
     data.insert(
         list(data.columns).index("seed") + 1 if "seed" in data else len(data.columns),

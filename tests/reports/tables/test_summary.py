@@ -79,6 +79,7 @@ def test_seeds_are_pooled_in_a_row_and_stand_in_a_table_of_their_own(new_run) ->
     assert [(row["tau"], row["seeds"]) for row in rows] == [("0", "3"), ("0.5", "3"), ("1", "3")]
     assert [row["seed"] for row in singles if row["tau"] == "1"] == ["1", "2", "3"]
     assert list(table.data.seeds) == ["1 2 3"] * 3
+    assert rows[0]["VQA win rate, %"] == "50.0 [50.0, 50.0]", "the baseline's own pictures"
     for name in ("win_rate", "vqa_difference", "vqa_mean", "vqa_mean_standard"):
         means = of_seeds.data.groupby("tau")[f"vqa.{name}"].mean()
         assert list(table.data[f"vqa.{name}"]) == pytest.approx(list(means)), "of seeds with equally many prompts"
