@@ -179,6 +179,17 @@ def letters(**further: Any) -> transformers.Qwen2Tokenizer:
     return tokenizer
 
 
+def begun(tokenizer: Any) -> transformers.PreTrainedTokenizerFast:
+    """Return the tokenizer with a mark before every text, so that an empty one has a token."""
+    from tokenizers.processors import TemplateProcessing
+
+    backend = tokenizer.backend_tokenizer
+    backend.post_processor = TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", 257)])
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token=tokenizer.pad_token, padding_side=tokenizer.padding_side
+    )
+
+
 LANGUAGE = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
 VOCABULARY = 280  # of `letters`, and a few more
 
@@ -420,7 +431,7 @@ def lumina2() -> dict[str, Any]:
             axes_lens=[300, 32, 32],
             cap_feat_dim=16,
         ),
-        "vae": vae(use_quant_conv=False, use_post_quant_conv=False),
+        "vae": vae((16, 16, 16, 16), use_quant_conv=False, use_post_quant_conv=False),
         "scheduler": flow(shift=6.0),
         "text_encoder": gemma2(),
         "tokenizer": letters(),
@@ -449,7 +460,7 @@ def cogview4() -> dict[str, Any]:
             base_shift=0.25, max_shift=0.75, base_image_seq_len=256, use_dynamic_shifting=True, time_shift_type="linear"
         ),
         "text_encoder": transformers.GlmModel(config),
-        "tokenizer": letters(padding_side="left"),
+        "tokenizer": begun(letters(padding_side="left")),
     }
 
 
@@ -661,6 +672,7 @@ def bria() -> dict[str, Any]:
 
 def prx() -> dict[str, Any]:
     from transformers.models.t5gemma.configuration_t5gemma import T5GemmaModuleConfig
+    from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
 
     own = {**LANGUAGE, "num_key_value_heads": 1, "num_hidden_layers": 1, "head_dim": 8, "vocab_size": VOCABULARY}
     encoder = T5GemmaModuleConfig(**own, layer_types=["full_attention"], max_position_embeddings=64)
@@ -678,7 +690,7 @@ def prx() -> dict[str, Any]:
         ),
         "vae": vae(),
         "scheduler": flow(shift=3.0),
-        "text_encoder": transformers.T5GemmaEncoder(config.encoder),
+        "text_encoder": T5GemmaEncoder(config.encoder),
         "tokenizer": letters(model_max_length=64),
     }
 

@@ -52,7 +52,7 @@ ASKED: dict[str, dict[str, Any]] = {
         },
     },
     "PixArtSigmaPipeline": {**SMALL, "arguments": {"use_resolution_binning": False, "max_sequence_length": 48}},
-    "Lumina2Pipeline": SMALL,
+    "Lumina2Pipeline": {"height": 32, "width": 32},
     "CogView4Pipeline": SMALL,
     "ChromaPipeline": {**SMALL, "arguments": {"max_sequence_length": 48}},
     "HiDreamImagePipeline": SMALL,
