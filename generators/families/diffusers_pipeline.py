@@ -47,6 +47,19 @@ PROVED: dict[str, tuple[str, ...]] = {
     "QwenImagePipeline": ("FlowMatchEulerDiscreteScheduler",),
     "ZImagePipeline": ("FlowMatchEulerDiscreteScheduler",),
     "Flux2Pipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "Flux2KleinPipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "SanaPipeline": ("FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler"),
+    "PixArtSigmaPipeline": ("DPMSolverMultistepScheduler", "EulerDiscreteScheduler"),
+    "Lumina2Pipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "CogView4Pipeline": ("FlowMatchEulerDiscreteScheduler",),
+    "ChromaPipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "HiDreamImagePipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "HunyuanImagePipeline": ("FlowMatchEulerDiscreteScheduler",),
+    "AuraFlowPipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "Kandinsky5T2IPipeline": ("FlowMatchEulerDiscreteScheduler",),
+    "Krea2Pipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "BriaPipeline": ("FlowMatchEulerDiscreteScheduler",),
+    "PRXPipeline": ("FlowMatchEulerDiscreteScheduler",),
 }
 # What their call can take only one prompt of at a time, and why.
 ONE_AT_A_TIME = {"PRXPipeline": "its guidance repeats the timestep for a single prompt"}

@@ -74,7 +74,11 @@ class Shells:
         config = {
             key: value for key, value in config.items() if key not in ("attn_implementation", "dtype", "torch_dtype")
         }
-        return kind(kind.config_class(**config, attn_implementation="eager")).eval()
+        settings = kind.config_class(**config, attn_implementation="eager")
+        if kind.__name__ == "T5GemmaEncoder":  # PRX's, which diffusers gives the encoder's half
+            settings = settings.encoder
+        module: nn.Module = kind(settings).eval()
+        return module
 
     def called(self, name: str, method: str) -> nn.Module:
         """Return a module as `build` does whose forward is that method, and which runs on the meta device."""

@@ -1,5 +1,6 @@
 """Text-to-image pipelines of diffusers with few, random weights: every module of the real ones, small."""
 
+import json
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -9,7 +10,8 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
-from tiny_flux import tiny_clip_tokenizer, tiny_t5_tokenizer
+from tiny_flux import save_tiny_flux, tiny_clip_tokenizer, tiny_t5_tokenizer
+from tiny_stable_diffusion import save_tiny_stable_diffusion
 from torch import nn
 
 WIDTH = 32
@@ -36,6 +38,10 @@ def shrink(patch: Any, name: str) -> None:
 
 def save_tiny_pipeline(name: str, folder: Path, scheduler: Any = None) -> Path:
     """Write a pipeline of that class to `folder`."""
+    if name == "StableDiffusionPipeline":
+        return save_tiny_stable_diffusion(folder)
+    if name == "FluxPipeline":
+        return save_tiny_flux(folder, guidance_embeds=True)
     torch.manual_seed(0)
     parts = BUILDERS[name]()
     if scheduler is not None:
@@ -45,6 +51,11 @@ def save_tiny_pipeline(name: str, folder: Path, scheduler: Any = None) -> Path:
             part.eval()
             _settle(part)
     getattr(diffusers, name)(**parts).save_pretrained(folder)
+    if name == "PRXPipeline":  # public checkpoints have the whole model's configuration, of which stock takes a half
+        own = folder / "text_encoder/config.json"
+        encoder = json.loads(own.read_text(encoding="utf-8"))
+        whole = transformers.T5GemmaConfig(encoder=encoder, is_encoder_decoder=False)
+        own.write_text(json.dumps(whole.to_dict()), encoding="utf-8")
     return folder
 
 
