@@ -151,17 +151,9 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
 
     @classmethod
     def serves(cls, pipeline: str) -> bool:
-        """Return whether this family runs the pipeline class.
-
-        Raises:
-            UserError: no family does; the reason is named.
-        """
-        others = [family for family in families().values() if family is not cls]
-        if any(pipeline in family.pipelines for family in others):
-            return False
-        if reason := unserved(pipeline):
-            raise UserError(f"a {pipeline} cannot be run: {reason}", "`bench models list --classes` lists what can")
-        return True
+        """Return whether this family runs the pipeline class: no other does, and its call can be stopped."""
+        others = (family for family in families().values() if family is not cls)
+        return not any(pipeline in family.pipelines for family in others) and unserved(pipeline) is None
 
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
@@ -183,7 +175,9 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
 
     @classmethod
     def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
-        cls.serves(pipeline_class(model.source(ROLE)))
+        kind = pipeline_class(model.source(ROLE))
+        if reason := unserved(kind):
+            raise UserError(f"a {kind} cannot be run: {reason}")
         return cls(model, torch_device(device), DTYPES[dtype])
 
     @property
@@ -289,13 +283,7 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
 
 
 def classes() -> dict[str, str]:
-    """Return every pipeline class of diffusers that takes a prompt: by its name, the family that runs it, or why not.
-
-    Examples:
-        >>> found = classes()
-        >>> found["FluxPipeline"], found["SanaPipeline"], found["WanPipeline"]
-        ('flux', 'diffusers', 'no family: it makes films')
-    """
+    """Return every pipeline class of diffusers that takes a prompt: by name, the family that runs it, or why none."""
     import diffusers
 
     own = {pipeline: family.name for family in families().values() for pipeline in family.pipelines}

@@ -66,7 +66,7 @@ class Shells:
     def build(self, name: str) -> nn.Module:
         """Return a module of that configuration, its weights as the device in force makes them.
 
-        Attention is built in its plain form, which a FLOP counter sees on any device.
+        A FLOP counter sees its attention on the meta device, where fused kernels are matrix products.
         """
         kind, config = self._classes[name], self.config(name)
         if hasattr(kind, "from_config") and not hasattr(kind, "config_class"):
