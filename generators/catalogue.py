@@ -55,8 +55,7 @@ def _hub_entry(name: str, hub_id: str) -> ModelEntry:
     for family in families().values():
         if family.serves(pipeline):
             return family.described(name, family.sources_of(hub_id, pipeline))
-    served = sorted(pipeline for family in families().values() for pipeline in family.pipelines)
-    raise UserError(f"{hub_id} is a {pipeline}, which no model family runs", "they run " + ", ".join(served))
+    raise _refused(hub_id, pipeline)
 
 
 def _entry_of_parts(name: str, family: str, parts: list[str]) -> ModelEntry:
@@ -69,6 +68,7 @@ def _entry_of_parts(name: str, family: str, parts: list[str]) -> ModelEntry:
 
 
 def _folder_entry(folder: Path) -> ModelEntry:
+    from generators.checkpoints import INDEX, pipeline_class
     from generators.families.base import families
 
     layouts = []
@@ -77,4 +77,17 @@ def _folder_entry(folder: Path) -> ModelEntry:
         if entry is not None:
             return entry
         layouts.append(f"{family.name}: {family.layout}")
+    pipeline = pipeline_class(str(folder)) if (folder / INDEX).is_file() else None
+    if pipeline and not any(pipeline in family.pipelines for family in families().values()):
+        raise _refused(str(folder), pipeline)  # and not a part of a model that needs another
     raise UserError(f"no model family reads the folder {folder}", "expected " + "; ".join(layouts))
+
+
+def _refused(place: str, pipeline: str) -> UserError:
+    """Return what to raise where no family runs a pipeline class."""
+    from generators.families.base import families
+    from generators.families.diffusers_pipeline import unserved
+
+    served = sorted(pipeline for family in families().values() for pipeline in family.pipelines)
+    message = f"{place} is a {pipeline}, which no model family runs: {unserved(pipeline)}"
+    return UserError(message, f"they run {', '.join(served)} and others (bench models list --classes)")

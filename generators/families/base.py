@@ -83,11 +83,7 @@ class Family(Plugin, ABC, Generic[S]):
 
     @classmethod
     def serves(cls, pipeline: str) -> bool:
-        """Return whether this family runs the pipeline class of that name.
-
-        Raises:
-            UserError: none does, and this family knows why.
-        """
+        """Return whether this family runs the pipeline class of that name."""
         return pipeline in cls.pipelines
 
     @classmethod

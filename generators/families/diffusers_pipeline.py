@@ -23,7 +23,7 @@ from generators.component import Component
 from generators.conditioning import Conditioning
 from generators.families import seams
 from generators.families.base import DTYPES, families, torch_device
-from generators.families.encoding import errors_alone
+from generators.families.encoding import errors_alone, warnings_kept
 from generators.families.one_pipeline import ROLE, OnePipeline, following_a_flow
 from generators.families.prompt_returns import LONG, PROBES, Leaf, batches_of, features, learned, packed, unpacked
 from generators.families.shells import Call, Shells, one_row
@@ -47,6 +47,19 @@ PROVED: dict[str, tuple[str, ...]] = {
     "QwenImagePipeline": ("FlowMatchEulerDiscreteScheduler",),
     "ZImagePipeline": ("FlowMatchEulerDiscreteScheduler",),
     "Flux2Pipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "Flux2KleinPipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "SanaPipeline": ("FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler"),
+    "PixArtSigmaPipeline": ("DPMSolverMultistepScheduler", "EulerDiscreteScheduler"),
+    "Lumina2Pipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "CogView4Pipeline": ("FlowMatchEulerDiscreteScheduler",),
+    "ChromaPipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "HiDreamImagePipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "HunyuanImagePipeline": ("FlowMatchEulerDiscreteScheduler",),
+    "AuraFlowPipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "Kandinsky5T2IPipeline": ("FlowMatchEulerDiscreteScheduler",),
+    "Krea2Pipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "BriaPipeline": ("FlowMatchEulerDiscreteScheduler",),
+    "PRXPipeline": ("FlowMatchEulerDiscreteScheduler",),
 }
 # What their call can take only one prompt of at a time, and why.
 ONE_AT_A_TIME = {"PRXPipeline": "its guidance repeats the timestep for a single prompt"}
@@ -138,17 +151,9 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
 
     @classmethod
     def serves(cls, pipeline: str) -> bool:
-        """Return whether this family runs the pipeline class.
-
-        Raises:
-            UserError: no family does; the reason is named.
-        """
-        others = [family for family in families().values() if family is not cls]
-        if any(pipeline in family.pipelines for family in others):
-            return False
-        if reason := unserved(pipeline):
-            raise UserError(f"a {pipeline} cannot be run: {reason}", "`bench models list --classes` lists what can")
-        return True
+        """Return whether this family runs the pipeline class: no other does, and its call can be stopped."""
+        others = (family for family in families().values() if family is not cls)
+        return not any(pipeline in family.pipelines for family in others) and unserved(pipeline) is None
 
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
@@ -170,7 +175,9 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
 
     @classmethod
     def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
-        cls.serves(pipeline_class(model.source(ROLE)))
+        kind = pipeline_class(model.source(ROLE))
+        if reason := unserved(kind):
+            raise UserError(f"a {kind} cannot be run: {reason}")
         return cls(model, torch_device(device), DTYPES[dtype])
 
     @property
@@ -225,8 +232,12 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
                 on_progress(len(batch))
             return Conditioning(packed(leaves, returns, len(batch)))
 
-        with errors_alone("diffusers", "transformers"):
-            return Conditioning.joined(list(batches.map(len(prompts), work)))
+        with errors_alone("transformers"), warnings_kept("diffusers") as messages:
+            conditioning = Conditioning.joined(list(batches.map(len(prompts), work)))
+        # what comes behind the colon is what was cut, which may be as long as all prompts
+        cut = [message.partition(":")[0] for message in messages if "truncated" in message]
+        batches.notes += [f"prompts were cut, {kind} says: {message}" for message in dict.fromkeys(cut)]
+        return conditioning
 
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
         """Return the `text`'s pooled vector or, where there is none, its `mean_token`; or all states `flattened`."""
@@ -272,13 +283,7 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
 
 
 def classes() -> dict[str, str]:
-    """Return every pipeline class of diffusers that takes a prompt: by its name, the family that runs it, or why not.
-
-    Examples:
-        >>> found = classes()
-        >>> found["FluxPipeline"], found["SanaPipeline"], found["WanPipeline"]
-        ('flux', 'diffusers', 'no family: it makes films')
-    """
+    """Return every pipeline class of diffusers that takes a prompt: by name, the family that runs it, or why none."""
     import diffusers
 
     own = {pipeline: family.name for family in families().values() for pipeline in family.pipelines}
@@ -364,11 +369,14 @@ class _Model:
         with errors_alone("diffusers", "transformers"):
             pipeline = load_pipeline(name, self._source, torch.float32, device, {**self._borrowed, **parts})
         for part, value in pipeline.components.items():
-            if any(
-                key.endswith("_momentum") and kept is not None for key, kept in getattr(value, "config", {}).items()
+            config = {} if isinstance(value, nn.Module) else getattr(value, "config", {})
+            if isinstance(config, dict) and any(
+                name.endswith("_momentum") and config[name] is not None for name in config
             ):
                 reason = f"its {part} remembers former predictions, which a cluster's children cannot inherit"
-                raise UserError(f"this {name} cannot be run: {reason}", "save it with a guider whose momentum is None")
+                raise UserError(
+                    f"this {self.kind.__name__} cannot be run: {reason}", "save it with a guider whose momentum is None"
+                )
         return pipeline
 
     def arguments(self, settings: PipelineSettings | None, prompts: list[str]) -> dict[str, Any]:
@@ -526,7 +534,7 @@ class _Model:
             phase, unit, name = "denoise", "node_step", "denoiser"
         elif one.method == "decode":
             phase, unit, name = "decode", "image", "decoder"
-        build = partial(_Method, partial(self.shells.build, one.name), one.method)
+        build = partial(self.shells.called, one.name, one.method)
         return Component(name, phase, unit, together * len(calls), build, lambda _: (args, kwargs), together)
 
     def _guidance_argument(self) -> str | None:
@@ -560,17 +568,6 @@ class _Model:
         except (ValueError, TypeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise UserError(f"{self.kind.__name__} refuses these settings: {reason}") from error
-
-
-class _Method(nn.Module):
-    """A module as a component calls it: by another of its methods."""
-
-    def __init__(self, build: Callable[[], nn.Module], method: str) -> None:
-        super().__init__()
-        self.module, self._method = build(), method
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self.module, self._method)(*args, **kwargs)
 
 
 def _encodes(name: str) -> bool:

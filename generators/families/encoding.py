@@ -23,6 +23,24 @@ def errors_alone(*loggers: str) -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
+@contextmanager
+def warnings_kept(name: str) -> Iterator[list[str]]:
+    """Collect the messages of this logger and those below it, in place of printing them."""
+    messages: list[str] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger = logging.getLogger(name)
+    before = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [Kept()], False
+    try:
+        yield messages
+    finally:
+        logger.handlers, logger.propagate = before
+
+
 def torch_generator(*parts: object) -> torch.Generator:
     """Return a stream of noise that depends on every part and on nothing else."""
     return torch.Generator().manual_seed(derived_key(*parts) % 2**63)

@@ -158,8 +158,10 @@ def _holds_or_not(tensor: Tensor) -> bool:
 def _with_mask(own: list[Leaf], mask: Leaf, value: Tensor, values: Sequence[Any]) -> list[Leaf]:
     """Return the leaves of a call with the mask written to the last sequence before it that is as long.
 
+    Where there is none (AuraFlow's mask is as long as all states in a row, and unused), it is kept as any other rows.
+
     Raises:
-        UserError: there is none.
+        UserError: there is none, and it is None or lengths.
     """
     length = int(value.diff().max()) if mask.form == LENGTHS_OF else value.shape[1]
     for number in reversed(range(len(own))):
@@ -169,7 +171,9 @@ def _with_mask(own: list[Leaf], mask: Leaf, value: Tensor, values: Sequence[Any]
             about = {"mask": mask.form, "mask_place": mask.place, "mask_dtype": mask.dtype}
             with_mask = replace(leaf, **about, mask_may_lack=mask.mask_may_lack)
             return [*own[:number], with_mask, *own[number + 1 :]]
-    raise UserError("its encode_prompt returns a mask of nothing that it returns")
+    if mask.form == LENGTHS_OF or mask.mask_may_lack:
+        raise UserError("its encode_prompt returns a mask of nothing that it returns")
+    return [*own, replace(mask, form=ROWS)]
 
 
 def packed(parts: Sequence[Leaf], returns: Sequence[Any], prompts: int) -> dict[str, Tensor]:

@@ -5,12 +5,12 @@ machine, for the form of what it encodes, its latents, its timesteps, and the ca
 """
 
 from collections.abc import Callable
-from functools import cached_property
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from generators.checkpoints import load_config
@@ -66,7 +66,7 @@ class Shells:
     def build(self, name: str) -> nn.Module:
         """Return a module of that configuration, its weights as the device in force makes them.
 
-        Attention is built in its plain form, which a FLOP counter sees on any device.
+        A FLOP counter sees its attention on the meta device, where fused kernels are matrix products.
         """
         kind, config = self._classes[name], self.config(name)
         if hasattr(kind, "from_config") and not hasattr(kind, "config_class"):
@@ -74,7 +74,17 @@ class Shells:
         config = {
             key: value for key, value in config.items() if key not in ("attn_implementation", "dtype", "torch_dtype")
         }
-        return kind(kind.config_class(**config, attn_implementation="eager")).eval()
+        settings = kind.config_class(**config, attn_implementation="eager")
+        if kind.__name__ == "T5GemmaEncoder":  # PRX's, which diffusers gives the encoder's half
+            settings = settings.encoder
+        module: nn.Module = kind(settings).eval()
+        return module
+
+    def called(self, name: str, method: str) -> nn.Module:
+        """Return a module as `build` does whose forward is that method, and which runs on the meta device."""
+        module = self.build(name)
+        text = hasattr(module, "config_class") and not hasattr(type(module), "from_config")
+        return module if method == "forward" and not text else _Called(module, method)
 
     def shell(self, name: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
         """Return a module without weights that says it is on this device and in this dtype."""
@@ -97,28 +107,58 @@ class Shells:
         return module
 
 
+class _Called(nn.Module):
+    """A module, called by one of its methods, that may ask for values on the meta device, where there are none.
+
+    Text encoders look whether their mask holds everywhere. It does not, they are told; no shape follows it.
+    """
+
+    def __init__(self, module: nn.Module, method: str) -> None:
+        super().__init__()
+        self.module, self._method = module, method
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        with _NoValues():  # type: ignore[no-untyped-call]
+            return getattr(self.module, self._method)(*args, **kwargs)
+
+    def set_attn_implementation(self, name: str) -> None:
+        """Have attention computed otherwise, where the module can."""
+        if adopt := getattr(self.module, "set_attn_implementation", None):
+            adopt(name)
+
+
+class _NoValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Answers questions for the value of a tensor on the meta device with no, or nought."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].device.type == "meta":
+            return False if args[0].dtype == torch.bool else 0
+        return func(*args, **(kwargs or {}))
+
+
 class _Answering:
     """Answers the calls of one shell."""
 
     def __init__(self, shells: Shells, name: str, device: torch.device, dtype: torch.dtype) -> None:
         self._shells, self._name, self._device, self._dtype = shells, name, device, dtype
+        self._modules: dict[str, nn.Module] = {}
 
-    @cached_property
-    def _inner(self) -> nn.Module:
-        with torch.device("meta"):
-            return self._shells.build(self._name)
+    def _inner(self, method: str) -> nn.Module:
+        """Return the module that computes shapes, as it is called by that method."""
+        if method not in self._modules:
+            with torch.device("meta"):
+                self._modules[method] = self._shells.called(self._name, method)
+        return self._modules[method]
 
     def method(self, name: str) -> Callable[..., Any]:
         """Return the method of that name, as the shell's class has it."""
 
         def answer(_: nn.Module, *args: Any, **kwargs: Any) -> Any:
             args, kwargs = tree_map(_on_meta, (args, kwargs))
-            if kwargs.get("attention_mask") is not None and hasattr(self._inner, "config_class"):
-                kwargs["attention_mask"] = None  # text encoders look whether it holds everywhere; no shape follows it
             self._shells.running = self._name
             self._shells.calls.append(Call(self._name, name, args, kwargs))
             with torch.device("meta"), torch.no_grad():
-                output = getattr(self._inner, name)(*args, **kwargs)
+                output = self._inner(name)(*args, **kwargs)
             return tree_map(self._answer, output)
 
         return answer

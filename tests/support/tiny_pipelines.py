@@ -1,5 +1,6 @@
 """Text-to-image pipelines of diffusers with few, random weights: every module of the real ones, small."""
 
+import json
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -9,7 +10,8 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
-from tiny_flux import tiny_clip_tokenizer, tiny_t5_tokenizer
+from tiny_flux import save_tiny_flux, tiny_clip_tokenizer, tiny_t5_tokenizer
+from tiny_stable_diffusion import save_tiny_stable_diffusion
 from torch import nn
 
 WIDTH = 32
@@ -36,6 +38,10 @@ def shrink(patch: Any, name: str) -> None:
 
 def save_tiny_pipeline(name: str, folder: Path, scheduler: Any = None) -> Path:
     """Write a pipeline of that class to `folder`."""
+    if name == "StableDiffusionPipeline":
+        return save_tiny_stable_diffusion(folder)
+    if name == "FluxPipeline":
+        return save_tiny_flux(folder, guidance_embeds=True)
     torch.manual_seed(0)
     parts = BUILDERS[name]()
     if scheduler is not None:
@@ -45,6 +51,11 @@ def save_tiny_pipeline(name: str, folder: Path, scheduler: Any = None) -> Path:
             part.eval()
             _settle(part)
     getattr(diffusers, name)(**parts).save_pretrained(folder)
+    if name == "PRXPipeline":  # public checkpoints have the whole model's configuration, of which stock takes a half
+        own = folder / "text_encoder/config.json"
+        encoder = json.loads(own.read_text(encoding="utf-8"))
+        whole = transformers.T5GemmaConfig(encoder=encoder, is_encoder_decoder=False)
+        own.write_text(json.dumps(whole.to_dict()), encoding="utf-8")
     return folder
 
 
@@ -177,6 +188,17 @@ def letters(**further: Any) -> transformers.Qwen2Tokenizer:
         "<|im_end|>{% endfor %}"
     )
     return tokenizer
+
+
+def begun(tokenizer: Any) -> transformers.PreTrainedTokenizerFast:
+    """Return the tokenizer with a mark before every text, so that an empty one has a token."""
+    from tokenizers.processors import TemplateProcessing
+
+    backend = tokenizer.backend_tokenizer
+    backend.post_processor = TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", 257)])
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token=tokenizer.pad_token, padding_side=tokenizer.padding_side
+    )
 
 
 LANGUAGE = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
@@ -420,7 +442,7 @@ def lumina2() -> dict[str, Any]:
             axes_lens=[300, 32, 32],
             cap_feat_dim=16,
         ),
-        "vae": vae(use_quant_conv=False, use_post_quant_conv=False),
+        "vae": vae((16, 16, 16, 16), use_quant_conv=False, use_post_quant_conv=False),
         "scheduler": flow(shift=6.0),
         "text_encoder": gemma2(),
         "tokenizer": letters(),
@@ -449,7 +471,7 @@ def cogview4() -> dict[str, Any]:
             base_shift=0.25, max_shift=0.75, base_image_seq_len=256, use_dynamic_shifting=True, time_shift_type="linear"
         ),
         "text_encoder": transformers.GlmModel(config),
-        "tokenizer": letters(padding_side="left"),
+        "tokenizer": begun(letters(padding_side="left")),
     }
 
 
@@ -661,6 +683,7 @@ def bria() -> dict[str, Any]:
 
 def prx() -> dict[str, Any]:
     from transformers.models.t5gemma.configuration_t5gemma import T5GemmaModuleConfig
+    from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
 
     own = {**LANGUAGE, "num_key_value_heads": 1, "num_hidden_layers": 1, "head_dim": 8, "vocab_size": VOCABULARY}
     encoder = T5GemmaModuleConfig(**own, layer_types=["full_attention"], max_position_embeddings=64)
@@ -678,7 +701,7 @@ def prx() -> dict[str, Any]:
         ),
         "vae": vae(),
         "scheduler": flow(shift=3.0),
-        "text_encoder": transformers.T5GemmaEncoder(config.encoder),
+        "text_encoder": T5GemmaEncoder(config.encoder),
         "tokenizer": letters(model_max_length=64),
     }
 
