@@ -88,7 +88,7 @@ class Damage:
         """
         amount = f"{100 * dose:.3g}" if self.unit.startswith("%") else f"{dose:g}"
         name = f"{self.name}, {amount}{self.unit}" if len(self.doses) > 1 else self.name
-        return Edit(name, lambda *given: self.apply(*given, dose), self.partner)
+        return Edit(name, lambda picture, other, seed: self.apply(picture, other, seed, dose), self.partner)
 
 
 def shifted(picture: "Image", pixels: int = 1) -> "Image":
