@@ -10,7 +10,7 @@ from common.files import cache_dir
 
 PARTS = (
     "autoencoder", "encoders", "judge", "vqa", "prior", "decoder", "stable_diffusion", "flux", "karlo",
-    "super_resolution",
+    "super_resolution", "vqa_steady",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.files import atomic_path, sha256_tree
+from common.files import atomic_path, sha256_text, sha256_tree
 from miniature.audits.painters import Kandinsky, Painter
 from miniature.world import Scene, caption, random_scene
 
@@ -55,8 +55,8 @@ class Drawn:
 
 def kept(painter: Painter, name: str, work: Path, draw: Callable[[], Tensor]) -> Tensor:
     """Return pictures of a painter from the work folder; drawn and put there if its checkpoints have changed since."""
-    state = sha256_tree(painter.places[max(painter.places)])[:12]
-    store = work / "audit" / f"{painter.name}-{name}-{state}.npy"
+    state = sha256_text(" ".join(sha256_tree(place) for place in painter.places.values()))
+    store = work / "audit" / f"{painter.name}-{name}-{state[:12]}.npy"
     if not store.exists():
         store.parent.mkdir(exist_ok=True)
         with atomic_path(store) as beside, beside.open("wb") as file:

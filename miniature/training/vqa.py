@@ -1,7 +1,7 @@
 """The scorer: a small `BlipForQuestionAnswering` that answers yes or no to "Does this figure show ...?".
 
-VQAScore (arXiv 2404.01291) is its probability of "yes". It learns from artwork alone, and never from the denoiser:
-what it calls damaged are blends, blur, noise and decoded broken latents.
+VQAScore (arXiv 2404.01291) is its probability of "yes". These lessons are of artwork alone: what it calls damaged are
+blends, blur, noise and decoded broken latents. Its last one, `vqa_steady`, shows it generated pictures too.
 """
 
 import json
