@@ -35,7 +35,7 @@ def score_figures(score: str, label: str, floor: float | None = None) -> dict[st
         "losses": ResultInfo("losses", None, "count"),
         f"{score}_difference": ResultInfo(f"{label} difference", True, "score"),
         f"{score}_mean": ResultInfo(label, True, "score"),
-        f"{score}_mean_standard": ResultInfo(f"{label}, baseline", True, "score", floor),
+        f"{score}_mean_standard": ResultInfo(f"{label}, baseline", True, "score", floor=floor),
     }
 
 

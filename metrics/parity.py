@@ -229,7 +229,13 @@ def mean_difference(
 
 
 def restricted_mean(curves: Sequence[SavingsAtParity], most: float) -> Floats:
-    """Return the mean savings at parity of several curves, counted up to `most`: [1 + R], then of each resample."""
+    """Return the mean savings at parity of several curves, counted up to `most`: [1 + R], then of each resample.
+
+    Examples:
+        >>> lossless = savings_at_parity([[[1, -1] * 20] * 2], [[0.1, 0.2]])
+        >>> float(restricted_mean([lossless], 0.15)[0])
+        0.15
+    """
     savings = [np.concatenate([[curve.value.savings], curve.resamples]) for curve in curves]
     return np.asarray(np.minimum(savings, most).mean(axis=0))
 

@@ -17,8 +17,7 @@ from common.errors import UserError
 from metrics.agreement import rank_correlation, winner_agreement
 from metrics.edits import DAMAGE
 from metrics.hypotheses import holm
-from metrics.method_comparison import even_p
-from metrics.parity import effective_pairs
+from metrics.over_seeds import pool_outcomes
 from metrics.statistics import LEVEL, RESAMPLES, Estimate, Floats, win_rate
 
 QUANTILE = 0.95  # of the differences under invisible edits
@@ -228,7 +227,7 @@ class AuditedScores:
         gaps = [self._sign * (edited.scores - self.own) for edited in copies]
         outcomes = [outside(gap, floor) for gap in gaps]
         adjusted = holm([beyond_p(one) for one in outcomes])
-        sides = holm([even_p(outside(gap, 0)[None]) for gap in gaps])
+        sides = holm([pool_outcomes(outside(gap, 0)[None]).score_p() for gap in gaps])
         return tuple(
             EditEffect(
                 name=edited.name,
@@ -327,7 +326,7 @@ def logits(probabilities: ArrayLike) -> Floats:
 def beyond_p(outcomes: ArrayLike) -> float:
     """Return the one-sided p-value of "no more pairs than 5% are outside the zone", which invisible edits satisfy.
 
-    Exact binomial; several seeds of a prompt count for what they are worth (`metrics.parity.effective_pairs`).
+    Exact binomial; several seeds of a prompt count for what they are worth (`metrics.over_seeds.pool_outcomes`).
 
     Args:
         outcomes: [N], or [S, N] of S seeds: 1, 0 or -1, as from `outside`.
@@ -340,7 +339,7 @@ def beyond_p(outcomes: ArrayLike) -> float:
 
     values = np.atleast_2d(np.asarray(outcomes, dtype=np.float64)) != 0
     share = float(values.mean())
-    pairs = float(effective_pairs(values[:, None, :].astype(np.float64))[0])
+    pairs = pool_outcomes(values).effective
     count = share * pairs
     return float(betainc(count, pairs - count + 1, 1 - QUANTILE)) if count > 0 else 1.0
 
@@ -361,7 +360,7 @@ def effect_beyond(outcomes: ArrayLike, p: float | None = None) -> Effect:
     values = np.atleast_2d(np.asarray(outcomes, dtype=np.float64))
     if (beyond_p(values) if p is None else p) >= ALPHA:
         return "within the floor"
-    if even_p(values) >= ALPHA:
+    if pool_outcomes(values).score_p() >= ALPHA:
         return "either way"
     return "worse" if values.mean() < 0 else "better"
 

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from metrics.method_comparison import clustered_win_rate
+from metrics.over_seeds import pool_outcomes
 from reports.audits import BeyondFloor, beyond_floors
 from reports.base import RunView, Table
 from reports.frame import place, varying_axes, with_interval
@@ -51,7 +51,7 @@ class BeyondFloorTable(Table):
                 Entry("/".join(str(one.count(sign)) for sign in (1, 0, -1))),
                 *(
                     Entry(RATE.number(rate.value), RATE.interval(rate))
-                    for rate in (clustered_win_rate(one.outcomes), clustered_win_rate(one.strict))
+                    for rate in (pool_outcomes(one.outcomes).estimate(), pool_outcomes(one.strict).estimate())
                 ),
                 Entry(p_value(one.p)),
                 Entry(one.effect),
@@ -73,8 +73,8 @@ def _row(one: BeyondFloor) -> dict[str, Any]:
         "higher": one.count(1),
         "within": one.count(0),
         "lower": one.count(-1),
-        **with_interval("win_rate_beyond", clustered_win_rate(one.outcomes)),
-        **with_interval("win_rate", clustered_win_rate(one.strict)),
+        **with_interval("win_rate_beyond", pool_outcomes(one.outcomes).estimate()),
+        **with_interval("win_rate", pool_outcomes(one.strict).estimate()),
         "p": one.p,
         "effect": one.effect,
     }
