@@ -206,7 +206,8 @@ def _between(view: RunView, lower: Record, upper: Record, saved: float) -> Betwe
     share = (saved - _savings(lower)) / distance if distance else 0.0
     outcomes = (1 - share) * below + share * above
     n, untied, difference = len(outcomes), float((outcomes**2).mean()), float(outcomes.mean())
-    low, high = tango_interval(*(max(n * (untied + sign * difference) / 2, 0.0) for sign in (1, -1)), n)
+    wins, losses = (max(n * (untied + sign * difference) / 2, 0.0) for sign in (1, -1))
+    low, high = tango_interval(wins, losses, n)
     rate = Result(value=0.5 + difference / 2, low=0.5 + low / 2, high=0.5 + high / 2, n=n, method="Tango score")
     return Between(lower, upper, rate, untied)
 
