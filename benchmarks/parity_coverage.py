@@ -10,6 +10,7 @@ import argparse
 import json
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,7 @@ def percentiles_hold(estimate: SavingsAtParity, true: parity.Reach) -> bool:
     return low.savings <= true.savings + 1e-12 and _above(high, true)
 
 
-def row(truth_name: str, seeds: int, pairs: int, runs: int) -> dict[str, object]:
+def row(truth_name: str, seeds: int, pairs: int, runs: int) -> dict[str, Any]:
     """Return one design's estimates, coverage and width over many simulated runs."""
     rates = RATES[truth_name]
     true, rng = truth(rates), np.random.default_rng([seeds, pairs])
