@@ -75,6 +75,21 @@ NOT_TEXT_TO_IMAGE = {
     "image_embeds": "a prior is needed that makes image embeddings for it",
     "image_embeddings": "a prior is needed that makes image embeddings for it",
 }
+# Parts of a class's name that say the same, where its call does not.
+NAMED = {
+    "Video": "it makes films",
+    "Latte": "it makes films",
+    "Audio": "it makes sound",
+    "Edit": "it changes a picture",
+    "Kontext": "it changes a picture",
+    "Pix2Pix": "it changes a picture",
+    "Refiner": "it changes a picture",
+    "Layered": "it takes a picture apart",
+    "LDM3D": "it makes depths as well",
+    "Adapter": "it needs a picture beside the prompt",
+    "Control": "it needs a picture beside the prompt",
+    "Panorama": "its scheduler steps parts of the latents one by one",
+}
 # Arguments that the settings speak for, or that would make the call another one.
 OWN_ARGUMENTS = frozenset(
     [
@@ -308,9 +323,15 @@ def unserved(pipeline: str) -> str | None:
     call = inspect.signature(kind.__call__).parameters
     if "prompt" not in call:
         return NO_PROMPT
-    for argument, reason in NOT_TEXT_TO_IMAGE.items():
-        if argument in call:
-            return reason
+    for reasons, found in ((NOT_TEXT_TO_IMAGE, call), (NAMED, pipeline)):
+        for word, reason in reasons.items():
+            if word in found:
+                return reason
+    needed = [
+        name for name, parameter in call.items() if parameter.default is parameter.empty and not _optional(parameter)
+    ]
+    if needed:
+        return f"its call needs {needed[0]} beside the prompt"
     for seam in ("encode_prompt", "prepare_latents"):
         if not hasattr(kind, seam):
             return f"it has no {seam}, where its call could be stopped"
@@ -322,6 +343,11 @@ def unserved(pipeline: str) -> str | None:
     if takes_picture or "image" in inspect.signature(kind.encode_prompt).parameters:
         return "it changes a picture"
     return None
+
+
+def _optional(parameter: inspect.Parameter) -> bool:
+    """Return whether a call can do without this parameter, or this family always gives it."""
+    return parameter.name in ("self", "prompt") or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
 
 
 @lru_cache(maxsize=8)

@@ -142,6 +142,7 @@ class _Answering:
     def __init__(self, shells: Shells, name: str, device: torch.device, dtype: torch.dtype) -> None:
         self._shells, self._name, self._device, self._dtype = shells, name, device, dtype
         self._modules: dict[str, nn.Module] = {}
+        self._answers: dict[str, Any] = {}  # on the meta device, by the shapes of a call
 
     def _inner(self, method: str) -> nn.Module:
         """Return the module that computes shapes, as it is called by that method."""
@@ -157,9 +158,13 @@ class _Answering:
             args, kwargs = tree_map(_on_meta, (args, kwargs))
             self._shells.running = self._name
             self._shells.calls.append(Call(self._name, name, args, kwargs))
-            with torch.device("meta"), torch.no_grad():
-                output = self._inner(name)(*args, **kwargs)
-            return tree_map(self._answer, output)
+            form = repr(
+                tree_map(lambda value: value.shape if isinstance(value, Tensor) else value, (name, args, kwargs))
+            )
+            if form not in self._answers:
+                with torch.device("meta"), torch.no_grad():
+                    self._answers[form] = self._inner(name)(*args, **kwargs)
+            return tree_map(self._answer, self._answers[form])
 
         return answer
 

@@ -30,6 +30,19 @@ def test_lists_name_and_describe(bench, monkeypatch, things, one):
     assert rows[one]["description"]
 
 
+def test_classes_of_pipelines_are_listed_with_what_runs_them_or_why_nothing_does(bench):
+    rows = {row["class"]: row for row in json.loads(bench("models", "list", "--classes", "--json").stdout)}
+    assert rows["FluxPipeline"]["family"] == "flux"
+    assert rows["StableDiffusionXLPipeline"]["family"] == "diffusers"
+    assert "bit for bit, with EulerDiscreteScheduler" in rows["StableDiffusionXLPipeline"]["equal to stock"]
+    assert rows["OvisImagePipeline"] == {
+        "class": "OvisImagePipeline",
+        "family": "diffusers",
+        "equal to stock": "not tested",
+    }
+    assert rows["WanPipeline"]["family"] == "no family: it makes films"
+
+
 def test_families_say_what_prompts_are_clustered_by(bench):
     assert "image_embeds" in bench("families", "list").stdout
 

@@ -34,6 +34,7 @@ def test_an_argument_of_the_pipelines_call_is_a_setting(bench, tmp_path):
     assert result.exit_code == 0, result.output
     assert {line["component"] for line in json.loads(result.stdout)} >= {"denoiser", "decoder", "text encoder 3"}
     prompts = ["--prompt", PROMPTS[0], "--prompt", PROMPTS[1]]
+    prompts += ["--metric", "none"]
     asked = ["--set", 'arguments={"max_sequence_length": 32}']
     result = bench("sweep", "--model", folder, *prompts, *asked, "--tau", "1", "--dry-run", "--steps", 2)
     assert result.exit_code == 0, result.output

@@ -39,6 +39,7 @@ STEPS = 4
 # What a call needs to be small, or to be what a user has.
 SMALL = {"height": 16, "width": 16}
 ASKED: dict[str, dict[str, Any]] = {
+    "FluxPipeline": {"arguments": {"max_sequence_length": 28}},
     "ZImagePipeline": {**SMALL, "arguments": {"max_sequence_length": 96}},
     "QwenImagePipeline": SMALL,
     "Flux2Pipeline": {**SMALL, "arguments": {"max_sequence_length": 96}},
@@ -274,6 +275,9 @@ def test_what_cannot_be_run_is_refused_by_name_with_the_reason(tmp_path: Path):
         ("IFPipeline", "it has no prepare_latents"),
         ("StableDiffusionXLImg2ImgPipeline", "it changes a picture"),
         ("QwenImageEditPipeline", "it changes a picture"),
+        ("FluxKontextPipeline", "it changes a picture"),
+        ("StableAudioPipeline", "it makes sound"),
+        ("StableDiffusionAttendAndExcitePipeline", "its call needs token_indices"),
         ("NoSuchPipeline", "no class of that name"),
     ):
         (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
