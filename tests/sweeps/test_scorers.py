@@ -226,7 +226,7 @@ def test_in_a_run_a_scorer_keeps_its_name_and_no_other_takes_it(scorers, tiny, t
 def test_two_scorers_of_one_metric_stand_side_by_side_in_a_record(sweep, tiny, copy, stand_in):
     both = [f"vqa={tiny.vqa}", f"vqa=t2v:{stand_in.checkpoint}"]
     _, record = sweep(copy, metric=both)
-    assert {name.partition(".")[0] for name in record.results} == {"vqa", "vqa@checkpoint"}
+    assert {name.partition(".")[0] for name in record.results} == {"pictures", "vqa", "vqa@checkpoint"}
     first, second = (record.scorers[name] for name in ("vqa", "vqa@checkpoint"))
     assert (first["name"], first["metric"]) == ("vqa", "vqa")
     assert (second["name"], second["metric"]) == ("vqa@checkpoint", "vqa")
