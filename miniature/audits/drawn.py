@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from miniature.world import Scene, caption, random_scene
 PROMPTS = 256
 OF_A_FAMILY = 120
 HASTY = 3
-SEED = 3
+SEED, OTHER_SEED = 3, 8
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,12 @@ class Baselines:
     Attributes:
         scenes: what picture i was asked to show, [N].
         pictures: [N, 3, 64, 64] in [-1, 1].
+        other: the same prompts' under another seed, [N, 3, 64, 64].
     """
 
     scenes: list[Scene]
     pictures: Tensor
+    other: Tensor
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,16 @@ def drawn(painters: list[Painter], work: Path) -> Drawn:
     scenes = [random_scene(rng, two_objects=0.3) for _ in range(PROMPTS)]
     prompts = [caption(scene) for scene in scenes]
 
-    shown, pictures = [], []
+    shown: list[Scene] = []
+    pictures: list[Tensor] = []
+    others: list[Tensor] = []
     for painter in painters:
         if painter is not kandinsky:
             of_family = [random_scene(rng, two_objects=0.3) for _ in range(OF_A_FAMILY)]
             told = [caption(scene) for scene in of_family]
             shown += of_family
-            pictures.append(kept(painter, "full", work, lambda p=painter, told=told: p.pictures(told, SEED)))  # type: ignore[misc]
+            for seed, name, taken in ((SEED, "full", pictures), (OTHER_SEED, "other", others)):
+                taken.append(kept(painter, name, work, partial(painter.pictures, told, seed)))
 
     def of_mean() -> Tensor:
         # a cluster's mean: each prompt's embedding averaged with its three nearest
@@ -86,12 +92,17 @@ def drawn(painters: list[Painter], work: Path) -> Drawn:
         near = similarity.topk(4, dim=1).indices
         return kandinsky.drawn((embeddings[0][near].mean(1), embeddings[1]), SEED)
 
-    full = kept(kandinsky, "full", work, lambda: kandinsky.pictures(prompts, SEED))
+    full = kept(kandinsky, "full", work, partial(kandinsky.pictures, prompts, SEED))
+    other = kept(kandinsky, "other", work, partial(kandinsky.pictures, prompts, OTHER_SEED))
     return Drawn(
         scenes,
         full,
         kept(kandinsky, "hasty", work, lambda: kandinsky.drawn(kandinsky.embeddings(prompts, SEED), SEED, steps=HASTY)),
         kept(kandinsky, "mean", work, of_mean),
-        kept(kandinsky, "other", work, lambda: kandinsky.pictures(prompts, SEED + 5)),
-        Baselines([*scenes[:OF_A_FAMILY], *shown], torch.cat([full[:OF_A_FAMILY], *pictures])),
+        other,
+        Baselines(
+            [*scenes[:OF_A_FAMILY], *shown],
+            torch.cat([full[:OF_A_FAMILY], *pictures]),
+            torch.cat([other[:OF_A_FAMILY], *others]),
+        ),
     )

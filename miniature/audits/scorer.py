@@ -137,19 +137,19 @@ def sensitivity(scorer: Scorer, made: Baselines) -> list[Figure]:
     return figures
 
 
-def agreement(scorer: Scorer, judge: judging.Judge, drawn: Drawn, theirs: Tensor, zone: float) -> tuple[float, int]:
+def agreement(
+    scorer: Scorer, judge: judging.Judge, scenes: list[Scene], ours: Tensor, theirs: Tensor, zone: float
+) -> tuple[float, int]:
     """Return how often scorer and judge prefer the same of two pictures, of those outside the zone, and their number.
 
     The judge prefers the picture to which it gives the caption's labels the higher probability; it knows pictures of
     one object alone.
     """
-    rows = [i for i, scene in enumerate(drawn.scenes) if not scene.relation]
-    scenes = [drawn.scenes[i] for i in rows]
-    prompts = [caption(scene) for scene in scenes]
-    by_scorer = scorer.score(drawn.full[rows], prompts) - scorer.score(theirs[rows], prompts)
-    by_judge = judging.log_likelihood(judge, drawn.full[rows], scenes) - judging.log_likelihood(
-        judge, theirs[rows], scenes
-    )
+    rows = [i for i, scene in enumerate(scenes) if not scene.relation]
+    shown = [scenes[i] for i in rows]
+    prompts = [caption(scene) for scene in shown]
+    by_scorer = scorer.score(ours[rows], prompts) - scorer.score(theirs[rows], prompts)
+    by_judge = np.subtract(*(judging.log_likelihood(judge, pictures[rows], shown) for pictures in (ours, theirs)))
     told_apart = np.abs(by_scorer) > zone
     same = (by_scorer > 0) == (by_judge > 0)
     return float(same[told_apart].mean()), int(told_apart.sum())
@@ -180,8 +180,11 @@ def scoring(scorer: Scorer, judge: judging.Judge, drawn: Drawn, work: Path) -> l
         for pictures in (drawn.full, drawn.hasty, drawn.of_mean, drawn.other, blur(drawn.full, 4))
     )
     agreements = []
-    for what, theirs in (("another seed's", drawn.other), ("a mean of four prompts'", drawn.of_mean)):
-        share, count = agreement(scorer, judge, drawn, theirs, zone)
+    for what, asked_for, ours, theirs in (
+        ("another seed's", made.scenes, made.pictures, made.other),
+        ("a mean of four prompts'", drawn.scenes, drawn.full, drawn.of_mean),
+    ):
+        share, count = agreement(scorer, judge, asked_for, ours, theirs, zone)
         name = f"(a) same winner as the judge, {what} picture, {count} pairs outside the zone"
         agreements.append(at_least(name, share, 0.70))
     return [

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from metrics.edits import DAMAGE, INVISIBLE
-from miniature.audits import scorer as auditing
-from miniature.audits.drawn import Baselines, Drawn
+from miniature.audits.drawn import Baselines
 from miniature.audits.scorer import agreement, calibration_error, edited, indifference, partners, sensitivity
+from miniature.training import judge as judging
 from miniature.world import Scene, random_scene
 
 COUNT = 40
@@ -21,7 +21,7 @@ def made() -> Baselines:
     rng = np.random.default_rng(0)
     coarse = torch.from_numpy(rng.uniform(-1, 1, (COUNT, 3, 8, 8))).float()
     pictures = torch.nn.functional.interpolate(coarse, (64, 64), mode="bilinear")
-    return Baselines([random_scene(rng) for _ in range(COUNT)], pictures)
+    return Baselines([random_scene(rng) for _ in range(COUNT)], pictures, pictures.flip(0))
 
 
 class Remembers:
@@ -80,7 +80,7 @@ def test_partners_are_other_scenes_near_and_far() -> None:
 
 def test_agreement_is_of_pairs_outside_the_zone_alone(monkeypatch: pytest.MonkeyPatch, made: Baselines) -> None:
     scenes = [Scene(("cat",), "flat", "red")] * COUNT
-    ours, theirs = made.pictures, made.pictures.flip(0)
+    ours, theirs = made.pictures, made.other
 
     class Brightness:
         def score(self, pictures: Tensor, captions: list[str]) -> np.ndarray:
@@ -89,9 +89,8 @@ def test_agreement_is_of_pairs_outside_the_zone_alone(monkeypatch: pytest.Monkey
     def likelihood(judge: Any, pictures: Tensor, scenes: list[Scene]) -> np.ndarray:
         return -pictures.mean((1, 2, 3)).numpy()
 
-    drawn = Drawn(scenes, ours, ours, ours, theirs, made)
-    monkeypatch.setattr(auditing.judging, "log_likelihood", likelihood)
-    share, count = agreement(Brightness(), None, drawn, theirs, 0.02)  # type: ignore[arg-type]
+    monkeypatch.setattr(judging, "log_likelihood", likelihood)
+    share, count = agreement(Brightness(), None, scenes, ours, theirs, 0.02)  # type: ignore[arg-type]
     gaps = np.abs((ours.mean((1, 2, 3)) - theirs.mean((1, 2, 3))).numpy())
     assert share == 0
     assert count == (gaps > 0.02).sum()

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers import CLIPTokenizer
 
@@ -17,22 +18,22 @@ COUNT = 24
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def picture() -> NDArray[np.uint8]:
     """Return a smooth picture, uint8 [64, 64, 3]: a disc on a plain ground."""
     y, x = np.indices((64, 64))
     inside = np.clip(20 - np.hypot(y - 28, x - 36), 0, 1)[..., None]
-    return (inside * [200, 60, 40] + (1 - inside) * [80, 140, 220]).astype(np.uint8)
+    return np.asarray(inside * [200, 60, 40] + (1 - inside) * [80, 140, 220], dtype=np.uint8)
 
 
 @pytest.mark.parametrize("name", sorted(set(UNSEEN) - {"mirror", "shift"}))
-def test_edits_change_a_picture_and_by_little(name: str, picture: np.ndarray) -> None:
+def test_edits_change_a_picture_and_by_little(name: str, picture: NDArray[np.uint8]) -> None:
     after = UNSEEN[name](picture, np.random.default_rng(0))
     assert after.shape == picture.shape
     assert after.dtype == np.uint8
     assert 0 < np.abs(after.astype(float) - picture).mean() < 5
 
 
-def test_a_shift_moves_the_picture_and_repeats_its_edge(picture: np.ndarray) -> None:
+def test_a_shift_moves_the_picture_and_repeats_its_edge(picture: NDArray[np.uint8]) -> None:
     after = moved(picture, 1, -2)
     assert np.array_equal(after[1:, :-2], picture[:-1, 2:])
     assert np.array_equal(after[0], after[1])
@@ -41,7 +42,7 @@ def test_a_shift_moves_the_picture_and_repeats_its_edge(picture: np.ndarray) -> 
 
 
 @pytest.mark.parametrize("kind", range(KINDS))
-def test_more_damage_changes_more(kind: int, picture: np.ndarray) -> None:
+def test_more_damage_changes_more(kind: int, picture: NDArray[np.uint8]) -> None:
     doses = damage(picture, kind, (0.0, 0.5, 1.0), np.random.default_rng(0))
     lost = [np.abs(one.astype(float) - picture).mean() for one in doses]
     assert lost == sorted(lost)
@@ -66,7 +67,8 @@ def test_a_step_moves_sight_and_speech_and_leaves_a_scorer(
     (tmp_path / "tokenizer").symlink_to(work / "tokenizer")
     torch.manual_seed(0)
     vqa.build(CLIPTokenizer.from_pretrained(work / "tokenizer")).save_pretrained(tmp_path / "vqa")
-    rng, changed = np.random.default_rng(1), set()
+    rng = np.random.default_rng(1)
+    changed: set[str] = set()
     pixels = rng.integers(256, size=(COUNT, 64, 64, 3), dtype=np.uint8)
     scenes = pool_scenes(COUNT, 0)
     confirmed = np.array([scene.relation is None for scene in scenes])
