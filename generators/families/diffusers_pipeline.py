@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.files import canonical_json
 from generators.batching import Batches
 from generators.checkpoints import load_pipeline, pipeline_class
-from generators.component import Component
+from generators.component import Component, Phase, Unit
 from generators.conditioning import Conditioning
 from generators.families import seams
 from generators.families.base import DTYPES, families, torch_device
@@ -555,7 +555,9 @@ class _Model:
         """Describe a module by its first call, the prompt's own, and by how many there are: negative prompts' too."""
         one, two = calls[0]
         (args, kwargs), together = one_row((one.args, one.kwargs), (two.args, two.kwargs))
-        phase, unit, name = "encode", "prompt", one.name.replace("_", " ")
+        phase: Phase = "encode"
+        unit: Unit = "prompt"
+        name = one.name.replace("_", " ")
         if one.name == self.denoiser:
             phase, unit, name = "denoise", "node_step", "denoiser"
         elif one.method == "decode":

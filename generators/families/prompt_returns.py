@@ -74,9 +74,19 @@ class Leaf:
             True
         """
         call, place, form, axis, dtype, ragged, left, mask, mask_place, mask_dtype, may_lack = name.split("/")
-        flags = {"ragged": ragged == "1", "left": left == "1", "mask_may_lack": may_lack == "1"}
-        masks = {"mask": mask, "mask_place": int(mask_place), "mask_dtype": mask_dtype}
-        return cls(int(call), int(place), form, int(axis), dtype, **flags, **masks)
+        return cls(
+            call=int(call),
+            place=int(place),
+            form=form,
+            axis=int(axis),
+            dtype=dtype,
+            ragged=ragged == "1",
+            left=left == "1",
+            mask=mask,
+            mask_place=int(mask_place),
+            mask_dtype=mask_dtype,
+            mask_may_lack=may_lack == "1",
+        )
 
     @property
     def masked(self) -> bool:
@@ -168,8 +178,13 @@ def _with_mask(own: list[Leaf], mask: Leaf, value: Tensor, values: Sequence[Any]
         leaf = own[number]
         sequence = values[max(leaf.place, 0)]
         if leaf.form == ROWS and not leaf.axis and not leaf.mask and sequence.ndim > 2 and sequence.shape[1] == length:
-            about = {"mask": mask.form, "mask_place": mask.place, "mask_dtype": mask.dtype}
-            with_mask = replace(leaf, **about, mask_may_lack=mask.mask_may_lack)
+            with_mask = replace(
+                leaf,
+                mask=mask.form,
+                mask_place=mask.place,
+                mask_dtype=mask.dtype,
+                mask_may_lack=mask.mask_may_lack,
+            )
             return [*own[:number], with_mask, *own[number + 1 :]]
     if mask.form == LENGTHS_OF or mask.mask_may_lack:
         raise UserError("its encode_prompt returns a mask of nothing that it returns")
@@ -264,7 +279,7 @@ def batches_of(rows: Mapping[str, Tensor], count: int, most: int | None = None) 
     if masks:
         lengths = torch.stack([mask.sum(dim=1) for mask in masks], dim=1)
         groups = [(lengths == kind).all(dim=1).nonzero().flatten() for kind in torch.unique(lengths, dim=0)]
-    return [part for group in groups for part in group.split(most or count)]
+    return [part for group in groups for part in torch.split(group, most or count)]
 
 
 def features(tensors: Mapping[str, Tensor], *, pooled: bool, flattened: bool = False) -> NDArray[np.float64]:

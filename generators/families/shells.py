@@ -70,7 +70,8 @@ class Shells:
         """
         kind, config = self._classes[name], self.config(name)
         if hasattr(kind, "from_config") and not hasattr(kind, "config_class"):
-            return kind.from_config(config).eval()
+            from_config: nn.Module = kind.from_config(config).eval()
+            return from_config
         config = {
             key: value for key, value in config.items() if key not in ("attn_implementation", "dtype", "torch_dtype")
         }

@@ -9,11 +9,23 @@ from tiny_pipelines import save_tiny_pipeline
 PROMPTS = ("a red fox", "a red wolf", "a blue car by the sea")
 
 
-@pytest.mark.parametrize("name", ["StableDiffusionXLPipeline", "StableDiffusion3Pipeline", "QwenImagePipeline"])
-def test_sweep_of_a_pipelines_folder(bench, tmp_path, name: str):
+@pytest.mark.parametrize(
+    ("name", "further"),
+    [
+        ("StableDiffusionXLPipeline", {}),
+        ("StableDiffusion3Pipeline", {}),
+        ("Flux2Pipeline", {"max_sequence_length": 96}),
+        ("QwenImagePipeline", {}),
+        ("ZImagePipeline", {"max_sequence_length": 96}),
+        ("SanaPipeline", {"use_resolution_binning": False, "complex_human_instruction": None}),
+    ],
+)
+def test_sweep_of_a_pipelines_folder(bench, tmp_path, name: str, further: dict[str, object]):
     folder = save_tiny_pipeline(name, tmp_path / "model")
     prompts = [argument for prompt in PROMPTS for argument in ("--prompt", prompt)]
-    size = ["--height", 16, "--width", 16, "--steps", 3, "--dtype", "fp32"]
+    side = 32 if name == "SanaPipeline" else 16
+    size = ["--height", side, "--width", side, "--steps", 3, "--dtype", "fp32"]
+    size += ["--set", f"arguments={json.dumps(further)}"] if further else []
     arguments = ["--tau", "0,0.5,1", "--metric", "none", "--no-mlflow", "--name", "first"]
     result = bench("sweep", "--model", folder, *prompts, *size, *arguments)
     assert result.exit_code == 0, result.output

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,15 @@ def test_what_cannot_be_run_is_refused_by_name_with_the_reason(tmp_path: Path):
         (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
         with pytest.raises(UserError, match=f"is a {kind}, which no model family runs: .*({reason})"):
             model(str(tmp_path))
+
+
+def test_a_guider_that_remembers_former_predictions_is_refused(case, tmp_path: Path):
+    folder = tmp_path / "model"
+    shutil.copytree(case("HunyuanImagePipeline").folder, folder)
+    path = next((folder / "guider").glob("*.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "adaptive_projected_guidance_momentum": -0.5}))
+    with pytest.raises(UserError, match="this HunyuanImagePipeline cannot be run: its guider remembers"):
+        model(str(folder))
 
 
 def test_folders_of_other_families_stay_theirs():
