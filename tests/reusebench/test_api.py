@@ -47,9 +47,10 @@ def test_generating_then_scoring_is_a_sweep(settings, tmp_path):
     assert [record.results for record in scored.records] == [record.results for record in whole.records]
     assert [one.tobytes() for one in pictures] == [other.tobytes() for other in whole.images(tau="0.6")]
     assert len(whole.frame()) == 3
+    columns = ("clip_diversity.clip", "clip_diversity.clip_copy")
     assert [column for column in whole.scores(tau=0.6) if column != "prompt"] == [
-        "clip_diversity.clip",
-        "baseline.clip_diversity.clip",
+        *columns,
+        *(f"baseline.{column}" for column in columns),
     ]
 
 
