@@ -11,7 +11,7 @@ from reports.claims import BROKEN, Baseline, Claim, adjusted, claims, inflation_
 from reports.frame import WIN_RATE, paired_metrics, result_names, varying_axes
 from reports.labels import Label
 from reports.leaderboard import leaderboard
-from reports.paired_scores import metric_scores
+from reports.paired_scores import indifference, metric_scores
 from reports.parity import parity_curves
 from reports.pooling import pooled_record, savings, ways
 from reports.seed_control import chance
@@ -251,9 +251,11 @@ def _needed(view: RunView, nearest: Claim, metric_claims: Sequence[Claim]) -> st
 
 
 def _savings_and_rate(view: RunView, claim: Claim) -> str:
+    zone = any(indifference(record, claim.metric) for record in claim.records)
+    ties = " (differences below the scorer's floor tie)" if zone else ""
     return (
         f"{_saved(claim.records)}, at a {view.label(f'{claim.metric}{WIN_RATE}').text} of {_percent(claim.rate)} over "
-        f"{claim.pairs:,} pairs"
+        f"{claim.pairs:,} pairs{ties}"
     )
 
 
