@@ -272,7 +272,7 @@ def _basis(view: RunView, best: Best | None) -> str:
     if claim.baseline:
         score = _baseline_label(view, claim.records[0], claim.metric)
         baseline = f"; the baseline's mean {score} is {_mean(claim.baseline)}"
-    warned = f" {inflation_warning(claim)}" if claim.one_noise else ""
+    warned = f" {inflation_warning([claim])}" if claim.one_noise else ""
     return f"It rests on {', '.join(parts)}{baseline}.{warned}"
 
 

@@ -200,13 +200,16 @@ def baseline_of(records: Sequence[Record], metric: str) -> Baseline | None:
     return Baseline(float(np.mean([record.results[name].value for record in records])), floor)
 
 
-def inflation_warning(claim: Claim) -> str:
-    """Return the sentence that a claim of one seed needs whose prompts started from few draws of noise."""
+def inflation_warning(of_claims: Sequence[Claim]) -> str:
+    """Return the sentence that claims of one seed need whose prompts started from few draws of noise; "" for none."""
+    few = sorted(claim.roots for claim in of_claims if claim.one_noise and claim.roots is not None)
+    if not few:
+        return ""
     least, most = ONE_ROOT_INFLATION
-    draws = "one draw" if claim.roots == 1 else f"{claim.roots} draws"
+    draws = "one draw" if few[-1] == 1 else f"{few[0]} draws" if few[0] == few[-1] else f"{few[0]} to {few[-1]} draws"
     return (
-        f"One seed, whose {claim.prompts:,} prompts start from {draws} of noise: of a set of 60 such intervals "
-        f"were measured to be {least:g} to {most:g} times too narrow, so believe several seeds only."
+        f"One seed whose prompts start from {draws} of noise: its intervals may be too narrow, by {least:g} to "
+        f"{most:g} times where 60 prompts started from one draw. Run several seeds before you claim anything."
     )
 
 

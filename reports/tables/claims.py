@@ -94,7 +94,7 @@ def notes(run_claims: Sequence[Claim]) -> list[str]:
         ),
         f"no worse: corrected p < {ALPHA / 2:.3g}; worse: more losses than wins, corrected two-sided p < {ALPHA:.2g}",
         *roots_notes([(claim.seeds, claim.roots) for claim in run_claims]),
-        *dict.fromkeys(inflation_warning(claim) for claim in run_claims if claim.one_noise),
+        *filter(None, [inflation_warning(run_claims)]),
         *(warning(claims, tested[title(metric)]) for metric, claims in weak.items() if claims),
     ]
     for claim in run_claims:
