@@ -27,16 +27,7 @@ def audit(
         int,
         typer.Option(min=2, metavar="N", help="Edit at most N images of a prompt set, evenly from first to last."),
     ] = 120,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where the audit of a folder of images goes.",
-            show_default="audits/ and its name",
-            callback=o.local,
-            rich_help_panel=o.LEAVE,
-        ),
-    ] = None,
+    out: Annotated[Path | None, o.folder("Where the audit of a folder of images goes.", "audits/ and its name")] = None,
     as_json: o.Json = False,
     **settings: Any,
 ) -> None:

@@ -39,6 +39,7 @@ from sweeps.store import disk_full
 SHORT = 60  # pictures of a prompt set in the short audit: 300 copies; a 95th percentile is the 4th largest gap of 60
 FULL = 120
 FEWER_STEPS = "fewer steps"
+OWN, WRONG = "own", "wrong caption"  # of `Copies` that no edit made
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,6 @@ def audit(
         )
         for name, one in audited.items()
     ]
-
-
-OWN, WRONG = "own", "wrong caption"
 
 
 def _every_copy(
