@@ -134,10 +134,11 @@ def _broken(view: RunView, metric_claims: Sequence[Claim]) -> str:
     where = "" if len(broken) == len(metric_claims) else f" in {len(broken)} of {len(metric_claims)} cells"
     worst = min((claim.baseline for claim in broken if claim.baseline), key=lambda baseline: baseline.mean)
     score = _baseline_label(view, broken[0].records[0], broken[0].metric)
+    sound = " If they are good, it is the scorer that cannot tell." if worst.audit else ""
     return (
-        f"The baseline is broken{where}: by this scorer its own pictures do not show their prompts (mean {score} "
-        f"{_mean(worst)}, where {worst.floor:g} or less is failure). Nothing can be claimed of what is compared with "
-        "it: look at the baseline's pictures, then at the scheduler, the steps and the weights."
+        f"The baseline is broken{where}: by this scorer its own pictures do not show their prompts ({score}: "
+        f"{worst.measured}). Nothing can be claimed of what is compared with it: look at the baseline's pictures, then "
+        f"at the scheduler, the steps and the weights.{sound}"
     )
 
 

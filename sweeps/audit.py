@@ -1,7 +1,8 @@
 """The audit of scorers on pictures that exist: copies under edits are written, measured and forgotten.
 
-In full it is `bench audit`. In short, edits that nobody sees alone, it is part of every sweep that scores: the floor of
-each scorer on each prompt set, which is the zone of indifference of the set's records.
+In full it is `bench audit`. In short, edits that nobody sees and prompts unlike the pictures', it is part of every sweep
+that scores: the floor of each scorer on each prompt set, which is the zone of indifference of the set's records, and
+whether the baseline's pictures show their prompts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ from sweeps.store import disk_full
 SHORT = 60  # pictures of a prompt set in the short audit: 300 copies; a 95th percentile is the 4th largest gap of 60
 FULL = 120
 FEWER_STEPS = "fewer steps"
-OWN, WRONG = "own", "wrong caption"  # of `Copies` that no edit made
+OWN, WRONG, UNLIKE = "own", "wrong caption", "unlike caption"  # of `Copies` that no edit made
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def audit(
         most: pictures that are edited, evenly from first to last.
         damaged: pictures of the same prompts that are worse by construction, by their number of denoiser evaluations.
         known: what these scorers measured of the pictures; measured here unless given.
-        short: measure edits that nobody sees alone.
+        short: measure edits that nobody sees and unlike prompts alone.
 
     Raises:
         UserError: a picture cannot be read or scored, or no scorer gives each picture one score.
@@ -97,7 +98,8 @@ def audit(
     if not names:
         raise UserError("no scorer here gives each picture a score", "add for example --metric vqa")
     rows = evenly(len(images), most)
-    own, by_edit, wrong = dict[str, NDArray[Any]](), dict[str, list[EditedScores]](), dict[str, list[NDArray[Any]]]()
+    own, unlike = dict[str, NDArray[Any]](), dict[str, NDArray[Any]]()
+    by_edit, wrong = dict[str, list[EditedScores]](), dict[str, list[NDArray[Any]]]()
     with TemporaryDirectory(prefix="reusebench-audit-") as scratch:
         if known is not None:
             own = {name: _single(name, known.measured[name])[rows] for name in names}
@@ -107,6 +109,8 @@ def audit(
             for name, scores in _scores(scorers, names, copies, emit, model):
                 if copies.name == OWN:
                     own[name] = scores
+                elif copies.name == UNLIKE:
+                    unlike[name] = scores
                 elif copies.name == WRONG:
                     wrong.setdefault(name, []).append(scores)
                 else:
@@ -120,6 +124,7 @@ def audit(
             wrong=np.stack(wrong[name], axis=1) if name in wrong else None,
             higher_is_better=scorers.metrics[name].higher_is_better,
             probability=scorers.metrics[name].probability,
+            unlike=unlike.get(name),
         )
         for name in names
     }
@@ -140,6 +145,9 @@ def audit(
             beside=tuple(one.beside(other, beside) for beside, other in audited.items() if other is not one)
             if one.damage
             else (),
+            unlike=one.unlike_auc(),
+            unlike_mean=None if one.unlike is None else float(one.unlike.mean()),
+            higher_is_better=one.higher_is_better,
         )
         for name, one in audited.items()
     ]
@@ -158,9 +166,11 @@ def _every_copy(
     yield Copies(OWN, [images[row] for row in rows], texts)
     for edit in INVISIBLE.values():
         yield Copies(edit.name, _edited(edit, images, rows, None, scratch), texts)
+    if (far := far_prompts(prompts)) is not None:
+        yield Copies(UNLIKE, [images[row] for row in rows], [prompts[far[row]] for row in rows])
     if short:
         return
-    near, far = near_prompts(prompts, WRONG_CAPTIONS), far_prompts(prompts)
+    near = near_prompts(prompts, WRONG_CAPTIONS)
     partners = {None: None, "nearest": near[:, 0] if near.shape[1] else None, "far": far}
     for damage in DAMAGE.values():
         if damage.partner and partners[damage.partner] is None:
@@ -201,14 +211,15 @@ def _single(name: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float6
 
 
 def short_copies(jobs: Sequence[Job], scorers: Mapping[str, Scorers]) -> int:
-    """Return how many copies of pictures the short audits of a sweep score, all scorers together.
+    """Return how many scores the short audits of a sweep need, all scorers together: of copies, and of unlike prompts.
 
     Args:
         jobs: of the sweep.
         scorers: by model.
     """
     sizes = {(job.config.model, job.config.dataset): len(job.source.prompts) for job in jobs}
-    return sum(min(SHORT, size) * len(INVISIBLE) * len(_pairwise(scorers[model])) for (model, _), size in sizes.items())
+    each = len(INVISIBLE) + 1
+    return sum(min(SHORT, size) * each * len(_pairwise(scorers[model])) for (model, _), size in sizes.items())
 
 
 def _pairwise(scorers: Scorers) -> list[str]:

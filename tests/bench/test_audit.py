@@ -228,5 +228,5 @@ def test_a_dry_run_says_how_many_copies_the_audit_scores(bench, tiny_sweep, tiny
     arguments = [*tiny_sweep, "--tau", "0,0.6", "--metric", f"vqa={tiny.vqa}", "--dry-run"]
     arguments.remove("none")
     arguments.remove("--metric")
-    assert "the audit scores 20 copies" in bench(*arguments).output  # 4 pictures, 5 edits
-    assert "copies" not in bench(*arguments, "--no-audit").output
+    assert "the audit needs 24 scores" in bench(*arguments).output  # 4 pictures: 5 edits, and another prompt
+    assert "the audit" not in bench(*arguments, "--no-audit").output
