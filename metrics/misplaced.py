@@ -36,9 +36,9 @@ def rivals(pictures: ArrayLike, prompts: ArrayLike) -> Rivals:
         UserError: there are fewer than two, their numbers differ, or a row is not finite or has no length.
 
     Examples:
-        >>> found = rivals([[1, 0], [1, 0.1], [0, 1]], prompts=[[1, 0], [0, 1], [0.1, 1]])
+        >>> found = rivals([[1, 0], [1, 0.1], [-0.1, 1]], prompts=[[1, 0], [0, 1], [-0.1, 1]])
         >>> (found.lead > 0).tolist(), found.prompt.tolist()  # the second picture shows the first prompt
-        ([False, True, False], [2, 0, 1])
+        ([False, True, False], [1, 0, 1])
     """
     shown, asked = unit_rows(pictures), unit_rows(prompts)
     if shown.shape != asked.shape or len(shown) < 2:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.selection import evenly
+from metrics.base import OF_ATOMS
 from metrics.edits import DAMAGE, INVISIBLE, Edit
 from metrics.images import read_picture
 from metrics.scorer_audit import (
@@ -204,7 +205,8 @@ def _scores(
 
 def _single(name: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Return the only column [N] that holds one number a picture."""
-    single = [values for values in columns.values() if values.ndim == 1 and values.dtype.kind == "f"]
+    whole = (values for column, values in columns.items() if not column.endswith(OF_ATOMS))
+    single = [values for values in whole if values.ndim == 1 and values.dtype.kind == "f"]
     if len(single) != 1:
         raise UserError(f"{name} gives a picture {len(single)} scores, not one", "leave it out with --metric")
     return np.asarray(single[0], dtype=np.float64)
