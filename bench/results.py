@@ -87,8 +87,8 @@ def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: 
         console.print(united_line(*plan.united()), soft_wrap=True)
     if copies:
         console.print(
-            f"the audit needs {copies:,} scores: of copies of baseline pictures under edits that nobody sees, and of the "
-            "pictures with other prompts; --no-audit leaves it out",
+            f"the audit needs {copies:,} scores: of copies of baseline pictures under edits that nobody sees, and of "
+            "these pictures with other prompts; --no-audit leaves it out",
             soft_wrap=True,
         )
     console.print(

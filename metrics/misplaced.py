@@ -10,7 +10,7 @@ from metrics.statistics import Floats, unit_rows
 
 EQUAL = 1e-6  # leads below it are rounding: of captions that are equal, or that the encoder cut to the same
 BLOCK = 1024  # rows of similarities held at once
-RESAMPLES = 9_999
+RESAMPLES = 1_999
 
 
 class Rivals(NamedTuple):
@@ -58,7 +58,7 @@ def misplaced_p(baseline: ArrayLike, ours: ArrayLike, *, seed: int = 0) -> float
     """Return the one-sided p-value of "ours are misplaced no more, and no further, than the baseline's".
 
     The permutation test of the sum of leads above 0: were sharing harmless, a prompt's two pictures could as well be
-    each other's, so that exchanging them changes nothing (exact for few pairs, else 9,999 draws). All seeds of a prompt
+    each other's, so that exchanging them changes nothing (exact for few pairs, else 1,999 draws). All seeds of a prompt
     are exchanged together, as they resemble one another.
 
     Args:
@@ -80,7 +80,9 @@ def misplaced_p(baseline: ArrayLike, ours: ArrayLike, *, seed: int = 0) -> float
 
     before, after = (np.maximum(np.atleast_2d(np.asarray(leads, dtype=np.float64)), 0) for leads in (baseline, ours))
     if before.shape != after.shape:
-        raise UserError(f"{after.shape[1]} pictures are compared with {before.shape[1]}", "give both of the same prompts")
+        raise UserError(
+            f"{after.shape[1]} pictures are compared with {before.shape[1]}", "give both of the same prompts"
+        )
     differs = (before != after).any(axis=0)
     if not differs.any():
         return 1.0

@@ -145,9 +145,13 @@ class ScorerAudit:
 
     @property
     def trusted(self) -> bool:
-        """Whether it tells a picture from another prompt's, and a prompt from others, near or not, better than chance."""
+        """Whether it tells a picture from another prompt's, and a prompt from near and unlike ones, better than chance."""
         knows = self.captions is None or (self.captions.low or 0) > 0.5
-        return knows and self.tells(self.mean) is not False and all(effect.effect == "worse" for effect in self.damage if effect.kind == REPLACED)
+        return (
+            knows
+            and self.tells(self.mean) is not False
+            and all(effect.effect == "worse" for effect in self.damage if effect.kind == REPLACED)
+        )
 
     @property
     def verdict(self) -> list[str]:

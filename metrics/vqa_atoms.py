@@ -89,7 +89,9 @@ class VqaAtoms(Metric):
             found = next(filter(None, (grammar.atoms_of(prompt) for grammar in grammars())), [])
         if not found:
             where = f"in {self.source}" if self.source else "and no grammar reads it"
-            raise UserError(f"no atoms of the prompt {prompt!r} are known {where}", f"give a file with lines as {EXAMPLE}")
+            raise UserError(
+                f"no atoms of the prompt {prompt!r} are known {where}", f"give a file with lines as {EXAMPLE}"
+            )
         return found
 
     def check(self, prompts: Sequence[str]) -> None:
@@ -97,7 +99,7 @@ class VqaAtoms(Metric):
         self.backend.check_answers([atom.question for atom in atoms], [atom.answer for atom in atoms])
 
     def measure(self, images: Sequence[Path], prompts: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Return ``vqa_atoms``, float64 [N], 0 to 1; and by kind of atom ``<kind>_atom``, NaN where a prompt has none."""
+        """Return ``vqa_atoms``, float64 [N], 0 to 1; and ``<kind>_atom`` for every kind, NaN where a prompt has none."""
         if len(images) != len(prompts):
             raise UserError(
                 f"{len(images)} pictures were given with {len(prompts)} prompts", "give one prompt a picture"

@@ -1,8 +1,8 @@
 """The audit of scorers on pictures that exist: copies under edits are written, measured and forgotten.
 
-In full it is `bench audit`. In short, edits that nobody sees and prompts unlike the pictures', it is part of every sweep
-that scores: the floor of each scorer on each prompt set, which is the zone of indifference of the set's records, and
-whether the baseline's pictures show their prompts.
+In full it is `bench audit`. In short, edits that nobody sees and prompts unlike the pictures', it is part of every
+sweep that scores: the floor of each scorer on each prompt set, which is the zone of indifference of the set's records,
+and whether the baseline's pictures show their prompts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

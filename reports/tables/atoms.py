@@ -76,7 +76,9 @@ def atom_scores(path: Path) -> dict[str, Floats]:
         return {name: rows[name].to_numpy().astype(np.float64) for name in names}
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"cannot read the scores {path}: {reason}", "run the same sweep again with --rescore") from error
+        raise UserError(
+            f"cannot read the scores {path}: {reason}", "run the same sweep again with --rescore"
+        ) from error
 
 
 def _of_record(run: RunView, record: Record, read: Any) -> list[tuple[Record, str, Estimate, Estimate, Estimate]]:

@@ -1,4 +1,4 @@
-"""Pictures that fit another prompt of their set better than their own, by prompt, beside the baseline's and the A/A's."""
+"""Pictures that fit another prompt of their set better than their own, beside the baseline's and the A/A's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -67,7 +67,7 @@ class Misplaced:
         return sum(int((seed.lead > 0).sum()) for seed in (self.baseline if baseline else self.ours))
 
     def worst(self) -> list[tuple[int, int, int]]:
-        """Return the seed, the prompt's row and the rival's of pictures more misplaced than the baseline's, in order."""
+        """Return seed, row of the prompt, and row of the rival, of pictures more misplaced than the baseline's."""
         further = [
             (float(lead - max(before, 0)), record.config.seed, row, int(mine.prompt[row]))
             for record, mine, theirs in zip(self.records, self.ours, self.baseline, strict=True)
@@ -159,7 +159,9 @@ def _of_way(run: RunView, records: Sequence[Record], read: Any) -> list[Misplace
     ways_found = []
     for encoder in encoders:
         asked = before[f"{encoder}{OF_PROMPTS}"]
-        if len(prompts) < 2 or any(encoder not in one or len(one[encoder]) != len(asked) for pair in scores for one in pair):
+        if len(prompts) < 2 or any(
+            encoder not in one or len(one[encoder]) != len(asked) for pair in scores for one in pair
+        ):
             continue
         baseline, ours = (tuple(rivals(pair[side][encoder], asked) for pair in scores) for side in (0, 1))
         p = misplaced_p(np.array([seed.lead for seed in baseline]), np.array([seed.lead for seed in ours]))
@@ -172,7 +174,7 @@ def _named(one: Misplaced) -> str:
     worst = one.worst()
     several = len(one.records) > 1
     named = [
-        f"{row}{f' of seed {seed}' if several else ''}, \"{one.prompts[row]}\", fits \"{one.prompts[rival]}\""
+        f'{row}{f" of seed {seed}" if several else ""}, "{one.prompts[row]}", fits "{one.prompts[rival]}"'
         for seed, row, rival in worst[:NAMED]
     ]
     return "; ".join([*named, *([f"and {len(worst) - NAMED} more"] if len(worst) > NAMED else [])])

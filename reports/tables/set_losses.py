@@ -70,8 +70,8 @@ class SetLosses(Table):
 def losses(view: RunView) -> list[str]:
     """Return in words which cells have more duplicates, less diversity or more misplaced pictures than the baseline.
 
-    The seed control is told beside them. A cell is named where its interval leaves out both what the baseline has and what the seed control has. Nothing is
-    returned for a view whose pictures were never counted.
+    The seed control is told beside them. A cell is named where its interval leaves out both what the baseline has and
+    what the seed control has. Nothing is returned for a view whose pictures were never counted.
     """
     records = [*view.records, *view.held_against("another-seed")]
     if not any(EXACT in record.results for record in records):
