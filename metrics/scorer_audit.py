@@ -145,7 +145,7 @@ class ScorerAudit:
 
     @property
     def trusted(self) -> bool:
-        """Whether it tells a picture from another prompt's, and a prompt from near and unlike ones, better than chance."""
+        """Whether it tells pictures from other prompts', and prompts from near and unlike ones, better than chance."""
         knows = self.captions is None or (self.captions.low or 0) > 0.5
         return (
             knows

@@ -99,7 +99,7 @@ class VqaAtoms(Metric):
         self.backend.check_answers([atom.question for atom in atoms], [atom.answer for atom in atoms])
 
     def measure(self, images: Sequence[Path], prompts: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Return ``vqa_atoms``, float64 [N], 0 to 1; and ``<kind>_atom`` for every kind, NaN where a prompt has none."""
+        """Return ``vqa_atoms``, float64 [N], 0 to 1; and ``<kind>_atom`` of every kind, NaN where a prompt has none."""
         if len(images) != len(prompts):
             raise UserError(
                 f"{len(images)} pictures were given with {len(prompts)} prompts", "give one prompt a picture"

@@ -5,7 +5,8 @@ sweep that scores: the floor of each scorer on each prompt set, which is the zon
 and whether the baseline's pictures show their prompts.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,7 +74,7 @@ def audit(
     dataset: str,
     of: str,
     most: int = FULL,
-    damaged: Mapping[int, Sequence[Path]] = MappingProxyType({}),
+    damaged: Mapping[int, Mapping[int, Path]] = MappingProxyType({}),
     known: Scores | None = None,
     short: bool = False,
 ) -> list[ScorerAudit]:
@@ -88,7 +89,7 @@ def audit(
         dataset: the name of their prompts.
         of: a hash of the pictures.
         most: pictures that are edited, evenly from first to last.
-        damaged: pictures of the same prompts that are worse by construction, by their number of denoiser evaluations.
+        damaged: pictures of the same prompts that are worse by construction, by their number of steps, then by row.
         known: what these scorers measured of the pictures; measured here unless given.
         short: measure edits that nobody sees and unlike prompts alone.
 
@@ -159,7 +160,7 @@ def _every_copy(
     prompts: Sequence[str],
     rows: Sequence[int],
     scratch: Path,
-    damaged: Mapping[int, Sequence[Path]],
+    damaged: Mapping[int, Mapping[int, Path]],
     short: bool,
 ) -> Iterator[Copies]:
     """Yield the pictures themselves, then their copies, one edit at a time: the files of one are gone with the next."""
@@ -299,13 +300,22 @@ class Floors:
         }
 
 
+# Of a record, its prompts and rows, gives the pictures that `damaged` of `audit` are.
+MadeAgain = Callable[[Record, Sequence[str], Sequence[int]], AbstractContextManager[Mapping[int, Mapping[int, Path]]]]
+
+
 def audit_run(
-    run: Path, records: Sequence[Record], scorers: Mapping[str, Scorers], emit: Emit, most: int = FULL
+    run: Path,
+    records: Sequence[Record],
+    scorers: Mapping[str, Scorers],
+    emit: Emit,
+    most: int = FULL,
+    made_again: MadeAgain | None = None,
 ) -> list[ScorerAudit]:
     """Return the full audit of scorers on a run's baseline pictures, and write it into the run folder.
 
     The pictures are, for each model and prompt set, those of the first baseline; damage by fewer steps is there where
-    the run has equal-compute baselines beside it.
+    the run has equal-compute baselines beside it, or where they are made.
 
     Args:
         run: the run folder, held by this process.
@@ -313,6 +323,7 @@ def audit_run(
         scorers: by model.
         emit: hears progress.
         most: pictures of a prompt set.
+        made_again: makes the baseline's pictures with fewer steps.
 
     Raises:
         UserError: as `audit`, or a picture is missing or damaged.
@@ -323,22 +334,24 @@ def audit_run(
         own = [record for record in records if (record.config.model, record.config.dataset) == (model, dataset)]
         first = next((record for record in own if record.role == "sharing"), own[0])
         damaged = {
-            record.plan.K: record.pictures(run)
+            record.config.steps: dict(enumerate(record.pictures(run)))
             for record in own
-            if record.role == "fewer-steps" and record.baseline == first.baseline and record.plan
+            if record.role == "fewer-steps" and record.baseline == first.baseline
         }
-        manifest = whole_pictures(first.baseline_scores(run).parent)
-        new = audit(
-            scorers[model],
-            first.baseline_pictures(run),
-            first.prompts(run),
-            emit,
-            model=model,
-            dataset=dataset,
-            of=manifest.hash,
-            most=most,
-            damaged=damaged,
-        )
+        manifest, prompts = whole_pictures(first.baseline_scores(run).parent), first.prompts(run)
+        rows = evenly(len(prompts), most)
+        with made_again(first, prompts, rows) if made_again else nullcontext({}) as made:
+            new = audit(
+                scorers[model],
+                first.baseline_pictures(run),
+                prompts,
+                emit,
+                model=model,
+                dataset=dataset,
+                of=manifest.hash,
+                most=most,
+                damaged={**damaged, **made},
+            )
         write_audits(run, new)
         audits += new
     return audits

@@ -73,7 +73,7 @@ class VqaBackend(Plugin, ABC):
     def answers(
         self, images: Sequence[Path], questions: Sequence[str], answers: Sequence[str], batch_size: int
     ) -> NDArray[np.float64]:
-        """Return P(answer | picture, question), float64 [N], 0 to 1: the product over the answer's tokens, no end marker.
+        """Return P(answer | picture, question), float64 [N], 0 to 1: the product over the answer's tokens, without end.
 
         Args:
             images: picture files [N].
