@@ -29,8 +29,7 @@ def audit(
         bool,
         typer.Option(
             "--fewer-steps",
-            help="In a run whose model is here: also make these images with a half and a quarter of the steps, as "
-            "damage.",
+            help="In a run whose model is here: also make its images with a half and a quarter of the steps, as damage.",
         ),
     ] = False,
     out: Annotated[Path | None, o.folder("Where the audit of a folder of images goes.", "audits/ and its name")] = None,
@@ -40,8 +39,9 @@ def audit(
     """Say what a scorer can be trusted to tell: score images and edited copies of them.
 
     Copies under edits that nobody sees give the floor, below which a difference means nothing. Damage in doses (blur,
-    a swirl, another image mixed in, fewer steps) and wrong captions, near and unlike, give what the scorer sees. A run's baseline
-    images are audited, and its records get the floor as their zone of indifference; any other folder needs --prompts.
+    a swirl, another image mixed in, fewer steps) and wrong captions, near and unlike, give what the scorer sees. A
+    run's baseline images are audited, and its records get the floor as their zone of indifference; any other folder
+    needs --prompts.
     """
     import reusebench
     from bench.screen import screen

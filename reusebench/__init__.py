@@ -7,7 +7,8 @@
     run.images()    # PIL images in prompt order, and run.baseline_images() beside them
 
 A sweep is four passes over a folder, and each can be had alone: `plan` (what it will cost; no picture is made),
-`generate`, `score` (with it the records are described), and `report`. `audit` says what scorers can tell. Importing this loads nothing heavy.
+`generate`, `score` (with it the records are described), and `report`. `audit` says what scorers can tell. Importing
+this loads nothing heavy.
 """
 
 from importlib import import_module

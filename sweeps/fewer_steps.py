@@ -1,4 +1,4 @@
-"""Baseline pictures made again with fewer steps: damage in doses that no edit of a picture makes, only its own model."""
+"""Baseline pictures made again with fewer steps: damage in doses that no edit makes, only their own model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -73,9 +73,23 @@ def _spec(spec: SweepSpec, record: Record, prompts: Sequence[str], steps: tuple[
         **{axis: getattr(spec, axis)[:1] for axis in ("strategy", "features", "schedule", "combiner")},
     }
     asked: Mapping[str, Any] = {
-        "title": None, "preset": None, "dataset": (), "prompts": None, "prompt": tuple(prompts), "limit": None,
-        "seed": (config.seed,), "steps": steps, "noise": (config.noise,), "denoiser_cache": ("none",),
-        "tau": (Decimal(0),), "savings": (), "isolate": False, "energy": False,
-        "metric": (NONE,), "audit": False, "seed_control": False, "equal_compute": False,
+        "title": None,
+        "preset": None,
+        "dataset": (),
+        "prompts": None,
+        "prompt": tuple(prompts),
+        "limit": None,
+        "seed": (config.seed,),
+        "steps": steps,
+        "noise": (config.noise,),
+        "denoiser_cache": ("none",),
+        "tau": (Decimal(0),),
+        "savings": (),
+        "isolate": False,
+        "energy": False,
+        "metric": (NONE,),
+        "audit": False,
+        "seed_control": False,
+        "equal_compute": False,
     }
     return spec.model_copy(update={**asked, **one})

@@ -1,6 +1,6 @@
 """Faults planted into a real run of the miniature, each called by its name by the report that a reader gets.
 
-Pictures are the embedded Stable Diffusion's, scores the embedded scorer's: no fault is told by a scorer made to tell it.
+Pictures are the embedded Stable Diffusion's and scores the embedded scorer's: none was made to tell a fault.
 """
 
 import json
