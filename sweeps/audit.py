@@ -221,8 +221,17 @@ def short_copies(jobs: Sequence[Job], scorers: Mapping[str, Scorers]) -> int:
         scorers: by model.
     """
     sizes = {(job.config.model, job.config.dataset): len(job.source.prompts) for job in jobs}
-    each = len(INVISIBLE) + 1
-    return sum(min(SHORT, size) * each * len(_pairwise(scorers[model])) for (model, _), size in sizes.items())
+    return sum(audit_scores(size) * len(_pairwise(scorers[model])) for (model, _), size in sizes.items())
+
+
+def audit_scores(prompts: int) -> int:
+    """Return how many scores the short audit of one scorer needs on a set of so many prompts.
+
+    Examples:
+        >>> audit_scores(4), audit_scores(1600)
+        (24, 360)
+    """
+    return min(SHORT, prompts) * (len(INVISIBLE) + 1)
 
 
 def _pairwise(scorers: Scorers) -> list[str]:
