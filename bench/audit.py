@@ -29,7 +29,7 @@ def audit(
         bool,
         typer.Option(
             "--fewer-steps",
-            help="In a run whose model is here: also make its images with a half and a quarter of the steps, as damage.",
+            help="In a run whose model is here: make its images again with a half and a quarter of the steps, too.",
         ),
     ] = False,
     out: Annotated[Path | None, o.folder("Where the audit of a folder of images goes.", "audits/ and its name")] = None,
