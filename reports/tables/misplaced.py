@@ -22,7 +22,7 @@ from sweeps.record import CellConfig, Record
 
 NAMED = 3  # pictures in a sentence, the most misplaced first
 NOTES = (
-    "misplaced: pictures that the encoder finds more alike to another prompt of the set than to their own; all seeds",
+    "a picture is misplaced where the encoder finds it more alike to another prompt of the set than to its own",
     "p: one-sided permutation test of how far another prompt leads, exchanging a prompt's picture with the baseline's; "
     "corrected for the number of ways to share (Holm)",
 )
