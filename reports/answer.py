@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from common.errors import UserError
 from metrics.power import POWER
 from metrics.statistics import Estimate
+from reports.audits import beyond_floors
 from reports.base import RunView, series_name
 from reports.claims import BROKEN, Baseline, Claim, adjusted, claims, inflation_warning, left_out
 from reports.frame import WIN_RATE, paired_metrics, result_names, varying_axes
@@ -199,6 +200,8 @@ def _against(view: RunView, metric: str, best: Best | None, metric_claims: Seque
         sentences.append(
             f"A loss is certain from tau {_tau(first)} on{rest}." if _onwards(metric_claims) else _cells(certain_losses)
         )
+    if best and (sentence := _beyond_floor(view, best.claim)):
+        sentences.append(sentence)
     if best and not _own(view, best) and best.claim.noninferiority_p is not None:
         sentences.append(_needed(view, best.claim, metric_claims))
     name = f"{metric}{WIN_RATE}"
@@ -210,6 +213,23 @@ def _against(view: RunView, metric: str, best: Best | None, metric_claims: Seque
             f"{SHARE.number(band[0])}% and {SHARE.number(band[1])}%."
         )
     return " ".join(sentences)
+
+
+def _beyond_floor(view: RunView, claim: Claim) -> str:
+    """Return that a claim's pictures are worse more often than edits that nobody sees make them; mostly nothing.
+
+    A scorer that sees a fault in few pictures calls most pairs ties, so that "no worse within 10 points" can hold.
+    """
+    if claim.verdict == "worse":
+        return ""  # said already
+    found = (one for one in view.once(beyond_floors)[0] if tuple(one.records) == claim.records)
+    one = next((one for one in found if one.metric == claim.metric and one.effect == "worse"), None)
+    if one is None:
+        return ""
+    return (
+        f"But at tau {_tau(claim)} {one.count(-1):,} of {one.outcomes.size:,} pictures are worse beyond the scorer's "
+        f"floor and {one.count(1):,} better, more than edits that nobody sees make so: look at them."
+    )
 
 
 def _control(view: RunView, records: Sequence[Record]) -> Record | None:
