@@ -86,7 +86,7 @@ def misplaced_p(baseline: ArrayLike, ours: ArrayLike, *, seed: int = 0) -> float
     differs = (before != after).any(axis=0)
     if not differs.any():
         return 1.0
-    further = (after - before)[:, differs].sum(axis=0)
+    further = np.append((after - before)[:, differs].sum(axis=0), 0.0)  # scipy takes no single pair; 0 changes nothing
     # a pair is exchanged by turning the sign of its difference
     tested = permutation_test(
         (further, -further),

@@ -34,7 +34,8 @@ def likeness(images: list[Path], prompts: list[str]) -> np.ndarray:
     scores = []
     for path, prompt in zip(images, prompts, strict=True):
         with Image.open(path) as picture:
-            apart = np.asarray(picture.convert("RGB"), float) - np.asarray(drawing(numbers[prompt]), float)
+            shown = picture.convert("RGB").resize((SIDE, SIDE))
+        apart = np.asarray(shown, float) - np.asarray(drawing(numbers[prompt]), float)
         # an eye that is a little off for every picture, so that the drawing itself is not the best there can be
         offset = 6 * np.random.default_rng(numbers[prompt]).normal(size=(*apart.shape[:1], 1, 3))
         scores.append(np.exp(-np.sqrt(((apart + offset) ** 2).mean()) / 40))

@@ -61,7 +61,7 @@ def test_a_file_gives_atoms_in_our_form_or_in_geneval_2_s(listed: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["{", '{"prompt": "a"}', '{"prompt": "a", "vqa_list": [["q", "a"]], "skills": []}', "[]"]
+    "line", ["{", '{"prompt": "a"}', '{"prompt": "a", "vqa_list": [["q", "a"]], "skills": ["a", "b"]}', "[]"]
 )
 def test_a_line_that_gives_none_is_named(listed: Path, line: str) -> None:
     listed.write_text(f"{json.dumps(ROWS[0])}\n{line}\n")
@@ -104,8 +104,8 @@ def test_a_prompt_without_atoms_and_an_answer_out_of_the_vocabulary_are_refused_
         metric.check(["a cat", "a dog"])
     with pytest.raises(UserError, match="no grammar reads it"):
         VqaAtoms(tiny_vqa).check(["A photo, in 4K!"])
-    listed.write_text(json.dumps({"prompt": "x", "atoms": [{"question": "q", "answer": "é"}]}))
-    with pytest.raises(UserError, match="vocabulary has no 'é'"):
+    listed.write_text(json.dumps({"prompt": "x", "atoms": [{"question": "q", "answer": "☃"}]}))
+    with pytest.raises(UserError, match="vocabulary has no '☃'"):
         VqaAtoms(tiny_vqa, atoms=str(listed)).check(["x"])
 
 
