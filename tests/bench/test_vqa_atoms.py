@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 
@@ -21,7 +22,7 @@ def test_a_sweep_of_the_miniature_has_a_table_by_kind(bench):
     assert "kinds of atoms by VQA atoms" in result.stdout
     (cell,) = set(table[table.tau == 1.5].id)
     scores = pd.read_parquet(f"runs/atoms/cells/{cell}/scores.parquet")
-    assert shared["mean"]["style"] == np.mean(scores["vqa_atoms.style_atom"])
+    assert shared["mean"]["style"] == pytest.approx(np.mean(scores["vqa_atoms.style_atom"]))
     parts = scores[[f"vqa_atoms.{kind}_atom" for kind in ("object", "style", "background")]]
     assert np.allclose(np.exp(np.log(parts).mean(axis=1)), scores["vqa_atoms.vqa_atoms"])
     (audit,) = json.loads(Path("runs/atoms/audit.json").read_text())
