@@ -47,5 +47,6 @@ def test_a_file_gives_the_atoms_of_anyone_s_pictures(bench, tiny, tmp_path):
     assert {"vqa_atoms.vqa_atoms", "vqa_atoms.verb_atom", "vqa_atoms.object_atom"} <= set(scores.columns)
     atoms.write_text(json.dumps(lines[0]))
     (tmp_path / "prompts.txt").write_text("\n".join(prompts))
-    refused = bench("score", folder, "--prompts", tmp_path / "prompts.txt", "--metric", scorer)
+    given = ["--prompts", tmp_path / "prompts.txt", "--out", tmp_path / "other"]
+    refused = bench("score", folder, *given, "--metric", scorer)
     assert refused.exit_code == 2 and "no atoms of the prompt 'a dog' are known" in refused.stderr
