@@ -1,11 +1,12 @@
 """Pictures that fit another prompt of their set better than their own, beside the baseline's and the A/A's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import UserError
 from metrics.base import OF_PROMPTS
@@ -19,6 +20,7 @@ from reports.splits import embeddings
 from sweeps.record import CellConfig, Record
 
 ALARM = 0.02  # a p-value: six pictures of which none fits better than the baseline's are below it, five are not
+Embedded: TypeAlias = Mapping[str, NDArray[np.float64]]
 NAMED = 3  # pictures in a sentence, the most misplaced first
 NOTES = (
     "a picture is misplaced where the encoder finds it more alike to another prompt of the set than to its own",
@@ -147,21 +149,25 @@ def _of_way(run: RunView, records: Sequence[Record], read: Any) -> list[Misplace
     try:
         scores = [(read(record.baseline_scores(run.path)), read(record.scores(run.path))) for record in records]
         prompts = tuple(records[0].prompts(run.path))
-    except (UserError, OSError):
+        encoders = [name for name in scores[0][0] if f"{name}{OF_PROMPTS}" in scores[0][0]]
+        return [_by_encoder(records, name, prompts, scores) for name in encoders if _have(name, scores)]
+    except UserError:
         return []
-    before, after = scores[0]
-    encoders = [name for name in after if f"{name}{OF_PROMPTS}" in before and name in before]
-    ways_found = []
-    for encoder in encoders:
-        asked = before[f"{encoder}{OF_PROMPTS}"]
-        if len(prompts) < 2 or any(
-            encoder not in one or len(one[encoder]) != len(asked) for pair in scores for one in pair
-        ):
-            continue
-        baseline, ours = (tuple(rivals(pair[side][encoder], asked) for pair in scores) for side in (0, 1))
-        p = misplaced_p(np.array([seed.lead for seed in baseline]), np.array([seed.lead for seed in ours]))
-        ways_found.append(Misplaced(tuple(records), encoder, prompts, baseline, ours, p))
-    return ways_found
+
+
+def _have(encoder: str, scores: Sequence[tuple[Embedded, Embedded]]) -> bool:
+    """Return True where all seeds have these embeddings, of as many pictures as there are prompts, two at least."""
+    asked = scores[0][0][f"{encoder}{OF_PROMPTS}"]
+    return len(asked) > 1 and all(encoder in one and len(one[encoder]) == len(asked) for pair in scores for one in pair)
+
+
+def _by_encoder(
+    records: Sequence[Record], encoder: str, prompts: tuple[str, ...], scores: Sequence[tuple[Embedded, Embedded]]
+) -> Misplaced:
+    asked = scores[0][0][f"{encoder}{OF_PROMPTS}"]
+    baseline, ours = (tuple(rivals(pair[side][encoder], asked) for pair in scores) for side in (0, 1))
+    p = misplaced_p(np.array([seed.lead for seed in baseline]), np.array([seed.lead for seed in ours]))
+    return Misplaced(tuple(records), encoder, prompts, baseline, ours, p)
 
 
 def _named(one: Misplaced) -> str:
