@@ -28,9 +28,8 @@ def train_chat_tokenizer(work: Path) -> Qwen2Tokenizer:
         return Qwen2Tokenizer.from_pretrained(folder)
     rng = np.random.default_rng(0)
     captions = [any_caption(random_scene(rng), rng)[0] for _ in range(20_000)]
-    learner = Tokenizer(models.BPE())
-    blank = Qwen2Tokenizer()
-    learner.normalizer, learner.pre_tokenizer = blank.backend_tokenizer.normalizer, blank.backend_tokenizer.pre_tokenizer
+    learner, blank = Tokenizer(models.BPE()), Qwen2Tokenizer().backend_tokenizer
+    learner.normalizer, learner.pre_tokenizer = blank.normalizer, blank.pre_tokenizer
     bytes_ = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=2000, min_frequency=20, initial_alphabet=bytes_, show_progress=False)
     learner.train_from_iterator([*captions, *(["user\n", "assistant\n"] * 100)], trainer)
