@@ -86,11 +86,11 @@ def list_models(
 def pipeline_classes() -> list[dict[str, str]]:
     """Return a row for every class of diffusers pipeline that takes a prompt, those first that tests prove equal."""
     from generators.families.base import families
-    from generators.families.diffusers_pipeline import PROVED, DiffusersPipeline, classes
+    from generators.families.pipeline_classes import NAME, PROVED, classes
 
     def row(name: str, family: str) -> dict[str, str]:
         proof = "" if family not in families() else "not tested"
-        if family in families() and family != DiffusersPipeline.name:
+        if family in families() and family != NAME:
             proof = "bit for bit, by that family's own tests"
         elif name in PROVED:
             proof = f"bit for bit, with {' and '.join(PROVED[name])}"

@@ -58,9 +58,17 @@ def cut_note(
         limit: the most tokens that are read, if it is not the tokenizer's `model_max_length`.
     """
     limit = limit or tokenizer.model_max_length
+    cut = cut_lengths(tokenizer, texts, limit)
+    return [cut_sentence(kind, len(texts), limit, [(place + 1, length) for place, length in cut], reader)] if cut else []
+
+
+def cut_lengths(tokenizer: Any, texts: Sequence[str], limit: int) -> list[tuple[int, int]]:
+    """Return the place and the length in tokens of each text that is longer than `limit`."""
     lengths = [len(tokens) for tokens in tokenizer(list(texts), verbose=False).input_ids]
-    cut = [number for number, length in enumerate(lengths, 1) if length > limit]
-    if not cut:
-        return []
-    first = f"{kind} {cut[0]} with {lengths[cut[0] - 1]}"
-    return [f"{len(cut)} of {len(texts)} {kind}s cut to the {limit} tokens {reader} reads, first {first}"]
+    return [(place, length) for place, length in enumerate(lengths) if length > limit]
+
+
+def cut_sentence(kind: str, total: int, limit: int, cut: Sequence[tuple[int, int]], reader: str) -> str:
+    """Return what records say of texts that are cut, each its number from 1 and its length in tokens."""
+    number, length = cut[0]
+    return f"{len(cut)} of {total} {kind}s cut to the {limit} tokens {reader} reads, first {kind} {number} with {length}"

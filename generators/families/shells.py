@@ -4,8 +4,9 @@ Shapes are computed on the meta device by a module of the same class. So a pipel
 machine, for the form of what it encodes, its latents, its timesteps, and the calls of its modules.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from generators.checkpoints import load_config
+from generators.checkpoints import CONFIGURATIONS, INDEX, load_config
 
-INDEX = "model_index.json"
+# What no call computes with that begins with a text and ends with a picture that nobody judges.
+UNUSED = ("safety_checker", "image_encoder", "feature_extractor")
+MOST_TOKENS = 512  # of a tokenizer that is not here, where its text encoder does not say
 
 
 class Call(NamedTuple):
@@ -42,6 +45,7 @@ class Shells:
 
     Attributes:
         names: of the modules.
+        without: None for each component that a pipeline is loaded without, by name.
         calls: of all of them, in order.
         running: the module that was called last.
     """
@@ -49,11 +53,14 @@ class Shells:
     def __init__(self, source: str, borrowed: dict[str, str]) -> None:
         self._source, self._borrowed = source, borrowed
         index = load_config(source, "", INDEX)
-        self._classes = {
-            name: kind
+        self.without = {name: None for name in index if name in UNUSED}
+        self._index = {
+            name: (value[0], value[1])
             for name, value in index.items()
-            if isinstance(value, list) and len(value) == 2 and (kind := _class(*value)) and issubclass(kind, nn.Module)
+            if isinstance(value, list) and [type(part) for part in value] == [str, str] and name not in UNUSED
         }
+        found = {name: _class(*value) for name, value in self._index.items()}
+        self._classes = {name: kind for name, kind in found.items() if kind and issubclass(kind, nn.Module)}
         self.names = sorted(self._classes)
         self.calls: list[Call] = []
         self.running = ""
@@ -62,6 +69,18 @@ class Shells:
         """Return a module's configuration."""
         place = self._borrowed.get(name)
         return load_config(place, "") if place else load_config(self._source, name)
+
+    def tokenizers(self) -> dict[str, "Words"]:
+        """Return what takes the place of tokenizers where a public model's configurations are all that is here."""
+        if not Path(self._source).is_relative_to(CONFIGURATIONS):
+            return {}
+        absent = (name for name, (_, kind) in self._index.items() if "Tokenizer" in kind and name not in self._borrowed)
+        return {name: Words(self._most_tokens(name)) for name in absent}
+
+    def _most_tokens(self, tokenizer: str) -> int:
+        encoder = tokenizer.replace("tokenizer", "text_encoder")
+        config = self.config(encoder) if encoder in self.names else {}
+        return int(config.get("max_position_embeddings", MOST_TOKENS))
 
     def build(self, name: str) -> nn.Module:
         """Return a module of that configuration, its weights as the device in force makes them.
@@ -137,6 +156,44 @@ class _NoValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
+class Words:
+    """A tokenizer without a vocabulary, to whom every word is a token: forms are its answers, as shells' are."""
+
+    padding_side = "right"
+    pad_token_id = bos_token_id = eos_token_id = 0
+    added_tokens_encoder: dict[str, int] = {}
+
+    def __init__(self, model_max_length: int) -> None:
+        self.model_max_length = model_max_length
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        padding: bool | str = False,
+        max_length: int | None = None,
+        truncation: bool = False,
+        **_: Any,
+    ) -> Any:
+        """Return ``input_ids`` and ``attention_mask`` [n, L], as long as those of a tokenizer that pads so."""
+        from transformers import BatchEncoding
+
+        most = max_length or self.model_max_length
+        lengths = [len(self.tokenize(line)) for line in ([text] if isinstance(text, str) else text)]
+        if truncation:
+            lengths = [min(length, most) for length in lengths]
+        longest = max([*lengths, most]) if padding == "max_length" else max(lengths)
+        mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
+        return BatchEncoding({"input_ids": torch.zeros_like(mask), "attention_mask": mask})
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the words."""
+        return text.split() or [text]
+
+    def batch_decode(self, ids: Any, **_: Any) -> list[str]:
+        """Return as many texts."""
+        return [""] * len(ids)
+
+
 class _Answering:
     """Answers the calls of one shell."""
 
@@ -187,12 +244,10 @@ def _zeros(value: Tensor, device: torch.device) -> Tensor:
     return torch.zeros(value.shape, dtype=value.dtype, device=device)
 
 
-def _class(library: str | None, name: str | None) -> Any:
+def _class(library: str, name: str) -> Any:
     """Return the class that a pipeline's index names; None where there is none."""
     import diffusers
 
-    if library is None or name is None:
-        return None
     module = getattr(diffusers.pipelines, library, None) or import_module(library)
     return getattr(module, name, None)
 
