@@ -14,6 +14,7 @@ from torch import nn
 from common.errors import UserError
 from generators.checkpoints import CONFIGURATIONS, INDEX, configured, load_config, load_pipeline, named_pipeline
 from generators.families import seams
+from generators.families.base import ROLE
 from generators.families.encoding import errors_alone
 from generators.families.pipeline_classes import ONE_AT_A_TIME
 from generators.families.pipeline_settings import PipelineSettings
@@ -25,7 +26,6 @@ from generators.sampler import Sampler
 
 T = TypeVar("T")
 
-ROLE = "pipeline"
 DENOISERS = ("transformer", "unet")
 PROMPT = "a fox"  # where a call needs prompts whose encoding is known already, or of no account
 TRUE_GUIDANCE = "true_cfg_scale"
@@ -125,9 +125,9 @@ class Described:
         own = _public(self.shells.config(self.denoiser))
         for entry in models().values():
             public = str(CONFIGURATIONS / entry.sources.get(ROLE, ""))
-            if entry.family == family and (Path(public) / INDEX).is_file() and named_pipeline(public) == self.name:
-                if _public(load_config(public, self.denoiser)) == own:
-                    return entry
+            here = entry.family == family and (Path(public) / INDEX).is_file()
+            if here and named_pipeline(public) == self.name and _public(load_config(public, self.denoiser)) == own:
+                return entry
         return None
 
     def arguments(self, settings: PipelineSettings | None, prompts: list[str]) -> dict[str, Any]:
@@ -157,9 +157,9 @@ class Described:
             if "negative_prompt" not in self.parameters:
                 raise UserError(f"a {self.name} takes no negative prompt", "leave it out")
             if TRUE_GUIDANCE in self.parameters and not true:
-                where = "--guidance" if self.guidance == TRUE_GUIDANCE else f"--set 'arguments={{\"{TRUE_GUIDANCE}\": 4}}'"
+                asked = "guidance" if self.guidance == TRUE_GUIDANCE else f"set 'arguments={{\"{TRUE_GUIDANCE}\": 4}}'"
                 reason = f"a {self.name} takes a negative prompt only with a {TRUE_GUIDANCE} above 1"
-                raise UserError(reason, f"leave it out, or use {where}")
+                raise UserError(reason, f"leave it out, or use --{asked}")
             arguments["negative_prompt"] = [settings.negative_prompt] * len(prompts)
         return arguments
 
@@ -224,7 +224,7 @@ class Described:
         config = {**own.config, "_class_name": type(own).__name__}
         kind: Any = getattr(diffusers, name, None)
         if settings.scheduler == "default":
-            # without the names of values that its file lacked, which would be set anew: the pipeline may have mended one
+            # without the names of values that its file lacks, which are set anew: the pipeline may have mended one
             config.pop("_use_default_values", None)
         elif kind is not None:
             config = following_a_flow(config, kind)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,8 +16,8 @@ from generators.checkpoints import load_pipeline, named_pipeline, pipeline_class
 from generators.component import Component
 from generators.conditioning import Conditioning
 from generators.families import seams, traced
-from generators.families.base import DTYPES, Family, torch_device
-from generators.families.described import PROMPT, ROLE, Described, described, described_at, unheard
+from generators.families.base import DTYPES, ROLE, Family, torch_device
+from generators.families.described import PROMPT, Described, described, described_at, unheard
 from generators.families.encoding import errors_alone, warnings_kept
 from generators.families.heard import Listener
 from generators.families.pipeline_classes import NAME, PROVED, is_served, unserved
@@ -62,12 +61,6 @@ class DiffusersPipeline(Family[PipelineSettings]):
     def serves(cls, pipeline: str) -> bool:
         """Return whether this family runs the pipeline class: no other does, and its call can be stopped."""
         return is_served(pipeline)
-
-    @classmethod
-    def recognise(cls, folder: Path) -> ModelEntry | None:
-        if not (folder / "model_index.json").is_file() or not cls.serves(pipeline_class(str(folder))):
-            return None
-        return cls.described(str(folder), {ROLE: str(folder)})
 
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:

@@ -58,8 +58,8 @@ def cut_note(
         limit: the most tokens that are read, if it is not the tokenizer's `model_max_length`.
     """
     limit = limit or tokenizer.model_max_length
-    cut = cut_lengths(tokenizer, texts, limit)
-    return [cut_sentence(kind, len(texts), limit, [(place + 1, length) for place, length in cut], reader)] if cut else []
+    cut = [(place + 1, length) for place, length in cut_lengths(tokenizer, texts, limit)]
+    return [cut_sentence(kind, len(texts), limit, cut, reader)] if cut else []
 
 
 def cut_lengths(tokenizer: Any, texts: Sequence[str], limit: int) -> list[tuple[int, int]]:
@@ -70,5 +70,5 @@ def cut_lengths(tokenizer: Any, texts: Sequence[str], limit: int) -> list[tuple[
 
 def cut_sentence(kind: str, total: int, limit: int, cut: Sequence[tuple[int, int]], reader: str) -> str:
     """Return what records say of texts that are cut, each its number from 1 and its length in tokens."""
-    number, length = cut[0]
-    return f"{len(cut)} of {total} {kind}s cut to the {limit} tokens {reader} reads, first {kind} {number} with {length}"
+    first = f"{kind} {cut[0][0]} with {cut[0][1]}"
+    return f"{len(cut)} of {total} {kind}s cut to the {limit} tokens {reader} reads, first {first}"

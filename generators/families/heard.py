@@ -22,8 +22,8 @@ class Listener:
     Attributes:
         cut: the prompts that a text encoder cuts and their tokens, by its name, what a text is called and how many
             tokens it reads.
-        unread: whether a text encoder was given something else than the texts' own tokens (a chat, say), so that what it
-            cuts is not known.
+        unread: whether a text encoder was given something else than the prompts' own tokens (a chat, say), so that what
+            it cuts is not known.
     """
 
     pipeline: Any
@@ -74,11 +74,12 @@ class Listener:
 
     def notes(self, prompts: int) -> list[str]:
         """Return a sentence for each text encoder that cut some."""
-        return [
-            cut_sentence(kind, 1 if kind.startswith("negative") else prompts, limit, cut, f"the {name.replace('_', ' ')}")
-            for (name, kind, limit), cut in self.cut.items()
-            if cut
-        ]
+        sentences = []
+        for (name, kind, limit), cut in self.cut.items():
+            if cut:
+                total = prompts if kind == "prompt" else 1
+                sentences.append(cut_sentence(kind, total, limit, cut, f"the {name.replace('_', ' ')}"))
+        return sentences
 
     def rows(self, prompts: Sequence[str], length: int) -> dict[str, Tensor]:
         """Return what prompts can be clustered by, as far as it was heard, a row a prompt.
@@ -88,8 +89,8 @@ class Listener:
             length: of the sequence of states that `encode_prompt` returns.
 
         Returns:
-            `POOLED` [b, D], what the first text encoder pools, and `TOKENS` [b, length], 1 for a token of the prompt and
-            0 for padding, of the text encoder that made the states.
+            `POOLED` [b, D], what the first text encoder pools, and `TOKENS` [b, length] of the text encoder that made
+            the states, 1 for a token of the prompt and 0 for padding.
         """
         found: dict[str, Tensor] = {}
         for name, ((ids, output), *_) in self._calls.items():

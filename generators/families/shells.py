@@ -161,10 +161,10 @@ class Words:
 
     padding_side = "right"
     pad_token_id = bos_token_id = eos_token_id = 0
-    added_tokens_encoder: dict[str, int] = {}
 
     def __init__(self, model_max_length: int) -> None:
         self.model_max_length = model_max_length
+        self.added_tokens_encoder: dict[str, int] = {}
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""The parts that Stable Diffusion and Stable unCLIP share: CLIP's text states, a VAE between latents and pictures."""
+"""The second stage of Stable unCLIP: CLIP's text states, a UNet under them, a VAE between latents and pictures."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +14,8 @@ from generators.batching import Batches
 from generators.checkpoints import load_config
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
+from generators.families.base import ROLE
 from generators.families.encoding import errors_alone
-from generators.families.one_pipeline import ROLE, VAEDecoder
 from generators.model_entry import ModelEntry
 from generators.sampler import Sampler
 from generators.settings import GenerationSettings
@@ -189,7 +189,7 @@ def decoder_component(model: ModelEntry, settings: GenerationSettings) -> Compon
         phase="decode",
         unit="image",
         calls=1,
-        build=lambda: VAEDecoder(build()),
+        build=lambda: _Decoder(build()),
         inputs=lambda _: ((torch.zeros(1, *latent),), {}),
     )
 
@@ -202,6 +202,18 @@ def text_length(model: ModelEntry) -> int:
 def _scale(model: ModelEntry) -> int:
     """Return the width of a latent pixel in picture pixels."""
     return int(2 ** (len(model.config(ROLE, "vae")["block_out_channels"]) - 1))
+
+
+class _Decoder(nn.Module):
+    """The half of a VAE that makes pictures, as a component counts it."""
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, latents: Tensor) -> Tensor:
+        image: Tensor = self.vae.decode(latents, return_dict=False)[0]
+        return image
 
 
 @contextmanager
