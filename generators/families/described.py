@@ -105,10 +105,7 @@ class Described:
     def pipeline(self) -> Any:
         """The pipeline, all of whose modules are shells."""
         device, shells = torch.device("cpu"), self.shells
-        parts: dict[str, Any] = {name: shells.shell(name, device, torch.float32) for name in shells.names}
-        parts = {**self._borrowed, **shells.without, **shells.tokenizers(), **parts}
-        with unheard():
-            pipeline = load_pipeline(self.name, self._source, torch.float32, device, parts)
+        pipeline = self.assembled({name: shells.shell(name, device, torch.float32) for name in shells.names}, device)
         for part, value in pipeline.components.items():
             config = {} if isinstance(value, nn.Module) else getattr(value, "config", {})
             if isinstance(config, dict) and any(
@@ -119,6 +116,12 @@ class Described:
                     f"this {self.name} cannot be run: {reason}", "save it with a guider whose momentum is None"
                 )
         return pipeline
+
+    def assembled(self, modules: dict[str, Any], device: torch.device, dtype: torch.dtype = torch.float32) -> Any:
+        """Return the pipeline of these modules, all that it has; no weights are read."""
+        parts = {**self._borrowed, **self.shells.without, **self.shells.tokenizers(), **modules}
+        with unheard():
+            return load_pipeline(self.name, self._source, dtype, device, parts)
 
     def catalogued(self, family: str) -> ModelEntry | None:
         """Return the catalogue's model of this class whose denoiser is built alike, if its configuration is here."""

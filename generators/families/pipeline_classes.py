@@ -11,8 +11,23 @@ NAME = "diffusers"  # of the family
 # bit (fp32, CPU, the same batch), that what is encoded is what stock encodes, and that paths through a split are each
 # path alone.
 PROVED: dict[str, tuple[str, ...]] = {
-    "StableDiffusionPipeline": ("PNDMScheduler", "UniPCMultistepScheduler"),
-    "FluxPipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    # DDPM and ancestral Euler draw noise at every step; PNDM, DPM-Solver++, UniPC and Heun remember earlier steps
+    "StableDiffusionPipeline": (
+        "PNDMScheduler",
+        "DDIMScheduler",
+        "DDPMScheduler",
+        "DPMSolverMultistepScheduler",
+        "UniPCMultistepScheduler",
+        "HeunDiscreteScheduler",
+        "EulerAncestralDiscreteScheduler",
+    ),
+    "FluxPipeline": (
+        "FlowMatchEulerDiscreteScheduler",
+        "UniPCMultistepScheduler",
+        "DPMSolverMultistepScheduler",
+        "DPMSolverSinglestepScheduler",
+        "DEISMultistepScheduler",
+    ),
     "StableDiffusionXLPipeline": ("EulerDiscreteScheduler", "DPMSolverMultistepScheduler"),
     "StableDiffusion3Pipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
     "QwenImagePipeline": ("FlowMatchEulerDiscreteScheduler",),

@@ -33,7 +33,7 @@ def test_lists_name_and_describe(bench, monkeypatch, things, one):
 
 def test_classes_of_pipelines_are_listed_with_what_runs_them_or_why_nothing_does(bench):
     rows = {row["class"]: row for row in json.loads(bench("models", "list", "--classes", "--json").stdout)}
-    assert rows["FluxPipeline"]["family"] == "flux"
+    assert rows["FluxPipeline"]["family"] == "diffusers"
     assert rows["StableDiffusionXLPipeline"]["family"] == "diffusers"
     assert "bit for bit, with EulerDiscreteScheduler" in rows["StableDiffusionXLPipeline"]["equal to stock"]
     assert rows["OvisImagePipeline"] == {

@@ -90,5 +90,5 @@ def test_every_configuration_is_of_a_model_in_the_catalogue():
 
 def test_public_model_named_by_its_parts_is_the_catalogued_one():
     for name in ("flux-dev", "flux-schnell"):
-        entry = model(f"flux:{model(name).sources['pipeline']}")
+        entry = model(f"diffusers:{model(name).sources['pipeline']}")
         assert entry.defaults == model(name).defaults
