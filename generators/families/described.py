@@ -121,7 +121,7 @@ class Described:
         """Return the pipeline of these modules, all that it has; no weights are read."""
         parts = {**self._borrowed, **self.shells.without, **self.shells.tokenizers(), **modules}
         with unheard():
-            return load_pipeline(self.name, self._source, dtype, device, parts)
+            return seams.placed(load_pipeline(self.name, self._source, dtype, device, parts), device)
 
     def catalogued(self, family: str) -> ModelEntry | None:
         """Return the catalogue's model of this class whose denoiser is built alike, if its configuration is here."""

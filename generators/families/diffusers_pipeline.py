@@ -126,7 +126,8 @@ class DiffusersPipeline(Family[PipelineSettings]):
             if not with_weights(name):
                 parts[name] = model.shells.shell(name, self.device, self.dtype)
         with unheard():
-            return load_pipeline(model.name, self._source, self.dtype, self.device, parts, self.offload)
+            stock = load_pipeline(model.name, self._source, self.dtype, self.device, parts, self.offload)
+        return seams.placed(stock, self.device)
 
     def encode(
         self,

@@ -44,6 +44,17 @@ class Encoding:
         return heard
 
 
+def placed(pipeline: Any, device: torch.device) -> Any:
+    """Return the pipeline, which from now on knows that it computes on this device.
+
+    It looks through all its modules for hooks otherwise, at every call, which here is every step.
+    """
+    kind = type(pipeline)
+    members = {"_execution_device": property(lambda _: device), "__module__": kind.__module__}
+    pipeline.__class__ = type(kind.__name__, (kind,), members)
+    return pipeline
+
+
 def encoded(pipeline: Any, arguments: Mapping[str, Any]) -> list[Any]:
     """Return what `encode_prompt` returns, call by call, for a pipeline's arguments; nothing is denoised."""
     encoding = Encoding()
