@@ -204,7 +204,7 @@ def _prepared(scheduler_class: Any, config: dict[str, Any], steps: int, timing: 
     except UserError:
         raise
     except Exception as error:  # schedulers of other kinds of model fail in ways of their own
-        name, reason = scheduler_class.__name__, str(error).strip().partition("\n")[0]
+        name, reason = scheduler_class.__name__, str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(
             f"{name} cannot take {steps} steps: {reason}", "choose other --steps or another --scheduler"
         ) from error

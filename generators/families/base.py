@@ -43,7 +43,7 @@ class Family(Plugin, ABC, Generic[S]):
         one_stream: whether prompts are encoded from one stream of noise where the noise policy is ``official``.
         entry: the model that is loaded.
         device: where the denoiser runs.
-        dtype: of latents and weights.
+        dtype: of weights.
         offload: what waits in main memory until it is needed; set before anything is encoded or denoised.
         acceleration: how the denoiser computes; likewise.
     """
@@ -168,6 +168,10 @@ class Family(Plugin, ABC, Generic[S]):
         Raises:
             UserError: the model cannot make pictures of that size.
         """
+
+    def latents_dtype(self, settings: S) -> torch.dtype:
+        """Return what latents are kept in between steps: `dtype`, but where a pipeline keeps them wider."""
+        return self.dtype
 
     @abstractmethod
     def predict(self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: S) -> Tensor:

@@ -15,7 +15,7 @@ from common.errors import UserError
 from generators.checkpoints import CONFIGURATIONS, INDEX, configured, load_config, load_pipeline, named_pipeline
 from generators.families import seams
 from generators.families.base import ROLE
-from generators.families.encoding import errors_alone
+from generators.families.encoding import errors_alone, warnings_kept
 from generators.families.pipeline_classes import ONE_AT_A_TIME
 from generators.families.pipeline_settings import PipelineSettings
 from generators.families.prompt_returns import PROBES, Leaf, learned
@@ -202,14 +202,16 @@ class Described:
 
         def learn() -> tuple[int, ...]:
             arguments = self.arguments(settings, [PROMPT])
-            latents, called = seams.prepared(self.pipeline, arguments, self.returns(settings, 1))
+            returns = self.returns(settings, 1)
+            with warnings_kept("diffusers") as messages:
+                latents, called = seams.prepared(self.pipeline, arguments, returns)
             asked, made = (settings.height, settings.width), (called.get("height"), called.get("width"))
             binned = "use_resolution_binning" in self.parameters and arguments.get("use_resolution_binning", True)
+            refusal = f"a {self.name} makes no pictures of {asked[0]} x {asked[1]} pixels"
             if None not in made and made != asked and not binned:
-                raise UserError(
-                    f"a {self.name} makes no pictures of {asked[0]} x {asked[1]} pixels",
-                    f"use --height {made[0]} --width {made[1]}, to which it would change them",
-                )
+                raise UserError(refusal, f"use --height {made[0]} --width {made[1]}, to which it would change them")
+            if resized := next((message for message in messages if "will be resized" in message), None):
+                raise UserError(f"{refusal}: {resized}", "use such a size")
             return tuple(latents.shape[1:])
 
         return self.once("latent shape", settings, learn)

@@ -56,6 +56,7 @@ class DiffusersPipeline(Family[PipelineSettings]):
     pipelines = tuple(PROVED)
     features_options = FEATURES
     conditioned_on = "text"
+    _latents_dtype: torch.dtype | None = None
 
     @classmethod
     def serves(cls, pipeline: str) -> bool:
@@ -183,6 +184,13 @@ class DiffusersPipeline(Family[PipelineSettings]):
 
     def latent_shape(self, settings: PipelineSettings) -> tuple[int, ...]:
         return self._model.latent_shape(settings)
+
+    def latents_dtype(self, settings: PipelineSettings) -> torch.dtype:
+        if self.dtype != torch.float32 and self._latents_dtype is None:
+            arguments, returns = self._model.arguments(settings, [PROMPT]), self._model.returns(settings, 1)
+            latents, _ = seams.prepared(self.denoiser, arguments, _moved(returns, self.device, self.dtype))
+            self._latents_dtype = latents.dtype
+        return self._latents_dtype or self.dtype
 
     @torch.no_grad()
     def predict(

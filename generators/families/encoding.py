@@ -33,12 +33,14 @@ def warnings_kept(name: str) -> Iterator[list[str]]:
             messages.append(record.getMessage())
 
     logger = logging.getLogger(name)
-    before = logger.handlers, logger.propagate
+    before = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [Kept()], False
+    logger.setLevel(logging.WARNING)
     try:
         yield messages
     finally:
-        logger.handlers, logger.propagate = before
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
 
 
 def torch_generator(*parts: object) -> torch.Generator:

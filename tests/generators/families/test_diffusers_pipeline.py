@@ -80,7 +80,9 @@ def test_batch_size_changes_no_more_than_twice_what_it_changes_in_stock(case, na
 def test_half_precision_is_stocks_half_precision(case, name: str):
     """Weights and latents in bf16, on the CPU."""
     one = case(name).halved()
-    settings = one.settings(dtype="bf16", steps=2)
+    # whose initial latents are noise as it is: times a number, stock and we round at other moments
+    scheduler = "DPMSolverMultistepScheduler" if name == "StableDiffusionXLPipeline" else "default"
+    settings = one.settings(dtype="bf16", steps=2, scheduler=scheduler)
     (latents, images), (stock_latents, stock_images) = one.ours(settings), one.theirs(settings)
     assert torch.equal(latents.float(), stock_latents.float())
     assert np.array_equal(images, stock_images)
