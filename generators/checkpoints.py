@@ -51,6 +51,12 @@ def load_config(source: str, subfolder: str, filename: str = "config.json") -> d
     return _read(source, f"{subfolder}/{filename}" if subfolder else filename)
 
 
+def published(source: str) -> Path | None:
+    """Return this package's copy of a public model's configurations, while they serve (see `load_config`)."""
+    folder = CONFIGURATIONS / source
+    return None if source in _commits or Path(source).is_dir() or not folder.is_dir() else folder
+
+
 @loading()
 def load_pipeline(
     expected: str,
@@ -165,9 +171,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _read(source: str, filename: str) -> dict[str, Any]:
-    public = CONFIGURATIONS / source / filename
-    own = source in _commits or Path(source).is_dir() or not public.is_file()
-    return _parsed(_path(source, filename) if own else public)
+    public = published(source)
+    here = public and (public / filename).is_file()
+    return _parsed(public / filename if public and here else _path(source, filename))
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map
 from common.errors import UserError
 from common.files import canonical_json
 from generators.batching import Batches
-from generators.checkpoints import load_pipeline, pipeline_class
+from generators.checkpoints import load_pipeline, named_pipeline, pipeline_class, published
 from generators.component import Component, Phase, Unit
 from generators.conditioning import Conditioning
 from generators.families import seams
@@ -190,7 +190,7 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
 
     @classmethod
     def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
-        kind = pipeline_class(model.source(ROLE))
+        kind = named_pipeline(model.source(ROLE))
         if reason := unserved(kind):
             raise UserError(f"a {kind} cannot be run: {reason}")
         return cls(model, torch_device(device), DTYPES[dtype])
@@ -212,7 +212,7 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
         module: nn.Module = getattr(self.denoiser, self._model.denoiser)
         return module
 
-    @cached_property
+    @property
     def _model(self) -> "_Model":
         return _described(self.entry)
 
@@ -351,12 +351,14 @@ def _optional(parameter: inspect.Parameter) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _model_at(source: str, borrowed: tuple[tuple[str, str], ...]) -> "_Model":
+def _model_at(source: str, borrowed: tuple[tuple[str, str], ...], copy: Path | None) -> "_Model":
     return _Model(source, dict(borrowed))
 
 
 def _described(entry: ModelEntry) -> "_Model":
-    return _model_at(entry.source(ROLE), tuple(sorted(entry.borrowed.items())))
+    """Return a model as its own files describe it, or as this package's copies do until they are asked for."""
+    source = entry.source(ROLE)
+    return _model_at(source, tuple(sorted(entry.borrowed.items())), published(source))
 
 
 class _Model:
@@ -374,7 +376,7 @@ class _Model:
     def __init__(self, source: str, borrowed: dict[str, str]) -> None:
         import diffusers
 
-        name = pipeline_class(source)
+        name = named_pipeline(source)
         self._source, self._borrowed = source, borrowed
         self.kind: Any = getattr(diffusers, name)
         self.shells = Shells(source, borrowed)
@@ -393,7 +395,11 @@ class _Model:
         parts: dict[str, Any] = {name: self.shells.shell(name, device, torch.float32) for name in self.shells.names}
         name = self.kind.__name__
         with errors_alone("diffusers", "transformers"):
-            pipeline = load_pipeline(name, self._source, torch.float32, device, {**self._borrowed, **parts})
+            if published(self._source):
+                pipeline = self.kind(**parts, **self.shells.others())
+                pipeline.set_progress_bar_config(disable=True)
+            else:
+                pipeline = load_pipeline(name, self._source, torch.float32, device, {**self._borrowed, **parts})
         for part, value in pipeline.components.items():
             config = {} if isinstance(value, nn.Module) else getattr(value, "config", {})
             if isinstance(config, dict) and any(

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from generators.checkpoints import load_config
+from generators.checkpoints import load_config, published
+from generators.families.word_tokenizer import word_tokenizer
 
 INDEX = "model_index.json"
 
@@ -48,20 +49,40 @@ class Shells:
 
     def __init__(self, source: str, borrowed: dict[str, str]) -> None:
         self._source, self._borrowed = source, borrowed
-        index = load_config(source, "", INDEX)
-        self._classes = {
-            name: kind
-            for name, value in index.items()
-            if isinstance(value, list) and len(value) == 2 and (kind := _class(*value)) and issubclass(kind, nn.Module)
-        }
+        self._index = load_config(source, "", INDEX)
+        self._classes = {name: kind for name, kind in self._components().items() if issubclass(kind, nn.Module)}
+        if folder := published(source):  # of a checker of pictures, say, there is no copy
+            self._classes = {name: self._classes[name] for name in self._classes if name in borrowed or (folder / name).is_dir()}
         self.names = sorted(self._classes)
         self.calls: list[Call] = []
         self.running = ""
 
-    def config(self, name: str) -> dict[str, Any]:
-        """Return a module's configuration."""
+    def config(self, name: str, filename: str = "config.json") -> dict[str, Any]:
+        """Return a component's configuration."""
         place = self._borrowed.get(name)
-        return load_config(place, "") if place else load_config(self._source, name)
+        return load_config(place, "", filename) if place else load_config(self._source, name, filename)
+
+    def others(self) -> dict[str, Any]:
+        """Return what the pipeline of a public model has besides modules, from configurations that come with this package.
+
+        Schedulers, the values in its index, and tokenizers of words; what it can do without is None.
+        """
+        parts: dict[str, Any] = {
+            name: value for name, value in self._index.items() if not (name.startswith("_") or isinstance(value, list))
+        }
+        for name, kind in self._components().items():
+            if "tokenizer" in name:
+                parts[name] = word_tokenizer(self.config(name, "tokenizer_config.json"))
+            elif name.endswith("scheduler"):
+                parts[name] = kind.from_config(self.config(name, "scheduler_config.json"))
+            elif name not in self.names:
+                parts[name] = None
+        return parts
+
+    def _components(self) -> dict[str, Any]:
+        """Return the classes of the components that the pipeline's index names."""
+        pairs = {name: value for name, value in self._index.items() if isinstance(value, list) and len(value) == 2}
+        return {name: kind for name, value in pairs.items() if (kind := _class(*value))}
 
     def build(self, name: str) -> nn.Module:
         """Return a module of that configuration, its weights as the device in force makes them.
@@ -82,10 +103,21 @@ class Shells:
         return module
 
     def called(self, name: str, method: str) -> nn.Module:
-        """Return a module as `build` does whose forward is that method, and which runs on the meta device."""
+        """Return a module as `build` does whose forward is that method, and which runs on the meta device.
+
+        There are no values there, and modules ask for some. Text encoders look whether their mask holds everywhere: it
+        does not, they are told, and no shape follows it. A mixture of experts looks how many rows each of them gets: one
+        gets all, which costs what it would cost several.
+        """
         module = self.build(name)
-        text = hasattr(module, "config_class") and not hasattr(type(module), "from_config")
-        return module if method == "forward" and not text else _Called(module, method)
+        own = getattr(module, method)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            with _NoValues():  # type: ignore[no-untyped-call]
+                return own(*args, **kwargs)
+
+        module.forward = forward
+        return module
 
     def shell(self, name: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
         """Return a module without weights that says it is on this device and in this dtype."""
@@ -108,30 +140,12 @@ class Shells:
         return module
 
 
-class _Called(nn.Module):
-    """A module, called by one of its methods, that may ask for values on the meta device, where there are none.
-
-    Text encoders look whether their mask holds everywhere. It does not, they are told; no shape follows it.
-    """
-
-    def __init__(self, module: nn.Module, method: str) -> None:
-        super().__init__()
-        self.module, self._method = module, method
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        with _NoValues():  # type: ignore[no-untyped-call]
-            return getattr(self.module, self._method)(*args, **kwargs)
-
-    def set_attn_implementation(self, name: str) -> None:
-        """Have attention computed otherwise, where the module can."""
-        if adopt := getattr(self.module, "set_attn_implementation", None):
-            adopt(name)
-
-
 class _NoValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Answers questions for the value of a tensor on the meta device with no, or nought."""
+    """Answers questions for the value of a tensor on the meta device with no, or nought; whole numbers are all noughts."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.bincount.default and args[0].device.type == "meta":
+            return torch.tensor([args[0].numel()], device="cpu")
         if func is torch.ops.aten._local_scalar_dense.default and args[0].device.type == "meta":
             return False if args[0].dtype == torch.bool else 0
         return func(*args, **(kwargs or {}))
