@@ -61,7 +61,9 @@ def show(
         "cost": hours * price,
     }
     if as_json:
-        typer.echo(json.dumps({**about, "parts": [asdict(part) for part in costs.parts], "thousand_pictures": thousand}))
+        typer.echo(
+            json.dumps({**about, "parts": [asdict(part) for part in costs.parts], "thousand_pictures": thousand})
+        )
         return
     _print(about, costs)
     typer.echo(
@@ -96,7 +98,8 @@ def _print(about: dict[str, Any], costs: "ModelCosts") -> None:
     lines = {
         "class": f"{about['class']}, run by the family {about['family']}",
         "weights": ", ".join(dict.fromkeys(about["sources"].values())),
-        "licence": (about["licence"] or "not known here") + (", to be accepted on the hub first" if about["gated"] else ""),
+        "licence": (about["licence"] or "not known here")
+        + (", to be accepted on the hub first" if about["gated"] else ""),
         "defaults": defaults,
         "download": "not known here" if about["download_bytes"] is None else size(about["download_bytes"]),
         "memory": ", ".join(f"{phase} {size(held)}" for phase, held in about["memory_bytes"].items())

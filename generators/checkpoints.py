@@ -51,10 +51,10 @@ def load_config(source: str, subfolder: str, filename: str = "config.json") -> d
     return _read(source, f"{subfolder}/{filename}" if subfolder else filename)
 
 
-def published(source: str) -> Path | None:
-    """Return this package's copy of a public model's configurations, while they serve (see `load_config`)."""
-    folder = CONFIGURATIONS / source
-    return None if source in _commits or Path(source).is_dir() or not folder.is_dir() else folder
+def configured(source: str) -> str:
+    """Return where `source`'s configurations are read: a public model's in this package, as `load_config` says."""
+    own = source in _commits or Path(source).is_dir() or not (CONFIGURATIONS / source).is_dir()
+    return source if own else str(CONFIGURATIONS / source)
 
 
 @loading()
@@ -171,9 +171,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _read(source: str, filename: str) -> dict[str, Any]:
-    public = published(source)
-    here = public and (public / filename).is_file()
-    return _parsed(public / filename if public and here else _path(source, filename))
+    public = Path(configured(source)) / filename
+    return _parsed(public if public.is_file() else _path(source, filename))
 
 
 def _parsed(path: Path) -> dict[str, Any]:

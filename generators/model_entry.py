@@ -25,7 +25,7 @@ class ModelEntry(BaseModel):
         optional_scorers: the same of metrics that score only where they are asked for.
         licence: of its weights; empty where it is not known.
         gated: whether the hub gives its weights only to those who accepted the licence.
-        stored_bytes: of a number in its weight files, by a component's name, and of ``all`` others; empty where they are
+        stored_bytes: of a number in its weight files, by a component's name, and of ``all`` others; empty where that is
             not known.
     """
 

@@ -1,6 +1,6 @@
 """What one picture of a model costs, from its configurations alone: neither weights nor a GPU are needed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,8 @@ from metrics.memory import parameters, peaks
 from sweeps.accelerators import Accelerator, measured_seconds
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from generators.model_entry import ModelEntry
     from generators.settings import GenerationSettings
 
@@ -115,16 +117,20 @@ def parts(entry: "ModelEntry", components: Sequence[Component], steps: int) -> l
     def part(component: Component) -> Part:
         calls = component.calls * (steps if component.unit == "node_step" else 1)
         stored = entry.stored_bytes.get(component.name, entry.stored_bytes.get(ALL))
-        size = None if stored is None else stored * numbers(component)
+        size = None if stored is None else stored * numbers(component.build)
         return Part(component.name, component.phase, parameters(component), count(component) * calls, size)
 
     return [part(component) for component in components if component.calls]
 
 
-def numbers(component: Component) -> int:
-    """Return how many numbers the weight files of a component's module hold: parameters, and positions that are kept."""
+def numbers(build: "Callable[[], Module]") -> int:
+    """Return how many numbers a module's weight files hold: its parameters, and positions that it keeps.
+
+    Args:
+        build: makes it; called under ``torch.device("meta")``.
+    """
     import torch
 
     with torch.device("meta"):
-        held = component.build().state_dict(keep_vars=True).values()
+        held = build().state_dict(keep_vars=True).values()
     return sum(tensor.numel() for tensor in {id(tensor): tensor for tensor in held}.values())

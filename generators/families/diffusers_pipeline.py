@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map
 from common.errors import UserError
 from common.files import canonical_json
 from generators.batching import Batches
-from generators.checkpoints import load_pipeline, named_pipeline, pipeline_class, published
+from generators.checkpoints import configured, load_pipeline, named_pipeline, pipeline_class
 from generators.component import Component, Phase, Unit
 from generators.conditioning import Conditioning
 from generators.families import seams
@@ -351,14 +351,14 @@ def _optional(parameter: inspect.Parameter) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _model_at(source: str, borrowed: tuple[tuple[str, str], ...], copy: Path | None) -> "_Model":
+def _model_at(source: str, borrowed: tuple[tuple[str, str], ...], place: str) -> "_Model":
     return _Model(source, dict(borrowed))
 
 
 def _described(entry: ModelEntry) -> "_Model":
     """Return a model as its own files describe it, or as this package's copies do until they are asked for."""
     source = entry.source(ROLE)
-    return _model_at(source, tuple(sorted(entry.borrowed.items())), published(source))
+    return _model_at(source, tuple(sorted(entry.borrowed.items())), configured(source))
 
 
 class _Model:
@@ -395,7 +395,7 @@ class _Model:
         parts: dict[str, Any] = {name: self.shells.shell(name, device, torch.float32) for name in self.shells.names}
         name = self.kind.__name__
         with errors_alone("diffusers", "transformers"):
-            if published(self._source):
+            if configured(self._source) != self._source:
                 pipeline = self.kind(**parts, **self.shells.others())
                 pipeline.set_progress_bar_config(disable=True)
             else:

@@ -6,14 +6,17 @@ machine, for the form of what it encodes, its latents, its timesteps, and the ca
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from generators.checkpoints import load_config, published
+from generators.checkpoints import configured, load_config
 from generators.families.word_tokenizer import word_tokenizer
 
 INDEX = "model_index.json"
@@ -51,8 +54,9 @@ class Shells:
         self._source, self._borrowed = source, borrowed
         self._index = load_config(source, "", INDEX)
         self._classes = {name: kind for name, kind in self._components().items() if issubclass(kind, nn.Module)}
-        if folder := published(source):  # of a checker of pictures, say, there is no copy
-            self._classes = {name: self._classes[name] for name in self._classes if name in borrowed or (folder / name).is_dir()}
+        if (place := configured(source)) != source:  # of a checker of pictures, say, there is no copy
+            copied = {path.parent.name for path in Path(place).glob("*/config.json")}
+            self._classes = {name: kind for name, kind in self._classes.items() if name in copied.union(borrowed)}
         self.names = sorted(self._classes)
         self.calls: list[Call] = []
         self.running = ""
@@ -63,9 +67,9 @@ class Shells:
         return load_config(place, "", filename) if place else load_config(self._source, name, filename)
 
     def others(self) -> dict[str, Any]:
-        """Return what the pipeline of a public model has besides modules, from configurations that come with this package.
+        """Return what the pipeline of a public model has besides modules, from the configurations in this package.
 
-        Schedulers, the values in its index, and tokenizers of words; what it can do without is None.
+        That is schedulers, the values in its index, and tokenizers of words; what it can do without is None.
         """
         parts: dict[str, Any] = {
             name: value for name, value in self._index.items() if not (name.startswith("_") or isinstance(value, list))
@@ -105,15 +109,16 @@ class Shells:
     def called(self, name: str, method: str) -> nn.Module:
         """Return a module as `build` does whose forward is that method, and which runs on the meta device.
 
-        There are no values there, and modules ask for some. Text encoders look whether their mask holds everywhere: it
-        does not, they are told, and no shape follows it. A mixture of experts looks how many rows each of them gets: one
-        gets all, which costs what it would cost several.
+        There are no values there, and modules ask for some. Whole numbers that they have written down themselves are
+        known. Text encoders look whether their mask holds everywhere: it does not, they are told, and no shape follows
+        it. A mixture of experts looks how many rows each gets: one gets all, which costs what it would cost several.
         """
         module = self.build(name)
         own = getattr(module, method)
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            with _NoValues():  # type: ignore[no-untyped-call]
+            known = WeakTensorKeyDictionary()
+            with _Written(known), _Asked(known):  # type: ignore[no-untyped-call]
                 return own(*args, **kwargs)
 
         module.forward = forward
@@ -140,15 +145,43 @@ class Shells:
         return module
 
 
-class _NoValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Answers questions for the value of a tensor on the meta device with no, or nought; whole numbers are all noughts."""
+class _Written(TorchFunctionMode):
+    """Keeps the whole numbers that a module writes into tensors on the meta device, on the CPU."""
+
+    def __init__(self, known: WeakTensorKeyDictionary) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._known = known
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func is torch.tensor and made.device.type == "meta" and not made.is_floating_point():
+            self._known[made] = func(*args, **{**(kwargs or {}), "device": "cpu"})
+        return made
+
+
+class _Asked(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Answers questions for the value of a tensor on the meta device: as it is known, else with no, or nought."""
+
+    def __init__(self, known: WeakTensorKeyDictionary) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._known = known
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten.bincount.default and args[0].device.type == "meta":
-            return torch.tensor([args[0].numel()], device="cpu")
-        if func is torch.ops.aten._local_scalar_dense.default and args[0].device.type == "meta":
-            return False if args[0].dtype == torch.bool else 0
-        return func(*args, **(kwargs or {}))
+        kwargs, first = kwargs or {}, args[0] if args else None
+        if isinstance(first, Tensor) and first.device.type == "meta":
+            if func is torch.ops.aten._local_scalar_dense.default:
+                nothing = False if first.dtype == torch.bool else 0
+                return self._known[first].item() if first in self._known else nothing
+            if func is torch.ops.aten.bincount.default:
+                return torch.tensor([first.numel()], device="cpu")
+        made = func(*args, **kwargs)
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if given and all(leaf in self._known for leaf in given):  # what follows from what is known is known
+            twins = tree_map(lambda leaf: self._known[leaf] if isinstance(leaf, Tensor) else leaf, (args, kwargs))
+            for leaf, twin in zip(tree_leaves(made), tree_leaves(func(*twins[0], **twins[1])), strict=True):
+                if twin.device.type == "cpu":
+                    self._known[leaf] = twin
+        return made
 
 
 class _Answering:

@@ -1,7 +1,7 @@
 """A tokenizer of words, in place of a public model's own, which does not come with this package.
 
-It is for counting: a pipeline that pads its text is given as many tokens as ever, and short English prompts have about a
-token a word in any vocabulary. What it gives is never encoded.
+It is for counting: a pipeline that pads its text is given as many tokens as ever, and plain English has about a token a
+word in any large vocabulary. What it gives is never encoded.
 """
 
 from typing import Any
