@@ -26,14 +26,14 @@ def row(entry: ModelEntry) -> dict[str, Any]:
         "model": entry.name,
         "class": about["class"],
         "parameters of the denoiser, of all": f"{_billions(costs.denoiser.parameters)}, {_billions(costs.parameters)}",
-        "download": "" if costs.download is None else _gigabytes(costs.download),
+        "download": "not known" if costs.download is None else _gigabytes(costs.download),
         "memory: encode, denoise, decode": ", ".join(map(_gigabytes, costs.memory.values())),
         "type": settings.dtype,
         "steps": costs.steps,
         "TFLOPs a picture": f"{costs.flops / 1e12:,.0f}",
         "of the denoiser": f"{costs.denoiser.flops / costs.flops:.1%}",
-        "licence": about["licence"] or "",
-        "gated": "yes" if about["gated"] else "",
+        "licence": about["licence"] or "not known",
+        "gated": "yes" if about["gated"] else "no",
     }
 
 

@@ -217,6 +217,7 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
         return _described(self.entry)
 
     def _pipeline(self, with_weights: Callable[[str], bool]) -> Any:
+        pipeline_class(self.entry.source(ROLE))  # from here on the hub's own configurations hold, and its tokenizers
         shells = self._model.shells
         parts: dict[str, Any] = dict(self.entry.borrowed)
         for name in shells.names:
@@ -235,14 +236,14 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
         """Encode by the stock `encode_prompt` as the pipeline's call calls it; tensors are named by `Leaf`s."""
-        batches = batches or Batches(ENCODE_BATCH)
+        batches, stock = batches or Batches(ENCODE_BATCH), self.encoders
         leaves, kind = self._model.leaves(settings), self._model.kind.__name__
         if kind not in PROVED:
             batches.notes.append(f"no test shows that a {kind} gives stock's pictures bit for bit")
 
         def work(rows: slice) -> Conditioning:
             batch = list(prompts[rows])
-            returns = seams.encoded(self.encoders, self._model.arguments(settings, batch))
+            returns = seams.encoded(stock, self._model.arguments(settings, batch))
             if on_progress is not None:
                 on_progress(len(batch))
             return Conditioning(packed(leaves, returns, len(batch)))
