@@ -87,8 +87,7 @@ def test_flux_costs_by_its_text_length():
     assert "guidance" not in shapes["flux-schnell"]
 
 
-# Parameters of the denoiser in thousand millions, as its publisher counts them; of SDXL, SD 3.5 and Chroma, by the hub's
-# files.
+# Parameters of the denoiser in thousand millions, as its publisher counts them, or as the hub's files have them.
 PUBLISHED = {
     "sdxl": 2.567,
     "sd3.5-medium": 2.47,
