@@ -50,7 +50,7 @@ def activations(component: Component, rows: int, dtype: str) -> int:
         if isinstance(value, Mapping):
             return {name: grown(item) for name, item in value.items()}
         if isinstance(value, list) and len(value) == 1 and isinstance(value[0], torch.Tensor) and len(value[0]) > 1:
-            return [grown(value[0])] * rows  # a tensor a row
+            return [grown(value[0]).clone() for _ in range(rows)]  # a tensor a row
         return type(value)(grown(item) for item in value) if isinstance(value, list | tuple) else value
 
     with torch.device("meta"), torch.no_grad():

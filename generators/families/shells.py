@@ -175,6 +175,8 @@ class _Asked(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if func is torch.ops.aten.bincount.default:
                 return torch.tensor([first.numel()], device="cpu")
         made = func(*args, **kwargs)
+        if not self._known:
+            return made
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if given and all(leaf in self._known for leaf in given):  # what follows from what is known is known
             twins = tree_map(lambda leaf: self._known[leaf] if isinstance(leaf, Tensor) else leaf, (args, kwargs))
