@@ -53,7 +53,7 @@ def load_config(source: str, subfolder: str, filename: str = "config.json") -> d
 
 def configured(source: str) -> str:
     """Return where `source`'s configurations are read: a public model's in this package, as `load_config` says."""
-    own = source in _commits or Path(source).is_dir() or not (CONFIGURATIONS / source / INDEX).is_file()
+    own = source in _commits or Path(source).is_dir() or not (CONFIGURATIONS / source).is_dir()
     return source if own else str(CONFIGURATIONS / source)
 
 

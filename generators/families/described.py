@@ -119,9 +119,14 @@ class Described:
 
     def assembled(self, modules: dict[str, Any], device: torch.device, dtype: torch.dtype = torch.float32) -> Any:
         """Return the pipeline of these modules, all that it has; no weights are read."""
-        parts = {**self._borrowed, **self.shells.without, **self.shells.tokenizers(), **modules}
         with unheard():
-            return seams.placed(load_pipeline(self.name, self._source, dtype, device, parts), device)
+            if self.shells.packaged:
+                pipeline = self.kind(**modules, **self.shells.others())
+                pipeline.set_progress_bar_config(disable=True)
+            else:
+                parts = {**self._borrowed, **self.shells.without, **modules}
+                pipeline = load_pipeline(self.name, self._source, dtype, device, parts)
+        return seams.placed(pipeline, device)
 
     def catalogued(self, family: str) -> ModelEntry | None:
         """Return the catalogue's model of this class whose denoiser is built alike, if its configuration is here."""
