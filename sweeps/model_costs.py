@@ -88,8 +88,7 @@ def model_costs(entry: "ModelEntry", settings: "GenerationSettings") -> ModelCos
         UserError: a configuration cannot be had, or a cost not be counted.
     """
     from generators.checkpoints import named_pipeline
-    from generators.families.base import get_family
-    from generators.families.one_pipeline import ROLE
+    from generators.families.base import ROLE, get_family
 
     family = get_family(entry.family).load(entry, "cpu", settings.dtype)
     sampler, components = family.sampler(settings), family.components(settings)
