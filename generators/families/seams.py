@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from generators.sampler import Sampler
+from generators.sampler import Sampler, instead
 
 
 class _Stopped(BaseException):
@@ -112,12 +112,11 @@ def predicted(
     found: list[Tensor] = []
     scheduler = sampler.double(k)
 
-    @wraps(scheduler.step)
     def heard(*args: Any, **kwargs: Any) -> None:
         found.append(args[0] if args else kwargs["model_output"])
         raise _Stopped
 
-    vars(scheduler)["step"] = heard
+    vars(scheduler)["step"] = instead(scheduler, "step", heard)
     with _loop(pipeline, [k]):
         _run(
             pipeline,
@@ -168,7 +167,7 @@ def _stop(*args: Any, **kwargs: Any) -> None:
 def _deaf(scheduler: Any) -> Any:
     """Return a copy of the scheduler that ends the call where its timesteps would be set."""
     double = copy(scheduler)
-    double.set_timesteps = wraps(scheduler.set_timesteps)(_stop)
+    double.set_timesteps = instead(scheduler, "set_timesteps", lambda *args, **kwargs: _stop())
     return double
 
 
