@@ -107,7 +107,7 @@ class Listener:
     def _tokens(self, name: str, texts: Sequence[str], ids: Tensor) -> Tensor | None:
         """Return which of the ids [b, L] are tokens of these texts; None if they are not these texts and padding."""
         tokenizer = self._tokenizer(name)
-        if not callable(tokenizer) or not hasattr(tokenizer, "model_max_length"):
+        if not callable(tokenizer) or not getattr(tokenizer, "pad_token", None):
             return None
         own = tokenizer(
             list(texts), padding="max_length", max_length=ids.shape[1], truncation=True, return_tensors="pt"

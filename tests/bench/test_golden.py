@@ -56,7 +56,7 @@ def command(name: str, tiny: Any, flux: Path) -> list[object]:
     common = [argument for prompt in prompts for argument in ("--prompt", prompt)]
     scorers = ["--metric", f"vqa={tiny.vqa}", "--metric", f"clip_diversity={tiny.clip}"]
     if name == "cached":
-        model = ["--model", flux, "--steps", 8, "--set", "max_sequence_length=28"]
+        model = ["--model", flux, "--steps", 8, "--height", 16, "--width", 16, "--set", "max_sequence_length=28"]
     else:
         model = ["--model", tiny.model, "--steps", 3, "--prior-steps", 2]
     return [

@@ -61,6 +61,8 @@ class Case:
             for name, value in asked.items()
             if name in get_family(self.entry.family).settings_type.model_fields
         }
+        if name not in EMBEDDED and self.entry.family == "diffusers":
+            asked |= {"height": 16, "width": 16}  # which no configuration of FLUX's says
         self.settings = resolve_settings(self.entry, asked)
         family = self.family()
         self.conditioning = family.encode(PROMPTS, PROMPTS, self.settings)

@@ -27,7 +27,7 @@ STEPS = 4
 # What a call needs to be small, or to be what a user has.
 SMALL = {"height": 16, "width": 16}
 ASKED: dict[str, dict[str, Any]] = {
-    "FluxPipeline": {"max_sequence_length": 28},
+    "FluxPipeline": {**SMALL, "max_sequence_length": 28},
     "ZImagePipeline": {**SMALL, "arguments": {"max_sequence_length": 96}},
     "QwenImagePipeline": SMALL,
     "Flux2Pipeline": {**SMALL, "arguments": {"max_sequence_length": 96}},

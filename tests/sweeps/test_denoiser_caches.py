@@ -26,7 +26,7 @@ from sweeps.spec import SweepSpec, make_spec
 
 CACHE = "first-block:threshold=0.3"
 ASKED = {"steps": "8", "tau": "0,1", "metric": "none", "max_sequence_length": 28, "strategy": "average"}
-ASKED["another_seed"] = False
+ASKED |= {"another_seed": False, "height": 16, "width": 16}
 PROMPTS = ["a red fox", "a red dog", "nine dogs", "a tree by a lake"]
 
 

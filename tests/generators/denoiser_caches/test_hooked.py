@@ -65,7 +65,7 @@ def family(folder: Path) -> DiffusersPipeline:
 
 @pytest.fixture(scope="module")
 def settings(family: DiffusersPipeline) -> GenerationSettings:
-    asked = {"steps": STEPS, "dtype": "fp32", "max_sequence_length": LENGTH}
+    asked = {"steps": STEPS, "dtype": "fp32", "max_sequence_length": LENGTH, "height": 16, "width": 16}
     return family.settings_type.resolve(family.entry.defaults, asked)
 
 

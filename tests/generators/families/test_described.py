@@ -116,7 +116,7 @@ def test_a_length_among_the_arguments_is_the_setting(case):
     ("name", "defaults"),
     [
         (SD, {"steps": 50, "guidance": 7.5, "height": 16, "width": 16, "dtype": "auto"}),
-        (FLUX, {"steps": 28, "guidance": 3.5, "height": 16, "width": 16, "dtype": "bf16"}),
+        (FLUX, {"steps": 28, "guidance": 3.5, "height": 256, "width": 256, "dtype": "bf16"}),
     ],
 )
 def test_defaults_are_those_of_the_pipelines_call(case, name: str, defaults: dict[str, Any]):
