@@ -10,6 +10,7 @@ import typer
 from bench import options as o
 from bench.completion import completer
 from bench.hub import hub_answers
+from common.units import size
 
 if TYPE_CHECKING:
     from reports.paper import Item
@@ -119,7 +120,7 @@ def _plain(line: Line, price: float) -> dict[str, object]:
 
 
 def _print(lines: Sequence[Line], gpu: "Accelerator", price: float, notes: list[str], *, each_part: bool) -> None:
-    from bench.results import columns, size, stdout
+    from bench.results import columns, stdout
 
     groups: dict[tuple[str, ...], list[Line]] = {}
     for line in lines:
@@ -151,7 +152,6 @@ def _print(lines: Sequence[Line], gpu: "Accelerator", price: float, notes: list[
 
 
 def _sums(lines: Sequence[Line], price: float) -> list[str]:
-    from bench.results import size
 
     every = [line.estimate for line in lines]
     hours = sum(line.hours for line in lines)

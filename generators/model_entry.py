@@ -23,6 +23,7 @@ class ModelEntry(BaseModel):
         defaults: values of `GenerationSettings`.
         scorers: a metric's name -> the checkpoint it scores this model's pictures with; these metrics always do.
         optional_scorers: the same of metrics that score only where they are asked for.
+        variant: of the weights, such as ``fp16``; None: the plain ones, or the only variant that there is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +36,7 @@ class ModelEntry(BaseModel):
     defaults: dict[str, Any]
     scorers: dict[str, str] = {}
     optional_scorers: dict[str, str] = {}
+    variant: str | None = None
 
     def source(self, role: str) -> str:
         """Return the folder or hub id of one part."""
@@ -62,28 +64,78 @@ class ModelEntry(BaseModel):
         return {**self.scorers, **self.optional_scorers}
 
     def weights_hash(self) -> str:
-        """Return one hash of all parts: their files where they are folders, their commit where they are on the hub.
+        """Return one hash of all parts: of all their files where they are folders, of those that are read on the hub.
+
+        A hub model is what its files are, by the hashes that the hub tells, at whichever commit.
 
         Raises:
             UserError: a part is neither here nor on a hub that can be reached.
         """
-        from generators.checkpoints import hub_commit
-
-        def part(source: str) -> str:
-            return sha256_tree(Path(source)) if Path(source).is_dir() else hub_commit(source)
+        from generators.checkpoints import hub_hashes
 
         self.check()
-        places = {**self.sources, **self.components}
-        return sha256_text(canonical_json({name: part(locate(source)) for name, source in places.items()}))
+        parts: dict[str, str] = {}
+        for role in self.sources:
+            source = self.source(role)
+            if Path(source).is_dir():
+                parts[role] = sha256_tree(Path(source))
+            else:
+                parts[role] = sha256_text(canonical_json(hub_hashes(source, self.needed(role), self.variant)))
+        parts |= {name: sha256_tree(Path(folder)) for name, folder in self.borrowed.items()}
+        if self.variant:
+            parts["variant"] = self.variant
+        return sha256_text(canonical_json(parts))
+
+    def commits(self) -> dict[str, str]:
+        """Return the parts that come from the hub, by role, as ``OWNER/NAME@COMMIT``.
+
+        Raises:
+            UserError: the hub cannot be reached, and a part is not here.
+        """
+        from common.hub import split_revision
+        from generators.checkpoints import hub_commit
+
+        sources = {role: self.source(role) for role in self.sources}
+        hosted = {role: source for role, source in sources.items() if not Path(source).is_dir()}
+        return {role: f"{split_revision(source)[0]}@{hub_commit(source)}" for role, source in hosted.items()}
+
+    def needed(self, role: str) -> list[str]:
+        """Return the components of one part that are loaded from there.
+
+        Raises:
+            UserError: its index cannot be had.
+        """
+        from generators.checkpoints import components, named_pipeline
+        from generators.families.base import get_family
+
+        source = self.source(role)
+        spare = {*self.components, *get_family(self.family).unused.get(named_pipeline(source), ())}
+        return [name for name in components(source) if name not in spare]
+
+    def hub_bytes(self, *, ask: bool) -> tuple[int, int | None]:
+        """Return how many bytes of what is loaded from the hub are here, and of how many; None where nobody told.
+
+        Arguments and errors are those of `checkpoints.hub_bytes`.
+        """
+        from generators.checkpoints import hub_bytes
+
+        hosted = [role for role in self.sources if not Path(self.source(role)).is_dir()]
+        counts = [hub_bytes(self.source(role), self.needed(role), self.variant, ask=ask) for role in hosted]
+        totals = [total for _, total in counts]
+        return sum(here for here, _ in counts), None if None in totals else sum(filter(None, totals))
 
     def check(self) -> None:
         """Raise UserError if a pipeline, or what it borrows, cannot be had here; downloads no weights."""
-        from generators.checkpoints import pipeline_class
+        from generators.checkpoints import chosen_files, pipeline_class
+        from generators.families.base import get_family
 
         for source in self.components.values():
             locate(source)
+        if gone := get_family(self.family).unavailable():
+            raise UserError(gone)
         for role in self.sources:
             pipeline_class(self.source(role))
+            chosen_files(self.source(role), self.needed(role), self.variant)
 
     def unavailable(self) -> str | None:
         """Return why this model cannot run here and what to do; None if it can. Asks the hub for models it hosts."""

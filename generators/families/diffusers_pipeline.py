@@ -224,7 +224,7 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
                 parts[name] = shells.shell(name, self.device, self.dtype)
         kind, source = self._model.kind.__name__, self.entry.source(ROLE)
         with errors_alone("diffusers", "transformers"):
-            return load_pipeline(kind, source, self.dtype, self.device, parts, self.offload)
+            return load_pipeline(kind, source, self.dtype, self.device, parts, self.offload, self.entry.variant)
 
     def encode(
         self,

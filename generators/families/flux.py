@@ -98,7 +98,9 @@ class Flux(OnePipeline[FluxSettings]):
 
     def _pipeline(self, without: tuple[str, ...]) -> Any:
         parts = {**self.entry.borrowed, **dict.fromkeys(without)}
-        return load_pipeline(PIPELINE, self.entry.source(ROLE), self.dtype, self.device, parts, self.offload)
+        return load_pipeline(
+            PIPELINE, self.entry.source(ROLE), self.dtype, self.device, parts, self.offload, self.entry.variant
+        )
 
     def encode(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from inspect import signature
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +51,9 @@ class StableDiffusion(OnePipeline[GenerationSettings]):
     name = "stable-diffusion"
     layout = f"a diffusers {PIPELINE}"
     pipelines = (PIPELINE,)
+    unused: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        PIPELINE: ("safety_checker", "feature_extractor", "image_encoder")
+    }
     features_options = ("pooled", "flattened", "mean_token")
     conditioned_on = "text"
 
@@ -81,7 +84,7 @@ class StableDiffusion(OnePipeline[GenerationSettings]):
         source = self.entry.source(ROLE)
         parts = kept(self.entry, listed(source), wanted)
         with errors_alone("diffusers.pipelines.stable_diffusion"):  # it has no safety checker
-            return load_pipeline(PIPELINE, source, self.dtype, self.device, parts, self.offload)
+            return load_pipeline(PIPELINE, source, self.dtype, self.device, parts, self.offload, self.entry.variant)
 
     def encode(
         self,

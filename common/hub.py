@@ -1,0 +1,381 @@
+"""Files on the Hugging Face hub: the commit that is meant, what it holds, what of that is here, getting the rest."""
+
+import errno
+import glob
+import logging
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from common.errors import UserError
+from common.files import sha256_file
+from common.progress import current_listener
+from common.units import size
+
+LOG = logging.getLogger("reusebench")
+AGAIN = "run the same command again: what has arrived stays"
+BYTES = "B"  # the unit of a download's progress
+MAIN = "main"
+BLOBS = "blobs"  # the folder of the hub's cache whose files are named by their hashes
+TOO_MANY, SERVER_ERRORS = 429, 500
+# What HTTP libraries call it. The hub's library has used three of them, so that no class is named here.
+CUT = {"RemoteProtocolError", "ReadError", "IncompleteRead", "ChunkedEncodingError"}
+SILENT = {"ConnectError", "ConnectionError", "TimeoutException", "TimeoutError", "Timeout", "ProxyError"}
+NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+NO_LEAVE = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+Rank = Callable[[Path], int]  # of a snapshot's folder, how complete it is
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file's size in bytes, and its hash as the hub tells it: SHA-256 of large files, git's of small ones."""
+
+    size: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One commit of a repository.
+
+    Attributes:
+        files: by their names; those that are here, where the hub did not tell.
+        told: whether the hub did.
+    """
+
+    hub_id: str
+    commit: str
+    files: Mapping[str, RemoteFile]
+    told: bool = True
+
+    def here(self, name: str) -> Path | None:
+        """Return where a file is in the hub's cache; None if it is not there."""
+        from huggingface_hub import try_to_load_from_cache
+
+        path = try_to_load_from_cache(self.hub_id, name, revision=self.commit)
+        return Path(path) if isinstance(path, str) else None
+
+    def missing(self, names: Iterable[str]) -> dict[str, int]:
+        """Return those of these files that are not here, and their sizes."""
+        return {name: self.files[name].size for name in names if self.here(name) is None}
+
+
+_settled: dict[str, Snapshot] = {}
+
+
+def split_revision(source: str) -> tuple[str, str | None]:
+    """Split ``OWNER/NAME@REVISION``; the revision is None where there is none.
+
+    Examples:
+        >>> split_revision("me/model@refs/pr/1"), split_revision("me/model")
+        (('me/model', 'refs/pr/1'), ('me/model', None))
+    """
+    hub_id, at, revision = source.partition("@")
+    return hub_id, revision if at else None
+
+
+def settled(source: str) -> bool:
+    """Return whether this process has settled already which commit of a repository is meant."""
+    return source in _settled
+
+
+def snapshot(source: str, rank: Rank) -> Snapshot:
+    """Return the commit that is meant: the hub's, or where the hub cannot tell, the most complete one that is here.
+
+    It stays the same while this process runs.
+
+    Args:
+        source: ``OWNER/NAME``, or ``OWNER/NAME@REVISION`` with a branch, tag or commit.
+        rank: how complete a snapshot's folder is; of equals the newest counts.
+
+    Raises:
+        UserError: the hub refuses, or cannot be reached, and nothing is here.
+    """
+    if source not in _settled:
+        try:
+            _settled[source] = told(source)
+        except UserError as refusal:
+            found = cached(source, rank)
+            if not found or _named(refusal, "RevisionNotFoundError"):
+                raise
+            if not _named(refusal, "OfflineModeIsEnabled"):
+                LOG.info("%s; %s is used, of which there are files here", refusal.message, _at(found[0]))
+            _settled[source] = found[0]
+    return _settled[source]
+
+
+def told(source: str) -> Snapshot:
+    """Return the commit that a repository or a revision of it is at on the hub now.
+
+    Raises:
+        UserError: the hub refuses, or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    hub_id, revision = split_revision(source)
+    try:
+        about = HfApi().model_info(hub_id, revision=revision, files_metadata=True)
+    except Exception as error:  # network, hub and library errors share no base class
+        raise refused(error, source) from error
+    files = {
+        file.rfilename: RemoteFile(file.size or 0, file.lfs.sha256 if file.lfs else str(file.blob_id))
+        for file in about.siblings or ()
+    }
+    return Snapshot(hub_id, str(about.sha), files)
+
+
+def cached(source: str, rank: Rank) -> list[Snapshot]:
+    """Return what the hub's cache has of a repository, the most complete snapshot first, and of equals the newest.
+
+    Of a revision, only what the cache knows as such; without one, what was downloaded for others is left out.
+    """
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    hub_id, revision = split_revision(source)
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    found = [one for repo in repos if (repo.repo_type, repo.repo_id) == ("model", hub_id) for one in repo.revisions]
+    if revision:
+        found = [one for one in found if revision in one.refs or one.commit_hash.startswith(revision)]
+    else:
+        found = [one for one in found if MAIN in one.refs or not one.refs]
+    found.sort(key=lambda one: (rank(one.snapshot_path), one.last_modified), reverse=True)
+    return [
+        Snapshot(
+            hub_id,
+            one.commit_hash,
+            {
+                file.file_path.relative_to(one.snapshot_path).as_posix(): RemoteFile(
+                    file.size_on_disk, _blob_hash(file.blob_path)
+                )
+                for file in one.files
+            },
+            told=False,
+        )
+        for one in found
+    ]
+
+
+def listed(known: Snapshot) -> Mapping[str, RemoteFile] | None:
+    """Return a commit's files as the hub's cache remembers them from an earlier download; None if it does not."""
+    try:
+        from huggingface_hub import get_cached_repo_tree  # of 2026
+        from huggingface_hub.errors import CachedRepoTreeNotFoundError
+    except ImportError:
+        return None
+    try:
+        tree = get_cached_repo_tree(known.hub_id, revision=known.commit)
+    except CachedRepoTreeNotFoundError:
+        return None
+    return {file.path: RemoteFile(file.size, file.lfs.sha256 if file.lfs else file.blob_id) for file in tree}
+
+
+def hub_file(source: str, name: str, rank: Rank) -> Path:
+    """Return one file of a repository, fetched if it is not here.
+
+    Raises:
+        UserError: as `snapshot`, or there is no such file.
+    """
+    from huggingface_hub import hf_hub_download
+
+    known = snapshot(source, rank)
+    if path := known.here(name):
+        return path
+    if name not in known.files and known.told:
+        raise UserError(f"{source} holds no {name} on the Hugging Face hub", "look at its files there")
+    try:
+        return Path(hf_hub_download(known.hub_id, name, revision=known.commit))
+    except Exception as error:  # as above
+        raise refused(error, source) from error
+
+
+def fetch(source: str, names: Collection[str], rank: Rank) -> Path:
+    """Return the folder of a repository's snapshot with these files in it; those that are not here are fetched.
+
+    What is fetched is logged before and after, and reported to the listener of `common.progress`.
+
+    Raises:
+        UserError: as `snapshot`, or the files do not fit on the disk, or the hub does not give them.
+    """
+    known = snapshot(source, rank)
+    if missing := known.missing(names):
+        _fit(known, sum(missing.values()))
+        _download(source, known, missing)
+    (first, *_) = names
+    path = known.here(first)
+    assert path
+    return path.parents[len(Path(first).parts) - 1]
+
+
+def refused(error: BaseException, source: str) -> UserError:
+    """Return what to tell of an error that the hub's library raised on the way to a repository's files."""
+    from huggingface_hub import constants
+
+    hub_id, revision = split_revision(source)
+    page = f"{constants.ENDPOINT}/{hub_id}"
+    by_class = {
+        "GatedRepoError": (
+            f"{hub_id} is gated: the Hugging Face hub gives its files to those who accepted its licence",
+            f"accept it at {page}, then run: hf auth login",
+        ),
+        "DisabledRepoError": (f"{hub_id} is disabled on the Hugging Face hub", f"{page} may say why; use another copy"),
+        "RevisionNotFoundError": (
+            f"{hub_id} has no revision {revision!r} on the Hugging Face hub",
+            f"branches, tags and commits are listed at {page}/tree/main",
+        ),
+        # also what the hub says of private models, and of gated ones at times
+        "RepositoryNotFoundError": (
+            f"the Hugging Face hub shows you no model {hub_id}",
+            f"check the name; if {page} asks for it, accept the licence there and run: hf auth login",
+        ),
+        "RemoteEntryNotFoundError": (f"{hub_id} lacks a file on the Hugging Face hub", f"look at {page}/tree/main"),
+        "OfflineModeIsEnabled": (
+            f"{source} is not here in full, and HF_HUB_OFFLINE keeps from asking the Hugging Face hub",
+            "unset HF_HUB_OFFLINE, or download it elsewhere and pass the folder with --model FOLDER",
+        ),
+    }
+    for name, (message, hint) in by_class.items():
+        if _named(error, name):
+            return UserError(message, hint)
+    return _failed(error, source)
+
+
+def _failed(error: BaseException, source: str) -> UserError:
+    """Return what to tell where nothing is wrong with the repository, but on the way."""
+    from huggingface_hub import constants
+
+    elsewhere = "or download it elsewhere and pass the folder with --model FOLDER"
+    host, causes = constants.ENDPOINT.partition("://")[2], _causes(error)
+    for status in (getattr(getattr(cause, "response", None), "status_code", None) for cause in causes):
+        if status == TOO_MANY:
+            return UserError(
+                f"the Hugging Face hub answers 429, too many requests, for {source}",
+                f"wait some minutes; hf auth login raises the limit. Then {AGAIN}",
+            )
+        if status and status >= SERVER_ERRORS:
+            return UserError(
+                f"the Hugging Face hub has an error of its own, {status}, for {source}",
+                f"wait some minutes, then {AGAIN}",
+            )
+        if status:
+            return UserError(f"the Hugging Face hub refuses {source}: {status}", "check your token: hf auth whoami")
+    kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    if kinds & CUT or any("Consistency check failed" in str(cause) for cause in causes):
+        return UserError(f"the Hugging Face hub ({host}) cut the connection while {source} was fetched", AGAIN)
+    if kinds & SILENT:
+        return UserError(
+            f"cannot reach the Hugging Face hub ({host}) for {source}: {_line(causes[0])}",
+            f"check the network, {elsewhere}",
+        )
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+            return _no_room(source, None)
+        if isinstance(cause, OSError) and cause.errno in NO_LEAVE:
+            return UserError(
+                f"{source} cannot be kept in {constants.HF_HUB_CACHE}: {cause.strerror}",
+                "set HF_HOME to a folder that can be written",
+            )
+    return UserError(f"cannot fetch {source} from the Hugging Face hub: {_line(error)}", f"check the name, {elsewhere}")
+
+
+def _named(error: BaseException, name: str) -> bool:
+    """Return whether an error is of a class of that name, or its cause is; the library's versions nest them apart."""
+    return any(kind.__name__ == name for cause in _causes(error) for kind in type(cause).__mro__)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an error and what it came from, the innermost first: libraries say the least at the top."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    return chain[::-1]
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _blob_hash(blob: Path) -> str:
+    """Return the hash by which the hub knows a file; its SHA-256, which may be another, where the cache has no links."""
+    return blob.name if blob.parent.name == BLOBS else sha256_file(blob)
+
+
+def _at(known: Snapshot) -> str:
+    return f"{known.hub_id} at {known.commit[:12]}"
+
+
+def _fit(known: Snapshot, needed: int) -> None:
+    """Raise UserError where the disk of the hub's cache has no room for so many bytes."""
+    if needed > _free():
+        raise _no_room(_at(known), needed)
+
+
+def _no_room(what: str, needed: int | None) -> UserError:
+    from huggingface_hub import constants
+
+    more = f"needs {size(needed)} more" if needed else "does not fit"
+    return UserError(
+        f"{what} {more} in the hub's cache {constants.HF_HUB_CACHE}, where {size(_free())} are free",
+        "free some space on that disk, or set HF_HOME to a folder on another",
+    )
+
+
+def _free() -> int:
+    from huggingface_hub import constants
+
+    place = Path(constants.HF_HUB_CACHE).resolve()
+    return shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
+
+
+def _download(source: str, known: Snapshot, missing: Mapping[str, int]) -> None:
+    """Fetch files of a snapshot, telling what, how much and how fast."""
+    from huggingface_hub import snapshot_download
+
+    total, start = sum(missing.values()), time.perf_counter()
+    LOG.info("downloading %s: %d files, %s", _at(known), len(missing), size(total))
+    patterns = [glob.escape(name) for name in missing]
+    bar = _bar(f"downloading {known.hub_id}", total)
+    try:
+        # by the revision's own name first, which the cache then remembers for whoever asks it by that name
+        revision = split_revision(source)[1]
+        folder = snapshot_download(known.hub_id, revision=revision, allow_patterns=patterns, tqdm_class=bar)
+        if Path(folder).name != known.commit:  # it has moved on meanwhile
+            snapshot_download(known.hub_id, revision=known.commit, allow_patterns=patterns, tqdm_class=bar)
+    except Exception as error:  # as above
+        raise refused(error, source) from error
+    if lacking := known.missing(missing):
+        raise UserError(f"the Hugging Face hub did not give {next(iter(lacking))} of {source}", AGAIN)
+    seconds = max(time.perf_counter() - start, 1e-3)
+    LOG.info("downloaded %s: %s in %.1f s, %s/s", _at(known), size(total), seconds, size(total / seconds))
+
+
+def _bar(what: str, total: int) -> Any:
+    """Return a class of progress bars for the hub's library that shows none: it reports to this thread's listener."""
+    from huggingface_hub.utils import tqdm
+
+    listener, lock = current_listener(), Lock()
+    counts = {"done": 0}
+
+    class Bar(tqdm):  # type: ignore[misc]
+        """Of the bars that a download has, the one that counts the bytes on disk is heard."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            name = str(options.get("name") or "")
+            self.heard = options.get("unit") == BYTES and not name.endswith(".transfer")
+            super().__init__(*args, **{**options, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            if self.heard and listener:
+                with lock:
+                    counts["done"] = max(0, min(total, counts["done"] + int(n or 0)))
+                    listener(what, counts["done"], total, BYTES)
+
+    return Bar
