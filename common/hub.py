@@ -17,11 +17,11 @@ from common.progress import current_listener
 from common.units import size
 
 LOG = logging.getLogger("reusebench")
-AGAIN = "run the same command again: what has arrived stays"
+AGAIN = "run the same command again: files that are whole stay"
 BYTES = "B"  # the unit of a download's progress
 MAIN = "main"
 BLOBS = "blobs"  # the folder of the hub's cache whose files are named by their hashes
-TOO_MANY, SERVER_ERRORS = 429, 500
+TOO_MANY, SERVER_ERRORS, UNKNOWN = 429, 500, (401, 404)
 # What HTTP libraries call it. The hub's library has used three of them, so that no class is named here.
 CUT = {"RemoteProtocolError", "ReadError", "IncompleteRead", "ChunkedEncodingError"}
 SILENT = {"ConnectError", "ConnectionError", "TimeoutException", "TimeoutError", "Timeout", "ProxyError"}
@@ -134,34 +134,27 @@ def cached(source: str, rank: Rank) -> list[Snapshot]:
 
     Of a revision, only what the cache knows as such; without one, what was downloaded for others is left out.
     """
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
 
     hub_id, revision = split_revision(source)
-    try:
-        repos = scan_cache_dir().repos
-    except CacheNotFound:
-        return []
-    found = [one for repo in repos if (repo.repo_type, repo.repo_id) == ("model", hub_id) for one in repo.revisions]
-    if revision:
-        found = [one for one in found if revision in one.refs or one.commit_hash.startswith(revision)]
-    else:
-        found = [one for one in found if MAIN in one.refs or not one.refs]
-    found.sort(key=lambda one: (rank(one.snapshot_path), one.last_modified), reverse=True)
-    return [
-        Snapshot(
-            hub_id,
-            one.commit_hash,
-            {
-                file.file_path.relative_to(one.snapshot_path).as_posix(): RemoteFile(
-                    file.size_on_disk, _blob_hash(file.blob_path)
-                )
-                for file in one.files
-            },
-            told=False,
-        )
-        for one in found
-    ]
+    # `scan_cache_dir` leaves out repositories with a branch whose new commit never arrived, as where a download was cut
+    repo = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="model")
+    branches = {
+        path.relative_to(repo / "refs").as_posix(): path for path in (repo / "refs").rglob("*") if path.is_file()
+    }
+    commits = {name: path.read_text(encoding="utf-8").strip() for name, path in branches.items()}
+    others = {commit for name, commit in commits.items() if name != MAIN} - {commits.get(MAIN)}
+
+    def meant(commit: str) -> bool:
+        if revision:
+            return commit == commits.get(revision) or commit.startswith(revision)
+        return commit not in others
+
+    snapshots = (repo / "snapshots").iterdir() if (repo / "snapshots").is_dir() else ()
+    found = [folder for folder in snapshots if meant(folder.name)]
+    found.sort(key=lambda folder: (rank(folder), folder.stat().st_mtime), reverse=True)
+    return [Snapshot(hub_id, folder.name, _files(folder), told=False) for folder in found]
 
 
 def listed(known: Snapshot) -> Mapping[str, RemoteFile] | None:
@@ -231,11 +224,7 @@ def refused(error: BaseException, source: str) -> UserError:
             f"{hub_id} has no revision {revision!r} on the Hugging Face hub",
             f"branches, tags and commits are listed at {page}/tree/main",
         ),
-        # also what the hub says of private models, and of gated ones at times
-        "RepositoryNotFoundError": (
-            f"the Hugging Face hub shows you no model {hub_id}",
-            f"check the name; if {page} asks for it, accept the licence there and run: hf auth login",
-        ),
+        "RepositoryNotFoundError": _unknown(hub_id),
         "RemoteEntryNotFoundError": (f"{hub_id} lacks a file on the Hugging Face hub", f"look at {page}/tree/main"),
         "OfflineModeIsEnabled": (
             f"{source} is not here in full, and HF_HUB_OFFLINE keeps from asking the Hugging Face hub",
@@ -265,6 +254,8 @@ def _failed(error: BaseException, source: str) -> UserError:
                 f"the Hugging Face hub has an error of its own, {status}, for {source}",
                 f"wait some minutes, then {AGAIN}",
             )
+        if status in UNKNOWN:
+            return UserError(*_unknown(split_revision(source)[0]))
         if status:
             return UserError(f"the Hugging Face hub refuses {source}: {status}", "check your token: hf auth whoami")
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
@@ -286,6 +277,15 @@ def _failed(error: BaseException, source: str) -> UserError:
     return UserError(f"cannot fetch {source} from the Hugging Face hub: {_line(error)}", f"check the name, {elsewhere}")
 
 
+def _unknown(hub_id: str) -> tuple[str, str]:
+    """Return what to tell of a repository that is not there; the hub says the same of private and some gated ones."""
+    from huggingface_hub import constants
+
+    page = f"{constants.ENDPOINT}/{hub_id}"
+    hint = f"check the name; if {page} asks for it, accept the licence there and run: hf auth login"
+    return f"the Hugging Face hub shows you no model {hub_id}", hint
+
+
 def _named(error: BaseException, name: str) -> bool:
     """Return whether an error is of a class of that name, or its cause is; the library's versions nest them apart."""
     return any(kind.__name__ == name for cause in _causes(error) for kind in type(cause).__mro__)
@@ -303,9 +303,18 @@ def _line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _blob_hash(blob: Path) -> str:
-    """Return the hash by which the hub knows a file; its SHA-256, which may be another, where the cache has no links."""
-    return blob.name if blob.parent.name == BLOBS else sha256_file(blob)
+def _files(snapshot_folder: Path) -> dict[str, RemoteFile]:
+    """Return the files of a folder in the hub's cache: links to blobs that are named by the hub's hashes.
+
+    Where the cache has no links a file's hash is its SHA-256, which may not be the one that the hub tells.
+    """
+    files: dict[str, RemoteFile] = {}
+    for path in snapshot_folder.rglob("*"):
+        if path.is_file():
+            blob = path.resolve()
+            digest = blob.name if blob.parent.name == BLOBS else sha256_file(blob)
+            files[path.relative_to(snapshot_folder).as_posix()] = RemoteFile(blob.stat().st_size, digest)
+    return files
 
 
 def _at(known: Snapshot) -> str:

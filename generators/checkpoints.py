@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -184,10 +184,13 @@ def hub_commit(source: str) -> str:
     return hub.snapshot(source, _rank).commit
 
 
-def hub_bytes(source: str, wanted: Collection[str], variant: str | None, *, ask: bool) -> tuple[int, int | None]:
-    """Return how many bytes of the files that loading a hub model's components reads are here, and of how many.
+def hub_bytes(
+    source: str, spare: Callable[[str], Collection[str]], variant: str | None, *, ask: bool
+) -> tuple[int, int | None]:
+    """Return how many bytes of the files that loading a hub model reads are here, and of how many.
 
     Args:
+        spare: of a pipeline's class, the components of it that are not loaded.
         ask: the hub; else what its cache remembers is all that is known, and the second number may be None.
 
     Raises:
@@ -197,9 +200,14 @@ def hub_bytes(source: str, wanted: Collection[str], variant: str | None, *, ask:
     if known is None:
         return 0, None
     files = known.files if known.told else hub.listed(known) or known.files
-    index = known.here(INDEX) or CONFIGURATIONS / source / INDEX
+    place = known.here(INDEX) or CONFIGURATIONS / source / INDEX
+    if ask and not place.is_file():
+        place = hub.hub_file(source, INDEX, _rank)
     try:
-        names = choose(source, files, _classes(_parsed(index)), wanted, variant).names
+        index = _parsed(place)
+        unread = spare(str(index.get("_class_name")))
+        wanted = [name for name in _classes(index) if name not in unread]
+        names = choose(source, files, _classes(index), wanted, variant).names
     except UserError:  # not all is here, and nobody told how much that is
         return sum(file.size for file in known.files.values()), None
     here = sum(files[name].size for name in names if known.here(name))

@@ -106,21 +106,35 @@ class ModelEntry(BaseModel):
             UserError: its index cannot be had.
         """
         from generators.checkpoints import components, named_pipeline
-        from generators.families.base import get_family
 
         source = self.source(role)
-        spare = {*self.components, *get_family(self.family).unused.get(named_pipeline(source), ())}
+        spare = self.spare(named_pipeline(source))
         return [name for name in components(source) if name not in spare]
+
+    def spare(self, pipeline: str) -> set[str]:
+        """Return the components of a pipeline of that class that are never loaded, or borrowed from elsewhere."""
+        from generators.families.base import get_family
+
+        return {*self.components, *get_family(self.family).unused.get(pipeline, ())}
+
+    @property
+    def hosted(self) -> list[str]:
+        """The sources that are hub ids."""
+        sources = dict.fromkeys(source for source in self.sources.values() if not source.startswith(EMBEDDED))
+        return [source for source in sources if not Path(source).is_dir()]
 
     def hub_bytes(self, *, ask: bool) -> tuple[int, int | None]:
         """Return how many bytes of what is loaded from the hub are here, and of how many; None where nobody told.
 
-        Arguments and errors are those of `checkpoints.hub_bytes`.
+        Args:
+            ask: the hub, else its cache alone.
+
+        Raises:
+            UserError: the hub is asked, and does not tell.
         """
         from generators.checkpoints import hub_bytes
 
-        hosted = [role for role in self.sources if not Path(self.source(role)).is_dir()]
-        counts = [hub_bytes(self.source(role), self.needed(role), self.variant, ask=ask) for role in hosted]
+        counts = [hub_bytes(source, self.spare, self.variant, ask=ask) for source in self.hosted]
         totals = [total for _, total in counts]
         return sum(here for here, _ in counts), None if None in totals else sum(filter(None, totals))
 

@@ -88,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif found["id"] in hub.disabled:
             self._refuse(403, "DisabledRepo", "Access to this resource is disabled.")
         elif (found["id"], "main") not in hub.revisions:
-            self._refuse(401, "", "Invalid username or password.")
+            self._refuse(404, "RepoNotFound", "Repository not found")
         else:
             self._of(found)
 
@@ -113,7 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _tell(self, hub_id: str, tree: bool, commit: str, folder: Path) -> None:
         files = [(path.relative_to(folder).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file()]
         if tree:
-            answer: Any = [{"type": "file", "path": name, "oid": git_hash(path), **_sizes(path)} for name, path in files]
+            answer: Any = [
+                {"type": "file", "path": name, "oid": git_hash(path), **_sizes(path)} for name, path in files
+            ]
         else:
             siblings = [{"rfilename": name, "blobId": git_hash(path), **_sizes(path)} for name, path in files]
             answer = {"id": hub_id, "sha": commit, "siblings": siblings, "gated": hub_id in self.server.gated}
@@ -184,8 +186,10 @@ def serving_hub() -> Iterator[LoopbackHub]:
 
 
 def use_hub(patch: pytest.MonkeyPatch, hub: LoopbackHub, cache: Path) -> None:
-    """Let the hub's client in this process ask that hub, without waiting between its tries, and keep files in `cache`."""
+    """Let the hub's client in this process ask that hub, wait for nothing, and keep files in `cache`."""
     patch.setattr("common.hub._settled", {})
+    patch.setenv("HF_ENDPOINT", hub.url)
+    patch.delenv("HF_HUB_OFFLINE", raising=False)
     patch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
     patch.setattr(
         "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
