@@ -228,7 +228,7 @@ def refused(error: BaseException, source: str) -> UserError:
         "RemoteEntryNotFoundError": (f"{hub_id} lacks a file on the Hugging Face hub", f"look at {page}/tree/main"),
         "OfflineModeIsEnabled": (
             f"{source} is not here in full, and HF_HUB_OFFLINE keeps from asking the Hugging Face hub",
-            "unset HF_HUB_OFFLINE, or download it elsewhere and pass the folder with --model FOLDER",
+            "unset HF_HUB_OFFLINE, or download it elsewhere and give the folder in its place",
         ),
     }
     for name, (message, hint) in by_class.items():
@@ -241,7 +241,7 @@ def _failed(error: BaseException, source: str) -> UserError:
     """Return what to tell where nothing is wrong with the repository, but on the way."""
     from huggingface_hub import constants
 
-    elsewhere = "or download it elsewhere and pass the folder with --model FOLDER"
+    elsewhere = "or download it elsewhere and give the folder in its place"
     host, causes = constants.ENDPOINT.partition("://")[2], _causes(error)
     for status in (getattr(getattr(cause, "response", None), "status_code", None) for cause in causes):
         if status == TOO_MANY:
@@ -368,7 +368,7 @@ def _download(source: str, known: Snapshot, missing: Mapping[str, int]) -> None:
 
 def _bar(what: str, total: int) -> Any:
     """Return a class of progress bars for the hub's library that shows none: it reports to this thread's listener."""
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
     listener, lock = current_listener(), Lock()
     counts = {"done": 0}
@@ -379,7 +379,7 @@ def _bar(what: str, total: int) -> Any:
         def __init__(self, *args: Any, **options: Any) -> None:
             name = str(options.get("name") or "")
             self.heard = options.get("unit") == BYTES and not name.endswith(".transfer")
-            super().__init__(*args, **{**options, "disable": True})
+            super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
 
         def update(self, n: float | None = 1) -> None:
             if self.heard and listener:

@@ -88,7 +88,8 @@ def _entry_of_parts(name: str, family: str, parts: list[str]) -> ModelEntry:
 
 
 def _folder_entry(folder: Path) -> ModelEntry:
-    from generators.checkpoints import INDEX, pipeline_class
+    from generators.checkpoint_files import INDEX
+    from generators.checkpoints import pipeline_class
     from generators.families.base import families
 
     layouts = []

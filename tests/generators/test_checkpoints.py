@@ -93,7 +93,7 @@ def test_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path:
     paper = model("kandinsky-2.2")
     reason = paper.unavailable()
     assert "kandinsky-community/kandinsky-2-2-prior" in reason
-    assert "--model FOLDER" in reason
+    assert "give the folder in its place" in reason
     assert "\n" not in reason
     with pytest.raises(UserError, match="Hugging Face hub"):
         load_config("someone/unknown", "unet")
@@ -179,11 +179,11 @@ def test_hub_ids_are_a_model(hub, tiny_kandinsky: Path):
     assert entry.unavailable() is None
     assert entry.defaults == model(str(tiny_kandinsky)).defaults
     for wrong, message in {
-        "kandinsky:me/tiny-prior+me/gone": r"cannot fetch .* of me/gone .*Hugging Face hub",
+        "kandinsky:me/tiny-prior+me/gone": r"me/gone is not here in full, .*Hugging Face hub",
         "kandinsky:me/tiny-prior": r"does not name the parts .*write kandinsky:PRIOR\+DECODER",
         "kandinski:me/a+me/b": "unknown family 'kandinski'.*'kandinsky'",
-        "me/gone": r"cannot fetch .* of me/gone .*a folder me/gone is not here either",
-        "hf:me/gone": r"cannot fetch .* of me/gone from the Hugging Face hub: .* with --model FOLDER\)$",
+        "me/gone": r"me/gone is not here in full, .*a folder me/gone is not here either",
+        "hf:me/gone": r"me/gone is not here in full, .* give the folder in its place\)$",
         "hf:gone": "'gone' is no id of the Hugging Face hub",
     }.items():
         with pytest.raises(UserError, match=message):
@@ -204,7 +204,7 @@ def test_a_pair_that_does_not_follow_from_a_name_is_asked_for(hub, tiny_kandinsk
     hub("me/lone-decoder", tiny_kandinsky / "decoder")
     for name, message in {
         "me/painter": "the decoder of a model, whose prior does not follow from its name",
-        "me/lone-decoder": "the prior of me/lone-decoder: cannot fetch model_index.json of me/lone-prior",
+        "me/lone-decoder": "the prior of me/lone-decoder: me/lone-prior is not here in full",
     }.items():
         with pytest.raises(UserError, match=message) as error:
             model(name)
