@@ -1,11 +1,10 @@
 """Files on the Hugging Face hub: the commit that is meant, what it holds, what of that is here, getting the rest."""
 
-import errno
 import glob
 import logging
-import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -13,20 +12,15 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import sha256_file
+from common.hub_errors import AGAIN, free_bytes, named, no_room, refused
 from common.progress import current_listener
 from common.units import size
 
 LOG = logging.getLogger("reusebench")
-AGAIN = "run the same command again: files that are whole stay"
 BYTES = "B"  # the unit of a download's progress
 MAIN = "main"
+SHORTEST = 7  # characters by which a commit is called
 BLOBS = "blobs"  # the folder of the hub's cache whose files are named by their hashes
-TOO_MANY, SERVER_ERRORS, UNKNOWN = 429, 500, (401, 404)
-# What HTTP libraries call it. The hub's library has used three of them, so that no class is named here.
-CUT = {"RemoteProtocolError", "ReadError", "IncompleteRead", "ChunkedEncodingError"}
-SILENT = {"ConnectError", "ConnectionError", "TimeoutException", "TimeoutError", "Timeout", "ProxyError"}
-NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-NO_LEAVE = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 Rank = Callable[[Path], int]  # of a snapshot's folder, how complete it is
 
@@ -101,9 +95,9 @@ def snapshot(source: str, rank: Rank) -> Snapshot:
             _settled[source] = told(source)
         except UserError as refusal:
             found = cached(source, rank)
-            if not found or _named(refusal, "RevisionNotFoundError"):
+            if not found or named(refusal, "RevisionNotFoundError"):
                 raise
-            if not _named(refusal, "OfflineModeIsEnabled"):
+            if not named(refusal, "OfflineModeIsEnabled"):
                 LOG.info("%s; %s is used, of which there are files here", refusal.message, _at(found[0]))
             _settled[source] = found[0]
     return _settled[source]
@@ -119,7 +113,8 @@ def told(source: str) -> Snapshot:
 
     hub_id, revision = split_revision(source)
     try:
-        about = HfApi().model_info(hub_id, revision=revision, files_metadata=True)
+        with _quiet():
+            about = HfApi().model_info(hub_id, revision=revision, files_metadata=True)
     except Exception as error:  # network, hub and library errors share no base class
         raise refused(error, source) from error
     files = {
@@ -148,7 +143,7 @@ def cached(source: str, rank: Rank) -> list[Snapshot]:
 
     def meant(commit: str) -> bool:
         if revision:
-            return commit == commits.get(revision) or commit.startswith(revision)
+            return commit == commits.get(revision) or (len(revision) >= SHORTEST and commit.startswith(revision))
         return commit not in others
 
     snapshots = (repo / "snapshots").iterdir() if (repo / "snapshots").is_dir() else ()
@@ -185,7 +180,8 @@ def hub_file(source: str, name: str, rank: Rank) -> Path:
     if name not in known.files and known.told:
         raise UserError(f"{source} holds no {name} on the Hugging Face hub", "look at its files there")
     try:
-        return Path(hf_hub_download(known.hub_id, name, revision=known.commit))
+        with _quiet():
+            return Path(hf_hub_download(known.hub_id, name, revision=known.commit))
     except Exception as error:  # as above
         raise refused(error, source) from error
 
@@ -208,101 +204,6 @@ def fetch(source: str, names: Collection[str], rank: Rank) -> Path:
     return path.parents[len(Path(first).parts) - 1]
 
 
-def refused(error: BaseException, source: str) -> UserError:
-    """Return what to tell of an error that the hub's library raised on the way to a repository's files."""
-    from huggingface_hub import constants
-
-    hub_id, revision = split_revision(source)
-    page = f"{constants.ENDPOINT}/{hub_id}"
-    by_class = {
-        "GatedRepoError": (
-            f"{hub_id} is gated: the Hugging Face hub gives its files to those who accepted its licence",
-            f"accept it at {page}, then run: hf auth login",
-        ),
-        "DisabledRepoError": (f"{hub_id} is disabled on the Hugging Face hub", f"{page} may say why; use another copy"),
-        "RevisionNotFoundError": (
-            f"{hub_id} has no revision {revision!r} on the Hugging Face hub",
-            f"branches, tags and commits are listed at {page}/tree/main",
-        ),
-        "RepositoryNotFoundError": _unknown(hub_id),
-        "RemoteEntryNotFoundError": (f"{hub_id} lacks a file on the Hugging Face hub", f"look at {page}/tree/main"),
-        "OfflineModeIsEnabled": (
-            f"{source} is not here in full, and HF_HUB_OFFLINE keeps from asking the Hugging Face hub",
-            "unset HF_HUB_OFFLINE, or download it elsewhere and give the folder in its place",
-        ),
-    }
-    for name, (message, hint) in by_class.items():
-        if _named(error, name):
-            return UserError(message, hint)
-    return _failed(error, source)
-
-
-def _failed(error: BaseException, source: str) -> UserError:
-    """Return what to tell where nothing is wrong with the repository, but on the way."""
-    from huggingface_hub import constants
-
-    elsewhere = "or download it elsewhere and give the folder in its place"
-    host, causes = constants.ENDPOINT.partition("://")[2], _causes(error)
-    for status in (getattr(getattr(cause, "response", None), "status_code", None) for cause in causes):
-        if status == TOO_MANY:
-            return UserError(
-                f"the Hugging Face hub answers 429, too many requests, for {source}",
-                f"wait some minutes; hf auth login raises the limit. Then {AGAIN}",
-            )
-        if status and status >= SERVER_ERRORS:
-            return UserError(
-                f"the Hugging Face hub has an error of its own, {status}, for {source}",
-                f"wait some minutes, then {AGAIN}",
-            )
-        if status in UNKNOWN:
-            return UserError(*_unknown(split_revision(source)[0]))
-        if status:
-            return UserError(f"the Hugging Face hub refuses {source}: {status}", "check your token: hf auth whoami")
-    kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    if kinds & CUT or any("Consistency check failed" in str(cause) for cause in causes):
-        return UserError(f"the Hugging Face hub ({host}) cut the connection while {source} was fetched", AGAIN)
-    if kinds & SILENT:
-        return UserError(
-            f"cannot reach the Hugging Face hub ({host}) for {source}: {_line(causes[0])}",
-            f"check the network, {elsewhere}",
-        )
-    for cause in causes:
-        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
-            return _no_room(source, None)
-        if isinstance(cause, OSError) and cause.errno in NO_LEAVE:
-            return UserError(
-                f"{source} cannot be kept in {constants.HF_HUB_CACHE}: {cause.strerror}",
-                "set HF_HOME to a folder that can be written",
-            )
-    return UserError(f"cannot fetch {source} from the Hugging Face hub: {_line(error)}", f"check the name, {elsewhere}")
-
-
-def _unknown(hub_id: str) -> tuple[str, str]:
-    """Return what to tell of a repository that is not there; the hub says the same of private and some gated ones."""
-    from huggingface_hub import constants
-
-    page = f"{constants.ENDPOINT}/{hub_id}"
-    hint = f"check the name; if {page} asks for it, accept the licence there and run: hf auth login"
-    return f"the Hugging Face hub shows you no model {hub_id}", hint
-
-
-def _named(error: BaseException, name: str) -> bool:
-    """Return whether an error is of a class of that name, or its cause is; the library's versions nest them apart."""
-    return any(kind.__name__ == name for cause in _causes(error) for kind in type(cause).__mro__)
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """Return an error and what it came from, the innermost first: libraries say the least at the top."""
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
-        chain.append(cause)
-    return chain[::-1]
-
-
-def _line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
 def _files(snapshot_folder: Path) -> dict[str, RemoteFile]:
     """Return the files of a folder in the hub's cache: links to blobs that are named by the hub's hashes.
 
@@ -323,25 +224,8 @@ def _at(known: Snapshot) -> str:
 
 def _fit(known: Snapshot, needed: int) -> None:
     """Raise UserError where the disk of the hub's cache has no room for so many bytes."""
-    if needed > _free():
-        raise _no_room(_at(known), needed)
-
-
-def _no_room(what: str, needed: int | None) -> UserError:
-    from huggingface_hub import constants
-
-    more = f"needs {size(needed)} more" if needed else "does not fit"
-    return UserError(
-        f"{what} {more} in the hub's cache {constants.HF_HUB_CACHE}, where {size(_free())} are free",
-        "free some space on that disk, or set HF_HOME to a folder on another",
-    )
-
-
-def _free() -> int:
-    from huggingface_hub import constants
-
-    place = Path(constants.HF_HUB_CACHE).resolve()
-    return shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
+    if needed > free_bytes():
+        raise no_room(_at(known), needed)
 
 
 def _download(source: str, known: Snapshot, missing: Mapping[str, int]) -> None:
@@ -354,16 +238,28 @@ def _download(source: str, known: Snapshot, missing: Mapping[str, int]) -> None:
     bar = _bar(f"downloading {known.hub_id}", total)
     try:
         # by the revision's own name first, which the cache then remembers for whoever asks it by that name
-        revision = split_revision(source)[1]
-        folder = snapshot_download(known.hub_id, revision=revision, allow_patterns=patterns, tqdm_class=bar)
-        if Path(folder).name != known.commit:  # it has moved on meanwhile
-            snapshot_download(known.hub_id, revision=known.commit, allow_patterns=patterns, tqdm_class=bar)
+        for revision in (split_revision(source)[1], known.commit):
+            if known.missing(missing):  # after the first, where it has moved on meanwhile
+                with _quiet():
+                    snapshot_download(known.hub_id, revision=revision, allow_patterns=patterns, tqdm_class=bar)
     except Exception as error:  # as above
         raise refused(error, source) from error
     if lacking := known.missing(missing):
         raise UserError(f"the Hugging Face hub did not give {next(iter(lacking))} of {source}", AGAIN)
     seconds = max(time.perf_counter() - start, 1e-3)
     LOG.info("downloaded %s: %s in %.1f s, %s/s", _at(known), size(total), seconds, size(total / seconds))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the hub's library from telling of every try; what comes of them is told once."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _bar(what: str, total: int) -> Any:

@@ -23,7 +23,7 @@ WITHOUT_WEIGHTS = re.compile("Tokenizer|Scheduler|Processor|Extractor|Guide|Guid
 
 @dataclass(frozen=True)
 class Chosen:
-    """What loading reads, as names relative to the checkpoint, and the variant of the weights to ask for."""
+    """What loading reads, as names relative to the checkpoint, and the variant of weights among it; None: none."""
 
     names: tuple[str, ...]
     variant: str | None
@@ -66,7 +66,7 @@ def choose(
     chosen = _variant(
         source, {folder: {one.variant for one in of if one.safe} for folder, of in weights.items()}, variant
     )
-    taken = [INDEX]
+    taken, marked = [INDEX], False
     for component in wanted:
         inside, of = folders.get(component, []), weights.get(component, [])
         if not inside:
@@ -78,7 +78,8 @@ def choose(
         others = {one.name for one in of}
         taken += [name for name in inside if name not in others and not IDLE.fullmatch(name)]
         taken += [one.name for one in read]
-    return Chosen(tuple(taken), chosen)
+        marked = marked or any(one.variant for one in read)
+    return Chosen(tuple(taken), chosen if marked else None)
 
 
 def whole(names: Iterable[str], components: Mapping[str, str]) -> int:

@@ -150,7 +150,12 @@ def chosen_files(source: str, wanted: Collection[str], variant: str | None) -> C
         UserError: as `choose`, or the hub does not tell what there is.
     """
     _path(source, INDEX)  # a gated model says what it holds to everybody, and gives it to few
-    return choose(source, _names(source), components(source), wanted, variant)
+    try:
+        return choose(source, _names(source), components(source), wanted, variant)
+    except UserError as error:
+        if Path(source).is_dir() or hub.snapshot(source, _rank).told:
+            raise
+        raise UserError(error.message, "only a part of it is here: connect, and run the same command again") from None
 
 
 def checkpoint_folder(source: str, wanted: Collection[str], variant: str | None) -> tuple[Path, str | None]:
@@ -235,8 +240,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _classes(index: Mapping[str, Any]) -> dict[str, str]:
-    listed = {name: value for name, value in index.items() if isinstance(value, list) and len(value) == 2}
-    return {name: str(kind) for name, (_, kind) in listed.items() if kind}
+    pairs = {name: value for name, value in index.items() if isinstance(value, list) and len(value) == 2}
+    return {name: kind for name, (_, kind) in pairs.items() if isinstance(kind, str) and not name.startswith("_")}
 
 
 def _read(source: str, filename: str) -> dict[str, Any]:

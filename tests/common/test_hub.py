@@ -119,9 +119,7 @@ def test_an_unknown_revision_and_an_unknown_file_are_named(here: LoopbackHub):
 
 def test_a_hub_that_nobody_listens_at_is_out_of_reach(here: LoopbackHub, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(
-        UserError, match=r"cannot reach the Hugging Face hub \(127.0.0.1:9\) .*give the folder"
-    ):
+    with pytest.raises(UserError, match=r"cannot reach the Hugging Face hub \(127.0.0.1:9\) .*give the folder"):
         fetch()
 
 
