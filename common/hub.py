@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from common.errors import UserError
-from common.files import sha256_file
+from common.files import sha256_file, split_revision
 from common.hub_errors import AGAIN, free_bytes, named, no_room, refused
 from common.progress import current_listener
 from common.units import size
@@ -60,17 +60,6 @@ class Snapshot:
 
 
 _settled: dict[str, Snapshot] = {}
-
-
-def split_revision(source: str) -> tuple[str, str | None]:
-    """Split ``OWNER/NAME@REVISION``; the revision is None where there is none.
-
-    Examples:
-        >>> split_revision("me/model@refs/pr/1"), split_revision("me/model")
-        (('me/model', 'refs/pr/1'), ('me/model', None))
-    """
-    hub_id, at, revision = source.partition("@")
-    return hub_id, revision if at else None
 
 
 def settled(source: str) -> bool:

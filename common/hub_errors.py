@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import split_revision
 from common.units import size
 
 AGAIN = "run the same command again: files that are whole stay"

@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 
 from common.errors import UserError, nearest
-from common.files import DRIVE, split_scheme
-from common.hub import split_revision
+from common.files import DRIVE, split_revision, split_scheme
 from generators.model_entry import EMBEDDED, ModelEntry, models
 
 HUB = "hf"

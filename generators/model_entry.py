@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from common.errors import UserError
-from common.files import canonical_json, sha256_text, sha256_tree
+from common.files import canonical_json, sha256_text, sha256_tree, split_revision
 
 EMBEDDED = "embedded:"
 
@@ -92,8 +92,7 @@ class ModelEntry(BaseModel):
         Raises:
             UserError: the hub cannot be reached, and a part is not here.
         """
-        from common.hub import split_revision
-        from generators.checkpoints import hub_commit
+                from generators.checkpoints import hub_commit
 
         sources = {role: self.source(role) for role in self.sources}
         hosted = {role: source for role, source in sources.items() if not Path(source).is_dir()}
