@@ -92,7 +92,7 @@ class ModelEntry(BaseModel):
         Raises:
             UserError: the hub cannot be reached, and a part is not here.
         """
-                from generators.checkpoints import hub_commit
+        from generators.checkpoints import hub_commit
 
         sources = {role: self.source(role) for role in self.sources}
         hosted = {role: source for role, source in sources.items() if not Path(source).is_dir()}
