@@ -82,8 +82,8 @@ class ModelEntry(BaseModel):
             else:
                 parts[role] = sha256_text(canonical_json(hub_hashes(source, self.needed(role), self.variant)))
         parts |= {name: sha256_tree(Path(folder)) for name, folder in self.borrowed.items()}
-        if self.variant:
-            parts["variant"] = self.variant
+        if self.variant and len(self.hosted) < len(set(self.sources.values())):
+            parts["variant"] = self.variant  # the hash of a folder is of all that it has
         return sha256_text(canonical_json(parts))
 
     def commits(self) -> dict[str, str]:
