@@ -76,7 +76,7 @@ def choose(
         ]
         _refuse(source, component, components[component], inside, of, read)
         others = {one.name for one in of}
-        taken += [name for name in inside if name not in others and not IDLE.fullmatch(name)]
+        taken += [name for name in inside if name not in others and not IDLE.fullmatch(name) and "." in name]
         taken += [one.name for one in read]
         marked = marked or any(one.variant for one in read)
     return Chosen(tuple(taken), chosen if marked else None)
