@@ -116,7 +116,8 @@ def told(source: str) -> Snapshot:
 def cached(source: str, rank: Rank) -> list[Snapshot]:
     """Return what the hub's cache has of a repository, the most complete snapshot first, and of equals the newest.
 
-    Of a revision, only what the cache knows as such; without one, what was downloaded for others is left out.
+    Of a revision, only what the cache knows as such. Without one, what was downloaded for other branches is left out,
+    and the last one that was called main comes before its equals.
     """
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
@@ -137,7 +138,8 @@ def cached(source: str, rank: Rank) -> list[Snapshot]:
 
     snapshots = (repo / "snapshots").iterdir() if (repo / "snapshots").is_dir() else ()
     found = [folder for folder in snapshots if meant(folder.name)]
-    found.sort(key=lambda folder: (rank(folder), folder.stat().st_mtime), reverse=True)
+    main = commits.get(MAIN)
+    found.sort(key=lambda folder: (rank(folder), folder.name == main, folder.stat().st_mtime), reverse=True)
     return [Snapshot(hub_id, folder.name, _files(folder), told=False) for folder in found]
 
 

@@ -80,7 +80,7 @@ def test_doctor_and_models_list_tell_what_is_complete(hub: LoopbackHub, bench):
     assert " of " in row["unavailable"]
     line = next(line for line in bench("doctor").stdout.splitlines() if "model kandinsky-2.2" in line)
     assert line.startswith("warn")
-    assert "kB of" in line
+    assert "MB of" in line
     assert bench("generate", "--model", "kandinsky-2.2", *SMALL).exit_code == 0
     row = models(bench)["kandinsky-2.2"]
     assert row["unavailable"] is None

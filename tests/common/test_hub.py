@@ -159,7 +159,8 @@ def test_offline_the_newest_complete_snapshot_is_used(
 ):
     """Not another branch's, and not the newest commit, of which only the index is here."""
     old = fetch().name
-    fetch("me/model@" + here.put("me/model", saved(tmp_path / "branch", b"branch"), "branch"))
+    here.put("me/model", saved(tmp_path / "branch", b"branch"), "branch")
+    fetch("me/model@branch")
     another_process(monkeypatch)
     here.put("me/model", saved(tmp_path / "moved", b"moved"), commit="2" * 40)
     hub.hub_file("me/model", NAMES[0], count)
