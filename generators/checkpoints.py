@@ -15,6 +15,8 @@ from common.loading import loading
 from generators.checkpoint_files import INDEX, Chosen, choose, whole
 
 Offload = Literal["none", "model", "sequential"]
+# Modules of diffusers that indexes name, which are no longer where they were; families load what was in them.
+MOVED = ("unclip",)
 # Sizes of public models, as OWNER/NAME/COMPONENT/config.json: enough to plan and to count without the hub.
 CONFIGURATIONS = Path(__file__).parent / "configurations"
 
@@ -170,6 +172,25 @@ def checkpoint_folder(source: str, wanted: Collection[str], variant: str | None)
     chosen = chosen_files(source, wanted, variant)
     folder = Path(source)
     return (folder if folder.is_dir() else hub.fetch(source, chosen.names, _rank)), chosen.variant
+
+
+def check_classes(source: str, wanted: Collection[str]) -> None:
+    """Raise UserError if a component is of a class that diffusers and transformers, as installed, do not have."""
+    import diffusers
+    import transformers
+
+    index = _read(source, INDEX)
+    for name in wanted:
+        library, kind = index[name]
+        if library in MOVED or hasattr(diffusers.pipelines, library):
+            continue
+        known = {"diffusers": diffusers, "transformers": transformers}.get(library)
+        if known is None or kind not in dir(known):
+            version = f" {known.__version__}" if known else ""
+            raise UserError(
+                f"{name} of {source} is a {kind}, which {library}{version} here does not have",
+                "install newer ones: pip install --upgrade diffusers transformers",
+            )
 
 
 def hub_hashes(source: str, wanted: Collection[str], variant: str | None) -> dict[str, str]:

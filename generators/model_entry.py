@@ -139,7 +139,7 @@ class ModelEntry(BaseModel):
 
     def check(self) -> None:
         """Raise UserError if a pipeline, or what it borrows, cannot be had here; downloads no weights."""
-        from generators.checkpoints import chosen_files, pipeline_class
+        from generators.checkpoints import check_classes, chosen_files, pipeline_class
         from generators.families.base import get_family
 
         for source in self.components.values():
@@ -149,6 +149,8 @@ class ModelEntry(BaseModel):
         for role in self.sources:
             pipeline_class(self.source(role))
             chosen_files(self.source(role), self.needed(role), self.variant)
+            if not self.sources[role].startswith(EMBEDDED):
+                check_classes(self.source(role), self.needed(role))
 
     def unavailable(self) -> str | None:
         """Return why this model cannot run here and what to do; None if it can. Asks the hub for models it hosts."""

@@ -14,6 +14,7 @@ from sweeps.record import load_records
 
 PROMPTS = ["--prompt", "a red fox", "--prompt", "a red wolf", "--prompt", "a blue car"]
 SMALL = [*PROMPTS, "--steps", 2, "--prior-steps", 2, "--height", 64, "--width", 64]
+TINY_FLUX = ["--set", "max_sequence_length=16", "--height", 16, "--width", 16, "--steps", 2, "--dtype", "fp32"]
 ALONE = ["--metric", "none", "--no-mlflow", "--no-audit", "--no-seed-control"]
 
 
@@ -60,12 +61,32 @@ def test_plan_sweep_and_offline_are_of_one_commit_that_is_told(
     assert (ran := bench(*official)).exit_code == 0, ran.output
 
 
-def test_a_gated_model_says_so_to_plan_and_sweep(hub: LoopbackHub, bench):
-    hub.gated = {FLUX}
-    for command in ("plan", "sweep"):
-        result = bench(command, "--model", "flux-schnell", *PROMPTS, "--tau", 1)
-        assert result.exit_code != 0
-        assert f"{FLUX} is gated" in result.stderr
+FAULTS: dict[str, tuple[dict[str, object], str]] = {
+    "gated": ({"gated": {FLUX}}, f"{FLUX} is gated"),
+    "disabled": ({"disabled": {FLUX}}, f"{FLUX} is disabled on the Hugging Face hub"),
+    "429": ({"status": 429}, "the Hugging Face hub answers 429"),
+    "500": ({"status": 500}, "the Hugging Face hub has an error of its own, 500"),
+    "hangs up": ({"hang_up": True}, "cut the connection"),
+    "cut for good": ({"always_cut": 5}, "cut the connection"),
+}
+
+
+@pytest.mark.parametrize("command", ["plan", "sweep"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_the_hub_refuses_is_one_line_and_what_to_do(hub: LoopbackHub, bench, fault: str, command: str):
+    settings, message = FAULTS[fault]
+    vars(hub).update(settings)
+    result = bench(command, "--model", "flux-schnell", *PROMPTS, "--tau", 1)
+    assert result.exit_code == 2
+    told = [line for line in result.stderr.splitlines() if "hub" in line and not line.startswith("note:")]
+    assert message in told[0]
+    assert "Traceback" not in result.stderr
+
+
+def test_a_renamed_model_is_planned(hub: LoopbackHub, bench):
+    hub.renamed = {"former/name": FLUX}
+    result = bench("plan", "--model", "former/name", *PROMPTS, *TINY_FLUX, "--tau", 1)
+    assert result.exit_code == 0, result.output
 
 
 def test_doctor_and_models_list_tell_what_is_complete(hub: LoopbackHub, bench):
@@ -95,10 +116,7 @@ def models(bench) -> dict[str, dict]:
 
 def test_a_revision_is_an_option_too(hub: LoopbackHub, bench):
     revision = hub.put(FLUX, hub.revisions[FLUX, "main"][1], "pinned")
-    sizes = ["--set", "max_sequence_length=16", "--height", 16, "--width", 16, "--steps", 2]
-    result = bench(
-        "generate", "--model", FLUX, "--revision", "pinned", *PROMPTS, *sizes, "--dtype", "fp32", "--name", "it"
-    )
+    result = bench("generate", "--model", FLUX, "--revision", "pinned", *PROMPTS, *TINY_FLUX, "--name", "it")
     assert result.exit_code == 0, result.output
     spec, manifest = Path("generated/it/sweep.yaml").read_text(), next(Path("generated/it").rglob("generation.json"))
     assert f"{FLUX}@pinned" in spec

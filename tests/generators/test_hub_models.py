@@ -172,6 +172,14 @@ def test_gated_disabled_and_indexless_repositories_are_refused_where_a_model_is_
         model("me/weights")
 
 
+def test_a_component_of_a_class_that_is_not_installed_is_named(hub: LoopbackHub, tmp_path: Path):
+    future = Path(shutil.copytree(folder_of(hub, SD15), tmp_path / "future"))
+    index = json.loads((future / "model_index.json").read_text())
+    (future / "model_index.json").write_text(json.dumps({**index, "unet": ["diffusers", "UNet9DModel"]}))
+    hub.put("me/future", future)
+    assert "unet of me/future is a UNet9DModel, which diffusers" in str(model("me/future").unavailable())
+
+
 def test_what_is_here_of_a_model_is_told_from_what_it_takes(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch):
     entry = model("kandinsky-2.2")
     assert entry.hub_bytes(ask=False) == (0, None)
