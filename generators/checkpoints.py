@@ -185,7 +185,7 @@ def check_classes(source: str, wanted: Collection[str]) -> None:
         if library in MOVED or hasattr(diffusers.pipelines, library):
             continue
         known = {"diffusers": diffusers, "transformers": transformers}.get(library)
-        if known is None or kind not in dir(known):
+        if kind not in dir(known) and not hasattr(known, kind):  # former names are aliases that dir() does not tell
             version = f" {known.__version__}" if known else ""
             raise UserError(
                 f"{name} of {source} is a {kind}, which {library}{version} here does not have",
