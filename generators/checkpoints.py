@@ -15,8 +15,8 @@ from common.loading import loading
 from generators.checkpoint_files import INDEX, Chosen, choose, whole
 
 Offload = Literal["none", "model", "sequential"]
-# Modules of diffusers that indexes name, which are no longer where they were; families load what was in them.
-MOVED = ("unclip",)
+# Classes of components that are no longer where indexes say; families load them themselves.
+MOVED = ("UnCLIPTextProjModel",)
 # Sizes of public models, as OWNER/NAME/COMPONENT/config.json: enough to plan and to count without the hub.
 CONFIGURATIONS = Path(__file__).parent / "configurations"
 
@@ -179,16 +179,15 @@ def check_classes(source: str, wanted: Collection[str]) -> None:
     import diffusers
     import transformers
 
-    index = _read(source, INDEX)
+    index, known = _read(source, INDEX), {"diffusers": diffusers, "transformers": transformers}
     for name in wanted:
         library, kind = index[name]
-        if library in MOVED or hasattr(diffusers.pipelines, library):
+        if kind in MOVED or hasattr(diffusers.pipelines, library) or library not in known:
             continue
-        known = {"diffusers": diffusers, "transformers": transformers}.get(library)
-        if kind not in dir(known) and not hasattr(known, kind):  # former names are aliases that dir() does not tell
-            version = f" {known.__version__}" if known else ""
+        module = known[library]
+        if kind not in dir(module) and not hasattr(module, kind):  # former names are aliases that dir() does not tell
             raise UserError(
-                f"{name} of {source} is a {kind}, which {library}{version} here does not have",
+                f"{name} of {source} is a {kind}, which {library} {module.__version__} here does not have",
                 "install newer ones: pip install --upgrade diffusers transformers",
             )
 
