@@ -88,7 +88,7 @@ def load_pipeline(
                 if name in index
             }
             pipeline = getattr(diffusers, expected).from_pretrained(
-                folder,
+                str(folder),
                 variant=variant,
                 torch_dtype=dtype,
                 use_safetensors=True,

@@ -55,7 +55,7 @@ def load_text_projection(entry: ModelEntry, dtype: torch.dtype) -> nn.Module:
     folder, variant = (borrowed, None) if borrowed else checkpoint_folder(source, [TEXT_PROJECTION], entry.variant)
     try:
         module: nn.Module = text_projection_class().from_pretrained(
-            folder,
+            str(folder),
             subfolder=None if borrowed else TEXT_PROJECTION,
             variant=variant,
             torch_dtype=dtype,
