@@ -143,7 +143,7 @@ def _print(lines: Sequence[Line], gpu: "Accelerator", price: float, notes: list[
         groups.setdefault(key, []).append(line)
     table = columns(
         ("item", "model", "prompt set") if each_part else ("item",),
-        ("prompts", "K", "pictures", "node-steps", "PFLOPs", "GPU hours", "pictures on disk", "money"),
+        ("prompts", "K", "pictures", "node-steps", "PFLOPs", "GPU hours", "pictures on disk", "money", "scores"),
     )
     for key, group in groups.items():
         every = [line.estimate for line in group]
@@ -157,7 +157,8 @@ def _print(lines: Sequence[Line], gpu: "Accelerator", price: float, notes: list[
         f"GPU hours of generating on {gpu.description}: {gpu.peak_flops / 1e12:g} TFLOP/s at most ({gpu.source}); "
         + _whose((line.rests_on, line.estimate.model) for line in lines),
         "node-steps: " + _whose((line.estimate.basis, line.item) for line in lines),
-        f"money: at {price:g} an hour; pictures are counted uncompressed; scoring is not counted",
+        f"money: at {price:g} an hour; pictures are counted uncompressed",
+        "scores: pictures by all scorers, and what their audits need; the time that they take is not in the GPU hours",
         *notes,
     ]
     for text in remarks:
@@ -175,6 +176,7 @@ def _sums(lines: Sequence[Line], price: float) -> list[str]:
         f"{hours:.2f}",
         size(sum(estimate.picture_bytes for estimate in every)),
         f"{hours * price:.2f}",
+        f"{sum(estimate.scores for estimate in every):,}",
     ]
 
 

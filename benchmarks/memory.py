@@ -23,7 +23,7 @@ import psutil
 import torch
 from torch import nn
 
-from benchmarks.gpu_check import CASES, half_saved
+from benchmarks.gpu_check import denoising, half_saved
 from benchmarks.measuring import Results, parser
 from benchmarks.models import Loaded, loaded, wanted
 from generators.batching import is_out_of_memory
@@ -101,8 +101,7 @@ def measured(
 
 def weight_bytes(model: Loaded) -> int:
     """Of the stock pipeline that denoises and decodes."""
-    pipeline = getattr(model.family, CASES[model.entry.family].pipeline)
-    modules = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
+    modules = [part for part in denoising(model.family).components.values() if isinstance(part, nn.Module)]
     tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
     return sum({tensor.untyped_storage()._cdata: tensor.nbytes for tensor in tensors}.values())
 

@@ -12,7 +12,8 @@ from common import hub
 from common.errors import UserError
 from common.files import DRIVE
 from common.loading import loading
-from generators.checkpoint_files import INDEX, Chosen, choose, whole
+from generators.checkpoint_files import INDEX as INDEX
+from generators.checkpoint_files import Chosen, choose, whole
 
 Offload = Literal["none", "model", "sequential"]
 # Classes of components that are no longer where indexes say; families load them themselves.
@@ -48,6 +49,12 @@ def load_config(source: str, subfolder: str, filename: str = "config.json") -> d
         UserError: it is missing or unreadable.
     """
     return _read(source, f"{subfolder}/{filename}" if subfolder else filename)
+
+
+def configured(source: str) -> str:
+    """Return where `source`'s configurations are read: a public model's in this package, as `load_config` says."""
+    own = hub.settled(source) or Path(source).is_dir() or not (CONFIGURATIONS / source).is_dir()
+    return source if own else str(CONFIGURATIONS / source)
 
 
 @loading()
@@ -265,9 +272,8 @@ def _classes(index: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _read(source: str, filename: str) -> dict[str, Any]:
-    public = CONFIGURATIONS / source / filename
-    own = hub.settled(source) or Path(source).is_dir() or not public.is_file()
-    return _parsed(_path(source, filename) if own else public)
+    public = Path(configured(source)) / filename
+    return _parsed(public if public.is_file() else _path(source, filename))
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -23,6 +23,10 @@ class ModelEntry(BaseModel):
         defaults: values of `GenerationSettings`.
         scorers: a metric's name -> the checkpoint it scores this model's pictures with; these metrics always do.
         optional_scorers: the same of metrics that score only where they are asked for.
+        licence: of its weights; empty where it is not known.
+        gated: whether the hub gives its weights only to those who accepted the licence.
+        stored_bytes: of a number in its weight files, by a component's name, and of ``all`` others; empty where that is
+            not known.
         variant: of the weights, such as ``fp16``; None: the plain ones, or the only variant that there is.
     """
 
@@ -36,6 +40,9 @@ class ModelEntry(BaseModel):
     defaults: dict[str, Any]
     scorers: dict[str, str] = {}
     optional_scorers: dict[str, str] = {}
+    licence: str = ""
+    gated: bool = False
+    stored_bytes: dict[str, int] = {}
     variant: str | None = None
 
     def source(self, role: str) -> str:
@@ -114,7 +121,8 @@ class ModelEntry(BaseModel):
         """Return the components of a pipeline of that class that are never loaded, or borrowed from elsewhere."""
         from generators.families.base import get_family
 
-        return {*self.components, *get_family(self.family).unused.get(pipeline, ())}
+        unused = get_family(self.family).unused
+        return {*self.components, *unused.get("all", ()), *unused.get(pipeline, ())}
 
     @property
     def hosted(self) -> list[str]:

@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.plugins import Plugin, discover, find
 from generators.acceleration import Acceleration
 from generators.batching import Batches
-from generators.checkpoints import Offload
+from generators.checkpoints import INDEX, Offload, pipeline_class
 from generators.component import Component
 from generators.conditioning import Conditioning
 from generators.model_entry import ModelEntry
@@ -25,6 +25,7 @@ from generators.settings import GenerationSettings
 # A family's own settings; whoever takes any family says `Family`, and knows no more of them than all families have.
 S = TypeVar("S", bound=GenerationSettings, default=Any)
 
+ROLE = "pipeline"  # of models that are one pipeline
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -36,14 +37,14 @@ class Family(Plugin, ABC, Generic[S]):
         layout: what a folder of this family holds, for people.
         roles: the parts of a model, in the order in which ``FAMILY:PART+PART`` names them.
         pipelines: the classes of diffusers pipelines that it serves, as their ``model_index.json`` names them.
-        unused: by the class of a pipeline, the components of it that are never loaded.
+        unused: by the class of a pipeline, and for ``all``, the components of it that are never loaded.
         features_options: what prompts can be clustered by; the first is the default.
         conditioned_on: what the denoiser is told of the prompt, as the paper groups models: an image embedding that a
             prior made (Karlo's text states beside it count as that), text, or both alike. None where not said.
         one_stream: whether prompts are encoded from one stream of noise where the noise policy is ``official``.
         entry: the model that is loaded.
         device: where the denoiser runs.
-        dtype: of latents and weights.
+        dtype: of weights.
         offload: what waits in main memory until it is needed; set before anything is encoded or denoised.
         acceleration: how the denoiser computes; likewise.
     """
@@ -66,9 +67,10 @@ class Family(Plugin, ABC, Generic[S]):
         self._encoders: Any = None
 
     @classmethod
-    @abstractmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
         """Return the folder as a model of this family; None if it is laid out as another's."""
+        kind = pipeline_class(str(folder)) if (folder / INDEX).is_file() else None
+        return cls.described(str(folder), cls.sources_of(str(folder), kind)) if kind and cls.serves(kind) else None
 
     @classmethod
     @abstractmethod
@@ -168,6 +170,10 @@ class Family(Plugin, ABC, Generic[S]):
         Raises:
             UserError: the model cannot make pictures of that size.
         """
+
+    def latents_dtype(self, settings: S) -> torch.dtype:
+        """Return what latents are kept in between steps: `dtype`, but where a pipeline keeps them wider."""
+        return self.dtype
 
     @abstractmethod
     def predict(self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: S) -> Tensor:

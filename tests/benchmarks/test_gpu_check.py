@@ -9,6 +9,7 @@ import pytest
 from benchmarks import gpu_check
 from generators.catalogue import model
 from generators.families.base import families, get_family, resolve_settings
+from generators.families.diffusers_pipeline import DiffusersPipeline
 
 
 def test_it_runs_end_to_end_and_keeps_what_it_measured(
@@ -28,19 +29,19 @@ def test_it_runs_end_to_end_and_keeps_what_it_measured(
     assert found["flops_per_call"] > 1e8
 
 
-@pytest.mark.parametrize("name", gpu_check.FULL_SIZE)
-def test_conditioning_is_shaped_as_the_full_size_model_takes_it(name: str):
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [("kandinsky-2.2", {1280}), ("karlo", {768}), ("sd15", {768}), ("flux-dev", {4096, 768, 3})],  # FLUX's ids: 3
+)
+def test_conditioning_is_shaped_as_the_full_size_model_takes_it(name: str, widths: set[int]):
     entry = model(name)
     settings = resolve_settings(entry, {"dtype": "fp32"})
-    made = gpu_check.random_conditioning(gpu_check.CASES[entry.family], entry, settings, 2).tensors
-    widths = {tensor.shape[-1] for key, tensor in made.items() if not key.endswith(".mask")}
-    expected = {
-        "kandinsky-2.2": {1280},
-        "karlo": {768},
-        "sd15": {768},
-        "flux-dev": {4096, 768},
-    }
-    assert widths == expected[name]
+    family = get_family(entry.family).load(entry, "cpu", "fp32")
+    if isinstance(family, DiffusersPipeline):
+        made = gpu_check.any_conditioning(family, settings, 2).tensors
+    else:
+        made = gpu_check.random_conditioning(gpu_check.CASES[entry.family], entry, settings, 2).tensors
+    assert {tensor.shape[-1] for key, tensor in made.items() if not key.endswith(".mask")} == widths
     assert all(len(tensor) == 2 for tensor in made.values())
 
 

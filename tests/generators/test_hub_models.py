@@ -144,7 +144,7 @@ def test_a_revision_is_a_model_of_its_own(hub: LoopbackHub, tmp_path: Path):
     half(other / "text_encoder", keep=False)
     commit = hub.put(SD15, other, "refs/pr/7")
     entry = model(f"{SD15}@refs/pr/7")
-    assert (entry.family, entry.name) == ("stable-diffusion", f"{SD15}@refs/pr/7")
+    assert (entry.family, entry.name) == ("diffusers", f"{SD15}@refs/pr/7")
     assert entry.commits() == {"pipeline": f"{SD15}@{commit}"}
     assert entry.weights_hash() != model("sd15").weights_hash()
     assert model("sd15@refs/pr/7").sources == entry.sources
