@@ -11,6 +11,7 @@ import typer
 
 from bench import options as o
 from common.errors import UserError
+from common.units import size
 
 if TYPE_CHECKING:
     from generators.model_entry import ModelEntry
@@ -141,7 +142,14 @@ def _models() -> Iterator[Finding]:
 
     for name, entry in model_entry.models().items():
         default = name == model_entry.default_model()
-        yield _here(f"model {name}", not_here(entry) or (_missing_scorers(entry) if default else None), default)
+        reason = not_here(entry) or (_missing_scorers(entry) if default else None)
+        here, total = entry.hub_bytes(ask=False)
+        if here and reason is None:
+            yield Finding("ok", f"model {name}", f"complete, {size(here)}")
+        elif here:
+            yield Finding("warn", f"model {name}", f"{size(here)} of {size(total) if total else 'it'}", str(reason))
+        else:
+            yield _here(f"model {name}", reason, default)
 
 
 def _here(what: str, reason: str | None, default: bool) -> Finding:

@@ -67,7 +67,8 @@ class Line:
 
 
 def _print(lines: list[Line], title: str) -> None:
-    from bench.results import columns, si, stdout
+    from bench.results import columns, stdout
+    from common.units import si
 
     total = sum(line.flops for line in lines)
     table = columns(("component", "phase"), ("FLOPs a call", "calls", "FLOPs", "share"), title)

@@ -1,10 +1,8 @@
 """`bench models|datasets|strategies|...`: what there is, and whether it can run here."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -14,11 +12,10 @@ from bench.datasets import datasets
 from bench.models import models
 from bench.strategies import strategies
 from common.plugins import Plugin
+from common.units import size
 
 if TYPE_CHECKING:
     from generators.model_entry import ModelEntry
-
-EMBEDDED = "embedded:"
 
 presets = typer.Typer(help="Sweeps in the package: list them.", no_args_is_help=True)
 GROUPS = {"models": models, "datasets": datasets, "strategies": strategies, "presets": presets}
@@ -77,7 +74,11 @@ def list_models(
 
     fields = ("name", "family", "description", "defaults", "licence", "gated", "scorers", "optional_scorers")
     rows = [
-        {**{name: getattr(entry, name) for name in fields}, "unavailable": not_here(entry)}
+        {
+            **{name: getattr(entry, name) for name in fields},
+            "weights": dict(zip(("here", "of"), entry.hub_bytes(ask=False), strict=True)) if entry.hosted else None,
+            "unavailable": not_here(entry),
+        }
         for entry in model_entry.models().values()
     ]
     _show(rows, ("name", "family", "description", "unavailable"), as_json)
@@ -159,11 +160,20 @@ GROUPS |= {name: _plugins(name, kind) for name, kind in PLUGINS.items()}
 
 def not_here(entry: "ModelEntry") -> str | None:
     """Return why a model cannot run without asking the hub, and what to do; None if it can."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    reason = entry.unavailable()
-    if reason and not any(source.startswith(EMBEDDED) or Path(source).is_dir() for source in entry.sources.values()):
-        return "its weights come from the Hugging Face hub when it is first used, or pass a folder as --model"
-    return reason
+    from generators.families.base import get_family
+
+    if not entry.hosted:
+        return entry.unavailable()
+    return get_family(entry.family).unavailable() or _not_fetched(*entry.hub_bytes(ask=False))
+
+
+def _not_fetched(here: int, total: int | None) -> str | None:
+    """Return how much of a hub model is here; None if all of it is."""
+    if here and here == total:
+        return None
+    if here:
+        return f"{size(here)} of {size(total) if total else 'its files'} are here; the rest is fetched when it is used"
+    return "its weights come from the Hugging Face hub when it is first used, or pass a folder as --model"
 
 
 def _show(rows: Sequence[Mapping[str, Any]], names: Sequence[str], as_json: bool) -> None:

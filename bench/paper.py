@@ -155,7 +155,7 @@ def missing(spec: "SweepSpec", *, ask: bool = False) -> Iterator[tuple[str, str]
     from generators.catalogue import model
     from generators.prompts import known_set
 
-    entries = [model(name) for name in spec.model]
+    entries = [model(name, spec.variant) for name in spec.model]
     for entry in entries:
         if reason := entry.unavailable() if online else not_here(entry):
             if ask and not online and not _embedded(entry):

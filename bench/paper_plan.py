@@ -10,6 +10,8 @@ import typer
 from bench import options as o
 from bench.completion import completer
 from bench.hub import hub_answers
+from common.errors import UserError
+from common.units import size
 
 if TYPE_CHECKING:
     from reports.paper import Item
@@ -67,7 +69,7 @@ def plan(
     from sweeps.accelerators import accelerator
 
     where = accelerator(gpu)
-    hub_answers()
+    online = hub_answers()
     presets: dict[str, list[Item]] = {}
     for one in items().values():
         presets.setdefault(one.preset, []).append(one)
@@ -85,7 +87,8 @@ def plan(
     if as_json:
         typer.echo(json.dumps([_plain(line, price) for line in lines]))
         return
-    _print(lines, where, price, list(notes), each_part=name is not None)
+    weights = {line.estimate.model: _weights(line.estimate, ask=online) for line in lines}
+    _print(lines, where, price, [f"weights on disk: {', '.join(weights.values())}", *notes], each_part=name is not None)
 
 
 def _estimates(group: "Sequence[Item]", notes: dict[str, None]) -> "Iterable[Estimate]":
@@ -118,8 +121,21 @@ def _plain(line: Line, price: float) -> dict[str, object]:
     }
 
 
+def _weights(estimate: "Estimate", *, ask: bool) -> str:
+    """Return what a model takes on disk: the hub's files, as the hub or its cache tell; else what runs of it."""
+    from generators.catalogue import model
+
+    try:
+        here, total = model(estimate.model).hub_bytes(ask=ask)
+    except UserError:
+        here, total = 0, None
+    if not total:
+        return f"{estimate.model} about {size(estimate.weight_bytes)}, what runs of it, as the hub did not tell"
+    return f"{estimate.model} {size(total)}" + (f", of which {size(here)} are here" if here else "")
+
+
 def _print(lines: Sequence[Line], gpu: "Accelerator", price: float, notes: list[str], *, each_part: bool) -> None:
-    from bench.results import columns, size, stdout
+    from bench.results import columns, stdout
 
     groups: dict[tuple[str, ...], list[Line]] = {}
     for line in lines:
@@ -137,12 +153,10 @@ def _print(lines: Sequence[Line], gpu: "Accelerator", price: float, notes: list[
     table.add_row("all", *[""] * (2 + 2 * each_part), *_sums(lines, price))
     console = stdout()
     console.print(table)
-    weights = {line.estimate.model: line.estimate.weight_bytes for line in lines}
     remarks = [
         f"GPU hours of generating on {gpu.description}: {gpu.peak_flops / 1e12:g} TFLOP/s at most ({gpu.source}); "
         + _whose((line.rests_on, line.estimate.model) for line in lines),
         "node-steps: " + _whose((line.estimate.basis, line.item) for line in lines),
-        "weights on disk: " + ", ".join(f"{model} {size(count)}" for model, count in weights.items()),
         f"money: at {price:g} an hour; pictures are counted uncompressed",
         "scores: pictures by all scorers, and what their audits need; the time that they take is not in the GPU hours",
         *notes,
@@ -152,7 +166,6 @@ def _print(lines: Sequence[Line], gpu: "Accelerator", price: float, notes: list[
 
 
 def _sums(lines: Sequence[Line], price: float) -> list[str]:
-    from bench.results import size
 
     every = [line.estimate for line in lines]
     hours = sum(line.hours for line in lines)

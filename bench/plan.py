@@ -127,12 +127,11 @@ def _refuse(spec: "SweepSpec", flags: dict[str, Any], what: str, *more: str) -> 
 def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flags: dict[str, Any]) -> Planned:
     """Return the plan of embeddings [N, D] that are no model's of ours; a model that is named says K and FLOPs."""
     from bench.screen import screen
-    from common.progress import listening
     from sweeps.grid import cells, parse_schedule, parse_strategy, sources
 
     if "model" not in flags and not spec.steps:
         raise UserError("without a model, the number of steps is not known", "add for example --steps 40")
-    with screen() as seen, listening(seen.heard), seen.stage("cluster"):
+    with screen() as seen, seen.stage("cluster"):
         grouping = parse_strategy(spec.strategy[0]).grouping(rows, seed=spec.seed[0])
     if "model" not in flags:
         return Planned(grouping, parse_schedule(spec.schedule[0]), spec.steps[0], title)

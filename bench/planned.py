@@ -82,7 +82,8 @@ class Planned:
 
 def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
     """Print the answers of one `Planned`: a table, or the sentence that names a tau."""
-    from bench.results import columns, si, stdout, united_line
+    from bench.results import columns, stdout, united_line
+    from common.units import si
 
     title = ", ".join([title, *([rows[0]["basis"]] if "basis" in rows[0] else [])])
     if "target" in rows[0]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from common.units import si, size
+
 if TYPE_CHECKING:
     from reports.render import Report
     from sweeps.cost import Cost
@@ -109,24 +111,6 @@ def seconds_line(seconds: Mapping[str, float]) -> str:
     parts = sorted(seconds.items(), key=lambda part: -part[1])
     shares = ", ".join(f"{name} {value:.1f}" for name, value in parts if value >= 0.05)
     return f"{sum(seconds.values()):.1f} s: {shares}"
-
-
-def si(value: float | None) -> str:
-    """Return a count with an SI prefix: 1.25 T."""
-    return "-" if value is None else _scaled(value, ("", "k", "M", "G", "T", "P", "E"))
-
-
-def size(count: float) -> str:
-    """Return a number of bytes with its unit: 1.25 GB."""
-    return _scaled(count, ("B", "kB", "MB", "GB", "TB"))
-
-
-def _scaled(value: float, units: Sequence[str]) -> str:
-    for unit in units[:-1]:
-        if value < 1000:
-            return f"{value:.3g} {unit}".rstrip()
-        value /= 1000
-    return f"{value:.3g} {units[-1]}"
 
 
 def _suffixes(paths: Sequence[Path]) -> str:

@@ -8,14 +8,21 @@ from contextlib import AbstractContextManager, contextmanager
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
+from rich.text import Text
 
+from common.hub import BYTES
+from common.progress import listening
 from sweeps.events import (
     CellFinished,
     CellScored,
@@ -84,11 +91,11 @@ class Screen:
         """Show a stage of the command's own while the block runs."""
         return stage(self, name)
 
-    def heard(self, what: str, done: int, total: int) -> None:
-        """Show how far a computation within a stage is (`common.progress`)."""
+    def heard(self, what: str, done: int, total: int, unit: str) -> None:
+        """Show how far a computation or a download within a stage is (`common.progress`)."""
         if self._part is None or self._part[0] != what:
             self._forget_part()
-            self._part = what, self.progress.add_task(what, total=total)
+            self._part = what, self.progress.add_task(what, total=total, unit=unit)
         self.progress.update(self._part[1], completed=done, total=total)
         if done >= total:
             self._forget_part()
@@ -123,6 +130,19 @@ def place(record: Record) -> str:
     return f"{asked.model} on {asked.dataset}, {way}, seed {asked.seed}, tau {asked.tau:f}"
 
 
+class _DoneColumn(ProgressColumn):
+    """How many parts of all are done; of a download how many bytes, and how fast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts, self._bytes, self._speed = MofNCompleteColumn(), DownloadColumn(), TransferSpeedColumn()
+
+    def render(self, task: Task) -> Text:
+        if task.fields.get("unit") != BYTES:
+            return self._parts.render(task)
+        return Text.assemble(self._bytes.render(task), " ", self._speed.render(task))
+
+
 @contextmanager
 def screen() -> Iterator[Screen]:
     """Give a screen whose bars are gone when the block ends; its lines stay. Libraries' own bars are off."""
@@ -133,13 +153,13 @@ def screen() -> Iterator[Screen]:
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        _DoneColumn(),
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         seen = Screen(progress)
-        with _logged(seen), loads_told(seen):
+        with _logged(seen), loads_told(seen), listening(seen.heard):
             yield seen
 
 

@@ -89,6 +89,17 @@ def split_scheme(text: str) -> tuple[str, str]:
     return (scheme, rest) if colon and not DRIVE.match(text) else ("", text)
 
 
+def split_revision(source: str) -> tuple[str, str | None]:
+    """Split ``OWNER/NAME@REVISION``; the revision is None where there is none.
+
+    Examples:
+        >>> split_revision("me/model@refs/pr/1"), split_revision("me/model")
+        (('me/model', 'refs/pr/1'), ('me/model', None))
+    """
+    hub_id, at, revision = source.partition("@")
+    return hub_id, revision if at else None
+
+
 def local_folder(path: Path) -> Path:
     """Return the path of a folder to write to, as it is.
 

@@ -2,24 +2,24 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+from common import hub
 from common.errors import UserError
 from common.files import DRIVE
 from common.loading import loading
+from generators.checkpoint_files import INDEX as INDEX
+from generators.checkpoint_files import Chosen, choose, whole
 
-OFFLINE = "check the network and the name, or download it elsewhere and pass the folder with --model FOLDER"
-INDEX = "model_index.json"
 Offload = Literal["none", "model", "sequential"]
+# Classes of components that are no longer where indexes say; families load them themselves.
+MOVED = ("UnCLIPTextProjModel",)
 # Sizes of public models, as OWNER/NAME/COMPONENT/config.json: enough to plan and to count without the hub.
 CONFIGURATIONS = Path(__file__).parent / "configurations"
-
-_commits: dict[str, str] = {}
 
 
 def pipeline_class(source: str) -> str:
@@ -53,7 +53,7 @@ def load_config(source: str, subfolder: str, filename: str = "config.json") -> d
 
 def configured(source: str) -> str:
     """Return where `source`'s configurations are read: a public model's in this package, as `load_config` says."""
-    own = source in _commits or Path(source).is_dir() or not (CONFIGURATIONS / source).is_dir()
+    own = hub.settled(source) or Path(source).is_dir() or not (CONFIGURATIONS / source).is_dir()
     return source if own else str(CONFIGURATIONS / source)
 
 
@@ -65,6 +65,7 @@ def load_pipeline(
     device: Any,
     parts: Mapping[str, Any] | None = None,
     offload: Offload = "none",
+    variant: str | None = None,
 ) -> Any:
     """Return the diffusers pipeline at `source`, in `dtype` on `device`.
 
@@ -73,6 +74,7 @@ def load_pipeline(
         parts: components that are left out (None), borrowed from another folder (its path), or there already.
         offload: what waits in main memory until it is called: whole components (``model``), or single layers
             (``sequential``, for the smallest memory, and slow), by accelerate's hooks.
+        variant: of the weights, such as ``fp16``; None: plain ones, or the only variant that there is.
 
     Raises:
         UserError: missing, of another class, or its weights are absent or damaged.
@@ -82,6 +84,9 @@ def load_pipeline(
 
     index = _parsed(_path(source, INDEX))
     check_pipeline(expected, source)
+    folder, variant = checkpoint_folder(
+        source, [name for name in components(source) if name not in (parts or {})], variant
+    )
     try:
         with _quiet():
             borrowed = {
@@ -90,15 +95,17 @@ def load_pipeline(
                 if name in index
             }
             pipeline = getattr(diffusers, expected).from_pretrained(
-                source,
-                revision=None if Path(source).is_dir() else hub_commit(source),
+                str(folder),
+                variant=variant,
                 torch_dtype=dtype,
                 use_safetensors=True,
                 **borrowed,
             )
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
-        hint = "copy or train the checkpoint again" if Path(source).exists() else OFFLINE
+        hint = "copy or train the checkpoint again"
+        if not Path(source).exists():
+            hint = f"the files in {folder} are damaged: delete them, and run the same command again"
         raise UserError(f"cannot load the weights of {source}: {reason}", hint) from error
     pipeline.set_progress_bar_config(disable=True)
     if offload == "model":
@@ -136,18 +143,107 @@ def check_pipeline(expected: str, source: str) -> None:
         raise UserError(f"{source} is a {pipeline}, not a {expected}", "choose a checkpoint of this model family")
 
 
-def hub_commit(hub_id: str) -> str:
-    """Return the commit of a hub model: the hub's current one, or the cached one where the hub cannot be reached.
-
-    It stays the same while this process runs, and everything of that model is read at it.
+def components(source: str) -> dict[str, str]:
+    """Return the components that a checkpoint's model_index.json names, and their classes.
 
     Raises:
-        UserError: neither answers.
+        UserError: as `load_config`.
     """
-    if hub_id not in _commits:
-        # .../snapshots/<commit>/model_index.json
-        _commits[hub_id] = _hub_path(hub_id, INDEX).parent.name
-    return _commits[hub_id]
+    return _classes(_read(source, INDEX))
+
+
+def chosen_files(source: str, wanted: Collection[str], variant: str | None) -> Chosen:
+    """Return the files that loading these components reads; of a hub model, whether they are here or not.
+
+    Raises:
+        UserError: as `choose`, or the hub does not tell what there is.
+    """
+    _path(source, INDEX)  # a gated model says what it holds to everybody, and gives it to few
+    try:
+        return choose(source, _names(source), components(source), wanted, variant)
+    except UserError as error:
+        if Path(source).is_dir() or hub.snapshot(source, _rank).told:
+            raise
+        raise UserError(error.message, "only a part of it is here: connect, and run the same command again") from None
+
+
+def checkpoint_folder(source: str, wanted: Collection[str], variant: str | None) -> tuple[Path, str | None]:
+    """Return a folder that holds these components, and the variant to load them as; a hub model's are fetched.
+
+    diffusers and transformers are given the folder in place of a hub id: asked for an id, they check components that
+    are not wanted too, and refuse pipelines whose classes they have moved since.
+
+    Raises:
+        UserError: as `chosen_files`, or the files cannot be had.
+    """
+    chosen = chosen_files(source, wanted, variant)
+    folder = Path(source)
+    return (folder if folder.is_dir() else hub.fetch(source, chosen.names, _rank)), chosen.variant
+
+
+def check_classes(source: str, wanted: Collection[str]) -> None:
+    """Raise UserError if a component is of a class that diffusers and transformers, as installed, do not have."""
+    import diffusers
+    import transformers
+
+    index, known = _read(source, INDEX), {"diffusers": diffusers, "transformers": transformers}
+    for name in wanted:
+        library, kind = index[name]
+        if kind in MOVED or hasattr(diffusers.pipelines, library) or library not in known:
+            continue
+        module = known[library]
+        if kind not in dir(module) and not hasattr(module, kind):  # former names are aliases that dir() does not tell
+            raise UserError(
+                f"{name} of {source} is a {kind}, which {library} {module.__version__} here does not have",
+                "install newer ones: pip install --upgrade diffusers transformers",
+            )
+
+
+def hub_hashes(source: str, wanted: Collection[str], variant: str | None) -> dict[str, str]:
+    """Return the hashes of the files that loading a hub model's components reads, as the hub tells them.
+
+    They are the same at every commit that has the same of these files.
+
+    Raises:
+        UserError: as `chosen_files`.
+    """
+    files = hub.snapshot(source, _rank).files
+    return {name: files[name].hash for name in chosen_files(source, wanted, variant).names}
+
+
+def hub_commit(source: str) -> str:
+    """Return the commit of a hub model that this process reads (`common.hub.snapshot`, with the same errors)."""
+    return hub.snapshot(source, _rank).commit
+
+
+def hub_bytes(
+    source: str, spare: Callable[[str], Collection[str]], variant: str | None, *, ask: bool
+) -> tuple[int, int | None]:
+    """Return how many bytes of the files that loading a hub model reads are here, and of how many.
+
+    Args:
+        spare: of a pipeline's class, the components of it that are not loaded.
+        ask: the hub; else what its cache remembers is all that is known, and the second number may be None.
+
+    Raises:
+        UserError: the hub is asked, and does not tell.
+    """
+    known = hub.told(source) if ask else next(iter(hub.cached(source, _rank)), None)
+    if known is None:
+        return 0, None
+    files = known.files if known.told else hub.listed(known) or known.files
+    place = known.here(INDEX) or CONFIGURATIONS / source / INDEX
+    if ask and not place.is_file():
+        place = hub.hub_file(source, INDEX, _rank)
+    try:
+        index = _parsed(place)
+        unread = spare(str(index.get("_class_name")))
+        wanted = [name for name in _classes(index) if name not in unread]
+        names = choose(source, files, _classes(index), wanted, variant).names
+    except UserError:  # not all is here, and nobody told how much that is
+        return sum(file.size for file in known.files.values()), None
+    here = sum(files[name].size for name in names if known.here(name))
+    return here, sum(files[name].size for name in names)
 
 
 @contextmanager
@@ -168,6 +264,11 @@ def _quiet() -> Iterator[None]:
     finally:
         for library in shown:
             library.enable_progress_bar()
+
+
+def _classes(index: Mapping[str, Any]) -> dict[str, str]:
+    pairs = {name: value for name, value in index.items() if isinstance(value, list) and len(value) == 2}
+    return {name: kind for name, (_, kind) in pairs.items() if isinstance(kind, str) and not name.startswith("_")}
 
 
 def _read(source: str, filename: str) -> dict[str, Any]:
@@ -194,35 +295,22 @@ def _path(source: str, filename: str) -> Path:
         return path
     if folder.is_absolute() or DRIVE.match(source):
         raise UserError(f"the model folder {folder} does not exist", "check the path")
-    return _hub_path(source, filename, hub_commit(source))
+    return hub.hub_file(source, filename, _rank)
 
 
-@cache
-def _hub_path(hub_id: str, filename: str, commit: str | None = None) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+def _names(source: str) -> list[str]:
+    """Return the names of all files of a checkpoint."""
+    folder = Path(source)
+    if folder.is_dir():
+        return [path.relative_to(folder).as_posix() for path in folder.glob("*/*") if path.is_file()]
+    return list(hub.snapshot(source, _rank).files)
 
-    page = f"https://huggingface.co/{hub_id}"
+
+def _rank(folder: Path) -> int:
+    """Return how many components of a checkpoint are whole in a folder."""
+    if not (folder / INDEX).is_file():
+        return 0
     try:
-        return Path(hf_hub_download(hub_id, filename, revision=commit))
-    except GatedRepoError:
-        raise UserError(
-            f"{hub_id} is gated: its files are given to those who accepted its licence",
-            f"accept it at {page}, then run: hf auth login",
-        ) from None
-    except RepositoryNotFoundError:  # also what the hub says of private models, and of gated ones at times
-        raise UserError(
-            f"the Hugging Face hub shows you no model {hub_id}",
-            f"check the name; if {page} asks for it, accept the licence there and run: hf auth login",
-        ) from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):  # that: offline
-            hint = "give a repository that a diffusers pipeline was saved to"
-            raise UserError(f"{hub_id} holds no {filename} on the Hugging Face hub", hint) from None
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"cannot fetch {filename} of {hub_id} from the Hugging Face hub: {reason}", OFFLINE) from None
+        return whole(_names(str(folder)), components(str(folder)))
+    except UserError:  # a damaged index
+        return 0

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from common.errors import UserError
-from common.files import canonical_json, sha256_text, sha256_tree
+from common.files import canonical_json, sha256_text, sha256_tree, split_revision
 
 EMBEDDED = "embedded:"
 
@@ -27,6 +27,7 @@ class ModelEntry(BaseModel):
         gated: whether the hub gives its weights only to those who accepted the licence.
         stored_bytes: of a number in its weight files, by a component's name, and of ``all`` others; empty where that is
             not known.
+        variant: of the weights, such as ``fp16``; None: the plain ones, or the only variant that there is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +43,7 @@ class ModelEntry(BaseModel):
     licence: str = ""
     gated: bool = False
     stored_bytes: dict[str, int] = {}
+    variant: str | None = None
 
     def source(self, role: str) -> str:
         """Return the folder or hub id of one part."""
@@ -69,28 +71,94 @@ class ModelEntry(BaseModel):
         return {**self.scorers, **self.optional_scorers}
 
     def weights_hash(self) -> str:
-        """Return one hash of all parts: their files where they are folders, their commit where they are on the hub.
+        """Return one hash of all parts: of all their files where they are folders, of those that are read on the hub.
+
+        A hub model is what its files are, by the hashes that the hub tells, at whichever commit.
 
         Raises:
             UserError: a part is neither here nor on a hub that can be reached.
         """
-        from generators.checkpoints import hub_commit
-
-        def part(source: str) -> str:
-            return sha256_tree(Path(source)) if Path(source).is_dir() else hub_commit(source)
+        from generators.checkpoints import hub_hashes
 
         self.check()
-        places = {**self.sources, **self.components}
-        return sha256_text(canonical_json({name: part(locate(source)) for name, source in places.items()}))
+        parts: dict[str, str] = {}
+        for role in self.sources:
+            source = self.source(role)
+            if Path(source).is_dir():
+                parts[role] = sha256_tree(Path(source))
+            else:
+                parts[role] = sha256_text(canonical_json(hub_hashes(source, self.needed(role), self.variant)))
+        parts |= {name: sha256_tree(Path(folder)) for name, folder in self.borrowed.items()}
+        if self.variant and len(self.hosted) < len(set(self.sources.values())):
+            parts["variant"] = self.variant  # the hash of a folder is of all that it has
+        return sha256_text(canonical_json(parts))
+
+    def commits(self) -> dict[str, str]:
+        """Return the parts that come from the hub, by role, as ``OWNER/NAME@COMMIT``.
+
+        Raises:
+            UserError: the hub cannot be reached, and a part is not here.
+        """
+        from generators.checkpoints import hub_commit
+
+        sources = {role: self.source(role) for role in self.sources}
+        hosted = {role: source for role, source in sources.items() if not Path(source).is_dir()}
+        return {role: f"{split_revision(source)[0]}@{hub_commit(source)}" for role, source in hosted.items()}
+
+    def needed(self, role: str) -> list[str]:
+        """Return the components of one part that are loaded from there.
+
+        Raises:
+            UserError: its index cannot be had.
+        """
+        from generators.checkpoints import components, named_pipeline
+
+        source = self.source(role)
+        spare = self.spare(named_pipeline(source))
+        return [name for name in components(source) if name not in spare]
+
+    def spare(self, pipeline: str) -> set[str]:
+        """Return the components of a pipeline of that class that are never loaded, or borrowed from elsewhere."""
+        from generators.families.base import get_family
+
+        unused = get_family(self.family).unused
+        return {*self.components, *unused.get("all", ()), *unused.get(pipeline, ())}
+
+    @property
+    def hosted(self) -> list[str]:
+        """The sources that are hub ids."""
+        sources = dict.fromkeys(source for source in self.sources.values() if not source.startswith(EMBEDDED))
+        return [source for source in sources if not Path(source).is_dir()]
+
+    def hub_bytes(self, *, ask: bool) -> tuple[int, int | None]:
+        """Return how many bytes of what is loaded from the hub are here, and of how many; None where nobody told.
+
+        Args:
+            ask: the hub, else its cache alone.
+
+        Raises:
+            UserError: the hub is asked, and does not tell.
+        """
+        from generators.checkpoints import hub_bytes
+
+        counts = [hub_bytes(source, self.spare, self.variant, ask=ask) for source in self.hosted]
+        totals = [total for _, total in counts]
+        return sum(here for here, _ in counts), None if None in totals else sum(filter(None, totals))
 
     def check(self) -> None:
         """Raise UserError if a pipeline, or what it borrows, cannot be had here; downloads no weights."""
-        from generators.checkpoints import pipeline_class
+        from generators.checkpoints import check_classes, chosen_files, pipeline_class
+        from generators.families.base import get_family
 
         for source in self.components.values():
             locate(source)
+        if gone := get_family(self.family).unavailable():
+            raise UserError(gone)
         for role in self.sources:
             pipeline_class(self.source(role))
+            chosen_files(self.source(role), self.needed(role), self.variant)
+            if not self.sources[role].startswith(EMBEDDED):
+                check_classes(self.source(role), self.needed(role))
 
     def unavailable(self) -> str | None:
         """Return why this model cannot run here and what to do; None if it can. Asks the hub for models it hosts."""

@@ -1,9 +1,11 @@
 """Folders of transformers checkpoints, and the architecture that a checkpoint names."""
 
 import json
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from common import hub
 from common.errors import UserError
 
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
@@ -100,12 +102,15 @@ def load_pretrained(checkpoint: str, folder: Path, processor: Path, kind: str, h
 
 
 def _fetch(checkpoint: str) -> Path:
-    from huggingface_hub import snapshot_download
+    names = [name for name in hub.snapshot(checkpoint, _count).files if _is_read(name)]
+    if "config.json" not in names:
+        raise UserError(f"{checkpoint} is no transformers checkpoint: it has no config.json", "choose another scorer")
+    return hub.fetch(checkpoint, names, _count)
 
-    try:
-        return Path(snapshot_download(checkpoint, allow_patterns=PATTERNS))
-    except Exception as error:  # network, hub and cache errors share no base class
-        raise UserError(
-            f"cannot fetch the scorer {checkpoint} from the hub: {error}",
-            "check the name and the connection, or give a folder that holds it",
-        ) from error
+
+def _is_read(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in PATTERNS)
+
+
+def _count(folder: Path) -> int:
+    return sum(_is_read(path.name) for path in folder.rglob("*") if path.is_file())

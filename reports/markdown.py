@@ -141,6 +141,7 @@ def provenance(view: RunView) -> list[str]:
     lines = {
         "run": [f"{', '.join(runs)}: {len(records)} cells and references{failed}"],
         "model": [f"{record.config.model}{_hash(record.identity.get('weights'), ', weights')}" for record in records],
+        "hub": [_pairs(record.hub) for record in records],
         "prompts": [
             f"{record.config.dataset}{f', {record.plan.n_prompts} prompts' if record.plan else ''}"
             f"{_hash(record.identity.get('prompts'), ', hash')}"

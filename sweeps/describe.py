@@ -62,6 +62,7 @@ def describe(
             },
             "versions": ours.versions,
             "machine": ours.machine,
+            "hub": ours.hub,
         }
     )
 

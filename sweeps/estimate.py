@@ -122,7 +122,7 @@ def estimates(
         UserError: a name is unknown.
     """
     session = _WithoutWeights(encoder, published)
-    for entry, dataset in product([model(name) for name in spec.model], spec.dataset):
+    for entry, dataset in product([model(name, spec.variant) for name in spec.model], spec.dataset):
         try:
             one, prompts = _narrowed(spec, entry, dataset), _prompts(dataset, spec.limit, size)
             of = list(sources(one, "cpu", [prompts], hashed=False))

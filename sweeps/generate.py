@@ -251,6 +251,7 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
             timings=timings,
             versions=versions(),
             machine=machine(session.device),
+            hub=job.source.entry.commits(),
             baseline=baseline_hash,
             joules=outcome.joules,
         ),

@@ -234,7 +234,7 @@ def sources(
 
     if prompt_sets is None:
         prompt_sets = prompts_of(spec)
-    entries = [model(name) for name in spec.model]
+    entries = [model(name, spec.variant) for name in spec.model]
     known = [(entry, settings) for entry in entries for settings in settings_of(spec, entry, device)]
     # first of all: it settles which commit of a hub's model is meant, and with it whose scheduler
     weights = {entry.name: entry.weights_hash() if hashed else entry.name for entry in entries}

@@ -28,6 +28,7 @@ class Manifest(Part):
     timings: dict[str, float] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)
+    hub: dict[str, str] = Field(default_factory=dict)
     baseline: str | None = None
     joules: float | None = None
 

@@ -155,6 +155,7 @@ class Record(Part):
             this cell's folder too; `execution.reused` counts them.
         scorers: what measured, by name, and with which packages.
         versions, machine: what the pictures were made with, and on.
+        hub: the parts of the model that came from the Hugging Face hub, by role, as ``OWNER/NAME@COMMIT``.
         baseline: the folder, relative to the run, of the pictures that these are compared with.
         images: the folder, relative to the run, of a reference's pictures; None: the cell's own.
         error: why it failed.
@@ -181,6 +182,7 @@ class Record(Part):
     scorers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)
+    hub: dict[str, str] = Field(default_factory=dict)
     baseline: str | None = None
     images: str | None = None
     error: Failure | None = None

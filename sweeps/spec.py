@@ -48,7 +48,7 @@ SAVE_EVERY = 60.0  # seconds
 MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
 LONGEST_NAME = 100
 # settings that came later: where they say nothing, a run's name is as it was
-LATER = {"savings", "denoiser_cache", "settings"}
+LATER = {"savings", "denoiser_cache", "settings", "revision", "variant"}
 
 ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)  # of a Google-style docstring
 MAKE, SHARE, RUN, SCORE = "What to make", "How prompts share", "How to run", "What to score"
@@ -109,6 +109,9 @@ class SweepSpec(BaseModel):
         preset: Start from a sweep in the package, of `bench presets list`; flags override it.
         model: A name of `bench models list`, a checkpoint folder, or a repository of the Hugging Face hub. The
             parts of one model are named as kandinsky:OWNER/PRIOR+OWNER/DECODER.
+        revision: The branch, tag or commit of the model on the hub: short for --model OWNER/NAME@REVISION.
+        variant: Which weights of a checkpoint to load where it has several, such as fp16. Its plain ones unless given,
+            or the only ones that it has.
         dataset: A prompt set of `bench datasets list`.
         prompts: Your own prompts: a .txt, .csv, .jsonl or .npy file.
         prompt: One prompt; repeat the option for more.
@@ -175,6 +178,8 @@ class SweepSpec(BaseModel):
     title: Annotated[str | None, Flag(MAKE, "TEXT")] = None
     preset: Annotated[str | None, Flag(MAKE, "NAME", completes="presets")] = None
     model: Annotated[Names, Flag(MAKE, "NAME|FOLDER|OWNER/NAME", completes="models")] = (DEFAULT_MODEL,)
+    revision: Annotated[str | None, Flag(MAKE, "REVISION", "main")] = None
+    variant: Annotated[str | None, Flag(MAKE, "NAME")] = None
     dataset: Annotated[
         MaybeNames, Flag(MAKE, "NAME", f"{DEFAULT_DATASET} where no prompts are given", completes="datasets")
     ] = ()
@@ -229,6 +234,9 @@ class SweepSpec(BaseModel):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         """Fill in which prompts and how much to share where nothing says so, and refuse what contradicts itself."""
+        if self.revision:
+            object.__setattr__(self, "model", tuple(_at(name, self.revision) for name in self.model))
+            object.__setattr__(self, "revision", None)
         if not self.dataset and self.prompts is None and not self.prompt:
             object.__setattr__(self, "dataset", (DEFAULT_DATASET,))
         if self.tau and self.savings:
@@ -286,6 +294,17 @@ FLAGS["official"] = Flag(
 )
 OLD_NAMES = {old: name for name, flag in FLAGS.items() for old in flag.old}
 NOT_THE_IMAGES = {"title", "preset", *(name for name, flag in FLAGS.items() if flag.panel in (RUN, SCORE))}
+
+
+def _at(name: str, revision: str) -> str:
+    """Return the name of a model at a revision.
+
+    Raises:
+        UserError: it has one already, or several parts, whose revisions differ.
+    """
+    if "@" in name or "+" in name or Path(name).is_dir():
+        raise UserError(f"--revision says nothing of {name}", "write it behind each hub id: OWNER/NAME@REVISION")
+    return f"{name}@{revision}"
 
 
 def _several(names: tuple[str, ...]) -> str:

@@ -37,6 +37,7 @@ class Family(Plugin, ABC, Generic[S]):
         layout: what a folder of this family holds, for people.
         roles: the parts of a model, in the order in which ``FAMILY:PART+PART`` names them.
         pipelines: the classes of diffusers pipelines that it serves, as their ``model_index.json`` names them.
+        unused: by the class of a pipeline, and for ``all``, the components of it that are never loaded.
         features_options: what prompts can be clustered by; the first is the default.
         conditioned_on: what the denoiser is told of the prompt, as the paper groups models: an image embedding that a
             prior made (Karlo's text states beside it count as that), text, or both alike. None where not said.
@@ -52,6 +53,7 @@ class Family(Plugin, ABC, Generic[S]):
     layout: ClassVar[str]
     roles: ClassVar[tuple[str, ...]]
     pipelines: ClassVar[tuple[str, ...]] = ()
+    unused: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     features_options: ClassVar[tuple[str, ...]]
     conditioned_on: ClassVar[Literal["image", "text", "both"] | None] = None
     one_stream: ClassVar[bool] = False

@@ -1,8 +1,8 @@
 """Any classic text-to-image pipeline of diffusers, computed by that pipeline's own call."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from generators.families.prompt_returns import (
     states_leaf,
     unpacked,
 )
+from generators.families.shells import UNUSED
 from generators.model_entry import ModelEntry, models
 from generators.sampler import Draw, Sampler
 
@@ -50,6 +51,7 @@ class DiffusersPipeline(Family[PipelineSettings]):
     """
 
     name = NAME
+    unused: ClassVar[Mapping[str, tuple[str, ...]]] = {"all": UNUSED}
     settings_type = PipelineSettings
     layout = "any text-to-image pipeline of diffusers"
     roles = (ROLE,)
@@ -127,7 +129,8 @@ class DiffusersPipeline(Family[PipelineSettings]):
             if not with_weights(name):
                 parts[name] = model.shells.shell(name, self.device, self.dtype)
         with unheard():
-            stock = load_pipeline(model.name, self._source, self.dtype, self.device, parts, self.offload)
+            offload, variant = self.offload, self.entry.variant
+            stock = load_pipeline(model.name, self._source, self.dtype, self.device, parts, offload, variant)
         return seams.placed(stock, self.device)
 
     def encode(

@@ -105,7 +105,8 @@ class Kandinsky(Family[PriorSettings]):
 
     def _pipeline(self, role: str) -> Any:
         source = self.entry.source(role)
-        return load_pipeline(PIPELINES[role], source, self.dtype, self.device, offload=self.offload)
+        offload, variant = self.offload, self.entry.variant
+        return load_pipeline(PIPELINES[role], source, self.dtype, self.device, offload=offload, variant=variant)
 
     def encode(
         self,

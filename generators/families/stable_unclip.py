@@ -1,8 +1,8 @@
 """Stable unCLIP, computed as diffusers' own pipeline computes it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -71,6 +71,17 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
     layout = f"a diffusers {PIPELINE} or {WITHOUT_PRIOR}"
     roles = (ROLE, "prior")
     pipelines = (PIPELINE, WITHOUT_PRIOR)
+    unused: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        WITHOUT_PRIOR: ("feature_extractor", "image_encoder"),
+        UNCLIP: (
+            "decoder",
+            "decoder_scheduler",
+            "super_res_first",
+            "super_res_last",
+            "super_res_scheduler",
+            "text_proj",
+        ),
+    }
     features_options = ("image_embeds", "pooled", "flattened", "mean_token")
     conditioned_on = "both"
 
@@ -125,7 +136,8 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
         source = self.entry.source(role)
         parts = kept(self.entry, listed(source), wanted)
         with errors_alone("diffusers.pipelines.pipeline_utils"):  # says every time that Karlo's pipeline is deprecated
-            return load_pipeline(pipeline_class(source), source, self.dtype, self.device, parts, self.offload)
+            kind, variant = pipeline_class(source), self.entry.variant
+            return load_pipeline(kind, source, self.dtype, self.device, parts, self.offload, variant)
 
     @torch.no_grad()
     def encode(

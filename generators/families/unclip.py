@@ -1,7 +1,6 @@
 """Loading diffusers' `UnCLIPPipeline`, which is deprecated and no longer loads its own checkpoints."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from torch import nn
 
 from common.errors import UserError
 from common.loading import loading
-from generators.checkpoints import Offload, hub_commit, load_pipeline
+from generators.checkpoints import Offload, checkpoint_folder, load_pipeline
 from generators.families.base import ROLE
 from generators.families.encoding import errors_alone
 from generators.model_entry import ModelEntry
@@ -36,7 +35,7 @@ def load_unclip(
     """
     parts = {**entry.borrowed, **dict.fromkeys((*without, TEXT_PROJECTION))}
     with errors_alone("diffusers.pipelines.pipeline_utils"):  # says every time that the pipeline is deprecated
-        return load_pipeline(PIPELINE, entry.source(ROLE), dtype, device, parts, offload)
+        return load_pipeline(PIPELINE, entry.source(ROLE), dtype, device, parts, offload, entry.variant)
 
 
 @loading()
@@ -53,11 +52,12 @@ def load_text_projection(entry: ModelEntry, dtype: torch.dtype) -> nn.Module:
 
     borrowed = entry.borrowed.get(TEXT_PROJECTION)
     source = borrowed or entry.source(ROLE)
+    folder, variant = (borrowed, None) if borrowed else checkpoint_folder(source, [TEXT_PROJECTION], entry.variant)
     try:
         module: nn.Module = text_projection_class().from_pretrained(
-            source,
+            str(folder),
             subfolder=None if borrowed else TEXT_PROJECTION,
-            revision=None if Path(source).is_dir() else hub_commit(source),
+            variant=variant,
             torch_dtype=dtype,
             use_safetensors=True,
         )

@@ -43,7 +43,7 @@ def origin(view: RunView) -> Origin:
 
 
 def _made(record: Record) -> dict[str, Any]:
-    return {"model": record.config.model, "dataset": record.config.dataset, **record.identity}
+    return {"model": record.config.model, "hub": record.hub, "dataset": record.config.dataset, **record.identity}
 
 
 def _scorer(record: Record, name: str) -> dict[str, Any]:

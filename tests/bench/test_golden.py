@@ -32,6 +32,7 @@ UNPINNED = {
     "standard_timings",
     "versions",
     "machine",
+    "hub",
     "scorers",
     "schema_version",
     "strategy_source",

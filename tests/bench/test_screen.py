@@ -4,7 +4,8 @@ import logging
 
 from rich.progress import Progress
 
-from bench.screen import screen
+from bench.screen import Screen, _DoneColumn, screen
+from common.progress import current_listener
 
 
 def test_what_rooms_log_is_shown_as_a_note_while_a_screen_is_there(capsys):
@@ -16,13 +17,22 @@ def test_what_rooms_log_is_shown_as_a_note_while_a_screen_is_there(capsys):
 
 
 def test_parts_of_a_stage_come_and_go():
-    from bench.screen import Screen
-
     seen = Screen(Progress(disable=True))
     for done in (1, 2):
-        seen.heard("reading", done, 3)
+        seen.heard("reading", done, 3, "")
     assert [(task.description, task.completed, task.total) for task in seen.progress.tasks] == [("reading", 2, 3)]
-    seen.heard("finding parts", 5, 9)
+    seen.heard("finding parts", 5, 9, "")
     assert [task.description for task in seen.progress.tasks] == ["finding parts"]
-    seen.heard("finding parts", 9, 9)
+    seen.heard("finding parts", 9, 9, "")
     assert seen.progress.tasks == []
+
+
+def test_a_download_is_shown_in_bytes_and_its_speed_wherever_it_happens():
+    column, seen = _DoneColumn(), Screen(Progress(disable=True))
+    seen.heard("clustering", 1, 4, "")
+    assert column.render(seen.progress.tasks[0]).plain.strip() == "1/4"
+    seen.heard("downloading me/model", 500_000, 2_000_000, "B")
+    shown = column.render(seen.progress.tasks[0]).plain
+    assert shown.startswith("0.5/2.0 MB")
+    with screen() as there:
+        assert current_listener() == there.heard

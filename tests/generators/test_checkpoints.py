@@ -4,12 +4,9 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from huggingface_hub import errors
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 from tiny_flux import save_tiny_flux
 from tiny_karlo import save_tiny_karlo
@@ -19,7 +16,6 @@ from tiny_stable_unclip import save_tiny_stable_unclip
 from common.errors import UserError
 from generators.catalogue import model
 from generators.checkpoints import (
-    _hub_path,
     check_pipeline,
     hub_commit,
     load_config,
@@ -97,7 +93,7 @@ def test_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path:
     paper = model("kandinsky-2.2")
     reason = paper.unavailable()
     assert "kandinsky-community/kandinsky-2-2-prior" in reason
-    assert "--model FOLDER" in reason
+    assert "give the folder in its place" in reason
     assert "\n" not in reason
     with pytest.raises(UserError, match="Hugging Face hub"):
         load_config("someone/unknown", "unet")
@@ -107,10 +103,9 @@ def test_public_configuration_serves_until_the_weights_are_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_kandinsky: Path
 ):
     hub_id = "kandinsky-community/kandinsky-2-2-decoder"
-    monkeypatch.setattr("generators.checkpoints._commits", {})
+    monkeypatch.setattr("common.hub._settled", {})
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    _hub_path.cache_clear()
     check_pipeline("KandinskyV22Pipeline", hub_id)
     assert load_config(hub_id, "unet")["sample_size"] == 64
     with pytest.raises(UserError, match="Hugging Face hub"):
@@ -125,7 +120,6 @@ def test_public_configuration_serves_until_the_weights_are_asked_for(
     own = load(hub_id).unet.config.sample_size
     assert own != 64
     assert load_config(hub_id, "unet")["sample_size"] == own
-    _hub_path.cache_clear()
 
 
 def test_folder_named_like_a_public_model_is_the_folder(
@@ -137,35 +131,6 @@ def test_folder_named_like_a_public_model_is_the_folder(
         check_pipeline("FluxPipeline", "black-forest-labs/FLUX.1-dev")
     with pytest.raises(UserError, match=r"holds no transformer/config\.json"):
         load_config("black-forest-labs/FLUX.1-dev", "transformer")
-
-
-@pytest.mark.parametrize(
-    ("refusal", "message"),
-    [
-        (GatedRepoError, "FLUX.1-dev is gated: .*licence"),
-        (RepositoryNotFoundError, "the Hugging Face hub shows you no model black-forest-labs/FLUX.1-dev"),
-    ],
-)
-def test_gated_model_says_which_licence_to_accept_and_where(
-    monkeypatch: pytest.MonkeyPatch, refusal: type[Exception], message: str
-):
-    """As the hub answers: 401 or 403, over several lines."""
-    answer = SimpleNamespace(headers={}, request=None)
-
-    def refuse(*args, **kwargs):
-        raise refusal("401 Client Error.\n\nCannot access gated repo.\nAccess is restricted.", response=answer)
-
-    monkeypatch.setattr("generators.checkpoints._commits", {})
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
-    _hub_path.cache_clear()
-    with pytest.raises(UserError, match=message) as error:
-        pipeline_class("black-forest-labs/FLUX.1-dev")
-    assert "https://huggingface.co/black-forest-labs/FLUX.1-dev" in error.value.hint
-    assert "hf auth login" in error.value.hint
-    assert "\n" not in str(error.value)
-    assert model("flux-dev").unavailable() == str(error.value)
-    with pytest.raises(UserError, match=message):
-        load_pipeline("FluxPipeline", "black-forest-labs/FLUX.1-dev", torch.bfloat16, torch.device("cpu"))
 
 
 def test_hub_model_is_read_and_loaded_at_the_commit_that_it_is_known_by(
@@ -192,11 +157,10 @@ def test_hub_model_is_read_and_loaded_at_the_commit_that_it_is_known_by(
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, Path], Path]:
     """Puts a folder into an offline hub's cache, as the repository of an id."""
-    monkeypatch.setattr("generators.checkpoints._commits", {})
+    monkeypatch.setattr("common.hub._settled", {})
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.chdir(tmp_path)
-    _hub_path.cache_clear()
 
     def put(hub_id: str, folder: Path) -> Path:
         repo = tmp_path / "hub" / f"models--{hub_id.replace('/', '--')}"
@@ -215,11 +179,11 @@ def test_hub_ids_are_a_model(hub, tiny_kandinsky: Path):
     assert entry.unavailable() is None
     assert entry.defaults == model(str(tiny_kandinsky)).defaults
     for wrong, message in {
-        "kandinsky:me/tiny-prior+me/gone": r"cannot fetch .* of me/gone .*Hugging Face hub",
+        "kandinsky:me/tiny-prior+me/gone": r"me/gone is not here in full, .*Hugging Face hub",
         "kandinsky:me/tiny-prior": r"does not name the parts .*write kandinsky:PRIOR\+DECODER",
         "kandinski:me/a+me/b": "unknown family 'kandinski'.*'kandinsky'",
-        "me/gone": r"cannot fetch .* of me/gone .*a folder me/gone is not here either",
-        "hf:me/gone": r"cannot fetch .* of me/gone from the Hugging Face hub: .* with --model FOLDER\)$",
+        "me/gone": r"me/gone is not here in full, .*a folder me/gone is not here either",
+        "hf:me/gone": r"me/gone is not here in full, .* give the folder in its place\)$",
         "hf:gone": "'gone' is no id of the Hugging Face hub",
     }.items():
         with pytest.raises(UserError, match=message):
@@ -240,7 +204,7 @@ def test_a_pair_that_does_not_follow_from_a_name_is_asked_for(hub, tiny_kandinsk
     hub("me/lone-decoder", tiny_kandinsky / "decoder")
     for name, message in {
         "me/painter": "the decoder of a model, whose prior does not follow from its name",
-        "me/lone-decoder": "the prior of me/lone-decoder: cannot fetch model_index.json of me/lone-prior",
+        "me/lone-decoder": "the prior of me/lone-decoder: me/lone-prior is not here in full",
     }.items():
         with pytest.raises(UserError, match=message) as error:
             model(name)
@@ -287,18 +251,6 @@ def test_the_sizes_of_public_models_are_known_by_their_ids_without_the_hub(hub):
     assert model("black-forest-labs/FLUX.1-dev").defaults == model("flux-dev").defaults
     public = model("kandinsky-community/kandinsky-2-2-decoder")
     assert public.sources == model("kandinsky-2.2").sources
-
-
-def test_a_repository_without_an_index_is_none_of_a_pipeline(monkeypatch: pytest.MonkeyPatch):
-    def answer(*args, **kwargs):
-        refusal = getattr(errors, "RemoteEntryNotFoundError", errors.EntryNotFoundError)  # a class of its own since 1.0
-        raise refusal("404 Client Error.\n\nEntry Not Found", response=SimpleNamespace(headers={}, request=None))
-
-    monkeypatch.setattr("generators.checkpoints._commits", {})
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", answer)
-    _hub_path.cache_clear()
-    with pytest.raises(UserError, match=r"me/weights holds no model_index\.json on the Hugging Face hub"):
-        model("me/weights")
 
 
 @pytest.mark.parametrize(

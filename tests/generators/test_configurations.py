@@ -31,8 +31,8 @@ TFLOPS = {"kandinsky-2.2": 0.856, "sd15": 0.803, "flux-dev": 74.4}
 
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr("generators.checkpoints._commits", {})
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args, **kwargs: pytest.fail("asked the hub"))
+    monkeypatch.setattr("common.hub._settled", {})
+    monkeypatch.setattr("common.hub.told", lambda source: pytest.fail("asked the hub"))
 
 
 def described(name: str) -> tuple[type[Family], GenerationSettings]:

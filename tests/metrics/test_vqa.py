@@ -4,10 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from loopback_hub import serving_hub, use_hub
 from PIL import Image
 from transformers import (
     BertTokenizer,
@@ -214,15 +214,14 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         VQAScore(tmp_path / "nowhere").check([])
 
 
-def test_a_hub_id_is_fetched_and_a_hub_that_does_not_answer_is_said(checkpoint, monkeypatch):
-    asked = []
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **kwargs: asked.append(name) or checkpoint)
-    VQAScore("owner/scorer").check(["red"])
-    assert asked == ["owner/scorer"]
-
-    def unreachable(name: str, **kwargs: object) -> str:
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    with pytest.raises(UserError, match="cannot fetch the scorer owner/other from the hub: no route"):
-        VQAScore("owner/other").check(["red"])
+def test_a_hub_id_is_fetched_and_a_hub_that_does_not_give_it_is_said(checkpoint, monkeypatch, tmp_path):
+    with serving_hub() as server:
+        use_hub(monkeypatch, server, tmp_path)
+        server.put("owner/scorer", checkpoint)
+        VQAScore("owner/scorer").check(["red"])
+        server.put("owner/gated", checkpoint)
+        server.gated = {"owner/gated"}
+        with pytest.raises(UserError, match="owner/gated is gated"):
+            VQAScore("owner/gated").check(["red"])
+        with pytest.raises(UserError, match="the Hugging Face hub shows you no model owner/other"):
+            VQAScore("owner/other").check(["red"])

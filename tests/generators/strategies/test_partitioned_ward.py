@@ -86,7 +86,7 @@ def test_a_memory_map_is_read_in_chunks_and_gives_the_same_tree(tmp_path: Path) 
     rows = prompts(600)
     np.save(tmp_path / "rows.npy", rows)
     heard: list[tuple[str, int, int]] = []
-    with listening(lambda what, done, total: heard.append((what, done, total))):
+    with listening(lambda what, done, total, unit: heard.append((what, done, total))):
         mapped = PartitionedWard(part=100).tree(np.load(tmp_path / "rows.npy", mmap_mode="r"))
     whole = PartitionedWard(part=100).tree(rows)
     assert np.array_equal(mapped.parent, whole.parent)
