@@ -20,7 +20,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import atomic_write
-from generators.batching import is_out_of_memory
+from common.memory import is_out_of_memory
 from generators.catalogue import model
 from generators.checkpoints import load_config
 from generators.conditioning import Conditioning

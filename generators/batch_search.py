@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import UserError
 from common.files import atomic_write, cache_dir, canonical_json, sha256_text
-from generators.batching import is_out_of_memory
+from common.memory import is_out_of_memory
 from generators.conditioning import Conditioning
 from generators.families.base import Family
 from generators.settings import GenerationSettings

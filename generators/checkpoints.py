@@ -16,6 +16,12 @@ from common.loading import loading
 OFFLINE = "check the network and the name, or download it elsewhere and pass the folder with --model FOLDER"
 INDEX = "model_index.json"
 Offload = Literal["none", "model", "sequential"]
+# What to do where weights do not fit on an accelerator, by what was tried.
+SMALLER: dict[Offload, str] = {
+    "none": "use --offload model, a narrower --dtype, or a larger device",
+    "model": "use --offload sequential, a narrower --dtype, or a larger device",
+    "sequential": "use a larger device, or --device cpu",
+}
 # Sizes of public models, as OWNER/NAME/COMPONENT/config.json: enough to plan and to count without the hub.
 CONFIGURATIONS = Path(__file__).parent / "configurations"
 
@@ -51,7 +57,6 @@ def load_config(source: str, subfolder: str, filename: str = "config.json") -> d
     return _read(source, f"{subfolder}/{filename}" if subfolder else filename)
 
 
-@loading()
 def load_pipeline(
     expected: str,
     source: str,
@@ -69,8 +74,17 @@ def load_pipeline(
             (``sequential``, for the smallest memory, and slow), by accelerate's hooks.
 
     Raises:
+        NoRoomError: the weights do not fit.
         UserError: missing, of another class, or its weights are absent or damaged.
     """
+    with loading(f"the weights of {source} in {str(dtype).removeprefix('torch.')} on {device}", SMALLER[offload]):
+        pipeline = _from_pretrained(expected, source, dtype, parts or {})
+        _place(pipeline, device, offload)
+    return pipeline
+
+
+def _from_pretrained(expected: str, source: str, dtype: Any, parts: Mapping[str, Any]) -> Any:
+    """Return the pipeline in main memory; arguments and errors are those of `load_pipeline`."""
     import diffusers
     from safetensors import SafetensorError
 
@@ -80,7 +94,7 @@ def load_pipeline(
         with _quiet():
             borrowed = {
                 name: _load_part(index, name, place, dtype) if isinstance(place, str) else place
-                for name, place in (parts or {}).items()
+                for name, place in parts.items()
                 if name in index
             }
             pipeline = getattr(diffusers, expected).from_pretrained(
@@ -95,13 +109,24 @@ def load_pipeline(
         hint = "copy or train the checkpoint again" if Path(source).exists() else OFFLINE
         raise UserError(f"cannot load the weights of {source}: {reason}", hint) from error
     pipeline.set_progress_bar_config(disable=True)
-    if offload == "model":
-        pipeline.enable_model_cpu_offload(device=device)
-    elif offload == "sequential":
-        pipeline.enable_sequential_cpu_offload(device=device)
-    else:
-        pipeline.to(device)
     return pipeline
+
+
+def _place(pipeline: Any, device: Any, offload: Offload) -> None:
+    """Bring a pipeline's modules onto the device, at once or by hooks as they are called."""
+    if offload == "none":
+        pipeline.to(device)
+        return
+    # hooks look for weights to move, and shells have none
+    modules = {name: part for name, part in pipeline.components.items() if hasattr(part, "parameters")}
+    empty = [name for name, part in modules.items() if next(iter(part.parameters()), None) is None]
+    pipeline._exclude_from_cpu_offload = [*pipeline._exclude_from_cpu_offload, *empty]
+    if offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+        return
+    chain = str(pipeline.model_cpu_offload_seq or "").split("->")
+    pipeline.model_cpu_offload_seq = "->".join(name for name in chain if name not in empty)
+    pipeline.enable_model_cpu_offload(device=device)
 
 
 def _load_part(index: dict[str, Any], name: str, place: str, dtype: Any) -> Any:

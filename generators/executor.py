@@ -178,7 +178,10 @@ def decode_images(
             execution.latents[rows], settings, lambda shape, draw: noise.step(own[rows], end, shape[1:], draw)
         )
 
-    return batches.map(len(own), decoded)
+    try:
+        yield from batches.map(len(own), decoded)
+    finally:
+        family.rest()
 
 
 @dataclass

@@ -6,6 +6,7 @@ from common.allocator import keep_memory
 from common.errors import UserError
 from common.loading import loading
 from generators.acceleration import Acceleration
+from generators.device_memory import give_back
 from generators.families.base import Family, get_family
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Families:
     def get(self, entry: "ModelEntry", dtype: str) -> Family:
         """Return the model in this precision, loaded if it is not the one that was used last."""
         if self._family is None or self._key != (entry.name, dtype):
-            self._family = None
+            self.release()
             with loading():
                 self._family = get_family(entry.family).load(entry, self.device, dtype)
             self._family.offload, self._family.acceleration = self._offload, self._acceleration
@@ -50,8 +51,7 @@ class Families:
 
     def release(self) -> None:
         """Let go of the model that is loaded."""
-        self._key = self._family = None
-        if self.device.startswith("cuda"):
-            import torch
-
-            torch.cuda.empty_cache()
+        self._key = None
+        if self._family is not None:
+            self._family = None
+            give_back(self.device)

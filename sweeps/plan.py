@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common.errors import UserError
+from common.errors import UserError, without_frames
 from generators.sharing.parting import drawn
 from generators.sharing.plan import Grouping, SharingPlan, baseline_plan, build_plan
 from generators.sharing.savings import tau_near_savings
@@ -333,7 +333,7 @@ def _error(work: Callable[[], object]) -> Exception | None:
     except Exception as error:
         if disk_full(error):
             raise
-        return error
+        return without_frames(error)
     return None
 
 

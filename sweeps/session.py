@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from common.errors import UserError
+from common.errors import NoRoomError, UserError
 from common.loading import seconds_loading
 from generators.acceleration import Acceleration
 from generators.batch_search import BATCH_SIZE, largest_batch, resolved
@@ -90,6 +90,7 @@ class Session:
         self._encoding_notes: dict[str, tuple[str, ...]] = {}
         self._groupings: dict[tuple[str, str, str], tuple[Grouping, float]] = {}
         self._notes: set[str] = set()
+        self._no_room: dict[tuple[str, str], NoRoomError] = {}
         self._warm: str | None = None
 
     @classmethod
@@ -108,8 +109,18 @@ class Session:
         )
 
     def family(self, source: "Source") -> Family:
-        """Return the source's model; the one that was loaded before leaves memory."""
+        """Return the source's model; the one that was loaded before leaves memory.
+
+        Raises:
+            NoRoomError: its weights did not fit before.
+        """
+        if error := self._no_room.get(self._model(source)):
+            raise NoRoomError(error.message, error.hint)
         return self._families.get(source.entry, source.settings.dtype)
+
+    @staticmethod
+    def _model(source: "Source") -> tuple[str, str]:
+        return source.entry.name, source.settings.dtype
 
     def release(self) -> None:
         """Give the memory of models and encoded prompts back."""
@@ -142,6 +153,9 @@ class Session:
         self.emit(StageStarted(name, total, source.entry.name, job))
         try:
             yield seconds
+        except NoRoomError as error:
+            self._no_room[self._model(source)] = error
+            raise
         finally:
             self.emit(StageFinished())
             seconds[name] = time.perf_counter() - seconds_loading() - start
@@ -253,12 +267,13 @@ class Session:
         rows = min(batch_size, len(conditioning))
         compiled = [size for size in ladder(batch_size) if size <= rows] if family.acceleration.compiled else []
         latents = torch.zeros(rows, *family.latent_shape(settings), dtype=family.dtype, device=family.device)
-        family.accelerate()
         with self.stage("warm-up", 1, source), torch.no_grad():
+            family.accelerate()
             for size in compiled or [rows]:
                 conditioned = {name: tensor[:size] for name, tensor in conditioning.tensors.items()}
                 family.predict(latents[:size], 0, family.sampler(settings), conditioned, settings)
             family.decode(latents, settings, lambda shape, _: torch.zeros(shape))
+            family.rest()
 
     def advance(self, *done: Any) -> None:
         """Emit that a batch of the running stage is done; the signature is an executor's `Observer`."""

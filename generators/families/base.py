@@ -18,6 +18,7 @@ from generators.batching import Batches
 from generators.checkpoints import Offload
 from generators.component import Component
 from generators.conditioning import Conditioning
+from generators.device_memory import give_back
 from generators.model_entry import ModelEntry
 from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
@@ -133,7 +134,7 @@ class Family(Plugin, ABC, Generic[S]):
         return None
 
     def accelerate(self) -> dict[str, Any]:
-        """Make `acceleration` hold for the denoiser, the first time that this is called; whoever denoises calls it.
+        """Begin to denoise: encoders leave, and `acceleration` holds for the denoiser; whoever denoises calls it.
 
         Returns:
             The options that hold, by name, for records.
@@ -141,15 +142,28 @@ class Family(Plugin, ABC, Generic[S]):
         Raises:
             UserError: as `Acceleration.apply`.
         """
+        self.release_encoders()
         if self._accelerated is None:
             self._accelerated = self.acceleration.apply(self.network, self.device, self.dtype, self.entry.name)
         return self._accelerated
 
     def release_encoders(self) -> None:
         """Free the memory that only `encode` needs."""
-        self._encoders = None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        if self._encoders is not None:
+            self._encoders = None
+            give_back(self.device)
+
+    def rest(self) -> None:
+        """Let what waits in main memory between its calls go there at once; whoever decodes calls it when that is done.
+
+        Under ``model`` offload a module stays on the device until the next one of its pipeline is called, and after the
+        last one nothing is.
+        """
+        for loaded in vars(self).values():
+            for hook in getattr(loaded, "_all_hooks", ()):
+                hook.offload()
+        if self.offload != "none":
+            give_back(self.device)
 
     @abstractmethod
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:

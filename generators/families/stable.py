@@ -118,7 +118,7 @@ def guided_noise(
 def pictures(pipeline: Any, latents: Tensor) -> NDArray[np.uint8]:
     """Return the VAE's pictures of finished latents, uint8 [b, height, width, 3]."""
     vae = pipeline.vae
-    image = vae.decode(latents.to(vae.device, vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+    image = vae.decode(latents.to(pipeline._execution_device, vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
     values: NDArray[np.float32] = pipeline.image_processor.postprocess(image, output_type="np")
     return (values * 255).round().astype(np.uint8)
 

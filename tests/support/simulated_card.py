@@ -107,7 +107,7 @@ class Card:
                 raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
             return isinstance(args[0], CardTensor)
         # a number may be anywhere
-        numbers_apart = here and any(t.ndim for t in here) or function in (aten.cat.default, aten.stack.default)
+        numbers_apart = (here and any(t.ndim for t in here)) or function in (aten.cat.default, aten.stack.default)
         if here and numbers_apart:
             raise RuntimeError(f"{APART} ({function}, {[tuple(t.shape) for t in tensors]})")
         return True
