@@ -53,7 +53,7 @@ def activations(component: Component, rows: int, dtype: str) -> int:
     with torch.device("meta"), torch.no_grad():
         module = component.build().eval()
         torch.nn.Module.to(module, kind)  # diffusers' own warns of types that are kept
-        _fuse(module)
+        fused(module)
         args, kwargs = (grown(part) for part in component.inputs(module))
         return _peak(module, lambda: module(*args, **kwargs), (*args, *kwargs.values()))
 
@@ -109,8 +109,11 @@ def _peak(module: "Module", call: Callable[[], object], inputs: Sequence[Any]) -
     return most
 
 
-def _fuse(module: "Module") -> None:
-    """Give attention the form that runs: components are described with its plain one, whose FLOPs can be counted."""
+def fused(module: "Module") -> "Module":
+    """Return a module, its attention in the form that runs: components are described with its plain one.
+
+    FLOPs can be counted of the plain one alone.
+    """
     from diffusers.models.attention_processor import Attention, AttnAddedKVProcessor2_0, AttnProcessor2_0
 
     for layer in module.modules():
@@ -118,3 +121,4 @@ def _fuse(module: "Module") -> None:
             layer.set_processor(AttnProcessor2_0() if layer.add_k_proj is None else AttnAddedKVProcessor2_0())
     if adopt := getattr(module, "set_attn_implementation", None):
         adopt("sdpa")
+    return module

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError, nearest
 from generators.batching import Batches
+from generators.device_memory import give_back
 from generators.model_entry import ModelEntry, locate
 from metrics.base import Metric, ResultInfo, get_metric
 from metrics.duplicates import SOURCE, compare_duplicates, exact_duplicates
@@ -141,6 +142,14 @@ class Scorers:
             }
             for name, metric in self.metrics.items()
         }
+
+    def release(self) -> None:
+        """Give back the memory of a device, which denoisers and scorers need in turns; main memory is left as it is."""
+        if self.device == "cpu":
+            return
+        for metric in self.metrics.values():
+            metric.release()
+        give_back(self.device)
 
     def check(self, prompts: Sequence[str]) -> None:
         """Refuse before images are made what scoring would refuse after.

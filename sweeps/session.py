@@ -226,12 +226,15 @@ class Session:
         tree = treed(self.grouping(source, released, family.features_options[0], run)[0], released.name)
         return OfficialNoise(generator, family.dtype, plan, fcluster_order(tree), source.prompts.keys)
 
-    def batch_size(self, source: "Source", conditioning: Conditioning | None = None) -> tuple[int, str]:
+    def batch_size(
+        self, source: "Source", conditioning: Conditioning | None = None, most: int | None = None
+    ) -> tuple[int, str]:
         """Return the rows of a denoiser call, and where that number is from (`ExecutionStats.batch_size_from`).
 
         Args:
             source: whose denoiser is called.
             conditioning: what a size that has to be measured is measured with; None: the default size is returned.
+            most: rows that are denoised at once, at most; as many as there are prompts unless given.
         """
         if source.key in self._sizes:
             return self._sizes[source.key]
@@ -242,8 +245,9 @@ class Session:
             return BATCH_SIZE, "default"
         if conditioning is None:  # as when prompts are encoded: nothing is there yet to call a denoiser with
             return BATCH_SIZE, origin
+        most = max(most or len(conditioning), 1)
         with self.stage("batch size", 1, source):
-            size, origin, what = largest_batch(self.family(source), source.weights, conditioning, source.settings)
+            size, origin, what = largest_batch(self.family(source), source.weights, conditioning, source.settings, most)
         if origin != "remembered":
             self.emit(Note(f"{source.entry.name}: {what}"))
         self._sizes[source.key] = size, origin

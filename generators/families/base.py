@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self
 
@@ -26,6 +27,8 @@ from generators.settings import GenerationSettings
 # A family's own settings; whoever takes any family says `Family`, and knows no more of them than all families have.
 S = TypeVar("S", bound=GenerationSettings, default=Any)
 
+HALVES = (torch.float16, torch.bfloat16)
+DECODERS = ("vae", "movq")  # what pipelines call the module that makes pictures of latents
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -191,7 +194,22 @@ class Family(Plugin, ABC, Generic[S]):
 
         Args:
             draw: the i-th noise of shape [b, ...] that decoding needs (a super-resolution model's), each row's own.
+
+        Raises:
+            FloatingPointError: as `pictures_of`.
         """
+
+    def widen_decoder(self) -> bool:
+        """Have pictures decoded in float32 from now on; return False where they are, or the decoder is not one module.
+
+        In half precision a decoder's numbers may grow past the largest one, which makes black pictures of good latents.
+        """
+        modules = [getattr(loaded, name, None) for loaded in vars(self).values() for name in DECODERS]
+        narrow = [module for module in modules if module is not None and module.dtype in HALVES]
+        for module in narrow:
+            module.to(torch.float32)
+            module.decode = _of_float32(module.decode)
+        return bool(narrow)
 
     @classmethod
     @abstractmethod
@@ -205,6 +223,32 @@ class Family(Plugin, ABC, Generic[S]):
     def components(self, settings: S) -> list[Component]:
         """Return the modules that a run of this model computes with."""
         return self.components_of(self.entry, settings)
+
+
+def pictures_of(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return pictures, uint8, of numbers from 0 to 1, as stock pipelines round them.
+
+    Raises:
+        FloatingPointError: some are no numbers.
+
+    Examples:
+        >>> pictures_of(np.array([0.0, 0.5, 1.0])).tolist()
+        [0, 128, 255]
+    """
+    if not np.isfinite(values).all():
+        raise FloatingPointError("some of the pictures' values are no numbers")
+    pictures: NDArray[np.uint8] = (values * 255).round().astype(np.uint8)
+    return pictures
+
+
+def _of_float32(decode: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `decode` that takes latents of any precision."""
+
+    @wraps(decode)
+    def widened(latents: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return decode(latents.float(), *args, **kwargs)
+
+    return widened
 
 
 def torch_device(name: str) -> torch.device:

@@ -22,7 +22,7 @@ from generators.checkpoints import load_pipeline, pipeline_class
 from generators.component import Component, Phase, Unit
 from generators.conditioning import Conditioning
 from generators.families import seams
-from generators.families.base import DTYPES, families, torch_device
+from generators.families.base import DTYPES, families, pictures_of, torch_device
 from generators.families.encoding import errors_alone, warnings_kept
 from generators.families.one_pipeline import ROLE, OnePipeline, following_a_flow
 from generators.families.prompt_returns import LONG, PROBES, Leaf, batches_of, features, learned, packed, unpacked
@@ -290,7 +290,7 @@ class DiffusersPipeline(OnePipeline[PipelineSettings]):
         returns = _moved(self._model.returns(settings, len(latents)), self.device, self.dtype)
         finished = latents.to(self.device)
         values: NDArray[np.float32] = seams.decoded(self.denoiser, arguments, returns, finished, self.sampler(settings))
-        return (values * 255).round().astype(np.uint8)
+        return pictures_of(values)
 
     @classmethod
     def components_of(cls, model: ModelEntry, settings: PipelineSettings) -> list[Component]:

@@ -16,6 +16,7 @@ from generators.batching import Batches
 from generators.checkpoints import load_pipeline
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
+from generators.families.base import pictures_of
 from generators.families.encoding import cut_note, errors_alone
 from generators.families.one_pipeline import ROLE, OnePipeline, VAEDecoder, following_a_flow
 from generators.model_entry import ModelEntry, models
@@ -185,7 +186,7 @@ class Flux(OnePipeline[FluxSettings]):
         config = pipeline.vae.config
         image = pipeline.vae.decode(unpacked / config.scaling_factor + config.shift_factor, return_dict=False)[0]
         values: NDArray[np.float32] = pipeline.image_processor.postprocess(image, output_type="np")
-        return (values * 255).round().astype(np.uint8)
+        return pictures_of(values)
 
     @classmethod
     def components_of(cls, model: ModelEntry, settings: FluxSettings) -> list[Component]:

@@ -125,7 +125,8 @@ def _executed(
     family.release_encoders()  # before a batch size is measured
     sources = {job.source.key: job.source for job in jobs}
     sizes = {
-        key: session.batch_size(one, session.encoded(one, jobs[0].run).conditioning) for key, one in sources.items()
+        key: session.batch_size(one, session.encoded(one, jobs[0].run).conditioning, plan.widest)
+        for key, one in sources.items()
     }
     if len(jobs) > 1:
         alone = sum(job.needed(isolate=session.isolate).node_steps for job in jobs)
