@@ -9,10 +9,7 @@ The results are written after every model; one that the device is too small for 
 """
 
 import argparse
-import inspect
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,30 +17,23 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from benchmarks.random_models import half_saved, made_there, prepared
 from common.errors import UserError
 from common.files import atomic_write
 from common.memory import is_out_of_memory
 from generators.acceleration import Acceleration
 from generators.batching import Batches
 from generators.catalogue import model
-from generators.checkpoints import load_config, load_pipeline
 from generators.component import Component
 from generators.conditioning import Conditioning
 from generators.device_memory import give_back, synchronise, total_bytes
 from generators.executor import Execution, decode_images, execute
-from generators.families import seams
 from generators.families.base import DTYPES, Family, get_family, resolve_settings
-from generators.families.diffusers_pipeline import DiffusersPipeline
-from generators.families.prompt_returns import LONG, packed
-from generators.model_entry import ModelEntry
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
-from generators.sharing.plan import SharingPlan, baseline_plan, build_plan
-from generators.sharing.savings import tau_for_savings
-from generators.sharing.schedule import get_schedule
-from generators.strategies.base import get_strategy
+from generators.sharing.plan import SharingPlan, baseline_plan
 from metrics.flops import count
 from metrics.live_bytes import fused
 from metrics.memory import peaks
@@ -53,54 +43,8 @@ from sweeps.machine import checked_device, machine
 
 RESULTS = Path(__file__).parent / "results"
 BATCHES = (1, 2, 4, 8, 16, 32)
-GROUPS = 20  # prompts come in this many groups of near neighbours
 
 
-@dataclass(frozen=True)
-class Case:
-    """A model, where its family keeps the denoiser, and what conditions it.
-
-    Attributes:
-        pipeline: the family's attribute that holds the stock pipeline from the conditioning on.
-        steps: fewer than the model's own where a picture takes long.
-        shapes: of one prompt's conditioning; sizes in words are read from the configuration of (component, key).
-    """
-
-    pipeline: str
-    steps: int
-    shapes: dict[str, tuple[int | tuple[str, str], ...]]
-    masks: tuple[str, ...] = ()
-
-
-WIDTH = ("text_encoder", "hidden_size")
-TOKENS = ("text_encoder", "max_position_embeddings")
-STATES, EMBEDS = (TOKENS, WIDTH), (("text_encoder", "projection_dim"),)
-CASES = {
-    "kandinsky": Case(
-        "decoder",
-        20,
-        dict.fromkeys(("image_embeds", "negative_image_embeds"), (("unet", "encoder_hid_dim"),)),
-    ),
-    "stable-diffusion": Case("denoiser", 20, {"text_states": STATES, "negative_text_states": STATES}),
-    "karlo": Case(
-        "denoisers",
-        25,
-        {
-            "image_embeds": (("prior", "embedding_dim"),),
-            **{f"{side}text_embeds": EMBEDS for side in ("", "negative_")},
-            **{f"{side}text_states": STATES for side in ("", "negative_")},
-        },
-        masks=("text_states", "negative_text_states"),
-    ),
-    "flux": Case(
-        "denoiser",
-        4,
-        {
-            "text_states": (-1, ("transformer", "joint_attention_dim")),
-            "pooled": (("transformer", "pooled_projection_dim"),),
-        },
-    ),
-}
 FULL_SIZE = ("kandinsky-2.2", "karlo", "sd15", "flux-dev")
 MINIATURE = ("mini-kandinsky", "mini-karlo", "mini-sd", "mini-flux")
 
@@ -143,104 +87,6 @@ class Result:
     flop_savings: float = 0.0
     wall_savings: float = 0.0
     ratio: float = 0.0
-
-
-@contextmanager
-def _defaults(device: str, dtype: torch.dtype) -> Iterator[None]:
-    """New modules are made there and in that type, so that the largest fits."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device(device):
-            yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def random_pipeline(entry: ModelEntry, role: str, device: str, dtype: torch.dtype) -> Any:
-    """The stock pipeline of that role with random weights; what only encodes prompts is left out."""
-    import diffusers
-    from diffusers import ModelMixin
-
-    index = load_config(entry.source(role), "", "model_index.json")
-    kind = getattr(diffusers, index["_class_name"])
-    parts: dict[str, Any] = {}
-    for name in inspect.signature(kind).parameters:
-        library, class_name = index.get(name) or (None, None)
-        part = getattr(diffusers, class_name, None) if library == "diffusers" and class_name else None
-        parts[name] = None
-        if part is not None and issubclass(part, ModelMixin) and name != "prior":
-            with _defaults(device, dtype):
-                parts[name] = part.from_config(entry.config(role, name)).eval()
-        elif part is not None and hasattr(part, "set_timesteps"):
-            parts[name] = part.from_config(entry.config(role, name, "scheduler_config.json"))
-    if "text_proj" in parts:
-        from generators.families.unclip import text_projection_class
-
-        with _defaults(device, dtype):
-            parts["text_proj"] = text_projection_class().from_config(entry.config(role, "text_proj")).eval()
-    parts |= {name: False for name in parts if name.startswith("requires_")}
-    return kind(**parts)
-
-
-def random_conditioning(case: Case, entry: ModelEntry, settings: GenerationSettings, prompts: int) -> Conditioning:
-    """Conditioning of groups of near neighbours, as prompts of a set are."""
-    dice = torch.Generator().manual_seed(0)
-    role = get_family(entry.family).roles[-1]
-
-    def size(axis: int | tuple[str, str]) -> int:
-        if isinstance(axis, int):
-            return settings.max_sequence_length if axis < 0 else axis
-        component, key = axis
-        holder = "prior" if component == "prior" and "prior" in entry.sources else role
-        config = entry.config(holder, component)
-        return int(config.get(key, {"max_position_embeddings": 77, "projection_dim": 768}.get(key, 0)))
-
-    group = torch.arange(prompts) % GROUPS
-    tensors: dict[str, Tensor] = {}
-    for name, axes in case.shapes.items():
-        shape = tuple(size(axis) for axis in axes)
-        centres = torch.randn(GROUPS, *shape, generator=dice)
-        tensors[name] = centres[group] + 0.5 * torch.randn(prompts, *shape, generator=dice)
-    tensors |= {f"{name}.mask": torch.ones(prompts, tensors[name].shape[1]) for name in case.masks}
-    return Conditioning(tensors)
-
-
-def any_conditioning(family: DiffusersPipeline, settings: GenerationSettings, prompts: int) -> Conditioning:
-    """Conditioning as that pipeline's own code shapes it: states in groups of near neighbours, masks and ids its own."""
-    dice = torch.Generator().manual_seed(0)
-    described = family._model
-    returns = seams.encoded(described.pipeline, described.arguments(settings, [LONG] * prompts))
-    group = torch.arange(prompts) % GROUPS
-
-    def states(rows: Tensor) -> Tensor:
-        if rows.any():  # what is not zero is no answer of a module without weights
-            return rows
-        centres = torch.randn(GROUPS, *rows.shape[1:], generator=dice)
-        return centres[group] + 0.5 * torch.randn(rows.shape, generator=dice)
-
-    tensors = packed(described.leaves(settings), returns, prompts)
-    return Conditioning({name: states(rows) for name, rows in tensors.items()})
-
-
-def any_pipeline(family: DiffusersPipeline, device: str, dtype: torch.dtype) -> Any:
-    """The stock pipeline with random weights; what encodes prompts has none."""
-    described, parts = family._model, dict[str, Any](family.entry.borrowed)
-    for name in described.shells.names:
-        if name.startswith(("text_encoder", "image_encoder", "safety_checker")):
-            parts[name] = described.shells.shell(name, family.device, dtype)
-        else:
-            with _defaults(device, dtype):
-                parts[name] = described.shells.build(name)
-    source = family.entry.source(family.roles[0])
-    return load_pipeline(described.kind.__name__, source, dtype, family.device, parts)
-
-
-def half_saved(conditioning: Conditioning, family: Family, steps: int) -> SharingPlan:
-    """The plan that saves about half of the steps."""
-    first = next(iter(conditioning.tensors.values())).flatten(1).double().numpy()
-    tree, schedule = get_strategy("ward-cosine").tree(first, seed=0), get_schedule("eq7")
-    return build_plan(tree, schedule, tau_for_savings(tree, schedule, steps, 0.5).tau, steps)
 
 
 def seconds(work: Any, device: str) -> float:
@@ -287,7 +133,7 @@ def encode_seconds(components: list[Component], device: str, dtype: torch.dtype)
     total = 0.0
     for component in components:
         if component.phase == "encode" and component.calls:
-            with _defaults(device, dtype):
+            with made_there(device, dtype):
                 module = fused(component.build())
                 args, kwargs = component.inputs(module)
             call = partial(module, *args, **kwargs)
@@ -307,26 +153,6 @@ def load_seconds(family: Family, device: str) -> float | None:
     for module in modules:
         module.to("cpu")
     return sum(seconds(partial(module.to, device), device) for module in modules)
-
-
-def prepared(
-    name: str, device: str, prompts: int, steps: int | None, options: Acceleration | None = None
-) -> tuple[Family, GenerationSettings, Conditioning]:
-    """The model with random weights, its settings, and conditioning of so many prompts; options are a sweep's."""
-    entry = model(name)
-    kind = get_family(entry.family)
-    dtype = ("bf16" if entry.defaults.get("dtype") == "bf16" else "fp16") if device.startswith("cuda") else "fp32"
-    asked = steps or (CASES[entry.family].steps if entry.family in CASES else entry.defaults["steps"])
-    settings = resolve_settings(entry, {"steps": asked, "dtype": dtype}, device)
-    family = kind.load(entry, device, settings.dtype)
-    family.acceleration = options or Acceleration.chosen(device)
-    if isinstance(family, DiffusersPipeline):
-        vars(family)["denoiser"] = any_pipeline(family, device, DTYPES[settings.dtype])
-        return family, settings, any_conditioning(family, settings, prompts)
-    case = CASES[entry.family]
-    role = "decoder" if "decoder" in kind.roles else kind.roles[0]
-    vars(family)[case.pipeline] = random_pipeline(entry, role, device, DTYPES[settings.dtype])
-    return family, settings, random_conditioning(case, entry, settings, prompts)
 
 
 def planned(family: Family, settings: GenerationSettings, prompts: int, batch: int) -> int:
@@ -465,7 +291,8 @@ def sentence(result: Result) -> str:
     load = "" if result.load_seconds is None else f", {result.load_seconds:.3g} s to bring the weights there"
     return (
         f"{result.model} ({result.dtype}): {result.parameters / 1e9:.3g} B parameters, "
-        f"{result.flops_per_call / 1e12:.3g} TFLOP a call; {fastest:.3g} s a row and step at batch {result.batch_size}, "
+        f"{result.flops_per_call / 1e12:.3g} TFLOP a call; "
+        f"{fastest:.3g} s a row and step at batch {result.batch_size}, "
         f"{result.encode_seconds_per_prompt:.3g} s a prompt to encode, "
         f"{result.decode_seconds_per_picture:.3g} s a picture to decode{load}; "
         f"{result.peak_bytes / 2**30:.1f} GiB at most, {result.planned_bytes / 2**30:.1f} planned; "

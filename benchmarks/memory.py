@@ -23,9 +23,9 @@ import psutil
 import torch
 from torch import nn
 
-from benchmarks.gpu_check import CASES, half_saved
 from benchmarks.measuring import Results, parser
 from benchmarks.models import Loaded, loaded, wanted
+from benchmarks.random_models import CASES, half_saved
 from common.memory import is_out_of_memory
 from generators.sharing.plan import SharingPlan, baseline_plan
 from metrics.memory import peaks

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu_check
+from benchmarks import gpu_check, random_models
 from generators.catalogue import model
 from generators.families.base import families, get_family, resolve_settings
 
@@ -32,7 +32,7 @@ def test_it_runs_end_to_end_and_keeps_what_it_measured(
 def test_conditioning_is_shaped_as_the_full_size_model_takes_it(name: str):
     entry = model(name)
     settings = resolve_settings(entry, {"dtype": "fp32"})
-    made = gpu_check.random_conditioning(gpu_check.CASES[entry.family], entry, settings, 2).tensors
+    made = random_models.random_conditioning(random_models.CASES[entry.family], entry, settings, 2).tensors
     widths = {tensor.shape[-1] for key, tensor in made.items() if not key.endswith(".mask")}
     expected = {
         "kandinsky-2.2": {1280},
@@ -45,5 +45,5 @@ def test_conditioning_is_shaped_as_the_full_size_model_takes_it(name: str):
 
 
 def test_every_family_of_the_check_is_one():
-    assert set(gpu_check.CASES) <= set(families())
-    assert all(hasattr(get_family(name), case.pipeline) for name, case in gpu_check.CASES.items())
+    assert set(random_models.CASES) <= set(families())
+    assert all(hasattr(get_family(name), case.pipeline) for name, case in random_models.CASES.items())

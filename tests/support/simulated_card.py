@@ -117,9 +117,7 @@ class Card:
             return
         kept = function is aten._to_copy.default and kwargs.get("dtype") is None and args[0].dtype == torch.float64
         if kwargs.get("dtype") == torch.float64 or kept:
-            raise TypeError(
-                "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
-            )
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype, which the framework doesn't support.")
 
 
 class _Held:
