@@ -118,7 +118,9 @@ def _refuse(spec: "SweepSpec", flags: dict[str, Any], what: str, *more: str) -> 
     from sweeps.spec import FLAGS, MAKE, RUN
 
     idle = {"features", *more, *(name for name, flag in FLAGS.items() if flag.panel == RUN)}
-    if "model" not in flags:
+    if "model" in flags:
+        idle.discard("offload")  # it decides the memory
+    else:
         idle |= {*spec.settings, *(name for name, flag in FLAGS.items() if flag.panel == MAKE)} - WITHOUT_MODEL
     if unused := [name for name in flags if name in idle]:
         flag = next(iter(FLAGS[unused[0]].names), f"--{unused[0].replace('_', '-')}")
@@ -179,7 +181,7 @@ def _of_cell(cell: "Cell", grouping: "Grouping", title: str, spec: "SweepSpec", 
             batch_size=rows,
             remembered=remembered,
             offload=spec.offload,
-            decoded=rows if device == "cpu" else min(rows, DECODED),
+            decoded=rows if device == "cpu" and spec.offload == "none" else min(rows, DECODED),
         )
 
     memory = (phases(1), phases(BATCH_SIZE))
