@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from common.allocator import keep_memory
-from common.errors import UserError
+from common.errors import NoRoomError, UserError
 from common.loading import loading
 from generators.acceleration import Acceleration
 from generators.device_memory import give_back
@@ -37,10 +37,17 @@ class Families:
         if device == "cpu":
             keep_memory()
         self._key: tuple[str, str] | None = None
+        self._refused: dict[tuple[str, str], NoRoomError] = {}
         self._family: Family | None = None
 
     def get(self, entry: "ModelEntry", dtype: str) -> Family:
-        """Return the model in this precision, loaded if it is not the one that was used last."""
+        """Return the model in this precision, loaded if it is not the one that was used last.
+
+        Raises:
+            NoRoomError: its weights did not fit before (`refuse`).
+        """
+        if error := self._refused.get((entry.name, dtype)):
+            raise NoRoomError(error.message, error.hint)
         if self._family is None or self._key != (entry.name, dtype):
             self.release()
             with loading():
@@ -48,6 +55,12 @@ class Families:
             self._family.offload, self._family.acceleration = self._offload, self._acceleration
             self._key = (entry.name, dtype)
         return self._family
+
+    def refuse(self, error: NoRoomError) -> None:
+        """Do not try again to load the weights of the model that was asked for last: they did not fit."""
+        if self._key is not None:
+            self._refused[self._key] = NoRoomError(error.message, error.hint)
+        self.release()
 
     def release(self) -> None:
         """Let go of the model that is loaded."""

@@ -90,7 +90,6 @@ class Session:
         self._encoding_notes: dict[str, tuple[str, ...]] = {}
         self._groupings: dict[tuple[str, str, str], tuple[Grouping, float]] = {}
         self._notes: set[str] = set()
-        self._no_room: dict[tuple[str, str], NoRoomError] = {}
         self._warm: str | None = None
 
     @classmethod
@@ -114,13 +113,7 @@ class Session:
         Raises:
             NoRoomError: its weights did not fit before.
         """
-        if error := self._no_room.get(self._model(source)):
-            raise NoRoomError(error.message, error.hint)
         return self._families.get(source.entry, source.settings.dtype)
-
-    @staticmethod
-    def _model(source: "Source") -> tuple[str, str]:
-        return source.entry.name, source.settings.dtype
 
     def release(self) -> None:
         """Give the memory of models and encoded prompts back."""
@@ -154,7 +147,7 @@ class Session:
         try:
             yield seconds
         except NoRoomError as error:
-            self._no_room[self._model(source)] = error
+            self._families.refuse(error)
             raise
         finally:
             self.emit(StageFinished())
