@@ -60,7 +60,8 @@ class Batches:
     def _halve(self, failed: int) -> None:
         if failed == 1:
             raise UserError(
-                "memory ran out with a single row in the batch", "use smaller pictures, --dtype fp16, or another device"
+                "memory ran out with a single row in the batch",
+                "use --offload model or sequential, smaller pictures, --dtype fp16, or another device",
             )
         self.size = failed // 2
         self.notes.append(f"memory ran out at batch size {failed}: went on with {self.size}")

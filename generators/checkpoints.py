@@ -2,14 +2,14 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from common.errors import UserError
+from common.errors import NoRoomError, UserError
 from common.files import DRIVE
 from common.loading import loading
 
@@ -126,7 +126,33 @@ def _place(pipeline: Any, device: Any, offload: Offload) -> None:
         return
     chain = str(pipeline.model_cpu_offload_seq or "").split("->")
     pipeline.model_cpu_offload_seq = "->".join(name for name in chain if name not in empty)
+    pipeline._exclude_from_cpu_offload = empty  # what is read of a module beside its call is read while it is there
     pipeline.enable_model_cpu_offload(device=device)
+    for hook in pipeline._all_hooks:
+        _make_alone(hook, [other for other in pipeline._all_hooks if other is not hook])
+
+
+def _make_alone(hook: Any, others: Sequence[Any]) -> None:
+    """Have a module's call send all others to main memory, not only the one before it in the pipeline's usual order.
+
+    One that does not fit goes back whole: accelerate takes a module for moved whose first weight is.
+    """
+    own, name = hook.hook.pre_forward, type(hook.model).__name__
+
+    def alone(module: Any, *args: Any, **kwargs: Any) -> Any:
+        if next(module.parameters()).device.type != "cpu":
+            return own(module, *args, **kwargs)
+        for other in others:
+            if next(other.model.parameters()).device.type != "cpu":
+                other.offload()
+        try:
+            with loading(f"the weights of a {name} on {hook.hook.execution_device}", SMALLER["model"]):
+                return own(module, *args, **kwargs)
+        except NoRoomError:
+            hook.offload()
+            raise
+
+    hook.hook.pre_forward = alone
 
 
 def _load_part(index: dict[str, Any], name: str, place: str, dtype: Any) -> Any:

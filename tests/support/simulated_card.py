@@ -4,11 +4,12 @@ It shows on any machine where tensors are, when weights come and go, and what ha
 kernels: neither speed nor the last bits of a real card can be seen on it.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import ReferenceType, WeakValueDictionary, ref
 
 import pytest
 import torch
@@ -50,6 +51,7 @@ class Card:
         self.live = self.peak = 0
         self.generators: set[int] = set()
         self._held: WeakValueDictionary[int, _Held] = WeakValueDictionary()
+        self._brought: dict[int, tuple[ReferenceType[Tensor], ReferenceType[Tensor]]] = {}
 
     def wrapped(self, tensor: Tensor) -> "CardTensor":
         """Return a CPU tensor as one of this device.
@@ -79,6 +81,8 @@ class Card:
         elif function in COPIES or function is aten._to_copy.default:
             there = isinstance(args[0], CardTensor)
         self._refuse_double(function, args, kwargs, there)
+        if function is aten._to_copy.default and there and isinstance(args[0], torch.nn.Parameter):
+            return self._shared(args, kwargs)
         own: dict[int, CardTensor] = {}  # an operator that works in place returns what it was given
 
         def inner(value: Any) -> Any:
@@ -95,6 +99,15 @@ class Card:
 
         args, kwargs = tree_map(inner, (args, kwargs))
         return tree_map(outer, function(*args, **kwargs))
+
+    def _shared(self, args: Any, kwargs: dict[str, Any]) -> "CardTensor":
+        """Return a parameter on the device: once, if modules share it, as it is where parameters are moved in place."""
+        parameter = args[0].inner if isinstance(args[0], CardTensor) else args[0]
+        source, inner = (known() for known in self._brought.get(id(parameter), (lambda: None, lambda: None)))
+        if source is not parameter or inner is None or inner.dtype != kwargs.get("dtype", inner.dtype):
+            inner = aten._to_copy.default(parameter, **kwargs)
+            self._brought[id(parameter)] = ref(parameter), ref(inner)
+        return self.wrapped(inner)
 
     def _checked(self, function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
         """Return whether an operator runs on the device; raise what CUDA raises where its tensors are not together."""
@@ -191,6 +204,8 @@ def simulated_card(gib: float = 80, others_gib: float = 0, *, float64: bool = Tr
         with pytest.MonkeyPatch.context() as patch, Mode():
             for name, value in _answers(card).items():
                 patch.setattr(torch.cuda, name, value)
+            if not float64:
+                _know_apple(patch)
             patch.setattr(torch, "Generator", _generator(card))
             yield card
     finally:
@@ -247,6 +262,14 @@ def _generator(card: Card) -> type[torch.Generator]:
             return DEVICE
 
     return Generator
+
+
+def _know_apple(patch: pytest.MonkeyPatch) -> None:
+    """Have diffusers take the device for one of Apple's, which it knows by a name that a CPU build cannot give."""
+    name = "maybe_adjust_dtype_for_device"
+    for module in [module for key, module in sys.modules.items() if key.startswith("diffusers.")]:
+        if name in vars(module):
+            patch.setattr(module, name, lambda dtype, device: torch.float32 if dtype == torch.float64 else dtype)
 
 
 def _forget() -> None:
