@@ -134,7 +134,7 @@ def encode_seconds(components: list[Component], device: str, dtype: torch.dtype)
     for component in components:
         if component.phase == "encode" and component.calls:
             with made_there(device, dtype):
-                module = fused(component.build())
+                module = nn.Module.to(fused(component.build()), dtype)
                 args, kwargs = component.inputs(module)
             call = partial(module, *args, **kwargs)
             total += min(seconds(call, device) for _ in range(3)) * component.calls

@@ -80,6 +80,7 @@ class MeasuredSize(BaseModel):
 
 
 ENDED = {
+    "rows": "the run has no more",
     "throughput": "larger ones gained nothing",
     "memory": "memory was at its end",
     "patience": "it had taken long enough",

@@ -207,7 +207,7 @@ class Family(Plugin, ABC, Generic[S]):
         modules = [getattr(loaded, name, None) for loaded in vars(self).values() for name in DECODERS]
         narrow = [module for module in modules if module is not None and module.dtype in HALVES]
         for module in narrow:
-            module.to(torch.float32)
+            nn.Module.to(module, torch.float32)  # diffusers' own warns of types that are kept
             module.decode = _of_float32(module.decode)
         return bool(narrow)
 

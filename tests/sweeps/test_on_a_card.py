@@ -117,22 +117,24 @@ def weights(parts: Sequence[Component], *phases: str) -> int:
     return sum(parameters(part) * BYTES["fp32"] for part in parts if part.phase in phases)
 
 
-@pytest.mark.parametrize("name", ["kandinsky", "karlo", "stable-unclip", "xl"])
+@pytest.mark.parametrize("name", ["kandinsky", "stable-unclip", "xl"])
 def test_offload_makes_the_same_pictures_in_the_memory_that_is_planned(name: str, folders, card):
     whole = made(name, folders[name], card, "none")
-    parts = whole.family.components(whole.settings)
+    parts, before = whole.family.components(whole.settings), {"none": 0}
     for offload in ("none", "model", "sequential"):
-        before = card.live
-        run = made(name, folders[name], card, offload) if offload != "none" else whole
-        before = before if offload != "none" else 0
+        there = before.get(offload, card.live)
+        run = whole if offload == "none" else made(name, folders[name], card, offload)
         assert np.array_equal(run.pictures, whole.pictures), offload
         for phase, planned in predicted(run, parts, offload).items():
-            # a prompt's states stay while the next are encoded, and one prior stays whole
-            slack = LITTLE + (weights(parts, "encode") if offload == "sequential" else 0) if phase == "encode" else 0
-            assert run.most[phase] - before == pytest.approx(planned, rel=0.25, abs=slack), (offload, phase)
+            slack = 0
+            if phase == "encode":  # a prompt's states stay while the next are encoded, and one prior stays whole
+                slack = LITTLE + (weights(parts, "encode") if offload == "sequential" else 0)
+            if phase == "decode" and offload == "model":  # until the decoder is called the denoiser is there
+                planned = max(planned, weights(parts, "denoise"))
+            assert run.most[phase] - there == pytest.approx(planned, rel=0.25, abs=slack), (offload, phase)
         if offload != "none":
-            assert run.left - before < LITTLE, "nothing stays"
-            assert run.most["denoise"] < whole.most["denoise"]
+            assert run.left - there < LITTLE, "nothing stays"
+            assert run.most["denoise"] - there < whole.most["denoise"]
 
 
 def spec_of(folder: Path | str, **asked: object) -> SweepSpec:
@@ -253,7 +255,9 @@ def test_weights_that_do_not_fit_are_one_line_and_are_not_loaded_for_every_cell(
     room, offload, tried, folders, card, loads, tmp_path
 ):
     asked = {"seed": "1,2", "tau": "0.3,0.6", "prior_steps": 2, "offload": offload}
-    run = swept(folders["kandinsky"], tmp_path / "run", card, {room: 10_000}, **asked)
+    run = swept(
+        folders["kandinsky"], tmp_path / "run", card, {room: 10_000 if room == "encode" else 1_000_000}, **asked
+    )
     assert len(run.records) == 4
     for record in run.records:
         assert record.status == "failed"
