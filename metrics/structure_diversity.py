@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from metrics.base import ResultInfo
-from metrics.set_similarity import PAPER_IMAGES, SetSimilarity, similarity_figures
+from metrics.set_similarity import SetSimilarity, similarity_figures
+from metrics.statistics import PAPER_IMAGES
 from metrics.structure_encoders import StructureEncoder, structure_encoder
 from metrics.transformers_checkpoints import FULL, checked_dtype
 

@@ -89,7 +89,7 @@ def unused_card() -> str | None:
     if hidden is not None and hidden.strip() in ("", "-1"):
         return f"CUDA_VISIBLE_DEVICES={hidden} hides it"
     try:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:
         return str(error).strip().partition("\n")[0]
     return "PyTorch finds no device, and does not say why: see what nvidia-smi says"
