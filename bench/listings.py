@@ -11,6 +11,7 @@ import typer
 
 from bench import options as o
 from bench.datasets import datasets
+from bench.models import models
 from bench.strategies import strategies
 from common.plugins import Plugin
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 EMBEDDED = "embedded:"
 
-models = typer.Typer(help="Models: list them.", no_args_is_help=True)
 presets = typer.Typer(help="Sweeps in the package: list them.", no_args_is_help=True)
 GROUPS = {"models": models, "datasets": datasets, "strategies": strategies, "presets": presets}
 FORMER = {"answerers": "vqa-backends"}  # what groups were called, still understood
@@ -75,7 +75,7 @@ def list_models(
         _show(pipeline_classes(), ("class", "family", "equal to stock"), as_json)
         return
 
-    fields = ("name", "family", "description", "defaults", "scorers", "optional_scorers")
+    fields = ("name", "family", "description", "defaults", "licence", "gated", "scorers", "optional_scorers")
     rows = [
         {**{name: getattr(entry, name) for name in fields}, "unavailable": not_here(entry)}
         for entry in model_entry.models().values()
@@ -86,11 +86,11 @@ def list_models(
 def pipeline_classes() -> list[dict[str, str]]:
     """Return a row for every class of diffusers pipeline that takes a prompt, those first that tests prove equal."""
     from generators.families.base import families
-    from generators.families.diffusers_pipeline import PROVED, DiffusersPipeline, classes
+    from generators.families.pipeline_classes import NAME, PROVED, classes
 
     def row(name: str, family: str) -> dict[str, str]:
         proof = "" if family not in families() else "not tested"
-        if family in families() and family != DiffusersPipeline.name:
+        if family in families() and family != NAME:
             proof = "bit for bit, by that family's own tests"
         elif name in PROVED:
             proof = f"bit for bit, with {' and '.join(PROVED[name])}"

@@ -127,7 +127,7 @@ def _print(lines: Sequence[Line], gpu: "Accelerator", price: float, notes: list[
         groups.setdefault(key, []).append(line)
     table = columns(
         ("item", "model", "prompt set") if each_part else ("item",),
-        ("prompts", "K", "pictures", "node-steps", "PFLOPs", "GPU hours", "pictures on disk", "money"),
+        ("prompts", "K", "pictures", "node-steps", "PFLOPs", "GPU hours", "pictures on disk", "money", "scores"),
     )
     for key, group in groups.items():
         every = [line.estimate for line in group]
@@ -143,7 +143,8 @@ def _print(lines: Sequence[Line], gpu: "Accelerator", price: float, notes: list[
         + _whose((line.rests_on, line.estimate.model) for line in lines),
         "node-steps: " + _whose((line.estimate.basis, line.item) for line in lines),
         "weights on disk: " + ", ".join(f"{model} {size(count)}" for model, count in weights.items()),
-        f"money: at {price:g} an hour; pictures are counted uncompressed; scoring is not counted",
+        f"money: at {price:g} an hour; pictures are counted uncompressed",
+        "scores: pictures by all scorers, and what their audits need; the time that they take is not in the GPU hours",
         *notes,
     ]
     for text in remarks:
@@ -162,6 +163,7 @@ def _sums(lines: Sequence[Line], price: float) -> list[str]:
         f"{hours:.2f}",
         size(sum(estimate.picture_bytes for estimate in every)),
         f"{hours * price:.2f}",
+        f"{sum(estimate.scores for estimate in every):,}",
     ]
 
 

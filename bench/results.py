@@ -66,7 +66,7 @@ def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: 
         plan: the sweep's.
         costs: of its jobs.
         together: also say what all cost where they are denoised as one.
-        copies: edited copies of pictures that audits will score.
+        copies: scores that audits need.
     """
     from sweeps.cost import picture_bytes
 
@@ -87,8 +87,8 @@ def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: 
         console.print(united_line(*plan.united()), soft_wrap=True)
     if copies:
         console.print(
-            f"the audit scores {copies:,} copies of baseline pictures under edits that nobody sees; --no-audit leaves "
-            "it out",
+            f"the audit needs {copies:,} scores: of copies of baseline pictures under edits that nobody sees, and of "
+            "these pictures with other prompts; --no-audit leaves it out",
             soft_wrap=True,
         )
     console.print(

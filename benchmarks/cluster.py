@@ -23,6 +23,8 @@ from benchmarks.scale import write_embeddings
 from common.files import atomic_write
 from generators.catalogue import model
 from generators.families.base import DTYPES, get_family, resolve_settings
+from generators.families.described import described
+from generators.families.prompt_returns import packed
 from generators.model_entry import ModelEntry
 from generators.settings import GenerationSettings
 from generators.sharing.critical import spread
@@ -71,11 +73,9 @@ def conditioning_shapes(entry: ModelEntry, settings: GenerationSettings) -> list
     if entry.family == "karlo":
         width = entry.config("pipeline", "prior")["embedding_dim"]
         return [(width,), *[(width,), (CLIP_TOKENS, width), (CLIP_TOKENS,)] * 2]
-    text = entry.config("pipeline", "text_encoder")["hidden_size"]
-    if entry.family == "stable-diffusion":
-        return [(CLIP_TOKENS, text)] * 2  # the negative prompt's states too
-    states = entry.config("pipeline", "text_encoder_2")["d_model"]
-    return [(settings.max_sequence_length, states), (text,), (states,)]
+    model = described(entry)
+    one = packed(model.leaves(settings), model.returns(settings, 1), 1)
+    return [tuple(tensor.shape[1:]) for tensor in one.values()]
 
 
 @dataclass(frozen=True)

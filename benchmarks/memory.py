@@ -25,7 +25,7 @@ from torch import nn
 
 from benchmarks.measuring import Results, parser
 from benchmarks.models import Loaded, loaded, wanted
-from benchmarks.random_models import CASES, half_saved
+from benchmarks.random_models import denoising, half_saved
 from common.memory import is_out_of_memory
 from generators.sharing.plan import SharingPlan, baseline_plan
 from metrics.memory import peaks
@@ -101,8 +101,7 @@ def measured(
 
 def weight_bytes(model: Loaded) -> int:
     """Of the stock pipeline that denoises and decodes."""
-    pipeline = getattr(model.family, CASES[model.entry.family].pipeline)
-    modules = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
+    modules = [part for part in denoising(model.family).components.values() if isinstance(part, nn.Module)]
     tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
     return sum({tensor.untyped_storage()._cdata: tensor.nbytes for tensor in tensors}.values())
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from generators.acceleration import Acceleration
 from generators.catalogue import model
-from generators.checkpoints import load_config, load_pipeline
+from generators.checkpoints import load_config
 from generators.conditioning import Conditioning
 from generators.families import seams
 from generators.families.base import DTYPES, Family, get_family, resolve_settings
+from generators.families.described import described
 from generators.families.diffusers_pipeline import DiffusersPipeline
 from generators.families.prompt_returns import LONG, packed
 from generators.model_entry import ModelEntry
@@ -52,7 +54,6 @@ CASES = {
         20,
         dict.fromkeys(("image_embeds", "negative_image_embeds"), (("unet", "encoder_hid_dim"),)),
     ),
-    "stable-diffusion": Case("denoiser", 20, {"text_states": STATES, "negative_text_states": STATES}),
     "karlo": Case(
         "denoisers",
         25,
@@ -62,14 +63,6 @@ CASES = {
             **{f"{side}text_states": STATES for side in ("", "negative_")},
         },
         masks=("text_states", "negative_text_states"),
-    ),
-    "flux": Case(
-        "denoiser",
-        4,
-        {
-            "text_states": (-1, ("transformer", "joint_attention_dim")),
-            "pooled": (("transformer", "pooled_projection_dim"),),
-        },
     ),
 }
 
@@ -119,7 +112,7 @@ def random_conditioning(case: Case, entry: ModelEntry, settings: GenerationSetti
 
     def size(axis: int | tuple[str, str]) -> int:
         if isinstance(axis, int):
-            return settings.max_sequence_length if axis < 0 else axis
+            return axis
         component, key = axis
         holder = "prior" if component == "prior" and "prior" in entry.sources else role
         config = entry.config(holder, component)
@@ -137,9 +130,8 @@ def random_conditioning(case: Case, entry: ModelEntry, settings: GenerationSetti
 
 def any_conditioning(family: DiffusersPipeline, settings: GenerationSettings, prompts: int) -> Conditioning:
     """Conditioning as the pipeline shapes it: states in groups of near neighbours, masks and ids as they are."""
-    dice = torch.Generator().manual_seed(0)
-    described = family._model
-    returns = seams.encoded(described.pipeline, described.arguments(settings, [LONG] * prompts))
+    dice, model = torch.Generator().manual_seed(0), described(family.entry)
+    returns = seams.encoded(model.pipeline, model.arguments(settings, [LONG] * prompts))
     group = torch.arange(prompts) % GROUPS
 
     def states(rows: Tensor) -> Tensor:
@@ -148,21 +140,25 @@ def any_conditioning(family: DiffusersPipeline, settings: GenerationSettings, pr
         centres = torch.randn(GROUPS, *rows.shape[1:], generator=dice)
         return centres[group] + 0.5 * torch.randn(rows.shape, generator=dice)
 
-    tensors = packed(described.leaves(settings), returns, prompts)
-    return Conditioning({name: states(rows) for name, rows in tensors.items()})
+    made = tree_map(lambda part: part.to(family.dtype) if torch.is_floating_point(part) else part, returns)
+    return Conditioning({name: states(rows) for name, rows in packed(model.leaves(settings), made, prompts).items()})
 
 
-def any_pipeline(family: DiffusersPipeline, device: str, dtype: torch.dtype) -> Any:
+def any_pipeline(family: DiffusersPipeline, device: str) -> Any:
     """The stock pipeline with random weights; what encodes prompts has none."""
-    described, parts = family._model, dict[str, Any](family.entry.borrowed)
-    for name in described.shells.names:
-        if name.startswith(("text_encoder", "image_encoder", "safety_checker")):
-            parts[name] = described.shells.shell(name, family.device, dtype)
+    model, parts = described(family.entry), dict[str, Any]()
+    for name in model.shells.names:
+        if name.startswith("text_encoder"):
+            parts[name] = model.shells.shell(name, family.device, family.dtype)
         else:
-            with made_there(device, dtype):
-                parts[name] = described.shells.build(name)
-    source = family.entry.source(family.roles[0])
-    return load_pipeline(described.kind.__name__, source, dtype, family.device, parts)
+            with made_there(device, family.dtype):
+                parts[name] = model.shells.build(name)
+    return model.assembled(parts, family.device, family.dtype)
+
+
+def denoising(family: Family) -> Any:
+    """The stock pipeline that denoises and decodes."""
+    return getattr(family, CASES[family.name].pipeline if family.name in CASES else "denoiser")
 
 
 def half_saved(conditioning: Conditioning, family: Family, steps: int) -> SharingPlan:
@@ -178,13 +174,13 @@ def prepared(
     """The model with random weights, its settings, and conditioning of so many prompts; options are a sweep's."""
     entry = model(name)
     kind = get_family(entry.family)
+    asked = steps or (CASES[entry.family].steps if entry.family in CASES else min(20, entry.defaults["steps"]))
     dtype = ("bf16" if entry.defaults.get("dtype") == "bf16" else "fp16") if device.startswith("cuda") else "fp32"
-    asked = steps or (CASES[entry.family].steps if entry.family in CASES else entry.defaults["steps"])
     settings = resolve_settings(entry, {"steps": asked, "dtype": dtype}, device)
     family = kind.load(entry, device, settings.dtype)
     family.acceleration = options or Acceleration.chosen(device)
     if isinstance(family, DiffusersPipeline):
-        vars(family)["denoiser"] = any_pipeline(family, device, DTYPES[settings.dtype])
+        vars(family)["denoiser"] = any_pipeline(family, device)
         return family, settings, any_conditioning(family, settings, prompts)
     case = CASES[entry.family]
     role = "decoder" if "decoder" in kind.roles else kind.roles[0]

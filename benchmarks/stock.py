@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.models import Loaded
 from generators.families.encoding import errors_alone, torch_generator
+from generators.families.prompt_returns import unpacked
 from generators.noise import node_key
 
 # (step, which draw of it, shape of a row) -> [b, *shape]
@@ -106,13 +107,10 @@ def _kandinsky(stock: Stock, rows: slice, **further: Any) -> Any:
     return stock.pipeline(**stock.embeds(rows, **dict(zip(names, names, strict=True))), **stock.asked, **further)
 
 
-def _stable_diffusion(stock: Stock, rows: slice, **further: Any) -> Any:
-    embeds = stock.embeds(rows, prompt_embeds="text_states", negative_prompt_embeds="negative_text_states")
-    return stock.pipeline(**embeds, **stock.asked, **further)
-
-
-def _flux(stock: Stock, rows: slice, **further: Any) -> Any:
-    embeds = stock.embeds(rows, prompt_embeds="text_states", pooled_prompt_embeds="pooled")
+def _of_one_family(stock: Stock, rows: slice, **further: Any) -> Any:
+    tensors = {name: tensor[rows] for name, tensor in stock.loaded.conditioning.tensors.items()}
+    (returned,) = unpacked(tensors, torch.device(stock.loaded.device))
+    embeds = dict(zip(RETURNED[type(stock.pipeline).__name__], returned, strict=False))
     return stock.pipeline(**embeds, **stock.asked, **further)
 
 
@@ -129,7 +127,12 @@ def _karlo(stock: Stock, rows: slice, **further: Any) -> Any:
     )
 
 
-CALLS = {"kandinsky": _kandinsky, "stable-diffusion": _stable_diffusion, "flux": _flux, "karlo": _karlo}
+CALLS = {"kandinsky": _kandinsky, "diffusers": _of_one_family, "karlo": _karlo}
+# What a call takes of that which its `encode_prompt` returns.
+RETURNED = {
+    "StableDiffusionPipeline": ("prompt_embeds", "negative_prompt_embeds"),
+    "FluxPipeline": ("prompt_embeds", "pooled_prompt_embeds"),
+}
 
 
 @contextmanager

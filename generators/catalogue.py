@@ -86,7 +86,7 @@ def _folder_entry(folder: Path) -> ModelEntry:
 def _refused(place: str, pipeline: str) -> UserError:
     """Return what to raise where no family runs a pipeline class."""
     from generators.families.base import families
-    from generators.families.diffusers_pipeline import unserved
+    from generators.families.pipeline_classes import unserved
 
     served = sorted(pipeline for family in families().values() for pipeline in family.pipelines)
     message = f"{place} is a {pipeline}, which no model family runs: {unserved(pipeline)}"

@@ -57,6 +57,12 @@ def load_config(source: str, subfolder: str, filename: str = "config.json") -> d
     return _read(source, f"{subfolder}/{filename}" if subfolder else filename)
 
 
+def configured(source: str) -> str:
+    """Return where `source`'s configurations are read: a public model's in this package, as `load_config` says."""
+    own = source in _commits or Path(source).is_dir() or not (CONFIGURATIONS / source).is_dir()
+    return source if own else str(CONFIGURATIONS / source)
+
+
 def load_pipeline(
     expected: str,
     source: str,
@@ -216,9 +222,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _read(source: str, filename: str) -> dict[str, Any]:
-    public = CONFIGURATIONS / source / filename
-    own = source in _commits or Path(source).is_dir() or not public.is_file()
-    return _parsed(_path(source, filename) if own else public)
+    public = Path(configured(source)) / filename
+    return _parsed(public if public.is_file() else _path(source, filename))
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -218,7 +218,8 @@ class _Run:
         self.sampler = sampler
         self.shape = self.family.latent_shape(self.settings)
         self.nodes: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self.latents = torch.empty(0, *self.shape, dtype=self.family.dtype, device=self.family.device)
+        self.dtype = self.family.latents_dtype(self.settings)
+        self.latents = torch.empty(0, *self.shape, dtype=self.dtype, device=self.family.device)
         self.memory: Rows = ()
         self.conditioned: dict[str, Tensor] = {}
         self.keys: list[str] = []
@@ -260,7 +261,7 @@ class _Run:
         resumed = (origin < 0) & (k > 0)  # from a state that another part of the plan exported
         fresh = (origin < 0) & ~resumed
         places = self._places(origin[origin >= 0])
-        latents = torch.empty(len(nodes), *self.shape, dtype=self.family.dtype, device=self.family.device)
+        latents = torch.empty(len(nodes), *self.shape, dtype=self.dtype, device=self.family.device)
         latents[origin >= 0] = self.latents[places]
         known = dict(zip(self.nodes.tolist(), self.keys, strict=True))
         self.keys = [known.get(node) or self._key(node) for node in nodes.tolist()]

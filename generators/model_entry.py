@@ -23,6 +23,10 @@ class ModelEntry(BaseModel):
         defaults: values of `GenerationSettings`.
         scorers: a metric's name -> the checkpoint it scores this model's pictures with; these metrics always do.
         optional_scorers: the same of metrics that score only where they are asked for.
+        licence: of its weights; empty where it is not known.
+        gated: whether the hub gives its weights only to those who accepted the licence.
+        stored_bytes: of a number in its weight files, by a component's name, and of ``all`` others; empty where that is
+            not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +39,9 @@ class ModelEntry(BaseModel):
     defaults: dict[str, Any]
     scorers: dict[str, str] = {}
     optional_scorers: dict[str, str] = {}
+    licence: str = ""
+    gated: bool = False
+    stored_bytes: dict[str, int] = {}
 
     def source(self, role: str) -> str:
         """Return the folder or hub id of one part."""

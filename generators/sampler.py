@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from functools import cache, wraps
+from functools import cache
 from itertools import count, repeat
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -124,7 +124,7 @@ class Sampler:
         It scales inputs as `scale_input` does, and is of the scheduler's class.
         """
         double = copy(self._scheduler)
-        double.set_timesteps = wraps(double.set_timesteps)(lambda *args, **kwargs: None)
+        double.set_timesteps = instead(double, "set_timesteps", lambda *args, **kwargs: None)
         double.scale_model_input = lambda latents, *args, **kwargs: self.scale_input(latents, k)
         double.set_begin_index = lambda *args, **kwargs: None
         double._begin_index = double._step_index = k
@@ -177,6 +177,19 @@ class Sampler:
         return learned
 
 
+def instead(scheduler: Any, method: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with the signature of a scheduler's method, by which pipelines see what they may give it."""
+    function.__signature__ = _signature(type(scheduler), method)  # type: ignore[attr-defined]
+    return function
+
+
+@cache
+def _signature(scheduler_class: Any, method: str) -> inspect.Signature:
+    """Return a method's signature without `self`."""
+    signature = inspect.signature(getattr(scheduler_class, method))
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
 def _plain(value: Any) -> Any:
     """Return the value in a form whose `repr` is all of it."""
     return value.tolist() if isinstance(value, np.ndarray | Tensor) else value
@@ -204,7 +217,7 @@ def _prepared(scheduler_class: Any, config: dict[str, Any], steps: int, timing: 
     except UserError:
         raise
     except Exception as error:  # schedulers of other kinds of model fail in ways of their own
-        name, reason = scheduler_class.__name__, str(error).strip().partition("\n")[0]
+        name, reason = scheduler_class.__name__, str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(
             f"{name} cannot take {steps} steps: {reason}", "choose other --steps or another --scheduler"
         ) from error

@@ -17,6 +17,7 @@ from metrics.statistics import Estimate
 
 GROUP = "reusebench.metrics"
 OF_PROMPTS = "_prompt"  # how the name of a column ends that embeds prompts; all others are of pictures
+OF_ATOMS = "_atom"  # likewise of one that scores a part of each prompt, beside the column of the whole
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -59,7 +60,7 @@ class Metric(Plugin, ABC):
 
     higher_is_better: ClassVar[bool]
     probability: ClassVar[bool] = False
-    columns: ClassVar[tuple[str, ...]]
+    columns: tuple[str, ...]
     results: ClassVar[Mapping[str, ResultInfo]]
 
     def __init__(self, checkpoint: str | Path, device: str = "cpu", batch_size: int = 32) -> None:

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,8 @@ def activations(component: Component, rows: int, dtype: str) -> int:
             return value.repeat(rows, *[1] * (value.ndim - 1)) if value.ndim and len(value) == 1 else value
         if isinstance(value, Mapping):
             return {name: grown(item) for name, item in value.items()}
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], torch.Tensor) and len(value[0]) > 1:
+            return [grown(value[0]).clone() for _ in range(rows)]  # a tensor a row
         return type(value)(grown(item) for item in value) if isinstance(value, list | tuple) else value
 
     with torch.device("meta"), torch.no_grad():
@@ -110,15 +113,25 @@ def _peak(module: "Module", call: Callable[[], object], inputs: Sequence[Any]) -
 
 
 def fused(module: "Module") -> "Module":
-    """Return a module, its attention in the form that runs: components are described with its plain one.
+    """Return a module, its attention in the form that runs, where a component is described with its plain one.
 
     FLOPs can be counted of the plain one alone.
-    """
-    from diffusers.models.attention_processor import Attention, AttnAddedKVProcessor2_0, AttnProcessor2_0
 
+    Attention that is a model's own stays, and so does that of which there is a plain form only.
+    """
+    from diffusers.models.attention_processor import (
+        Attention,
+        AttnAddedKVProcessor,
+        AttnAddedKVProcessor2_0,
+        AttnProcessor,
+        AttnProcessor2_0,
+    )
+
+    faster = {AttnProcessor: AttnProcessor2_0, AttnAddedKVProcessor: AttnAddedKVProcessor2_0}
     for layer in module.modules():
-        if isinstance(layer, Attention):
-            layer.set_processor(AttnProcessor2_0() if layer.add_k_proj is None else AttnAddedKVProcessor2_0())
+        if isinstance(layer, Attention) and (kind := faster.get(type(layer.processor))):
+            layer.set_processor(kind())
     if adopt := getattr(module, "set_attn_implementation", None):
-        adopt("sdpa")
+        with suppress(ValueError):  # a Gemma 2, say, whose scores are bounded
+            adopt("sdpa")
     return module

@@ -8,6 +8,7 @@ from typing import Any
 from common.errors import UserError, nearest
 from common.files import sha256_file, sha256_tree
 from common.loading import loading
+from metrics.clip_towers import assembled
 
 LOCAL = "local-dir:"
 CONFIG = "open_clip_config.json"
@@ -62,6 +63,7 @@ class Source:
 
     @classmethod
     def _folder(cls, folder: Path) -> "Source":
+        folder = assembled(folder)
         if not (folder / CONFIG).is_file() or not any((folder / name).is_file() for name in WEIGHTS):
             raise UserError(
                 f"{folder} is no open_clip folder: it needs {CONFIG} and {WEIGHTS[0]}",

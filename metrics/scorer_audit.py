@@ -90,8 +90,11 @@ class ScorerAudit:
         invisible: one for each edit that nobody sees.
         damage: one for each kind and dose; empty in the short audit of a sweep.
         captions: AUC, the chance that a picture with its own prompt outscores one with a wrong but near prompt.
+        unlike: likewise with an unlike prompt; None in older audits, and of a set without another prompt.
+        unlike_mean: of the pictures' scores with these.
         saturation: share of the pictures' scores within 0.01 of 0 or 1; None where scores are no probabilities.
         beside: agreement with other scorers.
+        higher_is_better: whether more is better.
     """
 
     model: str
@@ -107,6 +110,26 @@ class ScorerAudit:
     captions: Estimate | None = None
     saturation: float | None = None
     beside: tuple[ScorerPair, ...] = ()
+    unlike: Estimate | None = None
+    unlike_mean: float | None = None
+    higher_is_better: bool = True
+
+    def tells(self, mean: float) -> bool | None:
+        """Return whether pictures of this mean score show their prompts, by this scorer; None where it cannot be said.
+
+        They do where the mean is better, by more than the floor, than that of the audited pictures with prompts unlike
+        their own. Pictures that are no better than the audited ones need more: that these are told from such prompts
+        better than by chance.
+
+        Args:
+            mean: of pictures of the same model and prompts, with their own prompts; the audited ones or others.
+        """
+        if self.unlike is None or self.unlike_mean is None:
+            return None
+        sign = 1 if self.higher_is_better else -1
+        if sign * (mean - self.unlike_mean) <= self.floor:
+            return False
+        return sign * (mean - self.mean) > self.floor or (self.unlike.low or 0) > 0.5
 
     @property
     def seen(self) -> list[str]:
@@ -122,25 +145,40 @@ class ScorerAudit:
 
     @property
     def trusted(self) -> bool:
-        """Whether it tells a picture from another prompt's, and a prompt from its neighbours, better than chance."""
+        """Whether it tells pictures from other prompts', and prompts from near and unlike ones, better than chance."""
         knows = self.captions is None or (self.captions.low or 0) > 0.5
-        return knows and all(effect.effect == "worse" for effect in self.damage if effect.kind == REPLACED)
+        return (
+            knows
+            and self.tells(self.mean) is not False
+            and all(effect.effect == "worse" for effect in self.damage if effect.kind == REPLACED)
+        )
 
     @property
     def verdict(self) -> list[str]:
         """Return what may be said by this scorer of these pictures, in sentences."""
         return [*self._of_damage(), *self._of_floor(), *self._of_scale()]
 
+    def beside_unlike(self, mean: float | None = None) -> str:
+        """Return in words what `tells` compares: of the audited pictures, unless another mean is given."""
+        if self.unlike is None or self.unlike_mean is None:
+            return ""
+        own = self.mean if mean is None else mean
+        return (
+            f"mean {own:.2f}, and {self.unlike_mean:.2f} with unlike prompts, where {self.floor:.2g} is the floor; "
+            f"AUC {_interval(self.unlike)}"
+        )
+
     def _of_damage(self) -> list[str]:
-        if not self.damage:
-            return ["a short audit: which damage it sees is told by `bench audit`"]
         seen, missed = "; ".join(self.seen), "; ".join(self.missed)
         if not self.trusted:
-            why = "it does not tell another prompt's picture from the prompt's own" if REPLACED in self.missed else ""
+            why = ["it does not tell another prompt's picture from the prompt's own"] if REPLACED in self.missed else []
             if self.captions and (self.captions.low or 0) <= 0.5:
-                auc = f"{self.captions.value:.2f} [{self.captions.low:.2f}, {self.captions.high:.2f}]"
-                why = " and ".join(filter(None, [why, f"takes wrong captions for right ones (AUC {auc})"]))
-            return [f"cannot be trusted: {why}", *([f"it does tell {seen}"] if seen else [])]
+                why.append(f"it takes wrong captions for right ones (AUC {_interval(self.captions)})")
+            if self.tells(self.mean) is False:
+                why.append(f"it does not tell the pictures' own prompts from unlike ones ({self.beside_unlike()})")
+            return [f"cannot be trusted: {'; '.join(why)}", *([f"it does tell {seen}"] if seen else [])]
+        if not self.damage:
+            return ["a short audit: which damage it sees is told by `bench audit`"]
         return [f"can be trusted to tell {seen}{f'; not to tell {missed}' if missed else ''}"]
 
     def _of_floor(self) -> list[str]:
@@ -201,6 +239,7 @@ class AuditedScores:
         invisible: copies under edits that nobody sees.
         damage: damaged copies, by kind, doses ascending.
         wrong: the pictures with the nearest other prompts [n, k]; None where there are none.
+        unlike: the pictures with prompts unlike their own [n]; likewise.
         higher_is_better: whether more is better.
         probability: whether scores are from 0 to 1.
     """
@@ -211,6 +250,7 @@ class AuditedScores:
     wrong: Floats | None = None
     higher_is_better: bool = True
     probability: bool = False
+    unlike: Floats | None = None
     _sign: int = field(init=False, default=1)
 
     def __post_init__(self) -> None:
@@ -247,6 +287,12 @@ class AuditedScores:
     def captions(self, *, seed: int = 0) -> Estimate | None:
         """Return the AUC of own prompts against wrong ones; None where there are no wrong ones."""
         return None if self.wrong is None else caption_auc(self._sign * self.own, self._sign * self.wrong, seed=seed)
+
+    def unlike_auc(self, *, seed: int = 0) -> Estimate | None:
+        """Return the AUC of own prompts against unlike ones; None where there are none."""
+        if self.unlike is None:
+            return None
+        return caption_auc(self._sign * self.own, self._sign * self.unlike[:, None], seed=seed)
 
     @property
     def saturation(self) -> float | None:
@@ -452,6 +498,10 @@ def _dose(effect: EditEffect, before: str) -> str:
     """Return an edit's dose as text after `before`; nothing where its kind has but one."""
     amount = effect.name.removeprefix(effect.kind).lstrip(", ")
     return f"{before}{amount}" if amount else ""
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def _percent(rate: Estimate) -> str:

@@ -11,7 +11,7 @@ from transformers import BlipForQuestionAnswering, CLIPModel, CLIPTokenizer
 
 from common.files import cache_dir
 from miniature.exporting.open_clip import save_open_clip
-from miniature.exporting.pipelines import save_flux, save_kandinsky, save_karlo, save_stable_diffusion
+from miniature.exporting.pipelines import save_flux, save_kandinsky, save_karlo, save_stable_diffusion, save_z_image
 from miniature.training import vqa
 from miniature.training.tokenizer import QUESTION
 
@@ -33,7 +33,7 @@ class Checkpoint(NamedTuple):
 
 
 def save_clip(work: Path, folder: Path) -> None:
-    save_open_clip(CLIPModel.from_pretrained(work / "clip"), CLIPTokenizer.from_pretrained(work / "tokenizer"), folder)
+    save_open_clip(CLIPModel.from_pretrained(work / "clip"), folder, "../kandinsky/prior")
 
 
 def save_vqa(work: Path, folder: Path) -> None:
@@ -46,8 +46,9 @@ EXPORTS = {
     "kandinsky": Checkpoint(save_kandinsky, ("clip", "tokenizer", "prior", "unet", "movq")),
     "stable-diffusion": Checkpoint(save_stable_diffusion, ("stable-diffusion", "movq")),
     "flux": Checkpoint(save_flux, ("flux",)),
+    "z-image": Checkpoint(save_z_image, ("z-image",)),
     "karlo": Checkpoint(save_karlo, ("karlo/decoder", "karlo/super_res_last")),
-    "clip": Checkpoint(save_clip, ("clip", "tokenizer")),
+    "clip": Checkpoint(save_clip, ("clip",)),
     "vqa": Checkpoint(save_vqa, ("vqa", "tokenizer")),
 }
 

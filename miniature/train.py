@@ -9,7 +9,7 @@ import torch
 from common.files import cache_dir
 
 PARTS = (
-    "autoencoder", "encoders", "judge", "vqa", "prior", "decoder", "stable_diffusion", "flux", "karlo",
+    "autoencoder", "encoders", "judge", "vqa", "prior", "decoder", "stable_diffusion", "flux", "z_image", "karlo",
     "super_resolution", "vqa_steady",
 )  # fmt: skip
 

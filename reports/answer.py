@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from common.errors import UserError
 from metrics.power import POWER
 from metrics.statistics import Estimate
+from reports.audits import beyond_floors
 from reports.base import RunView, series_name
 from reports.claims import BROKEN, Baseline, Claim, adjusted, claims, inflation_warning, left_out
 from reports.frame import WIN_RATE, paired_metrics, result_names, varying_axes
@@ -134,10 +135,11 @@ def _broken(view: RunView, metric_claims: Sequence[Claim]) -> str:
     where = "" if len(broken) == len(metric_claims) else f" in {len(broken)} of {len(metric_claims)} cells"
     worst = min((claim.baseline for claim in broken if claim.baseline), key=lambda baseline: baseline.mean)
     score = _baseline_label(view, broken[0].records[0], broken[0].metric)
+    sound = " If they are good, it is the scorer that cannot tell." if worst.audit else ""
     return (
-        f"The baseline is broken{where}: by this scorer its own pictures do not show their prompts (mean {score} "
-        f"{_mean(worst)}, where {worst.floor:g} or less is failure). Nothing can be claimed of what is compared with "
-        "it: look at the baseline's pictures, then at the scheduler, the steps and the weights."
+        f"The baseline is broken{where}: by this scorer its own pictures do not show their prompts ({score}: "
+        f"{worst.measured}). Nothing can be claimed of what is compared with it: look at the baseline's pictures, then "
+        f"at the scheduler, the steps and the weights.{sound}"
     )
 
 
@@ -198,6 +200,8 @@ def _against(view: RunView, metric: str, best: Best | None, metric_claims: Seque
         sentences.append(
             f"A loss is certain from tau {_tau(first)} on{rest}." if _onwards(metric_claims) else _cells(certain_losses)
         )
+    if best and (sentence := _beyond_floor(view, best.claim)):
+        sentences.append(sentence)
     if best and not _own(view, best) and best.claim.noninferiority_p is not None:
         sentences.append(_needed(view, best.claim, metric_claims))
     name = f"{metric}{WIN_RATE}"
@@ -209,6 +213,23 @@ def _against(view: RunView, metric: str, best: Best | None, metric_claims: Seque
             f"{SHARE.number(band[0])}% and {SHARE.number(band[1])}%."
         )
     return " ".join(sentences)
+
+
+def _beyond_floor(view: RunView, claim: Claim) -> str:
+    """Return that a claim's pictures are worse more often than edits that nobody sees make them; mostly nothing.
+
+    A scorer that sees a fault in few pictures calls most pairs ties, so that "no worse within 10 points" can hold.
+    """
+    if claim.verdict == "worse":
+        return ""  # said already
+    found = (one for one in view.once(beyond_floors)[0] if tuple(one.records) == claim.records)
+    one = next((one for one in found if one.metric == claim.metric and one.effect == "worse"), None)
+    if one is None:
+        return ""
+    return (
+        f"But at tau {_tau(claim)} {one.count(-1):,} of {one.outcomes.size:,} pictures are worse beyond the scorer's "
+        f"floor and {one.count(1):,} better, more than edits that nobody sees make so: look at them."
+    )
 
 
 def _control(view: RunView, records: Sequence[Record]) -> Record | None:

@@ -10,13 +10,16 @@ from common.errors import UserError
 from metrics.hypotheses import holm
 from metrics.over_seeds import ONE_ROOT_INFLATION, PooledOutcomes, pool_outcomes
 from metrics.power import ALPHA, POWER
+from metrics.scorer_audit import ScorerAudit
 from metrics.statistics import Estimate
+from reports.audits import audits
 from reports.base import RunView, series_name
 from reports.frame import WIN_RATE, paired_metrics, result_names, varying_axes
 from reports.labels import title
 from reports.paired_scores import Read, metric_scores
 from reports.pooling import COUNTS, noise_draws, pooled_outcomes, same_pictures, ways
 from sweeps.record import CellConfig, Record
+from sweeps.scores import same_scorer
 
 SAME = "same pictures"
 BROKEN = "broken baseline"
@@ -25,19 +28,31 @@ BASELINE_MEAN = "_mean_standard"
 
 @dataclass(frozen=True)
 class Baseline:
-    """The baseline's mean score, and the floor that the scorer declares for it.
+    """The baseline's mean score, and what tells whether its pictures show their prompts by this scorer.
 
     Attributes:
         mean: over all pairs.
-        floor: a mean at or below which pictures do not show their prompts by this scorer; None where it declares none.
+        floor: a mean at or below which they do not, as the scorer declares it; None where it declares none. It counts
+            where there is no audit alone.
+        audit: of the scorer on baseline pictures of this model and prompt set, with scores of unlike prompts; or None.
     """
 
     mean: float
     floor: float | None = None
+    audit: ScorerAudit | None = None
 
     @property
     def broken(self) -> bool:
+        if self.audit is not None:
+            return self.audit.tells(self.mean) is False
         return self.floor is not None and self.mean <= self.floor
+
+    @property
+    def measured(self) -> str:
+        """What it is judged by, in words."""
+        if self.audit is not None:
+            return self.audit.beside_unlike(self.mean)
+        return f"mean {self.mean:.2f}" + ("" if self.floor is None else f", where {self.floor:g} or less is failure")
 
 
 @dataclass(frozen=True)
@@ -160,7 +175,7 @@ def claim_of(run: RunView, records: Sequence[Record], metric: str, read: Read) -
         if len(scored) > 1 or (counted := _counted(run, scored[0], metric)) is None:
             raise
         pairs = counted
-    return _tested(Claim(scored, metric, pairs, run.delta, baseline_of(scored, metric)))
+    return _tested(Claim(scored, metric, pairs, run.delta, baseline_of(run, scored, metric)))
 
 
 def claims(run: RunView) -> list[Claim]:
@@ -189,7 +204,7 @@ def adjusted(unadjusted: Sequence[Claim]) -> list[Claim]:
     return corrected
 
 
-def baseline_of(records: Sequence[Record], metric: str) -> Baseline | None:
+def baseline_of(run: RunView, records: Sequence[Record], metric: str) -> Baseline | None:
     """Return the baseline's mean score over these records; None where one of them does not have it."""
     names = (name for name in records[0].results if name.startswith(f"{metric}.") and name.endswith(BASELINE_MEAN))
     name = next(names, None)
@@ -197,7 +212,19 @@ def baseline_of(records: Sequence[Record], metric: str) -> Baseline | None:
         return None
     figures = records[0].scorers.get(metric, {}).get("figures", {})
     floor = figures.get(name.partition(".")[2], {}).get("floor")
-    return Baseline(float(np.mean([record.results[name].value for record in records])), floor)
+    mean = float(np.mean([record.results[name].value for record in records]))
+    return Baseline(mean, floor, _audit(run, records[0], metric))
+
+
+def _audit(run: RunView, record: Record, metric: str) -> ScorerAudit | None:
+    """Return the audit of a record's scorer on baseline pictures of its model and prompts, if it has unlike prompts."""
+    place, scorer = (record.config.model, record.config.dataset, metric), record.scorers.get(metric)
+    try:
+        every = run.once(audits)
+    except UserError:  # a damaged file; the table of audits says so
+        return None
+    own = [one for one in every if (one.model, one.dataset, one.scorer) == place and one.unlike is not None]
+    return next((one for one in own if same_scorer(scorer, one.identity)), None)
 
 
 def inflation_warning(of_claims: Sequence[Claim]) -> str:

@@ -19,6 +19,7 @@ from reports.tables.audit import Audit
 from reports.tables.audit_edits import AuditEdits
 from reports.tables.beyond_floor import BeyondFloorTable
 from reports.tables.comparability import Comparability
+from reports.tables.misplaced import MisplacedTable
 from reports.tables.savings_at_parity import tolerance
 from reports.tables.set_losses import SetLosses
 from reports.tables.summary import Summary
@@ -61,7 +62,7 @@ def markdown(view: RunView, pictures: Sequence[Path], home: Path) -> str:
         "## Every cell",
         table_part(view),
         *_section("The scorers", view, Audit(), BeyondFloorTable(), AuditEdits()),
-        *_section("What the set lost", view, SetLosses()),
+        *_section("What the set lost", view, SetLosses(), MisplacedTable()),
         *pictures_part(view, pictures, home),
         "## Rows and columns",
         "\n".join(f"- {row}" for row in rows_part(view)),

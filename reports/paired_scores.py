@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from metrics.base import OF_ATOMS
 from metrics.scorer_audit import outside
 from reports.frame import WIN_RATE
 from sweeps.record import Record
@@ -91,7 +92,7 @@ def score_differences(run: Path, record: Record, metric: str, read: Read) -> NDA
 
 
 def metric_scores(path: Path, metric: str) -> NDArray[np.float64]:
-    """Return the only column [N] of a score file that holds one number a prompt by this metric.
+    """Return the only column [N] of a score file that holds one number a prompt by this metric, parts left out.
 
     Raises:
         UserError: the file is missing or damaged, or the metric has no such column or several.
@@ -105,7 +106,9 @@ def metric_scores(path: Path, metric: str) -> NDArray[np.float64]:
             columns = [
                 name
                 for name in schema.names
-                if name.startswith(f"{metric}.") and pa.types.is_floating(schema.field(name).type)
+                if name.startswith(f"{metric}.")
+                and not name.endswith(OF_ATOMS)
+                and pa.types.is_floating(schema.field(name).type)
             ]
             if len(columns) != 1:
                 raise UserError(f"{path} has {len(columns)} columns of one {metric} score a prompt, not one", AGAIN)

@@ -52,7 +52,9 @@ def splits(series: RunView) -> list[Split]:
         if not record.plan or not record.plan.savings:
             continue
         shared_columns, baseline_columns = read(record.scores(series.path)), read(record.baseline_scores(series.path))
-        columns = [column for column in shared_columns if column in baseline_columns]
+        columns = [
+            column for column in shared_columns if column in baseline_columns and not column.endswith(OF_PROMPTS)
+        ]
         if not columns:
             continue
         plan = SharingPlan.load(record.folder(series.path) / PLAN)
@@ -64,7 +66,7 @@ def splits(series: RunView) -> list[Split]:
 
 
 def embeddings(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Return the embeddings of pictures [N, D] in a score file, by ``<metric>.<column>``.
+    """Return the embeddings [N, D] in a score file, of pictures and of prompts, by ``<metric>.<column>``.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -77,8 +79,7 @@ def embeddings(path: Path) -> dict[str, NDArray[np.float64]]:
 
     try:
         with pq.ParquetFile(path) as file:
-            columns = [column for column in file.schema_arrow if is_row(column.type)]
-            names = [column.name for column in columns if not column.name.endswith(OF_PROMPTS)]
+            names = [column.name for column in file.schema_arrow if is_row(column.type)]
             rows = file.read(names)
         return {
             name: rows[name].combine_chunks().flatten().to_numpy().astype(np.float64).reshape(rows.num_rows, -1)

@@ -1,4 +1,4 @@
-"""Computation reuse across prompts in text-to-image diffusion: five functions, and what they return.
+"""Computation reuse across prompts in text-to-image diffusion: six functions, and what they return.
 
     import reusebench as rb
 
@@ -7,7 +7,8 @@
     run.images()    # PIL images in prompt order, and run.baseline_images() beside them
 
 A sweep is four passes over a folder, and each can be had alone: `plan` (what it will cost; no picture is made),
-`generate`, `score` (with it the records are described), and `report`. Importing this loads nothing heavy.
+`generate`, `score` (with it the records are described), and `report`. `audit` says what scorers can tell. Importing
+this loads nothing heavy.
 """
 
 from importlib import import_module
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from common.errors import UserError as UserError
+    from metrics.scorer_audit import ScorerAudit as ScorerAudit
     from reports.render import Report as Report
+    from reusebench.api import audit as audit
     from reusebench.api import generate as generate
     from reusebench.api import plan as plan
     from reusebench.api import report as report
@@ -27,11 +30,12 @@ if TYPE_CHECKING:
     from sweeps.spec import SweepSpec as SweepSpec
 
 _PLACES = {
-    **dict.fromkeys(("plan", "generate", "score", "report", "sweep"), "reusebench.api"),
+    **dict.fromkeys(("plan", "generate", "score", "audit", "report", "sweep"), "reusebench.api"),
     **dict.fromkeys(("Plan", "Run"), "reusebench.run"),
     "SweepSpec": "sweeps.spec",
     "Record": "sweeps.record",
     "Report": "reports.render",
+    "ScorerAudit": "metrics.scorer_audit",
     "UserError": "common.errors",
 }
 __all__ = sorted(_PLACES)

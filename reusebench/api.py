@@ -1,4 +1,4 @@
-"""The five functions. Each takes what the one before returned, or a spec's settings, and does what is missing."""
+"""The functions. Each takes what the one before returned, or a spec's settings, and does what is missing."""
 
 import logging
 import os
@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from common.errors import UserError
 from reusebench.run import Plan, Run
 from sweeps.events import Emit, Event, Note, stage
 from sweeps.spec import SweepSpec, make_spec, read_yaml
 
 if TYPE_CHECKING:
+    from metrics.scorer_audit import ScorerAudit
     from reports.render import Report
     from sweeps.executors.base import Executor
 
@@ -118,6 +120,58 @@ def score(
         run.folder, asked, _device(device), emit or _log, again=again, audit=audit, indifference=indifference
     )
     return Run(run.folder, failed=[record for record, _ in failures])
+
+
+def audit(
+    folder: Run | StrPath,
+    *,
+    prompts: StrPath | None = None,
+    metric: str | Sequence[str] = (),
+    limit: int = 120,
+    fewer_steps: bool = False,
+    out: StrPath | None = None,
+    device: str | None = None,
+    emit: Emit | None = None,
+) -> "list[ScorerAudit]":
+    """Return what scorers can be trusted to tell of the pictures of a run, or of a folder: its audits, with verdicts.
+
+    Pictures and edited copies of them are scored; no copy is kept. In a run, the baseline's pictures are audited, the
+    run keeps the audits, and its records get the scorers' floors.
+
+    Args:
+        folder: a run or its folder, or any folder of pictures.
+        prompts: a file of the prompts of a folder of pictures.
+        metric: the scorers, as for `score`; those of the sweep's spec unless given.
+        limit: the most pictures of a prompt set that are edited, evenly from first to last.
+        fewer_steps: also make a run's baseline pictures with a half and a quarter of the steps, as damage.
+        out: where the audits of a folder of pictures go; ``audits/<its name>`` unless given.
+        device: where they run.
+        emit: as for `plan`.
+
+    Returns:
+        One audit a scorer, model and prompt set; `ScorerAudit.verdict` says it in sentences.
+
+    Raises:
+        UserError: a scorer cannot be had, a picture cannot be read, or the folder is no run and no prompts are given.
+
+    Examples:
+        >>> import reusebench as rb
+        >>> (found,) = rb.audit("runs/demo", metric="vqa")  # doctest: +SKIP
+        >>> found.trusted, found.verdict  # doctest: +SKIP
+    """
+    from reusebench.auditing import audit_pictures
+    from sweeps import passes
+
+    asked, place = [metric] if isinstance(metric, str) else list(metric), _device(device)
+    if prompts is None:
+        run = folder.folder if isinstance(folder, Run) else Path(folder)
+        return passes.audit(run, asked, place, emit or _log, most=limit, again=fewer_steps)
+    if isinstance(folder, Run):
+        raise TypeError("a run knows its prompts: leave `prompts` out")
+    if fewer_steps:
+        raise UserError("pictures of a folder cannot be made again with fewer steps", "audit a run for that")
+    pictures = Path(folder)
+    return audit_pictures(pictures, Path(prompts), Path(out) if out else None, asked, place, emit or _log, limit)
 
 
 def report(run: Run | StrPath, *, delta: float | None = None, indifference: float | None = None) -> "Report":

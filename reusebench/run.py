@@ -1,4 +1,4 @@
-"""The results of the five functions: a plan, whose cost is known, and a run, whose pictures and results are there."""
+"""The results of the functions: a plan, whose cost is known, and a run, whose pictures and results are there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,6 +1,8 @@
 """Write the table of diffusers' pipeline classes to docs/models.md: ``python -m scripts.pipeline_classes``."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.listings import pipeline_classes
 from reports.formats import markdown_text
@@ -11,9 +13,15 @@ PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 
 def table(_: str = "") -> str:
     """Return the classes that some family runs, those first that tests prove equal to stock, as a Markdown table."""
-    rows = [row for row in pipeline_classes() if row["equal to stock"]]
-    lines = [list(rows[0]), [":---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(line if line is lines[1] else map(markdown_text, line))} |" for line in lines)
+    return markdown([row for row in pipeline_classes() if row["equal to stock"]])
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows of the same keys as a Markdown table; numbers stand to the right."""
+    sides = ["---:" if isinstance(value, int | float) else ":---" for value in rows[0].values()]
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    cells = [[markdown_text(str(cell)) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (cells[0], sides, *cells[1:]))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """The audit of scorers on pictures that exist: copies under edits are written, measured and forgotten.
 
-In full it is `bench audit`. In short, edits that nobody sees alone, it is part of every sweep that scores: the floor of
-each scorer on each prompt set, which is the zone of indifference of the set's records.
+In full it is `bench audit`. In short, edits that nobody sees and prompts unlike the pictures', it is part of every
+sweep that scores: the floor of each scorer on each prompt set, which is the zone of indifference of the set's records,
+and whether the baseline's pictures show their prompts.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.selection import evenly
+from metrics.base import OF_ATOMS
 from metrics.edits import DAMAGE, INVISIBLE, Edit
 from metrics.images import read_picture
 from metrics.scorer_audit import (
@@ -39,7 +42,7 @@ from sweeps.store import disk_full
 SHORT = 60  # pictures of a prompt set in the short audit: 300 copies; a 95th percentile is the 4th largest gap of 60
 FULL = 120
 FEWER_STEPS = "fewer steps"
-OWN, WRONG = "own", "wrong caption"  # of `Copies` that no edit made
+OWN, WRONG, UNLIKE = "own", "wrong caption", "unlike caption"  # of `Copies` that no edit made
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def audit(
     dataset: str,
     of: str,
     most: int = FULL,
-    damaged: Mapping[int, Sequence[Path]] = MappingProxyType({}),
+    damaged: Mapping[int, Mapping[int, Path]] = MappingProxyType({}),
     known: Scores | None = None,
     short: bool = False,
 ) -> list[ScorerAudit]:
@@ -86,9 +89,9 @@ def audit(
         dataset: the name of their prompts.
         of: a hash of the pictures.
         most: pictures that are edited, evenly from first to last.
-        damaged: pictures of the same prompts that are worse by construction, by their number of denoiser evaluations.
+        damaged: pictures of the same prompts that are worse by construction, by their number of steps, then by row.
         known: what these scorers measured of the pictures; measured here unless given.
-        short: measure edits that nobody sees alone.
+        short: measure edits that nobody sees and unlike prompts alone.
 
     Raises:
         UserError: a picture cannot be read or scored, or no scorer gives each picture one score.
@@ -97,7 +100,8 @@ def audit(
     if not names:
         raise UserError("no scorer here gives each picture a score", "add for example --metric vqa")
     rows = evenly(len(images), most)
-    own, by_edit, wrong = dict[str, NDArray[Any]](), dict[str, list[EditedScores]](), dict[str, list[NDArray[Any]]]()
+    own, unlike = dict[str, NDArray[Any]](), dict[str, NDArray[Any]]()
+    by_edit, wrong = dict[str, list[EditedScores]](), dict[str, list[NDArray[Any]]]()
     with TemporaryDirectory(prefix="reusebench-audit-") as scratch:
         if known is not None:
             own = {name: _single(name, known.measured[name])[rows] for name in names}
@@ -107,6 +111,8 @@ def audit(
             for name, scores in _scores(scorers, names, copies, emit, model):
                 if copies.name == OWN:
                     own[name] = scores
+                elif copies.name == UNLIKE:
+                    unlike[name] = scores
                 elif copies.name == WRONG:
                     wrong.setdefault(name, []).append(scores)
                 else:
@@ -120,6 +126,7 @@ def audit(
             wrong=np.stack(wrong[name], axis=1) if name in wrong else None,
             higher_is_better=scorers.metrics[name].higher_is_better,
             probability=scorers.metrics[name].probability,
+            unlike=unlike.get(name),
         )
         for name in names
     }
@@ -140,6 +147,9 @@ def audit(
             beside=tuple(one.beside(other, beside) for beside, other in audited.items() if other is not one)
             if one.damage
             else (),
+            unlike=one.unlike_auc(),
+            unlike_mean=None if one.unlike is None else float(one.unlike.mean()),
+            higher_is_better=one.higher_is_better,
         )
         for name, one in audited.items()
     ]
@@ -150,7 +160,7 @@ def _every_copy(
     prompts: Sequence[str],
     rows: Sequence[int],
     scratch: Path,
-    damaged: Mapping[int, Sequence[Path]],
+    damaged: Mapping[int, Mapping[int, Path]],
     short: bool,
 ) -> Iterator[Copies]:
     """Yield the pictures themselves, then their copies, one edit at a time: the files of one are gone with the next."""
@@ -158,9 +168,11 @@ def _every_copy(
     yield Copies(OWN, [images[row] for row in rows], texts)
     for edit in INVISIBLE.values():
         yield Copies(edit.name, _edited(edit, images, rows, None, scratch), texts)
+    if (far := far_prompts(prompts)) is not None:
+        yield Copies(UNLIKE, [images[row] for row in rows], [prompts[far[row]] for row in rows])
     if short:
         return
-    near, far = near_prompts(prompts, WRONG_CAPTIONS), far_prompts(prompts)
+    near = near_prompts(prompts, WRONG_CAPTIONS)
     partners = {None: None, "nearest": near[:, 0] if near.shape[1] else None, "far": far}
     for damage in DAMAGE.values():
         if damage.partner and partners[damage.partner] is None:
@@ -194,21 +206,32 @@ def _scores(
 
 def _single(name: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Return the only column [N] that holds one number a picture."""
-    single = [values for values in columns.values() if values.ndim == 1 and values.dtype.kind == "f"]
+    whole = (values for column, values in columns.items() if not column.endswith(OF_ATOMS))
+    single = [values for values in whole if values.ndim == 1 and values.dtype.kind == "f"]
     if len(single) != 1:
         raise UserError(f"{name} gives a picture {len(single)} scores, not one", "leave it out with --metric")
     return np.asarray(single[0], dtype=np.float64)
 
 
 def short_copies(jobs: Sequence[Job], scorers: Mapping[str, Scorers]) -> int:
-    """Return how many copies of pictures the short audits of a sweep score, all scorers together.
+    """Return how many scores the short audits of a sweep need, all scorers together: of copies, and of unlike prompts.
 
     Args:
         jobs: of the sweep.
         scorers: by model.
     """
     sizes = {(job.config.model, job.config.dataset): len(job.source.prompts) for job in jobs}
-    return sum(min(SHORT, size) * len(INVISIBLE) * len(_pairwise(scorers[model])) for (model, _), size in sizes.items())
+    return sum(audit_scores(size) * len(_pairwise(scorers[model])) for (model, _), size in sizes.items())
+
+
+def audit_scores(prompts: int) -> int:
+    """Return how many scores the short audit of one scorer needs on a set of so many prompts.
+
+    Examples:
+        >>> audit_scores(4), audit_scores(1600)
+        (24, 360)
+    """
+    return min(SHORT, prompts) * (len(INVISIBLE) + 1)
 
 
 def _pairwise(scorers: Scorers) -> list[str]:
@@ -286,13 +309,22 @@ class Floors:
         }
 
 
+# Of a record, its prompts and rows, gives the pictures that `damaged` of `audit` are.
+MadeAgain = Callable[[Record, Sequence[str], Sequence[int]], AbstractContextManager[Mapping[int, Mapping[int, Path]]]]
+
+
 def audit_run(
-    run: Path, records: Sequence[Record], scorers: Mapping[str, Scorers], emit: Emit, most: int = FULL
+    run: Path,
+    records: Sequence[Record],
+    scorers: Mapping[str, Scorers],
+    emit: Emit,
+    most: int = FULL,
+    made_again: MadeAgain | None = None,
 ) -> list[ScorerAudit]:
     """Return the full audit of scorers on a run's baseline pictures, and write it into the run folder.
 
     The pictures are, for each model and prompt set, those of the first baseline; damage by fewer steps is there where
-    the run has equal-compute baselines beside it.
+    the run has equal-compute baselines beside it, or where they are made.
 
     Args:
         run: the run folder, held by this process.
@@ -300,6 +332,7 @@ def audit_run(
         scorers: by model.
         emit: hears progress.
         most: pictures of a prompt set.
+        made_again: makes the baseline's pictures with fewer steps.
 
     Raises:
         UserError: as `audit`, or a picture is missing or damaged.
@@ -310,22 +343,24 @@ def audit_run(
         own = [record for record in records if (record.config.model, record.config.dataset) == (model, dataset)]
         first = next((record for record in own if record.role == "sharing"), own[0])
         damaged = {
-            record.plan.K: record.pictures(run)
+            record.config.steps: dict(enumerate(record.pictures(run)))
             for record in own
-            if record.role == "fewer-steps" and record.baseline == first.baseline and record.plan
+            if record.role == "fewer-steps" and record.baseline == first.baseline
         }
-        manifest = whole_pictures(first.baseline_scores(run).parent)
-        new = audit(
-            scorers[model],
-            first.baseline_pictures(run),
-            first.prompts(run),
-            emit,
-            model=model,
-            dataset=dataset,
-            of=manifest.hash,
-            most=most,
-            damaged=damaged,
-        )
+        manifest, prompts = whole_pictures(first.baseline_scores(run).parent), first.prompts(run)
+        rows = evenly(len(prompts), most)
+        with made_again(first, prompts, rows) if made_again else nullcontext({}) as made:
+            new = audit(
+                scorers[model],
+                first.baseline_pictures(run),
+                prompts,
+                emit,
+                model=model,
+                dataset=dataset,
+                of=manifest.hash,
+                most=most,
+                damaged={**damaged, **made},
+            )
         write_audits(run, new)
         audits += new
     return audits

@@ -4,7 +4,7 @@ Neither weights nor a GPU are needed, and a prompt set need not be here either: 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -21,13 +21,16 @@ from generators.prompts import PromptSet, known_set
 from generators.sharing.plan import Grouping, Planner, SharingPlan, build_plan
 from generators.sharing.schedule import Schedule, get_schedule
 from generators.sharing.tree import Tree
+from metrics.base import get_metric
 from metrics.flops import count
 from metrics.memory import BYTES, parameters
 from sweeps.accelerators import Accelerator, measured_seconds
+from sweeps.audit import audit_scores
 from sweeps.cost import RGB, components
 from sweeps.grid import PRIOR, Source, cells, own_settings, settings_of, sources
 from sweeps.jobs import Job
 from sweeps.plan import plan_sweep
+from sweeps.scorers import NONE, Asked
 from sweeps.session import Session
 from sweeps.spec import SweepSpec
 
@@ -59,6 +62,7 @@ class Estimate:
         picture_bytes: of the pictures, uncompressed: at most.
         weight_bytes: of the modules that run.
         basis: what the node-steps of cells that share are known from.
+        scores: of pictures by all scorers, and of their audits; one is a pass of a scorer.
     """
 
     model: str
@@ -72,6 +76,7 @@ class Estimate:
     picture_bytes: int
     weight_bytes: int
     basis: str
+    scores: int = 0
 
     @property
     def flops(self) -> float:
@@ -149,7 +154,15 @@ def _of_jobs(spec: SweepSpec, of: Sequence[Source], session: "_WithoutWeights") 
         controls = [job for job in plan.jobs if job.role == "fewer-steps"]
         made += [job for job in controls if job.baseline and job.folder == job.baseline.folder]
     sets = [(job.source, len(job.source.prompts), job.node_steps) for job in made]
-    return _priced(sets, "; ".join(sorted(set(basis.values()))) or "no sharing")
+    estimate = _priced(sets, "; ".join(sorted(set(basis.values()))) or "no sharing")
+    return replace(estimate, scores=_scores(spec, of[0], estimate.images))
+
+
+def _scores(spec: SweepSpec, of: Source, images: int) -> int:
+    """Return how many scores a sweep of one model on one prompt set needs, those of its scorers' audits among them."""
+    asked = [Asked.parse(text).metric for text in spec.metric or tuple(of.entry.scorers) if text != NONE]
+    audited = [name for name in asked if "win_rate" in get_metric(name).results]
+    return images * len(asked) + (audit_scores(len(of.prompts)) * len(audited) if spec.audit else 0)
 
 
 def _of_study(study: str, spec: SweepSpec, of: Sequence[Source]) -> Estimate:

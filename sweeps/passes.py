@@ -2,8 +2,9 @@
 
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sweeps.describe import describe, with_indifference
 from sweeps.events import CellFinished, CellScored, Emit, SweepStarted, stage
 from sweeps.executors.base import Executor
 from sweeps.executors.local import Local
+from sweeps.fewer_steps import fewer_steps
 from sweeps.generate import Made, generate
 from sweeps.grid import Cell
 from sweeps.jobs import Job
@@ -156,7 +158,9 @@ def rescore(
     return failures
 
 
-def audit(run: Path, asked: Sequence[str], device: str, emit: Emit, *, most: int = FULL) -> list[ScorerAudit]:
+def audit(
+    run: Path, asked: Sequence[str], device: str, emit: Emit, *, most: int = FULL, again: bool = False
+) -> list[ScorerAudit]:
     """Audit scorers on the baseline pictures of a run, and give its records their floors as zones of indifference.
 
     Args:
@@ -165,6 +169,7 @@ def audit(run: Path, asked: Sequence[str], device: str, emit: Emit, *, most: int
         device: where the metrics run.
         emit: hears progress.
         most: pictures of a prompt set that are edited.
+        again: also make these pictures again with fewer steps, as damage; the models have to be here.
 
     Returns:
         One a scorer, model and prompt set.
@@ -178,7 +183,8 @@ def audit(run: Path, asked: Sequence[str], device: str, emit: Emit, *, most: int
         if not records:
             raise UserError(f"{run} has no finished cell", "run the same sweep again")
         scorers = _run_scorers(records, asked or [text for text in spec.metric if text != NONE], device)
-        audits = audit_run(run, records, scorers, emit, most)
+        made_again = partial(_made_again, spec, device, emit) if again else None
+        audits = audit_run(run, records, scorers, emit, most, made_again)
         for record in records if spec.indifference is None else ():
             own = [one for one in audits if (one.model, one.dataset) == (record.config.model, record.config.dataset)]
             floors = {one.scorer: one.floor for one in own if same_scorer(record.scorers.get(one.scorer), one.identity)}
@@ -186,6 +192,12 @@ def audit(run: Path, asked: Sequence[str], device: str, emit: Emit, *, most: int
             if about != record.scorers:
                 store.save(record.model_copy(update={"scorers": about}))
     return audits
+
+
+def _made_again(
+    spec: SweepSpec, device: str, emit: Emit, record: Record, prompts: Sequence[str], rows: Sequence[int]
+) -> AbstractContextManager[dict[int, dict[int, Path]]]:
+    return fewer_steps(spec, record, prompts, rows, device, emit)
 
 
 def described(

@@ -161,7 +161,8 @@ class SweepSpec(BaseModel):
         metric: What scores the images, of `bench metrics list`: NAME, NAME:parameter=value or NAME=CHECKPOINT;
             repeat it for more, also of one NAME. `none` is for no scores.
         audit: Also measure which score differences mean nothing: those between baseline images and copies of them
-            under edits that nobody sees, five copies of at most 60 images a model and prompt set.
+            under edits that nobody sees, and whether images are told from other prompts': five copies of at most
+            60 images a model and prompt set, and the images once more.
         indifference: Score differences below this are ties in claims, verdicts and rankings; 0 for the strict rule.
         seed_control: Also compare the baseline with itself under another seed (A/A control): smaller
             differences than that one mean nothing.

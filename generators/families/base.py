@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.plugins import Plugin, discover, find
 from generators.acceleration import Acceleration
 from generators.batching import Batches
-from generators.checkpoints import Offload
+from generators.checkpoints import INDEX, Offload, pipeline_class
 from generators.component import Component
 from generators.conditioning import Conditioning
 from generators.device_memory import give_back
@@ -29,6 +29,7 @@ S = TypeVar("S", bound=GenerationSettings, default=Any)
 
 HALVES = (torch.float16, torch.bfloat16)
 DECODERS = ("vae", "movq")  # what pipelines call the module that makes pictures of latents
+ROLE = "pipeline"  # of models that are one pipeline
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -46,7 +47,7 @@ class Family(Plugin, ABC, Generic[S]):
         one_stream: whether prompts are encoded from one stream of noise where the noise policy is ``official``.
         entry: the model that is loaded.
         device: where the denoiser runs.
-        dtype: of latents and weights.
+        dtype: of weights.
         offload: what waits in main memory until it is needed; set before anything is encoded or denoised.
         acceleration: how the denoiser computes; likewise.
     """
@@ -68,9 +69,10 @@ class Family(Plugin, ABC, Generic[S]):
         self._encoders: Any = None
 
     @classmethod
-    @abstractmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
         """Return the folder as a model of this family; None if it is laid out as another's."""
+        kind = pipeline_class(str(folder)) if (folder / INDEX).is_file() else None
+        return cls.described(str(folder), cls.sources_of(str(folder), kind)) if kind and cls.serves(kind) else None
 
     @classmethod
     @abstractmethod
@@ -183,6 +185,10 @@ class Family(Plugin, ABC, Generic[S]):
         Raises:
             UserError: the model cannot make pictures of that size.
         """
+
+    def latents_dtype(self, settings: S) -> torch.dtype:
+        """Return what latents are kept in between steps: `dtype`, but where a pipeline keeps them wider."""
+        return self.dtype
 
     @abstractmethod
     def predict(self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: S) -> Tensor:

@@ -33,12 +33,14 @@ def warnings_kept(name: str) -> Iterator[list[str]]:
             messages.append(record.getMessage())
 
     logger = logging.getLogger(name)
-    before = logger.handlers, logger.propagate
+    before = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [Kept()], False
+    logger.setLevel(logging.WARNING)
     try:
         yield messages
     finally:
-        logger.handlers, logger.propagate = before
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
 
 
 def torch_generator(*parts: object) -> torch.Generator:
@@ -58,9 +60,17 @@ def cut_note(
         limit: the most tokens that are read, if it is not the tokenizer's `model_max_length`.
     """
     limit = limit or tokenizer.model_max_length
+    cut = [(place + 1, length) for place, length in cut_lengths(tokenizer, texts, limit)]
+    return [cut_sentence(kind, len(texts), limit, cut, reader)] if cut else []
+
+
+def cut_lengths(tokenizer: Any, texts: Sequence[str], limit: int) -> list[tuple[int, int]]:
+    """Return the place and the length in tokens of each text that is longer than `limit`."""
     lengths = [len(tokens) for tokens in tokenizer(list(texts), verbose=False).input_ids]
-    cut = [number for number, length in enumerate(lengths, 1) if length > limit]
-    if not cut:
-        return []
-    first = f"{kind} {cut[0]} with {lengths[cut[0] - 1]}"
-    return [f"{len(cut)} of {len(texts)} {kind}s cut to the {limit} tokens {reader} reads, first {first}"]
+    return [(place, length) for place, length in enumerate(lengths) if length > limit]
+
+
+def cut_sentence(kind: str, total: int, limit: int, cut: Sequence[tuple[int, int]], reader: str) -> str:
+    """Return what records say of texts that are cut, each its number from 1 and its length in tokens."""
+    first = f"{kind} {cut[0][0]} with {cut[0][1]}"
+    return f"{len(cut)} of {total} {kind}s cut to the {limit} tokens {reader} reads, first {first}"

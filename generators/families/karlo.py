@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import count, zip_longest
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from generators.batching import Batches
 from generators.checkpoints import check_pipeline, load_config
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
-from generators.families.base import pictures_of
+from generators.families.base import DTYPES, ROLE, Family, pictures_of, torch_device
 from generators.families.encoding import cut_note, errors_alone, torch_generator
-from generators.families.one_pipeline import ROLE, OnePipeline
 from generators.families.unclip import (
     PIPELINE,
     TEXT_PROJECTION,
@@ -51,7 +50,7 @@ class KarloSettings(PriorSettings):
     super_res_steps: Annotated[int, Field(ge=2)] = 7
 
 
-class Karlo(OnePipeline[KarloSettings]):
+class Karlo(Family[KarloSettings]):
     """Karlo: a prior turns text into an image embedding, a UNet makes a small picture of both, two more enlarge it.
 
     Follows `UnCLIPPipeline` of diffusers operation by operation, so that the same noise gives the same bits. Image
@@ -64,6 +63,7 @@ class Karlo(OnePipeline[KarloSettings]):
     name = "karlo"
     settings_type = KarloSettings
     layout = f"a diffusers {PIPELINE}"
+    roles = (ROLE,)
     pipelines = (PIPELINE,)
     features_options = ("image_embeds", "text_embeds")
     conditioned_on = "image"
@@ -80,6 +80,13 @@ class Karlo(OnePipeline[KarloSettings]):
         stock, side = models()["karlo"], load_config(source, "super_res_first")["sample_size"]
         defaults = {**stock.defaults, "height": side, "width": side}
         return stock.model_copy(update={"name": name, "description": "", "sources": sources, "defaults": defaults})
+
+    @classmethod
+    def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:
+        if gone := cls.unavailable():
+            raise UserError(gone)
+        check_pipeline(PIPELINE, model.source(ROLE))
+        return cls(model, torch_device(device), DTYPES[dtype])
 
     @property
     def encoders(self) -> Any:

@@ -27,6 +27,8 @@ PROBES = ([SHORT] * 2, [SHORT] * 3, [SHORT, LONG])
 # ROWS: a tensor with one row a prompt; LIST: a list of one tensor a prompt; SHARED: a tensor that belongs to no prompt;
 # CONSTANT: no tensor. MASK_OF and LENGTHS_OF belong to the sequence before them, and are kept as its mask.
 ROWS, LIST, SHARED, CONSTANT, MASK_OF, LENGTHS_OF = "rows", "list", "shared", "constant", "mask", "lengths"
+# What is kept beside the leaves, of which no pipeline is told: see `heard`.
+POOLED, TOKENS = "pooled", "token_mask"
 ALONE = -1  # the place of what is returned by itself, and not in a tuple
 
 
@@ -100,8 +102,8 @@ class Leaf:
 
 
 def leaves(names: Sequence[str]) -> list[Leaf]:
-    """Return the leaves among the names of a conditioning's tensors."""
-    return [Leaf.of(name) for name in names if not name.endswith(MASK)]
+    """Return the leaves among the names of a conditioning's tensors, of which others have no slashes."""
+    return [Leaf.of(name) for name in names if "/" in name and not name.endswith(MASK)]
 
 
 def learned(probes: Sequence[Sequence[Any]], *, left: bool) -> list[Leaf]:
@@ -192,10 +194,14 @@ def _with_mask(own: list[Leaf], mask: Leaf, value: Tensor, values: Sequence[Any]
 
 
 def packed(parts: Sequence[Leaf], returns: Sequence[Any], prompts: int) -> dict[str, Tensor]:
-    """Return the calls' returns for some prompts as float32 tensors on the CPU, a row a prompt, with masks beside."""
+    """Return the calls' returns for some prompts as float32 tensors on the CPU, a row a prompt, with masks beside.
+
+    Their names say the dtypes that were returned now, which are those of the text encoders' weights.
+    """
     rows: dict[str, Tensor] = {}
-    for leaf in parts:
-        value = _at(returns[leaf.call], leaf.place)
+    for learned_leaf in parts:
+        value = _at(returns[learned_leaf.call], learned_leaf.place)
+        leaf = _typed(learned_leaf, value)
         mask = None
         if leaf.form == CONSTANT:
             tensor = torch.zeros(prompts, 1)
@@ -213,6 +219,11 @@ def packed(parts: Sequence[Leaf], returns: Sequence[Any], prompts: int) -> dict[
         if mask is not None:
             rows[leaf.name + MASK] = mask.float().cpu().contiguous()
     return rows
+
+
+def _typed(leaf: Leaf, value: Any) -> Leaf:
+    one = value[0] if leaf.form == LIST else value
+    return replace(leaf, dtype=str(one.dtype).removeprefix("torch.")) if isinstance(one, Tensor) else leaf
 
 
 def _mask(leaf: Leaf, returned: Any, rows: Tensor) -> Tensor:
@@ -282,23 +293,37 @@ def batches_of(rows: Mapping[str, Tensor], count: int, most: int | None = None) 
     return [part for group in groups for part in torch.split(group, most or count)]
 
 
+def pooled_leaf(tensors: Mapping[str, Tensor]) -> Leaf | None:
+    """Return the first call's pooled vector; None where there is none."""
+    vectors = (leaf for leaf in _of_prompts(tensors) if tensors[leaf.name].ndim == 2)
+    return next((leaf for leaf in vectors if leaf.dtype.startswith(("float", "bfloat"))), None)
+
+
+def states_leaf(tensors: Mapping[str, Tensor]) -> Leaf:
+    """Return the first call's first sequence of states."""
+    return next(leaf for leaf in _of_prompts(tensors) if tensors[leaf.name].ndim > 2)
+
+
+def _of_prompts(tensors: Mapping[str, Tensor]) -> list[Leaf]:
+    return [leaf for leaf in leaves(list(tensors)) if leaf.call == 0 and leaf.form in (ROWS, LIST)]
+
+
 def features(tensors: Mapping[str, Tensor], *, pooled: bool, flattened: bool = False) -> NDArray[np.float64]:
     """Return one vector a prompt, float64 [N, D], of what the first call returns.
 
     Args:
-        tensors: of the conditioning.
-        pooled: the pooled vector, where one is returned.
-        flattened: all of the first sequence in one row, where none is.
+        tensors: of the conditioning; `POOLED` and `TOKENS` stand in where a pooled vector or a mask is not returned.
+        pooled: the pooled vector, where there is one.
+        flattened: all of the first sequence in one row, where none is asked for.
     """
-    own = [leaf for leaf in leaves(list(tensors)) if leaf.call == 0 and leaf.form in (ROWS, LIST)]
-    vectors = [leaf for leaf in own if tensors[leaf.name].ndim == 2 and leaf.dtype.startswith(("float", "bfloat"))]
-    if pooled and vectors:
-        return tensors[vectors[0].name].double().numpy()
-    sequence = next(leaf for leaf in own if tensors[leaf.name].ndim > 2)
+    vector = pooled_leaf(tensors)
+    if pooled and (vector or POOLED in tensors):
+        return tensors[vector.name if vector else POOLED].double().numpy()
+    sequence = states_leaf(tensors)
     states = tensors[sequence.name].double()
     if flattened:
         return states.flatten(1).numpy()
-    mask = tensors.get(sequence.name + MASK, torch.ones(states.shape[:2])).double()
+    mask = tensors.get(sequence.name + MASK, tensors.get(TOKENS, torch.ones(states.shape[:2]))).double()
     mask = mask.reshape(*mask.shape, *[1] * (states.ndim - 2))
     means: NDArray[np.float64] = ((states * mask).sum(1) / mask.sum(1).clamp(min=1)).flatten(1).numpy()
     return means

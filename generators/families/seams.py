@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from generators.sampler import Sampler
+from generators.sampler import Sampler, instead
 
 
 class _Stopped(BaseException):
@@ -42,6 +42,17 @@ class Encoding:
             return self.returns[-1]
 
         return heard
+
+
+def placed(pipeline: Any, device: torch.device) -> Any:
+    """Return the pipeline, which from now on knows that it computes on this device.
+
+    It looks through all its modules for hooks otherwise, at every call, which here is every step.
+    """
+    kind = type(pipeline)
+    members = {"_execution_device": property(lambda _: device), "__module__": kind.__module__}
+    pipeline.__class__ = type(kind.__name__, (kind,), members)
+    return pipeline
 
 
 def encoded(pipeline: Any, arguments: Mapping[str, Any]) -> list[Any]:
@@ -101,12 +112,11 @@ def predicted(
     found: list[Tensor] = []
     scheduler = sampler.double(k)
 
-    @wraps(scheduler.step)
     def heard(*args: Any, **kwargs: Any) -> None:
         found.append(args[0] if args else kwargs["model_output"])
         raise _Stopped
 
-    vars(scheduler)["step"] = heard
+    vars(scheduler)["step"] = instead(scheduler, "step", heard)
     with _loop(pipeline, [k]):
         _run(
             pipeline,
@@ -159,7 +169,7 @@ def _stop(*args: Any, **kwargs: Any) -> None:
 def _deaf(scheduler: Any) -> Any:
     """Return a copy of the scheduler that ends the call where its timesteps would be set."""
     double = copy(scheduler)
-    double.set_timesteps = wraps(scheduler.set_timesteps)(_stop)
+    double.set_timesteps = instead(scheduler, "set_timesteps", lambda *args, **kwargs: _stop())
     return double
 
 
@@ -179,15 +189,36 @@ def _answers(returns: Sequence[Any]) -> Callable[..., Any]:
 
 
 def _giving(own: Callable[..., Any], latents: Tensor) -> Callable[..., Any]:
-    """Return a `prepare_latents` whose first output is these; the rest (ids, say) is what the pipeline makes."""
+    """Return a `prepare_latents` whose first output is these; the rest (ids, say) is what the pipeline makes.
+
+    Noise that is replaced anyway is not drawn: for a picture of a million pixels that takes milliseconds.
+    """
+    names: dict[str, Any] = inspect.unwrap(own).__globals__
+    draw = names.get("randn_tensor")
 
     @wraps(own)
     def prepare(*args: Any, **kwargs: Any) -> Any:
-        output = own(*args, **kwargs)
+        if draw is not None:
+            names["randn_tensor"] = _zeros
+        try:
+            output = own(*args, **kwargs)
+        finally:
+            if draw is not None:
+                names["randn_tensor"] = draw
         first = latents.to(_first(output))
         return (first, *output[1:]) if isinstance(output, tuple) else first
 
     return prepare
+
+
+def _zeros(
+    shape: tuple[int, ...],
+    generator: object = None,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    layout: object = None,
+) -> Tensor:
+    return torch.zeros(shape, device=device, dtype=dtype)
 
 
 def _first(output: Any) -> Any:

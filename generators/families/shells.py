@@ -6,16 +6,21 @@ machine, for the form of what it encodes, its latents, its timesteps, and the ca
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from generators.checkpoints import load_config
+from generators.checkpoints import CONFIGURATIONS, INDEX, load_config
+from generators.families.word_tokenizer import word_tokenizer
 
-INDEX = "model_index.json"
+# What no call computes with that begins with a text and ends with a picture that nobody judges.
+UNUSED = ("safety_checker", "image_encoder", "feature_extractor")
 
 
 class Call(NamedTuple):
@@ -42,26 +47,49 @@ class Shells:
 
     Attributes:
         names: of the modules.
+        without: None for each component that a pipeline is loaded without, by name.
+        packaged: whether a public model's configurations in this package are all that is here.
         calls: of all of them, in order.
         running: the module that was called last.
     """
 
     def __init__(self, source: str, borrowed: dict[str, str]) -> None:
         self._source, self._borrowed = source, borrowed
-        index = load_config(source, "", INDEX)
-        self._classes = {
-            name: kind
-            for name, value in index.items()
-            if isinstance(value, list) and len(value) == 2 and (kind := _class(*value)) and issubclass(kind, nn.Module)
-        }
+        self._index = load_config(source, "", INDEX)
+        self.without = {name: None for name in self._index if name in UNUSED}
+        self.packaged = Path(source).is_relative_to(CONFIGURATIONS)
+        self._classes = {name: kind for name, kind in self._components().items() if issubclass(kind, nn.Module)}
         self.names = sorted(self._classes)
         self.calls: list[Call] = []
         self.running = ""
 
-    def config(self, name: str) -> dict[str, Any]:
-        """Return a module's configuration."""
+    def config(self, name: str, filename: str = "config.json") -> dict[str, Any]:
+        """Return a component's configuration."""
         place = self._borrowed.get(name)
-        return load_config(place, "") if place else load_config(self._source, name)
+        return load_config(place, "", filename) if place else load_config(self._source, name, filename)
+
+    def others(self) -> dict[str, Any]:
+        """Return what the pipeline of a public model has besides modules, from the configurations in this package.
+
+        That is schedulers, the values in its index, and tokenizers of words; what it can do without is None.
+        """
+        parts: dict[str, Any] = {
+            name: value for name, value in self._index.items() if not (name.startswith("_") or isinstance(value, list))
+        }
+        for name, kind in self._components().items():
+            if "tokenizer" in name:
+                parts[name] = word_tokenizer(self.config(name, "tokenizer_config.json"))
+            elif name.endswith("scheduler"):
+                parts[name] = kind.from_config(self.config(name, "scheduler_config.json"))
+            elif name not in self.names:
+                parts[name] = None
+        return {**parts, **self.without}
+
+    def _components(self) -> dict[str, Any]:
+        """Return the classes of the components that the pipeline's index names."""
+        known = {name: value for name, value in self._index.items() if name not in UNUSED}
+        pairs = {name: value for name, value in known.items() if isinstance(value, list) and len(value) == 2}
+        return {name: kind for name, value in pairs.items() if (kind := _class(*value))}
 
     def build(self, name: str) -> nn.Module:
         """Return a module of that configuration, its weights as the device in force makes them.
@@ -82,10 +110,22 @@ class Shells:
         return module
 
     def called(self, name: str, method: str) -> nn.Module:
-        """Return a module as `build` does whose forward is that method, and which runs on the meta device."""
+        """Return a module as `build` does whose forward is that method, and which runs on the meta device.
+
+        There are no values there, and modules ask for some. Whole numbers that they have written down themselves are
+        known. Text encoders look whether their mask holds everywhere: it does not, they are told, and no shape follows
+        it. A mixture of experts looks how many rows each gets: one gets all, which costs what it would cost several.
+        """
         module = self.build(name)
-        text = hasattr(module, "config_class") and not hasattr(type(module), "from_config")
-        return module if method == "forward" and not text else _Called(module, method)
+        own = getattr(module, method)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            known = WeakTensorKeyDictionary()
+            with _Written(known), _Asked(known):  # type: ignore[no-untyped-call]
+                return own(*args, **kwargs)
+
+        module.forward = forward
+        return module
 
     def shell(self, name: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
         """Return a module without weights that says it is on this device and in this dtype."""
@@ -108,33 +148,45 @@ class Shells:
         return module
 
 
-class _Called(nn.Module):
-    """A module, called by one of its methods, that may ask for values on the meta device, where there are none.
+class _Written(TorchFunctionMode):
+    """Keeps the whole numbers that a module writes into tensors on the meta device, on the CPU."""
 
-    Text encoders look whether their mask holds everywhere. It does not, they are told; no shape follows it.
-    """
+    def __init__(self, known: WeakTensorKeyDictionary) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._known = known
 
-    def __init__(self, module: nn.Module, method: str) -> None:
-        super().__init__()
-        self.module, self._method = module, method
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        with _NoValues():  # type: ignore[no-untyped-call]
-            return getattr(self.module, self._method)(*args, **kwargs)
-
-    def set_attn_implementation(self, name: str) -> None:
-        """Have attention computed otherwise, where the module can."""
-        if adopt := getattr(self.module, "set_attn_implementation", None):
-            adopt(name)
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func is torch.tensor and made.device.type == "meta" and not made.is_floating_point():
+            self._known[made] = func(*args, **{**(kwargs or {}), "device": "cpu"})
+        return made
 
 
-class _NoValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Answers questions for the value of a tensor on the meta device with no, or nought."""
+class _Asked(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Answers questions for the value of a tensor on the meta device: as it is known, else with no, or nought."""
+
+    def __init__(self, known: WeakTensorKeyDictionary) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._known = known
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default and args[0].device.type == "meta":
-            return False if args[0].dtype == torch.bool else 0
-        return func(*args, **(kwargs or {}))
+        kwargs, first = kwargs or {}, args[0] if args else None
+        if isinstance(first, Tensor) and first.device.type == "meta":
+            if func is torch.ops.aten._local_scalar_dense.default:
+                nothing = False if first.dtype == torch.bool else 0
+                return self._known[first].item() if first in self._known else nothing
+            if func is torch.ops.aten.bincount.default:
+                return torch.tensor([first.numel()], device="cpu")
+        made = func(*args, **kwargs)
+        if not self._known:
+            return made
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if given and all(leaf in self._known for leaf in given):  # what follows from what is known is known
+            twins = tree_map(lambda leaf: self._known[leaf] if isinstance(leaf, Tensor) else leaf, (args, kwargs))
+            for leaf, twin in zip(tree_leaves(made), tree_leaves(func(*twins[0], **twins[1])), strict=True):
+                if twin.device.type == "cpu":
+                    self._known[leaf] = twin
+        return made
 
 
 class _Answering:

@@ -1,7 +1,6 @@
-"""The parts that Stable Diffusion and Stable unCLIP share: CLIP's text states, a VAE between latents and pictures."""
+"""The second stage of Stable unCLIP: CLIP's text states, a UNet under them, a VAE between latents and pictures."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from generators.batching import Batches
 from generators.checkpoints import load_config
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
-from generators.families.base import pictures_of
+from generators.families.base import ROLE, pictures_of
 from generators.families.encoding import errors_alone
-from generators.families.one_pipeline import ROLE, VAEDecoder
+from generators.families.heard import Listener
 from generators.model_entry import ModelEntry
 from generators.sampler import Sampler
 from generators.settings import GenerationSettings
@@ -69,18 +68,14 @@ def text_rows(pipeline: Any, prompts: list[str], negative: str, device: torch.de
         ``text_states`` and ``negative_text_states`` [b, L, D]; ``pooled`` [b, D], what the text model pools, in other
         words the state of the end token; ``token_mask`` [b, L], 1 for a token of the prompt and 0 for padding.
     """
-    tokenizer = pipeline.tokenizer
-    with _heard(pipeline.text_encoder) as heard:
+    listener = Listener(pipeline)
+    with listener.batch():
         states, _ = pipeline.encode_prompt(prompts, device, 1, False)
     unconditional, _ = pipeline.encode_prompt([negative], device, 1, False)
-    tokens = tokenizer(
-        prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-    )
     return {
         "text_states": states,
         "negative_text_states": unconditional.expand(len(prompts), -1, -1),
-        "pooled": heard[0].pooler_output,
-        "token_mask": tokens.attention_mask,
+        **listener.rows(prompts, states.shape[1]),
     }
 
 
@@ -191,7 +186,7 @@ def decoder_component(model: ModelEntry, settings: GenerationSettings) -> Compon
         phase="decode",
         unit="image",
         calls=1,
-        build=lambda: VAEDecoder(build()),
+        build=lambda: _Decoder(build()),
         inputs=lambda _: ((torch.zeros(1, *latent),), {}),
     )
 
@@ -206,12 +201,13 @@ def _scale(model: ModelEntry) -> int:
     return int(2 ** (len(model.config(ROLE, "vae")["block_out_channels"]) - 1))
 
 
-@contextmanager
-def _heard(module: nn.Module) -> Iterator[list[Any]]:
-    """Collect the module's outputs while the block runs; the stock pipelines keep only the first part of each."""
-    outputs: list[Any] = []
-    hook = module.register_forward_hook(lambda _, args, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        hook.remove()
+class _Decoder(nn.Module):
+    """The half of a VAE that makes pictures, as a component counts it."""
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, latents: Tensor) -> Tensor:
+        image: Tensor = self.vae.decode(latents, return_dict=False)[0]
+        return image

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -16,9 +15,8 @@ from generators.batching import Batches
 from generators.checkpoints import load_pipeline, pipeline_class
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
-from generators.families.base import DTYPES, Family, torch_device
+from generators.families.base import DTYPES, ROLE, Family, torch_device
 from generators.families.encoding import cut_note, errors_alone, torch_generator
-from generators.families.one_pipeline import ROLE
 from generators.families.stable import (
     ENCODE_BATCH,
     decoder_component,
@@ -75,12 +73,6 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
     pipelines = (PIPELINE, WITHOUT_PRIOR)
     features_options = ("image_embeds", "pooled", "flattened", "mean_token")
     conditioned_on = "both"
-
-    @classmethod
-    def recognise(cls, folder: Path) -> ModelEntry | None:
-        """Return the folder as a model; one without a prior gets the catalogue's."""
-        kind = pipeline_class(str(folder)) if (folder / "model_index.json").is_file() else None
-        return cls.described(str(folder), cls.sources_of(str(folder), kind)) if kind in cls.pipelines else None
 
     @classmethod
     def sources_of(cls, place: str, pipeline: str) -> dict[str, str]:

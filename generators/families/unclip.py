@@ -10,8 +10,8 @@ from torch import nn
 from common.errors import UserError
 from common.loading import loading
 from generators.checkpoints import Offload, hub_commit, load_pipeline
+from generators.families.base import ROLE
 from generators.families.encoding import errors_alone
-from generators.families.one_pipeline import ROLE
 from generators.model_entry import ModelEntry
 
 PIPELINE, TEXT_PROJECTION = "UnCLIPPipeline", "text_proj"

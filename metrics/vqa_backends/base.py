@@ -65,6 +65,32 @@ class VqaBackend(Plugin, ABC):
             MemoryError, RuntimeError: so many pictures do not fit.
         """
 
+    def check_answers(self, questions: Sequence[str], answers: Sequence[str]) -> None:
+        """Refuse now whatever `answers` would refuse afterwards; a kind that takes whole prompts alone always does.
+
+        Raises:
+            UserError: as in `check`.
+        """
+        hint = "ask a model of transformers: see `bench vqa-backends list`"
+        raise UserError(f"{self.scheme}:{self.place} answers about whole prompts alone, not any question", hint)
+
+    def answers(
+        self, images: Sequence[Path], questions: Sequence[str], answers: Sequence[str], batch_size: int
+    ) -> NDArray[np.float64]:
+        """Return P(answer | picture, question), float64 [N], 0 to 1: the product over the answer's tokens, without end.
+
+        Args:
+            images: picture files [N].
+            questions: one about each [N], asked as it is.
+            answers: the answer whose probability is meant [N].
+            batch_size: pictures asked about at once; it does not change the result.
+
+        Raises:
+            UserError, MemoryError, RuntimeError: as in `scores`.
+        """
+        self.check_answers(questions, answers)
+        raise NotImplementedError
+
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """Return all that decides the scores: hash, question, answer, settings, packages.

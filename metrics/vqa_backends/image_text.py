@@ -43,21 +43,22 @@ class ImageText(TransformersBackend):
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         self.processor = AutoProcessor.from_pretrained(self.folder, trust_remote_code=False)
-        tokens = self.answer_tokens(self.processor.tokenizer)
-        if len(tokens) != 1:
-            hint = f"record an answer of one token in {SETTINGS}"
-            raise UserError(f"{self.question.answer!r} is {len(tokens)} tokens to this scorer, and it takes one", hint)
-        self.token = tokens[0]
+        self._token(self.question.answer)
         return self.pretrained(AutoModelForImageTextToText)
 
     def check(self, prompts: Sequence[str]) -> None:
+        self.check_answers(*self.asked(prompts))
+
+    def check_answers(self, questions: Sequence[str], answers: Sequence[str]) -> None:
         """Ask about a grey picture, so that a processor or model that cannot fails before images are made."""
         from PIL import Image
 
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        self.lengths(prompts, self.processor.tokenizer, limit)
+        self.lengths(questions, self.processor.tokenizer, limit)
+        (question, *_), (answer, *_) = self.asked(["grey"])
+        token, *_ = [self._token(text) for text in dict.fromkeys([answer, *answers])]
         try:
-            self._likelihood([self._inputs(Image.new("RGB", (64, 64), "grey"), "grey")])
+            self._likelihood([self._inputs(Image.new("RGB", (64, 64), "grey"), question)], [token])
         except (ValueError, TypeError, AttributeError, LookupError) as error:
             raise UserError(
                 f"cannot ask {self.place} about a picture: {error}",
@@ -65,20 +66,33 @@ class ImageText(TransformersBackend):
             ) from error
 
     def scores(self, images: Sequence[Path], prompts: Sequence[str], batch_size: int) -> NDArray[np.float64]:
-        """Return the scores as the base has it; inputs of equal shapes are asked together, none is padded."""
+        return self.answers(images, *self.asked(prompts), batch_size)
+
+    def answers(
+        self, images: Sequence[Path], questions: Sequence[str], answers: Sequence[str], batch_size: int
+    ) -> NDArray[np.float64]:
+        """Return the probabilities as the base has it; inputs of equal shapes are asked together, none is padded."""
         _ = self.model  # loads the processor too
+        known = {answer: self._token(answer) for answer in dict.fromkeys(answers)}
         scores = np.empty(len(images))
         for start in range(0, len(images), batch_size):
             chunk = range(start, min(start + batch_size, len(images)))
-            inputs = [self._inputs(read_picture(images[row]), prompts[row]) for row in chunk]
+            inputs = [self._inputs(read_picture(images[row]), questions[row]) for row in chunk]
             shapes = [tuple((name, tuple(value.shape)) for name, value in row.items()) for row in inputs]
             for rows in in_equal_groups(shapes, batch_size):
-                scores[[start + row for row in rows]] = self._likelihood([inputs[row] for row in rows])
+                tokens = [known[answers[start + row]] for row in rows]
+                scores[[start + row for row in rows]] = self._likelihood([inputs[row] for row in rows], tokens)
         return scores
 
-    def _inputs(self, picture: Any, prompt: str) -> Inputs:
+    def _token(self, answer: str) -> int:
+        tokens = self.answer_tokens(self.processor.tokenizer, answer)
+        if len(tokens) != 1:
+            hint = f"give an answer of one token; that of VQAScore is recorded in {SETTINGS}"
+            raise UserError(f"{answer!r} is {len(tokens)} tokens to this scorer, and it takes one", hint)
+        return tokens[0]
+
+    def _inputs(self, picture: Any, question: str) -> Inputs:
         """Return the processor's tensors of one picture and one question; their first axis is 1, or patches."""
-        question = self.question.about(prompt)
         if not getattr(self.processor, "chat_template", None):
             return dict(self.processor(images=picture, text=question, return_tensors="pt"))
         content = [{"type": "image", "image": picture}, {"type": "text", "text": question}]
@@ -92,7 +106,7 @@ class ImageText(TransformersBackend):
             )
         )
 
-    def _likelihood(self, inputs: Sequence[Inputs]) -> NDArray[np.float64]:
+    def _likelihood(self, inputs: Sequence[Inputs], answers: Sequence[int]) -> NDArray[np.float64]:
         """Return P(answer) as the first token that is generated [B], from logits that no sampling setting changed."""
         import torch
 
@@ -103,4 +117,4 @@ class ImageText(TransformersBackend):
         with torch.no_grad():
             first = self.model.generate(**batch, **ONE_TOKEN).logits[0]
         # in single precision answers that are all but certain would tie
-        return np.asarray(first.cpu().double().softmax(-1)[:, self.token].numpy())
+        return np.asarray(first.cpu().double().softmax(-1)[range(len(answers)), list(answers)].numpy())

@@ -128,25 +128,29 @@ class TransformersBackend(VqaBackend):
             raise UserError(f"{self.folder} lacks the weights {missing[:3]}", "fetch it again")
         return model.to(self.device).eval()
 
-    def answer_tokens(self, tokenizer: Any) -> list[int]:
-        """Return the answer's tokens.
+    def asked(self, prompts: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return the question about each prompt [N], and its answer [N]."""
+        return [self.question.about(prompt) for prompt in prompts], [self.question.answer] * len(prompts)
+
+    def answer_tokens(self, tokenizer: Any, answer: str) -> list[int]:
+        """Return an answer's tokens.
 
         Raises:
             UserError: the vocabulary does not have it.
         """
-        tokens = tokenizer(self.question.answer, add_special_tokens=False).input_ids
+        tokens = tokenizer(answer, add_special_tokens=False).input_ids
         if not tokens or tokenizer.unk_token_id in tokens:
             hint = f"record its answer in {SETTINGS}"
-            raise UserError(f"the scorer's vocabulary has no {self.question.answer!r}", hint)
+            raise UserError(f"the scorer's vocabulary has no {answer!r}", hint)
         return list(tokens)
 
-    def lengths(self, prompts: Sequence[str], tokenizer: Any, limit: int | None) -> list[int]:
-        """Return the number of tokens of the question about every prompt, [N].
+    def lengths(self, questions: Sequence[str], tokenizer: Any, limit: int | None) -> list[int]:
+        """Return the number of tokens of every question, one about each prompt, [N].
 
         Raises:
             UserError: one has more than the `limit` that the model reads.
         """
-        lengths = [len(tokenizer(self.question.about(prompt)).input_ids) for prompt in prompts]
+        lengths = [len(tokenizer(question).input_ids) for question in questions]
         for number, length in enumerate(lengths, 1):
             if limit is not None and length > limit:
                 raise UserError(

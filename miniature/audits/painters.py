@@ -15,6 +15,7 @@ from diffusers import (
     PriorTransformer,
     StableDiffusionPipeline,
     UnCLIPPipeline,
+    ZImagePipeline,
 )
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -172,6 +173,24 @@ class Flux(OneCall):
         ).images
 
 
+class ZImage(OneCall):
+    name, model = "z-image", "mini-z-image"
+
+    @cached_property
+    def stock(self) -> ZImagePipeline:
+        return self.pipeline(ZImagePipeline, "pipeline", vae=AutoencoderKL)
+
+    def batch(self, prompts: list[str], generators: list[torch.Generator]) -> Tensor:
+        return self.stock(
+            prompts,
+            num_inference_steps=self.settings["steps"],
+            guidance_scale=self.settings["guidance"],
+            generator=generators,
+            output_type="pt",
+            **self.size,
+        ).images
+
+
 class Karlo(OneCall):
     name, model = "karlo", "mini-karlo"
 
@@ -204,4 +223,4 @@ class Karlo(OneCall):
         return torch.from_numpy(made).permute(0, 3, 1, 2)
 
 
-PAINTERS: dict[str, type[Painter]] = {kind.name: kind for kind in (Kandinsky, StableDiffusion, Karlo, Flux)}
+PAINTERS: dict[str, type[Painter]] = {kind.name: kind for kind in (Kandinsky, StableDiffusion, Karlo, Flux, ZImage)}

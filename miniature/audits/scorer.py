@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import BlipForQuestionAnswering, BlipProcessor
 
 from metrics.edits import DAMAGE, INVISIBLE, Edit
+from metrics.scorer_audit import far_prompts, indifference_floor, near_prompts
 from miniature.audits.drawn import Baselines, Drawn
 from miniature.audits.figure import Figure, at_least, at_most, below, between
 from miniature.audits.pictures import artwork
@@ -100,31 +101,25 @@ def edited(edit: Edit, pictures: Tensor, partners: NDArray[np.int64] | None = No
     return torch.from_numpy(np.stack(done)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def partners(scenes: list[Scene]) -> dict[str, NDArray[np.int64]]:
-    """Return for each scene the ``"nearest"`` other (most of its words, not all) and a ``"far"`` one (fewest)."""
-    words = [{*scene.concepts, scene.style, scene.background} for scene in scenes]
-    common = np.array([[len(one & other) / len(one | other) for other in words] for one in words])
-    return {"nearest": np.where(common == 1, -1, common).argmax(1), "far": common.argmin(1)}
-
-
 def indifference(scorer: Scorer, made: Baselines) -> tuple[list[Figure], float]:
     """Return win rates of pictures edited so that nobody sees it, and the zone of indifference that they make."""
     prompts = [caption(scene) for scene in made.scenes]
     before = scorer.score(made.pictures, prompts)
-    figures, differences = [], []
+    figures, differences = [], list[NDArray[np.float64]]()
     for edit in INVISIBLE.values():
         after = scorer.score(edited(edit, made.pictures), prompts)
-        differences.append(np.abs(after - before))
+        differences.append(after - before)
         figures.append(between(f"(a) nobody sees it: win rate {edit.name}", win_rate(after, before), 0.45, 0.55))
-    zone = float(np.quantile(np.concatenate(differences), 0.95))
-    figures.append(Figure("(a) ... zone of indifference: 95% of such differences are smaller", zone))
+    zone = indifference_floor(differences)
+    figures.append(Figure("(a) ... zone of indifference: of every edit, 95% of differences are smaller", zone))
     return figures, zone
 
 
 def sensitivity(scorer: Scorer, made: Baselines) -> list[Figure]:
     """Return win rates under damage, which are to fall with its dose."""
     prompts = [caption(scene) for scene in made.scenes]
-    before, near = scorer.score(made.pictures, prompts), partners(made.scenes)
+    before = scorer.score(made.pictures, prompts)
+    near = {"nearest": near_prompts(prompts, 1)[:, 0], "far": far_prompts(prompts)}
     figures = []
     for damage in DAMAGE.values():
         bound = 0.5

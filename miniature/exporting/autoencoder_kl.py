@@ -1,4 +1,4 @@
-"""The autoencoder in the class that Stable Diffusion and FLUX use."""
+"""The autoencoder in the class that Stable Diffusion, FLUX and Z-Image use."""
 
 import torch
 from diffusers import AutoencoderKL, VQModel

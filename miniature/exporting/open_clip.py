@@ -1,57 +1,13 @@
-"""The contrastive encoders as an open_clip checkpoint, float16 safetensors with the tokenizer beside it."""
+"""The contrastive encoders as an open_clip checkpoint, whose weights are those of Kandinsky's prior."""
 
 import json
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-from torch import Tensor
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPModel
 
+from metrics.clip_towers import BORROWED, TOWERS
 from miniature.pictures import SIDE
 from miniature.training.tokenizer import CONTEXT
-
-
-def open_clip_layers(state: dict[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
-    """Return a tower's transformer blocks under open_clip's names: query, key and value in one matrix."""
-    named = {}
-    count = 1 + max(int(key.split(".")[3]) for key in state if key.startswith(f"{theirs}.encoder.layers."))
-    for i in range(count):
-        block, to = f"{theirs}.encoder.layers.{i}", f"{ours}transformer.resblocks.{i}"
-        for kind in ("weight", "bias"):
-            three = [state[f"{block}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
-            named[f"{to}.attn.in_proj_{kind}"] = torch.cat(three)
-            named[f"{to}.attn.out_proj.{kind}"] = state[f"{block}.self_attn.out_proj.{kind}"]
-            for there, here in (
-                ("layer_norm1", "ln_1"),
-                ("layer_norm2", "ln_2"),
-                ("mlp.fc1", "mlp.c_fc"),
-                ("mlp.fc2", "mlp.c_proj"),
-            ):
-                named[f"{to}.{here}.{kind}"] = state[f"{block}.{there}.{kind}"]
-    return named
-
-
-def open_clip_state(clip: CLIPModel) -> dict[str, Tensor]:
-    """Return the same encoders under open_clip's names."""
-    state = clip.state_dict()
-    direct = {
-        "positional_embedding": "text_model.embeddings.position_embedding.weight",
-        "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
-        "ln_final.weight": "text_model.final_layer_norm.weight",
-        "ln_final.bias": "text_model.final_layer_norm.bias",
-        "logit_scale": "logit_scale",
-        "visual.class_embedding": "vision_model.embeddings.class_embedding",
-        "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
-        "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
-        "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
-        "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
-        "visual.ln_post.weight": "vision_model.post_layernorm.weight",
-        "visual.ln_post.bias": "vision_model.post_layernorm.bias",
-    }
-    named = {to: state[key] for to, key in direct.items()}
-    named |= {"text_projection": state["text_projection.weight"].T, "visual.proj": state["visual_projection.weight"].T}
-    return named | open_clip_layers(state, "text_model", "") | open_clip_layers(state, "vision_model", "visual.")
 
 
 def open_clip_config(clip: CLIPModel) -> dict[str, object]:
@@ -79,11 +35,10 @@ def open_clip_config(clip: CLIPModel) -> dict[str, object]:
     }
 
 
-def save_open_clip(clip: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
+def save_open_clip(clip: CLIPModel, folder: Path, towers: str) -> None:
+    """Write the encoders without their weights: those are in the pipeline's folder `towers`, seen from `folder`."""
     folder.mkdir(parents=True)
-    save_file(
-        {key: value.half().contiguous() for key, value in open_clip_state(clip).items()},
-        folder / "open_clip_model.safetensors",
-    )
     (folder / "open_clip_config.json").write_text(json.dumps(open_clip_config(clip), indent=1))
-    tokenizer.save_pretrained(folder)
+    places = {part: f"{towers}/{part}" for part in BORROWED}
+    scale = float(clip.logit_scale.detach().half())
+    (folder / TOWERS).write_text(json.dumps({**places, "logit_scale": scale}, indent=1) + "\n")

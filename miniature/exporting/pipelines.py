@@ -17,12 +17,15 @@ from diffusers import (
     UNet2DConditionModel,
     UNet2DModel,
     VQModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, Qwen3Model, T5EncoderModel
 
 from miniature.exporting.autoencoder_kl import as_autoencoder_kl
 from miniature.pictures import SIDE
-from miniature.training import decoder, flux, karlo, prior, stable_diffusion, super_resolution
+from miniature.training import decoder, flux, karlo, prior, stable_diffusion, super_resolution, z_image
+from miniature.training.chat_tokenizer import train_chat_tokenizer
 from miniature.training.t5_tokenizer import train_t5_tokenizer
 
 
@@ -64,6 +67,17 @@ def save_flux(work: Path, folder: Path) -> None:
         **absent("text_encoder", "tokenizer", "vae"),
     )
     save(pipeline, folder, text_encoder=CLIPTextModel, tokenizer=CLIPTokenizer, vae=AutoencoderKL)
+
+
+def save_z_image(work: Path, folder: Path) -> None:
+    pipeline = ZImagePipeline(
+        transformer=ZImageTransformer2DModel.from_pretrained(work / "z-image" / "transformer"),
+        text_encoder=Qwen3Model.from_pretrained(work / "z-image" / "text_encoder"),
+        tokenizer=train_chat_tokenizer(work),
+        scheduler=z_image.scheduler(),
+        **absent("vae"),
+    )
+    save(pipeline, folder, vae=AutoencoderKL)
 
 
 def save_karlo(work: Path, folder: Path) -> None:

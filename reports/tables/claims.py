@@ -100,9 +100,8 @@ def notes(run_claims: Sequence[Claim]) -> list[str]:
     for claim in run_claims:
         if claim.broken and claim.baseline:
             sentences.append(
-                f"{BROKEN}: at tau {claim.config.tau:f} the baseline's mean {title(claim.metric)} is "
-                f"{claim.baseline.mean:.3f}, at or below the scorer's floor of {claim.baseline.floor:g}: its pictures "
-                "do not show their prompts, and nothing is claimed"
+                f"{BROKEN}: at tau {claim.config.tau:f} the baseline's pictures do not show their prompts by "
+                f"{title(claim.metric)} ({claim.baseline.measured}), and nothing is claimed"
             )
     if any(0 < claim.outcomes.wins + claim.outcomes.losses < FEW for claim in run_claims):
         sentences.append(f"intervals of a mean difference are too narrow where fewer than {FEW} pairs differ")

@@ -8,6 +8,7 @@ from reports.base import RunView, Table
 from reports.frame import frame, result_names, varying_axes
 from reports.labels import MISSING, Label, axis_text, title
 from reports.sheet import Column, Entry, Sheet
+from reports.tables.misplaced import in_words
 from sweeps.record import Record, Result
 
 EXACT = f"{SOURCE}.duplicates"
@@ -67,10 +68,10 @@ class SetLosses(Table):
 
 
 def losses(view: RunView) -> list[str]:
-    """Return in words which cells have more duplicates, or less diversity, than the baseline, beside the seed control.
+    """Return in words which cells have more duplicates, less diversity or more misplaced pictures than the baseline.
 
-    A cell is named where its interval leaves out both what the baseline has and what the seed control has. Nothing is
-    returned for a view whose pictures were never counted.
+    The seed control is told beside them. A cell is named where its interval leaves out both what the baseline has and
+    what the seed control has. Nothing is returned for a view whose pictures were never counted.
     """
     records = [*view.records, *view.held_against("another-seed")]
     if not any(EXACT in record.results for record in records):
@@ -81,7 +82,7 @@ def losses(view: RunView) -> list[str]:
         sentences.append(_repeats(view, f"{encoder}{NEAR}", f"nearly another prompt's picture ({scorer})"))
         for end, which in (("_vendi_ratio", ""), ("_conditional_vendi_ratio", " that the prompts do not explain")):
             sentences.append(_diversity(view, f"{encoder}{end}", f"diversity{which} ({scorer})"))
-    return [sentence for sentence in sentences if sentence]
+    return [*(sentence for sentence in sentences if sentence), *in_words(view)]
 
 
 def _repeats(view: RunView, name: str, what: str) -> str:

@@ -13,6 +13,7 @@ from run_folders import prompts_of
 from tiny_scorers import save_tiny_vqa
 from typer.testing import CliRunner
 
+import reusebench as rb
 from common.files import sha256_file
 from metrics.edits import DAMAGE, INVISIBLE, Edit
 from metrics.vqa import VQAScore
@@ -33,7 +34,8 @@ def likeness(images: list[Path], prompts: list[str]) -> np.ndarray:
     scores = []
     for path, prompt in zip(images, prompts, strict=True):
         with Image.open(path) as picture:
-            apart = np.asarray(picture.convert("RGB"), float) - np.asarray(drawing(numbers[prompt]), float)
+            shown = picture.convert("RGB").resize((SIDE, SIDE))
+        apart = np.asarray(shown, float) - np.asarray(drawing(numbers[prompt]), float)
         # an eye that is a little off for every picture, so that the drawing itself is not the best there can be
         offset = 6 * np.random.default_rng(numbers[prompt]).normal(size=(*apart.shape[:1], 1, 3))
         scores.append(np.exp(-np.sqrt(((apart + offset) ** 2).mean()) / 40))
@@ -218,7 +220,31 @@ def test_anyone_s_pictures_are_audited_and_a_damaged_one_is_named(bench, scorer,
     assert broken.exit_code == 2 and "3.png" in broken.stderr
 
 
+def test_the_baseline_is_made_again_with_fewer_steps_where_the_model_is_here(bench, run, scorer) -> None:
+    asked = scorer(likeness)  # steps 2: a half is 1, a quarter none
+    result = bench("audit", run, "--metric", asked, "--limit", 6, "--fewer-steps", "--json")
+    assert result.exit_code == 0, result.output
+    (audit,) = json.loads(result.stdout)["audits"]
+    hasty = [effect for effect in audit["damage"] if effect["kind"] == "fewer steps"]
+    assert [(effect["name"], effect["dose"]) for effect in hasty] == [("fewer steps, 1", 1.0)]
+    assert hasty[0]["gap"] > 0, "the model's own pictures are not the drawings"
+    without = bench("audit", run, "--metric", asked, "--limit", 6, "--json")
+    (audit,) = json.loads(without.stdout)["audits"]
+    assert not [effect for effect in audit["damage"] if effect["kind"] == "fewer steps"]
+
+
+def test_python_returns_what_the_command_prints(bench, run, scorer) -> None:
+    asked = scorer(likeness)
+    (audit,) = rb.audit(run, metric=asked, limit=6)
+    (printed,) = json.loads(bench("audit", run, "--metric", asked, "--limit", 6, "--json").stdout)["audits"]
+    assert printed["verdict"] == audit.verdict
+    assert printed["floor"] == audit.floor and printed["unlike_mean"] == audit.unlike_mean
+
+
 def test_what_audit_has_no_use_for_is_refused(bench, run, tmp_path) -> None:
+    (tmp_path / "p.txt").write_text("a\nb")
+    hasty = bench("audit", tmp_path, "--prompts", tmp_path / "p.txt", "--metric", "vqa", "--fewer-steps")
+    assert hasty.exit_code == 2 and "cannot be made again with fewer steps" in hasty.stderr
     assert "knows its prompts" in bench("audit", run, "--prompts", tmp_path / "p.txt").stderr
     assert "is no run folder" in bench("audit", tmp_path).stderr
     assert "--out is for a folder" in bench("audit", run, "--out", tmp_path / "o").stderr
@@ -228,5 +254,5 @@ def test_a_dry_run_says_how_many_copies_the_audit_scores(bench, tiny_sweep, tiny
     arguments = [*tiny_sweep, "--tau", "0,0.6", "--metric", f"vqa={tiny.vqa}", "--dry-run"]
     arguments.remove("none")
     arguments.remove("--metric")
-    assert "the audit scores 20 copies" in bench(*arguments).output  # 4 pictures, 5 edits
-    assert "copies" not in bench(*arguments, "--no-audit").output
+    assert "the audit needs 24 scores" in bench(*arguments).output  # 4 pictures: 5 edits, and another prompt
+    assert "the audit" not in bench(*arguments, "--no-audit").output

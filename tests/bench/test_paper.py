@@ -96,10 +96,11 @@ def test_plan_needs_nothing_and_adds_up(bench):
     assert animals["images"] == 4 * 500
     assert animals["denoising"] == pytest.approx(animals["node_steps"] * 2 * 856e9, rel=0.01)
     assert animals["gpu_seconds"] == pytest.approx(animals["flops"] / (989.4e12 / 2))
+    assert animals["scores"] == 2 * 2000 + 60 * 6, "two scorers; the audit of the one that wins and loses"
     assert animals["cost"] == pytest.approx(animals["gpu_seconds"] / 3600 * 3)
     assert animals["basis"] == "the published savings"
     text = bench(*arguments).stdout
-    for words in ("PFLOPs", "GPU hours", "published savings", "50% of the peak", "scoring is not counted", "animals"):
+    for words in ("PFLOPs", "GPU hours", "published savings", "50% of the peak", "what their audits need", "animals"):
         assert words in text, words
 
 

@@ -136,14 +136,15 @@ def test_scores_are_those_that_a_sweep_with_both_scorers_gives(bench, swept, tin
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The pictures of runs that VQAScore measures from now on; the copies of an audit are none."""
+    """The pictures of runs, each with a prompt, that VQAScore measures from now on; an audit's copies are none."""
     from metrics.vqa import VQAScore
 
     seen: list[str] = []
     measure = VQAScore.measure
 
     def heard(self, images, prompts):
-        seen.extend(str(image) for image in images if "reusebench-audit-" not in str(image))
+        asked = [f"{image}: {prompt}" for image, prompt in zip(images, prompts, strict=True)]
+        seen.extend(pair for pair in asked if "reusebench-audit-" not in pair)
         return measure(self, images, prompts)
 
     monkeypatch.setattr(VQAScore, "measure", heard)
@@ -177,7 +178,7 @@ def test_an_interrupted_scoring_goes_on_where_it_was(bench, swept, other_vqa, me
         assert "run the same command again to continue" in result.stderr
     done = list(measured)
     assert bench("score", swept.run, "--metric", f"vqa={other_vqa}").exit_code == 0
-    assert len(measured) == len(set(measured)), "no picture was measured twice"
+    assert len(measured) == len(set(measured)), "no picture was measured twice with a prompt"
     assert 0 < len(done) < len(measured)
     assert all("vqa@other-vqa" in each.scorers for each in load_records(swept.run))
 

@@ -13,6 +13,7 @@ from tiny_pipelines import save_tiny_pipeline
 from benchmarks import gpu_check, random_models
 from generators.catalogue import model
 from generators.families.base import families, get_family, resolve_settings
+from generators.families.diffusers_pipeline import DiffusersPipeline
 
 
 @pytest.fixture
@@ -92,19 +93,19 @@ def test_a_model_that_runs_out_of_memory_all_the_same_is_left_out(checked, tiny,
     assert kept["skipped"][0]["reason"] == "its memory ran out"
 
 
-@pytest.mark.parametrize("name", gpu_check.FULL_SIZE)
-def test_conditioning_is_shaped_as_the_full_size_model_takes_it(name: str):
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [("kandinsky-2.2", {1280}), ("karlo", {768}), ("sd15", {768}), ("flux-dev", {4096, 768, 3})],  # FLUX's ids: 3
+)
+def test_conditioning_is_shaped_as_the_full_size_model_takes_it(name: str, widths: set[int]):
     entry = model(name)
     settings = resolve_settings(entry, {"dtype": "fp32"})
-    made = random_models.random_conditioning(random_models.CASES[entry.family], entry, settings, 2).tensors
-    widths = {tensor.shape[-1] for key, tensor in made.items() if not key.endswith(".mask")}
-    expected = {
-        "kandinsky-2.2": {1280},
-        "karlo": {768},
-        "sd15": {768},
-        "flux-dev": {4096, 768},
-    }
-    assert widths == expected[name]
+    family = get_family(entry.family).load(entry, "cpu", "fp32")
+    if isinstance(family, DiffusersPipeline):
+        made = random_models.any_conditioning(family, settings, 2).tensors
+    else:
+        made = random_models.random_conditioning(random_models.CASES[entry.family], entry, settings, 2).tensors
+    assert {tensor.shape[-1] for key, tensor in made.items() if not key.endswith(".mask")} == widths
     assert all(len(tensor) == 2 for tensor in made.values())
 
 

@@ -250,8 +250,8 @@ def test_a_pair_that_does_not_follow_from_a_name_is_asked_for(hub, tiny_kandinsk
 @pytest.mark.parametrize(
     ("save", "family"),
     [
-        (save_tiny_stable_diffusion, "stable-diffusion"),
-        (partial(save_tiny_flux, guidance_embeds=True), "flux"),
+        (save_tiny_stable_diffusion, "diffusers"),
+        (partial(save_tiny_flux, guidance_embeds=True), "diffusers"),
         (save_tiny_karlo, "karlo"),
         (save_tiny_stable_unclip, "stable-unclip"),
     ],
@@ -284,7 +284,7 @@ def test_a_folder_of_a_hub_models_name_wins(hub, tmp_path: Path, tiny_kandinsky:
 
 
 def test_the_sizes_of_public_models_are_known_by_their_ids_without_the_hub(hub):
-    assert model("black-forest-labs/FLUX.1-dev").family == "flux"
+    assert model("black-forest-labs/FLUX.1-dev").defaults == model("flux-dev").defaults
     public = model("kandinsky-community/kandinsky-2-2-decoder")
     assert public.sources == model("kandinsky-2.2").sources
 

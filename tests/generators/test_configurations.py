@@ -1,5 +1,7 @@
 """The public models' configurations that come with this package are those models'."""
 
+import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from generators.catalogue import model
 from generators.checkpoints import CONFIGURATIONS
 from generators.families.base import Family, get_family, resolve_settings
+from generators.families.shells import Shells
+from generators.model_entry import models
 from generators.settings import GenerationSettings
+from sweeps.model_costs import numbers
 
 PUBLIC = ("kandinsky-2.2", "karlo", "sd15", "flux-dev", "flux-schnell")
 # Of the hub's weight files, from their sizes in bytes.
@@ -82,13 +87,74 @@ def test_flux_costs_by_its_text_length():
     assert "guidance" not in shapes["flux-schnell"]
 
 
+# Parameters of the denoiser in thousand millions, as its publisher counts them, or as the hub's files have them.
+PUBLISHED = {
+    "sdxl": 2.567,
+    "sd3.5-medium": 2.47,
+    "sd3.5-large": 8.06,
+    "flux2-dev": 32,
+    "flux2-klein-4b": 4,
+    "flux2-klein-9b": 9,
+    "qwen-image": 20,
+    "z-image-turbo": 6,
+    "sana-1.5": 1.6,
+    "pixart-sigma": 0.6,
+    "hidream-i1": 17,
+    "chroma1-hd": 8.899983424,
+}
+# GiB of the hub's repositories, which hold these weights once (see the configurations' README).
+REPOSITORIES = {
+    "flux-schnell": 31.41,
+    "flux2-dev": 105.06,
+    "flux2-klein-4b": 14.87,
+    "flux2-klein-9b": 32.32,
+    "qwen-image": 53.74,
+    "z-image-turbo": 30.58,
+    "sana-1.5": 9.02,
+    "pixart-sigma": 20.33,
+    "hidream-i1": 43.94 + 14.96,  # and Llama's four shards of bf16
+    "chroma1-hd": 25.6,
+}
+
+
+_counted: dict[str, int] = {}
+
+
+def held(name: str) -> dict[str, int]:
+    """Return how many numbers the weight files of every module of a model hold."""
+    entry, counts = model(name), {}
+    shells = Shells(entry.source("pipeline"), entry.borrowed)
+    for part in shells.names:
+        config = json.dumps(shells.config(part))
+        if config not in _counted:  # several have the same T5
+            _counted[config] = numbers(partial(shells.build, part))
+        counts[part] = _counted[config]
+    return counts
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_denoiser_has_as_many_parameters_as_its_publisher_says(name: str):
+    modules = held(name)
+    count = modules.get("unet") or modules["transformer"]
+    assert count / 1e9 == pytest.approx(PUBLISHED[name], rel=0.04 if isinstance(PUBLISHED[name], int) else 0.03)
+
+
+@pytest.mark.parametrize("name", REPOSITORIES)
+def test_download_is_as_large_as_the_hubs_repository(name: str):
+    words, stored = {"transformer": "denoiser", "vae": "decoder"}, model(name).stored_bytes
+    modules = {words.get(part, part.replace("_", " ")): count for part, count in held(name).items()}
+    size = sum(count * stored.get(part, stored["all"]) for part, count in modules.items())
+    assert size / 2**30 == pytest.approx(REPOSITORIES[name], rel=0.005)
+
+
 def test_every_configuration_is_of_a_model_in_the_catalogue():
-    sources = {source for name in PUBLIC for source in model(name).sources.values()}
+    sources = {source for entry in models().values() for source in entry.sources.values() if "embedded" not in source}
+    sources -= {"sd2-community/stable-diffusion-2-1-unclip-small"}
     found = {str(index.parent.relative_to(CONFIGURATIONS)) for index in CONFIGURATIONS.rglob("model_index.json")}
     assert found == sources
 
 
 def test_public_model_named_by_its_parts_is_the_catalogued_one():
     for name in ("flux-dev", "flux-schnell"):
-        entry = model(f"flux:{model(name).sources['pipeline']}")
+        entry = model(f"diffusers:{model(name).sources['pipeline']}")
         assert entry.defaults == model(name).defaults

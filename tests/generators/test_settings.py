@@ -66,11 +66,9 @@ def test_a_familys_own_settings_are_declared_by_it_and_unknown_to_others():
     kinds = {name: set(family.settings_type.own_names()) for name, family in families().items()}
     prior = {"prior_steps", "prior_guidance", "prior_seed"}
     assert kinds == {
-        "diffusers": {"arguments"},
-        "flux": {"max_sequence_length"},
+        "diffusers": {"arguments", "max_sequence_length"},
         "kandinsky": prior,
         "karlo": prior | {"super_res_steps"},
-        "stable-diffusion": set(),
         "stable-unclip": prior | {"noise_level"},
     }
     for name in (name for own in kinds.values() for name in own):

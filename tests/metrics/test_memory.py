@@ -124,7 +124,9 @@ def test_attention_keeps_no_scores():
     assert activations(called(Attending, 2, 1000, 4), 1, "fp32") == 2 * 4 * 2 * 1000 * 4
 
 
-@pytest.mark.parametrize("name", ["mini-kandinsky", "mini-karlo", "mini-sd", "mini-flux", "kandinsky-2.2"])
+@pytest.mark.parametrize(
+    "name", ["mini-kandinsky", "mini-karlo", "mini-sd", "mini-flux", "mini-z-image", "kandinsky-2.2"]
+)
 def test_every_familys_modules_run_on_shapes_and_take_more_for_more_rows(name: str):
     entry = model(name)
     parts = get_family(entry.family).components_of(entry, resolve_settings(entry, {}))
@@ -132,4 +134,4 @@ def test_every_familys_modules_run_on_shapes_and_take_more_for_more_rows(name: s
         one, two, four = (activations(part, rows, "fp16") for rows in (1, 2, 4))
         assert 0 < one < two
         assert four - two == pytest.approx(2 * (two - one), rel=0.02)
-    assert {part.together for part in parts if part.unit == "node_step"} == {1 if entry.family == "flux" else 2}
+    assert {part.together for part in parts if part.unit == "node_step"} == {1 if name == "mini-flux" else 2}

@@ -1,5 +1,7 @@
 """The audit of a scorer: its floor, the zone of indifference, and who may be trusted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
@@ -79,6 +81,40 @@ def test_a_scorer_that_answers_at_random_is_not_trusted(seed: int) -> None:
     assert not verdict.trusted and REPLACED in verdict.missed
     assert verdict.verdict[0].startswith("cannot be trusted: it does not tell another prompt's picture")
     assert verdict.floor > 0.5
+
+
+def with_unlike(scores: AuditedScores, unlike: np.ndarray) -> ScorerAudit:
+    told = replace(audit(scores), higher_is_better=scores.higher_is_better, unlike_mean=float(unlike.mean()))
+    return replace(told, unlike=replace(scores, unlike=unlike).unlike_auc())
+
+
+def test_pictures_show_their_prompts_where_their_mean_is_beyond_the_floor_from_that_with_unlike_ones() -> None:
+    rng = np.random.default_rng(6)
+    scores = scored(rng, sees=0.3)
+    sound = with_unlike(scores, scores.own - rng.uniform(0.3, 0.5, N))
+    assert sound.tells(sound.mean) and sound.trusted
+    assert sound.tells(sound.unlike_mean + sound.floor / 2) is False, "another baseline, of which all are bad"
+    near = with_unlike(scores, scores.own - scores.floor / 2)
+    assert near.tells(near.mean) is False
+    assert "cannot be trusted: it does not tell the pictures' own prompts from unlike ones (mean" in near.verdict[0]
+    assert audit(scores).tells(0.0) is None, "an older audit"
+
+
+def test_a_baseline_whose_own_prompts_are_told_by_chance_is_broken_and_a_better_one_beside_it_is_not() -> None:
+    rng = np.random.default_rng(7)
+    scores = replace(scored(rng, sees=0.3), own=rng.uniform(0.0, 0.9, N))
+    edits = [EditedScores(edit.name, scores.own + 0.001 * rng.normal(size=N)) for edit in INVISIBLE.values()]
+    guessed = with_unlike(AuditedScores(scores.own, edits), rng.uniform(0.0, 0.8, N))
+    assert guessed.unlike.low <= 0.5 and guessed.mean - guessed.unlike_mean > guessed.floor
+    assert guessed.tells(guessed.mean) is False
+    assert guessed.tells(guessed.mean + 2 * guessed.floor) is True
+
+
+def test_of_a_scorer_of_which_less_is_better_the_same_is_said_of_unlike_prompts() -> None:
+    own = np.linspace(0.1, 0.3, N)
+    edits = [EditedScores("shifted by a pixel", own + 0.01)]
+    told = with_unlike(AuditedScores(own, edits, higher_is_better=False), own + 0.4)
+    assert told.tells(told.mean) and not told.tells(told.unlike_mean)
 
 
 def test_a_scorer_that_takes_sides_on_what_nobody_sees_is_told_so() -> None:

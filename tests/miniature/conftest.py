@@ -16,7 +16,9 @@ from miniature.training import (
     prior,
     stable_diffusion,
     super_resolution,
+    z_image,
 )
+from miniature.training.chat_tokenizer import train_chat_tokenizer
 from miniature.training.t5_tokenizer import train_t5_tokenizer
 
 
@@ -35,6 +37,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "stable-diffusion": stable_diffusion.build(),
         "flux/transformer": flux.build(),
         "flux/text_encoder_2": flux.build_text(train_t5_tokenizer(work)),
+        "z-image/transformer": z_image.build(),
+        "z-image/text_encoder": z_image.build_text(train_chat_tokenizer(work)),
         "karlo/decoder": karlo.build(),
         "karlo/text_proj": karlo.build_projection(),
         "karlo/super_res_first": super_resolution.build(),

@@ -213,7 +213,7 @@ def test_a_washed_out_baseline_is_called_by_name_and_nothing_is_claimed(told_of_
     broken = told_of_baseline(0.03)
     assert not broken.claimed
     assert broken.lines[0].startswith("The baseline is broken: by this scorer its own pictures do not show")
-    assert "mean VQAScore 0.03, where 0.1 or less is failure" in broken.lines[0]
+    assert "(VQAScore: mean 0.03, where 0.1 or less is failure)" in broken.lines[0]
     assert "no worse" not in broken.lines[0]
     assert "win rate of 51" not in " ".join(broken.lines)
     sound = told_of_baseline(0.8)

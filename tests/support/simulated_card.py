@@ -275,7 +275,7 @@ def _know_apple(patch: pytest.MonkeyPatch) -> None:
 def _forget() -> None:
     """Forget what processes remember of a device: another card has its own."""
     from generators import sampler
-    from generators.families import diffusers_pipeline
+    from generators.families import described
 
     sampler.LEARNED.clear()
-    diffusers_pipeline._model_at.cache_clear()
+    described._described.cache_clear()

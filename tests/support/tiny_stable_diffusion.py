@@ -1,20 +1,20 @@
 """A Stable Diffusion pipeline with few, random weights: every module of the real one, small."""
 
-import string
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from tiny_parts import TOKENS, WIDTH, clip, clip_tokenizer, vae
+from transformers import CLIPTextModel, CLIPTokenizer
 
-WIDTH, TOKENS, SIDE = 32, 24, 16
+SIDE = 16
 
 
 def save_tiny_stable_diffusion(folder: Path, scheduler: Any = None, **unet: Any) -> Path:
     """Writes a pipeline to `folder`; `unet` are further arguments of its UNet."""
     torch.manual_seed(0)
-    tokenizer = tiny_tokenizer()
+    tokenizer = clip_tokenizer()
     StableDiffusionPipeline(
         vae=tiny_vae(),
         text_encoder=tiny_text_encoder(tokenizer),
@@ -55,34 +55,8 @@ def tiny_unet(**further: Any) -> UNet2DConditionModel:
 
 
 def tiny_vae() -> AutoencoderKL:
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
-        up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
-        block_out_channels=(16, 32),
-        latent_channels=4,
-        norm_num_groups=8,
-        scaling_factor=0.18215,
-    ).eval()
+    return vae(shift_factor=None, scaling_factor=0.18215).eval()
 
 
 def tiny_text_encoder(tokenizer: CLIPTokenizer, kind: Any = CLIPTextModel) -> Any:
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=40,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=TOKENS,
-        projection_dim=WIDTH,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return kind(config).eval()
-
-
-def tiny_tokenizer() -> CLIPTokenizer:
-    specials = ("<|startoftext|>", "<|endoftext|>")
-    letters = string.ascii_lowercase + string.digits + string.punctuation
-    words = [*specials, *letters, *(letter + "</w>" for letter in letters)]
-    return CLIPTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[], model_max_length=TOKENS)
+    return clip(tokenizer, kind, tokens=TOKENS).eval()

@@ -8,6 +8,7 @@ import tiny_stable_diffusion as stable
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, PriorTransformer, StableUnCLIPPipeline
 from diffusers.pipelines.stable_diffusion import StableUnCLIPImageNormalizer
+from tiny_parts import TOKENS, WIDTH, clip_tokenizer
 from transformers import CLIPTextModelWithProjection
 
 # As in Karlo's checkpoint, which does not name its noise schedule.
@@ -23,9 +24,9 @@ PRIOR_SCHEDULER = {
 def save_tiny_stable_unclip(folder: Path) -> Path:
     """Writes a pipeline with a prior to `folder`."""
     torch.manual_seed(0)
-    width, tokenizer = stable.WIDTH, stable.tiny_tokenizer()
+    width, tokenizer = WIDTH, clip_tokenizer()
     prior = PriorTransformer(
-        num_attention_heads=2, attention_head_dim=12, num_layers=1, embedding_dim=width, num_embeddings=stable.TOKENS
+        num_attention_heads=2, attention_head_dim=12, num_layers=1, embedding_dim=width, num_embeddings=TOKENS
     )
     prior.clip_mean.data.normal_()
     prior.clip_std.data.uniform_(0.5, 1.5)

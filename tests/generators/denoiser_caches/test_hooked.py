@@ -19,7 +19,8 @@ from generators.denoiser_caches.hooked import check_place, installed
 from generators.denoising_checkpoints import DenoisingCheckpoints
 from generators.executor import Execution, execute
 from generators.families.base import get_family, resolve_settings
-from generators.families.flux import Flux
+from generators.families.diffusers_pipeline import DiffusersPipeline
+from generators.families.prompt_returns import unpacked
 from generators.noise import KeyedNoise, node_key
 from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, baseline_plan, build_plan
@@ -57,19 +58,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def family(folder: Path) -> Flux:
+def family(folder: Path) -> DiffusersPipeline:
     entry = model(str(folder))
     return get_family(entry.family).load(entry, "cpu", "fp32")
 
 
 @pytest.fixture(scope="module")
-def settings(family: Flux) -> GenerationSettings:
+def settings(family: DiffusersPipeline) -> GenerationSettings:
     asked = {"steps": STEPS, "dtype": "fp32", "max_sequence_length": LENGTH}
     return family.settings_type.resolve(family.entry.defaults, asked)
 
 
 @pytest.fixture(scope="module")
-def conditioning(family: Flux, settings: GenerationSettings) -> Conditioning:
+def conditioning(family: DiffusersPipeline, settings: GenerationSettings) -> Conditioning:
     return family.encode(PROMPTS, KEYS, settings)
 
 
@@ -96,7 +97,9 @@ def path_of(plan: SharingPlan, prompt: int) -> list[int]:
     return nodes
 
 
-def stock_path(folder: Path, family: Flux, settings, rows: list[dict[str, Tensor]], make_config: Any) -> Tensor:
+def stock_path(
+    folder: Path, family: DiffusersPipeline, settings, rows: list[dict[str, Tensor]], make_config: Any
+) -> Tensor:
     """A path alone, on stock diffusers: a fresh transformer with its cache enabled, a fresh scheduler, one row."""
     transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer").eval()
     sampler, now = family.sampler(settings), [0.0]
@@ -105,14 +108,15 @@ def stock_path(folder: Path, family: Flux, settings, rows: list[dict[str, Tensor
     height = settings.height // 2 // (family.denoiser.vae_scale_factor)
     ids = FluxPipeline._prepare_latent_image_ids(1, height, height, torch.device("cpu"), torch.float32)
     for k, row in enumerate(rows):
+        ((states, pooled, _),) = unpacked(row, torch.device("cpu"))
         now[0] = float(sampler.timesteps[k])
         with torch.no_grad(), transformer.cache_context("cond"):
             output = transformer(
                 hidden_states=latents,
                 timestep=sampler.timesteps[k].expand(1) / 1000,
                 guidance=torch.full([1], settings.guidance),
-                pooled_projections=row["pooled"],
-                encoder_hidden_states=row["text_states"],
+                pooled_projections=pooled,
+                encoder_hidden_states=states,
                 txt_ids=torch.zeros(LENGTH, 3),
                 img_ids=ids,
                 return_dict=False,
@@ -146,9 +150,11 @@ def test_standard_under_a_cache_is_the_stock_pipeline_with_it_enabled(
         if pipeline.transformer.is_cache_enabled:
             pipeline.transformer.disable_cache()
         pipeline.transformer.enable_cache(make_config(lambda: pipeline.current_timestep))
+        row = {name: tensor[[prompt]] for name, tensor in conditioning.tensors.items()}
+        ((states, pooled, _),) = unpacked(row, torch.device("cpu"))
         latents = pipeline(
-            prompt_embeds=conditioning.tensors["text_states"][[prompt]],
-            pooled_prompt_embeds=conditioning.tensors["pooled"][[prompt]],
+            prompt_embeds=states,
+            pooled_prompt_embeds=pooled,
             height=settings.height,
             width=settings.width,
             num_inference_steps=STEPS,
@@ -182,8 +188,7 @@ def test_skipped_modules_are_those_that_stock_does_not_call(name, folder, family
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FluxTransformer2DModel, "forward", counting)
-        rows = [{name: alone.tensors[name] for name in ("pooled", "text_states")}] * STEPS
-        stock_path(folder, family, settings, rows, make_config)
+        stock_path(folder, family, settings, [alone.tensors] * STEPS, make_config)
     assert {path: STEPS - calls.get(path, 0) for path in found.skipped} == found.skipped
 
 

@@ -185,7 +185,7 @@ def test_a_noise_level_that_stock_refuses_is_refused_before_anything_runs(family
             act(settings_of(family, noise_level=1000))
 
 
-def test_features_options(family):
+def test_features_options(family, stock):
     conditioning = family.encode(PROMPTS, KEYS, settings_of(family))
     width = conditioning.tensors["pooled"].shape[1]
     assert family.features_options[:2] == ("image_embeds", "pooled")
@@ -195,6 +195,12 @@ def test_features_options(family):
     assert np.array_equal(features["image_embeds"], conditioning.tensors["image_embeds"][:, :width].numpy())
     assert len(conditioning.tensors["image_embeds"][:, width:].unique(dim=0)) == 1
     assert np.array_equal(features["pooled"], conditioning.tensors["pooled"].numpy())
+    tokens = stock.tokenizer(PROMPTS, padding="max_length", max_length=24, return_tensors="pt")
+    with torch.no_grad():
+        read = stock.text_encoder(tokens.input_ids)
+    assert np.array_equal(features["pooled"], read.pooler_output.double().numpy())
+    for row, states, mask in zip(features["mean_token"], read.last_hidden_state, tokens.attention_mask, strict=True):
+        assert np.allclose(row, states[mask.bool()].double().mean(0), rtol=1e-6)
     with pytest.raises(UserError, match="no features 'image_embed'"):
         family.features(conditioning, "image_embed")
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metrics.edits import DAMAGE, INVISIBLE
 from miniature.audits.drawn import Baselines
-from miniature.audits.scorer import agreement, calibration_error, edited, indifference, partners, sensitivity
+from miniature.audits.scorer import agreement, calibration_error, edited, indifference, sensitivity
 from miniature.training import judge as judging
 from miniature.world import Scene, random_scene
 
@@ -63,19 +63,6 @@ def test_calibration_error_is_the_mean_gap_of_confidence_and_truth() -> None:
     assert calibration_error(np.array([0.95, 0.95, 0.05, 0.05]), np.array([1, 1, 0, 0], bool)) == pytest.approx(0.05)
     assert calibration_error(np.array([0.9, 0.9]), np.array([1, 0], bool)) == pytest.approx(0.4)
     assert calibration_error(np.array([1.0, 0.0]), np.array([1, 0], bool)) == 0
-
-
-def test_partners_are_other_scenes_near_and_far() -> None:
-    scenes = [
-        Scene(("cat",), "flat", "red"),
-        Scene(("cat",), "flat", "blue"),
-        Scene(("cat",), "flat", "red"),
-        Scene(("owl",), "noto", "green"),
-    ]
-    found = partners(scenes)
-    assert found["nearest"][0] == 1
-    assert found["far"][0] == 3
-    assert found["nearest"].shape == found["far"].shape == (4,)
 
 
 def test_agreement_is_of_pairs_outside_the_zone_alone(monkeypatch: pytest.MonkeyPatch, made: Baselines) -> None:

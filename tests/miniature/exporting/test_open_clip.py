@@ -1,11 +1,13 @@
 from pathlib import Path
 
-import open_clip
 import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
-from miniature.exporting.open_clip import open_clip_config, open_clip_state
+from metrics.open_clip_source import Source
+from miniature.export import CHECKPOINTS
+from miniature.exporting.open_clip import save_open_clip
+from miniature.training.prior import halves
 
 
 @pytest.fixture
@@ -19,15 +21,18 @@ def clip() -> CLIPModel:
 
 
 @torch.no_grad()
-def test_open_clip_and_transformers_agree_on_the_exported_encoders(clip: CLIPModel, tmp_path: Path) -> None:
-    config = open_clip_config(clip)["model_cfg"]
-    model = open_clip.CLIP(
-        config["embed_dim"], config["vision_cfg"], config["text_cfg"] | {"hf_tokenizer_name": None}
-    ).eval()  # type: ignore[index]
-    model.load_state_dict(open_clip_state(clip))
+def test_open_clip_and_transformers_agree_on_encoders_that_are_stored_once(clip: CLIPModel, tmp_path: Path) -> None:
+    prior = tmp_path / "prior"
+    for part, half in zip(("text_encoder", "image_encoder"), halves(clip), strict=True):
+        half.save_pretrained(prior / part)
+    (prior / "tokenizer").symlink_to(CHECKPOINTS / "kandinsky" / "prior" / "tokenizer")
+    save_open_clip(clip, tmp_path / "clip", "../prior")
+    assert not list((tmp_path / "clip").glob("*.safetensors"))
+    model, _ = Source.of(str(tmp_path / "clip")).load("cpu")
     pictures = torch.randn(3, 3, 64, 64)
     ids = torch.randint(0, 58, (3, 32))
     ids[:, 0], ids[0, 5:], ids[1, 9:], ids[2, 31:] = 58, 59, 59, 59
     out = clip(input_ids=ids, pixel_values=pictures)
     torch.testing.assert_close(model.encode_image(pictures, normalize=True), out.image_embeds, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(model.encode_text(ids, normalize=True), out.text_embeds, atol=1e-5, rtol=1e-5)
+    assert model.logit_scale == pytest.approx(float(clip.logit_scale), abs=1e-3)

@@ -18,16 +18,20 @@ COUNT = 8
 PARTS = {
     "stable_diffusion": ["stable-diffusion"],
     "flux": ["flux/transformer", "flux/text_encoder_2"],
+    "z_image": ["z-image/transformer", "z-image/text_encoder"],
     "karlo": ["karlo/decoder", "karlo/text_proj"],
     "super_resolution": ["karlo/super_res_first", "karlo/super_res_last"],
 }
+
+# the pipeline takes a language model's states before its last layer
+UNHEARD = {"z_image": ("text_encoder.layers.3.", "text_encoder.norm.")}
 
 
 @pytest.fixture
 def fresh(work: Path, tmp_path: Path) -> Path:
     """A work folder in which the encoders are trained and the denoisers are not."""
     rng = np.random.default_rng(0)
-    for name in ("clip", "tokenizer", "t5-tokenizer"):
+    for name in ("clip", "tokenizer", "t5-tokenizer", "chat-tokenizer"):
         (tmp_path / name).symlink_to(work / name)
     np.save(tmp_path / "latents.npy", rng.normal(size=(COUNT, 12, 8, 8)).astype(np.float16))
     np.save(tmp_path / "embeddings.npy", rng.normal(size=(COUNT, 192)).astype(np.float32))
@@ -57,7 +61,7 @@ def test_a_step_moves_every_weight(name: str, fresh: Path, work: Path, monkeypat
         if hasattr(part, recipe):
             monkeypatch.setattr(part, recipe, replace(getattr(part, recipe), batch=4))
     part.train(fresh, steps=1)
-    assert not unmoved
+    assert unmoved == {key for key in unmoved if key.startswith(UNHEARD.get(name, ()))}
     for folder in PARTS[name]:
         trained, untrained = weights(fresh / folder), weights(work / folder)
         assert {key: value.shape for key, value in trained.items()} == {k: v.shape for k, v in untrained.items()}
