@@ -87,8 +87,12 @@ def _libraries() -> Iterator[Finding]:
 def _device() -> Iterator[Finding]:
     import torch
 
+    from sweeps.machine import unused_card
+
     if not torch.cuda.is_available():
         cores = f"cpu, {os.cpu_count()} cores"
+        if reason := unused_card():
+            yield Finding("warn", "graphics card", "there, and PyTorch cannot use it", reason)
         yield Finding("warn", "device", cores, "fine for the embedded model; the real ones need a CUDA GPU")
     for number in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(number)

@@ -154,6 +154,7 @@ def missing(spec: "SweepSpec", *, ask: bool = False) -> Iterator[tuple[str, str]
     from bench.listings import not_here
     from generators.catalogue import model
     from generators.prompts import known_set
+    from sweeps.machine import unused_card
 
     entries = [model(name, spec.variant) for name in spec.model]
     for entry in entries:
@@ -167,7 +168,9 @@ def missing(spec: "SweepSpec", *, ask: bool = False) -> Iterator[tuple[str, str]
             yield f"prompt set {name}", reason
     real = [entry.name for entry in entries if not _embedded(entry)]
     if real and spec.device is None and not torch.cuda.is_available():
-        yield "a GPU", f"{', '.join(real)} would take weeks on this CPU; `--device cpu` if that is meant"
+        why = unused_card()
+        there = f"; there is a card, but {why}" if why else ""
+        yield "a GPU", f"{', '.join(real)} would take weeks on this CPU{there}; `--device cpu` if that is meant"
     yield from dict(need for entry in entries for need in _scorers(spec, entry, ask)).items()
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from generators.component import Phase
     from generators.sharing.plan import Grouping
     from sweeps.grid import Cell
     from sweeps.spec import SweepSpec
@@ -117,7 +118,9 @@ def _refuse(spec: "SweepSpec", flags: dict[str, Any], what: str, *more: str) -> 
     from sweeps.spec import FLAGS, MAKE, RUN
 
     idle = {"features", *more, *(name for name, flag in FLAGS.items() if flag.panel == RUN)}
-    if "model" not in flags:
+    if "model" in flags:
+        idle.discard("offload")  # it decides the memory
+    else:
         idle |= {*spec.settings, *(name for name, flag in FLAGS.items() if flag.panel == MAKE)} - WITHOUT_MODEL
     if unused := [name for name in flags if name in idle]:
         flag = next(iter(FLAGS[unused[0]].names), f"--{unused[0].replace('_', '-')}")
@@ -139,7 +142,7 @@ def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flag
 
     texts = PromptSet("embeddings", ("",) * len(rows), title)  # in place of those that were embedded
     cell = cells(spec, "cpu", sources(spec, "cpu", [texts], hashed=False))[0]
-    return _of_cell(cell, grouping, title)
+    return _of_cell(cell, grouping, title, spec, spec.device or "cpu")
 
 
 def _from_prompts(spec: "SweepSpec") -> Planned:
@@ -152,15 +155,16 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
     cell = cells(spec, device)[0]  # the others have other taus
     with screen() as seen:
         grouping, _ = Session.of(spec, device, seen).grouping(cell.source, cell.strategy, cell.config.features)
-    return _of_cell(cell, grouping, f"{len(cell.source.prompts)} prompts of {cell.source.prompts.name}")
+    return _of_cell(cell, grouping, f"{len(cell.source.prompts)} prompts of {cell.source.prompts.name}", spec, device)
 
 
-def _of_cell(cell: "Cell", grouping: "Grouping", title: str) -> Planned:
+def _of_cell(cell: "Cell", grouping: "Grouping", title: str, spec: "SweepSpec", device: str) -> Planned:
     """Return the plan of one cell's way to share, priced, with the memory that its model takes."""
     from generators.batch_search import BATCH_SIZE
     from generators.families.base import get_family
     from metrics.memory import peaks
     from sweeps.cost import components
+    from sweeps.executors.local import DECODED
 
     entry, settings = cell.source.entry, cell.source.settings
     family = get_family(entry.family).load(entry, "cpu", settings.dtype)
@@ -170,9 +174,14 @@ def _of_cell(cell: "Cell", grouping: "Grouping", title: str) -> Planned:
         family.sampler(settings).remembered,
     )
 
-    def most(rows: int) -> int:
-        sizes = peaks(priced, shape, grouping.n_leaves, settings.dtype, batch_size=rows, remembered=remembered)
-        return max(sizes.values())
+    def phases(rows: int) -> "dict[Phase, int]":
+        return peaks(
+            *(priced, shape, grouping.n_leaves, settings.dtype),
+            batch_size=rows,
+            remembered=remembered,
+            offload=spec.offload,
+            decoded=rows if device == "cpu" and spec.offload == "none" else min(rows, DECODED),
+        )
 
-    memory = (most(1), most(BATCH_SIZE))
+    memory = (phases(1), phases(BATCH_SIZE))
     return Planned(grouping, cell.schedule, cell.source.steps, f"{title}, {entry.name}", priced, memory)

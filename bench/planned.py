@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from generators.component import Component
+    from generators.component import Component, Phase
     from generators.sharing.plan import Grouping, SharingPlan
     from generators.sharing.schedule import Schedule
 
@@ -23,7 +23,7 @@ class Planned:
     Attributes:
         schedule: bound to the sampler, if a model is known.
         steps: K.
-        memory: bytes of weights, latents and what is computed, a row at a time and at the usual batch size.
+        memory: bytes of weights, latents and what is computed, by phase: a row at a time, and at the usual batch size.
         basis: what the prompts were grouped by, where that is not the model's own embeddings.
         workers: how many the plans are to be spread over, if that is asked.
     """
@@ -33,7 +33,7 @@ class Planned:
     steps: int
     title: str
     components: "Sequence[Component]" = ()
-    memory: tuple[int, int] | None = None
+    memory: "tuple[dict[Phase, int], dict[Phase, int]] | None" = None
     basis: str | None = None
     workers: int | None = None
 
@@ -69,9 +69,20 @@ class Planned:
             "prompts": n,
             "steps": self.steps,
             **cost(self.components, n, self.steps, nodes).plain(),
-            **dict(zip(("least_memory_bytes", "peak_memory_bytes"), self.memory or (), strict=False)),
+            **self._memory(),
             **({} if self.basis is None else {"basis": self.basis}),
             **({} if self.workers is None else {"spread": asdict(spread(self._plan(tau), self.workers))}),
+        }
+
+    def _memory(self) -> dict[str, Any]:
+        """Return what the whole run takes at its worst moment, and the phases of a run at the usual batch size."""
+        if self.memory is None:
+            return {}
+        least, usual = self.memory
+        return {
+            "least_memory_bytes": max(least.values()),
+            "peak_memory_bytes": max(usual.values()),
+            "memory_by_phase": {phase: [least[phase], usual[phase]] for phase in usual},
         }
 
     def _plan(self, tau: float) -> "SharingPlan":
@@ -111,6 +122,8 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
 
         least, most = (rows[0][name] / 2**30 for name in ("least_memory_bytes", "peak_memory_bytes"))
         typer.echo(f"memory: {least:.3g} GiB with a row in a batch, {most:.3g} GiB with {BATCH_SIZE}")
+        phases = (f"{phase} {a / 2**30:.3g} to {b / 2**30:.3g}" for phase, (a, b) in rows[0]["memory_by_phase"].items())
+        typer.echo(f"by phase: {', '.join(phases)} GiB")
 
 
 def _print_spread(rows: Sequence[dict[str, Any]]) -> None:

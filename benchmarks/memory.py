@@ -23,10 +23,10 @@ import psutil
 import torch
 from torch import nn
 
-from benchmarks.gpu_check import denoising, half_saved
 from benchmarks.measuring import Results, parser
 from benchmarks.models import Loaded, loaded, wanted
-from generators.batching import is_out_of_memory
+from benchmarks.random_models import denoising, half_saved
+from common.memory import is_out_of_memory
 from generators.sharing.plan import SharingPlan, baseline_plan
 from metrics.memory import peaks
 

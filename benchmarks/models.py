@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.gpu_check import prepared
+from benchmarks.random_models import prepared
 from generators.batching import Batches
 from generators.catalogue import model
 from generators.conditioning import Conditioning

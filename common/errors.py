@@ -1,5 +1,6 @@
 """Errors a user can mend, and the names they probably meant."""
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -18,6 +19,24 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class NoRoomError(UserError):
+    """Weights do not fit where they were to go: nothing is gained by loading them again for the next cell."""
+
+
+def without_frames(error: Exception) -> Exception:
+    """Return an error that is to be kept, its frames emptied of what they refer to: models, pictures, latents.
+
+    Files and lines stay, so that its traceback can still be printed.
+    """
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        one = one.__cause__ or one.__context__
+    return error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

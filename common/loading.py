@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from common.errors import NoRoomError, without_frames
+from common.memory import is_out_of_memory
+
 Listener = Callable[[bool], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
@@ -13,8 +16,33 @@ _seconds: ContextVar[float] = ContextVar("seconds", default=0.0)
 
 
 @contextmanager
-def loading() -> Iterator[None]:
-    """Count the block, or the function that this decorates, as loading weights; of nested ones the outermost counts."""
+def loading(what: str = "", hint: str = "") -> Iterator[None]:
+    """Count the block, or the function that this decorates, as loading weights; of nested ones the outermost counts.
+
+    Args:
+        what: the weights, and where they go.
+        hint: what to do where they do not fit.
+
+    Raises:
+        NoRoomError: they do not fit; without `what`, the error stays as it is.
+    """
+    with _counted():
+        if not what:
+            yield
+            return
+        failed: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            failed = without_frames(error)  # which hold the part that did fit
+        if failed is not None:
+            raise NoRoomError(f"{what} do not fit into its memory", hint) from None
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
     if _within.get():
         yield
         return

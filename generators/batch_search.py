@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import UserError
 from common.files import atomic_write, cache_dir, canonical_json, sha256_text
-from generators.batching import is_out_of_memory
+from common.memory import is_out_of_memory
 from generators.conditioning import Conditioning
+from generators.device_memory import free_bytes, give_back, own_bytes, synchronise, total_bytes
 from generators.families.base import Family
 from generators.settings import GenerationSettings
 
@@ -70,7 +71,7 @@ class MeasuredSize(BaseModel):
 
     about: dict[str, Any]
     rows: Annotated[int, Field(ge=1)]
-    ended: Literal["throughput", "memory", "patience", "limit"]
+    ended: Literal["throughput", "memory", "patience", "limit", "rows"]
     sizes: Annotated[tuple[Timed, ...], Field(min_length=1)]
 
     def __str__(self) -> str:
@@ -79,6 +80,7 @@ class MeasuredSize(BaseModel):
 
 
 ENDED = {
+    "rows": "the run has no more",
     "throughput": "larger ones gained nothing",
     "memory": "memory was at its end",
     "patience": "it had taken long enough",
@@ -94,15 +96,18 @@ def resolved(asked: Asked | None, device: str) -> tuple[Asked, Origin]:
 
 
 def largest_batch(
-    family: Family, weights: str, conditioning: Conditioning, settings: GenerationSettings
+    family: Family, weights: str, conditioning: Conditioning, settings: GenerationSettings, most: int = MOST
 ) -> tuple[int, Origin, str]:
     """Return the best batch size of this model on this device: remembered in the cache, else measured and left there.
+
+    What was measured on a device whose memory others had, and ended there, is not left: it is not the device's.
 
     Args:
         family: loaded.
         weights: the hash of its weights (`ModelEntry.weights_hash`).
         conditioning: of the prompts that are about to be denoised; calls repeat its rows.
         settings: of their pictures.
+        most: rows that the run has at one step: larger batches would never be called.
 
     Returns:
         The rows, where they are from, and a sentence with what was measured.
@@ -113,9 +118,13 @@ def largest_batch(
     if family.acceleration.compiled:
         return BATCH_SIZE, "default", f"batches of {BATCH_SIZE} (to try others, each would be compiled first)"
     about = described(family, weights, settings)
-    if measured := remembered(about):
-        return measured.rows, "remembered", str(measured)
-    measured = measure(about, family, conditioning, settings)
+    most, crowded = min(most, MOST), others_have(family.device) > RESERVE
+    known = remembered(about)
+    if known and (known.ended != "rows" or most <= max(size.rows for size in known.sizes)):
+        return known.rows, "remembered", str(known)
+    measured = measure(about, family, conditioning, settings, most)
+    if crowded and measured.ended == "memory":
+        return measured.rows, "measured", f"{measured}; others have some of the memory, so that it is not remembered"
     try:
         atomic_write(_path(about), measured.model_dump_json(indent=1) + "\n")
     except OSError:  # it costs seconds, not correctness
@@ -163,7 +172,7 @@ def all_remembered() -> list[MeasuredSize]:
 
 
 def measure(
-    about: dict[str, Any], family: Family, conditioning: Conditioning, settings: GenerationSettings
+    about: dict[str, Any], family: Family, conditioning: Conditioning, settings: GenerationSettings, most: int
 ) -> MeasuredSize:
     """Double the rows of a call until memory ends or nothing is gained any more.
 
@@ -173,20 +182,24 @@ def measure(
         UserError: memory runs out with a single row.
     """
     call = _caller(family, conditioning, settings)
-    return search(about, lambda rows: _timed(call, rows, family.device), _room(family.device))
+    return search(about, lambda rows: _timed(call, rows, family.device), _room(family.device), most)
 
 
-def search(about: dict[str, Any], timed: Callable[[int], Timed | None], room: float) -> MeasuredSize:
+def search(
+    about: dict[str, Any], timed: Callable[[int], Timed | None], room: float, most: int | None = None
+) -> MeasuredSize:
     """Search for the smallest size that is within `GAIN` of the fastest.
 
     Args:
         timed: times calls of so many rows; None if memory ran out.
         room: bytes that calls may take, weights included.
+        most: rows of a call; `MOST` unless given.
     """
+    most = MOST if most is None else most
     sizes: list[Timed] = []
     start = time.monotonic()
-    rows, ended, misses = FIRST, "limit", 0
-    while rows <= MOST:
+    rows, ended, misses = FIRST, "rows" if most < MOST else "limit", 0
+    while rows <= most:
         if time.monotonic() - start > PATIENCE:
             ended = "patience"
             break
@@ -203,7 +216,7 @@ def search(about: dict[str, Any], timed: Callable[[int], Timed | None], room: fl
         if misses == MISSES:
             ended = "throughput"
             break
-        rows *= 2
+        rows = min(2 * rows, most) if rows < most else most + 1
     if not sizes:
         raise UserError(
             "memory runs out with a single row in the batch", "use smaller pictures, --dtype fp16, or another device"
@@ -259,19 +272,15 @@ def _timed(call: Callable[[int], None], rows: int, device: torch.device) -> Time
         peak = torch.cuda.max_memory_allocated(device) if cuda else _resident_at_most()
         return Timed(rows=rows, first=first, seconds=max(median(times), 1e-9), bytes=peak)
     # Out here the traceback is gone, and with it what held the memory.
-    if cuda:
-        torch.cuda.empty_cache()
+    give_back(device)
     return None
 
 
 def _seconds(call: Callable[[int], None], rows: int, device: torch.device) -> float:
-    cuda = device.type == "cuda"
-    if cuda:
-        torch.cuda.synchronize(device)
+    synchronise(device)
     start = time.perf_counter()
     call(rows)
-    if cuda:
-        torch.cuda.synchronize(device)
+    synchronise(device)
     return time.perf_counter() - start
 
 
@@ -288,13 +297,12 @@ def _resident_at_most() -> int:
 
 def _room(device: torch.device) -> float:
     """Return the bytes that calls may take of the device's memory: what is free or ours by now, but for a reserve."""
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - RESERVE * total
-    import psutil
+    return free_bytes(device) + own_bytes(device) - RESERVE * total_bytes(device)
 
-    memory = psutil.virtual_memory()
-    return float(memory.available + psutil.Process().memory_info().rss - RESERVE * memory.total)
+
+def others_have(device: torch.device) -> float:
+    """Return the share of a device's memory that neither is free nor this process's."""
+    return 1 - (free_bytes(device) + own_bytes(device)) / total_bytes(device)
 
 
 def _key(about: Mapping[str, Any]) -> str:

@@ -3,14 +3,11 @@
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-import torch
-
 from common.errors import UserError
+from common.memory import is_out_of_memory
+from generators.device_memory import accelerator, give_back
 
 T = TypeVar("T")
-
-# What PyTorch's allocators, cuDNN and cuBLAS say when memory runs out without a class of its own.
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
 class Batches:
@@ -63,12 +60,12 @@ class Batches:
     def _halve(self, failed: int) -> None:
         if failed == 1:
             raise UserError(
-                "memory ran out with a single row in the batch", "use smaller pictures, --dtype fp16, or another device"
+                "memory ran out with a single row in the batch",
+                "use --offload model or sequential, smaller pictures, --dtype fp16, or another device",
             )
         self.size = failed // 2
         self.notes.append(f"memory ran out at batch size {failed}: went on with {self.size}")
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back(accelerator())
 
 
 def ladder(size: int) -> list[int]:
@@ -79,8 +76,3 @@ def ladder(size: int) -> list[int]:
         [20, 10, 5, 2, 1]
     """
     return [size >> times for times in range(size.bit_length())]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory ran out, on an accelerator or the CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)

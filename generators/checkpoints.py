@@ -2,14 +2,14 @@
 
 import json
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 from common import hub
-from common.errors import UserError
+from common.errors import NoRoomError, UserError
 from common.files import DRIVE
 from common.loading import loading
 from generators.checkpoint_files import INDEX as INDEX
@@ -18,6 +18,12 @@ from generators.checkpoint_files import Chosen, choose, whole
 Offload = Literal["none", "model", "sequential"]
 # Classes of components that are no longer where indexes say; families load them themselves.
 MOVED = ("UnCLIPTextProjModel",)
+# What to do where weights do not fit on an accelerator, by what was tried.
+SMALLER: dict[Offload, str] = {
+    "none": "use --offload model, a narrower --dtype, or a larger device",
+    "model": "use --offload sequential, a narrower --dtype, or a larger device",
+    "sequential": "use a larger device, or --device cpu",
+}
 # Sizes of public models, as OWNER/NAME/COMPONENT/config.json: enough to plan and to count without the hub.
 CONFIGURATIONS = Path(__file__).parent / "configurations"
 
@@ -57,7 +63,6 @@ def configured(source: str) -> str:
     return source if own else str(CONFIGURATIONS / source)
 
 
-@loading()
 def load_pipeline(
     expected: str,
     source: str,
@@ -77,21 +82,28 @@ def load_pipeline(
         variant: of the weights, such as ``fp16``; None: plain ones, or the only variant that there is.
 
     Raises:
+        NoRoomError: the weights do not fit.
         UserError: missing, of another class, or its weights are absent or damaged.
     """
+    with loading(f"the weights of {source} in {str(dtype).removeprefix('torch.')} on {device}", SMALLER[offload]):
+        pipeline = _from_pretrained(expected, source, dtype, parts or {}, variant)
+        _place(pipeline, device, offload)
+    return pipeline
+
+
+def _from_pretrained(expected: str, source: str, dtype: Any, parts: Mapping[str, Any], variant: str | None) -> Any:
+    """Return the pipeline in main memory; arguments and errors are those of `load_pipeline`."""
     import diffusers
     from safetensors import SafetensorError
 
     index = _parsed(_path(source, INDEX))
     check_pipeline(expected, source)
-    folder, variant = checkpoint_folder(
-        source, [name for name in components(source) if name not in (parts or {})], variant
-    )
+    folder, variant = checkpoint_folder(source, [name for name in components(source) if name not in parts], variant)
     try:
         with _quiet():
             borrowed = {
                 name: _load_part(index, name, place, dtype) if isinstance(place, str) else place
-                for name, place in (parts or {}).items()
+                for name, place in parts.items()
                 if name in index
             }
             pipeline = getattr(diffusers, expected).from_pretrained(
@@ -108,13 +120,50 @@ def load_pipeline(
             hint = f"the files in {folder} are damaged: delete them, and run the same command again"
         raise UserError(f"cannot load the weights of {source}: {reason}", hint) from error
     pipeline.set_progress_bar_config(disable=True)
-    if offload == "model":
-        pipeline.enable_model_cpu_offload(device=device)
-    elif offload == "sequential":
-        pipeline.enable_sequential_cpu_offload(device=device)
-    else:
-        pipeline.to(device)
     return pipeline
+
+
+def _place(pipeline: Any, device: Any, offload: Offload) -> None:
+    """Bring a pipeline's modules onto the device, at once or by hooks as they are called."""
+    if offload == "none":
+        pipeline.to(device)
+        return
+    # hooks look for weights to move, and shells have none
+    modules = {name: part for name, part in pipeline.components.items() if hasattr(part, "parameters")}
+    empty = [name for name, part in modules.items() if next(iter(part.parameters()), None) is None]
+    pipeline._exclude_from_cpu_offload = [*pipeline._exclude_from_cpu_offload, *empty]
+    if offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+        return
+    chain = str(pipeline.model_cpu_offload_seq or "").split("->")
+    pipeline.model_cpu_offload_seq = "->".join(name for name in chain if name not in empty)
+    pipeline._exclude_from_cpu_offload = empty  # what is read of a module beside its call is read while it is there
+    pipeline.enable_model_cpu_offload(device=device)
+    for hook in pipeline._all_hooks:
+        _make_alone(hook, [other for other in pipeline._all_hooks if other is not hook])
+
+
+def _make_alone(hook: Any, others: Sequence[Any]) -> None:
+    """Have a module's call send all others to main memory, not only the one before it in the pipeline's usual order.
+
+    One that does not fit goes back whole: accelerate takes a module for moved whose first weight is.
+    """
+    own, name = hook.hook.pre_forward, type(hook.model).__name__
+
+    def alone(module: Any, *args: Any, **kwargs: Any) -> Any:
+        if next(module.parameters()).device.type != "cpu":
+            return own(module, *args, **kwargs)
+        for other in others:
+            if next(other.model.parameters()).device.type != "cpu":
+                other.offload()
+        try:
+            with loading(f"the weights of a {name} on {hook.hook.execution_device}", SMALLER["model"]):
+                return own(module, *args, **kwargs)
+        except NoRoomError:
+            hook.offload()
+            raise
+
+    hook.hook.pre_forward = alone
 
 
 def _load_part(index: dict[str, Any], name: str, place: str, dtype: Any) -> Any:

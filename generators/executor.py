@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from common.errors import UserError
 from generators.batching import Batches
 from generators.conditioning import Conditioning
 from generators.denoising_checkpoints import Checkpoint, DenoisingCheckpoints
@@ -169,16 +170,28 @@ def decode_images(
         batches: how many pictures are decoded at once.
 
     Raises:
-        UserError: memory runs out with a single picture.
+        UserError: memory runs out with a single picture, or the latents' numbers have overflowed.
     """
     end, own = family.sampler(settings).K, [node_key([keys[prompt]]) for prompt in execution.prompts]
 
     def decoded(rows: slice) -> NDArray[np.uint8]:
-        return family.decode(
-            execution.latents[rows], settings, lambda shape, draw: noise.step(own[rows], end, shape[1:], draw)
+        latents = execution.latents[rows]
+        for widened in (False, True):
+            try:
+                return family.decode(latents, settings, lambda shape, draw: noise.step(own[rows], end, shape[1:], draw))
+            except FloatingPointError:
+                if widened or not latents.isfinite().all() or not family.widen_decoder():
+                    break
+                batches.notes.append(f"the decoder overflowed in {settings.dtype}: pictures are decoded in fp32")
+        raise UserError(
+            f"numbers of {family.entry.name} overflow in {settings.dtype}, so that its pictures are none",
+            "use --dtype bf16 or fp32",
         )
 
-    return batches.map(len(own), decoded)
+    try:
+        yield from batches.map(len(own), decoded)
+    finally:
+        family.rest()
 
 
 @dataclass

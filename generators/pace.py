@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 
 from common.loading import seconds_loading
+from generators.device_memory import synchronise
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class Pace:
         start = time.perf_counter() - seconds_loading()
         result = work()
         if self.first is None:
-            self._wait()
+            synchronise(self._device)
             self.first = time.perf_counter() - seconds_loading() - start
         else:
             self._seconds += time.perf_counter() - seconds_loading() - start
@@ -44,11 +45,7 @@ class Pace:
 
     def settle(self) -> None:
         """Wait for the calls of a step."""
-        if self._device.type == "cuda" and self._rows:
+        if self._device.type != "cpu" and self._rows:
             start = time.perf_counter()
-            self._wait()
+            synchronise(self._device)
             self._seconds += time.perf_counter() - start
-
-    def _wait(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -85,6 +86,13 @@ class Metric(Plugin, ABC):
         Raises:
             UserError: the checkpoint cannot be loaded, or a prompt cannot be scored.
         """
+
+    def release(self) -> None:
+        """Let go of what `check` or `measure` loaded; whoever asks again has it loaded again."""
+        for kind in type(self).__mro__:
+            for name, value in vars(kind).items():
+                if isinstance(value, cached_property):
+                    vars(self).pop(name, None)
 
     @abstractmethod
     def measure(self, images: Sequence[Path], prompts: Sequence[str]) -> dict[str, NDArray[Any]]:

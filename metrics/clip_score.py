@@ -86,8 +86,8 @@ class ClipScore(Metric):
         pixels = torch.stack([preprocess(read_picture(path)) for path in images])
         with torch.no_grad():
             rows = model.encode_image(pixels.to(self.device)), model.encode_text(tokens.to(self.device))
-        cosine = cosine_similarity(*(row.double() for row in rows))
-        return WEIGHT * cosine.clamp(min=0).cpu().numpy(), cut
+        cosine = cosine_similarity(*(row.cpu().double() for row in rows))
+        return WEIGHT * cosine.clamp(min=0).numpy(), cut
 
     def compare(
         self, baseline: Columns, ours: Columns, same: NDArray[np.bool_], *, seed: int = 0

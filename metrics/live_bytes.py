@@ -56,7 +56,7 @@ def activations(component: Component, rows: int, dtype: str) -> int:
     with torch.device("meta"), torch.no_grad():
         module = component.build().eval()
         torch.nn.Module.to(module, kind)  # diffusers' own warns of types that are kept
-        _fuse(module)
+        fused(module)
         args, kwargs = (grown(part) for part in component.inputs(module))
         return _peak(module, lambda: module(*args, **kwargs), (*args, *kwargs.values()))
 
@@ -112,8 +112,10 @@ def _peak(module: "Module", call: Callable[[], object], inputs: Sequence[Any]) -
     return most
 
 
-def _fuse(module: "Module") -> None:
-    """Give attention the form that runs, where a component is described with its plain one, whose FLOPs can be counted.
+def fused(module: "Module") -> "Module":
+    """Return a module, its attention in the form that runs, where a component is described with its plain one.
+
+    FLOPs can be counted of the plain one alone.
 
     Attention that is a model's own stays, and so does that of which there is a plain form only.
     """
@@ -125,10 +127,11 @@ def _fuse(module: "Module") -> None:
         AttnProcessor2_0,
     )
 
-    fused = {AttnProcessor: AttnProcessor2_0, AttnAddedKVProcessor: AttnAddedKVProcessor2_0}
+    faster = {AttnProcessor: AttnProcessor2_0, AttnAddedKVProcessor: AttnAddedKVProcessor2_0}
     for layer in module.modules():
-        if isinstance(layer, Attention) and (kind := fused.get(type(layer.processor))):
+        if isinstance(layer, Attention) and (kind := faster.get(type(layer.processor))):
             layer.set_processor(kind())
     if adopt := getattr(module, "set_attn_implementation", None):
         with suppress(ValueError):  # a Gemma 2, say, whose scores are bounded
             adopt("sdpa")
+    return module

@@ -30,6 +30,26 @@ def parameters(component: Component) -> int:
         return sum(parameter.numel() for parameter in component.build().parameters())
 
 
+@lru_cache(maxsize=256)
+def largest_layer(component: Component) -> int:
+    """Return the most parameters that one module has itself, not in its parts, built on the meta device.
+
+    Examples:
+        >>> from torch import nn, zeros
+        >>> class Two:
+        ...     name, phase, unit, calls, together = "denoiser", "denoise", "node_step", 2, 2
+        ...     build = staticmethod(lambda: nn.Sequential(nn.Linear(3, 5, bias=False), nn.Linear(5, 2)))
+        ...     inputs = staticmethod(lambda module: ((zeros(1, 3),), {}))
+        >>> largest_layer(Two()), parameters(Two())
+        (15, 27)
+    """
+    import torch
+
+    with torch.device("meta"):
+        layers = component.build().modules()
+    return max(sum(parameter.numel() for parameter in layer.parameters(recurse=False)) for layer in layers)
+
+
 def row_bytes(
     latent_shape: Sequence[int], dtype: str, *, remembered: float = 0.0, conditioning: Iterable[Sequence[int]] = ()
 ) -> int:
@@ -62,11 +82,14 @@ def peaks(
     active: int | None = None,
     remembered: float = 0.0,
     conditioning: Sequence[Sequence[int]] = (),
+    offload: str = "none",
+    decoded: int | None = None,
 ) -> dict[Phase, int]:
     """Return the bytes at each phase's worst moment.
 
-    Encoders leave before the denoiser comes, which stays beside the decoder. What kernels need inside themselves is not
-    counted; `benchmarks.memory` measures it.
+    Encoders leave before the denoiser comes, which stays beside the decoder. Under offload one component at a time is
+    on the device, or one layer, its own weights alone. What kernels need inside themselves is not counted;
+    `benchmarks.memory` measures it.
 
     Args:
         components: the modules that the family calls.
@@ -78,6 +101,8 @@ def peaks(
             plan's last step.
         remembered: as in `row_bytes`.
         conditioning: likewise, where the device is the CPU.
+        offload: ``none``, ``model`` or ``sequential``.
+        decoded: pictures at once, at most; as `batch_size` unless given.
 
     Examples:
         >>> from torch import nn, zeros
@@ -89,19 +114,25 @@ def peaks(
         {'encode': 0, 'denoise': 236, 'decode': 108}
     """
     active = n_prompts if active is None else active
-    weights: dict[Phase, int] = {"encode": 0, "denoise": 0, "decode": 0}
-    working = dict(weights)
+    at_once: dict[Phase, int] = {"encode": batch_size, "denoise": batch_size, "decode": decoded or batch_size}
+    weights: dict[Phase, int] = dict.fromkeys(at_once, 0)
+    working, alone = dict(weights), dict(weights)
     for component in components:
         phase = component.phase
-        weights[phase] += parameters(component) * BYTES[dtype]
-        rows = component.together * min(batch_size, active if phase == "denoise" else n_prompts)
-        working[phase] = max(working[phase], activations(component, rows, dtype))
+        own = (largest_layer(component) if offload == "sequential" else parameters(component)) * BYTES[dtype]
+        rows = component.together * min(at_once[phase], active if phase == "denoise" else n_prompts)
+        computed = activations(component, rows, dtype)
+        weights[phase] += own
+        working[phase] = max(working[phase], computed)
+        alone[phase] = max(alone[phase], own + computed)
     encoded = CONDITIONING * n_prompts * sum(prod(shape) for shape in conditioning)
     # while a step runs, the scheduler state is there twice: as it was before, and as far as it is made anew
-    between = row_bytes(latent_shape, dtype, remembered=2 * remembered, conditioning=conditioning)
+    between = active * row_bytes(latent_shape, dtype, remembered=2 * remembered, conditioning=conditioning)
+    if offload != "none":  # finished latents wait in main memory
+        return {"encode": alone["encode"], "denoise": alone["denoise"] + between, "decode": alone["decode"]}
     both = weights["denoise"] + weights["decode"] + encoded
     return {
         "encode": weights["encode"] + working["encode"],
-        "denoise": both + active * between + working["denoise"],
+        "denoise": both + between + working["denoise"],
         "decode": both + n_prompts * row_bytes(latent_shape, dtype) + working["decode"],
     }

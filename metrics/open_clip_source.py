@@ -108,22 +108,23 @@ class Source:
                 "check the connection, or give a folder that holds them",
             ) from error
 
-    @loading()
     def load(self, device: str) -> tuple[Any, Callable[..., Any]]:
         """Return the model on `device`, in evaluation mode, and its preprocessing of a picture.
 
         Raises:
+            NoRoomError: it does not fit.
             UserError: it cannot be fetched or loaded.
         """
         import open_clip
 
-        try:
-            model, preprocess = open_clip.create_model_from_pretrained(
-                self.model, self.tag, device=device, force_quick_gelu=self.quick_gelu
-            )
-        except Exception as error:  # open_clip raises what its parts raise: network, JSON, safetensors, shapes
-            raise UserError(f"cannot load the CLIP encoder {self}: {error}", AGAIN) from error
-        return model.eval(), preprocess
+        with loading(f"the weights of {self} on {device}", "use a smaller encoder, or a larger device"):
+            try:
+                model, preprocess = open_clip.create_model_from_pretrained(
+                    self.model, self.tag, device=device, force_quick_gelu=self.quick_gelu
+                )
+            except Exception as error:  # open_clip raises what its parts raise: network, JSON, safetensors, shapes
+                raise UserError(f"cannot load the CLIP encoder {self}: {error}", AGAIN) from error
+            return model.eval(), preprocess
 
     def tokenizer(self) -> Any:
         """Return the model's own tokenizer, which cuts texts longer than its `context_length`.

@@ -15,7 +15,14 @@ from metrics.base import Columns, Metric, ResultInfo, packages
 from metrics.images import read_picture
 from metrics.paired_scores import compare_scores, score_figures
 from metrics.statistics import Estimate
-from metrics.transformers_checkpoints import checkpoint_folder, load_pretrained
+from metrics.transformers_checkpoints import (
+    FULL,
+    checked_dtype,
+    checkpoint_folder,
+    dtype_identity,
+    load_pretrained,
+    room_needed,
+)
 
 HINT = "give a transformers CLIP or SigLIP model with safetensors weights, such as yuvalkirstain/PickScore_v1"
 
@@ -36,7 +43,14 @@ class Preference(Metric):
         "cut": ResultInfo("prompts that the preference model cut", None, "count"),
     }
 
-    def __init__(self, checkpoint: str | Path, device: str = "cpu", batch_size: int = 32, processor: str = "") -> None:
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        device: str = "cpu",
+        batch_size: int = 32,
+        processor: str = "",
+        dtype: str = FULL,
+    ) -> None:
         """Prepare a metric on one checkpoint.
 
         Args:
@@ -44,8 +58,13 @@ class Preference(Metric):
             device: as in `Metric`.
             batch_size: as in `Metric`.
             processor: the folder or hub id of its tokenizer and image processor; the checkpoint's own unless given.
+            dtype: of the weights; half of it is half the memory and coarser scores.
+
+        Raises:
+            UserError: there is no such dtype.
         """
         super().__init__(checkpoint, device, batch_size)
+        self.dtype = checked_dtype(dtype)
         self.processor = str(processor or "")
 
     @cached_property
@@ -55,13 +74,15 @@ class Preference(Metric):
         return folder, checkpoint_folder(self.processor) if self.processor else folder
 
     @cached_property
-    @loading()
     def model(self) -> tuple[Any, Any]:
         """The model on its device, and its processor."""
-        model, processor = load_pretrained(self.checkpoint, *self.folders, "preference model", HINT)
+        with loading(*room_needed(self.name, self.checkpoint, self.dtype, self.device)):
+            model, processor = load_pretrained(
+                self.checkpoint, *self.folders, "preference model", HINT, device=self.device, dtype=self.dtype
+            )
         if not hasattr(model, "logit_scale") or not hasattr(processor, "tokenizer"):
             raise UserError(f"{self.checkpoint} does not score a picture by a text", HINT)
-        return model.to(self.device), processor
+        return model, processor
 
     def check(self, prompts: Sequence[str]) -> None:
         _ = self.model
@@ -91,10 +112,11 @@ class Preference(Metric):
             max_length=longest,
             return_tensors="pt",
         ).to(self.device)
+        fed["pixel_values"] = fed["pixel_values"].to(model.dtype)
         with torch.no_grad():
             logits = model(**fed).logits_per_image.diagonal()
         lengths = [len(tokens) for tokens in processor.tokenizer(prompts)["input_ids"]]
-        return logits.double().cpu().numpy(), np.array(lengths) > longest
+        return logits.cpu().double().numpy(), np.array(lengths) > longest
 
     def compare(
         self, baseline: Columns, ours: Columns, same: NDArray[np.bool_], *, seed: int = 0
@@ -111,4 +133,5 @@ class Preference(Metric):
             "sha256": sha256_tree(folder),
             "processor": sha256_tree(processor) if self.processor else "",
             "packages": packages("torch", "transformers"),
+            **dtype_identity(self.dtype),
         }

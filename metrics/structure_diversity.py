@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from metrics.base import ResultInfo
 from metrics.set_similarity import SetSimilarity, similarity_figures
+from metrics.statistics import PAPER_IMAGES
 from metrics.structure_encoders import StructureEncoder, structure_encoder
+from metrics.transformers_checkpoints import FULL, checked_dtype
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,10 +26,33 @@ class StructureDiversity(SetSimilarity):
     columns = ("structure", "structure_copy")
     results: ClassVar[dict[str, ResultInfo]] = similarity_figures("structure", "structure")
 
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        device: str = "cpu",
+        batch_size: int = 32,
+        images: int | Literal["all"] | None = PAPER_IMAGES,
+        dtype: str = FULL,
+    ) -> None:
+        """Prepare a metric on one checkpoint.
+
+        Args:
+            checkpoint: as in `Metric`.
+            device: as in `Metric`.
+            batch_size: as in `Metric`.
+            images: as in `SetSimilarity`.
+            dtype: of the weights of a transformers model.
+
+        Raises:
+            UserError: as `SetSimilarity`, or there is no such dtype.
+        """
+        super().__init__(checkpoint, device, batch_size, images)
+        self.dtype = checked_dtype(dtype)
+
     @cached_property
     def encoder(self) -> StructureEncoder:
         """The encoder that the checkpoint names."""
-        return structure_encoder(self.checkpoint, self.device)
+        return structure_encoder(self.checkpoint, self.device, self.dtype)
 
     def check(self, prompts: Sequence[str]) -> None:
         """Encode a grey picture, so that an encoder that cannot fails before images are made."""

@@ -10,7 +10,14 @@ from common.errors import UserError
 from common.files import sha256_file, sha256_tree
 from common.loading import loading
 from metrics.base import packages
-from metrics.transformers_checkpoints import checkpoint_folder, load_pretrained
+from metrics.transformers_checkpoints import (
+    FULL,
+    checked_dtype,
+    checkpoint_folder,
+    dtype_identity,
+    load_pretrained,
+    room_needed,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -124,9 +131,9 @@ def renamed(stored: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 class VisionTransformer(StructureEncoder):
     """A transformers vision model, a folder or a hub id: its ``pooler_output`` (DINOv2's is the CLS token, normed)."""
 
-    def __init__(self, checkpoint: str, device: str) -> None:
+    def __init__(self, checkpoint: str, device: str, dtype: str = FULL) -> None:
         super().__init__(device)
-        self.checkpoint = checkpoint
+        self.checkpoint, self.dtype = checkpoint, checked_dtype(dtype)
 
     @cached_property
     def folder(self) -> Path:
@@ -134,17 +141,19 @@ class VisionTransformer(StructureEncoder):
         return checkpoint_folder(self.checkpoint, alternative=EFFICIENTNET)
 
     @cached_property
-    @loading()
     def model(self) -> tuple[Any, Any]:
-        """The model in float32 and evaluation mode, and its image processor."""
+        """The model in evaluation mode, and its image processor."""
         hint = "give a transformers vision model with safetensors weights, such as facebook/dinov2-base"
-        model, processor = load_pretrained(self.checkpoint, self.folder, self.folder, "vision model", hint)
-        return model.to(self.device), processor
+        with loading(*room_needed("structure_diversity", self.checkpoint, self.dtype, self.device)):
+            return load_pretrained(
+                self.checkpoint, self.folder, self.folder, "vision model", hint, device=self.device, dtype=self.dtype
+            )
 
     def encode(self, pictures: Sequence["Image"]) -> Any:
         model, processor = self.model
         try:
             pixels = processor(images=list(pictures), return_tensors="pt").to(self.device)
+            pixels["pixel_values"] = pixels["pixel_values"].to(model.dtype)
             return model(**pixels).pooler_output.flatten(1)
         except (TypeError, ValueError, AttributeError) as error:
             raise UserError(
@@ -153,15 +162,20 @@ class VisionTransformer(StructureEncoder):
             ) from error
 
     def identity(self) -> dict[str, Any]:
-        return {"sha256": sha256_tree(self.folder), "packages": packages("torch", "transformers")}
+        about = {"sha256": sha256_tree(self.folder), "packages": packages("torch", "transformers")}
+        return about | dtype_identity(self.dtype)
 
 
-def structure_encoder(checkpoint: str, device: str) -> StructureEncoder:
+def structure_encoder(checkpoint: str, device: str, dtype: str = FULL) -> StructureEncoder:
     """Return `EfficientNetLite0` by its name, else the transformers model at `checkpoint`.
 
     Args:
         checkpoint: ``efficientnet-lite0``, a folder, or a hub id as owner/name.
         device: a torch device.
+        dtype: of a transformers model's weights.
+
+    Raises:
+        UserError: there is no such dtype, or not for this encoder.
 
     Examples:
         >>> type(structure_encoder("efficientnet-lite0", "cpu")).__name__
@@ -169,4 +183,8 @@ def structure_encoder(checkpoint: str, device: str) -> StructureEncoder:
         >>> type(structure_encoder("facebook/dinov2-base", "cpu")).__name__  # nothing is loaded yet
         'VisionTransformer'
     """
-    return EfficientNetLite0(device) if checkpoint == EFFICIENTNET else VisionTransformer(checkpoint, device)
+    if checkpoint != EFFICIENTNET:
+        return VisionTransformer(checkpoint, device, dtype)
+    if dtype != FULL:
+        raise UserError(f"{EFFICIENTNET} is small, and computes in {FULL}", "leave dtype out")
+    return EfficientNetLite0(device)

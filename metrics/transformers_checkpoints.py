@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from common import hub
-from common.errors import UserError
+from common.errors import UserError, nearest
 
+FULL = "fp32"
+DTYPES = {FULL: "float32", "fp16": "float16", "bf16": "bfloat16"}
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 _fetched: dict[str, Path] = {}
@@ -72,8 +74,46 @@ def checkpoint_folder(checkpoint: str, alternative: str = "t2v:clip-flant5-xxl")
     return _fetched[checkpoint]
 
 
-def load_pretrained(checkpoint: str, folder: Path, processor: Path, kind: str, hint: str) -> tuple[Any, Any]:
-    """Return a checkpoint's model, in float32 and evaluation mode, and its processor.
+def checked_dtype(dtype: str) -> str:
+    """Return the name of a dtype that weights can have.
+
+    Raises:
+        UserError: there is no such dtype.
+
+    Examples:
+        >>> checked_dtype("bf16")
+        'bf16'
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"there is no dtype {dtype!r} for a scorer", nearest(str(dtype), DTYPES))
+    return dtype
+
+
+def dtype_identity(dtype: str) -> dict[str, str]:
+    """Return what a scorer's identity says of its dtype: nothing for the usual one, so that old scores stay its own.
+
+    Examples:
+        >>> dtype_identity("fp32"), dtype_identity("bf16")
+        ({}, {'dtype': 'bf16'})
+    """
+    return {} if dtype == FULL else {"dtype": dtype}
+
+
+def room_needed(metric: str, checkpoint: str, dtype: str, device: str) -> tuple[str, str]:
+    """Return what a scorer's weights are called where they do not fit, and what to do then, for `loading`.
+
+    Examples:
+        >>> room_needed("vqa", "org/seven-billion", "fp32", "cuda")
+        ('the weights of org/seven-billion in fp32 on cuda', 'use --metric vqa:dtype=bf16=..., or a smaller scorer')
+    """
+    narrower = f"use --metric {metric}:dtype=bf16=..., or a smaller scorer"
+    return f"the weights of {checkpoint} in {dtype} on {device}", narrower if dtype == FULL else "use a smaller scorer"
+
+
+def load_pretrained(
+    checkpoint: str, folder: Path, processor: Path, kind: str, hint: str, *, device: str, dtype: str = FULL
+) -> tuple[Any, Any]:
+    """Return a checkpoint's model, on the device and in evaluation mode, and its processor.
 
     Args:
         checkpoint: as the user named it.
@@ -81,6 +121,8 @@ def load_pretrained(checkpoint: str, folder: Path, processor: Path, kind: str, h
         processor: the folder of its processor.
         kind: the model that it should be, for messages.
         hint: what to do where it is none.
+        device: a torch device.
+        dtype: of the weights.
 
     Raises:
         UserError: it cannot be loaded from safetensors without code of its own, or lacks weights.
@@ -91,14 +133,18 @@ def load_pretrained(checkpoint: str, folder: Path, processor: Path, kind: str, h
     readers = AutoProcessor if (processor / "tokenizer_config.json").is_file() else AutoImageProcessor
     try:
         reader = readers.from_pretrained(processor, trust_remote_code=False)
-        model, loading = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+        model, report = AutoModel.from_pretrained(
+            folder,
+            dtype=getattr(torch, DTYPES[dtype]),
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise UserError(f"cannot load the {kind} {checkpoint}: {error}", hint) from error
-    if missing := sorted(loading["missing_keys"]):  # they would be random, and so the scores
+    if missing := sorted(report["missing_keys"]):  # they would be random, and so the scores
         raise UserError(f"{checkpoint} lacks the weights {missing[:3]}", "choose a checkpoint that has all its layers")
-    return model.eval(), reader
+    return model.to(device).eval(), reader
 
 
 def _fetch(checkpoint: str) -> Path:

@@ -12,6 +12,7 @@ from common.errors import UserError
 from metrics.base import Columns, Metric, ResultInfo
 from metrics.paired_scores import compare_scores, score_figures
 from metrics.statistics import Estimate
+from metrics.transformers_checkpoints import FULL, checked_dtype, dtype_identity
 from metrics.vqa_backends.base import VqaBackend, vqa_backend
 
 FLOOR = 0.1  # a probability of "yes": at or below it, the answer is "no" nine times in ten
@@ -30,10 +31,25 @@ class VQAScore(Metric):
     columns = ("vqa",)
     results: ClassVar[dict[str, ResultInfo]] = score_figures("vqa", "VQAScore", FLOOR)
 
+    def __init__(self, checkpoint: str | Path, device: str = "cpu", batch_size: int = 32, dtype: str = FULL) -> None:
+        """Prepare a metric on one checkpoint.
+
+        Args:
+            checkpoint: as in `Metric`.
+            device: as in `Metric`.
+            batch_size: as in `Metric`.
+            dtype: of the weights of a transformers model; half of it is half the memory and coarser scores.
+
+        Raises:
+            UserError: there is no such dtype.
+        """
+        super().__init__(checkpoint, device, batch_size)
+        self.dtype = checked_dtype(dtype)
+
     @cached_property
     def backend(self) -> VqaBackend:
         """The backend that reads the checkpoint."""
-        return vqa_backend(self.checkpoint, self.device)
+        return vqa_backend(self.checkpoint, self.device, self.dtype)
 
     def check(self, prompts: Sequence[str]) -> None:
         self.backend.check(prompts)
@@ -57,4 +73,5 @@ class VQAScore(Metric):
             "version": self.version,
             "checkpoint": self.checkpoint,
             **self.backend.identity(),
+            **dtype_identity(self.dtype),
         }

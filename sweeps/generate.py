@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import UserError
+from common.errors import NoRoomError, UserError, without_frames
 from common.files import atomic_write, canonical_json
+from common.memory import is_out_of_memory
 from generators.sharing.union import grouped_by_combiner
 from metrics.memory import row_bytes
 from sweeps.events import Note
@@ -151,13 +152,9 @@ def _row_bytes(job: Job, session: Session) -> int:
 
 def _free(session: Session) -> float:
     """Return the bytes that are free where denoising happens."""
-    if session.device.startswith("cuda"):
-        import torch
+    from generators.device_memory import free_bytes
 
-        return float(torch.cuda.mem_get_info(session.device)[0])
-    import psutil
-
-    return float(psutil.virtual_memory().available)
+    return float(free_bytes(session.device))
 
 
 def _fall_back(count: int, error: Exception, session: Session) -> None:
@@ -190,8 +187,9 @@ def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Ite
         if disk_full(error):
             raise
         left = [job for job in to_denoise if job.id not in finished]
-        if len(group) == 1:
-            yield Outcome(left[0], error=error)
+        kept = without_frames(_of_memory(error, session) if is_out_of_memory(error) else error)
+        if len(group) == 1 or isinstance(error, NoRoomError):
+            yield from (Outcome(job, error=kept) for job in left)
             return
         _fall_back(len(left), error, session)
         for job in left:
@@ -199,6 +197,14 @@ def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Ite
     finally:
         for job in group:
             session.forget(job.source)
+
+
+def _of_memory(error: Exception, session: Session) -> Exception:
+    """Return what a user can do where memory ended outside a batch: with latents, say, which are all there at once."""
+    if isinstance(error, UserError):
+        return error
+    hint = "use --offload model, fewer prompts at once (--limit), smaller pictures, or a larger device"
+    return UserError(f"memory ran out on {session.device}", hint)
 
 
 def _finished(outcome: Outcome, folders: Mapping[Path, Made], session: Session) -> Made:

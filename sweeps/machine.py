@@ -1,7 +1,9 @@
 """Library versions and the machine, recorded beside every result and never part of its identity."""
 
+import logging
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping
 from functools import cache
@@ -11,6 +13,9 @@ from typing import Any
 
 from common.errors import UserError
 
+LOG = logging.getLogger("reusebench")
+# Where Linux shows a graphics card to those who may use it: NVIDIA's, also in the Windows subsystem, and AMD's.
+CARDS = (Path("/dev/nvidia0"), Path("/dev/dxg"), Path("/dev/kfd"))
 LIBRARIES = ("reusebench", "torch", "diffusers", "transformers", "open_clip_torch", "numpy", "scipy", "pillow")
 
 
@@ -71,8 +76,29 @@ def machine(device: str) -> dict[str, Any]:
     return about
 
 
+def unused_card() -> str | None:
+    """Return why PyTorch cannot use a graphics card that this machine has; None where it can, or there is none."""
+    import torch
+
+    found = [place for place in CARDS if place.exists()]
+    if torch.cuda.is_available() or not (found or shutil.which("nvidia-smi")):
+        return None
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"PyTorch {torch.__version__} was built without CUDA: install a build for your driver (pytorch.org)"
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None and hidden.strip() in ("", "-1"):
+        return f"CUDA_VISIBLE_DEVICES={hidden} hides it"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return str(error).strip().partition("\n")[0]
+    return "PyTorch finds no device, and does not say why: see what nvidia-smi says"
+
+
 def checked_device(asked: str | None = None) -> str:
     """Return the requested device, else ``cuda`` where there is one, else ``cpu``.
+
+    A card that is there and cannot be used is told of, once: on the CPU the large models take days.
 
     Raises:
         UserError: this machine has none such.
@@ -81,7 +107,14 @@ def checked_device(asked: str | None = None) -> str:
 
     from generators.families.base import torch_device
 
+    if asked is None and (reason := unused_card()):
+        _warn_once(f"this machine has a graphics card, and the CPU is used: {reason}; --device cpu to want that")
     device = torch_device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "meta":
         raise UserError("the device 'meta' holds no numbers", "use --device cpu")
     return str(device)
+
+
+@cache
+def _warn_once(text: str) -> None:
+    LOG.warning(text)

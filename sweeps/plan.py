@@ -1,7 +1,7 @@
 """The first pass: from a spec to the jobs of a run folder. Prompts are encoded and clustered; no picture is made."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from itertools import groupby
@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common.errors import UserError
+from common.errors import UserError, without_frames
 from generators.sharing.parting import drawn
 from generators.sharing.plan import Grouping, SharingPlan, baseline_plan, build_plan
 from generators.sharing.savings import tau_near_savings
@@ -173,6 +173,7 @@ class _Planning:
     session: Session
     scorers: Mapping[str, Scorers]
     keep: bool
+    checked: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)  # models and prompts that can be scored
 
     @property
     def kept(self) -> Path | None:
@@ -236,8 +237,14 @@ class _Planning:
         folders = [self.run / "shared" / source.key, *(self.run / "cells" / cell.id for cell in same_source)]
         if all((folder / MANIFEST).exists() for folder in folders):
             return
-        if source.entry.name in self.scorers:
-            self.scorers[source.entry.name].check(source.prompts.prompts)
+        asked = source.entry.name, source.prompts.prompts
+        if source.entry.name in self.scorers and asked not in self.checked:
+            scorers = self.scorers[source.entry.name]
+            try:
+                scorers.check(source.prompts.prompts)
+            finally:
+                scorers.release()
+            self.checked.add(asked)
         if self.keep:
             self.session.encoded(source, self.run)
 
@@ -333,7 +340,7 @@ def _error(work: Callable[[], object]) -> Exception | None:
     except Exception as error:
         if disk_full(error):
             raise
-        return error
+        return without_frames(error)
     return None
 
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
+from common.errors import UserError, without_frames
 from common.files import canonical_json, sha256_text
 from sweeps.events import Emit
 from sweeps.pictures import Manifest, picture_name, read_manifest, same_pictures
@@ -75,13 +75,19 @@ def score(
         Each record, in order, with its pictures beside its baseline's and their scores, or with the error.
     """
     scoring = _Scoring(run, scorers, emit, dict(manifests), again)
-    for record in records:
-        try:
-            yield record, scoring.compared(record)
-        except Exception as error:
-            if disk_full(error):
-                raise
-            yield record, error
+    try:
+        for before, record in zip([None, *records], records, strict=False):
+            if before and before.config.model != record.config.model:
+                scorers[before.config.model].release()
+            try:
+                yield record, scoring.compared(record)
+            except Exception as error:
+                if disk_full(error):
+                    raise
+                yield record, without_frames(error)
+    finally:
+        for measuring in scorers.values():
+            measuring.release()
 
 
 @dataclass
@@ -123,7 +129,7 @@ class _Scoring:
             try:
                 self._baselines[folder] = self._scored(model, folder, self._manifest(folder), prompts)
             except Exception as error:
-                self._baselines[folder] = error
+                self._baselines[folder] = without_frames(error)
         if isinstance(scored := self._baselines[folder], Exception):
             raise scored
         return scored

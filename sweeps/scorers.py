@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError, nearest
+from common.errors import NoRoomError, UserError, nearest
 from generators.batching import Batches
+from generators.device_memory import give_back
 from generators.model_entry import ModelEntry, locate
 from metrics.base import Metric, ResultInfo, get_metric
 from metrics.duplicates import SOURCE, compare_duplicates, exact_duplicates
@@ -95,6 +97,7 @@ class Scorers:
         self.metrics: dict[str, Metric] = {}
         self._sources: dict[str, str] = {}
         self._asked: list[Asked] = []
+        self._refused: dict[str, NoRoomError] = {}
         checkpoints = entry.checkpoints if entry else {}
         for text in asked or tuple(entry.scorers if entry else ()):
             if text == NONE:
@@ -142,14 +145,38 @@ class Scorers:
             for name, metric in self.metrics.items()
         }
 
+    def release(self) -> None:
+        """Give back the memory of a device, which denoisers and scorers need in turns; main memory is left as it is."""
+        if self.device == "cpu":
+            return
+        for metric in self.metrics.values():
+            metric.release()
+        give_back(self.device)
+
     def check(self, prompts: Sequence[str]) -> None:
         """Refuse before images are made what scoring would refuse after.
 
         Raises:
             UserError: a metric cannot score one of the prompts.
         """
-        for metric in self.metrics.values():
-            metric.check(prompts)
+        for name, metric in self.metrics.items():
+            with self.loaded(name):
+                metric.check(prompts)
+
+    @contextmanager
+    def loaded(self, name: str) -> Iterator[None]:
+        """Let a scorer work in the block, unless its weights did not fit before: they are not loaded again.
+
+        Raises:
+            NoRoomError: they do not fit.
+        """
+        if error := self._refused.get(name):
+            raise NoRoomError(error.message, error.hint)
+        try:
+            yield
+        except NoRoomError as error:
+            self._refused[name] = NoRoomError(error.message, error.hint)
+            raise
 
     def measured(self, known: Mapping[str, Mapping[str, Any]]) -> bool:
         """Return True where every scorer measured already, and was what it is now."""
@@ -205,7 +232,8 @@ def measure(
     emit(StageStarted("score", len(names) * len(images), model))
     try:
         for name in names:
-            columns, notes = _measure(scorers.metrics[name], name, images, prompts, emit)
+            with scorers.loaded(name):
+                columns, notes = _measure(scorers.metrics[name], name, images, prompts, emit)
             yield name, columns, scorers.identities[name] | ({"notes": notes} if notes else {})
     finally:
         emit(StageFinished())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from common.errors import UserError
+from common.errors import NoRoomError, UserError
 from common.loading import seconds_loading
 from generators.acceleration import Acceleration
 from generators.batch_search import BATCH_SIZE, largest_batch, resolved
@@ -108,7 +108,11 @@ class Session:
         )
 
     def family(self, source: "Source") -> Family:
-        """Return the source's model; the one that was loaded before leaves memory."""
+        """Return the source's model; the one that was loaded before leaves memory.
+
+        Raises:
+            NoRoomError: its weights did not fit before.
+        """
         return self._families.get(source.entry, source.settings.dtype)
 
     def release(self) -> None:
@@ -142,6 +146,9 @@ class Session:
         self.emit(StageStarted(name, total, source.entry.name, job))
         try:
             yield seconds
+        except NoRoomError as error:
+            self._families.refuse(error)
+            raise
         finally:
             self.emit(StageFinished())
             seconds[name] = time.perf_counter() - seconds_loading() - start
@@ -212,12 +219,15 @@ class Session:
         tree = treed(self.grouping(source, released, family.features_options[0], run)[0], released.name)
         return OfficialNoise(generator, family.dtype, plan, fcluster_order(tree), source.prompts.keys)
 
-    def batch_size(self, source: "Source", conditioning: Conditioning | None = None) -> tuple[int, str]:
+    def batch_size(
+        self, source: "Source", conditioning: Conditioning | None = None, most: int | None = None
+    ) -> tuple[int, str]:
         """Return the rows of a denoiser call, and where that number is from (`ExecutionStats.batch_size_from`).
 
         Args:
             source: whose denoiser is called.
             conditioning: what a size that has to be measured is measured with; None: the default size is returned.
+            most: rows that are denoised at once, at most; as many as there are prompts unless given.
         """
         if source.key in self._sizes:
             return self._sizes[source.key]
@@ -228,8 +238,9 @@ class Session:
             return BATCH_SIZE, "default"
         if conditioning is None:  # as when prompts are encoded: nothing is there yet to call a denoiser with
             return BATCH_SIZE, origin
+        most = max(most or len(conditioning), 1)
         with self.stage("batch size", 1, source):
-            size, origin, what = largest_batch(self.family(source), source.weights, conditioning, source.settings)
+            size, origin, what = largest_batch(self.family(source), source.weights, conditioning, source.settings, most)
         if origin != "remembered":
             self.emit(Note(f"{source.entry.name}: {what}"))
         self._sizes[source.key] = size, origin
@@ -253,12 +264,13 @@ class Session:
         rows = min(batch_size, len(conditioning))
         compiled = [size for size in ladder(batch_size) if size <= rows] if family.acceleration.compiled else []
         latents = torch.zeros(rows, *family.latent_shape(settings), dtype=family.dtype, device=family.device)
-        family.accelerate()
         with self.stage("warm-up", 1, source), torch.no_grad():
+            family.accelerate()
             for size in compiled or [rows]:
                 conditioned = {name: tensor[:size] for name, tensor in conditioning.tensors.items()}
                 family.predict(latents[:size], 0, family.sampler(settings), conditioned, settings)
             family.decode(latents, settings, lambda shape, _: torch.zeros(shape))
+            family.rest()
 
     def advance(self, *done: Any) -> None:
         """Emit that a batch of the running stage is done; the signature is an executor's `Observer`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from common.errors import UserError
+from common.errors import NoRoomError, UserError
 from generators.batching import Batches
 from generators.conditioning import Conditioning
 from generators.executor import Execution, NodeState, decode_images, execute
@@ -114,7 +114,7 @@ class Worker:
             family = self._families.get(task.entry, task.settings.dtype)
             conditioning = family.encode(task.prompts, task.keys, task.settings, batches)
         except Exception as error:  # a worker goes on
-            return _failed(task, error)
+            return self._failed(task, error)
         rows, notes = len(task.prompts), tuple(batches.notes)
         return PartOutcome(task.work, task.place, conditioning=conditioning, rows=rows, notes=notes)
 
@@ -123,7 +123,7 @@ class Worker:
         try:
             return self._pictured(task, initial_states)
         except Exception as error:  # a worker goes on
-            return _failed(task, error)
+            return self._failed(task, error)
 
     def trunk(self, task: Task) -> tuple[PartOutcome | list[NodeState], ...]:
         """Return the trunk's outcome, then the initial states of each of its heirs."""
@@ -132,7 +132,7 @@ class Worker:
             execution, seconds = self._denoised(task, (), exported)
             inherited = [_inheritance(exported, *heir) for heir in task.heirs]
         except Exception as error:  # a worker goes on
-            return _failed(task, error), *([] for _ in task.heirs)
+            return self._failed(task, error), *([] for _ in task.heirs)
         return _outcome(task, execution, {"denoise": seconds}, {}), *inherited
 
     def _denoised(
@@ -166,6 +166,12 @@ class Worker:
             done += len(pixels)
         seconds = {"denoise": denoising, "decode": time.perf_counter() - start}
         return _outcome(task, execution, seconds, files, batches.notes)
+
+    def _failed(self, task: Task | Encoding, error: Exception) -> PartOutcome:
+        if isinstance(error, NoRoomError):
+            self._families.refuse(error)
+        reason = error if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+        return PartOutcome(task.work, task.place, isinstance(task, Task) and bool(task.heirs), error=reason)
 
     def _family(self, task: Task) -> Family:
         family = self._families.get(task.entry, task.settings.dtype)
@@ -208,8 +214,3 @@ def _outcome(
         seconds=seconds,
         options=execution.options,
     )
-
-
-def _failed(task: Task | Encoding, error: Exception) -> PartOutcome:
-    reason = error if isinstance(error, UserError) else "".join(traceback.format_exception(error))
-    return PartOutcome(task.work, task.place, isinstance(task, Task) and bool(task.heirs), error=reason)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self
 
@@ -18,6 +19,7 @@ from generators.batching import Batches
 from generators.checkpoints import INDEX, Offload, pipeline_class
 from generators.component import Component
 from generators.conditioning import Conditioning
+from generators.device_memory import give_back
 from generators.model_entry import ModelEntry
 from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
@@ -25,6 +27,8 @@ from generators.settings import GenerationSettings
 # A family's own settings; whoever takes any family says `Family`, and knows no more of them than all families have.
 S = TypeVar("S", bound=GenerationSettings, default=Any)
 
+HALVES = (torch.float16, torch.bfloat16)
+DECODERS = ("vae", "movq")  # what pipelines call the module that makes pictures of latents
 ROLE = "pipeline"  # of models that are one pipeline
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -137,7 +141,7 @@ class Family(Plugin, ABC, Generic[S]):
         return None
 
     def accelerate(self) -> dict[str, Any]:
-        """Make `acceleration` hold for the denoiser, the first time that this is called; whoever denoises calls it.
+        """Begin to denoise: encoders leave, and `acceleration` holds for the denoiser; whoever denoises calls it.
 
         Returns:
             The options that hold, by name, for records.
@@ -145,15 +149,28 @@ class Family(Plugin, ABC, Generic[S]):
         Raises:
             UserError: as `Acceleration.apply`.
         """
+        self.release_encoders()
         if self._accelerated is None:
             self._accelerated = self.acceleration.apply(self.network, self.device, self.dtype, self.entry.name)
         return self._accelerated
 
     def release_encoders(self) -> None:
         """Free the memory that only `encode` needs."""
-        self._encoders = None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        if self._encoders is not None:
+            self._encoders = None
+            give_back(self.device)
+
+    def rest(self) -> None:
+        """Let what waits in main memory between its calls go there at once; whoever decodes calls it when that is done.
+
+        Under ``model`` offload a module stays on the device until the next one of its pipeline is called, and after the
+        last one nothing is.
+        """
+        for loaded in vars(self).values():
+            for hook in getattr(loaded, "_all_hooks", ()):
+                hook.offload()
+        if self.offload != "none":
+            give_back(self.device)
 
     @abstractmethod
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
@@ -185,7 +202,22 @@ class Family(Plugin, ABC, Generic[S]):
 
         Args:
             draw: the i-th noise of shape [b, ...] that decoding needs (a super-resolution model's), each row's own.
+
+        Raises:
+            FloatingPointError: as `pictures_of`.
         """
+
+    def widen_decoder(self) -> bool:
+        """Have pictures decoded in float32 from now on; return False where they are, or the decoder is not one module.
+
+        In half precision a decoder's numbers may grow past the largest one, which makes black pictures of good latents.
+        """
+        modules = [getattr(loaded, name, None) for loaded in vars(self).values() for name in DECODERS]
+        narrow = [module for module in modules if module is not None and module.dtype in HALVES]
+        for module in narrow:
+            nn.Module.to(module, torch.float32)  # diffusers' own warns of types that are kept
+            module.decode = _of_float32(module.decode)
+        return bool(narrow)
 
     @classmethod
     @abstractmethod
@@ -199,6 +231,32 @@ class Family(Plugin, ABC, Generic[S]):
     def components(self, settings: S) -> list[Component]:
         """Return the modules that a run of this model computes with."""
         return self.components_of(self.entry, settings)
+
+
+def pictures_of(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return pictures, uint8, of numbers from 0 to 1, as stock pipelines round them.
+
+    Raises:
+        FloatingPointError: some are no numbers.
+
+    Examples:
+        >>> pictures_of(np.array([0.0, 0.5, 1.0])).tolist()
+        [0, 128, 255]
+    """
+    if not np.isfinite(values).all():
+        raise FloatingPointError("some of the pictures' values are no numbers")
+    pictures: NDArray[np.uint8] = (values * 255).round().astype(np.uint8)
+    return pictures
+
+
+def _of_float32(decode: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `decode` that takes latents of any precision."""
+
+    @wraps(decode)
+    def widened(latents: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return decode(latents.float(), *args, **kwargs)
+
+    return widened
 
 
 def torch_device(name: str) -> torch.device:

@@ -15,7 +15,7 @@ from generators.batching import Batches
 from generators.checkpoints import check_pipeline, load_config, load_pipeline
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
-from generators.families.base import DTYPES, Family, torch_device
+from generators.families.base import DTYPES, Family, pictures_of, torch_device
 from generators.families.encoding import cut_note, errors_alone, torch_generator
 from generators.model_entry import ModelEntry, locate, models
 from generators.sampler import Draw, Sampler
@@ -188,8 +188,7 @@ class Kandinsky(Family[PriorSettings]):
     def decode(self, latents: Tensor, settings: PriorSettings, draw: Draw) -> NDArray[np.uint8]:
         image = self.decoder.movq.decode(latents.to(self.device, self.dtype), force_not_quantize=True)["sample"]
         image = (image * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
-        pictures: NDArray[np.uint8] = (image * 255).round().astype(np.uint8)
-        return pictures
+        return pictures_of(image)
 
     @classmethod
     def components_of(cls, model: ModelEntry, settings: PriorSettings) -> list[Component]:

@@ -17,7 +17,7 @@ from generators.batching import Batches
 from generators.checkpoints import check_pipeline, load_config
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
-from generators.families.base import DTYPES, ROLE, Family, torch_device
+from generators.families.base import DTYPES, ROLE, Family, pictures_of, torch_device
 from generators.families.encoding import cut_note, errors_alone, torch_generator
 from generators.families.unclip import (
     PIPELINE,
@@ -251,8 +251,7 @@ class Karlo(Family[KarloSettings]):
             step = sampler.step(noise, k, image, lambda shape, _: draw(shape, next(draws)), memory)
             image, memory = step.latents, step.memory
         array = (image * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
-        pictures: NDArray[np.uint8] = (array * 255).round().astype(np.uint8)
-        return pictures
+        return pictures_of(array)
 
     @classmethod
     def components_of(cls, model: ModelEntry, settings: KarloSettings) -> list[Component]:

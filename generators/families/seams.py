@@ -147,6 +147,8 @@ def decoded(
 @torch.no_grad()
 def _run(pipeline: Any, arguments: Mapping[str, Any], **members: Any) -> Any:
     """Call the pipeline with these members in place of its own; return its pictures, or None where it was stopped."""
+    # hooks that offload stay as they are; taking them off and on would undo what was put over them
+    members["maybe_free_model_hooks"] = lambda: None
     before = {name: vars(pipeline)[name] for name in members if name in vars(pipeline)}
     vars(pipeline).update(members)
     try:

@@ -13,7 +13,7 @@ from generators.batching import Batches
 from generators.checkpoints import load_config
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
-from generators.families.base import ROLE
+from generators.families.base import ROLE, pictures_of
 from generators.families.encoding import errors_alone
 from generators.families.heard import Listener
 from generators.model_entry import ModelEntry
@@ -114,9 +114,10 @@ def guided_noise(
 def pictures(pipeline: Any, latents: Tensor) -> NDArray[np.uint8]:
     """Return the VAE's pictures of finished latents, uint8 [b, height, width, 3]."""
     vae = pipeline.vae
-    image = vae.decode(latents.to(vae.device, vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+    latents = latents.to(pipeline._execution_device, vae.dtype)
+    image = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
     values: NDArray[np.float32] = pipeline.image_processor.postprocess(image, output_type="np")
-    return (values * 255).round().astype(np.uint8)
+    return pictures_of(values)
 
 
 def trained_size(model: ModelEntry) -> dict[str, int]:

@@ -128,6 +128,17 @@ class SharingPlan:
             node = np.where(node < 0, -1, self.source[node])
         return solo
 
+    @property
+    def widest(self) -> int:
+        """The most nodes that are active at one step.
+
+        Examples:
+            >>> baseline_plan(3, 10).widest
+            3
+        """
+        begun, ended = (np.bincount(steps, minlength=self.steps + 1) for steps in (self.first, self.stop))
+        return int(np.cumsum(begun - ended).max(initial=0))
+
     def active(self, k: int) -> NDArray[np.int64]:
         """Return the nodes denoised at step `k` (0-based), int64, ascending.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.plugins import Plugin, discover
-from metrics.transformers_checkpoints import architecture
+from metrics.transformers_checkpoints import FULL, architecture
 
 GROUPS = ("reusebench.vqa_backends", "reusebench.answerers")  # the second is what it was called before
 IN_PROCESS = "hf"
@@ -23,9 +23,13 @@ class VqaBackend(Plugin, ABC):
 
     Attributes:
         scheme: of the checkpoints that it reads.
+        dtypes: of weights that it can compute with.
+        dtype: of the weights, one of them.
     """
 
     scheme: ClassVar[str]
+    dtypes: ClassVar[tuple[str, ...]] = ()
+    dtype: str = FULL
 
     def __init__(self, place: str, device: str) -> None:
         self.place, self.device = place, device
@@ -106,15 +110,16 @@ def vqa_backends() -> dict[str, type[VqaBackend]]:
     return discover("metrics.vqa_backends", VqaBackend, GROUPS)  # type: ignore[type-abstract]
 
 
-def vqa_backend(checkpoint: str, device: str) -> VqaBackend:
+def vqa_backend(checkpoint: str, device: str, dtype: str = FULL) -> VqaBackend:
     """Return the backend that reads `checkpoint`.
 
     Args:
         checkpoint: ``<scheme>:<place>``, or a place alone, which is a folder or hub id of transformers.
         device: a torch device.
+        dtype: of the weights.
 
     Raises:
-        UserError: the checkpoint cannot be had, no kind reads it, or the kind cannot run here.
+        UserError: the checkpoint cannot be had, no kind reads it, or the kind cannot run here, or not in this dtype.
 
     Examples:
         >>> try:
@@ -137,4 +142,9 @@ def vqa_backend(checkpoint: str, device: str) -> VqaBackend:
     if reason := reading[0].unavailable():
         hint = "or score by other metrics, for example with --metric clip_diversity"
         raise UserError(f"VQAScore cannot ask {checkpoint} here: {reason}", hint)
-    return reading[0](place, device)
+    backend = reading[0](place, device)
+    if dtype != FULL:
+        if dtype not in backend.dtypes:
+            raise UserError(f"{checkpoint} is scored in its own dtype, not in {dtype}", "leave dtype out")
+        backend.dtype = dtype
+    return backend

@@ -78,7 +78,9 @@ class Blip(TransformersBackend):
         start = answer.new_full((len(answer), 1), self.model.decoder_start_token_id)
         decoder_ids = torch.cat([start, answer[:, :-1]], dim=1)
         with torch.no_grad():
-            picture = self.model.vision_model(pixel_values=inputs["pixel_values"]).last_hidden_state
+            picture = self.model.vision_model(
+                pixel_values=inputs["pixel_values"].to(self.model.dtype)
+            ).last_hidden_state
             question = self.model.text_encoder(
                 input_ids=inputs["input_ids"], encoder_hidden_states=picture
             ).last_hidden_state
@@ -86,5 +88,5 @@ class Blip(TransformersBackend):
                 input_ids=decoder_ids, encoder_hidden_states=question, use_cache=False
             ).logits
         # in single precision answers that are all but certain would tie
-        log_likelihood = logits.double().log_softmax(-1).gather(-1, answer[..., None])
-        return np.asarray(log_likelihood.squeeze(-1).sum(-1).cpu().numpy())
+        log_likelihood = logits.cpu().double().log_softmax(-1).gather(-1, answer.cpu()[..., None])
+        return np.asarray(log_likelihood.squeeze(-1).sum(-1).numpy())

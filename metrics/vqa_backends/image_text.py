@@ -111,7 +111,10 @@ class ImageText(TransformersBackend):
         import torch
 
         batch = {name: torch.cat([row[name] for row in inputs]).to(self.device) for name in inputs[0]}
+        batch = {
+            name: value.to(self.model.dtype) if value.is_floating_point() else value for name, value in batch.items()
+        }
         with torch.no_grad():
             first = self.model.generate(**batch, **ONE_TOKEN).logits[0]
         # in single precision answers that are all but certain would tie
-        return np.asarray(first.double().softmax(-1)[range(len(answers)), list(answers)].cpu().numpy())
+        return np.asarray(first.cpu().double().softmax(-1)[range(len(answers)), list(answers)].numpy())

@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.files import sha256_tree
 from common.loading import loading
 from metrics.base import packages
-from metrics.transformers_checkpoints import checkpoint_folder
+from metrics.transformers_checkpoints import DTYPES, checkpoint_folder, room_needed
 from metrics.vqa_backends.base import IN_PROCESS, VqaBackend
 
 SETTINGS = "vqa.json"
@@ -67,13 +67,14 @@ class Question:
 
 
 class TransformersBackend(VqaBackend):
-    """A transformers checkpoint with safetensors weights, a folder or a hub id, in float32.
+    """A transformers checkpoint with safetensors weights, a folder or a hub id.
 
     Attributes:
         answer: the answer to look for where ``vqa.json`` does not say.
     """
 
     scheme = IN_PROCESS
+    dtypes = tuple(DTYPES)
     answer: ClassVar[str]
 
     @cached_property
@@ -87,21 +88,22 @@ class TransformersBackend(VqaBackend):
         return Question.of(self.folder, self.answer)
 
     @cached_property
-    @loading()
     def model(self) -> Any:
         """The model, loaded, in evaluation mode.
 
         Raises:
-            UserError: it cannot be, or it cannot give the answer.
+            NoRoomError: it does not fit.
+            UserError: it cannot be loaded, or it cannot give the answer.
         """
-        try:
-            return self.load()
-        except UserError:
-            raise
-        except Exception as error:  # whatever a damaged file makes the libraries raise
-            raise UserError(
-                f"cannot load the VQA scorer {self.place}: {error}", "fetch the checkpoint again or choose another"
-            ) from error
+        with loading(*room_needed("vqa", self.place, self.dtype, self.device)):
+            try:
+                return self.load()
+            except UserError:
+                raise
+            except Exception as error:  # whatever a damaged file makes the libraries raise
+                raise UserError(
+                    f"cannot load the VQA scorer {self.place}: {error}", "fetch the checkpoint again or choose another"
+                ) from error
 
     @abstractmethod
     def load(self) -> Any:
@@ -115,11 +117,15 @@ class TransformersBackend(VqaBackend):
         """
         import torch
 
-        model, loading = kind.from_pretrained(
-            self.folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+        model, report = kind.from_pretrained(
+            self.folder,
+            dtype=getattr(torch, DTYPES[self.dtype]),
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
-        if loading["missing_keys"]:
-            raise UserError(f"{self.folder} lacks the weights {sorted(loading['missing_keys'])[:3]}", "fetch it again")
+        if missing := sorted(report["missing_keys"]):
+            raise UserError(f"{self.folder} lacks the weights {missing[:3]}", "fetch it again")
         return model.to(self.device).eval()
 
     def asked(self, prompts: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -122,10 +122,11 @@ def _executed(
 
     source, plan = jobs[0].source, work.union.plan
     family, one_job = session.family(source), jobs[0] if len(jobs) == 1 else None
-    family.release_encoders()
+    family.release_encoders()  # before a batch size is measured
     sources = {job.source.key: job.source for job in jobs}
     sizes = {
-        key: session.batch_size(one, session.encoded(one, jobs[0].run).conditioning) for key, one in sources.items()
+        key: session.batch_size(one, session.encoded(one, jobs[0].run).conditioning, plan.widest)
+        for key, one in sources.items()
     }
     if len(jobs) > 1:
         alone = sum(job.needed(isolate=session.isolate).node_steps for job in jobs)

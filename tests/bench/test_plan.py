@@ -116,7 +116,21 @@ def test_a_model_too_large_to_load_is_planned_with_the_memory_it_would_take(benc
     picture = 2 * 512 * 1024 * 1024  # the VAE's widest layer, at full size, in half precision
     assert found["peak_memory_bytes"] - found["least_memory_bytes"] == pytest.approx(31 * 1.5 * picture, rel=0.01)
     least, most = (found[name] / 2**30 for name in ("least_memory_bytes", "peak_memory_bytes"))
-    assert f"memory: {least:.3g} GiB with a row in a batch, {most:.3g} GiB with 32" in bench(*arguments).stdout
+    told = bench(*arguments).stdout
+    assert f"memory: {least:.3g} GiB with a row in a batch, {most:.3g} GiB with 32" in told
+    assert "by phase: encode 9.1" in told
+    assert max(high for _, high in found["memory_by_phase"].values()) == found["peak_memory_bytes"]
+
+
+def test_a_plan_says_what_offload_leaves_on_the_card(bench, embeddings):
+    arguments = ("plan", "--embeddings", "e.npy", "--model", "flux-schnell", "--tau", 1, "--offload", "model", "--json")
+    (found,) = json.loads(bench(*arguments).stdout)
+    t5, transformer = 2 * 4_762_310_656, 2 * 11_891_178_560
+    encode, denoise, decode = (found["memory_by_phase"][phase] for phase in ("encode", "denoise", "decode"))
+    assert t5 < encode[0] < 1.02 * t5, "one encoder at a time"
+    assert transformer < denoise[0] < 1.05 * transformer, "without the decoder"
+    assert decode[1] < 8 * 2**30, "the decoder alone, of a few pictures"
+    assert found["peak_memory_bytes"] < 26 * 2**30
 
 
 class Letters(TextEncoder):

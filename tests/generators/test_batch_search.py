@@ -6,13 +6,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from simulated_card import simulated_card
 
 from common.errors import UserError
 from generators import batch_search
 from generators.acceleration import Acceleration
-from generators.batch_search import FOLDER, GAIN, Timed, all_remembered, largest_batch, resolved, search
+from generators.batch_search import FOLDER, GAIN, Timed, all_remembered, largest_batch, others_have, resolved, search
 from generators.catalogue import model
 from generators.conditioning import Conditioning
+from generators.device_memory import free_bytes, own_bytes
 from generators.families.kandinsky import Kandinsky
 from generators.settings import GenerationSettings
 
@@ -168,6 +170,39 @@ def test_a_cache_that_cannot_be_written_measures_once_a_process(family, settings
     monkeypatch.setenv("REUSEBENCH_CACHE", str(tmp_path / "file"))
     assert largest_batch(family, "w", conditioning, settings)[1] == "measured"
     assert largest_batch(family, "w", conditioning, settings)[1] == "remembered"
+
+
+def test_no_batch_is_larger_than_the_run_and_a_larger_run_measures_again(family, settings, conditioning, calls):
+    rows, origin, _ = largest_batch(family, "w", conditioning, settings, 3)
+    assert rows <= 3
+    assert (origin, set(calls)) == ("measured", {1, 2, 3})
+    assert largest_batch(family, "w", conditioning, settings, 2)[1] == "remembered"
+    calls.clear()
+    assert largest_batch(family, "w", conditioning, settings, 100)[1] == "measured"
+    assert max(calls) == batch_search.MOST
+    assert largest_batch(family, "w", conditioning, settings, 3)[1] == "remembered"
+
+
+@pytest.mark.parametrize(("others", "kept"), [(20, 0), (1, 1)])
+def test_what_ended_on_a_card_that_others_fill_is_not_remembered(
+    family, settings, conditioning, calls, monkeypatch, others, kept
+):
+    predict = Kandinsky.predict
+
+    def full(self, latents, *rest):
+        if len(latents) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return predict(self, latents, *rest)
+
+    monkeypatch.setattr(Kandinsky, "predict", full)
+    with simulated_card(24, others) as card:
+        assert others_have("cuda:0") == pytest.approx(others / 24)
+        assert free_bytes("cuda:0") + own_bytes("cuda:0") == card.total - card.others
+        monkeypatch.setattr(batch_search, "others_have", lambda _: others_have("cuda:0"))
+        rows, origin, what = largest_batch(family, "w", conditioning, settings)
+    assert (rows, origin) == (1, "measured")
+    assert len(all_remembered()) == kept
+    assert ("not remembered" in what) is not bool(kept)
 
 
 @pytest.mark.usefixtures("calls")

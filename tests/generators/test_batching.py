@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from generators.batching import Batches, is_out_of_memory, ladder
+from common.memory import is_out_of_memory
+from generators.batching import Batches, ladder
 
 
 def run(batches: Batches, count: int, limit: int) -> list[list[int]]:

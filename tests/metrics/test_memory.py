@@ -55,6 +55,20 @@ def test_encoders_leave_before_the_denoiser_comes_and_that_stays_beside_the_deco
     }
 
 
+def test_offload_has_one_component_or_one_layer_there_at_once():
+    two = [Part("text", "encode", 100), Part("prior", "encode", 60), DENOISER, DECODER]
+    found = peaks(two, SHAPE, 100, "fp16", batch_size=32, offload="model", decoded=4)
+    latents = 100 * 4 * 64
+    assert found == {
+        "encode": 2 * (100**2 + 2 * 32 * 100),
+        "denoise": 2 * (50**2 + latents + 2 * 64 * 50),
+        "decode": 2 * (10**2 + 2 * 4 * 10),  # a few pictures at once
+    }
+    stack = called(lambda: nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 16, bias=False)), 8)
+    whole, layer = (peaks([stack], (8,), 1, "fp32", batch_size=1, offload=how) for how in ("model", "sequential"))
+    assert whole["denoise"] - layer["denoise"] == 4 * 8 * 8, "without the first layer"
+
+
 def test_a_batch_is_no_larger_than_what_there_is_and_a_type_of_twice_the_bytes_takes_twice_as_many():
     few = peaks(PARTS, SHAPE, 3, "fp32", batch_size=32)
     assert few == peaks(PARTS, SHAPE, 3, "fp32", batch_size=3)

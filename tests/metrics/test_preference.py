@@ -97,6 +97,13 @@ def test_identity_names_what_decides_a_figure(folder):
     json.dumps(identity)
 
 
+def test_half_the_bytes_of_weights_give_nearly_the_scores_and_another_identity(folder, pictures):
+    whole, narrow = Preference(folder), Preference(folder, dtype="bf16")
+    close = pytest.approx(whole.measure(pictures, PROMPTS)["preference"], abs=0.6)  # of logits up to 14.3
+    assert narrow.measure(pictures, PROMPTS)["preference"] == close
+    assert narrow.identity() == {**whole.identity(), "dtype": "bf16"}
+
+
 def test_a_model_that_reads_no_text_is_refused(folder, tmp_path):
     width = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
     Dinov2Model(Dinov2Config(mlp_ratio=2, **width)).save_pretrained(tmp_path)

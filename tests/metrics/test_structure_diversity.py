@@ -91,6 +91,15 @@ def test_figures_equal_an_independent_computation(dino, small):
     assert list(figures) == list(StructureDiversity.results)
 
 
+def test_half_the_bytes_of_weights_give_nearly_the_embeddings(dino, small):
+    whole, narrow = (StructureDiversity(dino, dtype=dtype) for dtype in ("fp32", "bf16"))
+    rows = whole.measure(small, [""] * 8)["structure"], narrow.measure(small, [""] * 8)["structure"]
+    assert (rows[0] * rows[1]).sum(axis=1) == pytest.approx(1, abs=0.01)
+    assert narrow.identity() == {**whole.identity(), "dtype": "bf16"}
+    with pytest.raises(UserError, match="small, and computes in fp32"):
+        _ = StructureDiversity(EFFICIENTNET, dtype="bf16").encoder
+
+
 def test_identity_names_what_decides_a_figure(dino):
     identity = StructureDiversity(dino, images="all").identity()
     assert len(identity["sha256"]) == 64

@@ -112,6 +112,25 @@ def test_a_checkpoint_may_record_its_question_and_an_answer_of_several_tokens(ch
     assert metric.identity()["question"] == question
 
 
+def test_half_the_bytes_of_weights_give_nearly_the_scores_and_another_identity(checkpoint, pictures, scores):
+    narrow = VQAScore(checkpoint, dtype="bf16")
+    assert narrow.measure(pictures, PROMPTS)["vqa"] == pytest.approx(scores, rel=0.2)
+    assert {parameter.dtype for parameter in narrow.backend.model.parameters()} == {torch.bfloat16}
+    assert narrow.identity() == {**VQAScore(checkpoint).identity(), "dtype": "bf16"}
+    with pytest.raises(UserError, match="no dtype 'int8'"):
+        VQAScore(checkpoint, dtype="int8")
+
+
+def test_what_is_released_is_loaded_again(checkpoint, pictures, scores):
+    metric = VQAScore(checkpoint)
+    metric.check(PROMPTS)
+    first = metric.backend
+    metric.release()
+    assert "backend" not in vars(metric)
+    assert metric.measure(pictures, PROMPTS)["vqa"] == pytest.approx(scores, abs=1e-6)
+    assert metric.backend is not first
+
+
 def test_no_images_have_no_scores(checkpoint):
     assert VQAScore(checkpoint).measure([], [])["vqa"].shape == (0,)
 

@@ -166,6 +166,12 @@ def test_score_is_the_probability_of_yes(checkpoint, drawn):
     assert len(set(np.round(scores, 6))) == 6, "a score that is always the same would pass every comparison"
 
 
+def test_half_the_bytes_of_weights_give_nearly_the_scores(checkpoint, drawn):
+    whole, narrow = (VQAScore(checkpoint, dtype=dtype).measure(drawn, PROMPTS)["vqa"] for dtype in ("fp32", "bf16"))
+    assert narrow == pytest.approx(whole, rel=0.2)
+    assert (narrow != whole).any()
+
+
 def test_score_does_not_depend_on_the_batch(checkpoint, drawn):
     alone = VQAScore(checkpoint, batch_size=1).measure(drawn, PROMPTS)["vqa"]
     assert VQAScore(checkpoint, batch_size=4).measure(drawn, PROMPTS)["vqa"] == pytest.approx(alone, rel=1e-5)
