@@ -185,6 +185,7 @@ class ZImage(OneCall):
             prompts,
             num_inference_steps=self.settings["steps"],
             guidance_scale=self.settings["guidance"],
+            max_sequence_length=self.settings["max_sequence_length"],
             generator=generators,
             output_type="pt",
             **self.size,

@@ -13,7 +13,9 @@ from transformers import Qwen2Tokenizer
 from miniature.training.data import any_caption
 from miniature.world import random_scene
 
-LONGEST = 512  # tokens that Z-Image's pipeline reads, most of them padding
+READ = 512  # tokens that Z-Image's pipeline reads where nothing is asked, most of them padding
+# Text is filled up to a multiple of this, and where a picture's tokens lie depends on it: only this was trained.
+LONGEST = 32
 END_OF_TEXT, BEGIN, END = MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -41,7 +43,7 @@ def train_chat_tokenizer(work: Path) -> Qwen2Tokenizer:
         pad_token=END_OF_TEXT,
         eos_token=END,
         additional_special_tokens=[BEGIN],
-        model_max_length=LONGEST,
+        model_max_length=READ,
         padding_side="right",
     )
     tokenizer.chat_template = CHAT

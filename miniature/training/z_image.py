@@ -12,7 +12,7 @@ from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model
 
 from miniature.training.autoencoder import LATENT_CHANNELS
 from miniature.training.captions import captions_of
-from miniature.training.chat_tokenizer import LONGEST, train_chat_tokenizer
+from miniature.training.chat_tokenizer import READ, train_chat_tokenizer
 from miniature.training.data import training_pictures
 from miniature.training.decoder import UNCONDITIONAL, cached_latents
 from miniature.training.loop import Recipe, fit, pick_device
@@ -46,7 +46,7 @@ def build_text(tokenizer: Qwen2Tokenizer) -> Qwen3Model:
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=32,
-        max_position_embeddings=LONGEST,
+        max_position_embeddings=READ,
         use_cache=False,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -16,7 +16,7 @@ from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
 from generators.sharing.plan import baseline_plan
 from miniature.export import export
-from miniature.training import super_resolution, t5_tokenizer
+from miniature.training import chat_tokenizer, super_resolution, t5_tokenizer
 
 PROMPT = "a 3d drawing of a penguin left of a cactus on a blue background"
 MODELS = ("mini-kandinsky", "mini-sd", "mini-karlo", "mini-flux", "mini-z-image")
@@ -93,3 +93,4 @@ def test_what_is_not_trained_is_left_alone(work: Path, tmp_path: Path, capsys: p
 def test_the_catalogue_asks_for_what_was_trained() -> None:
     assert model("mini-karlo").defaults["super_res_steps"] == super_resolution.STEPS
     assert model("mini-flux").defaults["max_sequence_length"] == t5_tokenizer.LONGEST
+    assert model("mini-z-image").defaults["max_sequence_length"] == chat_tokenizer.LONGEST
