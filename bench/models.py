@@ -92,7 +92,8 @@ def described(entry: "ModelEntry", costs: "ModelCosts") -> dict[str, Any]:
 
 
 def _print(about: dict[str, Any], costs: "ModelCosts") -> None:
-    from bench.results import columns, si, size, stdout
+    from bench.results import columns, stdout
+    from common.units import si, size
 
     defaults = ", ".join(f"{key} {value}" for key, value in about["defaults"].items())
     lines = {

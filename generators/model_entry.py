@@ -78,7 +78,7 @@ class ModelEntry(BaseModel):
         Raises:
             UserError: a part is neither here nor on a hub that can be reached.
         """
-        from generators.checkpoints import hub_hashes
+        from generators.checkpoints import hub_commit, hub_hashes
 
         self.check()
         parts: dict[str, str] = {}
@@ -88,7 +88,8 @@ class ModelEntry(BaseModel):
                 parts[role] = sha256_tree(Path(source))
             else:
                 parts[role] = sha256_text(canonical_json(hub_hashes(source, self.needed(role), self.variant)))
-        parts |= {name: sha256_tree(Path(folder)) for name, folder in self.borrowed.items()}
+        for name, place in self.borrowed.items():
+            parts[name] = sha256_tree(Path(place)) if Path(place).is_dir() else hub_commit(place)
         if self.variant and len(self.hosted) < len(set(self.sources.values())):
             parts["variant"] = self.variant  # the hash of a folder is of all that it has
         return sha256_text(canonical_json(parts))

@@ -179,7 +179,8 @@ class Sampler:
 
 def instead(scheduler: Any, method: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function with the signature of a scheduler's method, by which pipelines see what they may give it."""
-    function.__signature__ = _signature(type(scheduler), method)  # type: ignore[attr-defined]
+    scheduler_class: type = type(scheduler)
+    function.__signature__ = _signature(scheduler_class, method)  # type: ignore[attr-defined]
     return function
 
 
