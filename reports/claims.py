@@ -232,11 +232,10 @@ def inflation_warning(of_claims: Sequence[Claim]) -> str:
     few = sorted(claim.roots for claim in of_claims if claim.one_noise and claim.roots is not None)
     if not few:
         return ""
-    least, most = ONE_ROOT_INFLATION
     draws = "one draw" if few[-1] == 1 else f"{few[0]} draws" if few[0] == few[-1] else f"{few[0]} to {few[-1]} draws"
     return (
-        f"One seed whose prompts start from {draws} of noise: its intervals may be too narrow, by {least:g} to "
-        f"{most:g} times where 60 prompts started from one draw. Run several seeds before you claim anything."
+        f"One seed whose prompts start from {draws} of noise: its intervals may be too narrow, by up to "
+        f"{ONE_ROOT_INFLATION:g} times as far as was measured. Run several seeds before you claim anything."
     )
 
 
