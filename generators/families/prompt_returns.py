@@ -9,6 +9,7 @@ needs no text encoder.
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -61,12 +62,13 @@ class Leaf:
     mask_dtype: str = ""
     mask_may_lack: bool = False
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Its name in the conditioning, which says all of it."""
         return "/".join(str(int(value) if isinstance(value, bool) else value) for value in astuple(self))
 
     @classmethod
+    @cache
     def of(cls, name: str) -> "Leaf":
         """Return the leaf of that name.
 
