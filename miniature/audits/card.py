@@ -12,8 +12,6 @@ from miniature.audits.figure import Figure
 from miniature.audits.painters import Painter
 from miniature.world import caption, random_scene
 
-CLASSES = {"clip": "open_clip.CLIP"}
-
 
 def contact_sheet(painter: Painter) -> Image.Image:
     """Return 64 prompts' pictures, each under its prompt's words."""
@@ -41,7 +39,7 @@ def sizes(folder: Path) -> str:
     for weights in sorted(folder.rglob("*.safetensors")):
         config = weights.parent / "config.json"
         known = json.loads(config.read_text()) if config.exists() else {}
-        kind = known.get("_class_name") or (known.get("architectures") or [CLASSES.get(weights.parent.name, "")])[0]
+        kind = known.get("_class_name") or (known.get("architectures") or [""])[0]
         with safe_open(weights, "pt") as file:
             count = sum(int(np.prod(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118
         where = weights.parent.relative_to(folder).as_posix()
