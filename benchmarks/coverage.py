@@ -5,7 +5,7 @@ way, how often one seed's interval holds the mean of the other seeds, and how mu
 one seed's interval says: their standard deviation over its standard error, above 1 where intervals are too narrow.
 Such runs are made by, for example,
 
-    bench sweep --model mini-sd --dataset mini_styles --tau 1,2 --seed 1..16 --no-seed-control --no-audit --name one-root
+    bench sweep --model mini-sd --dataset mini_styles --tau 1,2 --seed 1..16 --no-seed-control --name one-root
 """
 
 import argparse

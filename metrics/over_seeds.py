@@ -22,8 +22,8 @@ from metrics.power import ALPHA, POWER, noninferiority_power, pairs_for_noninfer
 from metrics.statistics import LEVEL, Estimate, Floats, bootstrap_mean, tango_interval
 
 FEW_ROOTS = 10  # independent draws of noise, below which the seed's own variance is the interval's
-# How many times too narrow one seed's interval may be where 60 prompts start from one draw of noise: the upper end of the
-# 95% interval of what `benchmarks/coverage.py` measured over 16 seeds (1.02 [0.75, 1.57])
+# How many times too narrow one seed's interval may be where 60 prompts start from one draw of noise: the upper end of
+# what `benchmarks/coverage.py` measured over 16 seeds, 1.02 [0.75, 1.57]
 ONE_ROOT_INFLATION = 1.6
 MOST_SEEDS = 1000
 TWO_WAY = "two-way clustered t over prompts and seeds"
