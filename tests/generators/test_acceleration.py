@@ -27,7 +27,7 @@ PROMPTS = ["a red fox", "a red dog", "a blue cat", "two trees", "a boat"]
 FAMILIES = ("kandinsky", "karlo", "stable-diffusion", "stable-unclip", "flux")
 COMPILER = uncompilable("cpu")
 can_compile = pytest.mark.skipif(COMPILER is not None, reason=f"nothing can be compiled: {COMPILER}")
-EMBEDDED = ("mini-kandinsky", "mini-karlo", "mini-sd", "mini-flux")
+EMBEDDED = ("mini-kandinsky", "mini-karlo", "mini-sd", "mini-flux", "mini-z-image")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -18,6 +19,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 from common.errors import UserError
 from generators.model_entry import embedded_path, models
 from metrics.clip_score import ClipScore, tokenise
+from metrics.clip_towers import assembled
 from miniature.exporting.open_clip import save_open_clip
 
 VOCABULARY = "a photo depicts red blue penguin cactus left of on background <unk> <start> <end>"
@@ -60,9 +62,15 @@ def checkpoint(clip: CLIPModel, tmp_path_factory) -> Path:
         single="<start> $A <end>", special_tokens=[("<start>", START), ("<end>", END)]
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="<end>", pad_token="<end>")
-    folder = tmp_path_factory.mktemp("clip") / "model"
-    save_open_clip(clip, tokenizer, folder)
-    return folder
+    place = tmp_path_factory.mktemp("clip")
+    tokenizer.save_pretrained(place / "prior" / "tokenizer")
+    weights = {name: value.half().contiguous() for name, value in clip.state_dict().items()}
+    for part, kinds in (("text_encoder", ("text_",)), ("image_encoder", ("vision_", "visual_"))):
+        (place / "prior" / part).mkdir()
+        own = {name: value for name, value in weights.items() if name.startswith(kinds)}
+        save_file(own, place / "prior" / part / "model.safetensors")
+    save_open_clip(clip, place / "model", "../prior")
+    return assembled(place / "model")
 
 
 def direct(clip: CLIPModel, paths: list[Path], prompts: list[str]) -> list[float]:

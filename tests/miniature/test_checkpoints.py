@@ -1,4 +1,4 @@
-"""The checkpoints in the box, as stock libraries load them: unaided."""
+"""The checkpoints in the box, as stock libraries load them: unaided, once CLIP's is put together."""
 
 import json
 
@@ -9,6 +9,7 @@ from diffusers import KandinskyV22Pipeline, KandinskyV22PriorPipeline
 from PIL import Image
 from transformers import AutoModelForVisualQuestionAnswering, AutoProcessor
 
+from metrics.clip_towers import assembled
 from miniature.export import CHECKPOINTS
 
 PROMPT = "a flat drawing of a sunflower on a blue background"
@@ -31,9 +32,10 @@ def test_stock_pipelines_make_a_picture_on_the_background_that_was_asked_for(pic
 
 
 @torch.no_grad()
-def test_open_clip_loads_the_encoders_with_their_own_tokenizer(picture: Image.Image) -> None:
-    model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{CHECKPOINTS / 'clip'}")
-    tokenizer = open_clip.get_tokenizer(f"local-dir:{CHECKPOINTS / 'clip'}")
+def test_open_clip_loads_the_assembled_encoders_with_their_own_tokenizer(picture: Image.Image) -> None:
+    whole = f"local-dir:{assembled(CHECKPOINTS / 'clip')}"
+    model, preprocess = open_clip.create_model_from_pretrained(whole)
+    tokenizer = open_clip.get_tokenizer(whole)
     image = model.encode_image(preprocess(picture)[None], normalize=True)
     texts = model.encode_text(tokenizer([PROMPT, "a 3d drawing of a bicycle on a black background"]), normalize=True)
     true, false = (image @ texts.T)[0]
