@@ -49,6 +49,7 @@ def fewer_steps(
     own = _spec(spec, record, [prompts[row] for row in rows], steps)
     with TemporaryDirectory(prefix="reusebench-fewer-steps-") as scratch:
         run = Path(scratch) / "run"
+        run.mkdir()
         cells, scorers = check(own, run, device)
         plan, _ = generated(own, cells, run, Session.of(own, device, emit), scorers)
         made: dict[int, dict[int, Path]] = {}

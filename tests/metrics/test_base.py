@@ -9,7 +9,7 @@ from metrics.base import Metric, get_metric, metrics, paired
 
 
 def test_every_metric_is_found_and_says_how_its_figures_are_printed():
-    assert set(metrics()) == {"clip_diversity", "clip_score", "preference", "structure_diversity", "vqa"}
+    assert set(metrics()) == {"clip_diversity", "clip_score", "preference", "structure_diversity", "vqa", "vqa_atoms"}
     for metric in metrics().values():
         assert metric.summary()
         assert metric.columns
