@@ -48,6 +48,7 @@ class VqaAtoms(Metric):
     name = "vqa_atoms"
     higher_is_better = True
     probability = True
+    columns: tuple[str, ...] = ("vqa_atoms",)  # and one a kind of atom, when it is known which there are
     results: ClassVar[dict[str, ResultInfo]] = score_figures("vqa_atoms", "VQA atoms", FLOOR)
 
     def __init__(self, checkpoint: str | Path, device: str = "cpu", batch_size: int = 32, atoms: str = "") -> None:

