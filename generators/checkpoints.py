@@ -58,7 +58,7 @@ def load_config(source: str, subfolder: str, filename: str = "config.json") -> d
 
 
 def packaged(source: str = "") -> Path:
-    """Return the folder that a public model's configurations have, or would have, in this package; without one, all's."""
+    """Return where a public model's configurations are in this package, if they are; without one, all of them."""
     return CONFIGURATIONS / source
 
 
