@@ -72,7 +72,8 @@ class Kandinsky(Family[PriorSettings]):
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
         """Return it with the settings of the paper's Kandinsky 2.2, at the size the UNet was trained for."""
-        decoder, defaults = locate(sources["decoder"]), {"scheduler": "default"}
+        decoder = locate(sources["decoder"])
+        defaults: dict[str, Any] = {"scheduler": "default"}
         side = load_config(decoder, "unet").get("sample_size")
         if isinstance(side, int):
             defaults["height"] = defaults["width"] = side * _scale(decoder)
