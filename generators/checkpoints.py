@@ -57,10 +57,15 @@ def load_config(source: str, subfolder: str, filename: str = "config.json") -> d
     return _read(source, f"{subfolder}/{filename}" if subfolder else filename)
 
 
+def packaged(source: str = "") -> Path:
+    """Return where a public model's configurations are in this package, if they are; without one, all of them."""
+    return CONFIGURATIONS / source
+
+
 def configured(source: str) -> str:
     """Return where `source`'s configurations are read: a public model's in this package, as `load_config` says."""
-    own = hub.settled(source) or Path(source).is_dir() or not (CONFIGURATIONS / source).is_dir()
-    return source if own else str(CONFIGURATIONS / source)
+    own = hub.settled(source) or Path(source).is_dir() or not packaged(source).is_dir()
+    return source if own else str(packaged(source))
 
 
 def load_pipeline(
@@ -281,7 +286,7 @@ def hub_bytes(
     if known is None:
         return 0, None
     files = known.files if known.told else hub.listed(known) or known.files
-    place = known.here(INDEX) or CONFIGURATIONS / source / INDEX
+    place = known.here(INDEX) or packaged(source) / INDEX
     if ask and not place.is_file():
         place = hub.hub_file(source, INDEX, _rank)
     try:

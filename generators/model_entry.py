@@ -45,6 +45,16 @@ class ModelEntry(BaseModel):
     stored_bytes: dict[str, int] = {}
     variant: str | None = None
 
+    def like(self, name: str, sources: dict[str, str], **defaults: Any) -> "ModelEntry":
+        """Return a checkpoint that is built like this one: its settings and scorers, but for these `defaults`.
+
+        What the catalogue says of weights, such as their licence, is said of these ones alone.
+        """
+        own = {"licence": self.licence, "gated": self.gated, "stored_bytes": self.stored_bytes}
+        told = own if sources == self.sources else {"licence": "", "gated": False, "stored_bytes": {}}
+        known = {"name": name, "description": "", "sources": sources, "components": {}, **told}
+        return self.model_copy(update={**known, "defaults": {**self.defaults, **defaults}})
+
     def source(self, role: str) -> str:
         """Return the folder or hub id of one part."""
         return locate(self.sources[role])

@@ -2,12 +2,25 @@
 
 from typing import Any
 
-from bench.models import described
+from generators.checkpoints import packaged
 from generators.families.base import resolve_settings
 from generators.model_entry import EMBEDDED, ModelEntry, models
 from scripts.embed_report import fill
 from scripts.pipeline_classes import PAGE, markdown
 from sweeps.model_costs import model_costs
+
+UNKNOWN = "not known"
+COUNTED = (
+    "model",
+    "class",
+    "parameters of the denoiser, of all",
+    "download",
+    "memory: encode, denoise, decode",
+    "type",
+    "steps",
+    "TFLOPs a picture",
+    "of the denoiser",
+)
 
 
 def full_size() -> list[ModelEntry]:
@@ -18,23 +31,27 @@ def full_size() -> list[ModelEntry]:
 
 
 def row(entry: ModelEntry) -> dict[str, Any]:
-    """Return a model's line, in the type of numbers that it has on a GPU by default."""
+    """Return a model's line, in the type of numbers that it has on a GPU by default.
+
+    Of one whose configurations do not come with this package, no more than the catalogue says.
+    """
+    told = {"licence": entry.licence or UNKNOWN, "gated": "yes" if entry.gated else "no"}
     settings = resolve_settings(entry, device="cuda")
+    if not all(packaged(source).is_dir() for source in entry.sources.values()):
+        return dict.fromkeys(COUNTED, UNKNOWN) | {"model": entry.name, "type": settings.dtype} | told
     costs = model_costs(entry, settings)
-    about = described(entry, costs)
-    return {
+    counted = {
         "model": entry.name,
-        "class": about["class"],
+        "class": costs.pipeline,
         "parameters of the denoiser, of all": f"{_billions(costs.denoiser.parameters)}, {_billions(costs.parameters)}",
-        "download": "not known" if costs.download is None else _gigabytes(costs.download),
+        "download": UNKNOWN if costs.download is None else _gigabytes(costs.download),
         "memory: encode, denoise, decode": ", ".join(map(_gigabytes, costs.memory.values())),
         "type": settings.dtype,
         "steps": costs.steps,
         "TFLOPs a picture": f"{costs.flops / 1e12:,.0f}",
         "of the denoiser": f"{costs.denoiser.flops / costs.flops:.1%}",
-        "licence": about["licence"] or "not known",
-        "gated": "yes" if about["gated"] else "no",
     }
+    return counted | told
 
 
 def _billions(count: float) -> str:

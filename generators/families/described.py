@@ -12,14 +12,23 @@ import torch
 from torch import nn
 
 from common.errors import UserError
-from generators.checkpoints import CONFIGURATIONS, INDEX, configured, load_config, load_pipeline, named_pipeline
+from generators.checkpoints import (
+    INDEX,
+    check_classes,
+    components,
+    configured,
+    load_config,
+    load_pipeline,
+    named_pipeline,
+    packaged,
+)
 from generators.families import seams
 from generators.families.base import ROLE
 from generators.families.encoding import errors_alone, warnings_kept
 from generators.families.pipeline_classes import ONE_AT_A_TIME
 from generators.families.pipeline_settings import PipelineSettings
 from generators.families.prompt_returns import PROBES, Leaf, learned
-from generators.families.shells import Shells
+from generators.families.shells import UNUSED, Shells
 from generators.model_entry import ModelEntry, models
 from generators.predicted_x0 import FLOW
 from generators.sampler import Sampler
@@ -87,6 +96,7 @@ class Described:
         name = named_pipeline(source)
         self._source, self._borrowed = source, borrowed
         self.kind: Any = getattr(diffusers, name)
+        check_classes(source, [part for part in components(source) if part not in UNUSED])
         self.shells = Shells(source, borrowed)
         self.parameters = inspect.signature(self.kind.__call__).parameters
         self.denoiser = next((name for name in DENOISERS if name in self.shells.names), "")
@@ -132,7 +142,7 @@ class Described:
         """Return the catalogue's model of this class whose denoiser is built alike, if its configuration is here."""
         own = _public(self.shells.config(self.denoiser))
         for entry in models().values():
-            public = str(CONFIGURATIONS / entry.sources.get(ROLE, ""))
+            public = str(packaged(entry.sources.get(ROLE, "")))
             here = entry.family == family and (Path(public) / INDEX).is_file()
             if here and named_pipeline(public) == self.name and _public(load_config(public, self.denoiser)) == own:
                 return entry

@@ -73,8 +73,8 @@ class DiffusersPipeline(Family[PipelineSettings]):
         """
         entry = ModelEntry(name=name, family=cls.name, sources=sources, defaults={})
         model = described(entry)
-        if like := model.catalogued(cls.name):
-            return like.model_copy(update={"name": name, "description": "", "sources": sources, "components": {}})
+        if known := model.catalogued(cls.name):
+            return known.like(name, sources)
         public, guidance = models()["flux-dev"], model.guidance
         steps = model.parameters["num_inference_steps"].default
         defaults = {

@@ -72,13 +72,12 @@ class Kandinsky(Family[PriorSettings]):
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
         """Return it with the settings of the paper's Kandinsky 2.2, at the size the UNet was trained for."""
-        paper, decoder = models()["kandinsky-2.2"], locate(sources["decoder"])
-        defaults = {**paper.defaults, "scheduler": "default"}
+        decoder = locate(sources["decoder"])
+        defaults: dict[str, Any] = {"scheduler": "default"}
         side = load_config(decoder, "unet").get("sample_size")
         if isinstance(side, int):
             defaults["height"] = defaults["width"] = side * _scale(decoder)
-        update = {"name": name, "description": "", "sources": sources, "defaults": defaults}
-        return paper.model_copy(update=update)
+        return models()["kandinsky-2.2"].like(name, sources, **defaults)
 
     @classmethod
     def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:

@@ -77,9 +77,8 @@ class Karlo(Family[KarloSettings]):
         """Return it with the settings of Karlo's authors, at the only size that the super-resolution model makes."""
         source = locate(sources[ROLE])
         check_pipeline(PIPELINE, source)
-        stock, side = models()["karlo"], load_config(source, "super_res_first")["sample_size"]
-        defaults = {**stock.defaults, "height": side, "width": side}
-        return stock.model_copy(update={"name": name, "description": "", "sources": sources, "defaults": defaults})
+        side = load_config(source, "super_res_first")["sample_size"]
+        return models()["karlo"].like(name, sources, height=side, width=side)
 
     @classmethod
     def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from generators.checkpoints import CONFIGURATIONS, INDEX, load_config
+from generators.checkpoints import INDEX, load_config, packaged
 from generators.families.word_tokenizer import word_tokenizer
 
 # What no call computes with that begins with a text and ends with a picture that nobody judges.
@@ -57,7 +57,7 @@ class Shells:
         self._source, self._borrowed = source, borrowed
         self._index = load_config(source, "", INDEX)
         self.without = {name: None for name in self._index if name in UNUSED}
-        self.packaged = Path(source).is_relative_to(CONFIGURATIONS)
+        self.packaged = Path(source).is_relative_to(packaged())
         self._classes = {name: kind for name, kind in self._components().items() if issubclass(kind, nn.Module)}
         self.names = sorted(self._classes)
         self.calls: list[Call] = []

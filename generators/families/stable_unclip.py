@@ -94,8 +94,8 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
     @classmethod
     def described(cls, name: str, sources: dict[str, str]) -> ModelEntry:
         """Return it with the stock pipeline's settings, at the size the UNet was trained for."""
-        entry = models()["stable-unclip"].model_copy(update={"name": name, "description": "", "sources": sources})
-        return entry.model_copy(update={"defaults": {**entry.defaults, **trained_size(entry)}})
+        entry = models()["stable-unclip"].like(name, sources)
+        return entry.like(name, sources, **trained_size(entry))
 
     @classmethod
     def load(cls, model: ModelEntry, device: str, dtype: str) -> Self:

@@ -45,9 +45,14 @@ def _traced(described: Described, settings: PipelineSettings) -> list[Component]
         raise UserError(f"the cost of a {described.name} cannot be counted: {what}") from error
     finally:
         calls.clear()
-    pairs = list(zip(one, two, strict=True))
-    kinds = dict.fromkeys((call.name, call.method) for call in one)
-    return [_component(described, [pair for pair in pairs if pair[0][:2] == kind]) for kind in kinds]
+    kinds = dict.fromkeys(call[:2] for call in one)
+    return [_component(described, _paired(one, two, kind)) for kind in kinds]
+
+
+def _paired(one: Sequence[Call], two: Sequence[Call], kind: tuple[str, str]) -> list[tuple[Call, Call]]:
+    """Return a module's calls for one prompt, each beside that for two, or itself where prompts go one by one."""
+    own, both = ([call for call in calls if call[:2] == kind] for calls in (one, two))
+    return list(zip(own, both if len(both) == len(own) else own, strict=True))
 
 
 def _component(described: Described, calls: Sequence[tuple[Call, Call]]) -> Component:

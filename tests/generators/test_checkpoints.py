@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from loopback_hub import forget_hub
 from safetensors.torch import load_file, save_file
 from tiny_flux import save_tiny_flux
 from tiny_karlo import save_tiny_karlo
@@ -103,7 +104,7 @@ def test_public_configuration_serves_until_the_weights_are_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_kandinsky: Path
 ):
     hub_id = "kandinsky-community/kandinsky-2-2-decoder"
-    monkeypatch.setattr("common.hub._settled", {})
+    forget_hub(monkeypatch)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     check_pipeline("KandinskyV22Pipeline", hub_id)
@@ -157,7 +158,7 @@ def test_hub_model_is_read_and_loaded_at_the_commit_that_it_is_known_by(
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, Path], Path]:
     """Puts a folder into an offline hub's cache, as the repository of an id."""
-    monkeypatch.setattr("common.hub._settled", {})
+    forget_hub(monkeypatch)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.chdir(tmp_path)

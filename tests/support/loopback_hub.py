@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from generators.families.described import _described
+
 LARGE = {".safetensors", ".bin", ".ckpt", ".model"}  # what public repositories store as LFS files
 INFO = re.compile(r"/api/models/(?P<id>[^/]+/[^/]+)(?:/(?P<what>revision|tree)/(?P<revision>[^?]+))?")
 FILE = re.compile(r"/(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
@@ -187,7 +189,7 @@ def serving_hub() -> Iterator[LoopbackHub]:
 
 def use_hub(patch: pytest.MonkeyPatch, hub: LoopbackHub, cache: Path) -> None:
     """Let the hub's client in this process ask that hub, wait for nothing, and keep files in `cache`."""
-    patch.setattr("common.hub._settled", {})
+    forget_hub(patch)
     patch.setenv("HF_ENDPOINT", hub.url)
     patch.delenv("HF_HUB_OFFLINE", raising=False)
     patch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
@@ -199,7 +201,13 @@ def use_hub(patch: pytest.MonkeyPatch, hub: LoopbackHub, cache: Path) -> None:
     patch.setattr(time, "sleep", lambda seconds: None)
 
 
+def forget_hub(patch: pytest.MonkeyPatch) -> None:
+    """Forget which commits this process has settled on, and the pipelines that it read of them."""
+    patch.setattr("common.hub._settled", {})
+    _described.cache_clear()
+
+
 def another_process(patch: pytest.MonkeyPatch, *, offline: bool = False) -> None:
     """Forget what this process knows of the hub, as the next one would."""
-    patch.setattr("common.hub._settled", {})
+    forget_hub(patch)
     patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
