@@ -132,10 +132,11 @@ def seconds_per_row(
 def encode_seconds(components: list[Component], device: str, dtype: torch.dtype) -> float:
     """Of all that encodes one prompt, each module by itself with random weights and its attention fused."""
 
-    def there(value: Any) -> Any:  # inputs that were traced are where and as they were traced
+    def there(value: Any) -> Any:  # inputs that were traced are elsewhere, or shapes alone
         if not isinstance(value, Tensor):
             return value
-        return value.to(device, dtype if value.is_floating_point() else value.dtype)
+        kind = dtype if value.is_floating_point() else value.dtype
+        return torch.zeros(value.shape, dtype=kind, device=device) if value.is_meta else value.to(device, kind)
 
     total = 0.0
     for component in components:
