@@ -18,7 +18,10 @@ from torch import Tensor
 from benchmarks.measuring import Results, in_turns, parser, ratio, shown, timed, told
 from benchmarks.models import EMBEDDED, Loaded, loaded
 from generators.acceleration import Acceleration, uncompilable
+from generators.combiners.base import MASK
+from generators.conditioning import Conditioning
 from generators.families.base import get_family
+from generators.families.prompt_returns import Leaf
 from generators.sharing.plan import baseline_plan
 
 PLAIN = "none"
@@ -51,8 +54,19 @@ def variants(model: Loaded, compiling: bool) -> dict[str, Loaded]:
         made[name].family.acceleration = acceleration
     if model.entry.name in EMBEDDED and model.settings.dtype == "fp32":
         family = get_family(model.entry.family).load(model.entry, model.device, "bf16")
-        made["weights bf16"] = replace(model, family=family)
+        made["weights bf16"] = replace(model, family=family, conditioning=_narrow(model.conditioning))
     return made
+
+
+def _narrow(conditioning: Conditioning) -> Conditioning:
+    """Return it as encoders in bf16 would give it; of how many bits it is, the names say."""
+
+    def name_of(name: str) -> str:
+        own, mask, behind = name.partition(MASK)
+        leaf = Leaf.of(own) if "/" in own else None
+        return replace(leaf, dtype="bfloat16").name + mask + behind if leaf and leaf.dtype == "float32" else name
+
+    return Conditioning({name_of(name): tensor for name, tensor in conditioning.tensors.items()})
 
 
 def _repeats(network: Any) -> bool:

@@ -17,7 +17,8 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from benchmarks.random_models import half_saved, made_there, prepared
 from common.errors import UserError
@@ -130,12 +131,19 @@ def seconds_per_row(
 
 def encode_seconds(components: list[Component], device: str, dtype: torch.dtype) -> float:
     """Of all that encodes one prompt, each module by itself with random weights and its attention fused."""
+
+    def there(value: Any) -> Any:  # inputs that were traced are elsewhere, or shapes alone
+        if not isinstance(value, Tensor):
+            return value
+        kind = dtype if value.is_floating_point() else value.dtype
+        return torch.zeros(value.shape, dtype=kind, device=device) if value.is_meta else value.to(device, kind)
+
     total = 0.0
     for component in components:
         if component.phase == "encode" and component.calls:
             with made_there(device, dtype):
                 module = nn.Module.to(fused(component.build()), dtype)
-                args, kwargs = component.inputs(module)
+                args, kwargs = tree_map(there, component.inputs(module))
             call = partial(module, *args, **kwargs)
             total += min(seconds(call, device) for _ in range(3)) * component.calls
             del module, call

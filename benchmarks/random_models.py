@@ -13,12 +13,13 @@ from torch.utils._pytree import tree_map
 from generators.acceleration import Acceleration
 from generators.catalogue import model
 from generators.checkpoints import load_config
+from generators.combiners.base import MASK
 from generators.conditioning import Conditioning
 from generators.families import seams
 from generators.families.base import DTYPES, Family, get_family, resolve_settings
 from generators.families.described import described
 from generators.families.diffusers_pipeline import DiffusersPipeline
-from generators.families.prompt_returns import LONG, packed
+from generators.families.prompt_returns import LIST, LONG, ROWS, Leaf, packed
 from generators.model_entry import ModelEntry
 from generators.settings import GenerationSettings
 from generators.sharing.plan import SharingPlan, build_plan
@@ -134,14 +135,16 @@ def any_conditioning(family: DiffusersPipeline, settings: GenerationSettings, pr
     returns = seams.encoded(model.pipeline, model.arguments(settings, [LONG] * prompts))
     group = torch.arange(prompts) % GROUPS
 
-    def states(rows: Tensor) -> Tensor:
-        if rows.any():  # what is not zero is no answer of a module without weights
+    def states(name: str, rows: Tensor) -> Tensor:
+        told = name.endswith(MASK) or Leaf.of(name).form not in (ROWS, LIST)  # FLUX's ids are zeros of its own
+        if told or rows.any():  # what is not zero is no answer of a module without weights
             return rows
         centres = torch.randn(GROUPS, *rows.shape[1:], generator=dice)
         return centres[group] + 0.5 * torch.randn(rows.shape, generator=dice)
 
     made = tree_map(lambda part: part.to(family.dtype) if torch.is_floating_point(part) else part, returns)
-    return Conditioning({name: states(rows) for name, rows in packed(model.leaves(settings), made, prompts).items()})
+    rows = packed(model.leaves(settings), made, prompts)
+    return Conditioning({name: states(name, tensor) for name, tensor in rows.items()})
 
 
 def any_pipeline(family: DiffusersPipeline, device: str) -> Any:

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import logging
 import pkgutil
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -191,7 +192,8 @@ def find(name: str, package: str, base: type[P], group: str | tuple[str, ...]) -
         return own
     known = discover(package, base, group)
     if name not in known:
-        raise unknown(base.__name__.lower(), name, known, group)
+        kind = re.sub(r"(?<!^)(?=[A-Z])", " ", base.__name__).lower()  # TextEncoder: a text encoder
+        raise unknown(kind, name, known, group)
     return known[name]
 
 

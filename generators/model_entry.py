@@ -1,17 +1,30 @@
 """A model: its family, where its weights are, its default settings and scorers; and the models that have names."""
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from common.errors import UserError
 from common.files import canonical_json, sha256_text, sha256_tree, split_revision
+from common.plugins import Plugin, find
 
 EMBEDDED = "embedded:"
+FAMILIES = ("generators.families", "reusebench.families")  # where they are: our package, others' entry points
+
+
+class ModelFamily(Plugin):
+    """What an entry asks of its family, which imports this module; `generators.families.base` has all of a family.
+
+    Attributes:
+        unused: by the class of a pipeline, and for ``all``, the components of it that are never loaded.
+    """
+
+    unused: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
 
 class ModelEntry(BaseModel):
@@ -54,6 +67,11 @@ class ModelEntry(BaseModel):
         told = own if sources == self.sources else {"licence": "", "gated": False, "stored_bytes": {}}
         known = {"name": name, "description": "", "sources": sources, "components": {}, **told}
         return self.model_copy(update={**known, "defaults": {**self.defaults, **defaults}})
+
+    @property
+    def _kind(self) -> type[ModelFamily]:
+        package, group = FAMILIES
+        return find(self.family, package, ModelFamily, group)
 
     def source(self, role: str) -> str:
         """Return the folder or hub id of one part."""
@@ -130,9 +148,7 @@ class ModelEntry(BaseModel):
 
     def spare(self, pipeline: str) -> set[str]:
         """Return the components of a pipeline of that class that are never loaded, or borrowed from elsewhere."""
-        from generators.families.base import get_family
-
-        unused = get_family(self.family).unused
+        unused = self._kind.unused
         return {*self.components, *unused.get("all", ()), *unused.get(pipeline, ())}
 
     @property
@@ -159,11 +175,10 @@ class ModelEntry(BaseModel):
     def check(self) -> None:
         """Raise UserError if a pipeline, or what it borrows, cannot be had here; downloads no weights."""
         from generators.checkpoints import check_classes, chosen_files, pipeline_class
-        from generators.families.base import get_family
 
         for source in self.components.values():
             locate(source)
-        if gone := get_family(self.family).unavailable():
+        if gone := self._kind.unavailable():
             raise UserError(gone)
         for role in self.sources:
             pipeline_class(self.source(role))

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from common.errors import UserError
-from common.plugins import Plugin, discover, find
+from common.plugins import discover, find
 from generators.acceleration import Acceleration
 from generators.batching import Batches
 from generators.checkpoints import INDEX, Offload, pipeline_class
 from generators.component import Component
 from generators.conditioning import Conditioning
 from generators.device_memory import give_back
-from generators.model_entry import ModelEntry
+from generators.model_entry import FAMILIES, ModelEntry, ModelFamily
 from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
 
@@ -33,7 +33,7 @@ ROLE = "pipeline"  # of models that are one pipeline
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-class Family(Plugin, ABC, Generic[S]):
+class Family(ModelFamily, ABC, Generic[S]):
     """A kind of text-to-image model, loaded.
 
     Attributes:
@@ -41,7 +41,6 @@ class Family(Plugin, ABC, Generic[S]):
         layout: what a folder of this family holds, for people.
         roles: the parts of a model, in the order in which ``FAMILY:PART+PART`` names them.
         pipelines: the classes of diffusers pipelines that it serves, as their ``model_index.json`` names them.
-        unused: by the class of a pipeline, and for ``all``, the components of it that are never loaded.
         features_options: what prompts can be clustered by; the first is the default.
         conditioned_on: what the denoiser is told of the prompt, as the paper groups models: an image embedding that a
             prior made (Karlo's text states beside it count as that), text, or both alike. None where not said.
@@ -57,7 +56,6 @@ class Family(Plugin, ABC, Generic[S]):
     layout: ClassVar[str]
     roles: ClassVar[tuple[str, ...]]
     pipelines: ClassVar[tuple[str, ...]] = ()
-    unused: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     features_options: ClassVar[tuple[str, ...]]
     conditioned_on: ClassVar[Literal["image", "text", "both"] | None] = None
     one_stream: ClassVar[bool] = False
@@ -276,7 +274,8 @@ def torch_device(name: str) -> torch.device:
 
 def families() -> dict[str, type[Family]]:
     """Return every family, by name."""
-    return discover("generators.families", Family, "reusebench.families")  # type: ignore[type-abstract]
+    package, group = FAMILIES
+    return discover(package, Family, group)  # type: ignore[type-abstract]
 
 
 def get_family(name: str) -> type[Family]:
@@ -285,7 +284,8 @@ def get_family(name: str) -> type[Family]:
     Raises:
         UserError: there is none; the nearest name is in the hint.
     """
-    return find(name, "generators.families", Family, "reusebench.families")  # type: ignore[type-abstract]
+    package, group = FAMILIES
+    return find(name, package, Family, group)  # type: ignore[type-abstract]
 
 
 def resolve_settings(

@@ -58,14 +58,16 @@ def checkpoint(tmp_path_factory) -> Path:
     return folder
 
 
-def direct(folder: Path, paths: list[Path], questions: list[str], answer: list[str]) -> list[float]:
+def direct(
+    folder: Path, paths: list[Path], questions: list[str], answer: list[str], dtype: torch.dtype = torch.float32
+) -> list[float]:
     """exp(-loss) of the stock forward pass, one picture at a time, unpadded."""
-    model = BlipForQuestionAnswering.from_pretrained(folder).eval()
+    model = BlipForQuestionAnswering.from_pretrained(folder, dtype=dtype).eval()
     processor = BlipProcessor.from_pretrained(folder)
     labels = torch.tensor([[WORDS.index(word) for word in ["[DEC]", *answer]]])
     scores = []
     for path, question in zip(paths, questions, strict=True):
-        inputs = processor(images=Image.open(path), text=question, return_tensors="pt")
+        inputs = processor(images=Image.open(path), text=question, return_tensors="pt").to(dtype)
         with torch.no_grad():
             scores.append(float(torch.exp(-model(**inputs, labels=labels).loss)))
     return scores
@@ -112,9 +114,13 @@ def test_a_checkpoint_may_record_its_question_and_an_answer_of_several_tokens(ch
     assert metric.identity()["question"] == question
 
 
-def test_half_the_bytes_of_weights_give_nearly_the_scores_and_another_identity(checkpoint, pictures, scores):
-    narrow = VQAScore(checkpoint, dtype="bf16")
-    assert narrow.measure(pictures, PROMPTS)["vqa"] == pytest.approx(scores, rel=0.2)
+def test_half_the_bytes_of_weights_give_stocks_scores_in_them_and_another_identity(checkpoint, pictures, scores):
+    """Rounding is large in a model this small, so that the scores are not near those of all bytes on every CPU."""
+    narrow = VQAScore(checkpoint, batch_size=1, dtype="bf16")
+    questions = [QUESTION.replace("{}", prompt) for prompt in PROMPTS]
+    expected = direct(checkpoint, pictures, questions, ["yes"], torch.bfloat16)
+    assert narrow.measure(pictures, PROMPTS)["vqa"] == pytest.approx(expected, rel=0.03)  # a loss in bf16 has 8 bits
+    assert narrow.measure(pictures, PROMPTS)["vqa"] != pytest.approx(scores, rel=0.03)
     assert {parameter.dtype for parameter in narrow.backend.model.parameters()} == {torch.bfloat16}
     assert narrow.identity() == {**VQAScore(checkpoint).identity(), "dtype": "bf16"}
     with pytest.raises(UserError, match="no dtype 'int8'"):

@@ -14,6 +14,7 @@ from weakref import ReferenceType, WeakValueDictionary, ref
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -195,13 +196,25 @@ def simulated_card(gib: float = 80, others_gib: float = 0, *, float64: bool = Tr
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             return card.run(func, args, dict(kwargs or {}))
 
+    attention = torch.nn.functional.scaled_dot_product_attention
+
+    class Fused(TorchFunctionMode):
+        """Attention in one kernel, as CUDA has it: a device that PyTorch does not know would hold all scores."""
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            if func is not attention or not card._checked(func, args, kwargs):
+                return func(*args, **kwargs)
+            args, kwargs = tree_map(lambda value: getattr(value, "inner", value), (args, kwargs))
+            return card.wrapped(func(*args, **kwargs))
+
     torch._C._ensureCUDADeviceGuardSet()
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     torch._C._set_only_lift_cpu_tensors(True)
     _forget()
     try:
-        with pytest.MonkeyPatch.context() as patch, Mode():
+        with pytest.MonkeyPatch.context() as patch, Mode(), Fused():  # type: ignore[no-untyped-call]
             for name, value in _answers(card).items():
                 patch.setattr(torch.cuda, name, value)
             if not float64:

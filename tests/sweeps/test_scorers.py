@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -273,7 +272,9 @@ class Reader(Metric):
 def test_prompts_of_one_length_are_scored_together_and_scores_stay_with_their_pictures():
     prompts = ["a b", "abc", "a bcde", "abcdef", "a", "ab cd e"]
     reader = Reader("none", batch_size=2)
-    scorers = SimpleNamespace(metrics={"reader": reader}, identities={"reader": {}})
+    scorers = Scorers(None, ["none"], "cpu")
+    scorers.metrics["reader"] = reader
+    scorers._sources["reader"] = "none"
     ((_, columns, _),) = measure(scorers, ["reader"], [Path(f"{each}.png") for each in prompts], prompts, print)
     assert columns["letters"].tolist() == list(map(len, prompts))
     assert reader.read == [[1, 1], [1, 2], [2, 3]]

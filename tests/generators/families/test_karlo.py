@@ -338,16 +338,16 @@ def test_folder_is_a_model_of_its_own_size_with_karlos_settings(folder: Path):
 def test_components_are_what_a_full_batch_of_prompts_computes(tiny: Karlo):
     """Module calls x rows; one of the batch's pictures is made."""
     prompts, keys = PROMPTS[:1] * ENCODE_BATCH, [f"{PROMPTS[0]}#{number}" for number in range(ENCODE_BATCH)]
-    modules = {
-        "text encoder": tiny.encoders.text_encoder,
-        "prior": tiny.encoders.prior,
-        "text projection": tiny.denoisers.text_proj,
-        "denoiser": tiny.denoisers.decoder,
-        "super-resolution": tiny.denoisers.super_res_first,
-        "super-resolution, last step": tiny.denoisers.super_res_last,
-    }
     for prior_guidance, guidance in ((4.0, 8.0), (4.0, 1.0), (1.0, 1.0)):
         settings = settings_of(tiny, prior_guidance=prior_guidance, guidance=guidance)
+        modules = {  # encoders left when it denoised, and are loaded again
+            "text encoder": tiny.encoders.text_encoder,
+            "prior": tiny.encoders.prior,
+            "text projection": tiny.denoisers.text_proj,
+            "denoiser": tiny.denoisers.decoder,
+            "super-resolution": tiny.denoisers.super_res_first,
+            "super-resolution, last step": tiny.denoisers.super_res_last,
+        }
         rows = dict.fromkeys(modules, 0)
 
         def counter(name, rows=rows):

@@ -38,7 +38,7 @@ def test_what_cannot_run_here_says_why(lengths, monkeypatch):
 
 def test_an_unknown_encoder_has_a_nearest_name():
     assert "minilm" in encoders()
-    with pytest.raises(UserError, match=r"unknown textencoder 'minilmm' \(did you mean 'minilm'"):
+    with pytest.raises(UserError, match=r"unknown text encoder 'minilmm' \(did you mean 'minilm'"):
         text_embeddings("minilmm", ["a"])
 
 

@@ -137,22 +137,22 @@ def drawn(tmp_path_factory) -> list[Path]:
     return paths
 
 
-def direct(folder: Path, picture: Path, question: str) -> float:
+def direct(folder: Path, picture: Path, question: str, dtype: torch.dtype = torch.float32) -> float:
     """P("Yes") by the stock forward pass on one picture, with the text written out."""
     image = Image.open(picture)
     with torch.no_grad():
         if folder.name == "blip2":
-            inputs = Blip2Processor.from_pretrained(folder)(images=image, text=question, return_tensors="pt")
-            model = Blip2ForConditionalGeneration.from_pretrained(folder).eval()
-            logits = model(**inputs, decoder_input_ids=torch.tensor([[0]])).logits
+            inputs = Blip2Processor.from_pretrained(folder)(images=image, text=question, return_tensors="pt").to(dtype)
+            blip2 = Blip2ForConditionalGeneration.from_pretrained(folder, dtype=dtype).eval()
+            logits = blip2(**inputs, decoder_input_ids=torch.tensor([[0]])).logits
         elif folder.name == "llava":
             text = f"<image>\n{question} ASSISTANT:"
-            inputs = LlavaProcessor.from_pretrained(folder)(images=image, text=text, return_tensors="pt")
-            logits = LlavaForConditionalGeneration.from_pretrained(folder).eval()(**inputs).logits
+            inputs = LlavaProcessor.from_pretrained(folder)(images=image, text=text, return_tensors="pt").to(dtype)
+            logits = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype).eval()(**inputs).logits
         else:
             text = f"<|vision_start|><|image_pad|><|vision_end|>\n{question} ASSISTANT:"
-            inputs = Qwen2VLProcessor.from_pretrained(folder)(images=image, text=text, return_tensors="pt")
-            logits = Qwen2VLForConditionalGeneration.from_pretrained(folder).eval()(**inputs).logits
+            inputs = Qwen2VLProcessor.from_pretrained(folder)(images=image, text=text, return_tensors="pt").to(dtype)
+            logits = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=dtype).eval()(**inputs).logits
     return float(torch.exp(logits[0, -1].double())[YES] / torch.exp(logits[0, -1].double()).sum())
 
 
@@ -166,9 +166,14 @@ def test_score_is_the_probability_of_yes(checkpoint, drawn):
     assert len(set(np.round(scores, 6))) == 6, "a score that is always the same would pass every comparison"
 
 
-def test_half_the_bytes_of_weights_give_nearly_the_scores(checkpoint, drawn):
-    whole, narrow = (VQAScore(checkpoint, dtype=dtype).measure(drawn, PROMPTS)["vqa"] for dtype in ("fp32", "bf16"))
-    assert narrow == pytest.approx(whole, rel=0.2)
+def test_half_the_bytes_of_weights_give_stocks_scores_in_them(checkpoint, drawn):
+    """Rounding is large in models this small, so that the scores are not near those of all bytes on every CPU."""
+    whole, narrow = (
+        VQAScore(checkpoint, batch_size=1, dtype=dtype).measure(drawn, PROMPTS)["vqa"] for dtype in ("fp32", "bf16")
+    )
+    questions = [QUESTION.replace("{}", prompt) for prompt in PROMPTS]
+    expected = [direct(checkpoint, *each, torch.bfloat16) for each in zip(drawn, questions, strict=True)]
+    assert narrow == pytest.approx(expected, rel=1e-2)
     assert (narrow != whole).any()
 
 
