@@ -130,7 +130,7 @@ def test_a_plan_says_what_offload_leaves_on_the_card(bench, embeddings):
     assert t5 < encode[0] < 1.02 * t5, "one encoder at a time"
     assert transformer < denoise[0] < 1.05 * transformer, "without the decoder"
     assert decode[1] < 8 * 2**30, "the decoder alone, of a few pictures"
-    # while positions turn a block's queries: it, its norm, q, k, v, the wide layer; float32 of one, four times
+    # while positions turn a block's queries: it, its norm, q, k and v, the wide layer; float32 of one, four times
     row = (4096 + 256) * 3072 * (2 * 5 + 2 * 4 + 4 * 4)
     assert denoise[1] - transformer == pytest.approx(32 * row, rel=0.02)
     assert found["peak_memory_bytes"] == denoise[1]

@@ -4,6 +4,7 @@ It shows on any machine where tensors are, when weights come and go, and what ha
 kernels: neither speed nor the last bits of a real card can be seen on it.
 """
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -213,6 +214,7 @@ def simulated_card(gib: float = 80, others_gib: float = 0, *, float64: bool = Tr
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     torch._C._set_only_lift_cpu_tensors(True)
     _forget()
+    gc.freeze()  # memory is given back by collecting garbage, which takes a second with all that was imported
     try:
         with pytest.MonkeyPatch.context() as patch, Mode(), Fused():  # type: ignore[no-untyped-call]
             for name, value in _answers(card).items():
@@ -222,6 +224,7 @@ def simulated_card(gib: float = 80, others_gib: float = 0, *, float64: bool = Tr
             patch.setattr(torch, "Generator", _generator(card))
             yield card
     finally:
+        gc.unfreeze()
         _forget()
         torch._C._set_only_lift_cpu_tensors(False)
         torch.__future__.set_overwrite_module_params_on_conversion(before)
