@@ -28,16 +28,9 @@ def show(
             autocompletion=completer("models"),
         ),
     ],
-    gpu: Annotated[
-        str, typer.Option(metavar="h100|h100-pcie|h200|a100|l40s|rtx4090", help="The accelerator.")
-    ] = "h100",
-    price: Annotated[float, typer.Option(min=0, metavar="X", help="What an hour on it costs.")] = 2.5,
-    utilisation: Annotated[
-        float,
-        typer.Option(
-            min=0.01, max=1, metavar="X", help="The share of its peak FLOP/s that is reached, where none was measured."
-        ),
-    ] = 0.4,
+    gpu: o.Gpu = "h100",
+    price: o.Price = 2.5,
+    utilisation: o.Utilisation = 0.4,
     as_json: o.Json = False,
 ) -> None:
     """Show one model: where it comes from, its licence, its defaults, and what its pictures cost.

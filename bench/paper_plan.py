@@ -46,16 +46,9 @@ def plan(
             autocompletion=completer("items"),
         ),
     ] = None,
-    gpu: Annotated[
-        str, typer.Option(metavar="h100|h100-pcie|h200|a100|l40s|rtx4090", help="The accelerator.")
-    ] = "h100",
-    price: Annotated[float, typer.Option(min=0, metavar="X", help="What an hour on it costs.")] = 2.5,
-    utilisation: Annotated[
-        float,
-        typer.Option(
-            min=0.01, max=1, metavar="X", help="The share of its peak FLOP/s that is reached, where none was measured."
-        ),
-    ] = 0.4,
+    gpu: o.Gpu = "h100",
+    price: o.Price = 2.5,
+    utilisation: o.Utilisation = 0.4,
     seconds_per_step: Annotated[
         float | None,
         typer.Option(
@@ -166,7 +159,6 @@ def _print(lines: Sequence[Line], gpu: "Accelerator", price: float, notes: list[
 
 
 def _sums(lines: Sequence[Line], price: float) -> list[str]:
-
     every = [line.estimate for line in lines]
     hours = sum(line.hours for line in lines)
     return [

@@ -231,7 +231,7 @@ def _step(
     further = {}
     if "prev_timestep" in takes:  # UnCLIPScheduler's, as UnCLIPPipeline gives it
         further["prev_timestep"] = timesteps[k + 1] if k + 1 < len(timesteps) else None
-    with _noise_served(sys.modules[type(scheduler).__module__], draw):
+    with noise_served(sys.modules[type(scheduler).__module__], draw):
         return scheduler.step(model_output, timesteps[k], latents, **further)
 
 
@@ -254,7 +254,7 @@ def _scheduler_class(name: str) -> Any:
 
 
 @contextmanager
-def _noise_served(module: ModuleType, draw: Draw) -> Iterator[None]:
+def noise_served(module: ModuleType, draw: Draw) -> Iterator[None]:
     """Let `draw` answer the module's `randn_tensor`, if it has one, while the block runs."""
     draws = count()
 

@@ -6,6 +6,7 @@ on the pipeline's instance, or in its module, while one call runs.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from generators.sampler import Sampler, instead
+from generators.sampler import Sampler, instead, noise_served
 
 
 class _Stopped(BaseException):
@@ -193,32 +194,16 @@ def _giving(own: Callable[..., Any], latents: Tensor) -> Callable[..., Any]:
 
     Noise that is replaced anyway is not drawn: for a picture of a million pixels that takes milliseconds.
     """
-    names: dict[str, Any] = inspect.unwrap(own).__globals__
-    draw = names.get("randn_tensor")
+    module = sys.modules[inspect.unwrap(own).__module__]
 
     @wraps(own)
     def prepare(*args: Any, **kwargs: Any) -> Any:
-        if draw is not None:
-            names["randn_tensor"] = _zeros
-        try:
+        with noise_served(module, lambda shape, _: torch.zeros(shape)):
             output = own(*args, **kwargs)
-        finally:
-            if draw is not None:
-                names["randn_tensor"] = draw
         first = latents.to(_first(output))
         return (first, *output[1:]) if isinstance(output, tuple) else first
 
     return prepare
-
-
-def _zeros(
-    shape: tuple[int, ...],
-    generator: object = None,
-    device: torch.device | None = None,
-    dtype: torch.dtype | None = None,
-    layout: object = None,
-) -> Tensor:
-    return torch.zeros(shape, device=device, dtype=dtype)
 
 
 def _first(output: Any) -> Any:

@@ -152,7 +152,27 @@ class StableDiffusion(OneCall):
         ).images
 
 
-class Flux(OneCall):
+class LongText(OneCall):
+    """Painters whose pipelines take text of a length that is set."""
+
+    @property
+    @abstractmethod
+    def stock(self) -> Any:
+        """The pipeline of diffusers."""
+
+    def batch(self, prompts: list[str], generators: list[torch.Generator]) -> Tensor:
+        return self.stock(
+            prompts,
+            num_inference_steps=self.settings["steps"],
+            guidance_scale=self.settings["guidance"],
+            max_sequence_length=self.settings["max_sequence_length"],
+            generator=generators,
+            output_type="pt",
+            **self.size,
+        ).images
+
+
+class Flux(LongText):
     name, model = "flux", "mini-flux"
 
     @cached_property
@@ -161,35 +181,13 @@ class Flux(OneCall):
             FluxPipeline, "pipeline", text_encoder=CLIPTextModel, tokenizer=CLIPTokenizer, vae=AutoencoderKL
         )
 
-    def batch(self, prompts: list[str], generators: list[torch.Generator]) -> Tensor:
-        return self.stock(
-            prompts,
-            num_inference_steps=self.settings["steps"],
-            guidance_scale=self.settings["guidance"],
-            max_sequence_length=self.settings["max_sequence_length"],
-            generator=generators,
-            output_type="pt",
-            **self.size,
-        ).images
 
-
-class ZImage(OneCall):
+class ZImage(LongText):
     name, model = "z-image", "mini-z-image"
 
     @cached_property
     def stock(self) -> ZImagePipeline:
         return self.pipeline(ZImagePipeline, "pipeline", vae=AutoencoderKL)
-
-    def batch(self, prompts: list[str], generators: list[torch.Generator]) -> Tensor:
-        return self.stock(
-            prompts,
-            num_inference_steps=self.settings["steps"],
-            guidance_scale=self.settings["guidance"],
-            max_sequence_length=self.settings["max_sequence_length"],
-            generator=generators,
-            output_type="pt",
-            **self.size,
-        ).images
 
 
 class Karlo(OneCall):
