@@ -161,6 +161,7 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
 def _of_cell(cell: "Cell", grouping: "Grouping", title: str, spec: "SweepSpec", device: str) -> Planned:
     """Return the plan of one cell's way to share, priced, with the memory that its model takes."""
     from generators.batch_search import BATCH_SIZE
+    from generators.device_memory import total_bytes
     from generators.families.base import get_family
     from metrics.memory import peaks
     from sweeps.cost import components
@@ -184,4 +185,5 @@ def _of_cell(cell: "Cell", grouping: "Grouping", title: str, spec: "SweepSpec", 
         )
 
     memory = (phases(1), phases(BATCH_SIZE))
-    return Planned(grouping, cell.schedule, cell.source.steps, f"{title}, {entry.name}", priced, memory)
+    room = (device, total_bytes(device))
+    return Planned(grouping, cell.schedule, cell.source.steps, f"{title}, {entry.name}", priced, memory, device=room)

@@ -26,6 +26,7 @@ class Planned:
         memory: bytes of weights, latents and what is computed, by phase: a row at a time, and at the usual batch size.
         basis: what the prompts were grouped by, where that is not the model's own embeddings.
         workers: how many the plans are to be spread over, if that is asked.
+        device: the device that this machine would run it on, and the bytes that it has.
     """
 
     grouping: "Grouping"
@@ -36,6 +37,7 @@ class Planned:
     memory: "tuple[dict[Phase, int], dict[Phase, int]] | None" = None
     basis: str | None = None
     workers: int | None = None
+    device: tuple[str, int] | None = None
 
     def answers(self, taus: "Sequence[Decimal]") -> list[dict[str, Any]]:
         """Return one object a tau; of several, each also says what all take when they are denoised together."""
@@ -83,6 +85,7 @@ class Planned:
             "least_memory_bytes": max(least.values()),
             "peak_memory_bytes": max(usual.values()),
             "memory_by_phase": {phase: [least[phase], usual[phase]] for phase in usual},
+            **({} if self.device is None else {"device": self.device[0], "device_memory_bytes": self.device[1]}),
         }
 
     def _plan(self, tau: float) -> "SharingPlan":
@@ -124,6 +127,17 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
         typer.echo(f"memory: {least:.3g} GiB with a row in a batch, {most:.3g} GiB with {BATCH_SIZE}")
         phases = (f"{phase} {a / 2**30:.3g} to {b / 2**30:.3g}" for phase, (a, b) in rows[0]["memory_by_phase"].items())
         typer.echo(f"by phase: {', '.join(phases)} GiB")
+        _print_room(rows[0])
+
+
+def _print_room(row: dict[str, Any]) -> None:
+    """Print that this machine's device has too little memory, where it has."""
+    has = row.get("device_memory_bytes", row["least_memory_bytes"])
+    if row["least_memory_bytes"] <= has:
+        return
+    place = "main memory" if row["device"] == "cpu" else row["device"]
+    advice = "plan with --offload model or --offload sequential" if row["device"] != "cpu" else "a GPU with more can"
+    typer.echo(f"this machine cannot run it: its {place} has {has / 2**30:.3g} GiB; {advice}")
 
 
 def _print_spread(rows: Sequence[dict[str, Any]]) -> None:

@@ -107,7 +107,8 @@ def test_ready_embeddings_and_a_model_give_flops_too(bench, embeddings, tiny):
     assert found["flops"] < found["standard_flops"]
 
 
-def test_a_model_too_large_to_load_is_planned_with_the_memory_it_would_take(bench, embeddings):
+def test_a_model_too_large_to_load_is_planned_with_the_memory_it_would_take(bench, embeddings, monkeypatch):
+    monkeypatch.setattr("generators.device_memory.total_bytes", lambda device: 16 * 2**30)
     arguments = ("plan", "--embeddings", "e.npy", "--model", "flux-schnell", "--tau", 1)
     (found,) = json.loads(bench(*arguments, "--json").stdout)
     transformer_and_vae = 2 * (11_891_178_560 + 83_819_683)
@@ -119,6 +120,8 @@ def test_a_model_too_large_to_load_is_planned_with_the_memory_it_would_take(benc
     told = bench(*arguments).stdout
     assert f"memory: {least:.3g} GiB with a row in a batch, {most:.3g} GiB with 32" in told
     assert "by phase: encode 9.1" in told
+    assert "this machine cannot run it: its main memory has 16 GiB" in told
+    assert found["device_memory_bytes"] == 16 * 2**30
     assert max(high for _, high in found["memory_by_phase"].values()) == found["peak_memory_bytes"]
 
 
