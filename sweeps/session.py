@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from common.errors import NoRoomError, UserError
 from common.loading import seconds_loading
@@ -193,12 +195,16 @@ class Session:
         """
         key = (source.key, f"{strategy.name} {strategy.model_dump_json()}", features)
         if key not in self._groupings:
-            conditioning = self.encoded(source, run).conditioning
+            self.encoded(source, run)  # in a stage of its own
             with self.stage("cluster", 1, source) as seconds:
-                rows = self.family(source).features(conditioning, features)
+                rows = self.features(source, features, run)
                 grouping = strategy.grouping(rows, seed=source.settings.seed)
             self._groupings[key] = grouping, seconds["cluster"]
         return self._groupings[key]
+
+    def features(self, source: "Source", features: str, run: Path | None = None) -> NDArray[np.float64]:
+        """Return what a source's prompts are clustered by, [prompts, dimensions]; arguments are those of `grouping`."""
+        return self.family(source).features(self.encoded(source, run).conditioning, features)
 
     def noise(self, source: "Source", plan: "SharingPlan", run: Path | None = None) -> NoiseSource:
         """Return the source of noise of a plan's pictures.
