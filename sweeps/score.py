@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError, without_frames
-from common.files import canonical_json, sha256_text
-from sweeps.events import Emit
+from sweeps.events import Emit, Note
 from sweeps.pictures import Manifest, picture_name, read_manifest, same_pictures
-from sweeps.record import Record
+from sweeps.record import AGAIN, Record
 from sweeps.scorers import Scorers, measure
 from sweeps.scores import Scores, read_scores, same_scorer, write_scores
 from sweeps.store import disk_full
-
-AGAIN = "run the same sweep again: it makes the cell again"
 
 
 @dataclass(frozen=True)
@@ -107,9 +104,9 @@ class _Scoring:
         Raises:
             UserError: a picture or another file is missing or damaged, or cannot be scored.
         """
-        model, beside = record.config.model, record.baseline_scores(self.run).parent
+        model, beside = record.config.model, record.baseline_folder(self.run)
         self._manifest(beside)  # what is known of the pictures comes before what their folder holds
-        prompts = self._prompts(record)
+        prompts = tuple(record.prompts(self.run))
         baseline = self._baseline(model, beside, prompts)
         folder = record.made(self.run)
         if record.images is not None:  # another source's baseline
@@ -151,7 +148,8 @@ class _Scoring:
         same: NDArray[np.bool_] | None = None,
     ) -> Scored:
         """Measure what is missing; a picture that is the baseline's has the baseline's scores."""
-        start, scorers, scores = time.perf_counter(), self.scorers[model], read_scores(folder, manifest.hash)
+        start, scorers = time.perf_counter(), self.scorers[model]
+        scores = read_scores(folder, manifest.hash, lambda what: self.emit(Note(f"{what}: measured again")))
         known = {} if self.again else scores.scorers
         missing = [name for name, identity in scorers.identities.items() if not same_scorer(known.get(name), identity)]
         own = np.ones(len(prompts), dtype=np.bool_) if same is None else ~same
@@ -167,12 +165,6 @@ class _Scoring:
             scores.measured[name], scores.scorers[name] = columns, about
             write_scores(folder, prompts, scores, manifest.hash)
         return Scored(manifest, scores, self.again or bool(missing), time.perf_counter() - start)
-
-    def _prompts(self, record: Record) -> tuple[str, ...]:
-        prompts = tuple(record.prompts(self.run))
-        if record.identity.get("prompts") != sha256_text(canonical_json(prompts)):
-            raise UserError(f"the prompts beside the baseline of cell {record.id} are not its own", AGAIN)
-        return prompts
 
 
 def whole_pictures(folder: Path) -> Manifest:
