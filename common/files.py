@@ -1,5 +1,6 @@
 """Files that are whole or absent, hashes of what they hold, where the cache is, and what a path may be."""
 
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from common.errors import UserError
 
 CHUNK = 1 << 20
 SEAL = "sha256"  # the field of a JSON file that holds the hash of the others
+EXCHANGES = 100  # how often a folder is put in its place before that is an error
 CLOCK = 5  # seconds by which two processes may see the start of a third differently
 LEFTOVER = re.compile(r"^\..*\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)\.tmp")
 DRIVE = re.compile(r"[A-Za-z]:(?=[\\/])")  # C:\models and C:/models
@@ -101,6 +103,30 @@ def atomic_write(path: Path, content: str | bytes) -> str:
     with atomic_path(path) as beside:
         beside.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
+
+
+def exchange_folder(new: Path, path: Path) -> None:
+    """Put the folder `new`, which lies beside it, in the place of `path`; what was there is removed.
+
+    Raises:
+        UserError: what stands at `path` is no folder.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is no folder", "move it away and run the same command again")
+    old = path_beside(path.with_name(f"{path.name}-before"))
+    for _ in range(EXCHANGES):
+        with suppress(FileNotFoundError):
+            path.rename(old)
+        try:
+            new.rename(path)
+            break
+        except OSError as error:  # another process has put its own there
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+    if old.is_symlink():
+        old.unlink()
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> str:

@@ -5,9 +5,10 @@ A run folder can be read with this module alone; it imports no other room.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -293,6 +294,17 @@ class Record(Part):
         """Return the file of the baseline's scores, likewise."""
         return self._scores(self.baseline_folder(run), 1)
 
+    def whole_scores(self, run: Path, *, of_baseline: bool = False) -> Path:
+        """Return the file of its scores, or of the baseline's, which is there if anything was measured.
+
+        Raises:
+            UserError: it is missing, or is not what the record was made from.
+        """
+        path = self.baseline_scores(run) if of_baseline else self.scores(run)
+        if self.scored and not path.exists():
+            raise UserError(f"the scores {path} are missing", "run the same sweep again: it measures them again")
+        return path
+
     def _pictures(self, folder: Path) -> list[Path]:
         from sweeps.pictures import known_manifest
 
@@ -433,6 +445,31 @@ def load_records(run: str | os.PathLike[str]) -> list[Record]:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
     return found.records
+
+
+def damaged_files(run: Path, records: Sequence[Record]) -> list[str]:
+    """Return a sentence on every file of finished cells that is missing or is not what was written, pictures left out.
+
+    Pictures are verified where they are shown: there may be many.
+    """
+    sentences: dict[str, None] = {}
+
+    def look(read: Callable[[], object]) -> None:
+        try:
+            read()
+        except UserError as error:
+            sentences[str(error)] = None
+
+    for record in records:
+        if record.status != "done" or not record.picture_sets:
+            continue  # a failed one has nothing else, and of an earlier version's nothing can be checked
+        look(partial(record.prompts, run))
+        for of_baseline in (False, True):
+            look(partial(record.picture_hashes, run, of_baseline=of_baseline))
+            look(partial(record.whole_scores, run, of_baseline=of_baseline))
+        for name in ("plan.npz", "tree.npz") if record.role == "sharing" else ():
+            look(partial(record.artifact, run, name))
+    return list(sentences)
 
 
 def expected_cells(run: Path) -> dict[str, dict[str, Any]]:
