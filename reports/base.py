@@ -8,11 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from common.errors import UserError
 from common.files import sha256_text
 from common.plugins import Plugin, discover
 from metrics.parity import DELTA
 from reports.labels import Label, label
+from sweeps.audit_file import read_audits
 from sweeps.record import CellConfig, Record, Role, RunRecords, damaged_files, read_run, run_title
+from sweeps.timeline import NAME as TIMELINE
+from sweeps.timeline import read_timeline
 
 if TYPE_CHECKING:
     from matplotlib import figure as mpl
@@ -80,7 +84,15 @@ class RunView:
         there = records is None or (Path(path) / "cells").is_dir()  # a study's folder need have no cells
         found = read_run(path) if there else RunRecords([])
         records = found.records if records is None else records
-        missing = [*found.damaged, *_few(found.missing), *_few(damaged_files(Path(path), records))]
+        if damaged := read_timeline(Path(path)).damaged:
+            torn = [f"{damaged} lines of {Path(path) / TIMELINE} are damaged, and left out"]
+        else:
+            torn = []
+        try:
+            read_audits(Path(path))
+        except UserError as error:
+            torn.append(str(error))
+        missing = [*torn, *found.damaged, *_few(found.missing), *_few(damaged_files(Path(path), records))]
         loaded = with_zone(records, indifference)
         done, failed = (tuple(record for record in loaded if record.status == status) for status in ("done", "failed"))
         sharing_records = tuple(record for record in done if record.role == "sharing")

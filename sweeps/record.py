@@ -260,7 +260,7 @@ class Record(Part):
         """
         hashes = self.picture_hashes(run, of_baseline=of_baseline)
         paths = self.baseline_pictures(run) if of_baseline else self.pictures(run)
-        if rows is not None and paths and len(paths) <= max(rows, default=0):
+        if rows is not None and len(paths) <= max(rows, default=-1):
             raise UserError(f"cell {self.id} has only {len(paths)} pictures", "run the same sweep again")
         chosen = paths if rows is None else [paths[row] for row in rows]
         for path in chosen:

@@ -22,7 +22,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from common.files import atomic_write, local_folder, remove_leftovers
+from common.files import atomic_write, local_folder, remove_leftovers, sha256_text
 from generators.model_entry import models
 from sweeps.record import RECORD, SCHEMA_VERSION, SPEC, Record, read_record, write_record
 from sweeps.spec import SweepSpec, beside, make_spec, read_mapping
@@ -32,6 +32,7 @@ fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
 LOCK = "lock"
 HOLDER = ".holder.json"  # beside the lock, because Windows lets nobody read a locked file
+SPEC_HASH = "# sha256: "  # begins the last line of a spec's file
 PROMPTS = "prompts"  # the folder of a run's own copy of a prompts file
 FULL = (errno.ENOSPC, errno.EDQUOT)
 MOUNTS = Path("/proc/mounts")
@@ -124,7 +125,8 @@ def save_spec(folder: Path, spec: SweepSpec) -> None:
     if spec.prompts is not None and spec.prompts.is_file():
         content["prompts"] = f"{PROMPTS}/{spec.prompts.name}"
         atomic_write(folder / content["prompts"], spec.prompts.read_bytes())
-    atomic_write(folder / SPEC, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    atomic_write(folder / SPEC, f"{text}{SPEC_HASH}{sha256_text(text)}\n")
 
 
 def saved_spec(folder: Path) -> SweepSpec:
@@ -137,6 +139,12 @@ def saved_spec(folder: Path) -> SweepSpec:
         hint = "give a folder that `bench sweep` has written"
         raise UserError(f"{folder} is not a run folder: it has no {SPEC}", hint)
     content = read_mapping(folder / SPEC)
+    text, mark, digest = (folder / SPEC).read_text(encoding="utf-8", errors="replace").rpartition(SPEC_HASH)
+    if mark and digest.strip() != sha256_text(text):
+        raise UserError(
+            f"{folder / SPEC} is not what the sweep wrote: it was damaged or edited",
+            "put it back; or delete its last line, if it says what you mean",
+        )
     version = content.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         raise UserError(
