@@ -107,9 +107,7 @@ def pairs(run: Path, record: Record) -> Iterator[tuple[str, Image.Image]]:
 def scores(run: Path, record: Record) -> pd.DataFrame | None:
     """Return the metrics' scores, a row a prompt: this cell's picture and the baseline's; None without scores."""
     try:
-        shared, baseline = (
-            read_table(path).to_pandas() for path in (record.scores(run), record.baseline_scores(run))
-        )
+        shared, baseline = (read_table(path).to_pandas() for path in (record.scores(run), record.baseline_scores(run)))
         prompts = record.prompts(run)
     except (OSError, ValueError, UserError):  # it failed, has no scores, or they are damaged, which the report says
         return None

@@ -20,8 +20,8 @@ REPORT, FILES = "report", "files.json"
 class Report:
     """The files that were written of a view, its tables, and notes that a reader must know.
 
-    `folder` is where they are, `sheets` are the tables that the terminal shows, `every` are all of them; a note says what may not be compared, or
-    what could not be written and why.
+    `folder` is where they are; `sheets` are the tables that the terminal shows, `every` are all of them; a note says
+    what may not be compared, what is missing, or what could not be written and why.
     """
 
     folder: Path = Path(REPORT)
@@ -76,8 +76,12 @@ def write_view(view: RunView) -> Report:
         exchange_folder(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    report.tables, report.figures = ([folder / path.relative_to(beside) for path in paths] for paths in (report.tables, report.figures))
-    report.markdown, report.page = (path and folder / path.relative_to(beside) for path in (report.markdown, report.page))
+    report.tables, report.figures = (
+        [folder / path.relative_to(beside) for path in paths] for paths in (report.tables, report.figures)
+    )
+    report.markdown, report.page = (
+        path and folder / path.relative_to(beside) for path in (report.markdown, report.page)
+    )
     report.folder = folder
     return report
 

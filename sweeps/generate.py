@@ -19,7 +19,7 @@ from sweeps.grid import Source, short_hash
 from sweeps.jobs import Job
 from sweeps.machine import changed_versions, machine, versions
 from sweeps.pictures import PLAN, TREE, Manifest, clear, finish, read_manifest, reuse_pictures
-from sweeps.record import RECORD, PlanCost
+from sweeps.record import PlanCost
 from sweeps.session import Session
 from sweeps.store import disk_full
 
@@ -177,8 +177,6 @@ def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Ite
     source, blocked = group[0].source, dict[str, Exception]()
     for job in group:
         try:
-            # the record first: at no moment may one describe pictures that are gone
-            (job.folder / RECORD).unlink(missing_ok=True)
             clear(job.folder)
         except OSError as error:
             if disk_full(error):

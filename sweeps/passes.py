@@ -272,7 +272,10 @@ def _is_of(compared: Compared, scorers: Scorers) -> bool:
     """Return True where a record was made from these scores; what earlier versions made is believed."""
     ours, theirs = digests(compared.ours.scores), digests(compared.baseline.scores)
     record = compared.record
-    sets = {record.baseline: compared.baseline.manifest.hash, record.images or f"cells/{record.id}": compared.ours.manifest.hash}
+    sets = {
+        record.baseline: compared.baseline.manifest.hash,
+        record.images or f"cells/{record.id}": compared.ours.manifest.hash,
+    }
     return all(sets.get(folder) == digest for folder, digest in record.picture_sets.items()) and all(
         record.scored.get(name, found := (ours[name], theirs[name])) == found for name in scorers.metrics
     )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from common.errors import UserError
 from common.files import canonical_json, read_sealed, sha256_file, sha256_text, write_sealed
-from sweeps.record import ExecutionStats, Part, PlanCost
+from sweeps.record import RECORD, ExecutionStats, Part, PlanCost, read_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,9 +137,18 @@ def read_manifest(folder: Path, on_damage: Callable[[str], None], of: str | None
 def clear(folder: Path) -> None:
     """Remove pictures and their manifest, the manifest first; the folder for pictures is there then, and empty.
 
+    A record that says which pictures it describes stays, in case no others can be made; one of an earlier version would
+    be taken for the new ones', and goes first.
+
     Raises:
         OSError: something stands there that is no file, or no folder, of ours.
     """
+    try:
+        tied = bool(read_record(folder / RECORD).picture_sets)
+    except UserError:
+        tied = False
+    if not tied:
+        (folder / RECORD).unlink(missing_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(folder / "images", ignore_errors=True)
     (folder / "images").mkdir(parents=True, exist_ok=True)

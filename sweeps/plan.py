@@ -22,7 +22,7 @@ from sweeps.events import Note
 from sweeps.grid import Cell, Source, cells, sampler_of
 from sweeps.jobs import Job
 from sweeps.pictures import MANIFEST, PLAN, TREE, clear, load_manifest
-from sweeps.record import NEAR, RECORD, check_file
+from sweeps.record import NEAR, check_file
 from sweeps.references import EqualCompute, Reference, equal_compute, seed_control
 from sweeps.scorers import Scorers
 from sweeps.session import Session
@@ -343,7 +343,6 @@ def _write(job: Job) -> None:
         job.tree.save(tree)
         job.plan.save(plan)
         if _written_with(job.folder) != {TREE: sha256_file(tree), PLAN: sha256_file(plan)}:
-            (job.folder / RECORD).unlink(missing_ok=True)
             clear(job.folder)
 
 

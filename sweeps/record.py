@@ -226,7 +226,7 @@ class Record(Part):
         return run / self._baseline()
 
     def pictures(self, run: Path) -> list[Path]:
-        """Return this cell's picture of every prompt, in prompt order; `whole_pictures` says which are what was made."""
+        """Return this cell's picture of every prompt, in prompt order, as they are; `whole_pictures` verifies them."""
         return self._pictures(self.made(run))
 
     def baseline_pictures(self, run: Path) -> list[Path]:
@@ -487,7 +487,9 @@ def expected_cells(run: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"the list of cells {path} is damaged", "run the same sweep again: it is then written anew") from error
+        raise UserError(
+            f"the list of cells {path} is damaged", "run the same sweep again: it is then written anew"
+        ) from error
 
 
 def write_expected(run: Path, cells: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,5 +1,6 @@
 """The third pass: scorers measure every folder of pictures, once; no picture is made and no model needed."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from common.errors import UserError, without_frames
 from sweeps.events import Emit, Note
 from sweeps.pictures import Manifest, picture_name, read_manifest, same_pictures
-from sweeps.record import AGAIN, Record
+from sweeps.record import AGAIN, SCORES, Record
 from sweeps.scorers import Scorers, measure
 from sweeps.scores import Scores, read_scores, same_scorer, write_scores
 from sweeps.store import disk_full
@@ -107,8 +108,11 @@ class _Scoring:
         model, beside = record.config.model, record.baseline_folder(self.run)
         self._manifest(beside)  # what is known of the pictures comes before what their folder holds
         prompts = tuple(record.prompts(self.run))
-        baseline = self._baseline(model, beside, prompts)
         folder = record.made(self.run)
+        for lost in {beside / SCORES, folder / SCORES} if record.scored else ():
+            if lost.parent not in self._baselines and not os.path.lexists(lost):
+                self.emit(Note(f"the scores {lost} are missing: measured again"))
+        baseline = self._baseline(model, beside, prompts)
         if record.images is not None:  # another source's baseline
             ours = self._baseline(model, folder, prompts)
             same = same_pictures(ours.manifest.images, baseline.manifest.images)

@@ -151,7 +151,7 @@ def _hashes(path: Path, *_stat: int) -> dict[str, str]:
             table = file.read()
         about = _about(table)
         if WHOLE not in about:
-            if not OLD >= about.keys():
+            if not about.keys() <= OLD:
                 raise ValueError("it has no whole hash")
             return {}
         scorers, hashes = json.loads(about["scorers"]), dict(json.loads(about[HASHES]))

@@ -238,8 +238,8 @@ def _check_lock(folder: Path) -> None:
         return
     if host != platform.node() and (mount := _locks_one_machine(folder)):
         raise UserError(
-            f"{folder} is in use by {_holder_text(folder / HOLDER)}, or was when that ended; locks on {mount} hold on one "
-            "machine alone",
+            f"{folder} is in use by {_holder_text(folder / HOLDER)}, or was when that ended; locks on {mount} hold on "
+            "one machine alone",
             f"if that process is gone, delete {folder / HOLDER}; better mount with locks (docs/scaling.md)",
         )
 

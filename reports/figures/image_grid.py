@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from common.errors import UserError
 from common.selection import evenly
 from generators.sharing.tree import Tree
 from reports.base import Figure, RunView

@@ -1,14 +1,14 @@
 """Damage to every kind of file of a finished run, and what the commands make of it.
 
-One run of a tiny model is copied, one file of it damaged, and one command run over the copy in this process. What it prints
-is held against what it prints of the whole run:
+One run of a tiny model is copied, one file of it damaged, and one command run over the copy in this process. What it
+prints is held against what it prints of the whole run:
 
 - *survived*: the same is printed, and nothing is said;
 - *noticed*: something is said: a note, an error, a cell that fails;
 - *silent*: something else is printed, and nothing is said of it;
 - *traceback*: the command ends by an exception that is no line of ours.
 
-``python -m tests.campaign.damage --count 1000 --seed 1`` is the long form; pytest runs a few of each (`test_damage.py`).
+``python -m tests.campaign.damage --count 1000 --seed 1`` is the long form; pytest runs a few (`test_damage.py`).
 """
 
 import argparse
@@ -174,7 +174,9 @@ class Campaign:
         self._copy()
         rng = random.Random(injection.seed)
         path = self.run / injection.path
-        others = [other for other in self.run.glob(KINDS[injection.kind]) if other != path and other.is_dir() == path.is_dir()]
+        others = [
+            other for other in self.run.glob(KINDS[injection.kind]) if other != path and other.is_dir() == path.is_dir()
+        ]
         HOW[injection.how](path, rng, sorted(others))
         expected, printed = self.expected[injection.command], self.printed(injection.command)
         if printed.traceback:
@@ -186,7 +188,10 @@ class Campaign:
     def injections(self, count: int, seed: int) -> Iterator[Injection]:
         """Yield so many injections, every kind of file in turn, the same ones for the same seed."""
         rng = random.Random(seed)
-        places = {kind: sorted(str(path.relative_to(self.whole)) for path in self.whole.glob(pattern)) for kind, pattern in KINDS.items()}
+        places = {
+            kind: sorted(str(path.relative_to(self.whole)) for path in self.whole.glob(pattern))
+            for kind, pattern in KINDS.items()
+        }
         for number in range(count):
             kind = list(KINDS)[number % len(KINDS)]
             paths = [path for path in places[kind] if kind == "cell" or (self.whole / path).is_file()]
@@ -213,8 +218,13 @@ def table(outcomes: Counter[tuple[str, str]]) -> str:
     kinds = [kind for kind in KINDS if any(outcomes[kind, word] for word in words)]
     rows = [(kind, *(outcomes[kind, word] for word in words)) for kind in kinds]
     rows.append(("all", *(sum(outcomes[kind, word] for kind in kinds) for word in words)))
-    lines = ["| kind | injected | survived | noticed | silent | traceback |", "| :--- | ---: | ---: | ---: | ---: | ---: |"]
-    return "\n".join([*lines, *(f"| {row[0]} | {sum(row[1:])} | " + " | ".join(map(str, row[1:])) + " |" for row in rows)])
+    lines = [
+        "| kind | injected | survived | noticed | silent | traceback |",
+        "| :--- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    return "\n".join(
+        [*lines, *(f"| {row[0]} | {sum(row[1:])} | " + " | ".join(map(str, row[1:])) + " |" for row in rows)]
+    )
 
 
 def _rewrite(path: Path, content: bytes) -> None:

@@ -274,7 +274,6 @@ def test_a_kill_between_a_plan_and_its_pictures_leaves_no_pictures_of_another(sw
     with pytest.raises(Death):
         sweep(copy)
     assert not (folder / "generation.json").exists()
-    assert not (folder / "record.json").exists()
 
 
 def test_encoding_is_no_part_of_clustering(tiny_spec):
