@@ -44,6 +44,8 @@ def show(
     records = found.records
     for what in missing(run, records):
         typer.echo(f"note: {what}", err=True)
+    if records and not log.spans:
+        typer.echo(f"note: {OLD}", err=True)
     if not found.checked:
         typer.echo(f"note: {UNCHECKED}", err=True)
     cells, answer_lines = _cells(records, log), _answer(run, records)

@@ -79,7 +79,7 @@ def _process(pid: int) -> tuple[str, int]:
     import psutil
 
     try:  # containers of one host may share its name, and have numbers of their own
-        namespace = str(os.stat("/proc/self/ns/pid").st_ino)
+        namespace = str(Path("/proc/self/ns/pid").stat().st_ino)
     except OSError:
         namespace = ""
     return sha256_text(f"{platform.node()} {namespace}")[:8], int(psutil.Process(pid).create_time())

@@ -13,8 +13,8 @@ from common.files import sha256_text
 from common.plugins import Plugin, discover
 from metrics.parity import DELTA
 from reports.labels import Label, label
-from sweeps.audit_file import read_audits
-from sweeps.record import CellConfig, Record, Role, RunRecords, damaged_files, read_run, run_title
+from sweeps.audit_file import AUDIT, read_audits
+from sweeps.record import CellConfig, Record, Role, RunRecords, damaged_files, read_run, run_setting, run_title
 from sweeps.timeline import NAME as TIMELINE
 from sweeps.timeline import read_timeline
 
@@ -85,11 +85,13 @@ class RunView:
         found = read_run(path) if there else RunRecords([])
         records = found.records if records is None else records
         if damaged := read_timeline(Path(path)).damaged:
-            torn = [f"{damaged} lines of {Path(path) / TIMELINE} are damaged, and left out"]
+            torn = [f"{Path(path) / TIMELINE} is damaged: what it says of {damaged} stages is left out"]
         else:
             torn = []
         try:
-            read_audits(Path(path))
+            audited = bool(read_audits(Path(path)))
+            if not audited and _zones_are_floors(Path(path), records):
+                torn.append(f"{Path(path) / AUDIT} is missing, which says what the scorers can be trusted to tell")
         except UserError as error:
             torn.append(str(error))
         missing = [*torn, *found.damaged, *_few(found.missing), *_few(damaged_files(Path(path), records))]
@@ -191,6 +193,12 @@ class Table(Plugin, ABC):
         Raises:
             UserError: a file that it needs from the run is missing or damaged.
         """
+
+
+def _zones_are_floors(run: Path, records: Sequence[Record]) -> bool:
+    """Return True where zones of indifference were measured, and not given."""
+    zones = (about for one in records if one.picture_sets for about in one.scorers.values() if "indifference" in about)
+    return any(zones) and run_setting(run, "indifference") is None
 
 
 def _few(sentences: Sequence[str]) -> list[str]:

@@ -181,6 +181,7 @@ def _write_page(view: RunView, report: Report) -> None:
         report.notes.append(f"no {NAME}: {_reason(error)}")
     else:
         report.page = page.path
+        report.notes += page.damaged
 
 
 def _write_markdown(view: RunView, report: Report) -> None:

@@ -525,7 +525,7 @@ def run_title(run: Path) -> str:
     Raises:
         UserError: the file is damaged.
     """
-    return str(_setting(run, "title") or "")
+    return str(run_setting(run, "title") or "")
 
 
 def run_savings(run: Path) -> list[float]:
@@ -535,12 +535,17 @@ def run_savings(run: Path) -> list[float]:
         UserError: the file is damaged.
     """
     try:
-        return [float(target) for target in _setting(run, "savings") or ()]
+        return [float(target) for target in run_setting(run, "savings") or ()]
     except (TypeError, ValueError):
         raise UserError(f"the savings in {run / SPEC} are no numbers", "run the same sweep in another folder") from None
 
 
-def _setting(run: Path, name: str) -> Any:
+def run_setting(run: Path, name: str) -> Any:
+    """Return a setting from a run's ``sweep.yaml``; None where it has none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     import yaml
 
     path = run / SPEC

@@ -6,6 +6,7 @@ with them and are marked; `walls` counts no second twice.
 """
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -199,10 +200,12 @@ def read_timeline(run: Path) -> Log:
         OSError: it cannot be read.
     """
     path = run / NAME
+    if os.path.lexists(path) and not path.is_file():
+        return Log(damaged=1)
     lines = path.read_bytes().splitlines() if path.is_file() else []
     entries = [_parsed(line) for line in lines]
-    # a kill tears the last line of an attempt, and no other
-    ends = [*(isinstance(after, Attempt) for after in entries[1:]), True]
+    # a kill tears the last line of an attempt, and no other; at the end of the file, nobody knows whether it was one
+    ends = [*(isinstance(after, Attempt) for after in entries[1:]), False]
     return Log(
         tuple(entry for entry in entries if isinstance(entry, Attempt)),
         tuple(entry for entry in entries if isinstance(entry, Span)),

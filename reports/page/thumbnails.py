@@ -38,11 +38,13 @@ class Album:
         most: the number of bytes that all sprites may have, as the page holds them.
         side: of a thumbnail, in pixels.
         notes: omissions.
+        damaged: sentences on pictures that are not what was made.
     """
 
     most: int = MOST
     side: int = 0
     notes: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
     _sets: list[tuple[Path, ...]] = field(default_factory=list)
     _numbers: dict[tuple[bytes, ...], int] = field(default_factory=dict)
     _kept: list[list[int] | None] = field(default_factory=list)
@@ -116,7 +118,7 @@ class Album:
             )
         damaged = [path for path, thumbnail in zip(chosen, thumbnails, strict=True) if thumbnail is None]
         if damaged:
-            self.notes.append(f"{len(damaged)} pictures are missing or damaged, the first of them {damaged[0]}")
+            self.damaged.append(f"{len(damaged)} pictures are missing or damaged, the first of them {damaged[0]}")
         places = np.full(len(pictures), -1)
         whole = [
             (i, thumbnail) for i, thumbnail in zip(chosen_prompts, thumbnails, strict=True) if thumbnail is not None

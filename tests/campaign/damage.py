@@ -145,14 +145,14 @@ class Campaign:
         first = self.printed("sweep")
         assert first.code == 0, first
         shutil.copytree(self.run, self.whole)
-        self.expected = {}
-        for command in COMMANDS:
-            self.expected[command] = self.fresh(command)
+        self._expected: dict[str, Printed] = {}
 
-    def fresh(self, command: str) -> Printed:
-        """Run a command over an undamaged copy."""
-        self._copy()
-        return self.printed(command)
+    def expected(self, command: str) -> Printed:
+        """Run a command over an undamaged copy, once."""
+        if command not in self._expected:
+            self._copy()
+            self._expected[command] = self.printed(command)
+        return self._expected[command]
 
     def printed(self, command: str) -> Printed:
         """Run a command over the run."""
@@ -167,10 +167,13 @@ class Campaign:
         result = CliRunner().invoke(app, ["--debug", *arguments] if "DEBUG_CAMPAIGN" in os.environ else arguments)
         unforeseen = result.exception is not None and not isinstance(result.exception, SystemExit)
         said = frozenset(match.group() for match in SAID.finditer(result.stderr))
-        return Printed(MOVING.sub("", result.stdout), said, result.exit_code, unforeseen)
+        page = self.run / "report" / "index.html"
+        shown = page.read_text() if command == "report" and page.is_file() else ""
+        return Printed(MOVING.sub("", f"{result.stdout}{shown}"), said, result.exit_code, unforeseen)
 
     def outcome(self, injection: Injection) -> tuple[str, Printed]:
         """Damage a copy, run the command, and say what became of it."""
+        expected = self.expected(injection.command)
         self._copy()
         rng = random.Random(injection.seed)
         path = self.run / injection.path
@@ -178,15 +181,18 @@ class Campaign:
             other for other in self.run.glob(KINDS[injection.kind]) if other != path and other.is_dir() == path.is_dir()
         ]
         HOW[injection.how](path, rng, sorted(others))
-        expected, printed = self.expected[injection.command], self.printed(injection.command)
+        printed = self.printed(injection.command)
         if printed.traceback:
             return "traceback", printed
         if printed.said - expected.said or printed.code != expected.code:
             return "noticed", printed
         return "survived" if printed.out == expected.out else "silent", printed
 
-    def injections(self, count: int, seed: int) -> Iterator[Injection]:
-        """Yield so many injections, every kind of file in turn, the same ones for the same seed."""
+    def injections(self, count: int, seed: int, weights: Sequence[int] = WEIGHTS) -> Iterator[Injection]:
+        """Yield so many injections, every kind of file in turn, the same ones for the same seed.
+
+        `weights` are those of `COMMANDS`.
+        """
         rng = random.Random(seed)
         places = {
             kind: sorted(str(path.relative_to(self.whole)) for path in self.whole.glob(pattern))
@@ -196,7 +202,7 @@ class Campaign:
             kind = list(KINDS)[number % len(KINDS)]
             paths = [path for path in places[kind] if kind == "cell" or (self.whole / path).is_file()]
             how = rng.choice(OF_FOLDERS if kind == "cell" else tuple(HOW))
-            (command,) = rng.choices(COMMANDS, WEIGHTS)
+            (command,) = rng.choices(COMMANDS, weights)
             yield Injection(kind, rng.choice(paths), how, command, rng.randrange(2**32))
 
     def _copy(self) -> None:

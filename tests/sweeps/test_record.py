@@ -104,7 +104,7 @@ def test_no_bit_of_a_record_can_change(tmp_path):
 def test_a_record_is_of_its_own_cell(tmp_path):
     ours, other = sealed(tmp_path, "0"), sealed(tmp_path, "1")
     shutil.copy(other.folder(tmp_path) / "record.json", ours.folder(tmp_path) / "record.json")
-    with pytest.raises(UserError, match=f"is of another cell, {other.id}"):
+    with pytest.raises(UserError, match=rf"is of another cell, {other.id}"):
         read_record(ours.folder(tmp_path) / "record.json")
     shutil.copytree(other.folder(tmp_path), tmp_path / "cells" / "made-up")
     found = read_run(tmp_path)
@@ -120,7 +120,7 @@ def test_a_record_names_nothing_outside_of_its_run(tmp_path, change):
     each = sealed(tmp_path)
     path = each.folder(tmp_path) / "record.json"
     write_record(path, each.model_copy(update=change))
-    with pytest.raises(UserError, match="of another cell|outside of its run"):
+    with pytest.raises(UserError, match=r"of another cell|outside of its run"):
         read_record(path)
 
 

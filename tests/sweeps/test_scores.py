@@ -77,7 +77,7 @@ def test_scores_are_those_that_a_record_was_made_from(tmp_path, measured):
     scores.measured["clip"]["features"] = scores.measured["clip"]["features"] + 1
     write_scores(tmp_path, PROMPTS, scores, "pictures")
     check_scores(tmp_path / SCORES, {"vqa": before["vqa"]})
-    with pytest.raises(UserError, match="the clip scores .* are not those that the record was made from"):
+    with pytest.raises(UserError, match=r"the clip scores .* are not those that the record was made from"):
         check_scores(tmp_path / SCORES, before)
 
 
