@@ -272,6 +272,8 @@ def main() -> None:
                 outcomes[injection.kind, outcome] += 1
                 if outcome in ("silent", "traceback"):
                     print(outcome, injection, sorted(printed.said), flush=True)
+                if outcomes.total() % 100 == 0:
+                    print(table(outcomes), flush=True)
     print(table(outcomes))
 
 
