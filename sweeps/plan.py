@@ -6,11 +6,10 @@ from decimal import Decimal
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from common.errors import UserError, without_frames
-from common.files import atomic_path, sha256_file
+from common.files import atomic_path, path_beside, sha256_file
 from generators.sharing.parting import drawn
 from generators.sharing.plan import Grouping, SharingPlan, baseline_plan, build_plan
 from generators.sharing.savings import tau_near_savings
@@ -98,8 +97,9 @@ def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str
     for model_scorers in scorers.values():
         _ = model_scorers.identities  # hashes checkpoints, so that one which cannot be had is refused now
     refuse_another(run, spec)
-    with TemporaryDirectory(dir=next(place for place in (run, *run.parents) if place.exists())):
-        pass  # only to see that the folder can be written
+    probe = path_beside(next(place for place in (run, *run.parents) if place.exists()) / "probe")
+    probe.mkdir(exist_ok=True)  # only to see that the folder can be written
+    probe.rmdir()
     return shared, scorers
 
 
