@@ -90,7 +90,7 @@ def _runs(pid: int, start: int) -> bool:
     import psutil
 
     try:
-        return abs(psutil.Process(pid).create_time() - start) < CLOCK
+        return bool(abs(psutil.Process(pid).create_time() - start) < CLOCK)
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:
