@@ -15,6 +15,7 @@ from common.files import canonical_json
 from reports.base import RunView
 from reports.frame import AXES, row
 from sweeps.record import Record
+from sweeps.scores import read_table
 
 STEP = 1000
 LONGEST = 500
@@ -89,17 +90,24 @@ def pairs(run: Path, record: Record) -> Iterator[tuple[str, Image.Image]]:
     """
     if record.baseline is None:
         return
-    baseline, shared = record.baseline_pictures(run), {path.name: path for path in record.pictures(run)}
-    for i in sorted({len(baseline) * part // PAIRS for part in range(PAIRS)} if baseline else ()):
-        if picture := shared.get(baseline[i].name):
-            dataset = re.sub(r"[^\w\-.]", "_", record.config.dataset, flags=re.ASCII)[-LONGEST_KEY:]
-            yield f"{dataset} {baseline[i].stem}", _beside(baseline[i], picture)
+    n = len(record.baseline_pictures(run))
+    for i in sorted({n * part // PAIRS for part in range(PAIRS)} if n else ()):
+        try:
+            (baseline,), (shared,) = (
+                record.whole_pictures(run, of_baseline=True, rows=[i]),
+                record.whole_pictures(run, rows=[i]),
+            )
+            both = _beside(baseline, shared)
+        except (UserError, OSError, ValueError, SyntaxError):  # which the report says
+            continue
+        dataset = re.sub(r"[^\w\-.]", "_", record.config.dataset, flags=re.ASCII)[-LONGEST_KEY:]
+        yield f"{dataset} {baseline.stem}", both
 
 
 def scores(run: Path, record: Record) -> pd.DataFrame | None:
     """Return the metrics' scores, a row a prompt: this cell's picture and the baseline's; None without scores."""
     try:
-        shared, baseline = (pd.read_parquet(path) for path in (record.scores(run), record.baseline_scores(run)))
+        shared, baseline = (read_table(path).to_pandas() for path in (record.scores(run), record.baseline_scores(run)))
         prompts = record.prompts(run)
     except (OSError, ValueError, UserError):  # it failed, has no scores, or they are damaged, which the report says
         return None

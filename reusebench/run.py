@@ -138,13 +138,14 @@ class Run:
         import pandas as pd
 
         from sweeps.record import SCORES
+        from sweeps.scores import read_table
 
         places = self._places(axes)
         ours = self._one([images for _, images, _ in places], axes) / SCORES
         theirs = self._one([baseline for *_, baseline in places], axes) / SCORES
         if not ours.is_file() or not theirs.is_file():
             raise UserError(f"nothing was measured of {ours.parent}", "score the run: reusebench.score(run, ...)")
-        frames = [pd.read_parquet(path) for path in (ours, theirs)]
+        frames = [read_table(path).to_pandas() for path in (ours, theirs)]
         beside = frames[1].drop(columns="prompt").add_prefix("baseline.")
         return pd.concat([frames[0], beside], axis=1)
 
@@ -157,7 +158,7 @@ class Run:
         records = self.records
         role, tau = axes.get("role", "sharing"), {"tau": Decimal(str(axes["tau"]))} if "tau" in axes else {}
         cells = [
-            (record.config, record.made(self.folder), record.baseline_scores(self.folder).parent)
+            (record.config, record.made(self.folder), record.baseline_folder(self.folder))
             for record in records
             if record.status == "done" and record.role == role
         ]
@@ -181,8 +182,10 @@ class Run:
 def _opened(folder: Path) -> "list[Image]":
     from PIL import Image
 
+    from sweeps.score import whole_pictures
+
     images = []
-    for path in sorted((folder / "images").glob("[0-9]*.png")):
+    for path in [folder / "images" / name for name in whole_pictures(folder).images]:
         with Image.open(path) as image:
             images.append(image.copy())
     return images

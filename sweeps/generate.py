@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import NoRoomError, UserError, without_frames
-from common.files import atomic_write, canonical_json
+from common.files import atomic_write, canonical_json, sha256_file
 from common.memory import is_out_of_memory
 from generators.sharing.union import grouped_by_combiner
 from metrics.memory import row_bytes
@@ -18,8 +18,8 @@ from sweeps.executors.local import Local
 from sweeps.grid import Source, short_hash
 from sweeps.jobs import Job
 from sweeps.machine import changed_versions, machine, versions
-from sweeps.pictures import Manifest, clear, finish, read_manifest, reuse_pictures
-from sweeps.record import RECORD, PlanCost
+from sweeps.pictures import PLAN, TREE, Manifest, clear, finish, read_manifest, reuse_pictures
+from sweeps.record import PlanCost
 from sweeps.session import Session
 from sweeps.store import disk_full
 
@@ -59,7 +59,7 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
     for job in picture_sets:
         if job.error:
             folders[job.folder] = Made(job.error, kept=False)
-        elif (manifest := read_manifest(job.folder, session.damaged)) is not None:
+        elif (manifest := read_manifest(job.folder, session.damaged, owner(job))) is not None:
             folders[job.folder] = Made(manifest, kept=True)
             _flag_versions(manifest, session)
     # once more, for pictures that were there beside a baseline that had to be made anew
@@ -75,8 +75,18 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
                     folders[ready.job.folder] = _finished(ready, folders, session)
     for job in picture_sets:
         if job.reuses is None and isinstance(folders[job.folder].manifest, Manifest):
-            _write_prompts(job)
+            try:
+                _write_prompts(job)
+            except OSError as error:
+                if disk_full(error):
+                    raise
+                folders[job.folder] = Made(_blocked(job, error), kept=False)
     return folders
+
+
+def owner(job: Job) -> str:
+    """Return whose pictures a job's are: the cell's own, or those of a source's baseline."""
+    return job.id if job.role == "sharing" else job.source.key
 
 
 def kind(source: Source) -> str:
@@ -164,11 +174,16 @@ def _fall_back(count: int, error: Exception, session: Session) -> None:
 
 def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Iterator[Outcome]:
     """Run a group; where it fails as a whole, job by job."""
-    source = group[0].source
+    source, blocked = group[0].source, dict[str, Exception]()
     for job in group:
-        # the record first: at no moment may one describe pictures that are gone
-        (job.folder / RECORD).unlink(missing_ok=True)
-        clear(job.folder)
+        try:
+            clear(job.folder)
+        except OSError as error:
+            if disk_full(error):
+                raise
+            blocked[job.id] = _blocked(job, error)
+    yield from (Outcome(job, error=blocked[job.id]) for job in group if job.id in blocked)
+    group = [job for job in group if job.id not in blocked]
     to_denoise = [job for job in group if len(job.needed(isolate=session.isolate).first)]
     yield from (Outcome(job) for job in group if job not in to_denoise)
     if not to_denoise:
@@ -197,6 +212,12 @@ def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Ite
     finally:
         for job in group:
             session.forget(job.source)
+
+
+def _blocked(job: Job, error: OSError) -> UserError:
+    """Return what a user can do where something that is not ours to remove stands in a job's folder."""
+    what = f"{error.strerror or error}: {error.filename or job.folder}"
+    return UserError(f"cannot write into {job.folder}: {what}", "move it away and run the same command again")
 
 
 def _of_memory(error: Exception, session: Session) -> Exception:
@@ -252,6 +273,8 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
         job.plan.n_prompts,
         lambda images: Manifest(
             images=images,
+            id=owner(job),
+            files={name: sha256_file(job.folder / name) for name in (PLAN, TREE) if job.tree},
             plan=plan,
             execution=execution.model_copy(update=about),
             timings=timings,

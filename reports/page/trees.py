@@ -23,7 +23,7 @@ def tree_of(run: Path, record: Record) -> Tree:
     Raises:
         UserError: its file is missing or damaged.
     """
-    return Tree.load(record.folder(run) / "tree.npz")
+    return Tree.load(record.artifact(run, "tree.npz"))
 
 
 def shape(tree: Tree) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def parting(run: Path, record: Record, tree: Tree) -> list[int]:
     Raises:
         UserError: the plan is missing, damaged or of other prompts.
     """
-    path = record.folder(run) / "plan.npz"
+    path = record.artifact(run, "plan.npz")
     plan = SharingPlan.load(path)
     if plan.n_prompts != tree.n_leaves:
         raise UserError(f"{path} is of {plan.n_prompts} prompts, the tree of {tree.n_leaves}", "run the sweep again")
