@@ -246,9 +246,9 @@ class _Run:
 
     def checkpoint(self, k: int) -> Checkpoint:
         """Return what `resume` needs to go on with step k."""
-        nodes = torch.from_numpy(self.nodes)
+        nodes, memory = torch.from_numpy(self.nodes), self.memory if k < self.plan.steps else ()
         seconds = self.seconds_before + time.perf_counter() - self.start
-        return Checkpoint(k, nodes, self.latents, self.memory, self.calls, self.rows, self.batches.size, seconds)
+        return Checkpoint(k, nodes, self.latents, memory, self.calls, self.rows, self.batches.size, seconds)
 
     def enter(self, k: int) -> None:
         """Let nodes that begin at step k take their places, and those that stopped leave."""

@@ -1,7 +1,9 @@
 """The second pass: the pictures that a run folder lacks, in groups of jobs that are denoised as one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from sweeps.executors.local import Local
 from sweeps.grid import Source, short_hash
 from sweeps.jobs import Job
 from sweeps.machine import changed_versions, machine, versions
-from sweeps.pictures import Manifest, clear, finish, read_manifest, reuse_pictures
+from sweeps.pictures import MANIFEST, Manifest, clear, finish, read_manifest, reuse_pictures
 from sweeps.record import RECORD, PlanCost
 from sweeps.session import Session
 from sweeps.store import disk_full
+from sweeps.unfinished import STATES, unfinished
 
 PROMPTS = "prompts.json"
 # Settings in which sources that are denoised as one may differ: they decide noise and conditioning.
@@ -65,9 +68,11 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
     # once more, for pictures that were there beside a baseline that had to be made anew
     for _ in range(2):
         lacking = [job for job in picture_sets if _lacking(job, folders, session)]
-        for group in _groups(lacking, session, executor):
+        begun = _begun(picture_sets, lacking, folders, session) if executor.resumes else []
+        left = [job for job in lacking if not any(job in group for group in begun)]
+        for group in chain(begun, _groups(left, session, executor)):
             waiting: list[Outcome] = []
-            for outcome in _outcomes(group, session, executor):
+            for outcome in _outcomes(group, [job for job in group if job in lacking], session, executor):
                 waiting.append(outcome)
                 # a group's baselines may come back after what is compared with them
                 for ready in [one for one in waiting if one.job.reuses is None or one.job.reuses.folder in folders]:
@@ -76,6 +81,9 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
     for job in picture_sets:
         if job.reuses is None and isinstance(folders[job.folder].manifest, Manifest):
             _write_prompts(job)
+    if all(isinstance(made.manifest, Manifest) for made in folders.values()):
+        for run in {job.run for job in picture_sets}:
+            shutil.rmtree(run / STATES, ignore_errors=True)
     return folders
 
 
@@ -100,13 +108,40 @@ def _lacking(job: Job, folders: Mapping[Path, Made], session: Session) -> bool:
     return stale
 
 
+def _begun(
+    jobs: Sequence[Job], lacking: Sequence[Job], folders: Mapping[Path, Made], session: Session
+) -> list[list[Job]]:
+    """Return the groups that were begun and not finished, whole: what is left is made in the batches that it had.
+
+    A group stays a group only where its jobs are still asked for, may be denoised as one, and find their baselines.
+    """
+    by_folder = {job.folder: job for job in jobs if not job.error}
+    found: list[list[Job]] = []
+    for group in unfinished(jobs[0].run) if jobs else ():
+        members = [by_folder[folder] for name in group.folders if (folder := group.run / name) in by_folder]
+        united = len({kind(job.source) for job in members}) == 1 and not any(map(_alone(session), members))
+        known = {*folders, *(job.folder for job in members)}
+        if (
+            len(members) == len(group.folders)
+            and (united or len(members) == 1)
+            and any(job in lacking for job in members)
+            and all(job.reuses is None or job.reuses.folder in known for job in members)
+        ):
+            found.append(members)
+    return found
+
+
+def _alone(session: Session) -> Callable[[Job], bool]:
+    return lambda job: session.isolate or job.alone
+
+
 def _groups(jobs: Sequence[Job], session: Session, executor: Executor) -> Iterator[list[Job]]:
     """Cut jobs into groups: those of one kind of source together, but for jobs that only work alone."""
     by_kind: dict[str, list[Job]] = {}
     for job in jobs:
         by_kind.setdefault(kind(job.source), []).append(job)
     for same_kind in by_kind.values():
-        together = [] if session.isolate else [job for job in same_kind if not job.alone]
+        together = [job for job in same_kind if not _alone(session)(job)]
         if executor.unites:
             yield from _fitting(together, session)
         elif together:
@@ -162,15 +197,18 @@ def _fall_back(count: int, error: Exception, session: Session) -> None:
     session.emit(Note(f"{count} sets of pictures could not be denoised as one ({what}): each is made by itself"))
 
 
-def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Iterator[Outcome]:
-    """Run a group; where it fails as a whole, job by job."""
+def _outcomes(group: Sequence[Job], lacking: Sequence[Job], session: Session, executor: Executor) -> Iterator[Outcome]:
+    """Run a group for those of its jobs that are lacking; where it fails as a whole, job by job."""
     source = group[0].source
-    for job in group:
+    for job in lacking:
         # the record first: at no moment may one describe pictures that are gone
         (job.folder / RECORD).unlink(missing_ok=True)
-        clear(job.folder)
+        if executor.resumes:
+            (job.folder / MANIFEST).unlink(missing_ok=True)
+        else:
+            clear(job.folder)
     to_denoise = [job for job in group if len(job.needed(isolate=session.isolate).first)]
-    yield from (Outcome(job) for job in group if job not in to_denoise)
+    yield from (Outcome(job) for job in lacking if job not in to_denoise)
     if not to_denoise:
         return
     finished: set[str] = set()
@@ -186,14 +224,14 @@ def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Ite
     except Exception as error:
         if disk_full(error):
             raise
-        left = [job for job in to_denoise if job.id not in finished]
+        left = [job for job in to_denoise if job in lacking and job.id not in finished]
         kept = without_frames(_of_memory(error, session) if is_out_of_memory(error) else error)
         if len(group) == 1 or isinstance(error, NoRoomError):
             yield from (Outcome(job, error=kept) for job in left)
             return
         _fall_back(len(left), error, session)
         for job in left:
-            yield from _outcomes([job], session, executor)
+            yield from _outcomes([job], [job], session, executor)
     finally:
         for job in group:
             session.forget(job.source)

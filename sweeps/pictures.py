@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,10 +91,16 @@ def read_manifest(folder: Path, on_damage: Callable[[str], None]) -> Manifest | 
     return manifest
 
 
-def clear(folder: Path) -> None:
-    """Remove pictures and their manifest, the manifest first."""
+def clear(folder: Path, keep: Collection[int] = ()) -> None:
+    """Remove pictures and their manifest, the manifest first; those of the prompts in `keep` stay."""
     (folder / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(folder / "images", ignore_errors=True)
+    if not keep:
+        shutil.rmtree(folder / "images", ignore_errors=True)
+        return
+    names = set(map(picture_name, keep))
+    for picture in (folder / "images").iterdir():
+        if picture.name not in names:
+            picture.unlink()
 
 
 def write_pictures(folder: Path, prompts: Iterable[int], pixels: "NDArray[np.uint8]") -> None:

@@ -17,10 +17,10 @@ from sweeps.session import Session
 
 
 def tables(records) -> list[dict]:
-    """What two runs of one sweep have in common: all but the seconds, and what was denoised together."""
+    """What two runs of one sweep have in common: all but the seconds, what was denoised together, and interruptions."""
     seconds = {"timings": True, "baseline_timings": True, "shared_seconds": True}
     return [
-        record.model_dump(exclude={**seconds, "execution": {"calls", "united", "first_call", "steady"}})
+        record.model_dump(exclude={**seconds, "execution": {"calls", "united", "first_call", "steady", "notes"}})
         for record in records
     ]
 
