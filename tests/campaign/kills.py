@@ -11,6 +11,7 @@ is counted in file operations below the run folder, as Python's audit hooks hear
 
 import argparse
 import atexit
+import csv
 import errno
 import os
 import random
@@ -33,7 +34,7 @@ SWEEP = (
 RUN = Path("runs/run")
 SECONDS = 120  # a sweep that takes longer hangs
 USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
-# Written by this many bytes of a table's figures: what is measured in seconds, which no two runs have in common.
+# Tables of seconds, which no two runs have in common.
 MEASURED = ("pace.csv", "timeline.csv")
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.link", "os.rmdir", "os.truncate"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT
@@ -148,24 +149,19 @@ def as_bench(arguments: Sequence[str]) -> NoReturn:
 
 
 def warm() -> None:
-    """Import what a sweep needs, once for all forks, and draw one figure only: drawing is most of a small sweep."""
-    import importlib
-
+    """Run a sweep here, so that all forks have what it imports and remembers; draw one figure only, for speed."""
     import torch
+    from typer.testing import CliRunner
 
-    torch.set_num_threads(1)
-    for name in (
-        *("diffusers", "transformers", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.cluster", "matplotlib.pyplot"),
-        *("bench.main", "sweeps.passes", "reports.publish", "reports.page.write", "generators.families.stable"),
-        *("metrics.vqa", "metrics.clip_diversity", "PIL.Image", "reusebench.api"),
-    ):
-        with suppress(ImportError):
-            importlib.import_module(name)
+    from bench.main import app
     from reports import render
     from reports.base import figures
 
+    torch.set_num_threads(1)
     one = {"timeline": figures()["timeline"]}
     render.figures = lambda: one
+    done = CliRunner().invoke(app, [*SWEEP, "--out", "warm"])
+    assert done.exit_code == 0, done.output
 
 
 def die(_: Path = Path()) -> None:
@@ -218,6 +214,7 @@ def counts(folder: Path) -> tuple[int, int]:
     """Return how many file operations and events an undisturbed sweep has; they are written as it ends."""
 
     def before() -> None:
+        import bench.main
         from bench.screen import Screen
 
         operations, heard, call = Operations(Path("runs"), 0, void), [0], Screen.__call__
@@ -227,7 +224,13 @@ def counts(folder: Path) -> tuple[int, int]:
             call(self, event)
 
         Screen.__call__ = counted  # type: ignore[method-assign]
-        atexit.register(lambda: void(Path("counts").write_text(f"{operations.count} {heard[0]}")))
+        end = bench.main._end
+
+        def written(status: list[int]) -> None:
+            Path("counts").write_text(f"{operations.count} {heard[0]}")
+            end(status)
+
+        bench.main._end = written
 
     assert forked(SWEEP, before, folder).code == 0
     first, second = (folder / "counts").read_text().split()
@@ -238,10 +241,14 @@ def pictures(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.rglob("images/[0-9]*.png"))}
 
 
-def sheets(run: Path) -> dict[str, bytes]:
-    return {
-        path.name: path.read_bytes() for path in sorted(run.glob("report/tables/*.csv")) if path.name not in MEASURED
-    }
+def sheets(run: Path) -> dict[str, list[dict[str, str]]]:
+    """Return the rows of every CSV table, without the seconds, which no two runs have in common."""
+    found = {}
+    for path in sorted(run.glob("report/tables/*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        found[path.name] = [{name: row[name] for name in row if not name.startswith("seconds")} for row in rows]
+    return {name: rows for name, rows in found.items() if name not in MEASURED}
 
 
 def leftovers(run: Path) -> list[str]:
@@ -326,7 +333,7 @@ class Campaign:
         theirs, found = pictures(run), []
         if again.tables != self.whole.tables:
             found.append("printed tables differ")
-        if names := [name for name, text in sheets(run).items() if self.sheets.get(name) != text]:
+        if names := [name for name, rows in sheets(run).items() if self.sheets.get(name) != rows]:
             found.append(f"other CSV: {', '.join(names)}")
         if missing := self.sheets.keys() - sheets(run).keys():
             found.append(f"no {', '.join(sorted(missing))}")
