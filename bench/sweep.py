@@ -143,6 +143,7 @@ def _run(
 ) -> "Run":
     """Run the sweep, then write its report, then what MLflow gets of it: all from the records that are on disk."""
     import reusebench
+    from common.files import watched
     from reports.tracking import MlflowTracker
     from sweeps.events import CellFinished, Event, Note, SweepStarted
 
@@ -156,9 +157,10 @@ def _run(
         elif tracker and isinstance(event, CellFinished) and not (event.kept and event.record.error):
             tracker.cell_finished(event.record)
 
-    run = reusebench.sweep(spec, folder=folder, emit=emit, rescore=rescore, executor=executor, reports=False)
-    with seen.stage("report"):
-        report = reusebench.report(run)
+    with watched(folder):
+        run = reusebench.sweep(spec, folder=folder, emit=emit, rescore=rescore, executor=executor, reports=False)
+        with seen.stage("report"):
+            report = reusebench.report(run)
     for note in report.notes:
         seen(Note(note))
     if tracker:

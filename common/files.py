@@ -1,5 +1,6 @@
 """Files that are whole or absent, hashes of what they hold, where the cache is, and what a path may be."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,8 +13,83 @@ from typing import Any
 from common.errors import UserError
 
 CHUNK = 1 << 20
+FULL = (errno.ENOSPC, errno.EDQUOT)
 DRIVE = re.compile(r"[A-Za-z]:(?=[\\/])")  # C:\models and C:/models
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # as `Path` has it, which makes one slash of two
+
+
+class GoneError(UserError):
+    """A folder that is being written was moved or removed meanwhile: nothing more is written for it."""
+
+
+_watched: dict[Path, bool] = {}  # whether it was there
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[None]:
+    """Have what is written below a folder fail, while the block lasts, where the folder is gone.
+
+    Otherwise the folder would be made anew, with a part of what belongs there. It need not be there yet: then it is
+    known from where it is watched again, within the block.
+
+    Raises:
+        GoneError: it was moved or removed; whatever fails then is raised as this.
+    """
+    place = folder.absolute()
+    outermost = place not in _watched
+    _watched[place] = _watched.get(place) or place.exists()
+    try:
+        still_there(place)
+        yield
+        still_there(place)
+    except Exception:
+        still_there(place)
+        raise
+    finally:
+        if outermost:
+            del _watched[place]
+
+
+def still_there(path: Path) -> None:
+    """Raise a GoneError if `path` is, or is below, a folder that is `watched` and was moved or removed."""
+    for folder, known in list(_watched.items()) if _watched else ():
+        if known and path.absolute().is_relative_to(folder) and not folder.exists():
+            raise GoneError(
+                f"{folder} was moved or removed while it was being written",
+                "move it back and run the same command again; without it, that begins anew",
+            )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those around it, where they are missing; but none that is `watched` and was there before."""
+    still_there(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def disk_full(error: BaseException) -> bool:
+    """Return True where an error means that no space is left, whichever library raised it.
+
+    Examples:
+        >>> disk_full(OSError(errno.ENOSPC, "cannot write")), disk_full(ValueError("no such value"))
+        (True, False)
+    """
+    return (isinstance(error, OSError) and error.errno in FULL) or os.strerror(errno.ENOSPC) in str(error)
+
+
+def unwritable(error: BaseException) -> bool:
+    """Return True where an error means that nothing more can be written, so that others would only fail likewise."""
+    return disk_full(error) or isinstance(error, GoneError)
+
+
+@contextmanager
+def full_disk_told(folder: Path, hint: str) -> Iterator[None]:
+    """Raise a UserError in place of whichever error says that the disk is full."""
+    try:
+        yield
+    except Exception as error:
+        if disk_full(error):
+            raise UserError(f"the disk that holds {folder} is full", hint) from error
+        raise
 
 
 @contextmanager
@@ -32,7 +108,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         (False, 'tau,savings')
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield beside

@@ -73,7 +73,6 @@ class DenoisingCheckpoints:
         from safetensors.torch import save_file
 
         start = time.monotonic()
-        self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {NODES: checkpoint.nodes, LATENTS: checkpoint.latents}
         tensors |= {f"{MEMORY}{i}": leaf for i, leaf in enumerate(checkpoint.memory)}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

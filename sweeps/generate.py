@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import NoRoomError, UserError, without_frames
-from common.files import atomic_write, canonical_json
+from common.files import atomic_write, canonical_json, unwritable
 from common.memory import is_out_of_memory
 from generators.sharing.union import grouped_by_combiner
 from metrics.memory import row_bytes
@@ -23,7 +23,6 @@ from sweeps.machine import changed_versions, machine, versions
 from sweeps.pictures import MANIFEST, Manifest, clear, finish, read_manifest, reuse_pictures
 from sweeps.record import RECORD, PlanCost
 from sweeps.session import Session
-from sweeps.store import disk_full
 from sweeps.unfinished import STATES, unfinished
 
 PROMPTS = "prompts.json"
@@ -165,7 +164,7 @@ def _fitting(jobs: Sequence[Job], session: Session) -> list[list[Job]]:
                 left -= takes
                 groups[-1].append(job)
     except Exception as error:
-        if disk_full(error):
+        if unwritable(error):
             raise
         _fall_back(len(jobs), error, session)
         return [[job] for job in jobs]
@@ -222,7 +221,7 @@ def _outcomes(group: Sequence[Job], lacking: Sequence[Job], session: Session, ex
             after = session.joules()
             yield replace(outcome, joules=None if before is None or after is None else after - before)
     except Exception as error:
-        if disk_full(error):
+        if unwritable(error):
             raise
         left = [job for job in to_denoise if job in lacking and job.id not in finished]
         kept = without_frames(_of_memory(error, session) if is_out_of_memory(error) else error)
@@ -250,7 +249,7 @@ def _finished(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
     try:
         return Made(outcome.error or _manifest(outcome, folders, session), kept=False)
     except Exception as error:
-        if disk_full(error):
+        if unwritable(error):
             raise
         return Made(error, kept=False)
 

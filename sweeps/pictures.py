@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from common.files import atomic_write, canonical_json, sha256_file, sha256_text
+from common.files import atomic_write, canonical_json, make_folder, sha256_file, sha256_text
 from sweeps.record import ExecutionStats, Part, PlanCost
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def png(pixels: "NDArray[np.uint8]") -> bytes:
 def write_files(folder: Path, prompts: Iterable[int], files: Iterable[bytes]) -> None:
     """Write PNG files named by prompt number."""
     images = folder / "images"
-    images.mkdir(parents=True, exist_ok=True)
+    make_folder(images)
     for prompt, file in zip(prompts, files, strict=True):
         (images / picture_name(prompt)).write_bytes(file)
 
@@ -128,7 +128,7 @@ def write_files(folder: Path, prompts: Iterable[int], files: Iterable[bytes]) ->
 def reuse_pictures(folder: Path, baseline: Path, prompts: Iterable[int]) -> None:
     """Put the baseline's pictures of these prompts into `folder`, in place of any that are there."""
     images = folder / "images"
-    images.mkdir(parents=True, exist_ok=True)
+    make_folder(images)
     for prompt in prompts:
         link(baseline / "images" / picture_name(prompt), images / picture_name(prompt))
 

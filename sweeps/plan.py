@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from common.errors import UserError, without_frames
+from common.files import unwritable
 from generators.sharing.parting import drawn
 from generators.sharing.plan import Grouping, SharingPlan, baseline_plan, build_plan
 from generators.sharing.savings import tau_near_savings
@@ -26,7 +27,7 @@ from sweeps.references import EqualCompute, Reference, equal_compute, seed_contr
 from sweeps.scorers import Scorers
 from sweeps.session import Session
 from sweeps.spec import SweepSpec
-from sweeps.store import disk_full, refuse_another, refuse_others
+from sweeps.store import refuse_another, refuse_others
 
 PLAN, TREE = "plan.npz", "tree.npz"
 
@@ -328,9 +329,17 @@ def _write(job: Job) -> None:
     assert job.plan
     assert job.tree
     (job.folder / RECORD).unlink(missing_ok=True)
-    clear(job.folder)
+    if not _is_on_disk(job.plan, job.folder / PLAN):
+        clear(job.folder)
     job.tree.save(job.folder / TREE)
     job.plan.save(job.folder / PLAN)
+
+
+def _is_on_disk(plan: SharingPlan, path: Path) -> bool:
+    try:
+        return SharingPlan.load(path).digest == plan.digest
+    except UserError:
+        return False
 
 
 def _error(work: Callable[[], object]) -> Exception | None:
@@ -338,7 +347,7 @@ def _error(work: Callable[[], object]) -> Exception | None:
     try:
         work()
     except Exception as error:
-        if disk_full(error):
+        if unwritable(error):
             raise
         return without_frames(error)
     return None

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError, without_frames
-from common.files import canonical_json, sha256_text
+from common.files import canonical_json, sha256_text, unwritable
 from sweeps.events import Emit
 from sweeps.pictures import Manifest, picture_name, read_manifest, same_pictures
 from sweeps.record import Record
 from sweeps.scorers import Scorers, measure
 from sweeps.scores import Scores, read_scores, same_scorer, write_scores
-from sweeps.store import disk_full
 
 AGAIN = "run the same sweep again: it makes the cell again"
 
@@ -82,7 +81,7 @@ def score(
             try:
                 yield record, scoring.compared(record)
             except Exception as error:
-                if disk_full(error):
+                if unwritable(error):
                     raise
                 yield record, without_frames(error)
     finally:

@@ -7,7 +7,6 @@ runs/<name>/sweep.yaml       the spec
             shared/<key>/    conditioning; baselines' pictures and their scores: computed once
 """
 
-import errno
 import json
 import os
 import platform
@@ -21,7 +20,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from common.files import atomic_write, local_folder
+from common.files import atomic_write, local_folder, make_folder, watched
 from generators.model_entry import models
 from sweeps.record import RECORD, SCHEMA_VERSION, SPEC, Record, read_record
 from sweeps.spec import SweepSpec, beside, make_spec, read_mapping
@@ -29,7 +28,6 @@ from sweeps.spec import SweepSpec, beside, make_spec, read_mapping
 LOCK = "lock"
 HOLDER = ".holder.json"  # beside the lock, because Windows lets nobody read a locked file
 PROMPTS = "prompts"  # the folder of a run's own copy of a prompts file
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Store:
@@ -99,11 +97,12 @@ def open_store(folder: Path, spec: SweepSpec) -> Iterator[Store]:
     """Hold a run folder, new or of the same sweep, until the block ends or the process dies.
 
     Raises:
-        UserError: a live process holds it; it is another sweep's, another version's, or no run folder.
+        UserError: a live process holds it; it is another sweep's, another version's, or no run folder; or it is
+            moved or removed while it is held.
     """
     refuse_another(folder, spec)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _held(folder):
+    make_folder(folder)
+    with watched(folder), _held(folder):
         refuse_another(folder, spec)  # again: another process may have written it before this one held it
         for leftover in folder.rglob(".*.tmp*"):
             leftover.unlink(missing_ok=True)
@@ -144,16 +143,6 @@ def _located(names: Iterable[str]) -> list[str]:
     """Return models' names, checkpoint folders by their absolute paths."""
     known = models()
     return [str(Path(name).resolve()) if name not in known and Path(name).is_dir() else name for name in names]
-
-
-def disk_full(error: BaseException) -> bool:
-    """Return True where an error means that no space is left, whichever library raised it.
-
-    Examples:
-        >>> disk_full(OSError(errno.ENOSPC, "cannot write")), disk_full(ValueError("no such value"))
-        (True, False)
-    """
-    return (isinstance(error, OSError) and error.errno in FULL) or os.strerror(errno.ENOSPC) in str(error)
 
 
 def refuse_another(folder: Path, spec: SweepSpec) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from common.files import still_there
 from common.loading import hearing_loads
 from sweeps.events import Emit, Event, StageAdvanced, StageFinished, StageStarted, SweepStarted
 
@@ -288,6 +289,7 @@ def _line(line: Line) -> str:
 
 
 def _append(path: Path, text: str) -> None:
+    still_there(path)
     with path.open("a", encoding="utf-8") as file:
         file.write(text)
 

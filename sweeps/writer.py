@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.files import sha256_bytes
+from common.files import make_folder, sha256_bytes
 from sweeps.pictures import link, picture_name, png
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def writer(told: Told = lambda place, content: None) -> Iterator[Writer]:
 def _written(picture: "NDArray[np.uint8]", places: Sequence[Place], told: Told) -> None:
     paths = [folder / "images" / picture_name(prompt) for folder, prompt in places]
     for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     file = png(picture)
     content = sha256_bytes(file)
     paths[0].write_bytes(file)

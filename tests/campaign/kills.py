@@ -1,9 +1,9 @@
-"""Kill a small sweep at the worst moments, run the same command again, and compare with a sweep that nothing disturbed.
+"""Kill a small sweep at the worst moments, run the same command again, and compare with one that nothing disturbed.
 
-`python -m tests.campaign.kills --injections 40 --seed 1` prints a table by kind of disturbance: how often it was injected,
-survived (the same command ended it with the same tables and pictures), noticed (the disturbed command ended with one
-line and the exit code that is right for it), silent (a disturbed command said "done", or what came out differs), and
-how many tracebacks were shown. The last two have to be 0.
+`python -m tests.campaign.kills --injections 40 --seed 1` prints a table by kind of disturbance: how often it was
+injected, survived (the same command ended it with the same tables and pictures), noticed (the disturbed command ended
+with one line and the exit code that is right for it), silent (the disturbed command ended with 0, or the same command
+did, and what came out differs), and how many tracebacks were shown. The last two have to be 0.
 
 One process imports everything and forks for each sweep, so that one costs seconds. Where in a sweep something happens
 is counted in file operations below the run folder, as Python's audit hooks hear them, and in events of the sweep.
@@ -88,13 +88,13 @@ class Operations:
         sys.addaudithook(self)
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in CHANGES and event != "open" or self._inside or self.at < 0:
+        if (event not in CHANGES and event != "open") or self._inside or self.at < 0:
             return
         if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & WRITING):
             return
         if not isinstance(arguments[0], str | bytes | os.PathLike):
             return
-        path = Path(os.path.abspath(os.fsdecode(arguments[0])))
+        path = Path(os.fsdecode(arguments[0])).absolute()
         if not str(path).startswith(self.root):
             return
         self.count += 1
@@ -371,7 +371,9 @@ class Campaign:
     def disks(self, count: int) -> None:
         """Let every write fail for want of space from some operation on."""
         for number in self.moments(count, self.operations):
-            self.inject("a full disk", str(number), at_operation(number, no_space, on=True), told(USER_ERROR, "is full"))
+            self.inject(
+                "a full disk", str(number), at_operation(number, no_space, on=True), told(USER_ERROR, "is full")
+            )
 
     def folders(self, count: int) -> None:
         """Rename and remove the run folder while it is written."""
@@ -394,7 +396,9 @@ class Campaign:
 
     def small_disks(self, count: int) -> None:
         """Run in tmpfs of sizes that do not suffice, where this machine lets one mount any."""
-        whole = int(subprocess.run(["du", "-s", self.folder / "undisturbed" / RUN], capture_output=True).stdout.split()[0])
+        whole = int(
+            subprocess.run(["du", "-s", self.folder / "undisturbed" / RUN], capture_output=True).stdout.split()[0]
+        )
         for size in self.moments(count, whole):
             folder = self.folder / f"{self.number + 1:03d}" / "runs"
 
@@ -406,13 +410,23 @@ class Campaign:
                 subprocess.run(["mount", "-o", "remount,size=64m", there / "runs"], check=True)
 
             try:
-                self.inject(f"tmpfs of less than {whole} KiB", f"{size} KiB", void_before, told(USER_ERROR, "is full"), larger, place)
+                self.inject(
+                    f"tmpfs of less than {whole} KiB",
+                    f"{size} KiB",
+                    void_before,
+                    told(USER_ERROR, "is full"),
+                    larger,
+                    place,
+                )
             finally:
                 subprocess.run(["umount", folder], check=False)
 
     def table(self) -> str:
         """Return the table in Markdown."""
-        lines = ["| disturbed by | injected | survived | noticed | silent | tracebacks |", "| :--- | ---: | ---: | ---: | ---: | ---: |"]
+        lines = [
+            "| disturbed by | injected | survived | noticed | silent | tracebacks |",
+            "| :--- | ---: | ---: | ---: | ---: | ---: |",
+        ]
         for kind, row in self.rows.items():
             cells = (row.injected, row.survived, row.noticed, row.silent, row.tracebacks)
             lines.append(f"| {kind} | {' | '.join(map(str, cells))} |")
@@ -511,7 +525,11 @@ def main() -> None:
                 continue
             getattr(campaign, name)(asked.injections if name == "kills" else few)
     print(campaign.table())
-    bad = [row for row in campaign.rows.values() if row.silent or row.tracebacks or row.survived < row.injected or row.wrong]
+    bad = [
+        row
+        for row in campaign.rows.values()
+        if row.silent or row.tracebacks or row.survived < row.injected or row.wrong
+    ]
     sys.exit(bool(bad))
 
 
