@@ -93,11 +93,16 @@ class Bench(TyperGroup):
         except (UserError, OSError) as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            message, hint = _told(error)
-            say(f"error: {message}")
-            if hint:
-                say(f"hint: {hint}")
+            tell(error)
             raise typer.Exit(USER_ERROR) from None
+
+
+def tell(error: UserError | OSError) -> None:
+    """Say on standard error what was wrong, and what to do."""
+    message, hint = _told(error)
+    say(f"error: {message}")
+    if hint:
+        say(f"hint: {hint}")
 
 
 def _told(error: UserError | OSError) -> tuple[str, str | None]:
@@ -179,6 +184,10 @@ def main() -> None:
     except SystemExit as ended:
         status[0] = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         raise
+    except OSError as error:  # outside of any command: help or the version cannot be printed
+        status[0] = USER_ERROR
+        tell(error)
+        raise SystemExit(USER_ERROR) from None
 
 
 def _end(status: list[int]) -> None:
