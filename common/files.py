@@ -21,6 +21,12 @@ URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # as `Path` has it, which makes 
 class GoneError(UserError):
     """A folder that is being written was moved or removed meanwhile: nothing more is written for it."""
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder} was moved or removed while it was being written",
+            "move it back and run the same command again; without it, that begins anew",
+        )
+
 
 _watched: dict[Path, bool] = {}  # whether it was there
 
@@ -54,15 +60,22 @@ def still_there(path: Path) -> None:
     """Raise a GoneError if `path` is, or is below, a folder that is `watched` and was moved or removed."""
     for folder, known in list(_watched.items()) if _watched else ():
         if known and path.absolute().is_relative_to(folder) and not folder.exists():
-            raise GoneError(
-                f"{folder} was moved or removed while it was being written",
-                "move it back and run the same command again; without it, that begins anew",
-            )
+            raise GoneError(folder)
 
 
 def make_folder(folder: Path) -> None:
     """Make a folder and those around it, where they are missing; but none that is `watched` and was there before."""
     still_there(folder)
+    place = folder.absolute()
+    for around in (one for one, known in list(_watched.items()) if known and place.is_relative_to(one)):
+        # level by level: in between that one may go, and `parents` would make it again
+        try:
+            for level in [*reversed(place.relative_to(around).parents), place.relative_to(around)][1:]:
+                (around / level).mkdir(exist_ok=True)
+        except FileNotFoundError:
+            still_there(folder)
+            raise
+        return
     folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from common.files import atomic_write, local_folder, make_folder, watched
+from common.files import GoneError, atomic_write, local_folder, make_folder, still_there, watched
 from generators.model_entry import models
 from sweeps.record import RECORD, SCHEMA_VERSION, SPEC, Record, read_record
 from sweeps.spec import SweepSpec, beside, make_spec, read_mapping
@@ -102,7 +102,10 @@ def open_store(folder: Path, spec: SweepSpec) -> Iterator[Store]:
     """
     refuse_another(folder, spec)
     make_folder(folder)
+    was_run = (folder / SPEC).exists()
     with watched(folder), _held(folder):
+        if was_run and not (folder / SPEC).exists():  # locking makes the folder of a lock again
+            raise GoneError(folder)
         refuse_another(folder, spec)  # again: another process may have written it before this one held it
         for leftover in folder.rglob(".*.tmp*"):
             leftover.unlink(missing_ok=True)
@@ -172,12 +175,17 @@ def _held(folder: Path) -> Iterator[None]:
         hint = "wait until it ends, or choose another --name"
         raise UserError(f"{folder} is in use by {_holder_text(holder)}", hint) from None
     try:
+        still_there(folder)
         about = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat()}
         atomic_write(holder, json.dumps(about))
         yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+        if [entry.name for entry in folder.glob("*")] == [LOCK]:  # made by locking: nothing else was ever written
+            with suppress(OSError):
+                (folder / LOCK).unlink()
+                folder.rmdir()
 
 
 def _holder_text(holder: Path) -> str:

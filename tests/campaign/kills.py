@@ -27,10 +27,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-SWEEP = (
-    *("sweep", "--model", "mini-sd", "--limit", "4", "--tau", "0,2,4", "--steps", "4", "--batch-size", "3"),
-    *("--save-every", "0", "--no-mlflow", "--no-audit", "--name", "run", "--out", "runs"),
-)
+SWEEP = ("--model", "mini-sd", "--limit", "4", "--tau", "0,2,4", "--steps", "4")  # unless another is asked for
+# In batches that hold no whole step, a step a checkpoint.
+AS_ALWAYS = ("--batch-size", "3", "--save-every", "0", "--no-mlflow", "--no-audit", "--name", "run", "--out", "runs")
 RUN = Path("runs/run")
 SECONDS = 120  # a sweep that takes longer hangs
 USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -119,6 +118,8 @@ def forked(arguments: Sequence[str], before: Callable[[], None] = lambda: None, 
             for number, path in ((1, out), (2, err)):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
             sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8") for number in (1, 2))
+            for signal_number in (signal.SIGINT, signal.SIGTERM):  # in the background they may be ignored
+                signal.signal(signal_number, signal.SIG_DFL)
             before()
             as_bench(arguments)
         finally:
@@ -148,7 +149,7 @@ def as_bench(arguments: Sequence[str]) -> NoReturn:
     os._exit(code)
 
 
-def warm() -> None:
+def warm(sweep: Sequence[str]) -> None:
     """Run a sweep here, so that all forks have what it imports and remembers; draw one figure only, for speed."""
     import torch
     from typer.testing import CliRunner
@@ -160,7 +161,7 @@ def warm() -> None:
     torch.set_num_threads(1)
     one = {"timeline": figures()["timeline"]}
     render.figures = lambda: one
-    done = CliRunner().invoke(app, [*SWEEP, "--out", "warm"])
+    done = CliRunner().invoke(app, [*sweep, "--out", "warm"])
     assert done.exit_code == 0, done.output
 
 
@@ -210,7 +211,7 @@ def at_event(number: int, strike: Callable[[], None] = die) -> Callable[[], None
     return before
 
 
-def counts(folder: Path) -> tuple[int, int]:
+def counts(sweep: Sequence[str], folder: Path) -> tuple[int, int]:
     """Return how many file operations and events an undisturbed sweep has; they are written as it ends."""
 
     def before() -> None:
@@ -232,7 +233,7 @@ def counts(folder: Path) -> tuple[int, int]:
 
         bench.main._end = written
 
-    assert forked(SWEEP, before, folder).code == 0
+    assert forked(sweep, before, folder).code == 0
     first, second = (folder / "counts").read_text().split()
     return int(first), int(second)
 
@@ -261,10 +262,14 @@ def leftovers(run: Path) -> list[str]:
 class Campaign:
     """Disturbed sweeps, each in a folder of its own below `folder`.
 
+    Args:
+        sweep: the command.
+
     Attributes:
         rows: by kind, what became of them.
     """
 
+    sweep: Sequence[str]
     folder: Path
     random: random.Random
     rows: dict[str, Row] = field(default_factory=dict)
@@ -273,8 +278,8 @@ class Campaign:
     def __post_init__(self) -> None:
         self.folder = self.folder.resolve()
         whole = self.folder / "undisturbed"
-        self.operations, self.events = counts(whole)
-        self.whole = forked(SWEEP, folder=whole)
+        self.operations, self.events = counts(self.sweep, whole)
+        self.whole = forked(self.sweep, folder=whole)
         assert self.whole.code == 0, self.whole.err
         self.pictures, self.sheets = pictures(whole / RUN), sheets(whole / RUN)
         self.number = 0
@@ -307,12 +312,12 @@ class Campaign:
         folder = self.folder / f"{self.number:03d}"
         folder.mkdir(parents=True)
         place(folder)
-        disturbed = forked(SWEEP, before, folder)
+        disturbed = forked(self.sweep, before, folder)
         row.injected += 1
         wrong = [text] if (text := right(disturbed)) else []
         row.noticed += not wrong and disturbed.code not in (0, -signal.SIGKILL)
         mend(folder)
-        again = forked(SWEEP, folder=folder)
+        again = forked(self.sweep, folder=folder)
         differs = self.differences(again, folder / RUN)
         row.survived += not differs
         row.silent += bool(wrong and disturbed.code == 0) or bool(differs and again.code == 0)
@@ -512,11 +517,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("campaign-kills"), help="a new folder; what went wrong stays")
     parser.add_argument("--only", nargs="*", default=["kills", "signals", "disks", "small_disks", "folders"])
+    parser.add_argument("--sweep", nargs=argparse.REMAINDER, default=SWEEP, help="arguments of `bench sweep`")
     asked = parser.parse_args()
+    sweep = ("sweep", *asked.sweep, *AS_ALWAYS)
     out = asked.out.resolve()
     with surroundings(out):
-        warm()
-        campaign = Campaign(out, random.Random(asked.seed), show=lambda line: print(line, flush=True))
+        warm(sweep)
+        campaign = Campaign(sweep, out, random.Random(asked.seed), show=lambda line: print(line, flush=True))
         print(f"{campaign.operations} file operations, {campaign.events} events", flush=True)
         few = max(1, asked.injections // 4)
         for name in asked.only:
