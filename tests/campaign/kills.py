@@ -390,12 +390,12 @@ class Campaign:
 
         for number in self.moments(count, self.operations):
             self.inject(
-                *("the run folder renamed", str(number), at_operation(number, rename)),
+                *("the run folder renamed", str(number), at_operation(number, rename, on=True)),
                 *(told(USER_ERROR, "was moved or removed"), back),
             )
         for number in self.moments(count, self.operations):
             self.inject(
-                *("the run folder removed", str(number), at_operation(number, remove)),
+                *("the run folder removed", str(number), at_operation(number, remove, on=True)),
                 told(USER_ERROR, "was moved or removed"),
             )
 
@@ -477,12 +477,16 @@ def no_space(path: Path) -> None:
 
 
 def rename(_: Path) -> None:
-    if RUN.exists():
+    """Rename the run folder, once, as soon as it is one."""
+    if (RUN / "sweep.yaml").exists() and not Path("moved").exists():
         RUN.rename("moved")
 
 
 def remove(_: Path) -> None:
-    shutil.rmtree(RUN, ignore_errors=True)
+    """Remove the run folder, once, as soon as it is one."""
+    if (RUN / "sweep.yaml").exists() and not Path("removed").exists():
+        Path("removed").touch()
+        shutil.rmtree(RUN, ignore_errors=True)
 
 
 def may_mount(folder: Path) -> bool:
