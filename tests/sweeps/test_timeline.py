@@ -188,7 +188,8 @@ def test_loads_within_loads_count_once_and_errors_end_them(clock):
 
 
 def test_a_line_that_cannot_be_written_is_told_by_the_next_event_and_not_where_a_stage_ends(begun, monkeypatch):
-    timeline, _ = begun
+    timeline = Timeline()
+    timeline(begun)
     timeline(StageStarted("denoise", 1))
     monkeypatch.setattr("sweeps.timeline._append", full)
     timeline(StageFinished())  # a stage also ends because something failed, and that is what is to be told
