@@ -23,7 +23,7 @@ from sweeps.machine import changed_versions, machine, versions
 from sweeps.pictures import MANIFEST, Manifest, clear, finish, read_manifest, reuse_pictures
 from sweeps.record import RECORD, PlanCost
 from sweeps.session import Session
-from sweeps.unfinished import STATES, unfinished
+from sweeps.unfinished import STATES, belonged, unfinished
 
 PROMPTS = "prompts.json"
 # Settings in which sources that are denoised as one may differ: they decide noise and conditioning.
@@ -67,7 +67,7 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
     # once more, for pictures that were there beside a baseline that had to be made anew
     for _ in range(2):
         lacking = [job for job in picture_sets if _lacking(job, folders, session)]
-        begun = _begun(picture_sets, lacking, folders, session) if executor.resumes else []
+        begun = _as_before(picture_sets, lacking, folders, session) if executor.resumes else []
         left = [job for job in lacking if not any(job in group for group in begun)]
         for group in chain(begun, _groups(left, session, executor)):
             waiting: list[Outcome] = []
@@ -107,23 +107,29 @@ def _lacking(job: Job, folders: Mapping[Path, Made], session: Session) -> bool:
     return stale
 
 
-def _begun(
+def _as_before(
     jobs: Sequence[Job], lacking: Sequence[Job], folders: Mapping[Path, Made], session: Session
 ) -> list[list[Job]]:
-    """Return the groups that were begun and not finished, whole: what is left is made in the batches that it had.
+    """Return the groups, whole, in which what is lacking was made before, or begun: it is made in the same batches.
 
     A group stays a group only where its jobs are still asked for, may be denoised as one, and find their baselines.
     """
+    if not lacking:
+        return []
+    run = lacking[0].run
     by_folder = {job.folder: job for job in jobs if not job.error}
     found: list[list[Job]] = []
-    for group in unfinished(jobs[0].run) if jobs else ():
-        members = [by_folder[folder] for name in group.folders if (folder := group.run / name) in by_folder]
+    before = belonged(run)
+    finished = [before.get(job.folder.relative_to(run).as_posix(), []) for job in lacking]
+    for names in [*(group.folders for group in unfinished(run)), *finished]:
+        members = [by_folder[folder] for name in names if (folder := run / name) in by_folder]
         united = len({kind(job.source) for job in members}) == 1 and not any(map(_alone(session), members))
         known = {*folders, *(job.folder for job in members)}
         if (
-            len(members) == len(group.folders)
+            len(members) == len(names)
             and (united or len(members) == 1)
             and any(job in lacking for job in members)
+            and not any(job in group for job in members for group in found if job in lacking)
             and all(job.reuses is None or job.reuses.folder in known for job in members)
         ):
             found.append(members)

@@ -1,15 +1,16 @@
-"""What is known of a group of jobs while its pictures are made, so that a killed one goes on as the same group.
+"""Which jobs are denoised as one group, so that what is made again of it is made in the same batches.
 
-``states/group-<hash>.jsonl``: in its first line the folders that the group makes pictures for; then a line a picture
-that was written, with its hash. It is there from before the first denoiser call until the group's last manifest is.
+``states/group-<hash>.jsonl`` is there from before the first denoiser call until the group's last manifest is, so that a
+killed group goes on as the same group: in its first line who belongs to it, then a line a picture that was written,
+with its hash. ``groups.json`` keeps who belonged together, for a folder whose pictures are lost later.
 """
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from common.files import atomic_write, canonical_json, sha256_file, sha256_text
 from sweeps.pictures import picture_name
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sweeps.writer import Place
 
 STATES = "states"  # of a run folder; checkpoints of the denoising lie there too
+GROUPS = "groups.json"
 
 
 class Unfinished:
@@ -25,12 +27,13 @@ class Unfinished:
 
     Args:
         path: of the file.
-        folders: that the group makes pictures for, relative to the run folder, in the group's order.
         run: the run folder.
+        folders: of the group, in its order, relative to the run folder.
+        made: those of them that it makes pictures for: the others' were there.
     """
 
-    def __init__(self, path: Path, folders: Sequence[str], run: Path) -> None:
-        self.path, self.folders, self.run = path, list(folders), run
+    def __init__(self, path: Path, run: Path, folders: Sequence[str], made: Collection[str]) -> None:
+        self.path, self.run, self.folders, self.made = path, run, list(folders), sorted(made)
         self._numbers = {run / folder: number for number, folder in enumerate(self.folders)}
         self._file: TextIO | None = None
         self._lock = threading.Lock()
@@ -65,28 +68,35 @@ class Unfinished:
             self._file.flush()
 
     def end(self) -> None:
-        """Forget the group: all its manifests are there."""
+        """Note who belonged together, and forget the rest: all manifests are there."""
+        groups = {name: group for name, group in belonged(self.run).items() if name not in self.made}
+        if len(self.folders) > 1:
+            groups |= dict.fromkeys(self.made, self.folders)
+        kept = sorted({tuple(group) for group in groups.values()})
+        content = {"groups": kept, "of": {name: kept.index(tuple(group)) for name, group in groups.items()}}
+        if groups or (self.run / GROUPS).exists():
+            atomic_write(self.run / GROUPS, canonical_json(content) + "\n")
         self.path.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.parent.rmdir()  # where nothing else is in it
 
 
-def begun(run: Path, identity: str, folders: Iterable[Path]) -> Unfinished:
+def begun(run: Path, identity: str, folders: Sequence[str], made: Collection[str]) -> Unfinished:
     """Return the group of this identity, which is taken up again if it was begun; others are forgotten.
 
     Args:
         run: the run folder.
-        identity: of what is denoised together.
-        folders: that it makes pictures for.
+        identity: of what is denoised together, and what of it.
+        folders: as in `Unfinished`.
+        made: likewise.
     """
-    relative = [folder.relative_to(run).as_posix() for folder in folders]
-    path = run / STATES / f"group-{sha256_text(identity)[:16]}.jsonl"
-    if not any(group.path == path and group.folders == relative for group in unfinished(run)):
-        atomic_write(path, canonical_json(relative) + "\n")
-    for other in path.parent.glob("group-*.jsonl"):
-        if other != path:
+    new = Unfinished(run / STATES / f"group-{sha256_text(identity)[:16]}.jsonl", run, folders, made)
+    if not any((old.path, old.folders, old.made) == (new.path, new.folders, new.made) for old in unfinished(run)):
+        atomic_write(new.path, canonical_json({"folders": new.folders, "made": new.made}) + "\n")
+    for other in new.path.parent.glob("group-*.jsonl"):
+        if other != new.path:
             other.unlink(missing_ok=True)
-    return Unfinished(path, relative, run)
+    return new
 
 
 def unfinished(run: Path) -> list[Unfinished]:
@@ -94,12 +104,28 @@ def unfinished(run: Path) -> list[Unfinished]:
     groups = []
     for path in sorted((run / STATES).glob("group-*.jsonl")):
         try:
-            folders = json.loads(_lines(path)[0])
-        except (ValueError, IndexError):
+            first = json.loads(_lines(path)[0])
+            folders, made = _names(first["folders"]), _names(first["made"])
+        except (ValueError, IndexError, KeyError, TypeError):
             continue
-        if isinstance(folders, list) and all(isinstance(folder, str) for folder in folders):
-            groups.append(Unfinished(path, folders, run))
+        groups.append(Unfinished(path, run, folders, made))
     return groups
+
+
+def belonged(run: Path) -> dict[str, list[str]]:
+    """Return, by folder, the group in which its pictures were made, relative to the run; not of one made by itself."""
+    try:
+        content = json.loads((run / GROUPS).read_text(encoding="utf-8"))
+        groups = [_names(group) for group in content["groups"]]
+        return {name: groups[number] for name, number in content["of"].items() if name in groups[number]}
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return {}  # then what is lost is made by itself
+
+
+def _names(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError("these are no names")
+    return value
 
 
 def _lines(path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from sweeps.events import Note, StageAdvanced
 from sweeps.executors.base import Executor, Outcome
 from sweeps.pictures import MANIFEST, clear
 from sweeps.record import ExecutionStats
-from sweeps.unfinished import STATES, Unfinished, begun
+from sweeps.unfinished import STATES, Unfinished, begun, unfinished
 
 if TYPE_CHECKING:
     from generators.conditioning import Conditioning
@@ -52,8 +53,10 @@ class Local(Executor):
         plans = [job.needed(isolate=session.isolate) for job in jobs]
         alone = session.isolate or jobs[0].alone
         work = _plain(jobs[0], plans[0], session) if alone else _united(jobs, plans, session)
-        identity = _identity(jobs, work.union.plan)
-        group = begun(jobs[0].run, identity, [job.folder for job in jobs])
+        made = _made(jobs)
+        identity = _identity(jobs, work.union.plan, made)
+        run = jobs[0].run
+        group = begun(run, identity, _relative(jobs, run), _relative(made, run))
         checkpoints = _checkpoints(jobs, identity, session)
         execution, seconds, notes = _executed(jobs, work, group, checkpoints, session)
         rows = np.array([plan.node_steps for plan in plans], dtype=float)
@@ -126,6 +129,19 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
     )
 
 
+def _relative(jobs: "Sequence[Job]", run: Path) -> list[str]:
+    return [job.folder.relative_to(run).as_posix() for job in jobs]
+
+
+def _made(jobs: "Sequence[Job]") -> "list[Job]":
+    """Return the jobs that the group makes pictures for; as it was begun, where some of them are finished since."""
+    run, lacking = jobs[0].run, [job for job in jobs if not _finished(job)]
+    for group in unfinished(run):
+        if group.folders == _relative(jobs, run) and set(group.made) >= set(_relative(lacking, run)):
+            return [job for job, name in zip(jobs, group.folders, strict=True) if name in group.made]
+    return lacking
+
+
 def _finished(job: "Job") -> bool:
     return (job.folder / MANIFEST).exists()
 
@@ -153,6 +169,8 @@ def _executed(
         fewer = f"{1 - plan.node_steps / alone:.1%} fewer than one by one"
         session.emit(Note(f"{len(jobs)} sets of pictures are denoised as one: {plan.node_steps:,} node-steps, {fewer}"))
     missing = _missing(jobs, work, group, session)
+    folders = {group.run / name for name in group.made}
+    wanted = np.array([any(folder in folders for folder, _ in places) for places in work.places], dtype=np.bool_)
     with session.stage("denoise", plan.node_steps, source, one_job) as denoising:
         execution = execute(
             plan,
@@ -164,6 +182,7 @@ def _executed(
             batch_size=sizes[source.key][0],
             observers=[session.advance],
             ends=(work.union.ends, work.union.prompts),
+            wanted=None if wanted.all() else wanted,
             checkpoints=checkpoints,
             cache=jobs[0].cache,
         )
@@ -228,10 +247,11 @@ def _written(
     return {**decoding, **writing}, [*notes, *batches.notes]
 
 
-def _identity(jobs: "Sequence[Job]", plan: "SharingPlan") -> str:
-    """Return what tells one execution from all others: what is denoised from what, and how it goes."""
+def _identity(jobs: "Sequence[Job]", plan: "SharingPlan", made: "Sequence[Job]") -> str:
+    """Return what tells one execution from all others: what is denoised from what, how it goes, and what is wanted."""
     sources = list({job.source.key: job.source.identity for job in jobs}.values())
-    return sha256_text(canonical_json([sources, plan.digest]))
+    part = [] if len(made) == len(jobs) else [job.id for job in made]
+    return sha256_text(canonical_json([sources, plan.digest, *part]))
 
 
 def _checkpoints(jobs: "Sequence[Job]", identity: str, session: "Session") -> "DenoisingCheckpoints | None":

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.files import sha256_file
-from sweeps.unfinished import Unfinished, begun, unfinished
+from sweeps.unfinished import Unfinished, begun, belonged, unfinished
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def group(tmp_path: Path) -> Unfinished:
     for folder in ("shared/a", "cells/b"):
         (tmp_path / folder / "images").mkdir(parents=True)
         (tmp_path / folder / "images" / "00001.png").write_text(folder)
-    begins = begun(tmp_path, "identity", [tmp_path / "shared/a", tmp_path / "cells/b"])
+    begins = again(tmp_path)
     with begins.writing():
         for folder in ("shared/a", "cells/b"):
             begins.written((tmp_path / folder, 1), sha256_file(tmp_path / folder / "images" / "00001.png"))
@@ -22,7 +22,7 @@ def group(tmp_path: Path) -> Unfinished:
 
 
 def again(run: Path, identity: str = "identity") -> Unfinished:
-    return begun(run, identity, [run / "shared/a", run / "cells/b"])
+    return begun(run, identity, ["shared/a", "cells/b"], ["shared/a", "cells/b"])
 
 
 def test_what_was_written_is_known_again(tmp_path, group):
@@ -49,7 +49,7 @@ def test_a_torn_line_is_left_out_and_the_next_is_whole(tmp_path, group, line):
     assert (tmp_path / "cells/b", 2) in again(tmp_path).whole()
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"a": 1}\n', b"[1, 2]\n", b'["shared/a"'])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"a": 1}\n', b"[1, 2]\n", b'{"folders": ["shared/a"'])
 def test_a_damaged_file_is_no_group_and_is_begun_anew(tmp_path, group, content):
     group.path.write_bytes(content)
     assert unfinished(tmp_path) == []
@@ -62,3 +62,19 @@ def test_another_group_that_begins_is_the_only_one(tmp_path, group):
     assert [found.path for found in unfinished(tmp_path)] == [other.path]
     other.end()
     assert not (tmp_path / "states").exists()
+
+
+def test_who_belonged_together_is_kept_for_what_is_lost_later(tmp_path, group):
+    group.end()
+    both = ["shared/a", "cells/b"]
+    assert belonged(tmp_path) == {"shared/a": both, "cells/b": both}
+    begun(tmp_path, "alone", ["cells/b"], ["cells/b"]).end()
+    assert belonged(tmp_path) == {"shared/a": both}, "the latest that made a folder's pictures"
+    begun(tmp_path, "more", ["shared/a", "cells/c"], ["cells/c"]).end()
+    assert belonged(tmp_path) == {"shared/a": both, "cells/c": ["shared/a", "cells/c"]}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"groups": [1], "of": {}}', '{"groups": [], "of": {"a": 3}}'])
+def test_where_that_is_damaged_everything_is_made_by_itself(tmp_path, content):
+    (tmp_path / "groups.json").write_text(content)
+    assert belonged(tmp_path) == {}

@@ -1,5 +1,6 @@
 """A group of jobs denoised in this process: whose seconds are whose, and what a killed one leaves."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -91,6 +92,22 @@ def test_killed_before_any_manifest_nothing_is_denoised_or_decoded_again(
     assert not (tmp_path / "run" / "states").exists()
 
 
+@pytest.mark.parametrize("which", ["shared", "cells"])
+def test_what_is_lost_of_a_finished_run_is_made_in_the_batches_that_it_was_made_in(sweep, undisturbed, tmp_path, which):
+    first = sweep(tmp_path / "run", **THREE)
+    run = tmp_path / "run"
+    lost = first[-1].baseline_scores(run).parent if which == "shared" else first[-1].folder(run)
+    (lost / "generation.json").unlink()
+    shutil.rmtree(lost / "images")
+    heard = []
+    records = sweep(tmp_path / "run", events=heard, **THREE)
+    assert [record.status for record in records] == ["done"] * 3
+    assert pictures(tmp_path / "run") == undisturbed
+    whole = 3 * 4 + sum(record.execution.rows for record in first)
+    assert 0 < done(heard, "denoise") < whole, "batches in which nothing of it is are passed over"
+    assert [record.results for record in records] == [record.results for record in first]
+
+
 def test_killed_while_decoding_what_is_written_counts_and_a_torn_picture_does_not(
     sweep, undisturbed, tmp_path, monkeypatch
 ):
@@ -142,8 +159,7 @@ def test_a_group_that_was_begun_is_not_taken_up_where_its_cells_are_not_asked_fo
         patch.setattr(generate, "finish", killed)
         sweep(tmp_path / "run", **THREE)
     (group,) = (tmp_path / "run" / "states").glob("group-*.jsonl")
-    first, *lines = group.read_text().splitlines(keepends=True)
-    group.write_text("".join([first.replace('"cells/', '"cells/0', 1), *lines]))
+    group.write_text(group.read_text().replace('"cells/', '"cells/0', 1))
     assert [record.status for record in sweep(tmp_path / "run", **THREE)] == ["done"] * 3
     assert not (tmp_path / "run" / "states").exists()
 
