@@ -38,10 +38,11 @@ from bench import (  # noqa: E402
     sweep,
     track,
 )
+from bench.endings import ending, flushed, listen, open_closed_streams, signals  # noqa: E402
 from bench.options import signed  # noqa: E402
 from common.errors import UserError  # noqa: E402
 
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR = 2
 DEBUG = "--debug"
 # Collections of young garbage before one of all objects, for Python's 10: what torch, diffusers and MLflow load is no
 # garbage, and walking it ten times while they are imported takes two seconds.
@@ -80,25 +81,28 @@ class Bench(TyperGroup):
         """Put the command that is called, with its options, in the place of what only its help line is known of."""
         if args and (name := listings.FORMER.get(args[0], args[0])) in COMMANDS:
             self.commands[args[0]] = built(name)
+            signals.command = name
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            goes_on = ctx.invoked_subcommand in ("sweep", "compare", "generate", "score")
-            say("interrupted" + (": run the same command again to continue" if goes_on else ""))
-            raise typer.Exit(INTERRUPTED) from None
+            with ending():
+                return super().invoke(ctx)
         except BrokenPipeError:
             raise
         except (UserError, OSError) as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            message, hint = _told(error)
-            say(f"error: {message}")
-            if hint:
-                say(f"hint: {hint}")
+            tell(error)
             raise typer.Exit(USER_ERROR) from None
+
+
+def tell(error: UserError | OSError) -> None:
+    """Say on standard error what was wrong, and what to do."""
+    message, hint = _told(error)
+    say(f"error: {message}")
+    if hint:
+        say(f"hint: {hint}")
 
 
 def _told(error: UserError | OSError) -> tuple[str, str | None]:
@@ -169,6 +173,8 @@ for former, name in listings.FORMER.items():
 
 def main() -> None:
     """Run the command line."""
+    open_closed_streams()
+    listen()
     gc.set_threshold(*gc.get_threshold()[:2], SELDOM)
     status = [1]
     atexit.register(_end, status)
@@ -178,17 +184,16 @@ def main() -> None:
     except SystemExit as ended:
         status[0] = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         raise
+    except OSError as error:  # outside of any command: help or the version cannot be printed
+        status[0] = USER_ERROR
+        tell(error)
+        raise SystemExit(USER_ERROR) from None
 
 
 def _end(status: list[int]) -> None:
     """The last of the exit handlers: end here, for taking apart a million objects that go anyway takes two seconds."""
     logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            status[0] = status[0] or 1  # whoever read it is gone
-    os._exit(status[0])
+    os._exit(flushed(status[0]))
 
 
 if __name__ == "__main__":

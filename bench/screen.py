@@ -110,6 +110,10 @@ class Screen:
         stages = walls(self._timeline.spans)
         return {**stages, REST: self._timeline.elapsed() - sum(stages.values())}
 
+    def check(self) -> None:
+        """Raise the error that the time line could not be written for, if there was one."""
+        self._timeline.check()
+
     def say(self, text: str) -> None:
         self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 

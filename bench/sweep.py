@@ -143,6 +143,7 @@ def _run(
 ) -> "Run":
     """Run the sweep, then write its report, then what MLflow gets of it: all from the records that are on disk."""
     import reusebench
+    from common.files import full_disk_told, watched
     from reports.tracking import MlflowTracker
     from sweeps.events import CellFinished, Event, Note, SweepStarted
 
@@ -156,12 +157,14 @@ def _run(
         elif tracker and isinstance(event, CellFinished) and not (event.kept and event.record.error):
             tracker.cell_finished(event.record)
 
-    run = reusebench.sweep(spec, folder=folder, emit=emit, rescore=rescore, executor=executor, reports=False)
-    with seen.stage("report"):
-        report = reusebench.report(run)
-    for note in report.notes:
-        seen(Note(note))
-    if tracker:
-        with seen.stage("track"):
-            tracker.sweep_finished(folder, run.records)
+    with watched(folder), full_disk_told(folder, "free some space and run the same command again: it continues"):
+        run = reusebench.sweep(spec, folder=folder, emit=emit, rescore=rescore, executor=executor, reports=False)
+        with seen.stage("report"):
+            report = reusebench.report(run)
+        for note in report.notes:
+            seen(Note(note))
+        if tracker:
+            with seen.stage("track"):
+                tracker.sweep_finished(folder, run.records)
+        seen.check()
     return run

@@ -20,8 +20,96 @@ SEAL = "sha256"  # the field of a JSON file that holds the hash of the others
 EXCHANGES = 100  # how often a folder is put in its place before that is an error
 CLOCK = 5  # seconds by which two processes may see the start of a third differently
 LEFTOVER = re.compile(r"^\..*\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)\.tmp")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 DRIVE = re.compile(r"[A-Za-z]:(?=[\\/])")  # C:\models and C:/models
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # as `Path` has it, which makes one slash of two
+
+
+class GoneError(UserError):
+    """A folder that is being written was moved or removed meanwhile: nothing more is written for it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder} was moved or removed while it was being written",
+            "move it back and run the same command again; without it, that begins anew",
+        )
+
+
+_watched: dict[Path, bool] = {}  # whether it was there
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[None]:
+    """Have what is written below a folder fail, while the block lasts, where the folder is gone.
+
+    Otherwise the folder would be made anew, with a part of what belongs there. It need not be there yet: then it is
+    known from where it is watched again, within the block.
+
+    Raises:
+        GoneError: it was moved or removed; whatever fails then is raised as this.
+    """
+    place = folder.absolute()
+    outermost = place not in _watched
+    _watched[place] = _watched.get(place) or place.exists()
+    try:
+        still_there(place)
+        yield
+        still_there(place)
+    except Exception:
+        still_there(place)
+        raise
+    finally:
+        if outermost:
+            del _watched[place]
+
+
+def still_there(path: Path) -> None:
+    """Raise a GoneError if `path` is, or is below, a folder that is `watched` and was moved or removed."""
+    for folder, known in list(_watched.items()) if _watched else ():
+        if known and path.absolute().is_relative_to(folder) and not folder.exists():
+            raise GoneError(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those around it, where they are missing; but none that is `watched` and was there before."""
+    still_there(folder)
+    place = folder.absolute()
+    for around in (one for one, known in list(_watched.items()) if known and place.is_relative_to(one)):
+        # level by level: in between that one may go, and `parents` would make it again
+        try:
+            for level in [*reversed(place.relative_to(around).parents), place.relative_to(around)][1:]:
+                (around / level).mkdir(exist_ok=True)
+        except FileNotFoundError:
+            still_there(folder)
+            raise
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def disk_full(error: BaseException) -> bool:
+    """Return True where an error means that no space is left, whichever library raised it.
+
+    Examples:
+        >>> disk_full(OSError(errno.ENOSPC, "cannot write")), disk_full(ValueError("no such value"))
+        (True, False)
+    """
+    return (isinstance(error, OSError) and error.errno in FULL) or os.strerror(errno.ENOSPC) in str(error)
+
+
+def unwritable(error: BaseException) -> bool:
+    """Return True where an error means that nothing more can be written, so that others would only fail likewise."""
+    return disk_full(error) or isinstance(error, GoneError)
+
+
+@contextmanager
+def full_disk_told(folder: Path, hint: str) -> Iterator[None]:
+    """Raise a UserError in place of whichever error says that the disk is full."""
+    try:
+        yield
+    except Exception as error:
+        if disk_full(error):
+            raise UserError(f"the disk that holds {folder} is full", hint) from error
+        raise
 
 
 @contextmanager
@@ -40,7 +128,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         (False, 'tau,savings')
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     beside = path_beside(path)
     try:
         yield beside
@@ -177,7 +265,12 @@ def canonical_json(value: Any) -> str:
 
 def sha256_text(text: str) -> str:
     """Return the SHA-256 of a text's UTF-8, in hex."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256_bytes(text.encode())
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Return the SHA-256 of bytes, in hex."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def sha256_file(path: Path) -> str:

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from common.errors import UserError
 from common.memory import is_out_of_memory
 from generators.device_memory import accelerator, give_back
@@ -17,17 +20,20 @@ class Batches:
         size: rows a batch, at most.
         few_sizes: cut rows into batches of `size`, `size`/2, ... 1 alone, the largest first: for a compiled denoiser,
             which then meets log2(`size`) + 1 shapes at most, halvings included.
+        wanted: bool [count]; a batch without a row that is wanted is passed over: those of the others are as without.
 
     Attributes:
         size: rows a batch, as of now.
+        rows: those of the batch that was yielded last.
         notes: a sentence for every halving; whoever works in these batches may add what a record should say.
     """
 
-    def __init__(self, size: int, *, few_sizes: bool = False) -> None:
+    def __init__(self, size: int, *, few_sizes: bool = False, wanted: NDArray[np.bool_] | None = None) -> None:
         if size < 1:
             raise UserError(f"a batch of {size} holds nothing", "use a batch size of 1 or more")
         self.size = size
-        self.few_sizes = few_sizes
+        self.few_sizes, self.wanted = few_sizes, wanted
+        self.rows = slice(0, 0)
         self.notes: list[str] = []
 
     def map(self, count: int, work: Callable[[slice], T]) -> Iterator[T]:
@@ -39,12 +45,16 @@ class Batches:
         start = 0
         while start < count:
             rows = slice(start, start + self._next(count - start))
+            if self.wanted is not None and not self.wanted[rows].any():
+                start = rows.stop
+                continue
             try:
                 result = work(rows)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             else:
+                self.rows = rows
                 yield result
                 start = rows.stop
                 continue

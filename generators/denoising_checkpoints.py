@@ -50,6 +50,9 @@ class DenoisingCheckpoints:
         identity: of the run; a checkpoint of any other is passed over.
         every: seconds between checkpoints, more where saving one takes long; 0: one after every step.
         on_damage: called with a sentence about a checkpoint that cannot be used.
+
+    Attributes:
+        seconds: that saving has taken.
     """
 
     def __init__(
@@ -57,19 +60,19 @@ class DenoisingCheckpoints:
     ) -> None:
         self.folder, self.identity, self.every, self._on_damage = folder, identity, every, on_damage
         self._saved, self._took = time.monotonic(), 0.0
+        self.seconds = 0.0
         self._name = f"state-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
     def due(self, *, last: bool = False) -> bool:
-        """Return whether another is due; after the last step one is, if there was one before."""
+        """Return whether another is due; after the last step one is: decoding goes on from it."""
         wait = self.every and max(self.every, SPARED * self._took)
-        return time.monotonic() - self._saved >= wait or (last and bool(self._paths()))
+        return last or time.monotonic() - self._saved >= wait
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint; the one before it is kept, older ones are deleted."""
         from safetensors.torch import save_file
 
         start = time.monotonic()
-        self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {NODES: checkpoint.nodes, LATENTS: checkpoint.latents}
         tensors |= {f"{MEMORY}{i}": leaf for i, leaf in enumerate(checkpoint.memory)}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -81,6 +84,7 @@ class DenoisingCheckpoints:
             old.unlink(missing_ok=True)
         self._saved = time.monotonic()
         self._took = self._saved - start
+        self.seconds += self._took
 
     def load(self) -> Checkpoint | None:
         """Return the latest checkpoint that is whole and of this run; None if there is none."""

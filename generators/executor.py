@@ -91,6 +91,7 @@ def execute(
     batch_size: int,
     observers: Sequence[Observer] = (),
     ends: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    wanted: NDArray[np.bool_] | None = None,
     checkpoints: DenoisingCheckpoints | None = None,
     initial_states: Sequence[NodeState] = (),
     on_exit: Callable[[NodeState], None] | None = None,
@@ -112,6 +113,9 @@ def execute(
         observers: called after every batch with (k, nodes, latents, predicted x0); whoever keeps latents copies them.
         ends: the nodes, each denoised to the end, whose latents are wanted, and the prompts that these belong to ([R]
             both); the plan's outputs unless given (see `sharing.union`).
+        wanted: bool [R]; where it is given, batches without a node that leads to a latent that is wanted are passed
+            over, and in the others the rows of other nodes are filled with a copy: so these latents are what they would
+            be, and the rest are copies of one of them.
         checkpoints: where the run is saved from time to time; it is resumed from the latest one that is there.
         initial_states: of a part of a plan (see `sharing.parts`), one a step: where nodes begin that have no source in
             it.
@@ -128,6 +132,8 @@ def execute(
     options = family.accelerate()
     batches = Batches(batch_size, few_sizes=family.acceleration.compiled)
     run = _Run(plan, family, conditioning, keys, settings, noise, batches, observers)
+    if wanted is not None:
+        run.needed = _leading_to(plan, (plan.ends if ends is None else ends)[0][wanted])
     run.initial_states, run.on_exit = {state.k: state for state in initial_states}, on_exit
     if cache and (checkpoints or initial_states or on_exit):
         raise ValueError("a run under a denoiser cache is whole, from its first step to its last")
@@ -138,6 +144,17 @@ def execute(
             if checkpoints and checkpoints.due(last=k + 1 == plan.steps):
                 checkpoints.save(run.checkpoint(k + 1))
     return run.finish(*(plan.ends if ends is None else ends), options)
+
+
+def _leading_to(plan: "SharingPlan", nodes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return a mask of the plan's nodes that these begin from, themselves included."""
+    needed = np.zeros(len(plan.first), dtype=np.bool_)
+    while len(nodes):
+        needed[nodes] = True
+        sources = np.unique(plan.source[nodes])
+        nodes = sources[sources >= 0]
+        nodes = nodes[~needed[nodes]]
+    return needed
 
 
 def _hooked(cache: "DenoiserCache | None", family: Family) -> "AbstractContextManager[Hooked | None]":
@@ -229,6 +246,7 @@ class _Run:
         self.initial_states: dict[int, NodeState] = {}
         self.on_exit: Callable[[NodeState], None] | None = None
         self.hooked: Hooked | None = None
+        self.needed: NDArray[np.bool_] | None = None
 
     def resume(self, checkpoint: Checkpoint | None) -> int:
         """Go back to a checkpoint, if there is one; return the step to go on with."""
@@ -246,9 +264,9 @@ class _Run:
 
     def checkpoint(self, k: int) -> Checkpoint:
         """Return what `resume` needs to go on with step k."""
-        nodes = torch.from_numpy(self.nodes)
+        nodes, memory = torch.from_numpy(self.nodes), self.memory if k < self.plan.steps else ()
         seconds = self.seconds_before + time.perf_counter() - self.start
-        return Checkpoint(k, nodes, self.latents, self.memory, self.calls, self.rows, self.batches.size, seconds)
+        return Checkpoint(k, nodes, self.latents, memory, self.calls, self.rows, self.batches.size, seconds)
 
     def enter(self, k: int) -> None:
         """Let nodes that begin at step k take their places, and those that stopped leave."""
@@ -312,6 +330,7 @@ class _Run:
     def step(self, k: int) -> None:
         """Take every active node one step on."""
         memory: Rows | None = None
+        self.batches.wanted = None if self.needed is None else self.needed[self.nodes]
         for rows, x0, remembered in self.batches.map(len(self.nodes), lambda rows: self._timed_rows(k, rows)):
             self.calls += 1
             self.rows += rows.stop - rows.start
@@ -324,7 +343,7 @@ class _Run:
     def finish(self, ends: NDArray[np.int64], prompts: NDArray[np.int64], options: dict[str, Any]) -> Execution:
         """Return the latents of these nodes, which are these prompts', and what they took."""
         return Execution(
-            latents=self.latents[self._places(ends)].cpu(),
+            latents=self.latents[self._places(ends)[self._filled(ends)]].cpu(),
             prompts=prompts,
             calls=self.calls,
             rows=self.rows,
@@ -342,8 +361,9 @@ class _Run:
 
     def _step_rows(self, k: int, rows: slice) -> tuple[slice, Tensor | None, Rows]:
         # a scheduler may remember the very tensor it was given: it must not be the one that is written to below
-        keys, latents = self.keys[rows], self.latents[rows].clone()
-        conditioning = {name: tensor[rows] for name, tensor in self.conditioned.items()}
+        places = self._filled(self.nodes[rows]) + rows.start
+        keys, latents = [self.keys[place] for place in places], self.latents[places].clone()
+        conditioning = {name: tensor[places] for name, tensor in self.conditioned.items()}
         if self.hooked:
             output, done = self.hooked.predict(self.nodes[rows], latents, k, self.sampler, conditioning, self.settings)
         else:
@@ -353,12 +373,19 @@ class _Run:
             k,
             latents,
             lambda shape, draw: self.noise.step(keys, k, shape[1:], draw),
-            pick(self.memory, rows),
+            pick(self.memory, places),
         )
         self.latents[rows] = after.latents
         if self.hooked:
             done()
         return rows, after.x0, after.memory
+
+    def _filled(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the places 0..n-1 of these nodes, for one that is not needed the place of the first that is."""
+        places = np.arange(len(nodes))
+        if self.needed is not None and (needed := self.needed[nodes]).any():
+            places[~needed] = np.argmax(needed)
+        return places
 
     def _places(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the places of these nodes among the active ones."""

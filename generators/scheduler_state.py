@@ -146,7 +146,8 @@ def pick(rows: Rows, places: Any) -> Rows:
 def put(into: Rows | None, rows: slice, memory: Rows, count: int) -> Rows:
     """Copy `memory` into the rows `rows` of tensors of `count` rows, which are made where there are none yet."""
     if into is None:
-        into = tuple(torch.empty(count, *leaf.shape[1:], dtype=leaf.dtype, device=leaf.device) for leaf in memory)
+        # zeros, for rows that nobody wants may stay what they are here
+        into = tuple(torch.zeros(count, *leaf.shape[1:], dtype=leaf.dtype, device=leaf.device) for leaf in memory)
     for whole, leaf in zip(into, memory, strict=True):
         whole[rows] = leaf
     return into

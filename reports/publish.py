@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.files import atomic_path
+from common.files import atomic_path, full_disk_told, watched
 from metrics.parity import DELTA
 
 if TYPE_CHECKING:
@@ -22,10 +22,14 @@ def publish(
         records: its records.
         delta: parity's margin.
         indifference: half the width of every scorer's zone, in place of what the records say.
+
+    Raises:
+        UserError: the disk is full, or the folder was moved or removed.
     """
     from reports.frame import frame
     from reports.render import write_report
 
-    with atomic_path(run / "records.parquet") as beside:
-        frame(records).to_parquet(beside, index=False)
-    return write_report(run, records, delta, indifference)
+    with watched(run), full_disk_told(run, f"free some space, then run: bench report {run}"):
+        with atomic_path(run / "records.parquet") as beside:
+            frame(records).to_parquet(beside, index=False)
+        return write_report(run, records, delta, indifference)

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import atomic_write, exchange_folder, path_beside, read_sealed, sha256_file, write_sealed
+from common.files import (
+    atomic_write,
+    exchange_folder,
+    path_beside,
+    read_sealed,
+    sha256_file,
+    unwritable,
+    write_sealed,
+)
 from metrics.parity import DELTA
 from reports.base import Figure, RunView, Table, figures, file_name, tables
 from reports.sheet import Sheet
@@ -178,6 +186,8 @@ def _write_page(view: RunView, report: Report) -> None:
         ]  # the page shows remarks in a place of their own
         page = write_page([view], report.folder / NAME, report.every, notes)
     except Exception as error:  # plug-ins may raise anything; the files that are written stay
+        if unwritable(error):
+            raise
         report.notes.append(f"no {NAME}: {_reason(error)}")
     else:
         report.page = page.path
@@ -191,6 +201,8 @@ def _write_markdown(view: RunView, report: Report) -> None:
     try:
         atomic_write(path, markdown(view, report.figures, path.parent))
     except Exception as error:  # plug-ins may raise anything; the files that are written stay
+        if unwritable(error):
+            raise
         report.notes.append(f"no {NAME}: {_reason(error)}")
     else:
         report.markdown = path
@@ -225,6 +237,8 @@ def _write_figure(figure: Figure, view: RunView, report: Report) -> None:
                     entitle(drawing, part.title)
                     report.figures += save(drawing, report.folder / "figures" / stem)
         except Exception as error:  # a plug-in may raise anything, and the other figures do not depend on it
+            if unwritable(error):
+                raise
             report.notes.append(f"no figure {stem}: {_reason(error)}")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from common.errors import UserError
-from common.files import sha256_file, write_sealed
+from common.files import make_folder, sha256_file, write_sealed
 from common.plugins import Plugin, discover, find
 from studies.manifest import MANIFEST, STUDIES, Manifest
 from sweeps.grid import Source, prompts_of, sampler_of, settings_of, short_hash, sources
@@ -76,7 +76,7 @@ class Study(Plugin, ABC):
                 if self._done(place):
                     continue
                 (place / MANIFEST).unlink(missing_ok=True)
-                place.mkdir(parents=True, exist_ok=True)
+                make_folder(place)
                 self._finish(place, part, device, self.make_part(part, place, session, folder))
 
     @abstractmethod

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.files import unwritable
 from common.selection import evenly
 from metrics.base import OF_ATOMS
 from metrics.edits import DAMAGE, INVISIBLE, Edit
@@ -37,7 +38,6 @@ from sweeps.record import Record
 from sweeps.score import Compared, whole_pictures
 from sweeps.scorers import Scorers, measure
 from sweeps.scores import Scores, same_scorer
-from sweeps.store import disk_full
 
 SHORT = 60  # pictures of a prompt set in the short audit: 300 copies; a 95th percentile is the 4th largest gap of 60
 FULL = 120
@@ -291,7 +291,7 @@ class Floors:
                     short=True,
                 )
             except Exception as error:  # a scorer may choke on a copy: the cells have their scores all the same
-                if disk_full(error):
+                if unwritable(error):
                     raise
                 self.emit(Note(f"no audit of {name} on {' and '.join(place)}, so no zone of indifference: {error}"))
             else:

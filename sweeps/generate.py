@@ -1,14 +1,16 @@
 """The second pass: the pictures that a run folder lacks, in groups of jobs that are denoised as one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common.errors import NoRoomError, UserError, without_frames
-from common.files import atomic_write, canonical_json, sha256_file
+from common.files import atomic_write, canonical_json, sha256_file, unwritable
 from common.memory import is_out_of_memory
 from generators.sharing.union import grouped_by_combiner
 from metrics.memory import row_bytes
@@ -18,10 +20,10 @@ from sweeps.executors.local import Local
 from sweeps.grid import Source, short_hash
 from sweeps.jobs import Job
 from sweeps.machine import changed_versions, machine, versions
-from sweeps.pictures import PLAN, TREE, Manifest, clear, finish, read_manifest, reuse_pictures
+from sweeps.pictures import PLAN, TREE, Manifest, clear, finish, read_manifest, reopen, reuse_pictures
 from sweeps.record import PlanCost
 from sweeps.session import Session
-from sweeps.store import disk_full
+from sweeps.unfinished import STATES, belonged, unfinished
 
 PROMPTS = "prompts.json"
 # Settings in which sources that are denoised as one may differ: they decide noise and conditioning.
@@ -65,9 +67,11 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
     # once more, for pictures that were there beside a baseline that had to be made anew
     for _ in range(2):
         lacking = [job for job in picture_sets if _lacking(job, folders, session)]
-        for group in _groups(lacking, session, executor):
+        begun = _as_before(picture_sets, lacking, folders, session) if executor.resumes else []
+        left = [job for job in lacking if not any(job in group for group in begun)]
+        for group in chain(begun, _groups(left, session, executor)):
             waiting: list[Outcome] = []
-            for outcome in _outcomes(group, session, executor):
+            for outcome in _outcomes(group, [job for job in group if job in lacking], session, executor):
                 waiting.append(outcome)
                 # a group's baselines may come back after what is compared with them
                 for ready in [one for one in waiting if one.job.reuses is None or one.job.reuses.folder in folders]:
@@ -78,9 +82,12 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
             try:
                 _write_prompts(job)
             except OSError as error:
-                if disk_full(error):
+                if unwritable(error):
                     raise
                 folders[job.folder] = Made(_blocked(job, error), kept=False)
+    if all(isinstance(made.manifest, Manifest) for made in folders.values()):
+        for run in {job.run for job in picture_sets}:
+            shutil.rmtree(run / STATES, ignore_errors=True)
     return folders
 
 
@@ -110,13 +117,46 @@ def _lacking(job: Job, folders: Mapping[Path, Made], session: Session) -> bool:
     return stale
 
 
+def _as_before(
+    jobs: Sequence[Job], lacking: Sequence[Job], folders: Mapping[Path, Made], session: Session
+) -> list[list[Job]]:
+    """Return the groups, whole, in which what is lacking was made before, or begun: it is made in the same batches.
+
+    A group stays a group only where its jobs are still asked for, may be denoised as one, and find their baselines.
+    """
+    if not lacking:
+        return []
+    run = lacking[0].run
+    by_folder = {job.folder: job for job in jobs if not job.error}
+    found: list[list[Job]] = []
+    before = belonged(run)
+    finished = [before.get(job.folder.relative_to(run).as_posix(), []) for job in lacking]
+    for names in [*(group.folders for group in unfinished(run)), *finished]:
+        members = [by_folder[folder] for name in names if (folder := run / name) in by_folder]
+        united = len({kind(job.source) for job in members}) == 1 and not any(map(_alone(session), members))
+        known = {*folders, *(job.folder for job in members)}
+        if (
+            len(members) == len(names)
+            and (united or len(members) == 1)
+            and any(job in lacking for job in members)
+            and not any(job in group for job in members for group in found if job in lacking)
+            and all(job.reuses is None or job.reuses.folder in known for job in members)
+        ):
+            found.append(members)
+    return found
+
+
+def _alone(session: Session) -> Callable[[Job], bool]:
+    return lambda job: session.isolate or job.alone
+
+
 def _groups(jobs: Sequence[Job], session: Session, executor: Executor) -> Iterator[list[Job]]:
     """Cut jobs into groups: those of one kind of source together, but for jobs that only work alone."""
     by_kind: dict[str, list[Job]] = {}
     for job in jobs:
         by_kind.setdefault(kind(job.source), []).append(job)
     for same_kind in by_kind.values():
-        together = [] if session.isolate else [job for job in same_kind if not job.alone]
+        together = [job for job in same_kind if not _alone(session)(job)]
         if executor.unites:
             yield from _fitting(together, session)
         elif together:
@@ -140,7 +180,7 @@ def _fitting(jobs: Sequence[Job], session: Session) -> list[list[Job]]:
                 left -= takes
                 groups[-1].append(job)
     except Exception as error:
-        if disk_full(error):
+        if unwritable(error):
             raise
         _fall_back(len(jobs), error, session)
         return [[job] for job in jobs]
@@ -172,20 +212,24 @@ def _fall_back(count: int, error: Exception, session: Session) -> None:
     session.emit(Note(f"{count} sets of pictures could not be denoised as one ({what}): each is made by itself"))
 
 
-def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Iterator[Outcome]:
-    """Run a group; where it fails as a whole, job by job."""
+def _outcomes(group: Sequence[Job], lacking: Sequence[Job], session: Session, executor: Executor) -> Iterator[Outcome]:
+    """Run a group for those of its jobs that are lacking; where it fails as a whole, job by job."""
     source, blocked = group[0].source, dict[str, Exception]()
-    for job in group:
+    for job in lacking:
         try:
-            clear(job.folder)
+            if executor.resumes:
+                reopen(job.folder)
+            else:
+                clear(job.folder)
         except OSError as error:
-            if disk_full(error):
+            if unwritable(error):
                 raise
             blocked[job.id] = _blocked(job, error)
-    yield from (Outcome(job, error=blocked[job.id]) for job in group if job.id in blocked)
+    yield from (Outcome(job, error=blocked[job.id]) for job in lacking if job.id in blocked)
     group = [job for job in group if job.id not in blocked]
+    lacking = [job for job in lacking if job.id not in blocked]
     to_denoise = [job for job in group if len(job.needed(isolate=session.isolate).first)]
-    yield from (Outcome(job) for job in group if job not in to_denoise)
+    yield from (Outcome(job) for job in lacking if job not in to_denoise)
     if not to_denoise:
         return
     finished: set[str] = set()
@@ -199,16 +243,16 @@ def _outcomes(group: Sequence[Job], session: Session, executor: Executor) -> Ite
             after = session.joules()
             yield replace(outcome, joules=None if before is None or after is None else after - before)
     except Exception as error:
-        if disk_full(error):
+        if unwritable(error):
             raise
-        left = [job for job in to_denoise if job.id not in finished]
+        left = [job for job in to_denoise if job in lacking and job.id not in finished]
         kept = without_frames(_of_memory(error, session) if is_out_of_memory(error) else error)
         if len(group) == 1 or isinstance(error, NoRoomError):
             yield from (Outcome(job, error=kept) for job in left)
             return
         _fall_back(len(left), error, session)
         for job in left:
-            yield from _outcomes([job], session, executor)
+            yield from _outcomes([job], [job], session, executor)
     finally:
         for job in group:
             session.forget(job.source)
@@ -233,7 +277,7 @@ def _finished(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
     try:
         return Made(outcome.error or _manifest(outcome, folders, session), kept=False)
     except Exception as error:
-        if disk_full(error):
+        if unwritable(error):
             raise
         return Made(error, kept=False)
 

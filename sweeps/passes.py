@@ -2,13 +2,14 @@
 
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import full_disk_told, unwritable, watched
 from common.plugins import code_change
 from generators.catalogue import model
 from generators.model_entry import ModelEntry
@@ -31,7 +32,7 @@ from sweeps.scorers import NONE, Scorers
 from sweeps.scores import digests, same_scorer
 from sweeps.session import Session
 from sweeps.spec import SweepSpec
-from sweeps.store import Store, disk_full, open_store, saved_spec
+from sweeps.store import Store, open_store, saved_spec
 
 
 def sweep(
@@ -60,8 +61,9 @@ def sweep(
     with stage(emit, "identify"):
         shared, scorers = check(spec, run, device)
     session = Session.of(spec, device, emit, executor)
-    plan, folders = generated(spec, shared, run, session, scorers, executor)
-    return described_pictures(plan, folders, scorers, session, again=rescore)
+    with watched(run):
+        plan, folders = generated(spec, shared, run, session, scorers, executor)
+        return described_pictures(plan, folders, scorers, session, again=rescore)
 
 
 def generated(
@@ -235,6 +237,8 @@ def described(
             record = _described(job, compared, measuring, folders, kept, floors.of(compared, measuring))
             kept = record is before  # the very object: equal content that was described anew is written
         except Exception as error:
+            if unwritable(error):
+                raise
             record = _failed(job.record(), error, session.device)  # in place of nothing that is done
         if not kept:
             record = _saved(record, store, job, session)
@@ -286,7 +290,7 @@ def _saved(record: Record, store: Store, job: Job, session: Session) -> Record:
     try:
         store.save(record)
     except OSError as error:
-        if disk_full(error):
+        if unwritable(error):
             raise
         return _failed(job.record(), error, session.device)
     return record
@@ -326,16 +330,8 @@ def _failed(record: Record, error: Exception, device: str) -> Record:
     )
 
 
-@contextmanager
-def _disk(run: Path) -> Iterator[None]:
-    """Raise a UserError in place of whichever error says that the disk is full."""
-    try:
-        yield
-    except Exception as error:
-        if disk_full(error):
-            hint = "free some space and run the same command again: finished cells are kept"
-            raise UserError(f"the disk that holds {run} is full", hint) from error
-        raise
+def _disk(run: Path) -> AbstractContextManager[None]:
+    return full_disk_told(run, "free some space and run the same command again: finished cells are kept")
 
 
 def _run_scorers(records: Sequence[Record], asked: Sequence[str], device: str) -> dict[str, Scorers]:

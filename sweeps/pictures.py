@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from common.errors import UserError
-from common.files import canonical_json, read_sealed, sha256_file, sha256_text, write_sealed
+from common.files import canonical_json, make_folder, read_sealed, sha256_file, sha256_text, write_sealed
 from sweeps.record import RECORD, ExecutionStats, Part, PlanCost, read_record
 
 if TYPE_CHECKING:
@@ -134,8 +134,26 @@ def read_manifest(folder: Path, on_damage: Callable[[str], None], of: str | None
     return manifest
 
 
-def clear(folder: Path) -> None:
-    """Remove pictures and their manifest, the manifest first; the folder for pictures is there then, and empty.
+def clear(folder: Path, keep: Collection[int] = ()) -> None:
+    """Remove pictures and their manifest, the manifest first; the folder for pictures is there then.
+
+    Args:
+        folder: as in `reopen`, with the same errors.
+        keep: prompts whose pictures stay.
+    """
+    reopen(folder)
+    names = set(map(picture_name, keep))
+    if not names:
+        shutil.rmtree(folder / "images", ignore_errors=True)
+        make_folder(folder / "images")
+        return
+    for picture in (folder / "images").iterdir():
+        if picture.name not in names:
+            picture.unlink()
+
+
+def reopen(folder: Path) -> None:
+    """Remove the manifest of pictures, so that others can be made; the folder for pictures is there then.
 
     A record that says which pictures it describes stays, in case no others can be made; one of an earlier version would
     be taken for the new ones', and goes first.
@@ -150,8 +168,7 @@ def clear(folder: Path) -> None:
     if not tied:
         (folder / RECORD).unlink(missing_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(folder / "images", ignore_errors=True)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "images")
 
 
 def write_pictures(folder: Path, prompts: Iterable[int], pixels: "NDArray[np.uint8]") -> None:
@@ -171,7 +188,7 @@ def png(pixels: "NDArray[np.uint8]") -> bytes:
 def write_files(folder: Path, prompts: Iterable[int], files: Iterable[bytes]) -> None:
     """Write PNG files named by prompt number."""
     images = folder / "images"
-    images.mkdir(parents=True, exist_ok=True)
+    make_folder(images)
     for prompt, file in zip(prompts, files, strict=True):
         (images / picture_name(prompt)).write_bytes(file)
 
@@ -179,7 +196,7 @@ def write_files(folder: Path, prompts: Iterable[int], files: Iterable[bytes]) ->
 def reuse_pictures(folder: Path, baseline: Path, prompts: Iterable[int]) -> None:
     """Put the baseline's pictures of these prompts into `folder`, in place of any that are there."""
     images = folder / "images"
-    images.mkdir(parents=True, exist_ok=True)
+    make_folder(images)
     for prompt in prompts:
         link(baseline / "images" / picture_name(prompt), images / picture_name(prompt))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError, without_frames
-from common.files import atomic_path, path_beside, sha256_file
+from common.files import atomic_path, path_beside, sha256_file, unwritable
 from generators.sharing.parting import drawn
 from generators.sharing.plan import Grouping, SharingPlan, baseline_plan, build_plan
 from generators.sharing.savings import tau_near_savings
@@ -26,7 +26,7 @@ from sweeps.references import EqualCompute, Reference, equal_compute, seed_contr
 from sweeps.scorers import Scorers
 from sweeps.session import Session
 from sweeps.spec import SweepSpec
-from sweeps.store import disk_full, refuse_another, refuse_others
+from sweeps.store import refuse_another, refuse_others
 
 
 @dataclass(frozen=True, eq=False)
@@ -342,8 +342,17 @@ def _write(job: Job) -> None:
     with atomic_path(job.folder / TREE) as tree, atomic_path(job.folder / PLAN) as plan:
         job.tree.save(tree)
         job.plan.save(plan)
-        if _written_with(job.folder) != {TREE: sha256_file(tree), PLAN: sha256_file(plan)}:
+        made_with, now = _written_with(job.folder), {TREE: sha256_file(tree), PLAN: sha256_file(plan)}
+        # without a manifest there may be pictures of a run that was killed
+        if made_with != now if made_with else not _is_on_disk(job.plan, job.folder / PLAN):
             clear(job.folder)
+
+
+def _is_on_disk(plan: SharingPlan, path: Path) -> bool:
+    try:
+        return SharingPlan.load(path).digest == plan.digest
+    except UserError:
+        return False
 
 
 def _error(work: Callable[[], object]) -> Exception | None:
@@ -351,7 +360,7 @@ def _error(work: Callable[[], object]) -> Exception | None:
     try:
         work()
     except Exception as error:
-        if disk_full(error):
+        if unwritable(error):
             raise
         return without_frames(error)
     return None

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError, without_frames
+from common.files import unwritable
 from sweeps.events import Emit, Note
 from sweeps.pictures import Manifest, picture_name, read_manifest, same_pictures
 from sweeps.record import AGAIN, SCORES, Record
 from sweeps.scorers import Scorers, measure
 from sweeps.scores import Scores, read_scores, same_scorer, write_scores
-from sweeps.store import disk_full
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def score(
             try:
                 yield record, scoring.compared(record)
             except Exception as error:
-                if disk_full(error):
+                if unwritable(error):
                     raise
                 yield record, without_frames(error)
     finally:

@@ -7,13 +7,12 @@ runs/<name>/sweep.yaml       the spec
             shared/<key>/    conditioning; baselines' pictures and their scores: computed once
 """
 
-import errno
 import importlib
 import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,16 @@ import yaml
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from common.files import atomic_write, local_folder, remove_leftovers, sha256_text
+from common.files import (
+    GoneError,
+    atomic_write,
+    local_folder,
+    make_folder,
+    remove_leftovers,
+    sha256_text,
+    still_there,
+    watched,
+)
 from generators.model_entry import models
 from sweeps.record import RECORD, SCHEMA_VERSION, SPEC, Record, read_record, write_record
 from sweeps.spec import SweepSpec, beside, make_spec, read_mapping
@@ -34,7 +42,6 @@ LOCK = "lock"
 HOLDER = ".holder.json"  # beside the lock, because Windows lets nobody read a locked file
 SPEC_HASH = "# sha256: "  # begins the last line of a spec's file
 PROMPTS = "prompts"  # the folder of a run's own copy of a prompts file
-FULL = (errno.ENOSPC, errno.EDQUOT)
 MOUNTS = Path("/proc/mounts")
 NETWORK = ("nfs", "lustre")
 LOCAL_LOCKS = {"nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock"}
@@ -107,11 +114,15 @@ def open_store(folder: Path, spec: SweepSpec) -> Iterator[Store]:
     """Hold a run folder, new or of the same sweep, until the block ends or the process dies.
 
     Raises:
-        UserError: a live process holds it; it is another sweep's, another version's, or no run folder.
+        UserError: a live process holds it; it is another sweep's, another version's, or no run folder; or it is
+            moved or removed while it is held.
     """
     refuse_another(folder, spec)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _held(folder):
+    make_folder(folder)
+    was_run = (folder / SPEC).exists()
+    with watched(folder), _held(folder):
+        if was_run and not (folder / SPEC).exists():  # locking makes the folder of a lock again
+            raise GoneError(folder)
         refuse_another(folder, spec)  # again: another process may have written it before this one held it
         remove_leftovers(folder)
         if not (folder / SPEC).exists():
@@ -160,16 +171,6 @@ def _located(names: Iterable[str]) -> list[str]:
     return [str(Path(name).resolve()) if name not in known and Path(name).is_dir() else name for name in names]
 
 
-def disk_full(error: BaseException) -> bool:
-    """Return True where an error means that no space is left, whichever library raised it.
-
-    Examples:
-        >>> disk_full(OSError(errno.ENOSPC, "cannot write")), disk_full(ValueError("no such value"))
-        (True, False)
-    """
-    return (isinstance(error, OSError) and error.errno in FULL) or os.strerror(errno.ENOSPC) in str(error)
-
-
 def refuse_another(folder: Path, spec: SweepSpec) -> None:
     """Raise UserError if a folder is another sweep's, another version's, no run folder and not empty, or an address."""
     if not (local_folder(folder) / SPEC).exists():
@@ -208,12 +209,17 @@ def _held(folder: Path) -> Iterator[None]:
         lock.release()
         raise
     try:
+        still_there(folder)
         about = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat()}
         atomic_write(holder, json.dumps(about))
         yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+        if [entry.name for entry in folder.glob("*")] == [LOCK]:  # made by locking: nothing else was ever written
+            with suppress(OSError):
+                (folder / LOCK).unlink()
+                folder.rmdir()
 
 
 def _check_lock(folder: Path) -> None:

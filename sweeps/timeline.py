@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.files import canonical_json, sha256_text
+from common.files import GoneError, canonical_json, sha256_text, still_there
 from common.loading import hearing_loads
 from sweeps.events import Emit, Event, StageAdvanced, StageFinished, StageStarted, SweepStarted
 
@@ -113,8 +113,11 @@ class Timeline:
         self._thread, self._lock = threading.get_ident(), threading.Lock()
         self._path: Path | None = None
         self._attempt = 1
+        self._error: OSError | GoneError | None = None
 
     def __call__(self, event: Event) -> None:
+        if not isinstance(event, StageFinished):
+            self.check()
         now, thread = time.perf_counter(), threading.get_ident()
         with self._lock:
             stages = self._open.setdefault(thread, [])
@@ -135,6 +138,14 @@ class Timeline:
                         stages[-1].since = now
                 case _:
                     pass
+
+    def check(self) -> None:
+        """Raise the error that a line could not be written for.
+
+        It is not raised when a stage ends: stages also end because something else has failed, which is to be told.
+        """
+        if self._error:
+            raise self._error
 
     def elapsed(self) -> float:
         """Return the seconds since this was made."""
@@ -177,8 +188,11 @@ class Timeline:
 
     def _add(self, span: Span) -> None:
         self.spans.append(span)
-        if self._path:
-            _append(self._path, _line(span))
+        if self._path and not self._error:
+            try:
+                _append(self._path, _line(span))
+            except (OSError, GoneError) as error:
+                self._error = error
 
 
 @dataclass(frozen=True)
@@ -311,6 +325,7 @@ def _check(content: dict[str, Any]) -> str:
 
 
 def _append(path: Path, text: str) -> None:
+    still_there(path)
     with path.open("a", encoding="utf-8") as file:
         file.write(text)
 

@@ -45,10 +45,13 @@ class Executor(Plugin, ABC):
         store: a URL that all workers can read, for what they all need; None: the run folder.
 
     Attributes:
+        resumes: whether it takes an interrupted group up again (`sweeps.unfinished`): it clears the folders itself, and
+            may be given jobs whose manifests are there, of which it makes no pictures and yields nothing.
         unites: whether a group becomes one execution in this process, so that a group has to fit into its memory and
             prompts that several jobs denoise alike are denoised once.
     """
 
+    resumes: bool = False
     unites: bool = False
 
     def __init__(self, address: str | None = None, workers: int | None = None, store: str | None = None) -> None:
@@ -69,14 +72,15 @@ class Executor(Plugin, ABC):
 
     @abstractmethod
     def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:
-        """Make the pictures of a group of jobs, each in its folder, which holds no others.
+        """Make the pictures of a group of jobs, each in its folder, which holds no others (but see `resumes`).
 
         Args:
             jobs: of one kind of source (`sweeps.generate.kind`), whose plans have something to denoise.
             session: the device, the model and the encoded prompts.
 
         Yields:
-            A job's outcome when its pictures are all there, in any order.
+            A job's outcome when its pictures are all there, in any order; its manifest is there when the next is asked
+            for.
         """
 
 

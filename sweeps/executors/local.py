@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from common.files import canonical_json, sha256_text
 from sweeps.events import Note, StageAdvanced
 from sweeps.executors.base import Executor, Outcome
+from sweeps.pictures import MANIFEST, clear
 from sweeps.record import ExecutionStats
+from sweeps.unfinished import STATES, Unfinished, begun, unfinished
 
 if TYPE_CHECKING:
     from generators.conditioning import Conditioning
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 
 # pictures decoded at once on an accelerator: at full size a decoder's activations are ten times its denoiser's
 DECODED = 4
-CHECKPOINTS = "states"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,17 +46,25 @@ class Local(Executor):
 
     name = "local"
     unites = True
+    resumes = True
 
     def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:
         jobs = sorted(jobs, key=lambda job: job.source.key)
         plans = [job.needed(isolate=session.isolate) for job in jobs]
         alone = session.isolate or jobs[0].alone
         work = _plain(jobs[0], plans[0], session) if alone else _united(jobs, plans, session)
-        execution, seconds, notes = _executed(jobs, work, session)
+        made = _made(jobs)
+        identity = _identity(jobs, work.union.plan, made)
+        run = jobs[0].run
+        group = begun(run, identity, _relative(jobs, run), _relative(made, run))
+        checkpoints = _checkpoints(jobs, identity, session)
+        execution, seconds, notes = _executed(jobs, work, group, checkpoints, session)
         rows = np.array([plan.node_steps for plan in plans], dtype=float)
         pictures = np.array([np.count_nonzero(plan.output >= 0) for plan in plans], dtype=float)
         shares = {"denoise": rows / rows.sum(), "decode": pictures / pictures.sum(), "write": pictures / pictures.sum()}
         for place, (job, plan) in enumerate(zip(jobs, plans, strict=True)):
+            if _finished(job):
+                continue
             taken = ExecutionStats(
                 calls=execution.calls,
                 rows=plan.node_steps,
@@ -69,6 +79,11 @@ class Local(Executor):
             yield Outcome(
                 job, taken, {stage: seconds.get(stage, 0.0) * share[place] for stage, share in shares.items()}
             )
+        # whoever took the outcomes has written the manifests: whatever is missing now is made from what was denoised
+        if all(map(_finished, jobs)):
+            if checkpoints:
+                checkpoints.clear()
+            group.end()
 
 
 def _plain(job: "Job", plan: "SharingPlan", session: "Session") -> _Work:
@@ -114,8 +129,29 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
     )
 
 
+def _relative(jobs: "Sequence[Job]", run: Path) -> list[str]:
+    return [job.folder.relative_to(run).as_posix() for job in jobs]
+
+
+def _made(jobs: "Sequence[Job]") -> "list[Job]":
+    """Return the jobs that the group makes pictures for; as it was begun, where some of them are finished since."""
+    run, lacking = jobs[0].run, [job for job in jobs if not _finished(job)]
+    for group in unfinished(run):
+        if group.folders == _relative(jobs, run) and set(group.made) >= set(_relative(lacking, run)):
+            return [job for job, name in zip(jobs, group.folders, strict=True) if name in group.made]
+    return lacking
+
+
+def _finished(job: "Job") -> bool:
+    return (job.folder / MANIFEST).exists()
+
+
 def _executed(
-    jobs: "Sequence[Job]", work: _Work, session: "Session"
+    jobs: "Sequence[Job]",
+    work: _Work,
+    group: Unfinished,
+    checkpoints: "DenoisingCheckpoints | None",
+    session: "Session",
 ) -> "tuple[Execution, Mapping[str, float], list[str]]":
     """Denoise, decode and write; return the execution, its seconds by stage, and notes for records."""
     from generators.executor import execute
@@ -132,7 +168,9 @@ def _executed(
         alone = sum(job.needed(isolate=session.isolate).node_steps for job in jobs)
         fewer = f"{1 - plan.node_steps / alone:.1%} fewer than one by one"
         session.emit(Note(f"{len(jobs)} sets of pictures are denoised as one: {plan.node_steps:,} node-steps, {fewer}"))
-    checkpoints = _checkpoints(jobs, plan, session)
+    missing = _missing(jobs, work, group, session)
+    folders = {group.run / name for name in group.made}
+    wanted = np.array([any(folder in folders for folder, _ in places) for places in work.places], dtype=np.bool_)
     with session.stage("denoise", plan.node_steps, source, one_job) as denoising:
         execution = execute(
             plan,
@@ -144,25 +182,48 @@ def _executed(
             batch_size=sizes[source.key][0],
             observers=[session.advance],
             ends=(work.union.ends, work.union.prompts),
+            wanted=None if wanted.all() else wanted,
             checkpoints=checkpoints,
             cache=jobs[0].cache,
         )
-    decoding, decoder_notes = _written(execution, work, session, jobs)
-    if checkpoints:
-        checkpoints.clear()
+    decoding, decoder_notes = _written(execution, work, missing, group, session, jobs)
     for key, one in sources.items():
         session.shrink(one, execution.batch_size_used, sizes[key][1])
     notes = [*execution.notes, *decoder_notes]
     for note in notes:
         session.emit(Note(note))
-    denoised = denoising["denoise"] + execution.seconds_before
+    denoised = denoising["denoise"] - (checkpoints.seconds if checkpoints else 0.0) + execution.seconds_before
     return execution, {**decoding, "denoise": denoised}, notes
 
 
+def _missing(jobs: "Sequence[Job]", work: _Work, group: Unfinished, session: "Session") -> "list[list[Place]]":
+    """Return, for each picture, the places where it is not yet, and remove what is no picture of this group's.
+
+    Folders with a manifest are finished. Where seconds are measured those of all pictures are wanted, at once.
+    """
+    whole = set() if session.isolate else group.whole()
+    for job in jobs:
+        if not _finished(job):
+            clear(job.folder, {prompt for folder, prompt in whole if folder == job.folder})
+    finished = {job.folder for job in jobs if _finished(job)}
+    return [[place for place in places if place[0] not in finished and place not in whole] for places in work.places]
+
+
 def _written(
-    execution: "Execution", work: _Work, session: "Session", jobs: "Sequence[Job]"
+    execution: "Execution",
+    work: _Work,
+    missing: "list[list[Place]]",
+    group: Unfinished,
+    session: "Session",
+    jobs: "Sequence[Job]",
 ) -> tuple[dict[str, float], list[str]]:
-    """Decode the latents and write the pictures, in threads; return seconds by stage, and notes for records."""
+    """Decode the latents and write the pictures that are missing, in threads.
+
+    Batches are those in which all would be decoded, so that a picture is the same, whatever was there before.
+
+    Returns:
+        Seconds by stage, and notes for records.
+    """
     from generators.batching import Batches
     from generators.executor import decode_images
     from sweeps.writer import writer
@@ -170,29 +231,35 @@ def _written(
     source, one_job = jobs[0].source, jobs[0] if len(jobs) == 1 else None
     family = session.family(source)
     most = DECODED if family.device.type != "cpu" else execution.batch_size_used
-    batches, start = Batches(min(most, execution.batch_size_used)), 0
-    with writer() as out:
-        with session.stage("decode", len(work.places), source, one_job) as decoding:
+    wanted = np.array([bool(places) for places in missing], dtype=np.bool_)
+    batches = Batches(min(most, execution.batch_size_used), wanted=wanted)
+    notes = [f"{count:,} of {len(wanted):,} pictures were there"] if (count := int((~wanted).sum())) else []
+    with group.writing(), writer(group.written) as out:
+        with session.stage("decode", len(wanted) - count, source, one_job) as decoding:
             for pixels in decode_images(
                 family, execution, work.keys, source.settings, noise=work.noise, batches=batches
             ):
-                out.write(pixels, work.places[start : start + len(pixels)])
-                start += len(pixels)
-                session.emit(StageAdvanced(len(pixels)))
+                out.write(pixels, missing[batches.rows])
+                session.emit(StageAdvanced(int(wanted[batches.rows].sum())))
         with session.stage("write", 1, source, one_job) as writing:
             out.drain()
             session.emit(StageAdvanced(1))
-    return {**decoding, **writing}, batches.notes
+    return {**decoding, **writing}, [*notes, *batches.notes]
 
 
-def _checkpoints(jobs: "Sequence[Job]", plan: "SharingPlan", session: "Session") -> "DenoisingCheckpoints | None":
+def _identity(jobs: "Sequence[Job]", plan: "SharingPlan", made: "Sequence[Job]") -> str:
+    """Return what tells one execution from all others: what is denoised from what, how it goes, and what is wanted."""
+    sources = list({job.source.key: job.source.identity for job in jobs}.values())
+    part = [] if len(made) == len(jobs) else [job.id for job in made]
+    return sha256_text(canonical_json([sources, plan.digest, *part]))
+
+
+def _checkpoints(jobs: "Sequence[Job]", identity: str, session: "Session") -> "DenoisingCheckpoints | None":
     """Return where this execution leaves its checkpoints, if it does; what a denoiser cache remembers is in none."""
     from generators.denoising_checkpoints import DenoisingCheckpoints
 
     if session.save_every is None or jobs[0].cache:
         return None
-    sources = list({job.source.key: job.source.identity for job in jobs}.values())
-    identity = sha256_text(canonical_json([sources, plan.digest]))
     return DenoisingCheckpoints(
-        jobs[0].run / CHECKPOINTS, identity, session.save_every, lambda text: session.emit(Note(text))
+        jobs[0].run / STATES, identity, session.save_every, lambda text: session.emit(Note(text))
     )

@@ -13,16 +13,19 @@ from platformdirs.macos import MacOS
 
 from common.errors import UserError
 from common.files import (
+    GoneError,
     atomic_path,
     atomic_write,
     cache_dir,
     canonical_json,
     exchange_folder,
     local_folder,
+    make_folder,
     read_sealed,
     remove_leftovers,
     sha256_tree,
     split_scheme,
+    watched,
     write_sealed,
 )
 
@@ -215,3 +218,40 @@ def test_of_what_was_left_half_written_only_dead_processes_own_is_removed(tmp_pa
         left = {path.name for path in tmp_path.iterdir()}
     gone = {f".reused-number.{machine}-{os.getpid()}-{start}0.tmp.json"}
     assert left == (kept - gone) | {living.name}
+
+
+def gone(folder: Path, how: str) -> None:
+    shutil.rmtree(folder) if how == "removed" else folder.rename(folder.with_name("moved"))
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed"])
+def test_a_watched_folder_that_is_gone_is_said_and_not_made_again(tmp_path: Path, how: str) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(GoneError, match=r"run was moved or removed while it was being written"), watched(run):
+        make_folder(run)
+        with watched(run):
+            atomic_write(run / "cells" / "a" / "record.json", "1")
+            gone(run, how)
+            with pytest.raises(GoneError):
+                atomic_write(run / "cells" / "a" / "record.json", "2")
+            with pytest.raises(GoneError):
+                make_folder(run / "cells")
+            raise FileNotFoundError("whatever fails meanwhile fails for that")
+    assert not run.exists()
+    make_folder(run / "cells")  # nobody watches any more
+
+
+def test_a_watched_folder_that_goes_between_a_look_and_a_write_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, mkdir = tmp_path / "run", Path.mkdir
+    run.mkdir()
+
+    def late(self: Path, *arguments: object, **more: object) -> None:
+        shutil.rmtree(run, ignore_errors=True)
+        mkdir(self, *arguments, **more)  # type: ignore[arg-type]
+
+    with pytest.raises(GoneError), watched(run):
+        monkeypatch.setattr(Path, "mkdir", late)
+        make_folder(run / "cells" / "a")
+    assert not run.exists()

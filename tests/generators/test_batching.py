@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -79,3 +80,10 @@ def test_memory_that_runs_out_adds_no_sizes(size: int, limit: int, count: int):
     cut = run(batches, count, limit=limit)
     assert [row for batch in cut for row in batch] == list(range(count))
     assert {len(batch) for batch in cut} <= set(ladder(size))
+
+
+def test_batches_without_a_row_that_is_wanted_are_passed_over_and_the_others_are_what_they_were():
+    wanted = np.array([False, False, True, False, False, False, True])
+    batches = Batches(2, wanted=wanted)
+    found = [(rows, batches.rows) for rows in batches.map(7, lambda rows: rows)]
+    assert found == [(slice(2, 4), slice(2, 4)), (slice(6, 7), slice(6, 7))]

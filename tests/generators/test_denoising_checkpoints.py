@@ -85,6 +85,4 @@ def test_a_checkpoint_is_due_when_its_time_has_come(tmp_path: Path) -> None:
     assert DenoisingCheckpoints(tmp_path, "this", every=0).due()
     rare = DenoisingCheckpoints(tmp_path, "this", every=1e9)
     assert not rare.due()
-    assert not rare.due(last=True), "what has left no checkpoint so far is quick enough to be made again"
-    rare.save(checkpoint(1))
-    assert rare.due(last=True)
+    assert rare.due(last=True), "decoding and the manifests are still to come"

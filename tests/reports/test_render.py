@@ -8,7 +8,9 @@ from PIL import Image
 
 from common.errors import UserError
 from reports.base import figures
+from reports.publish import publish
 from reports.render import add_to_report, damaged_report, write_report
+from sweeps.record import load_records
 
 TABLES = ("claims", "cost", "savings_at_parity", "split_similarity", "summary")
 FIGURES = ("dendrogram", "diversity_savings", "image_grid", "quality_savings", "split_similarity")
@@ -55,6 +57,21 @@ def test_a_damaged_file_costs_its_figure_and_no_other(run_folder, damaged: str, 
     assert re.search("run .*again", note)
     assert {"quality_savings", "diversity_savings"} <= {path.stem for path in report.figures}
     assert len(report.tables) == 3 * len(TABLES)
+
+
+@pytest.mark.parametrize("what", ["reports.style.save", "reports.page.write.write_page", "reports.markdown.markdown"])
+def test_a_full_disk_is_no_note_beside_what_could_be_written(run_folder, monkeypatch, what: str) -> None:
+    """A report without its page is none, and whoever waits for it has to hear that."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(what, full)
+    if what != "reports.style.save":  # drawing is most of a report's time
+        monkeypatch.setattr("reports.render.figures", dict)
+    with pytest.raises(UserError, match=f"the disk that holds {run_folder} is full") as error:
+        publish(run_folder, load_records(run_folder))
+    assert f"bench report {run_folder}" in error.value.hint
 
 
 def test_a_figure_with_a_bug_costs_no_other(run_folder, monkeypatch) -> None:

@@ -18,10 +18,10 @@ from sweeps.session import Session
 
 
 def tables(records) -> list[dict]:
-    """What two runs of one sweep have in common: all but seconds, hashes, and what was denoised together."""
+    """What two runs of one sweep have in common: all but seconds, hashes, what was denoised together, interruptions."""
     seconds = {"timings": True, "baseline_timings": True, "shared_seconds": True, "picture_sets": True, "scored": True}
     return [
-        record.model_dump(exclude={**seconds, "execution": {"calls", "united", "first_call", "steady"}})
+        record.model_dump(exclude={**seconds, "execution": {"calls", "united", "first_call", "steady", "notes"}})
         for record in records
     ]
 

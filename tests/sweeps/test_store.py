@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.files import atomic_path
+from common.files import atomic_path, disk_full
 from sweeps.record import load_records
 from sweeps.spec import make_spec
-from sweeps.store import disk_full, open_store, refuse_another, saved_spec
+from sweeps.store import open_store, refuse_another, saved_spec
 
 
 def hold(folder, ready) -> None:

@@ -185,3 +185,20 @@ def test_loads_within_loads_count_once_and_errors_end_them(clock):
         raise RuntimeError
     assert [type(event).__name__ for event in heard] == ["StageStarted", "StageFinished"]
     assert 1000 <= seconds_loading() - before < 2000
+
+
+def test_a_line_that_cannot_be_written_is_told_by_the_next_event_and_not_where_a_stage_ends(begun, monkeypatch):
+    timeline = Timeline()
+    timeline(begun)
+    timeline(StageStarted("denoise", 1))
+    monkeypatch.setattr("sweeps.timeline._append", full)
+    timeline(StageFinished())  # a stage also ends because something failed, and that is what is to be told
+    for event in (StageStarted("decode", 1), StageAdvanced(1)):
+        with pytest.raises(OSError, match="No space"):
+            timeline(event)
+    with pytest.raises(OSError, match="No space"):
+        timeline.check()
+
+
+def full(*_):
+    raise OSError(28, "No space left on device")

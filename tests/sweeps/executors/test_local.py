@@ -1,12 +1,15 @@
 """A group of jobs denoised in this process: whose seconds are whose, and what a killed one leaves."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 from rounding import same_but_for_rounding
 
 from generators.denoising_checkpoints import DenoisingCheckpoints
-from sweeps.events import Note, StageAdvanced, StageStarted
+from sweeps import generate
+from sweeps.events import Note, StageAdvanced, StageFinished, StageStarted
+from sweeps.unfinished import Unfinished
 
 
 class Death(BaseException):
@@ -33,6 +36,132 @@ def killed(sweep):
         assert list(folder.rglob("state-*.safetensors"))
 
     return run
+
+
+def pictures(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("images/[0-9]*.png"))}
+
+
+def done(events, stage):
+    """What was done in all stages of this name, in their units."""
+    found, open_stages = 0, []
+    for event in events:
+        match event:
+            case StageStarted(stage=name):
+                open_stages.append(name)
+            case StageFinished():
+                open_stages.pop()
+            case StageAdvanced(done=units) if open_stages[-1] == stage:
+                found += units
+            case _:
+                pass
+    return found
+
+
+THREE = {"tau": "0,0.3,0.6", "batch_size": 3}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sweep, tmp_path_factory):
+    """Cells of three taus in batches that no step fills: composed otherwise, pictures differ in their last bits."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    sweep(folder, **THREE)
+    return pictures(folder)
+
+
+@pytest.mark.parametrize("manifests", [0, 1, 2])
+def test_killed_before_any_manifest_nothing_is_denoised_or_decoded_again(
+    sweep, undisturbed, tmp_path, monkeypatch, manifests
+):
+    finish, written = generate.finish, []
+
+    def killed(*arguments):
+        if len(written) == manifests:
+            raise Death
+        written.append(finish(*arguments))
+        return written[-1]
+
+    with monkeypatch.context() as patch, pytest.raises(Death):
+        patch.setattr(generate, "finish", killed)
+        sweep(tmp_path / "run", **THREE)
+    heard = []
+    records = sweep(tmp_path / "run", events=heard, **THREE)
+    assert [record.status for record in records] == ["done"] * 3
+    assert (done(heard, "denoise"), done(heard, "decode")) == (0, 0)
+    assert pictures(tmp_path / "run") == undisturbed
+    assert not (tmp_path / "run" / "states").exists()
+
+
+@pytest.mark.parametrize("which", ["shared", "cells"])
+def test_what_is_lost_of_a_finished_run_is_made_in_the_batches_that_it_was_made_in(sweep, undisturbed, tmp_path, which):
+    first = sweep(tmp_path / "run", **THREE)
+    run = tmp_path / "run"
+    lost = first[-1].baseline_scores(run).parent if which == "shared" else first[-1].folder(run)
+    (lost / "generation.json").unlink()
+    shutil.rmtree(lost / "images")
+    heard = []
+    records = sweep(tmp_path / "run", events=heard, **THREE)
+    assert [record.status for record in records] == ["done"] * 3
+    assert pictures(tmp_path / "run") == undisturbed
+    whole = 3 * 4 + sum(record.execution.rows for record in first)
+    assert 0 < done(heard, "denoise") < whole, "batches in which nothing of it is are passed over"
+    assert [record.results for record in records] == [record.results for record in first]
+
+
+def test_killed_while_decoding_what_is_written_counts_and_a_torn_picture_does_not(
+    sweep, undisturbed, tmp_path, monkeypatch
+):
+    written, told = [], Unfinished.written
+
+    def killed(self, place, content):
+        if len(written) == 4:
+            raise Death
+        written.append(place)
+        told(self, place, content)
+
+    with monkeypatch.context() as patch, pytest.raises(Death):
+        patch.setattr(Unfinished, "written", killed)
+        sweep(tmp_path / "run", **THREE)
+    folder, prompt = written[0]
+    torn = folder / "images" / f"{prompt:05d}.png"
+    torn.write_bytes(torn.read_bytes()[:-9])
+    heard = []
+    records = sweep(tmp_path / "run", events=heard, **THREE)
+    assert [record.status for record in records] == ["done"] * 3
+    assert done(heard, "denoise") == 0
+    assert 0 < done(heard, "decode") <= len(undisturbed) - 3
+    assert pictures(tmp_path / "run") == undisturbed
+    assert "pictures were there" in " ".join(records[-1].execution.notes)
+
+
+def test_what_is_measured_is_decoded_as_a_whole(sweep, tmp_path, monkeypatch):
+    finish = generate.finish
+
+    def killed(*_):
+        raise Death
+
+    with monkeypatch.context() as patch, pytest.raises(Death):
+        patch.setattr(generate, "finish", killed)
+        sweep(tmp_path / "run", isolate=True)
+    assert generate.finish is finish
+    heard = []
+    (record, _) = sweep(tmp_path / "run", isolate=True, events=heard)
+    assert done(heard, "denoise") > 0, "of the cells"
+    assert done(heard, "decode") == 3 * 4, "the seconds of a part are not those of all"
+    assert record.baseline_timings["denoise"] > 0, "those of the process that was killed"
+
+
+def test_a_group_that_was_begun_is_not_taken_up_where_its_cells_are_not_asked_for(sweep, tmp_path, monkeypatch):
+    def killed(*_):
+        raise Death
+
+    with monkeypatch.context() as patch, pytest.raises(Death):
+        patch.setattr(generate, "finish", killed)
+        sweep(tmp_path / "run", **THREE)
+    (group,) = (tmp_path / "run" / "states").glob("group-*.jsonl")
+    group.write_text(group.read_text().replace('"cells/', '"cells/0', 1))
+    assert [record.status for record in sweep(tmp_path / "run", **THREE)] == ["done"] * 3
+    assert not (tmp_path / "run" / "states").exists()
 
 
 def test_seconds_of_a_union_are_shared_out_by_denoiser_evaluations(whole):

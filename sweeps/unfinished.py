@@ -1,0 +1,143 @@
+"""Which jobs are denoised as one group, so that what is made again of it is made in the same batches.
+
+``states/group-<hash>.jsonl`` is there from before the first denoiser call until the group's last manifest is, so that a
+killed group goes on as the same group: in its first line who belongs to it, then a line a picture that was written,
+with its hash. ``groups.json`` keeps who belonged together, for a folder whose pictures are lost later.
+"""
+
+import json
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from common.files import atomic_write, canonical_json, sha256_file, sha256_text
+from sweeps.pictures import picture_name
+
+if TYPE_CHECKING:
+    from sweeps.writer import Place
+
+STATES = "states"  # of a run folder; checkpoints of the denoising lie there too
+GROUPS = "groups.json"
+
+
+class Unfinished:
+    """One group's file; made by `begun`, or found by `unfinished`.
+
+    Args:
+        path: of the file.
+        run: the run folder.
+        folders: of the group, in its order, relative to the run folder.
+        made: those of them that it makes pictures for: the others' were there.
+    """
+
+    def __init__(self, path: Path, run: Path, folders: Sequence[str], made: Collection[str]) -> None:
+        self.path, self.run, self.folders, self.made = path, run, list(folders), sorted(made)
+        self._numbers = {run / folder: number for number, folder in enumerate(self.folders)}
+        self._file: TextIO | None = None
+        self._lock = threading.Lock()
+
+    def whole(self) -> set["Place"]:
+        """Return the pictures that were written and are what was written: every one is hashed."""
+        places: dict[Place, str] = {}
+        for line in _lines(self.path)[1:]:
+            try:
+                number, prompt, content = json.loads(line)
+                places[self.run / self.folders[number], int(prompt)] = content
+            except (ValueError, TypeError, IndexError):  # the last line of a killed process may be torn
+                continue
+        return {place for place, content in places.items() if _hash(place) == content}
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep the file open for `written` while the block lasts."""
+        torn = not self.path.read_bytes().endswith(b"\n")
+        with self.path.open("a", encoding="utf-8") as self._file:
+            if torn:
+                self._file.write("\n")
+            yield
+
+    def written(self, place: "Place", content: str) -> None:
+        """Note that a picture lies in its folder, with the hash of its file; from any thread, while it is `writing`."""
+        folder, prompt = place
+        line = json.dumps([self._numbers[folder], prompt, content]) + "\n"
+        with self._lock:
+            assert self._file
+            self._file.write(line)
+            self._file.flush()
+
+    def end(self) -> None:
+        """Note who belonged together, and forget the rest: all manifests are there."""
+        groups = {name: group for name, group in belonged(self.run).items() if name not in self.made}
+        if len(self.folders) > 1:
+            groups |= dict.fromkeys(self.made, self.folders)
+        kept = sorted({tuple(group) for group in groups.values()})
+        content = {"groups": kept, "of": {name: kept.index(tuple(group)) for name, group in groups.items()}}
+        if groups or (self.run / GROUPS).exists():
+            atomic_write(self.run / GROUPS, canonical_json(content) + "\n")
+        self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.parent.rmdir()  # where nothing else is in it
+
+
+def begun(run: Path, identity: str, folders: Sequence[str], made: Collection[str]) -> Unfinished:
+    """Return the group of this identity, which is taken up again if it was begun; others are forgotten.
+
+    Args:
+        run: the run folder.
+        identity: of what is denoised together, and what of it.
+        folders: as in `Unfinished`.
+        made: likewise.
+    """
+    new = Unfinished(run / STATES / f"group-{sha256_text(identity)[:16]}.jsonl", run, folders, made)
+    if not any((old.path, old.folders, old.made) == (new.path, new.folders, new.made) for old in unfinished(run)):
+        atomic_write(new.path, canonical_json({"folders": new.folders, "made": new.made}) + "\n")
+    for other in new.path.parent.glob("group-*.jsonl"):
+        if other != new.path:
+            other.unlink(missing_ok=True)
+    return new
+
+
+def unfinished(run: Path) -> list[Unfinished]:
+    """Return the groups of a run folder that were begun and are not finished; a damaged file is none."""
+    groups = []
+    for path in sorted((run / STATES).glob("group-*.jsonl")):
+        try:
+            first = json.loads(_lines(path)[0])
+            folders, made = _names(first["folders"]), _names(first["made"])
+        except (ValueError, IndexError, KeyError, TypeError):
+            continue
+        groups.append(Unfinished(path, run, folders, made))
+    return groups
+
+
+def belonged(run: Path) -> dict[str, list[str]]:
+    """Return, by folder, the group in which its pictures were made, relative to the run; not of one made by itself."""
+    try:
+        content = json.loads((run / GROUPS).read_text(encoding="utf-8"))
+        groups = [_names(group) for group in content["groups"]]
+        return {name: groups[number] for name, number in content["of"].items() if name in groups[number]}
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return {}  # then what is lost is made by itself
+
+
+def _names(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError("these are no names")
+    return value
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _hash(place: "Place") -> str | None:
+    folder, prompt = place
+    try:
+        return sha256_file(folder / "images" / picture_name(prompt))
+    except OSError:
+        return None
