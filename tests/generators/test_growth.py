@@ -12,7 +12,7 @@ WARD = get_strategy("ward-cosine")
 
 
 def test_parts_of_a_set_of_copies_save_what_their_copies_save():
-    """Equal prompts share all but the last step: the rest a part pays once a distinct prompt, a hypergeometric number."""
+    """Equal prompts share all but the last step: the rest is paid once a distinct prompt of a part."""
     distinct, copies, part = 40, 4, 80
     rows = np.repeat(np.eye(distinct), copies, axis=0)
     (found,) = growth(rows, WARD.tree, EQ7, [0.01], K, seed=3)
