@@ -136,7 +136,7 @@ def plan_sweep(
 def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
     """Return the job of one cell by itself, without a baseline, in a folder of its own, with its plan and tree."""
     job = _sharing_job(cell, None, folder, folder)
-    if there := _on_disk(folder, session):
+    if there := _on_disk(job, session):
         return replace(job, **there)
     grouping, seconds = session.grouping(cell.source, cell.strategy, cell.config.features, folder)
     job = replace(job, **_planned(cell, grouping), seconds={"cluster": seconds})
@@ -251,7 +251,7 @@ class _Planning:
         job = _sharing_job(cell, baseline, self.run, self.run / "cells" / cell.id)
         if baseline.error:
             return replace(job, error=baseline.error)
-        if there := _on_disk(job.folder, self.session):
+        if there := _on_disk(job, self.session):
             return replace(job, **there)
         with_plan: list[Job] = []
 
@@ -286,15 +286,23 @@ class _Planning:
         return replace(baseline_job(source, self.run, reference.cell, error), baseline=baseline, **about)
 
 
-def _on_disk(folder: Path, session: Session) -> dict[str, Any] | None:
+def _on_disk(job: Job, session: Session) -> dict[str, Any] | None:
     """Return the plan and the tree of a cell whose pictures are there.
 
     They are read, not made again: these made the pictures, and other libraries might cluster otherwise.
     """
+    folder = job.folder
     if not (folder / MANIFEST).exists():
         return None
     try:
-        for name, digest in _written_with(folder).items():
+        manifest = load_manifest(folder)
+    except (OSError, ValueError):  # the next pass says so
+        return None
+    if manifest.id not in ("", job.id):
+        session.damaged(f"{folder / MANIFEST} is of another cell, {manifest.id}")
+        return None
+    try:
+        for name, digest in manifest.files.items():
             check_file(folder / name, digest)
         return {"plan": SharingPlan.load(folder / PLAN), "tree": Tree.load(folder / TREE)}
     except UserError as error:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from rounding import same_but_for_rounding
 
+from common.files import read_sealed, write_sealed
 from sweeps.events import Note, StageStarted
 from sweeps.grid import cells
 from sweeps.passes import sweep as run_sweep
-from sweeps.pictures import Manifest
+from sweeps.pictures import load_manifest
 from sweeps.session import Session
 
 MANY = {"tau": "0,0.3,0.6", "seed": "1,2", "strategy": "ward-cosine,average"}
@@ -158,12 +159,11 @@ def test_a_cell_that_was_made_beside_another_baseline_is_made_again(sweep, whole
     if lost:
         baseline.unlink()
     path = whole.records[1].folder(copy) / "generation.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "standard": "of another baseline"}))
+    write_sealed(path, {**read_sealed(path)[0], "standard": "of another baseline"})
     heard = []
     records = sweep(copy, events=heard)
     assert [record.status for record in records] == ["done", "done"]
-    assert json.loads(path.read_text())["standard"] == Manifest.model_validate_json(baseline.read_text()).hash
+    assert json.loads(path.read_text())["standard"] == load_manifest(baseline.parent).hash
     assert f"the baseline of cell {whole.records[1].id} was made anew" in "".join(
         event.text for event in heard if isinstance(event, Note)
     )

@@ -327,7 +327,7 @@ def test_a_kill_between_a_plan_and_its_pictures_leaves_no_pictures_of_another(sw
         raise Death
 
     monkeypatch.setattr(SharingPlan, "save", another)
-    monkeypatch.setattr("sweeps.generate.clear", die)
+    monkeypatch.setattr("sweeps.generate.reopen", die)
     with pytest.raises(Death):
         sweep(copy)
     assert not (folder / "generation.json").exists()
