@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.files import canonical_json, sha256_text
 from sweeps.events import Note, StageAdvanced
-from sweeps.executors.base import Executor, Outcome
+from sweeps.executors.base import Executor, Outcome, overflowed
 from sweeps.record import ExecutionStats
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # pictures decoded at once on an accelerator: at full size a decoder's activations are ten times its denoiser's
 DECODED = 4
 CHECKPOINTS = "states"
+Overflows = dict[Path, dict[int, str]]  # by folder and prompt, where numbers overflowed on the way to the picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +52,14 @@ class Local(Executor):
         plans = [job.needed(isolate=session.isolate) for job in jobs]
         alone = session.isolate or jobs[0].alone
         work = _plain(jobs[0], plans[0], session) if alone else _united(jobs, plans, session)
-        execution, seconds, notes = _executed(jobs, work, session)
+        execution, seconds, notes, overflows = _executed(jobs, work, session)
         rows = np.array([plan.node_steps for plan in plans], dtype=float)
         pictures = np.array([np.count_nonzero(plan.output >= 0) for plan in plans], dtype=float)
         shares = {"denoise": rows / rows.sum(), "decode": pictures / pictures.sum(), "write": pictures / pictures.sum()}
         for place, (job, plan) in enumerate(zip(jobs, plans, strict=True)):
+            if where := overflows.get(job.folder):
+                yield Outcome(job, error=overflowed(job, where))
+                continue
             taken = ExecutionStats(
                 calls=execution.calls,
                 rows=plan.node_steps,
@@ -116,8 +121,12 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
 
 def _executed(
     jobs: "Sequence[Job]", work: _Work, session: "Session"
-) -> "tuple[Execution, Mapping[str, float], list[str]]":
-    """Denoise, decode and write; return the execution, its seconds by stage, and notes for records."""
+) -> "tuple[Execution, Mapping[str, float], list[str], Overflows]":
+    """Denoise, decode and write.
+
+    Returns:
+        The execution, its seconds by stage, notes for records, and what there are no pictures of.
+    """
     from generators.executor import execute
 
     source, plan = jobs[0].source, work.union.plan
@@ -147,7 +156,7 @@ def _executed(
             checkpoints=checkpoints,
             cache=jobs[0].cache,
         )
-    decoding, decoder_notes = _written(execution, work, session, jobs)
+    decoding, decoder_notes, overflows = _written(execution, work, session, jobs)
     if checkpoints:
         checkpoints.clear()
     for key, one in sources.items():
@@ -156,13 +165,17 @@ def _executed(
     for note in notes:
         session.emit(Note(note))
     denoised = denoising["denoise"] + execution.seconds_before
-    return execution, {**decoding, "denoise": denoised}, notes
+    return execution, {**decoding, "denoise": denoised}, notes, overflows
 
 
 def _written(
     execution: "Execution", work: _Work, session: "Session", jobs: "Sequence[Job]"
-) -> tuple[dict[str, float], list[str]]:
-    """Decode the latents and write the pictures, in threads; return seconds by stage, and notes for records."""
+) -> "tuple[dict[str, float], list[str], Overflows]":
+    """Decode the latents and write the pictures, in threads; those that are none are not written.
+
+    Returns:
+        Seconds by stage, notes for records, and what there are no pictures of.
+    """
     from generators.batching import Batches
     from generators.executor import decode_images
     from sweeps.writer import writer
@@ -171,18 +184,24 @@ def _written(
     family = session.family(source)
     most = DECODED if family.device.type != "cpu" else execution.batch_size_used
     batches, start = Batches(min(most, execution.batch_size_used)), 0
+    lost: dict[int, str] = {}
     with writer() as out:
         with session.stage("decode", len(work.places), source, one_job) as decoding:
             for pixels in decode_images(
-                family, execution, work.keys, source.settings, noise=work.noise, batches=batches
+                family, execution, work.keys, source.settings, noise=work.noise, batches=batches, overflows=lost
             ):
-                out.write(pixels, work.places[start : start + len(pixels)])
+                kept = [row for row in range(len(pixels)) if start + row not in lost]
+                out.write(pixels[kept], [work.places[start + row] for row in kept])
                 start += len(pixels)
                 session.emit(StageAdvanced(len(pixels)))
         with session.stage("write", 1, source, one_job) as writing:
             out.drain()
             session.emit(StageAdvanced(1))
-    return {**decoding, **writing}, batches.notes
+    overflows: Overflows = {}
+    for row, where in lost.items():
+        for folder, prompt in work.places[row]:
+            overflows.setdefault(folder, {})[prompt] = where
+    return {**decoding, **writing}, batches.notes, overflows
 
 
 def _checkpoints(jobs: "Sequence[Job]", plan: "SharingPlan", session: "Session") -> "DenoisingCheckpoints | None":

@@ -1,0 +1,92 @@
+"""Numbers that have overflowed: looked for in every batch, so that nothing is done whose pictures are none."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.errors import UserError
+from generators.conditioning import Conditioning
+
+LARGEST = 1e18  # the squares of larger numbers, which norms take, are infinite even in float32
+SHOWN = 60  # characters of a prompt in an error
+HINTS = {
+    "fp16": "use --dtype bf16 or fp32",
+    "bf16": "use --dtype fp32; if it overflows there too, lower --guidance, or fetch the weights again",
+    "fp32": "lower --guidance, or fetch the weights again: some of them may be damaged",
+}
+
+
+class Overflow(FloatingPointError):
+    """Some rows of a batch are no numbers.
+
+    Attributes:
+        rows: which, bool [b].
+    """
+
+    def __init__(self, rows: NDArray[np.bool_]) -> None:
+        super().__init__(f"{np.count_nonzero(rows)} of {len(rows)} pictures' values are no numbers")
+        self.rows = rows
+
+
+def within(values: Tensor) -> Tensor:
+    """Return which rows of values [b, ...] hold numbers that can be computed with, bool [b], on their device.
+
+    It is one reduction, and waits for nothing.
+
+    Examples:
+        >>> within(torch.tensor([[1.0, -2.0], [0.0, float("nan")], [float("-inf"), 0.0], [1e38, 0.0]])).tolist()
+        [True, False, False, False]
+    """
+    values = values.float() if values.dtype == torch.float64 else values
+    largest = torch.linalg.vector_norm(values.flatten(1), ord=math.inf, dim=1, dtype=torch.float32)
+    return largest <= LARGEST  # False for NaN too
+
+
+def refuse_overflow(held: Tensor) -> None:
+    """Raise an `Overflow` for the rows where `held`, bool [b], is False."""
+    rows = ~held.cpu().numpy()
+    if rows.any():
+        raise Overflow(rows)
+
+
+def overflow_error(model: str, dtype: str, where: Mapping[int, str], prompts: Sequence[str] | None = None) -> UserError:
+    """Return the error of pictures that are none.
+
+    Args:
+        model: its name.
+        dtype: of its weights, as the setting has it.
+        where: by the number of the prompt, where it was first seen, such as ``"at step 3 of 25"``; at least one.
+        prompts: all texts, N.
+
+    Examples:
+        >>> print(overflow_error("sd15", "fp16", {1: "at step 3 of 25", 2: "in decoding"}, ["a cat", "a fox", "a dog"]))
+        numbers of sd15 overflow in fp16 at step 3 of 25: no picture of prompt 2 ('a fox'), nor of 1 other \
+(use --dtype bf16 or fp32)
+    """
+    first, others = min(where), len(where) - 1
+    text = f" ({_cut(prompts[first])!r})" if prompts is not None else ""
+    more = f", nor of {others} other{'s' if others > 1 else ''}" if others else ""
+    what = f"no picture of prompt {first + 1}{text}{more}"
+    return UserError(f"numbers of {model} overflow in {dtype} {where[first]}: {what}", HINTS.get(dtype))
+
+
+def check_conditioning(conditioning: Conditioning, model: str, dtype: str, prompts: Sequence[str]) -> None:
+    """Refuse prompts whose encodings, N rows, have overflowed: text encoders' and priors' alike.
+
+    Raises:
+        UserError: a row is not finite; the prompt and the tensor are named.
+    """
+    where: dict[int, str] = {}
+    for name, tensor in conditioning.tensors.items():
+        for row in torch.nonzero(~within(tensor.reshape(len(tensor), -1))).flatten().tolist():
+            where.setdefault(row, f"in encoding ({name})")
+    if where:
+        raise overflow_error(model, dtype, where, prompts)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
