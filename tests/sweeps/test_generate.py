@@ -167,3 +167,48 @@ def test_a_cell_that_was_made_beside_another_baseline_is_made_again(sweep, whole
     assert f"the baseline of cell {whole.records[1].id} was made anew" in "".join(
         event.text for event in heard if isinstance(event, Note)
     )
+
+
+def test_a_prompt_whose_numbers_overflow_fails_its_cells_by_name_and_others_go_on(tiny_spec, tmp_path, monkeypatch):
+    """One latent of one seed is infinite, in a union of two seeds: in memory too they are denoised once."""
+    from generators.noise import KeyedNoise, node_key
+
+    spec, drawn, heard = tiny_spec(tau="0,0.6", seed="1,2"), KeyedNoise.initial, []
+    own = node_key(cells(spec, "cpu")[0].source.prompts.keys[2:3])
+    spoilt = []
+
+    def initial(noise, keys, shape):
+        values = drawn(noise, keys, shape)
+        if noise.seed == 2 and own in keys:
+            values[keys.index(own)] = float("inf")
+            spoilt.append(noise)
+        return values
+
+    monkeypatch.setattr(KeyedNoise, "initial", initial)
+    records = run_sweep(spec, tmp_path / "run", device="cpu", emit=heard.append)
+    assert len(spoilt) == 1, "nothing is denoised a second time"
+    assert of_union(heard)
+    by_seed = {seed: [record for record in records if record.config.seed == seed] for seed in (1, 2)}
+    assert {record.status for record in by_seed[1]} == {"done"}
+    errors = [record.error for record in by_seed[2]]
+    assert all(error and error.type == "UserError" and error.hint for error in errors)
+    assert any("in fp32 at step 1 of 3: no picture of prompt 3 ('a blue car')" in error.message for error in errors)
+    assert all("no picture of prompt 3" in error.message for error in errors), "a baseline's reason is its cells'"
+
+
+def test_prompts_whose_encodings_overflow_fail_by_name(tiny_spec, tmp_path, monkeypatch):
+    from generators.families.kandinsky import Kandinsky
+
+    encode = Kandinsky.encode
+
+    def spoilt(self, *args):
+        conditioning = encode(self, *args)
+        if args[2].seed == 2:
+            conditioning.tensors["image_embeds"][1] = float("nan")
+        return conditioning
+
+    monkeypatch.setattr(Kandinsky, "encode", spoilt)
+    spec = tiny_spec(tau="0.6", seed="1,2")
+    good, bad = run_sweep(spec, tmp_path / "run", device="cpu", emit=lambda event: None)
+    assert good.status == "done"
+    assert "overflow in fp32 in encoding (image_embeds): no picture of prompt 2 ('a red wolf')" in bad.error.message
