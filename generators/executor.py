@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.errors import UserError
 from generators.batching import Batches
 from generators.conditioning import Conditioning
 from generators.denoising_checkpoints import Checkpoint, DenoisingCheckpoints

@@ -20,7 +20,7 @@ HINTS = {
 }
 
 
-class Overflow(FloatingPointError):
+class NotFiniteError(FloatingPointError):
     """Some rows of a batch are no numbers.
 
     Attributes:
@@ -47,10 +47,10 @@ def within(values: Tensor) -> Tensor:
 
 
 def refuse_overflow(held: Tensor) -> None:
-    """Raise an `Overflow` for the rows where `held`, bool [b], is False."""
+    """Raise an `NotFiniteError` for the rows where `held`, bool [b], is False."""
     rows = ~held.cpu().numpy()
     if rows.any():
-        raise Overflow(rows)
+        raise NotFiniteError(rows)
 
 
 def overflow_error(model: str, dtype: str, where: Mapping[int, str], prompts: Sequence[str] | None = None) -> UserError:

@@ -12,8 +12,8 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import atomic_path, atomic_write, canonical_json, sha256_file, sha256_text
+from common.pictures import read_picture
 from generators.prompts import PromptSet, load_prompts
-from metrics.images import read_picture
 from sweeps.events import Emit
 from sweeps.pictures import picture_name, write_pictures
 from sweeps.record import Result

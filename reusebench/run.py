@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from common.pictures import read_picture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,10 +180,4 @@ class Run:
 
 
 def _opened(folder: Path) -> "list[Image]":
-    from PIL import Image
-
-    images = []
-    for path in sorted((folder / "images").glob("[0-9]*.png")):
-        with Image.open(path) as image:
-            images.append(image.copy())
-    return images
+    return [read_picture(path) for path in sorted((folder / "images").glob("[0-9]*.png"))]

@@ -204,7 +204,7 @@ class Family(ModelFamily, ABC, Generic[S]):
             draw: the i-th noise of shape [b, ...] that decoding needs (a super-resolution model's), each row's own.
 
         Raises:
-            Overflow: some of the pictures are none: what the decoder gives is looked at before it is cut to 0 to 1.
+            NotFiniteError: some of the pictures are none: what the decoder gives is looked at before it is cut to 0 to 1.
         """
 
     def widen_decoder(self) -> bool:
@@ -237,7 +237,7 @@ def pictures_of(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return pictures, uint8, of numbers from 0 to 1, as stock pipelines round them.
 
     Raises:
-        Overflow: some are no numbers. What a decoder gives is cut to 0 to 1 before it comes here, infinities too:
+        NotFiniteError: some are no numbers. What a decoder gives is cut to 0 to 1 before it comes here, infinities too:
             whoever cuts it looks for them first (`refuse_overflow`).
 
     Examples:
@@ -254,7 +254,7 @@ def decoder_watched(pipeline: Any) -> Iterator[None]:
     """Look at what a stock pipeline's decoder gives while the block runs, before the pipeline cuts it to 0 to 1.
 
     Raises:
-        Overflow: some of it overflowed; when the block ends.
+        NotFiniteError: some of it overflowed; when the block ends.
     """
     held: list[Tensor] = []
     modules = [module for name in DECODERS if (module := getattr(pipeline, name, None)) is not None]

@@ -82,7 +82,7 @@ class Executor(Plugin, ABC):
 
 
 def overflowed(job: "Job", where: Mapping[int, str]) -> "UserError":
-    """Return the error of a job some of whose prompts have no picture: `where` says of each where numbers overflowed."""
+    """Return the error of a job some of whose prompts have no picture: `where` says where numbers overflowed."""
     from generators.overflow import overflow_error
 
     source = job.source
