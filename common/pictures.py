@@ -79,6 +79,17 @@ def read_picture(file: Path | IO[bytes]) -> "Image":
         return _shown(picture)
 
 
+def is_blank(picture: "Image") -> bool:
+    """Return whether all pixels are of one colour, as where a model's numbers were none.
+
+    Examples:
+        >>> from PIL import Image
+        >>> is_blank(Image.new("RGB", (4, 4), "white")), is_blank(Image.linear_gradient("L"))
+        (True, False)
+    """
+    return picture.convert("RGB").getcolors(1) is not None
+
+
 def plain_file(path: Path, folder: Path) -> Path:
     """Return a file of the picture that any program reads as `read_picture` does: itself, or a copy in `folder`.
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from common.errors import UserError
 from generators.conditioning import Conditioning
+from generators.prompts import short
 
 LARGEST = 1e18  # the squares of larger numbers, which norms take, are infinite even in float32
-SHOWN = 60  # characters of a prompt in an error
 HINTS = {
     "fp16": "use --dtype bf16 or fp32",
     "bf16": "use --dtype fp32; if it overflows there too, lower --guidance, or fetch the weights again",
@@ -47,7 +47,7 @@ def within(values: Tensor) -> Tensor:
 
 
 def refuse_overflow(held: Tensor) -> None:
-    """Raise an `NotFiniteError` for the rows where `held`, bool [b], is False."""
+    """Raise a `NotFiniteError` for the rows where `held`, bool [b], is False."""
     rows = ~held.cpu().numpy()
     if rows.any():
         raise NotFiniteError(rows)
@@ -68,7 +68,7 @@ def overflow_error(model: str, dtype: str, where: Mapping[int, str], prompts: Se
 (use --dtype bf16 or fp32)
     """
     first, others = min(where), len(where) - 1
-    text = f" ({_cut(prompts[first])!r})" if prompts is not None else ""
+    text = f" ({short(prompts[first])!r})" if prompts is not None else ""
     more = f", nor of {others} other{'s' if others > 1 else ''}" if others else ""
     what = f"no picture of prompt {first + 1}{text}{more}"
     return UserError(f"numbers of {model} overflow in {dtype} {where[first]}: {what}", HINTS.get(dtype))
@@ -86,7 +86,3 @@ def check_conditioning(conditioning: Conditioning, model: str, dtype: str, promp
             where.setdefault(row, f"in encoding ({name})")
     if where:
         raise overflow_error(model, dtype, where, prompts)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

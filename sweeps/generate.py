@@ -10,7 +10,9 @@ import numpy as np
 from common.errors import NoRoomError, UserError, without_frames
 from common.files import atomic_write, canonical_json
 from common.memory import is_out_of_memory
+from generators.prompts import short
 from generators.sharing.union import grouped_by_combiner
+from metrics.duplicates import exact_duplicates
 from metrics.memory import row_bytes
 from sweeps.events import Note
 from sweeps.executors.base import Executor, Outcome
@@ -18,7 +20,7 @@ from sweeps.executors.local import Local
 from sweeps.grid import Source, short_hash
 from sweeps.jobs import Job
 from sweeps.machine import changed_versions, machine, versions
-from sweeps.pictures import Manifest, clear, finish, read_manifest, reuse_pictures
+from sweeps.pictures import Manifest, blank_pictures, clear, finish, read_manifest, reuse_pictures
 from sweeps.record import RECORD, PlanCost
 from sweeps.session import Session
 from sweeps.store import disk_full
@@ -235,7 +237,7 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
             # what the pictures taken from the baseline took there: without it sharing would look faster than it is
             taken = sum(baseline.timings.get(stage, 0.0) for stage in ("denoise", "decode", "write"))
             timings["reused"] = taken * float(job.solo.mean())
-    about = {
+    about: dict[str, Any] = {
         "notes": [*session.encoding_notes(job.source), *execution.notes],
         "batch_size_from": session.batch_size(job.source)[1] if execution.batch_size else None,
     }
@@ -247,11 +249,16 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
         baseline_node_steps=job.plan.baseline_node_steps,
         savings=job.plan.savings,
     )
-    return finish(
-        job.folder,
-        job.plan.n_prompts,
-        lambda images: Manifest(
+    blank: list[str] = []
+
+    def made(images: dict[str, str]) -> Manifest:
+        blank.extend(blank_pictures(job.folder, images))
+        about["notes"] += (odd := _odd(job, images, blank))
+        for note in odd:
+            session.emit(Note(f"{_place(job)}: {note}"))
+        return Manifest(
             images=images,
+            blank=blank,
             plan=plan,
             execution=execution.model_copy(update=about),
             timings=timings,
@@ -260,8 +267,30 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
             hub=job.source.entry.commits(),
             baseline=baseline_hash,
             joules=outcome.joules,
-        ),
-    )
+        )
+
+    return finish(job.folder, job.plan.n_prompts, made)
+
+
+def _odd(job: Job, images: Mapping[str, str], blank: Sequence[str]) -> list[str]:
+    """Return what is odd about pictures, by their hashes and the names of those of one colour; mostly nothing."""
+    prompts = job.source.prompts.prompts
+    names = np.array(list(images))
+    repeats = exact_duplicates(list(images.values()), prompts)
+    kinds = {"of one colour": np.isin(names, blank), "another prompt's, byte for byte": repeats}
+    notes = []
+    for what, mask in kinds.items():
+        if mask.any():
+            first, n = int(np.argmax(mask)), int(mask.sum())
+            which = f"that of prompt {first + 1} ({short(prompts[first])!r})"
+            notes.append(f"{n} of {len(names)} pictures {'are' if n > 1 else 'is'} {what}, the first {which}")
+    return notes
+
+
+def _place(job: Job) -> str:
+    """Name the pictures of a job in a few words."""
+    what = f"tau {job.config.tau:f}" if job.reuses and job.config else "baseline"
+    return f"{job.source.entry.name}, seed {job.source.settings.seed}, {what}"
 
 
 def _write_prompts(job: Job) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from common.files import atomic_write, canonical_json, sha256_file, sha256_text
+from common.pictures import is_blank, opened
 from sweeps.record import ExecutionStats, Part, PlanCost
 
 if TYPE_CHECKING:
@@ -20,9 +21,15 @@ MANIFEST = "generation.json"
 
 
 class Manifest(Part):
-    """The manifest of a folder's pictures, which are complete when it is there, and whole when their hashes agree."""
+    """The manifest of a folder's pictures, which are complete when it is there, and whole when their hashes agree.
+
+    Attributes:
+        images: hashes by file name.
+        blank: the names of pictures of one colour.
+    """
 
     images: dict[str, str]
+    blank: list[str] = Field(default_factory=list)
     plan: PlanCost
     execution: ExecutionStats = ExecutionStats()
     timings: dict[str, float] = Field(default_factory=dict)
@@ -95,6 +102,23 @@ def clear(folder: Path) -> None:
     """Remove pictures and their manifest, the manifest first."""
     (folder / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(folder / "images", ignore_errors=True)
+
+
+def blank_pictures(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return the names of the PNG files in a folder's ``images`` that are of one colour.
+
+    Deflate makes a thousandth of those: only files that are small enough to be one are read whole.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    blank = []
+    for name in names:
+        path = folder / "images" / name
+        with opened(path) as picture:
+            if path.stat().st_size <= 1000 + picture.width * picture.height // 50 and is_blank(picture):
+                blank.append(name)
+    return blank
 
 
 def write_pictures(folder: Path, prompts: Iterable[int], pixels: "NDArray[np.uint8]") -> None:

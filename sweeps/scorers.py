@@ -251,18 +251,25 @@ def results(scorers: Scorers, baseline: Scores, ours: Scores, same: NDArray[np.b
     return by_name
 
 
-def picture_results(baseline: Sequence[str], ours: Sequence[str], prompts: Sequence[str]) -> dict[str, Result]:
-    """Return the results of pictures that need no scorer, named ``pictures.<result>``: exact duplicates.
+def picture_results(
+    baseline: Sequence[str], ours: Sequence[str], prompts: Sequence[str], blank: tuple[int, int] = (0, 0)
+) -> dict[str, Result]:
+    """Return the results of pictures that need no scorer, named ``pictures.<result>``.
+
+    They are exact duplicates and, where there are some, pictures of one colour.
 
     Args:
         baseline: of each of the baseline's pictures a hash that equal ones alone have in common [N].
         ours: likewise of ours, of the same prompts [N].
         prompts: their texts [N].
+        blank: how many of the baseline's and of ours are of one colour.
     """
     if not prompts:
         return {}
     before, after = (exact_duplicates(hashes, prompts) for hashes in (baseline, ours))
     compared = compare_duplicates("duplicates", before, after)
+    if any(blank):
+        compared |= {"blank": blank[1], "blank_standard": blank[0]}
     return {f"{SOURCE}.{key}": _result(value) for key, value in compared.items()}
 
 

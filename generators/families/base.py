@@ -204,7 +204,7 @@ class Family(ModelFamily, ABC, Generic[S]):
             draw: the i-th noise of shape [b, ...] that decoding needs (a super-resolution model's), each row's own.
 
         Raises:
-            NotFiniteError: some of the pictures are none: what the decoder gives is looked at before it is cut to 0 to 1.
+            NotFiniteError: some pictures are none: what the decoder gives is looked at before it is cut to 0 to 1.
         """
 
     def widen_decoder(self) -> bool:

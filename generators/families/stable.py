@@ -113,7 +113,11 @@ def guided_noise(
 
 @torch.no_grad()
 def pictures(pipeline: Any, latents: Tensor) -> NDArray[np.uint8]:
-    """Return the VAE's pictures of finished latents, uint8 [b, height, width, 3]; an `NotFiniteError` if some are none."""
+    """Return the VAE's pictures of finished latents, uint8 [b, height, width, 3].
+
+    Raises:
+        NotFiniteError: some of them are none.
+    """
     vae = pipeline.vae
     latents = latents.to(pipeline._execution_device, vae.dtype)
     image = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]

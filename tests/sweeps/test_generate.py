@@ -212,3 +212,33 @@ def test_prompts_whose_encodings_overflow_fail_by_name(tiny_spec, tmp_path, monk
     good, bad = run_sweep(spec, tmp_path / "run", device="cpu", emit=lambda event: None)
     assert good.status == "done"
     assert "overflow in fp32 in encoding (image_embeds): no picture of prompt 2 ('a red wolf')" in bad.error.message
+
+
+def test_pictures_of_one_colour_are_told_on_the_screen_in_the_record_and_in_the_summary(
+    tiny_spec, tmp_path, monkeypatch
+):
+    from generators.families.kandinsky import Kandinsky
+    from reports.base import RunView
+    from reports.tables.summary import Summary
+
+    decode = Kandinsky.decode
+
+    def black(self, latents, *rest):
+        pixels = decode(self, latents, *rest)
+        pixels[::2] = 0
+        return pixels
+
+    monkeypatch.setattr(Kandinsky, "decode", black)
+    heard: list = []
+    folder, spec = tmp_path / "run", tiny_spec(tau="0.6", batch_size=4, noise="shared")
+    (record,) = run_sweep(spec, folder, device="cpu", emit=heard.append)
+    told = [event.text for event in heard if isinstance(event, Note)]
+    for where in ("baseline", "tau 0.6"):
+        assert any(f"seed 42, {where}: 2 of 4 pictures are of one colour" in text for text in told), told
+        assert any(f"{where}: 1 of 4 pictures is another prompt's, byte for byte" in text for text in told)
+    assert [note.partition(",")[0] for note in record.execution.notes][-2:] == [
+        "2 of 4 pictures are of one colour", "1 of 4 pictures is another prompt's",
+    ]  # fmt: skip
+    assert (record.results["pictures.blank"].value, record.results["pictures.blank_standard"].value) == (2, 2)
+    sheet = Summary().sheet(RunView.of(folder, [record], 0.05))
+    assert "pictures of one colour, which show nothing: 2 at tau 0.6, 2 of a baseline" in sheet.notes
