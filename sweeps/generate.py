@@ -10,9 +10,7 @@ import numpy as np
 from common.errors import NoRoomError, UserError, without_frames
 from common.files import atomic_write, canonical_json
 from common.memory import is_out_of_memory
-from generators.prompts import short
 from generators.sharing.union import grouped_by_combiner
-from metrics.duplicates import exact_duplicates
 from metrics.memory import row_bytes
 from sweeps.events import Note
 from sweeps.executors.base import Executor, Outcome
@@ -22,6 +20,7 @@ from sweeps.jobs import Job
 from sweeps.machine import changed_versions, machine, versions
 from sweeps.pictures import Manifest, blank_pictures, clear, finish, read_manifest, reuse_pictures
 from sweeps.record import RECORD, PlanCost
+from sweeps.scorers import picture_notes
 from sweeps.session import Session
 from sweeps.store import disk_full
 
@@ -253,7 +252,8 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
 
     def made(images: dict[str, str]) -> Manifest:
         blank.extend(blank_pictures(job.folder, images))
-        about["notes"] += (odd := _odd(job, images, blank))
+        blank_rows = [name in blank for name in images]
+        about["notes"] += (odd := picture_notes(list(images.values()), blank_rows, job.source.prompts.prompts))
         for note in odd:
             session.emit(Note(f"{_place(job)}: {note}"))
         return Manifest(
@@ -270,21 +270,6 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
         )
 
     return finish(job.folder, job.plan.n_prompts, made)
-
-
-def _odd(job: Job, images: Mapping[str, str], blank: Sequence[str]) -> list[str]:
-    """Return what is odd about pictures, by their hashes and the names of those of one colour; mostly nothing."""
-    prompts = job.source.prompts.prompts
-    names = np.array(list(images))
-    repeats = exact_duplicates(list(images.values()), prompts)
-    kinds = {"of one colour": np.isin(names, blank), "another prompt's, byte for byte": repeats}
-    notes = []
-    for what, mask in kinds.items():
-        if mask.any():
-            first, n = int(np.argmax(mask)), int(mask.sum())
-            which = f"that of prompt {first + 1} ({short(prompts[first])!r})"
-            notes.append(f"{n} of {len(names)} pictures {'are' if n > 1 else 'is'} {what}, the first {which}")
-    return notes
 
 
 def _place(job: Job) -> str:
