@@ -30,7 +30,7 @@ def opened(file: Path | IO[bytes]) -> "Iterator[Image]":
         UserError: it is missing, damaged, of another format, animated, or has more pixels than are read; within the
             block too. The file is named.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     _silence()
     name = f"the picture {file}" if isinstance(file, Path) else "a picture"
@@ -43,7 +43,7 @@ def opened(file: Path | IO[bytes]) -> "Iterator[Image]":
             yield picture
     except FileNotFoundError:
         raise UserError(f"{name} is missing", "generate it again, then score") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise UserError(
             f"{name} cannot be read: it is no PNG, JPEG or WebP file", "delete it and generate it again"
         ) from None
@@ -87,7 +87,8 @@ def is_blank(picture: "Image") -> bool:
         >>> is_blank(Image.new("RGB", (4, 4), "white")), is_blank(Image.linear_gradient("L"))
         (True, False)
     """
-    return picture.convert("RGB").getcolors(1) is not None
+    colours = picture.convert("RGB").getcolors(1)
+    return bool(colours)  # None where there are more than one
 
 
 def plain_file(path: Path, folder: Path) -> Path:
@@ -118,7 +119,7 @@ def _silence() -> None:
 
 
 def _turned(picture: "Image") -> bool:
-    return picture.getexif().get(ORIENTATION, 1) != 1
+    return bool(picture.getexif().get(ORIENTATION, 1) != 1)
 
 
 def _shown(picture: "Image") -> "Image":

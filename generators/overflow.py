@@ -42,7 +42,7 @@ def within(values: Tensor) -> Tensor:
         [True, False, False, False]
     """
     values = values.float() if values.dtype == torch.float64 else values
-    largest = torch.linalg.vector_norm(values.flatten(1), ord=math.inf, dim=1, dtype=torch.float32)
+    largest: Tensor = torch.linalg.vector_norm(values.flatten(1), ord=math.inf, dim=1, dtype=torch.float32)
     return largest <= LARGEST  # False for NaN too
 
 
