@@ -25,11 +25,11 @@ class Manifest(Part):
 
     Attributes:
         images: hashes by file name.
-        blank: the names of pictures of one colour.
+        blank: the names of pictures of one colour; None: an earlier release did not look.
     """
 
     images: dict[str, str]
-    blank: list[str] = Field(default_factory=list)
+    blank: list[str] | None = None
     plan: PlanCost
     execution: ExecutionStats = ExecutionStats()
     timings: dict[str, float] = Field(default_factory=dict)

@@ -12,6 +12,8 @@ from sweeps.events import Note, StageStarted
 from sweeps.grid import cells
 from sweeps.passes import sweep as run_sweep
 from sweeps.pictures import Manifest
+from sweeps.score import score
+from sweeps.scorers import Scorers
 from sweeps.session import Session
 
 MANY = {"tau": "0,0.3,0.6", "seed": "1,2", "strategy": "ward-cosine,average"}
@@ -240,5 +242,12 @@ def test_pictures_of_one_colour_are_told_on_the_screen_in_the_record_and_in_the_
         "2 of 4 pictures are of one colour", "1 of 4 pictures is another prompt's",
     ]  # fmt: skip
     assert (record.results["pictures.blank"].value, record.results["pictures.blank_standard"].value) == (2, 2)
+    for path in folder.rglob("generation.json"):  # as an earlier release left it
+        path.write_text(
+            json.dumps({name: part for name, part in json.loads(path.read_text()).items() if name != "blank"})
+        )
+    scorers = {record.config.model: Scorers(None, ["none"], "cpu")}
+    ((_, compared),) = score(folder, [record], scorers, heard.append)
+    assert [len(one.manifest.blank) for one in (compared.ours, compared.baseline)] == [2, 2]
     sheet = Summary().sheet(RunView.of(folder, [record], 0.05))
     assert "pictures of one colour, which show nothing: 2 at tau 0.6, 2 of a baseline" in sheet.notes
