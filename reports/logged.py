@@ -12,6 +12,7 @@ from PIL import Image
 
 from common.errors import UserError
 from common.files import canonical_json
+from common.pictures import read_picture
 from reports.base import RunView
 from reports.frame import AXES, row
 from sweeps.record import Record
@@ -128,8 +129,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 def _beside(left: Path, right: Path) -> Image.Image:
     images = []
     for path in (left, right):
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
+        image = read_picture(path)
         image.thumbnail((SIDE, SIDE))
         images.append(image)
     width = sum(image.width for image in images) + GAP

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from common.pictures import read_picture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,12 +182,6 @@ class Run:
 
 
 def _opened(folder: Path) -> "list[Image]":
-    from PIL import Image
-
     from sweeps.score import whole_pictures
 
-    images = []
-    for path in [folder / "images" / name for name in whole_pictures(folder).images]:
-        with Image.open(path) as image:
-            images.append(image.copy())
-    return images
+    return [read_picture(folder / "images" / name) for name in whole_pictures(folder).images]

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.files import unwritable
+from common.pictures import read_picture
 from common.selection import evenly
 from metrics.base import OF_ATOMS
 from metrics.edits import DAMAGE, INVISIBLE, Edit
-from metrics.images import read_picture
 from metrics.scorer_audit import (
     WRONG_CAPTIONS,
     AuditedScores,

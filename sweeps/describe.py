@@ -35,10 +35,10 @@ def describe(
         floors: by scorer, the half width of its zone of indifference.
     """
     record, ours, theirs = compared.record, compared.ours.manifest, compared.baseline.manifest
-    plan = _plan(record, ours, theirs)
+    plan, blank = _plan(record, ours, theirs), (len(theirs.blank or ()), len(ours.blank or ()))
     measured = {
         **results(scorers, compared.baseline.scores, compared.ours.scores, compared.same),
-        **picture_results(list(theirs.images.values()), list(ours.images.values()), compared.prompts),
+        **picture_results(list(theirs.images.values()), list(ours.images.values()), compared.prompts, blank),
     }
     kept = {
         name: result

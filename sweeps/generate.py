@@ -20,8 +20,19 @@ from sweeps.executors.local import Local
 from sweeps.grid import Source, short_hash
 from sweeps.jobs import Job
 from sweeps.machine import changed_versions, machine, versions
-from sweeps.pictures import PLAN, TREE, Manifest, clear, finish, read_manifest, reopen, reuse_pictures
+from sweeps.pictures import (
+    PLAN,
+    TREE,
+    Manifest,
+    blank_pictures,
+    clear,
+    finish,
+    read_manifest,
+    reopen,
+    reuse_pictures,
+)
 from sweeps.record import PlanCost
+from sweeps.scorers import picture_notes
 from sweeps.session import Session
 from sweeps.unfinished import STATES, belonged, unfinished
 
@@ -300,7 +311,7 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
             # what the pictures taken from the baseline took there: without it sharing would look faster than it is
             taken = sum(baseline.timings.get(stage, 0.0) for stage in ("denoise", "decode", "write"))
             timings["reused"] = taken * float(job.solo.mean())
-    about = {
+    about: dict[str, Any] = {
         "notes": [*session.encoding_notes(job.source), *execution.notes],
         "batch_size_from": session.batch_size(job.source)[1] if execution.batch_size else None,
     }
@@ -312,13 +323,19 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
         baseline_node_steps=job.plan.baseline_node_steps,
         savings=job.plan.savings,
     )
-    return finish(
-        job.folder,
-        job.plan.n_prompts,
-        lambda images: Manifest(
+    blank: list[str] = []
+
+    def made(images: dict[str, str]) -> Manifest:
+        blank.extend(blank_pictures(job.folder, images))
+        blank_rows = [name in blank for name in images]
+        about["notes"] += (odd := picture_notes(list(images.values()), blank_rows, job.source.prompts.prompts))
+        for note in odd:
+            session.emit(Note(f"{_place(job)}: {note}"))
+        return Manifest(
             images=images,
             id=owner(job),
             files={name: sha256_file(job.folder / name) for name in (PLAN, TREE) if job.tree},
+            blank=blank,
             plan=plan,
             execution=execution.model_copy(update=about),
             timings=timings,
@@ -327,8 +344,15 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
             hub=job.source.entry.commits(),
             baseline=baseline_hash,
             joules=outcome.joules,
-        ),
-    )
+        )
+
+    return finish(job.folder, job.plan.n_prompts, made)
+
+
+def _place(job: Job) -> str:
+    """Name the pictures of a job in a few words."""
+    what = f"tau {job.config.tau:f}" if job.reuses and job.config else "baseline"
+    return f"{job.source.entry.name}, seed {job.source.settings.seed}, {what}"
 
 
 def _write_prompts(job: Job) -> None:

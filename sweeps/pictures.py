@@ -12,6 +12,7 @@ from pydantic import Field
 
 from common.errors import UserError
 from common.files import canonical_json, make_folder, read_sealed, sha256_file, sha256_text, write_sealed
+from common.pictures import is_blank, opened
 from sweeps.record import RECORD, ExecutionStats, Part, PlanCost, read_record
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ class Manifest(Part):
         id: the cell or, of a baseline, the source that they are of; empty in manifests of earlier versions.
         files: the SHA-256 of the plan and the tree beside it; none in manifests of earlier versions.
         baseline: the hash of the baseline's pictures that some of these may be.
+        blank: the names of pictures of one colour; None: an earlier version did not look.
     """
 
     images: dict[str, str]
     id: str = ""
     files: dict[str, str] = Field(default_factory=dict)
+    blank: list[str] | None = None
     plan: PlanCost
     execution: ExecutionStats = ExecutionStats()
     timings: dict[str, float] = Field(default_factory=dict)
@@ -169,6 +172,23 @@ def reopen(folder: Path) -> None:
         (folder / RECORD).unlink(missing_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     make_folder(folder / "images")
+
+
+def blank_pictures(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return the names of the PNG files in a folder's ``images`` that are of one colour.
+
+    Deflate makes a thousandth of those: only files that are small enough to be one are read whole.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    blank = []
+    for name in names:
+        path = folder / "images" / name
+        with opened(path) as picture:
+            if path.stat().st_size <= 1000 + picture.width * picture.height // 50 and is_blank(picture):
+                blank.append(name)
+    return blank
 
 
 def write_pictures(folder: Path, prompts: Iterable[int], pixels: "NDArray[np.uint8]") -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from common.errors import UserError, without_frames
 from common.files import unwritable
 from sweeps.events import Emit, Note
-from sweeps.pictures import Manifest, picture_name, read_manifest, same_pictures
+from sweeps.pictures import Manifest, blank_pictures, picture_name, read_manifest, same_pictures
 from sweeps.record import AGAIN, SCORES, Record
 from sweeps.scorers import Scorers, measure
 from sweeps.scores import Scores, read_scores, same_scorer, write_scores
@@ -140,6 +140,9 @@ class _Scoring:
             self.manifests[folder] = whole_pictures(folder)
         if isinstance(manifest := self.manifests[folder], Exception):
             raise manifest
+        if manifest.blank is None:
+            manifest = manifest.model_copy(update={"blank": blank_pictures(folder, manifest.images)})
+            self.manifests[folder] = manifest
         return manifest
 
     def _scored(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from generators.batching import Batches, ladder
 from generators.conditioning import Conditioning
 from generators.families.base import Family
 from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
+from generators.overflow import check_conditioning
 from generators.settings import PriorSettings
 from generators.sharing.labels import fcluster_order
 from generators.sharing.plan import Grouping, treed
@@ -275,7 +276,8 @@ class Session:
             for size in compiled or [rows]:
                 conditioned = {name: tensor[:size] for name, tensor in conditioning.tensors.items()}
                 family.predict(latents[:size], 0, family.sampler(settings), conditioned, settings)
-            family.decode(latents, settings, lambda shape, _: torch.zeros(shape))
+            with suppress(FloatingPointError):  # whoever decodes pictures says of which
+                family.decode(latents, settings, lambda shape, _: torch.zeros(shape))
             family.rest()
 
     def advance(self, *done: Any) -> None:
@@ -297,6 +299,7 @@ class Session:
     def _encode(self, source: "Source", folder: Path | None, job: "Job | None") -> Encoded:
         with self.stage("encode", len(source.prompts), source, job) as seconds:
             conditioning, raw_notes = self._encoder.encode(self, source) if self._encoder else self.encode(source)
+        check_conditioning(conditioning, source.entry.name, source.settings.dtype, source.prompts.prompts)
         notes = tuple(f"encoding: {note}" for note in raw_notes)
         for note in notes:
             self.emit(Note(note))

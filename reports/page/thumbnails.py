@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.errors import UserError
+from common.pictures import read_picture
 from common.selection import evenly
 
 if TYPE_CHECKING:
@@ -145,12 +147,9 @@ def _digest(path: Path) -> bytes:
 
 
 def _read(path: Path) -> "Image | None":
-    from PIL import Image
-
     try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError):
+        return read_picture(path)
+    except UserError:
         return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
+from common.pictures import read_picture
 from generators.sharing.parting import shared_with_next
 from generators.sharing.plan import SharingPlan
 from generators.sharing.tree import Tree
@@ -57,11 +58,10 @@ def picture_uri(path: Path) -> str | None:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB")
-            small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-            content = io.BytesIO()
-            small.save(content, "WEBP", quality=80)
-    except (OSError, ValueError, SyntaxError):
+        small = read_picture(path)
+    except UserError:
         return None
+    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    small.save(content, "WEBP", quality=80)
     return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -14,7 +14,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import sha256_file
 from sweeps.events import Note, StageAdvanced, StageFinished, StageStarted
-from sweeps.executors.base import Executor, Outcome
+from sweeps.executors.base import Executor, Outcome, overflowed
 from sweeps.executors.local import Local
 from sweeps.pictures import write_files
 from sweeps.record import ExecutionStats
@@ -268,6 +268,8 @@ class Ray(Executor):
             parts.check()
         except (UserError, RuntimeError) as error:
             return Outcome(parts.job, error=error)
+        if where := {prompt: text for outcome in parts.done for prompt, text in outcome.overflows.items()}:
+            return Outcome(parts.job, error=overflowed(parts.job, where))
         notes = list(dict.fromkeys(note for outcome in parts.done for note in outcome.notes))
         for note in notes:
             session.emit(Note(note))
