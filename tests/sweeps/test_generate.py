@@ -243,9 +243,11 @@ def test_pictures_of_one_colour_are_told_on_the_screen_in_the_record_and_in_the_
     ]  # fmt: skip
     assert (record.results["pictures.blank"].value, record.results["pictures.blank_standard"].value) == (2, 2)
     for path in folder.rglob("generation.json"):  # as an earlier release left it
+        known = {"blank", "sha256"}
         path.write_text(
-            json.dumps({name: part for name, part in json.loads(path.read_text()).items() if name != "blank"})
+            json.dumps({name: part for name, part in json.loads(path.read_text()).items() if name not in known})
         )
+    record = record.model_copy(update={"picture_sets": {}})
     scorers = {record.config.model: Scorers(None, ["none"], "cpu")}
     ((_, compared),) = score(folder, [record], scorers, heard.append)
     assert [len(one.manifest.blank) for one in (compared.ours, compared.baseline)] == [2, 2]
