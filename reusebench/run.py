@@ -147,7 +147,8 @@ class Run:
             raise UserError(f"nothing was measured of {ours.parent}", "score the run: reusebench.score(run, ...)")
         frames = [read_table(path).to_pandas() for path in (ours, theirs)]
         beside = frames[1].drop(columns="prompt").add_prefix("baseline.")
-        return pd.concat([frames[0], beside], axis=1)
+        both: pd.DataFrame = pd.concat([frames[0], beside], axis=1)
+        return both
 
     def _places(self, axes: dict[str, Any]) -> "list[tuple[CellConfig, Path, Path]]":
         """Return the cells at these axes: of records or, before there are any, of jobs.

@@ -279,7 +279,7 @@ class Record(Part):
         manifest = known_manifest(self.folder(run))
         if manifest is None and self.picture_sets:
             raise UserError(f"the manifest beside {path} is missing or damaged, so it cannot be checked", AGAIN)
-        check_file(path, manifest and manifest.files.get(name))
+        check_file(path, manifest.files.get(name) if manifest else None)
         return path
 
     def scores(self, run: Path) -> Path:
