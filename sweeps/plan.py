@@ -136,7 +136,7 @@ def plan_sweep(
 def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
     """Return the job of one cell by itself, without a baseline, in a folder of its own, with its plan and tree."""
     job = _sharing_job(cell, None, folder, folder)
-    if there := _on_disk(folder, session):
+    if there := _on_disk(folder, cell.id, session):
         return replace(job, **there)
     grouping, seconds = session.grouping(cell.source, cell.strategy, cell.config.features, folder)
     job = replace(job, **_planned(cell, grouping), seconds={"cluster": seconds})
@@ -251,7 +251,7 @@ class _Planning:
         job = _sharing_job(cell, baseline, self.run, self.run / "cells" / cell.id)
         if baseline.error:
             return replace(job, error=baseline.error)
-        if there := _on_disk(job.folder, self.session):
+        if there := _on_disk(job.folder, cell.id, self.session):
             return replace(job, **there)
         with_plan: list[Job] = []
 
@@ -286,7 +286,7 @@ class _Planning:
         return replace(baseline_job(source, self.run, reference.cell, error), baseline=baseline, **about)
 
 
-def _on_disk(folder: Path, session: Session) -> dict[str, Any] | None:
+def _on_disk(folder: Path, cell_id: str, session: Session) -> dict[str, Any] | None:
     """Return the plan and the tree of a cell whose pictures are there.
 
     They are read, not made again: these made the pictures, and other libraries might cluster otherwise.
@@ -294,7 +294,7 @@ def _on_disk(folder: Path, session: Session) -> dict[str, Any] | None:
     if not (folder / MANIFEST).exists():
         return None
     try:
-        for name, digest in _written_with(folder).items():
+        for name, digest in _written_with(folder, cell_id).items():
             check_file(folder / name, digest)
         return {"plan": SharingPlan.load(folder / PLAN), "tree": Tree.load(folder / TREE)}
     except UserError as error:
@@ -302,12 +302,19 @@ def _on_disk(folder: Path, session: Session) -> dict[str, Any] | None:
         return None
 
 
-def _written_with(folder: Path) -> dict[str, str]:
-    """Return the hashes of the plan and the tree that a cell's pictures were made by, as far as they are known."""
+def _written_with(folder: Path, cell_id: str) -> dict[str, str]:
+    """Return the hashes of the plan and the tree that a cell's pictures were made by, as far as they are known.
+
+    Raises:
+        UserError: the pictures are another cell's.
+    """
     try:
-        return load_manifest(folder).files
+        manifest = load_manifest(folder)
     except (OSError, ValueError):  # the next pass says so
         return {}
+    if manifest.id not in ("", cell_id):
+        raise UserError(f"{folder / MANIFEST} is of another cell, {manifest.id}")
+    return manifest.files
 
 
 def _planned(cell: Cell, grouping: Grouping) -> dict[str, Any]:
@@ -342,7 +349,11 @@ def _write(job: Job) -> None:
     with atomic_path(job.folder / TREE) as tree, atomic_path(job.folder / PLAN) as plan:
         job.tree.save(tree)
         job.plan.save(plan)
-        if _written_with(job.folder) != {TREE: sha256_file(tree), PLAN: sha256_file(plan)}:
+        try:
+            same = _written_with(job.folder, job.id) == {TREE: sha256_file(tree), PLAN: sha256_file(plan)}
+        except UserError:
+            same = False
+        if not same:
             clear(job.folder)
 
 
