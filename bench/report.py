@@ -67,6 +67,7 @@ def _one(run: Path, delta: float, indifference: float | None, out: Path | None) 
     from reports.publish import publish
     from sweeps.record import read_run
     from sweeps.store import saved_spec
+    from sweeps.timeline import NAME as TIMELINE
 
     if out:
         raise UserError("--out is for several runs", "a run's report goes into its own folder")
@@ -74,6 +75,8 @@ def _one(run: Path, delta: float, indifference: float | None, out: Path | None) 
     found = read_run(run)
     if not found.checked:
         typer.echo(f"note: {UNCHECKED}", err=True)
+    elif found.records and not (run / TIMELINE).exists():
+        typer.echo("note: no time line was kept of this run, or it is gone: the page shows none", err=True)
     return run, publish(run, found.records, delta, indifference)
 
 

@@ -134,7 +134,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield beside
         with beside.open("r+b") as written:  # Windows flushes only what is open for writing
             os.fsync(written.fileno())
-        beside.replace(path)
+        try:
+            beside.replace(path)
+        except OSError as error:  # whose first name is one that nobody knows
+            raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 

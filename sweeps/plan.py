@@ -136,7 +136,7 @@ def plan_sweep(
 def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
     """Return the job of one cell by itself, without a baseline, in a folder of its own, with its plan and tree."""
     job = _sharing_job(cell, None, folder, folder)
-    if there := _on_disk(job, session):
+    if there := _on_disk(folder, cell.id, session):
         return replace(job, **there)
     grouping, seconds = session.grouping(cell.source, cell.strategy, cell.config.features, folder)
     job = replace(job, **_planned(cell, grouping), seconds={"cluster": seconds})
@@ -251,7 +251,7 @@ class _Planning:
         job = _sharing_job(cell, baseline, self.run, self.run / "cells" / cell.id)
         if baseline.error:
             return replace(job, error=baseline.error)
-        if there := _on_disk(job, self.session):
+        if there := _on_disk(job.folder, cell.id, self.session):
             return replace(job, **there)
         with_plan: list[Job] = []
 
@@ -286,7 +286,7 @@ class _Planning:
         return replace(baseline_job(source, self.run, reference.cell, error), baseline=baseline, **about)
 
 
-def _on_disk(job: Job, session: Session) -> dict[str, Any] | None:
+def _on_disk(folder: Path, cell_id: str, session: Session) -> dict[str, Any] | None:
     """Return the plan and the tree of a cell whose pictures are there.
 
     They are read, not made again: these made the pictures, and other libraries might cluster otherwise.
@@ -295,14 +295,7 @@ def _on_disk(job: Job, session: Session) -> dict[str, Any] | None:
     if not (folder / MANIFEST).exists():
         return None
     try:
-        manifest = load_manifest(folder)
-    except (OSError, ValueError):  # the next pass says so
-        return None
-    if manifest.id not in ("", job.id):
-        session.damaged(f"{folder / MANIFEST} is of another cell, {manifest.id}")
-        return None
-    try:
-        for name, digest in manifest.files.items():
+        for name, digest in _written_with(folder, cell_id).items():
             check_file(folder / name, digest)
         return {"plan": SharingPlan.load(folder / PLAN), "tree": Tree.load(folder / TREE)}
     except UserError as error:
@@ -310,12 +303,19 @@ def _on_disk(job: Job, session: Session) -> dict[str, Any] | None:
         return None
 
 
-def _written_with(folder: Path) -> dict[str, str]:
-    """Return the hashes of the plan and the tree that a cell's pictures were made by, as far as they are known."""
+def _written_with(folder: Path, cell_id: str) -> dict[str, str]:
+    """Return the hashes of the plan and the tree that a cell's pictures were made by, as far as they are known.
+
+    Raises:
+        UserError: the pictures are another cell's.
+    """
     try:
-        return load_manifest(folder).files
+        manifest = load_manifest(folder)
     except (OSError, ValueError):  # the next pass says so
         return {}
+    if manifest.id not in ("", cell_id):
+        raise UserError(f"{folder / MANIFEST} is of another cell, {manifest.id}")
+    return manifest.files
 
 
 def _planned(cell: Cell, grouping: Grouping) -> dict[str, Any]:
@@ -350,9 +350,14 @@ def _write(job: Job) -> None:
     with atomic_path(job.folder / TREE) as tree, atomic_path(job.folder / PLAN) as plan:
         job.tree.save(tree)
         job.plan.save(plan)
-        made_with, now = _written_with(job.folder), {TREE: sha256_file(tree), PLAN: sha256_file(plan)}
-        # without a manifest there may be pictures of a run that was killed
-        if made_with != now if made_with else not _is_on_disk(job.plan, job.folder / PLAN):
+        now = {TREE: sha256_file(tree), PLAN: sha256_file(plan)}
+        try:
+            made_with = _written_with(job.folder, job.id)
+            # without a manifest there may be pictures of a run that was killed
+            same = made_with == now if made_with else _is_on_disk(job.plan, job.folder / PLAN)
+        except UserError:
+            same = False
+        if not same:
             clear(job.folder)
 
 

@@ -40,7 +40,7 @@ fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
 LOCK = "lock"
 HOLDER = ".holder.json"  # beside the lock, because Windows lets nobody read a locked file
-SPEC_HASH = "# sha256: "  # begins the last line of a spec's file
+SPEC_HASH = "# sha256: "  # begins the first line of a spec's file
 PROMPTS = "prompts"  # the folder of a run's own copy of a prompts file
 MOUNTS = Path("/proc/mounts")
 NETWORK = ("nfs", "lustre")
@@ -137,7 +137,7 @@ def save_spec(folder: Path, spec: SweepSpec) -> None:
         content["prompts"] = f"{PROMPTS}/{spec.prompts.name}"
         atomic_write(folder / content["prompts"], spec.prompts.read_bytes())
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    atomic_write(folder / SPEC, f"{text}{SPEC_HASH}{sha256_text(text)}\n")
+    atomic_write(folder / SPEC, f"{SPEC_HASH}{sha256_text(text)}\n{text}")
 
 
 def saved_spec(folder: Path) -> SweepSpec:
@@ -150,11 +150,11 @@ def saved_spec(folder: Path) -> SweepSpec:
         hint = "give a folder that `bench sweep` has written"
         raise UserError(f"{folder} is not a run folder: it has no {SPEC}", hint)
     content = read_mapping(folder / SPEC)
-    text, mark, digest = (folder / SPEC).read_text(encoding="utf-8", errors="replace").rpartition(SPEC_HASH)
-    if mark and digest.strip() != sha256_text(text):
+    first, _, text = (folder / SPEC).read_text(encoding="utf-8", errors="replace").partition("\n")
+    if first.startswith(SPEC_HASH) and first.removeprefix(SPEC_HASH) != sha256_text(text):
         raise UserError(
             f"{folder / SPEC} is not what the sweep wrote: it was damaged or edited",
-            "put it back; or delete its last line, if it says what you mean",
+            "put it back; or delete its first line, if it says what you mean",
         )
     version = content.pop("schema_version", None)
     if version != SCHEMA_VERSION:

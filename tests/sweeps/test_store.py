@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import random
 import re
 import signal
 import subprocess
@@ -69,6 +70,26 @@ def test_the_spec_is_kept(tmp_path):
     with open_store(tmp_path / "run", spec):
         pass
     assert saved_spec(tmp_path / "run") == spec
+
+
+def test_no_bit_of_a_spec_can_change_and_nothing_be_cut_off(tmp_path):
+    spec, rng = make_spec([{"tau": "0,1", "seed": 3, "title": "mine"}]), random.Random(0)
+    with open_store(tmp_path / "run", spec):
+        pass
+    path, refused = tmp_path / "run/sweep.yaml", 0
+    whole = path.read_bytes()
+    flipped = []
+    for _ in range(60):
+        content = bytearray(whole)
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        flipped.append(bytes(content))
+    for content in [*flipped, *(whole[:length] for length in range(0, len(whole), 37))]:
+        path.write_bytes(content)
+        try:
+            assert saved_spec(tmp_path / "run") == spec
+        except UserError:
+            refused += 1
+    assert refused > 60
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"tau": "0"}, {"limit": 2}, {"prompts": "x.txt"}])
