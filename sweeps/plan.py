@@ -291,7 +291,6 @@ def _on_disk(folder: Path, cell_id: str, session: Session) -> dict[str, Any] | N
 
     They are read, not made again: these made the pictures, and other libraries might cluster otherwise.
     """
-    folder = job.folder
     if not (folder / MANIFEST).exists():
         return None
     try:
