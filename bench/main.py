@@ -39,6 +39,7 @@ from bench import (  # noqa: E402
     track,
 )
 from bench.options import signed  # noqa: E402
+from common.addresses import without_secrets  # noqa: E402
 from common.errors import UserError  # noqa: E402
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -93,7 +94,7 @@ class Bench(TyperGroup):
             raise
         except (UserError, OSError) as error:
             if ctx.params.get("debug"):
-                traceback.print_exc()
+                print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
             message, hint = _told(error)
             say(f"error: {message}")
             if hint:
@@ -109,8 +110,8 @@ def _told(error: UserError | OSError) -> tuple[str, str | None]:
 
 
 def say(text: str) -> None:
-    """One line on standard error."""
-    print(" ".join(text.split()), file=sys.stderr)
+    """One line on standard error, without the passwords of addresses."""
+    print(without_secrets(" ".join(text.split())), file=sys.stderr)
 
 
 def _version(asked: bool) -> None:

@@ -11,9 +11,10 @@ from bench import options as o
 def track(
     run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
     tracking_uri: o.TrackingUri = None,
+    experiment: o.Experiment = None,
 ) -> None:
     """Send finished runs to MLflow, or the part that a server missed; what it has already stays as it is."""
-    from reports.tracking import masked
+    from common.addresses import shown
     from reports.tracking import track as send
     from sweeps.store import saved_spec
 
@@ -21,5 +22,5 @@ def track(
         saved_spec(folder)
     for folder in run:
         uri = tracking_uri or f"sqlite:///{folder.resolve().parent / 'mlflow.db'}"
-        sent, cells = send(folder, uri)
-        typer.echo(f"{folder}: {sent} of {cells} cells sent to {masked(uri)}" + ", the rest was there" * (sent < cells))
+        sent, cells = send(folder, uri, experiment)
+        typer.echo(f"{folder}: {sent} of {cells} cells sent to {shown(uri)}" + ", the rest was there" * (sent < cells))

@@ -11,14 +11,14 @@ from mlflow.entities import Param
 from PIL import Image
 
 from common.errors import UserError
-from common.files import canonical_json
+from common.files import canonical_json, sha256_text
 from reports.base import RunView
 from reports.frame import AXES, row
 from sweeps.record import Record
 
 STEP = 1000
 LONGEST = 500
-LONGEST_KEY = 100
+LONGEST_KEY, HASH = 250, 8
 CURVES = ("savings", "flop_savings")
 PAIRS = 4
 SIDE = 512
@@ -26,9 +26,24 @@ GAP = 8
 COMMIT, DIRTY = "mlflow.source.git.commit", "-dirty"
 
 
-def key(name: str) -> str:
-    """Return a name as MLflow allows one for a parameter or a metric."""
-    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:250]
+def key(name: str, meant: str | None = None) -> str:
+    """Return a name as MLflow allows one for a parameter or a metric; `meant` as in `plain`."""
+    return plain(name, r"[^\w\-. :/]", LONGEST_KEY, meant)
+
+
+def plain(name: str, refused: str = r"[^\w\-.]", longest: int = 100, meant: str | None = None) -> str:
+    """Return a name without characters that match `refused`, cut at `longest`.
+
+    Where something is lost to that, a hash of the name that is `meant` (itself) tells it from those that lose the same.
+
+    Examples:
+        >>> plain("mini_templates"), plain("模型"), plain("a/b")
+        ('mini_templates', '__-c98e118e', 'a_b-c14cddc0')
+    """
+    cleaned = re.sub(refused, "_", name, flags=re.ASCII)
+    if cleaned == (meant or name) and len(cleaned) <= longest:
+        return cleaned
+    return f"{cleaned[: longest - HASH - 1]}-{sha256_text(meant or name)[:HASH]}"
 
 
 def param(name: str, value: Any) -> Param:
@@ -51,13 +66,14 @@ def curves(view: RunView) -> list[tuple[str, float, int]]:
     """Return savings and results of every cell as (name, value, step); for several series, ``<name>/<series>``."""
     points = []
     for series in view.series:
-        suffix = f"/{series.name.replace('/', '_').replace(',', '')}" if series.name else ""
+        meant = f"/{series.name.replace(', ', ' ')}" if series.name else ""
+        suffix = meant[:1] + re.sub("[/,]", "_", meant[1:])
         for record in series.records:
             step = round(STEP * record.config.tau)
             named = {
                 name: value for name, value in numbers(record).items() if name.startswith((*CURVES, *record.results))
             }
-            points += [(f"{name}{suffix}", value, step) for name, value in named.items()]
+            points += [(key(f"{name}{suffix}", f"{name}{meant}"), value, step) for name, value in named.items()]
     return points
 
 
@@ -92,8 +108,7 @@ def pairs(run: Path, record: Record) -> Iterator[tuple[str, Image.Image]]:
     baseline, shared = record.baseline_pictures(run), {path.name: path for path in record.pictures(run)}
     for i in sorted({len(baseline) * part // PAIRS for part in range(PAIRS)} if baseline else ()):
         if picture := shared.get(baseline[i].name):
-            dataset = re.sub(r"[^\w\-.]", "_", record.config.dataset, flags=re.ASCII)[-LONGEST_KEY:]
-            yield f"{dataset} {baseline[i].stem}", _beside(baseline[i], picture)
+            yield f"{plain(record.config.dataset)} {baseline[i].stem}", _beside(baseline[i], picture)
 
 
 def scores(run: Path, record: Record) -> pd.DataFrame | None:
