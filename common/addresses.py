@@ -37,6 +37,23 @@ def shown(address: str) -> str:
     return f"{scheme}://" + (f"{MASK}@" if at else "") + QUERY.sub(MASKED, host)
 
 
+def escaped(address: str) -> str:
+    """Return an address that libraries read as it is meant: with what its user and password hold percent-encoded.
+
+    Examples:
+        >>> escaped("http://user:p@ss/word@server")
+        'http://user:p%40ss%2Fword@server'
+    """
+    scheme, separator, rest = address.partition("://")
+    user, at, host = rest.rpartition("@")
+    if not at or scheme.partition("+")[0].lower() in WITHOUT_USER:
+        return address
+    name, colon, password = (quote(part, safe=":%") for part in user.partition(":"))
+    escaped_user = f"{name}{colon}{password.replace(':', '%3A')}"
+    _remember(f"{escaped_user}@", password or name)
+    return f"{scheme}{separator}{escaped_user}@{host}"
+
+
 def without_secrets(text: str) -> str:
     """Return a text, a traceback say, without the secrets of addresses: of those that were shown, and of any in it.
 

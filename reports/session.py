@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from common.addresses import escaped
 from common.errors import UserError
 from common.files import atomic_write, canonical_json, sha256_file, sha256_text
 from reports.base import RunView
@@ -54,7 +55,7 @@ class Session:
     def __init__(
         self, uri: str, experiment: str | int, run: Path, spec: Mapping[str, Any], prompts: Mapping[str, Sequence[str]]
     ) -> None:
-        self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self.client = MlflowClient(tracking_uri=escaped(uri), registry_uri=escaped(uri))
         self.experiment = _experiment(self.client, experiment, uri)
         self.run, self.key, self.spec, self.prompts = run, run_key(run), spec, prompts
         self.tags = {RUN: self.key, NAME: run.resolve().name, NOTE: ABOUT, FOLDER: str(run.resolve()), SOURCE: "bench"}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from common.addresses import shown, without_secrets
+from common.addresses import escaped, shown, without_secrets
 from common.errors import UserError
 from reports.mlflow_database import database_of, prepare
 from sweeps.record import Record, load_records
@@ -93,7 +93,7 @@ class MlflowTracker:
             session = Session(self.uri, self.experiment or default_experiment(), run, spec, prompts)
             session.start()
             if self.system_metrics:
-                self._monitor.enter_context(_monitored(self.uri, session.parent_id))
+                self._monitor.enter_context(_monitored(escaped(self.uri), session.parent_id))
             self._session = session
 
     def cell_finished(self, record: Record) -> None:
@@ -200,7 +200,7 @@ def _reason(error: BaseException) -> str:
     names = {type(cause).__name__ for cause in _causes(error)}
     if names & SLOW:  # before the next: one library tells slowness as a failed connection
         seconds = os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", ENVIRONMENT["MLFLOW_HTTP_REQUEST_TIMEOUT"])
-        return f"the server is slow: no answer in {seconds} seconds (MLFLOW_HTTP_REQUEST_TIMEOUT)"
+        return f"the server is slow: no answer in {seconds} s (MLFLOW_HTTP_REQUEST_TIMEOUT)"
     if names & NO_ANSWER or any(isinstance(cause, ConnectionError) for cause in _causes(error)):
         return "no server answers there"
     return without_secrets(" ".join(str(error).split()))[:LONGEST] or type(error).__name__

@@ -1,7 +1,9 @@
+from urllib.parse import unquote, urlsplit
+
 import pytest
 
 from common import addresses
-from common.addresses import shown, without_secrets
+from common.addresses import escaped, shown, without_secrets
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +49,12 @@ def test_a_text_is_rid_of_passwords_of_addresses_that_nobody_showed_and_keeps_ot
 def test_a_short_password_does_not_eat_the_text() -> None:
     shown("http://a:e@server")
     assert without_secrets("the server: a:e@server") == "the server: ***@server"
+
+
+def test_libraries_find_the_host_whatever_the_password_holds() -> None:
+    for password in ("p@ss/wo#r?d", "a:b", "already%40escaped", "plain", ""):
+        parts = urlsplit(escaped(f"https://me:{password}@server:5000/path"))
+        assert (parts.hostname, parts.port, parts.path) == ("server", 5000, "/path")
+        assert unquote(parts.password) == unquote(password)
+    for other in ("http://server:5000", "sqlite:////a@b/c.db", "databricks"):
+        assert escaped(other) == other
