@@ -92,7 +92,7 @@ class Bench(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise
-        except (UserError, OSError) as error:
+        except (UserError, OSError, MemoryError, RecursionError) as error:
             if ctx.params.get("debug"):
                 print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
             message, hint = _told(error)
@@ -102,9 +102,14 @@ class Bench(TyperGroup):
             raise typer.Exit(USER_ERROR) from None
 
 
-def _told(error: UserError | OSError) -> tuple[str, str | None]:
+def _told(error: UserError | OSError | MemoryError | RecursionError) -> tuple[str, str | None]:
     if isinstance(error, UserError):
         return error.message, error.hint
+    if isinstance(error, MemoryError):
+        what = f" ({str(error).rstrip('.')})" if str(error) else ""
+        return f"memory ran out{what}", f"take fewer prompts or smaller batches; {DEBUG} shows where it was"
+    if isinstance(error, RecursionError):
+        return "a file or a setting is nested too deep", f"write it flatter; {DEBUG} shows where it was read"
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{where}", f"check the permissions and the space left; {DEBUG} shows where it was"
 

@@ -2,11 +2,11 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from common.errors import UserError, nearest
+from common.files import input_file, parse_json
 from generators.npy import read_npy
 
 COLUMN = "prompt"
@@ -53,8 +53,8 @@ def _jsonl(path: Path) -> Rows:
     for number, line in enumerate(_lines(path), 1):
         where = f"line {number}"
         try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            entry = parse_json(line)
+        except ValueError as error:
             raise UserError(f"{path}, {where} is not JSON: {error}") from error
         if not isinstance(entry, dict) or not isinstance(entry.get(COLUMN), str):
             raise UserError(f"{path}, {where} has no text under {COLUMN!r}", 'write {"prompt": "a cat"}')
@@ -73,7 +73,7 @@ def _npy(path: Path) -> Rows:
 def _lines(path: Path) -> list[str]:
     """Return the file's lines, parted by newlines alone: other separators stay, to be refused as control characters."""
     try:
-        raw = path.read_bytes()
+        raw = input_file(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     try:

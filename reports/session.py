@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from common.addresses import escaped
 from common.errors import UserError
-from common.files import atomic_write, canonical_json, sha256_file, sha256_text
+from common.files import atomic_write, canonical_json, parse_json, sha256_file, sha256_text
 from reports.base import RunView
 from reports.logged import STEP, curves, environment, identity, key, numbers, pairs, param, plain, scores, shown
 from reports.mlflow_database import artifacts_of, database_of
@@ -229,7 +229,7 @@ def run_key(run: Path) -> str:
     """Return the key that tells this run folder from all others wherever it is moved; made once, kept in it."""
     path = run / KEY_FILE
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["key"])
+        return str(parse_json(path.read_text(encoding="utf-8"))["key"])
     except (OSError, ValueError, KeyError, TypeError):
         new_key = uuid4().hex
         atomic_write(path, canonical_json({"key": new_key}) + "\n")
@@ -247,7 +247,7 @@ def _prompts_file(name: str) -> str:
 def _artifacts(run: Run) -> set[str]:
     """Return the artifacts that a run's tags say it has; of its pictures, their folder."""
     tags = run.data.tags
-    tables = {str(table["path"]) for table in json.loads(tags.get(TABLES, "[]"))}
+    tables = {str(table["path"]) for table in parse_json(tags.get(TABLES, "[]"))}
     return tables | ({RECORD} if CELL in tags else set()) | ({"images"} if IMAGES in tags else set())
 
 

@@ -157,11 +157,14 @@ def track(
         UserError: the folder is no run, a record in it is damaged, another process sends it, or MLflow cannot be
             reached.
     """
-    import yaml
+    from common.bounded_yaml import parse_yaml
 
     records = load_records(run)
     prompts = {record.config.dataset: record.prompts(run) for record in records if record.baseline}
-    spec = yaml.safe_load((run / "sweep.yaml").read_text(encoding="utf-8"))
+    try:
+        spec = dict(parse_yaml((run / "sweep.yaml").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"cannot read {run / 'sweep.yaml'}: {error}", "run the same sweep again") from error
     spec.pop("schema_version", None)
     try:
         database = database_of(uri)

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.errors import UserError
-from common.files import atomic_path, atomic_write, canonical_json, sha256_file, sha256_text
+from common.files import atomic_path, atomic_write, canonical_json, input_file, parse_json, sha256_file, sha256_text
 from generators.prompts import PromptSet, load_prompts
 from metrics.images import read_picture
 from sweeps.events import Emit
@@ -28,6 +29,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 OFFICIAL = "denoised_images.pt"  # what the paper's code leaves, beside a grid of the first of its pictures
 FILE = "file"
 SUMMARY = "scores.json"
+MOST_PIXELS = 1 << 26  # of a picture: 8,192 x 8,192
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Manifest:
             if path.suffix.lower() == ".csv":
                 rows = list(csv.DictReader(lines))
             elif path.suffix.lower() == ".jsonl":
-                rows = [json.loads(line) for line in lines]
+                rows = [parse_json(line) for line in lines]
         if not any(FILE in row for row in rows):
             return cls(path, prompts, None)
         for number, row in enumerate(rows, 1):
@@ -209,7 +211,7 @@ def places(manifest: Manifest, folder: Path, against: Path | None) -> dict[str, 
 def refuse_others(out: Path, places: dict[str, Any]) -> None:
     """Raise a UserError if a folder holds scores of other pictures or prompts."""
     try:
-        held = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+        held = parse_json((out / SUMMARY).read_text(encoding="utf-8"))
         differs = [name for name in places if held.get(name) != places[name]]
     except FileNotFoundError:
         return
@@ -231,12 +233,19 @@ def _rows(path: Path) -> "Tensor":
     """Return the tensor of pictures [N, 3, H, W], 0 to 1, of any float type."""
     import torch
 
+    input_file(path, most=sys.maxsize)
     try:
         rows = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # whatever a damaged file makes torch raise
         raise UserError(f"cannot read {path}: {str(error).partition(chr(10))[0]}", "save it again") from error
+    hint = "give a folder of picture files instead"
     if not isinstance(rows, torch.Tensor) or rows.ndim != 4 or rows.shape[1] != 3:
-        raise UserError(f"{path} holds no pictures [N, 3, H, W]", "give a folder of picture files instead")
+        raise UserError(f"{path} holds no pictures [N, 3, H, W]", hint)
+    height, width = rows.shape[2:]
+    if height * width > MOST_PIXELS:
+        raise UserError(f"{path} holds pictures of {width:,} x {height:,} pixels", f"{MOST_PIXELS:,} are the most")
+    if rows.layout != torch.strided or rows.numel() * rows.element_size() > path.stat().st_size:
+        raise UserError(f"{path} claims more pictures than it holds", hint)  # one row that stands for many
     return rows
 
 

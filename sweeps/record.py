@@ -3,7 +3,6 @@
 A run folder can be read with this module alone; it imports no other room.
 """
 
-import json
 import os
 from decimal import Decimal
 from operator import attrgetter
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import UserError
+from common.files import parse_json
 
 SCHEMA_VERSION: Literal[1] = 1
 RECORD, SCORES, SPEC = "record.json", "scores.parquet", "sweep.yaml"
@@ -203,7 +203,7 @@ class Record(Part):
         """
         path = run / self._baseline() / "prompts.json"
         try:
-            return [str(prompt) for prompt in json.loads(path.read_text(encoding="utf-8"))]
+            return [str(prompt) for prompt in parse_json(path.read_text(encoding="utf-8"))]
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"cannot read the prompts {path}: {error}", "run the same sweep again") from error
 
@@ -283,12 +283,12 @@ def run_savings(run: Path) -> list[float]:
 
 
 def _setting(run: Path, name: str) -> Any:
-    import yaml
+    from common.bounded_yaml import parse_yaml
 
     path = run / SPEC
     try:
-        spec = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        spec = parse_yaml(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return spec.get(name)
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         what = " ".join(str(error).split())
         raise UserError(f"cannot read {path}: {what}", "run the same sweep again in another folder") from error

@@ -1,12 +1,11 @@
 """The scores of a folder's pictures, in one Parquet file that says which scorers measured which pictures."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from common.files import atomic_path, canonical_json
+from common.files import atomic_path, canonical_json, parse_json
 from sweeps.record import SCORES
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def same_scorer(known: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool
     """
     if known is None:
         return False
-    plain = json.loads(canonical_json(dict(now)))
+    plain = parse_json(canonical_json(dict(now)))
     return all(known.get(name) == plain.get(name) for name in {*known, *plain} - RECORDED)
 
 
@@ -70,7 +69,7 @@ def read_scores(folder: Path, pictures: str) -> Scores:
     try:
         table = pq.read_table(folder / SCORES)
         about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        known = json.loads(about["scorers"])
+        known = parse_json(about["scorers"])
     except (OSError, pa.ArrowException, KeyError, ValueError):
         return Scores()
     if about.get("pictures") != pictures:

@@ -21,7 +21,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from common.files import atomic_write, local_folder
+from common.files import atomic_write, local_folder, parse_json
 from generators.model_entry import models
 from sweeps.record import RECORD, SCHEMA_VERSION, SPEC, Record, read_record
 from sweeps.spec import SweepSpec, beside, make_spec, read_mapping
@@ -193,7 +193,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 def _holder_text(holder: Path) -> str:
     try:
-        who: dict[str, Any] = json.loads(holder.read_text(encoding="utf-8"))
+        who: dict[str, Any] = parse_json(holder.read_text(encoding="utf-8"))
         return f"process {who['pid']} on {who['host']} since {who['since'][:19].replace('T', ' ')} UTC"
     except (OSError, ValueError, KeyError):
         return "another process"
