@@ -82,21 +82,23 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def input_file(path: Path, most: int = MOST) -> Path:
-    """Return the path of a file that a user gave, if reading it ends; whoever opens it tells that nothing is there.
+    """Return the path of a file that a user gave, if reading it ends; whoever opens it tells where there is none.
 
     Args:
         path: of the file.
         most: bytes that it may have; what is mapped into memory needs no bound.
 
     Raises:
-        UserError: it is a folder, a pipe or a device, or larger.
+        UserError: it is a pipe or a device, or larger.
     """
     path = Path(path)
     try:
         about = path.stat()
     except OSError:
         return path
-    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+    if stat.S_ISDIR(about.st_mode):
+        return path
+    kinds = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
     if not stat.S_ISREG(about.st_mode):
         kind = next((name for is_one, name in kinds.items() if is_one(about.st_mode)), "a device")
         raise UserError(f"cannot read {path}: it is {kind}, not a file", "give a file that holds what it would give")
