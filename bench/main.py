@@ -44,6 +44,7 @@ from common.errors import UserError  # noqa: E402
 
 USER_ERROR, INTERRUPTED = 2, 130
 DEBUG = "--debug"
+LONGEST = 4000  # characters of a message
 # Collections of young garbage before one of all objects, for Python's 10: what torch, diffusers and MLflow load is no
 # garbage, and walking it ten times while they are imported takes two seconds.
 SELDOM = 1000
@@ -115,8 +116,9 @@ def _told(error: UserError | OSError | MemoryError | RecursionError) -> tuple[st
 
 
 def say(text: str) -> None:
-    """One line on standard error, without the passwords of addresses."""
-    print(without_secrets(" ".join(text.split())), file=sys.stderr)
+    """One line on standard error, without the passwords of addresses; of one beyond all bounds the beginning."""
+    line = without_secrets(" ".join(text.split()))
+    print(line if len(line) <= LONGEST else f"{line[:LONGEST]}...", file=sys.stderr)
 
 
 def _version(asked: bool) -> None:

@@ -15,7 +15,7 @@ from generators.sharing.plan import Grouping, SharingPlan, baseline_plan, build_
 from generators.sharing.savings import tau_near_savings
 from generators.sharing.tree import Tree
 from generators.sharing.union import united_steps
-from generators.strategies.base import refuse_too_large
+from generators.strategies.base import get_strategy, refuse_too_large
 from sweeps.axes import canonical
 from sweeps.cost import Cost, components, cost
 from sweeps.events import Note
@@ -103,6 +103,8 @@ def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str
     for cell in shared:
         if not (run / "cells" / cell.id / MANIFEST).exists():  # of one that is there, its tree is read
             refuse_too_large(cell.strategy, len(cell.source.prompts))
+            if cell.source.settings.noise == "official":  # drawn in the order of that tree
+                refuse_too_large(get_strategy("ward-cosine"), len(cell.source.prompts))
     with TemporaryDirectory(dir=next(place for place in (run, *run.parents) if place.exists())):
         pass  # only to see that the folder can be written
     return shared, scorers

@@ -92,7 +92,7 @@ def test_what_cannot_be_meant_is_one_line(values, says):
     "content",
     [
         *("- a\n- b\n", "tau: [", "\x00", "just text", "tau: 2001-99-99"),
-        *("tau: " + "[" * 20_000, "a: &a [1, 1]\n" + "".join(f"k{i}: &a [*a, *a]\n" for i in range(40))),
+        *("tau: " + "[" * 20_000, "a: &a0 [1]\n" + "".join(f"k{i}: &a{i + 1} [*a{i}, *a{i}]\n" for i in range(40))),
     ],
 )
 def test_a_file_that_is_no_spec_is_named(tmp_path, content):
