@@ -264,7 +264,7 @@ def _experiment(client: MlflowClient, experiment: str | int, uri: str) -> str:
     if found.lifecycle_stage != "active":
         raise UserError(
             f"the experiment {found.name!r} was deleted in MLflow",
-            f"restore it (mlflow experiments restore -x {found.experiment_id}), or choose another --experiment",
+            f"restore it with `mlflow experiments restore -x {found.experiment_id}`, or choose another --experiment",
         )
     return str(found.experiment_id)
 

@@ -118,7 +118,7 @@ class MlflowTracker:
             with _quiet():
                 yield
         except Exception as error:  # whatever a server, a database or a network raises
-            self._give_up(_reason(error))
+            self._give_up(str(error) if isinstance(error, UserError) else _reason(error))
         else:
             if limited and time.monotonic() - start > self.patience:
                 self._give_up(f"it is slow: one event took more than {self.patience:g} seconds to log")

@@ -500,7 +500,10 @@ def test_a_deleted_experiment_is_refused_by_name(run_folder, uri) -> None:
     lines: list[str] = []
     tracker = MlflowTracker(uri, lines.append, experiment="mine")
     run_sweep(tracker, run_folder)
-    assert "the experiment 'mine' was deleted in MLflow" in lines[0]
+    assert (
+        f"the experiment 'mine' was deleted in MLflow (restore it with `mlflow experiments restore -x {number}`"
+        in lines[0]
+    )
     assert (len(lines), tracker.worked) == (1, False)
     with pytest.raises(UserError, match="was deleted in MLflow") as refused:
         track(run_folder, uri, "mine")
