@@ -500,14 +500,12 @@ def test_a_deleted_experiment_is_refused_by_name(run_folder, uri) -> None:
     lines: list[str] = []
     tracker = MlflowTracker(uri, lines.append, experiment="mine")
     run_sweep(tracker, run_folder)
-    assert (
-        f"the experiment 'mine' was deleted in MLflow (restore it with `mlflow experiments restore -x {number}`"
-        in lines[0]
-    )
+    restore = f"mlflow experiments restore -x {number}"
+    assert f"the experiment 'mine' was deleted in MLflow (restore it with `{restore}`" in lines[0]
     assert (len(lines), tracker.worked) == (1, False)
     with pytest.raises(UserError, match="was deleted in MLflow") as refused:
         track(run_folder, uri, "mine")
-    assert f"mlflow experiments restore -x {number}" in refused.value.hint
+    assert restore in refused.value.hint
 
 
 def test_the_experiment_is_the_one_that_is_named_here_or_in_mlflows_variables(new_run, uri, monkeypatch) -> None:
