@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bench import options as o
+from common.addresses import shown, without_secrets
 from common.errors import UserError
 from common.units import size
 
@@ -43,7 +44,8 @@ class Finding:
 def doctor(
     out: Annotated[Path, typer.Option(help="The folder that would hold runs.", callback=o.local)] = Path("runs"),
     tracking_uri: Annotated[
-        str | None, typer.Option(help="An MLflow server to look for.", envvar="MLFLOW_TRACKING_URI")
+        str | None,
+        typer.Option(help="An MLflow server to look for.", envvar="MLFLOW_TRACKING_URI", callback=o.with_secrets),
     ] = None,
 ) -> None:
     """Look at device, memory, disk, libraries, checkpoints, cache, prompt sets and tracking server."""
@@ -215,16 +217,41 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _tracking(uri: str | None) -> Iterator[Finding]:
+    from base64 import b64encode
     from http.client import HTTPException
-    from urllib.error import URLError
-    from urllib.request import urlopen
+    from urllib.error import HTTPError, URLError
+    from urllib.parse import unquote
+    from urllib.request import Request, urlopen
 
-    if uri is None or not uri.startswith(("http://", "https://")):
-        yield Finding("ok", "MLflow", uri or "a file beside the runs")
+    if uri is None:
+        yield Finding("ok", "MLflow", "a file beside the runs")
         return
+    scheme, _, rest = uri.partition("://")
+    if scheme not in ("http", "https"):
+        yield _tracking_file(uri)
+        return
+    user, _, host = rest.rpartition("@")  # urllib takes no password in an address
+    user = unquote(user) or ":".join(os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
+    request = Request(f"{scheme}://{host.rstrip('/')}/health")
+    if user != ":":
+        request.add_unredirected_header("Authorization", f"Basic {b64encode(user.encode()).decode()}")
+    todo = "start it, or leave --tracking-uri out; a sweep runs without it"
     try:
-        with urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS):
-            yield Finding("ok", "MLflow", uri)
+        with urlopen(request, timeout=SECONDS):
+            yield Finding("ok", "MLflow", shown(uri))
+    except TimeoutError:
+        yield Finding("warn", "MLflow", f"{shown(uri)} is slow: no answer in {SECONDS} seconds", todo)
+    except HTTPError as error:
+        yield Finding("warn", "MLflow", f"{shown(uri)} refuses: {error.code} {error.reason}", todo)
     except (URLError, OSError, ValueError, HTTPException) as error:
-        todo = "start it, or leave --tracking-uri out; a sweep runs without it"
-        yield Finding("warn", "MLflow", f"{uri} does not answer: {error}", todo)
+        yield Finding("warn", "MLflow", f"{shown(uri)} does not answer: {without_secrets(str(error))}", todo)
+
+
+def _tracking_file(uri: str) -> Finding:
+    from reports.mlflow_database import database_of
+
+    try:
+        database_of(uri)
+    except UserError as error:
+        return Finding("warn", "MLflow", error.message, str(error.hint))
+    return Finding("ok", "MLflow", shown(uri))

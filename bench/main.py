@@ -40,10 +40,12 @@ from bench import (  # noqa: E402
 )
 from bench.endings import ending, flushed, listen, open_closed_streams, signals  # noqa: E402
 from bench.options import signed  # noqa: E402
+from common.addresses import without_secrets  # noqa: E402
 from common.errors import UserError  # noqa: E402
 
 USER_ERROR = 2
 DEBUG = "--debug"
+LONGEST = 4000  # characters of a message
 # Collections of young garbage before one of all objects, for Python's 10: what torch, diffusers and MLflow load is no
 # garbage, and walking it ten times while they are imported takes two seconds.
 SELDOM = 1000
@@ -90,14 +92,14 @@ class Bench(TyperGroup):
                 return super().invoke(ctx)
         except BrokenPipeError:
             raise
-        except (UserError, OSError) as error:
+        except (UserError, OSError, MemoryError, RecursionError) as error:
             if ctx.params.get("debug"):
-                traceback.print_exc()
+                print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
             tell(error)
             raise typer.Exit(USER_ERROR) from None
 
 
-def tell(error: UserError | OSError) -> None:
+def tell(error: UserError | OSError | MemoryError | RecursionError) -> None:
     """Say on standard error what was wrong, and what to do."""
     message, hint = _told(error)
     say(f"error: {message}")
@@ -105,16 +107,22 @@ def tell(error: UserError | OSError) -> None:
         say(f"hint: {hint}")
 
 
-def _told(error: UserError | OSError) -> tuple[str, str | None]:
+def _told(error: UserError | OSError | MemoryError | RecursionError) -> tuple[str, str | None]:
     if isinstance(error, UserError):
         return error.message, error.hint
+    if isinstance(error, MemoryError):
+        what = f" ({str(error).rstrip('.')})" if str(error) else ""
+        return f"memory ran out{what}", f"take fewer prompts or smaller batches; {DEBUG} shows where it was"
+    if isinstance(error, RecursionError):
+        return "a file or a setting is nested too deep", f"write it flatter; {DEBUG} shows where it was read"
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{where}", f"check the permissions and the space left; {DEBUG} shows where it was"
 
 
 def say(text: str) -> None:
-    """One line on standard error."""
-    print(" ".join(text.split()), file=sys.stderr)
+    """One line on standard error, without the passwords of addresses; of one beyond all bounds the beginning."""
+    line = without_secrets(" ".join(text.split()))
+    print(line if len(line) <= LONGEST else f"{line[:LONGEST]}...", file=sys.stderr)
 
 
 def _version(asked: bool) -> None:

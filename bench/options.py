@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, U
 import typer
 
 from bench.completion import completer
+from common.addresses import shown
 from common.errors import UserError
 from common.files import local_folder
 
@@ -52,6 +53,13 @@ def name_of(what: str) -> Any:
     return typer.Option(metavar="NAME", help=f"The {what}'s name.", show_default=default, rich_help_panel=LEAVE)
 
 
+def with_secrets(uri: str | None) -> str | None:
+    """Have an address's password masked from now on, whoever prints it, as a Typer callback."""
+    if uri:
+        shown(uri)
+    return uri
+
+
 Out: TypeAlias = Annotated[Path, folder("The folder of runs.")]
 TrackingUri: TypeAlias = Annotated[
     str | None,
@@ -60,6 +68,17 @@ TrackingUri: TypeAlias = Annotated[
         help="An MLflow server.",
         envvar="MLFLOW_TRACKING_URI",
         show_default="a file beside the runs",
+        rich_help_panel=LEAVE,
+        callback=with_secrets,
+    ),
+]
+Experiment: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The experiment of MLflow to log to.",
+        envvar="MLFLOW_EXPERIMENT_NAME",
+        show_default="reusebench",
         rich_help_panel=LEAVE,
     ),
 ]

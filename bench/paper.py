@@ -73,6 +73,7 @@ def run(
     ] = False,
     out: o.Out = Path("runs"),
     tracking_uri: o.TrackingUri = None,
+    experiment: o.Experiment = None,
     mlflow: o.Mlflow = True,
     **settings: Any,
 ) -> None:
@@ -94,7 +95,7 @@ def run(
         _study(item, spec, folder)
         return
     uri = o.tracking(tracking_uri, out, mlflow)
-    failed = carry_out(spec, folder, uri)
+    failed = carry_out(spec, folder, uri, experiment=experiment)
     tables([folder], None)
     if failed:
         raise typer.Exit(FAILED)

@@ -129,11 +129,13 @@ def _from_embeddings(spec: "SweepSpec", path: Path, flags: dict[str, Any]) -> Pl
 
 def _from_text(spec: "SweepSpec", encoder: str, flags: dict[str, Any]) -> Planned:
     from bench.screen import screen
+    from generators.strategies.base import refuse_too_large
     from generators.text_encoders.base import basis, text_embeddings
-    from sweeps.grid import prompts_of
+    from sweeps.grid import parse_strategy, prompts_of
 
     _refuse(spec, flags, "text embeddings")
     (prompts,) = prompts_of(spec)
+    refuse_too_large(parse_strategy(spec.strategy[0]), len(prompts))
     with screen() as seen, seen.stage("encode"):
         rows = text_embeddings(encoder, prompts.prompts)
     return replace(_clustered(spec, rows, f"{len(rows)} prompts of {prompts.name}", flags), basis=basis(encoder))
@@ -156,13 +158,14 @@ def _refuse(spec: "SweepSpec", flags: dict[str, Any], what: str, *more: str) -> 
 def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flags: dict[str, Any]) -> Planned:
     """Return the plan of embeddings [N, D] that are no model's of ours; a model that is named says K and FLOPs."""
     from bench.screen import screen
+    from generators.strategies.base import grouped
     from sweeps.grid import cells, parse_schedule, parse_strategy, sources
 
     if "model" not in flags and not spec.steps:
         raise UserError("without a model, the number of steps is not known", "add for example --steps 40")
     strategy, schedule = parse_strategy(spec.strategy[0]), parse_schedule(spec.schedule[0])
     with screen() as seen, seen.stage("cluster"):
-        grouping = strategy.grouping(rows, seed=spec.seed[0])
+        grouping = grouped(strategy, rows, seed=spec.seed[0])
     if "model" not in flags:
         grow = _grower(rows, strategy, grouping, schedule, spec.steps[0], spec.seed[0])
         return Planned(grouping, schedule, spec.steps[0], title, grow=grow)
@@ -175,12 +178,14 @@ def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flag
 
 def _from_prompts(spec: "SweepSpec") -> Planned:
     from bench.screen import screen
+    from generators.strategies.base import refuse_too_large
     from sweeps.grid import cells
     from sweeps.machine import checked_device
     from sweeps.session import Session
 
     device = checked_device(spec.device)
     cell = cells(spec, device)[0]  # the others have other taus
+    refuse_too_large(cell.strategy, len(cell.source.prompts))
     with screen() as seen:
         session = Session.of(spec, device, seen)
         grouping, _ = session.grouping(cell.source, cell.strategy, cell.config.features)

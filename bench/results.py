@@ -1,5 +1,6 @@
 """The output of `bench sweep` and `bench report` when they are done, and of a dry run."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from common.addresses import shown
 from common.units import si, size
 
 if TYPE_CHECKING:
@@ -64,12 +66,18 @@ def print_places(run: Path, report: "Report", tracking: str | None = None) -> No
         "figures": f"{report.figures[0].parent}/ ({_suffixes(report.figures)})" if report.figures else None,
         "Markdown": str(report.markdown) if report.markdown else None,
         "images": f"{run / 'cells'}/*/images/" if (run / "cells").is_dir() else None,
-        "MLflow": f"mlflow ui --backend-store-uri {tracking}" if tracking and tracking[:4] != "http" else tracking,
+        "MLflow": _browser(tracking) if tracking else None,
     }
     stdout().print(f"\nresults  {run}/", soft_wrap=True)
     for what, where in lines.items():
         if where:
             stdout().print(f"{what:8} {where}", soft_wrap=True)
+
+
+def _browser(tracking: str) -> str:
+    """Return how to look at what MLflow has there: an address, or the command that opens it."""
+    address = shown(tracking)
+    return address if address.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(address)}"
 
 
 def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: bool, copies: int) -> None:

@@ -21,6 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from common.addresses import without_secrets
 from common.hub import BYTES
 from common.progress import listening
 from sweeps.events import (
@@ -115,7 +116,7 @@ class Screen:
         self._timeline.check()
 
     def say(self, text: str) -> None:
-        self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.progress.console.print(without_secrets(text), markup=False, highlight=False, soft_wrap=True)
 
     def _finished(self, record: Record, kept: bool) -> None:
         if self._cells is not None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bench.screen import Screen
+    from reports.tracking import MlflowTracker
     from reusebench import Run
     from sweeps.executors.base import Executor
     from sweeps.spec import SweepSpec
@@ -45,6 +46,7 @@ def begin(
         typer.Option("--dry-run", help="Print the cells and what they cost; make nothing.", rich_help_panel=o.LEAVE),
     ] = False,
     tracking_uri: o.TrackingUri = None,
+    experiment: o.Experiment = None,
     mlflow: o.Mlflow = True,
     system_metrics: Annotated[
         bool,
@@ -75,6 +77,7 @@ def begin(
         dry_run=dry_run,
         rescore=rescore,
         system_metrics=system_metrics,
+        experiment=experiment,
         tables=tables,
         executor=executors.chosen(executor, address, workers, store),
     )
@@ -100,6 +103,7 @@ def carry_out(
     dry_run: bool = False,
     rescore: bool = False,
     system_metrics: bool = False,
+    experiment: str | None = None,
     tables: "Sequence[str]" = (),
     executor: "Executor | None" = None,
 ) -> bool:
@@ -113,21 +117,28 @@ def carry_out(
     import reusebench
     from bench.results import print_costs, print_places, print_tables, seconds_line
     from bench.screen import screen
+    from reports.tracking import MlflowTracker
     from sweeps.audit import short_copies
+    from sweeps.events import Note
 
     with screen() as seen:
         if dry_run:
             planned = reusebench.plan(asked, folder=folder, emit=seen, executor=executor)
             costs = planned.inner.costs(planned.session)
         else:
-            run = _run(asked, folder, seen, rescore, uri, system_metrics, executor)
+            tracker = None
+            if uri:
+                tracker = MlflowTracker(
+                    uri, lambda line: seen(Note(line)), system_metrics=system_metrics, experiment=experiment
+                )
+            run = _run(asked, folder, seen, rescore, tracker, executor)
     if dry_run:
         copies = short_copies(planned.jobs, planned.scorers) if asked.audit else 0
         print_costs(planned.inner, costs, together=not asked.alone, copies=copies)
         return False
     assert run.report
     print_tables(run.report, tables)
-    print_places(folder, run.report, uri)
+    print_places(folder, run.report, uri if tracker and tracker.worked else None)
     typer.echo(f"time     {seconds_line(seen.seconds())}")
     return bool(run.failed)
 
@@ -137,25 +148,23 @@ def _run(
     folder: Path,
     seen: "Screen",
     rescore: bool,
-    uri: str | None,
-    system_metrics: bool,
+    tracker: "MlflowTracker | None",
     executor: "Executor | None",
 ) -> "Run":
     """Run the sweep, then write its report, then what MLflow gets of it: all from the records that are on disk."""
     import reusebench
     from common.files import full_disk_told, watched
-    from reports.tracking import MlflowTracker
     from sweeps.events import CellFinished, Event, Note, SweepStarted
-
-    tracker = MlflowTracker(uri, lambda line: seen(Note(line)), system_metrics=system_metrics) if uri else None
 
     def emit(event: Event) -> None:
         seen(event)
         if tracker and isinstance(event, SweepStarted):
             prompts = {job.source.prompts.name: job.source.prompts.prompts for job in event.jobs}
-            tracker.sweep_started(event.spec.model_dump(mode="json"), prompts, event.run)
+            with seen.stage("track"):
+                tracker.sweep_started(event.spec.model_dump(mode="json"), prompts, event.run)
         elif tracker and isinstance(event, CellFinished) and not (event.kept and event.record.error):
-            tracker.cell_finished(event.record)
+            with seen.stage("track"):
+                tracker.cell_finished(event.record)
 
     with watched(folder), full_disk_told(folder, "free some space and run the same command again: it continues"):
         run = reusebench.sweep(spec, folder=folder, emit=emit, rescore=rescore, executor=executor, reports=False)

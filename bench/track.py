@@ -11,10 +11,11 @@ from bench import options as o
 def track(
     run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
     tracking_uri: o.TrackingUri = None,
+    experiment: o.Experiment = None,
 ) -> None:
     """Send finished runs to MLflow, or the part that a server missed; what it has already stays as it is."""
     from bench.results import missing
-    from reports.tracking import masked
+    from common.addresses import shown
     from reports.tracking import track as send
     from sweeps.store import saved_spec
 
@@ -24,5 +25,5 @@ def track(
         uri = tracking_uri or f"sqlite:///{folder.resolve().parent / 'mlflow.db'}"
         for what in missing(folder):
             typer.echo(f"note: {what}", err=True)
-        sent, cells = send(folder, uri)
-        typer.echo(f"{folder}: {sent} of {cells} cells sent to {masked(uri)}" + ", the rest was there" * (sent < cells))
+        sent, cells = send(folder, uri, experiment)
+        typer.echo(f"{folder}: {sent} of {cells} cells sent to {shown(uri)}" + ", the rest was there" * (sent < cells))

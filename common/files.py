@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -21,6 +22,7 @@ EXCHANGES = 100  # how often a folder is put in its place before that is an erro
 CLOCK = 5  # seconds by which two processes may see the start of a third differently
 LEFTOVER = re.compile(r"^\..*\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)\.tmp")
 FULL = (errno.ENOSPC, errno.EDQUOT)
+MOST = 2 << 30  # bytes of a file that is read whole
 DRIVE = re.compile(r"[A-Za-z]:(?=[\\/])")  # C:\models and C:/models
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # as `Path` has it, which makes one slash of two
 
@@ -266,6 +268,49 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return what a JSON text holds.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deep to read.
+
+    Examples:
+        >>> parse_json("[" * 100_000)
+        Traceback (most recent call last):
+        ValueError: it is nested too deep
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def input_file(path: Path, most: int = MOST) -> Path:
+    """Return the path of a file that a user gave, if reading it ends; whoever opens it tells where there is none.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have; what is mapped into memory needs no bound.
+
+    Raises:
+        UserError: it is a pipe or a device, or larger.
+    """
+    path = Path(path)
+    try:
+        about = path.stat()
+    except OSError:
+        return path
+    if stat.S_ISDIR(about.st_mode):
+        return path
+    kinds = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+    if not stat.S_ISREG(about.st_mode):
+        kind = next((name for is_one, name in kinds.items() if is_one(about.st_mode)), "a device")
+        raise UserError(f"cannot read {path}: it is {kind}, not a file", "give a file that holds what it would give")
+    if about.st_size > most:
+        raise UserError(f"cannot read {path}: it has {about.st_size:,} bytes, and {most:,} are the most", "divide it")
+    return path
+
+
 def sha256_text(text: str) -> str:
     """Return the SHA-256 of a text's UTF-8, in hex."""
     return sha256_bytes(text.encode())
@@ -349,21 +394,27 @@ def sha256_tree(folder: Path) -> str:
     """
     folder = Path(folder).resolve()
     memory_file = cache_dir() / "hashes" / f"{sha256_text(str(folder))}.json"
-    try:
-        memory = json.loads(memory_file.read_text())
-        memory = memory if isinstance(memory, dict) else {}
-    except (OSError, ValueError):
-        memory = {}
+    memory = _remembered(memory_file)
     fresh: dict[str, list[Any]] = {}
     for path in _files(folder):
-        name, stat = path.relative_to(folder).as_posix(), path.stat()
-        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        name, about = path.relative_to(folder).as_posix(), path.stat()
+        stamp = [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
         known = memory.get(name)
         fresh[name] = known if known and known[:-1] == stamp else [*stamp, sha256_file(path)]
     if fresh != memory:
         with suppress(OSError):  # an unwritable cache costs time, not correctness
-            atomic_write(memory_file, json.dumps(fresh))
+            atomic_write(memory_file, json.dumps({"files": fresh, "sha256": sha256_text(canonical_json(fresh))}))
     return sha256_text(canonical_json({name: entry[-1] for name, entry in fresh.items()}))
+
+
+def _remembered(memory_file: Path) -> dict[str, list[Any]]:
+    """Return the hashes of files that the cache has, by name; none where it is damaged, by one bit even."""
+    try:
+        held = parse_json(input_file(memory_file).read_bytes())
+        files: dict[str, list[Any]] = held["files"]
+        return files if held["sha256"] == sha256_text(canonical_json(files)) else {}
+    except (OSError, UserError, ValueError, TypeError, KeyError):
+        return {}
 
 
 def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:

@@ -1,6 +1,5 @@
 """Checkpoints in the diffusers format, from a folder or the Hugging Face hub: safetensors only, no remote code."""
 
-import json
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 from common import hub
 from common.errors import NoRoomError, UserError
-from common.files import DRIVE
+from common.files import DRIVE, input_file, parse_json
 from common.loading import loading
 from generators.checkpoint_files import INDEX as INDEX
 from generators.checkpoint_files import Chosen, choose, whole
@@ -333,7 +332,7 @@ def _read(source: str, filename: str) -> dict[str, Any]:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(input_file(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}", "the checkpoint is damaged: copy or train it again") from None
     if not isinstance(content, dict):

@@ -4,6 +4,8 @@ import gc
 
 import torch
 
+from common.memory import free_memory
+
 
 def accelerator() -> str:
     """Return the kind of device beside the CPU that this process can use; ``cpu`` where there is none."""
@@ -45,9 +47,7 @@ def free_bytes(device: torch.device | str) -> int:
         return int(torch.cuda.mem_get_info(device)[0] + kept)
     if kind == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
-    import psutil
-
-    return int(psutil.virtual_memory().available)
+    return free_memory()
 
 
 def own_bytes(device: torch.device | str) -> int:

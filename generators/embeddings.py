@@ -1,5 +1,6 @@
 """Ready prompt embeddings from a file, to plan with no model at all."""
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -8,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.files import input_file
 from generators.npy import read_npy
 from generators.strategies.base import checked
 
 PREFERRED = "image_embeds"
 LARGE = 256 << 20  # bytes
+TORCH_ALONE = ("BF16", "F8", "F4")  # safetensors' types that NumPy has not
 
 
 def load_embeddings(path: Path, n_prompts: int | None = None) -> NDArray[np.floating]:
@@ -32,7 +35,7 @@ def load_embeddings(path: Path, n_prompts: int | None = None) -> NDArray[np.floa
     readers = {".npy": _npy, ".parquet": _parquet, ".safetensors": _safetensors}
     if path.suffix.lower() not in readers:
         raise UserError(f"{path} is no embeddings file", "embeddings are read from " + ", ".join(readers))
-    features = checked(readers[path.suffix.lower()](path), str(path))
+    features = checked(readers[path.suffix.lower()](input_file(path, most=sys.maxsize)), str(path))
     if n_prompts is not None and len(features) != n_prompts:
         raise UserError(f"{path} holds {len(features)} embeddings for {n_prompts} prompts", "give one row a prompt")
     return features
@@ -114,11 +117,13 @@ def _safetensors(path: Path) -> NDArray[Any]:
             if PREFERRED not in names and len(names) != 1:
                 raise UserError(f"{path} holds {', '.join(names) or 'nothing'}", f"name the embeddings {PREFERRED!r}")
             name = PREFERRED if PREFERRED in names else names[0]
-            bfloat16 = stored.get_slice(name).get_dtype() == "BF16"
-            array: NDArray[Any] | None = None if bfloat16 else stored.get_tensor(name)
-        if array is None:  # NumPy has no bfloat16
+            dtype = stored.get_slice(name).get_dtype()
+            array: NDArray[Any] | None = None if dtype.startswith(TORCH_ALONE) else stored.get_tensor(name)
+        if array is None:
             with safe_open(path, framework="pt") as stored:
                 array = stored.get_tensor(name).float().numpy()
+    except (NotImplementedError, AttributeError, TypeError) as error:  # what torch raises of a type without values
+        raise UserError(f"{path} has embeddings of the type {dtype}, which cannot be read", "store float32") from error
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot read {path}: {error}", "it may be damaged; write it again") from error
     return array

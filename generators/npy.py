@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.files import input_file
 
 
 def read_npy(path: Path, hint: str) -> NDArray[Any]:
@@ -19,7 +20,7 @@ def read_npy(path: Path, hint: str) -> NDArray[Any]:
         UserError: the file cannot be read, is no whole .npy file, or holds pickled objects.
     """
     try:
-        with Path(path).open("rb") as file:
+        with input_file(path).open("rb") as file:
             array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError, nearest
+from common.files import input_file, parse_json
 from generators.npy import read_npy
 
 COLUMN = "prompt"
@@ -100,8 +100,8 @@ def _jsonl(path: Path) -> Table:
     for number, line in enumerate(_lines(path), 1):
         where = f"line {number}"
         try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            entry = parse_json(line)
+        except ValueError as error:
             raise UserError(f"{path}, {where} is not JSON: {error}") from error
         column = found_column({COLUMN}, entry, f"{path}, {where}") if isinstance(entry, dict) else None
         if column is None or not isinstance(entry[column], str):
@@ -132,7 +132,7 @@ def _npy(path: Path) -> Rows:
 def _lines(path: Path) -> list[str]:
     """Return the file's lines, parted by newlines alone: other separators stay, to be refused as control characters."""
     try:
-        raw = path.read_bytes()
+        raw = input_file(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     try:

@@ -1,11 +1,10 @@
 """An open_clip folder whose weights are stored elsewhere, as the two encoders of a diffusers pipeline."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
-from common.files import atomic_path, atomic_write, cache_dir, canonical_json, sha256_text, sha256_tree
+from common.files import atomic_path, atomic_write, cache_dir, canonical_json, parse_json, sha256_text, sha256_tree
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +27,7 @@ def assembled(folder: Path) -> Path:
     if not (folder / TOWERS).is_file():
         return folder
     try:
-        towers = json.loads((folder / TOWERS).read_text(encoding="utf-8"))
+        towers = parse_json((folder / TOWERS).read_text(encoding="utf-8"))
         places = {name: (folder / towers[name]).resolve(strict=True) for name in BORROWED}
         parts = {name: sha256_tree(place) for name, place in places.items()}
         target = cache_dir() / "open_clip" / sha256_text(canonical_json([sha256_tree(folder), parts]))[:16]

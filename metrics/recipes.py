@@ -1,6 +1,5 @@
 """Recipes of workers: the environment that a scorer needs that cannot live in ours, and the script that runs in it."""
 
-import json
 import sys
 import tomllib
 from datetime import date
@@ -11,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.errors import UserError
-from common.files import cache_dir, canonical_json, sha256_text
+from common.files import cache_dir, canonical_json, parse_json, sha256_text
 from common.plugins import loaded, skip, unknown
 from metrics.worker import Worker
 
@@ -84,7 +83,7 @@ class Recipe(BaseModel):
         if not self.interpreter.exists():
             return None
         try:
-            packages: dict[str, Any] = json.loads((self.folder / READY).read_text(encoding="utf-8"))
+            packages: dict[str, Any] = parse_json((self.folder / READY).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return packages

@@ -1,12 +1,12 @@
 """Folders of transformers checkpoints, and the architecture that a checkpoint names."""
 
-import json
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from common import hub
 from common.errors import UserError, nearest
+from common.files import parse_json
 
 FULL = "fp32"
 DTYPES = {FULL: "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -33,7 +33,7 @@ def architecture(place: str) -> str:
     """
     folder = checkpoint_folder(place)
     try:
-        return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0])
+        return str(parse_json((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{folder} is no transformers checkpoint: its config.json names no architecture",

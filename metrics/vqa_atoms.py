@@ -1,6 +1,5 @@
 """VQA atoms (Soft-TIFA of GenEval 2, arXiv 2512.16853): what a prompt names, asked apart, and the geometric mean."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from common.files import sha256_file
+from common.files import input_file, parse_json, sha256_file
 from metrics.base import OF_ATOMS, Columns, Metric, ResultInfo
 from metrics.paired_scores import compare_scores, score_figures
 from metrics.statistics import Estimate
@@ -183,7 +182,7 @@ def read_atoms(path: Path) -> dict[str, list[Atom]]:
         UserError: it cannot be read, or a line is not of the form; it is named.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = input_file(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the atoms {path}: {error}", f"write lines as {EXAMPLE}") from error
     found: dict[str, list[Atom]] = {}
@@ -191,7 +190,7 @@ def read_atoms(path: Path) -> dict[str, list[Atom]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             found[str(row["prompt"])] = list(_atoms(row))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{path}, line {number} has no atoms", f"write lines as {EXAMPLE}") from error

@@ -11,7 +11,7 @@ from mlflow.entities import Param
 from PIL import Image
 
 from common.errors import UserError
-from common.files import canonical_json
+from common.files import canonical_json, sha256_text
 from common.pictures import read_picture
 from reports.base import RunView
 from reports.frame import AXES, row
@@ -20,7 +20,7 @@ from sweeps.scores import read_table
 
 STEP = 1000
 LONGEST = 500
-LONGEST_KEY = 100
+LONGEST_KEY, HASH = 250, 8
 CURVES = ("savings", "flop_savings")
 PAIRS = 4
 SIDE = 512
@@ -28,9 +28,24 @@ GAP = 8
 COMMIT, DIRTY = "mlflow.source.git.commit", "-dirty"
 
 
-def key(name: str) -> str:
-    """Return a name as MLflow allows one for a parameter or a metric."""
-    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:250]
+def key(name: str, meant: str | None = None) -> str:
+    """Return a name as MLflow allows one for a parameter or a metric; `meant` as in `plain`."""
+    return plain(name, r"[^\w\-. :/]", LONGEST_KEY, meant)
+
+
+def plain(name: str, refused: str = r"[^\w\-.]", longest: int = 100, meant: str | None = None) -> str:
+    """Return a name without characters that match `refused`, cut at `longest`.
+
+    Where something is lost to that, a hash of the name that is `meant` (itself) tells it from those that lose the same.
+
+    Examples:
+        >>> plain("mini_templates"), plain("模型"), plain("a/b")
+        ('mini_templates', '__-c98e118e', 'a_b-c14cddc0')
+    """
+    cleaned = re.sub(refused, "_", name, flags=re.ASCII)
+    if cleaned == (meant or name) and len(cleaned) <= longest:
+        return cleaned
+    return f"{cleaned[: longest - HASH - 1]}-{sha256_text(meant or name)[:HASH]}"
 
 
 def param(name: str, value: Any) -> Param:
@@ -53,13 +68,14 @@ def curves(view: RunView) -> list[tuple[str, float, int]]:
     """Return savings and results of every cell as (name, value, step); for several series, ``<name>/<series>``."""
     points = []
     for series in view.series:
-        suffix = f"/{series.name.replace('/', '_').replace(',', '')}" if series.name else ""
+        meant = f"/{series.name.replace(', ', ' ')}" if series.name else ""
+        suffix = meant[:1] + re.sub("[/,]", "_", meant[1:])
         for record in series.records:
             step = round(STEP * record.config.tau)
             named = {
                 name: value for name, value in numbers(record).items() if name.startswith((*CURVES, *record.results))
             }
-            points += [(f"{name}{suffix}", value, step) for name, value in named.items()]
+            points += [(key(f"{name}{suffix}", f"{name}{meant}"), value, step) for name, value in named.items()]
     return points
 
 
@@ -101,8 +117,7 @@ def pairs(run: Path, record: Record) -> Iterator[tuple[str, Image.Image]]:
             both = _beside(baseline, shared)
         except (UserError, OSError, ValueError, SyntaxError):  # which the report says
             continue
-        dataset = re.sub(r"[^\w\-.]", "_", record.config.dataset, flags=re.ASCII)[-LONGEST_KEY:]
-        yield f"{dataset} {baseline.stem}", both
+        yield f"{plain(record.config.dataset)} {baseline.stem}", both
 
 
 def scores(run: Path, record: Record) -> pd.DataFrame | None:

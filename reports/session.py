@@ -6,7 +6,7 @@ completed, and what an answer that was lost has left twice is found and deleted.
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,23 +14,27 @@ from uuid import uuid4
 import mlflow.data
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Run, RunTag
+from mlflow.exceptions import MlflowException
 
-from common.files import atomic_write, canonical_json, sha256_file, sha256_text
+from common.addresses import escaped
+from common.errors import UserError
+from common.files import atomic_write, canonical_json, parse_json, sha256_file, sha256_text
 from reports.base import RunView
-from reports.logged import STEP, curves, environment, identity, key, numbers, pairs, param, scores, shown
+from reports.logged import STEP, curves, environment, identity, key, numbers, pairs, param, plain, scores, shown
+from reports.mlflow_database import artifacts_of, database_of
 from sweeps.record import RECORD, Record
 
 # Of what is logged of a record or of a run: raised, everything is logged anew.
-FORM = 2
+FORM = 3
 RUN, CELL, DIGEST, POINTS = "reusebench.run", "reusebench.cell", "reusebench.record", "reusebench.curves"
 CONTENT, FOLDER, FAILED = "reusebench.content", "reusebench.folder", "reusebench.failed_cells"
 PARENT, NAME, NOTE, SOURCE = "mlflow.parentRunId", "mlflow.runName", "mlflow.note.content", "mlflow.source.name"
-TABLES = "mlflow.loggedArtifacts"
+TABLES, IMAGES = "mlflow.loggedArtifacts", "mlflow.loggedImages"
+EXISTS = "RESOURCE_ALREADY_EXISTS"
 SYSTEM = "system/"
 BATCH = 500
 ABOUT = f"The metrics here are curves over tau: step = {STEP} x tau. Every nested run is one cell."
-SQLITE = "sqlite:///"
 KEY_FILE = "tracking.json"
 
 
@@ -38,20 +42,21 @@ class Session:
     """A sweep's parent run and the nested runs of its cells.
 
     Args:
-        uri: the tracking URI.
-        experiment: made if it is not there.
+        uri: the tracking URI; an SQLite file is there (`mlflow_database.prepare`).
+        experiment: the name of one, made if it is not there, or the number of one that is.
         run: the run folder; its key, kept in ``tracking.json``, is the tag by which its runs are found again.
         spec: the sweep's spec as plain values.
         prompts: by prompt set, its prompts.
+
+    Raises:
+        UserError: the experiment was deleted.
     """
 
     def __init__(
-        self, uri: str, experiment: str, run: Path, spec: Mapping[str, Any], prompts: Mapping[str, Sequence[str]]
+        self, uri: str, experiment: str | int, run: Path, spec: Mapping[str, Any], prompts: Mapping[str, Sequence[str]]
     ) -> None:
-        artifacts = _beside(uri)
-        self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        known = self.client.get_experiment_by_name(experiment)
-        self.experiment = known.experiment_id if known else self.client.create_experiment(experiment, artifacts)
+        self.client = MlflowClient(tracking_uri=escaped(uri), registry_uri=escaped(uri))
+        self.experiment = _experiment(self.client, experiment, uri)
         self.run, self.key, self.spec, self.prompts = run, run_key(run), spec, prompts
         self.tags = {RUN: self.key, NAME: run.resolve().name, NOTE: ABOUT, FOLDER: str(run.resolve()), SOURCE: "bench"}
         self.sent, self._described = 0, ""
@@ -75,7 +80,8 @@ class Session:
         """Log a cell's nested run; one of an older record, or one that was cut short, is replaced."""
         digest = sha256_text(f"{FORM} {record.model_dump_json()}")
         if old := self.cells.get(record.id):
-            if old.data.tags.get(DIGEST) == digest and old.info.status != "RUNNING":
+            same = old.data.tags.get(DIGEST) == digest and old.info.status != "RUNNING"
+            if same and self._has(old.info.run_id, _artifacts(old)):
                 return
             self.client.delete_run(old.info.run_id)
             del self.cells[record.id]
@@ -116,7 +122,10 @@ class Session:
                 self.client.set_tag(cell.info.run_id, PARENT, self.parent_id)
         content = self._content(points, records)
         if self.parent.info.status == "FINISHED" and self.parent.data.tags.get(CONTENT) == content:
-            return
+            prompts = {_prompts_file(name) for name in self.prompts}
+            if self._has(self.parent_id, {*prompts, *_artifacts(self.parent), *self._report_files()}):
+                return
+            self._described = ""  # its prompts' files may be what is missing
         self.start()
         failed = sum(record.status == "failed" for record in records)
         tags = {**environment(records), FAILED: str(failed), POINTS: digest}
@@ -150,8 +159,7 @@ class Session:
         self.client.log_batch(self.parent_id, params=[param(name, value) for name, value in new][:100])
         for name, texts in self.prompts.items():
             self._log_dataset(self.parent_id, name, texts)
-            file = f"prompts/{key(name).replace('/', '_')}.txt"
-            self.client.log_text(self.parent_id, "\n".join(texts) + "\n", file)
+            self.client.log_text(self.parent_id, "\n".join(texts) + "\n", _prompts_file(name))
 
     def _log_dataset(self, run_id: str, name: str, prompts: Sequence[str]) -> None:
         """Log a prompt set as an input dataset; the same one again is the same row."""
@@ -181,6 +189,17 @@ class Session:
         tag = json.dumps([{"path": name, "type": "table"} for name in names])
         self.client.set_tag(self.parent_id, TABLES, tag)  # again, for a `log_table` that was cut short
 
+    def _report_files(self) -> dict[str, Path]:
+        """Return the report's files by their names in it."""
+        report = self.run / "report"
+        return {path.relative_to(report).as_posix(): path for path in report.rglob("*") if path.is_file()}
+
+    def _has(self, run_id: str, names: Collection[str]) -> bool:
+        """Return whether a run has artifacts of these names: its tags stay where their folder is lost."""
+        folders = {name.rpartition("/")[0] for name in names}
+        there = {one.path for folder in sorted(folders) for one in self.client.list_artifacts(run_id, folder or None)}
+        return there.issuperset(names)
+
     def _replace_parent(self) -> None:
         """Start a new parent where the curves changed: a point that is logged cannot be taken back."""
         old = self.client.get_run(self.parent_id)
@@ -192,8 +211,7 @@ class Session:
 
     def _content(self, points: Sequence[Any], records: Sequence[Record]) -> str:
         """Return a digest of all that the parent holds."""
-        report = self.run / "report"
-        files = {str(path.relative_to(report)): sha256_file(path) for path in report.rglob("*") if path.is_file()}
+        files = {name: sha256_file(path) for name, path in self._report_files().items()}
         cells = [record.model_dump_json() for record in records]
         return sha256_text(canonical_json([FORM, dict(self.spec), dict(self.prompts), points, files, cells]))
 
@@ -211,7 +229,7 @@ def run_key(run: Path) -> str:
     """Return the key that tells this run folder from all others wherever it is moved; made once, kept in it."""
     path = run / KEY_FILE
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["key"])
+        return str(parse_json(path.read_text(encoding="utf-8"))["key"])
     except (OSError, ValueError, KeyError, TypeError):
         new_key = uuid4().hex
         atomic_write(path, canonical_json({"key": new_key}) + "\n")
@@ -222,10 +240,36 @@ def _completeness(run: Run) -> tuple[bool, int, int]:
     return run.info.status != "RUNNING", len(run.data.params), run.info.start_time
 
 
-def _beside(uri: str) -> str | None:
-    """Return the folder for the artifacts of an SQLite file; None leaves it to the server."""
-    if not uri.startswith(SQLITE):
-        return None
-    database = Path(uri.removeprefix(SQLITE)).resolve()
-    database.parent.mkdir(parents=True, exist_ok=True)
-    return (database.parent / "mlartifacts").as_uri()
+def _prompts_file(name: str) -> str:
+    return f"prompts/{plain(name)}.txt"
+
+
+def _artifacts(run: Run) -> set[str]:
+    """Return the artifacts that a run's tags say it has; of its pictures, their folder."""
+    tags = run.data.tags
+    tables = {str(table["path"]) for table in parse_json(tags.get(TABLES, "[]"))}
+    return tables | ({RECORD} if CELL in tags else set()) | ({"images"} if IMAGES in tags else set())
+
+
+def _experiment(client: MlflowClient, experiment: str | int, uri: str) -> str:
+    """Return the number of an experiment, made if it is named and not there."""
+    found = _found(client, experiment)
+    if found is None:
+        database = database_of(uri)
+        try:
+            return str(client.create_experiment(str(experiment), database and artifacts_of(database)))
+        except MlflowException as error:
+            if error.error_code != EXISTS or (found := _found(client, experiment)) is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise UserError(
+            f"the experiment {found.name!r} was deleted in MLflow",
+            f"restore it with `mlflow experiments restore -x {found.experiment_id}`, or choose another --experiment",
+        )
+    return str(found.experiment_id)
+
+
+def _found(client: MlflowClient, experiment: str | int) -> Experiment | None:
+    if isinstance(experiment, int):
+        return client.get_experiment(str(experiment))
+    return client.get_experiment_by_name(experiment)

@@ -1,6 +1,7 @@
 """External images: the prompt that each is of, and their scores."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.errors import UserError
-from common.files import atomic_path, atomic_write, canonical_json, sha256_file, sha256_text
+from common.files import atomic_path, atomic_write, canonical_json, input_file, parse_json, sha256_file, sha256_text
 from common.pictures import MOST_PIXELS, SUFFIXES, is_blank, read_picture
 from generators.prompt_files import TABLES, found_column, read_table
 from generators.prompts import PromptSet, load_prompts
@@ -258,7 +259,7 @@ def places(manifest: Manifest, folder: Path, against: Path | None) -> dict[str, 
 def refuse_others(out: Path, places: dict[str, Any]) -> None:
     """Raise a UserError if a folder holds scores of other pictures or prompts."""
     try:
-        held = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+        held = parse_json((out / SUMMARY).read_text(encoding="utf-8"))
         differs = [name for name in places if held.get(name) != places[name]]
     except FileNotFoundError:
         return
@@ -275,15 +276,19 @@ def _rows(path: Path) -> "Tensor":
     """Return the tensor of pictures [N, 3, H, W], 0 to 1, of any float type."""
     import torch
 
+    input_file(path, most=sys.maxsize)
     try:
         rows = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # whatever a damaged file makes torch raise
         raise UserError(f"cannot read {path}: {str(error).partition(chr(10))[0]}", "save it again") from error
+    hint = "give a folder of picture files instead"
     if not isinstance(rows, torch.Tensor) or rows.ndim != 4 or rows.shape[1] != 3 or not rows.is_floating_point():
-        raise UserError(f"{path} holds no pictures [N, 3, H, W], from 0 to 1", "give a folder of picture files instead")
-    if rows.shape[2] * rows.shape[3] > MOST_PIXELS:
-        height, width = rows.shape[2:]
-        raise UserError(f"{path} holds pictures of {width} x {height}", f"{MOST_PIXELS:,} pixels are the most")
+        raise UserError(f"{path} holds no pictures [N, 3, H, W], from 0 to 1", hint)
+    height, width = rows.shape[2:]
+    if height * width > MOST_PIXELS:
+        raise UserError(f"{path} holds pictures of {width:,} x {height:,} pixels", f"{MOST_PIXELS:,} are the most")
+    if rows.layout != torch.strided or rows.numel() * rows.element_size() > path.stat().st_size:
+        raise UserError(f"{path} claims more pictures than it holds", hint)  # one row that stands for many
     return rows
 
 

@@ -1,6 +1,5 @@
 """Accelerators by name: their peak FLOP/s as their makers give it, and seconds a step as measured on them."""
 
-import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -11,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from common.errors import UserError, nearest
+from common.files import parse_json
 
 # Of a checkout; an installed package has none.
 MEASURED = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -103,7 +103,7 @@ def measured_seconds(of: Accelerator, model: str, folder: Path = MEASURED) -> fl
     seconds_per_row: list[float] = []
     for path in sorted(folder.glob("*.json")):
         try:
-            content: Any = json.loads(path.read_text(encoding="utf-8"))
+            content: Any = parse_json(path.read_text(encoding="utf-8"))
             if not isinstance(content, dict) or not isinstance(content.get("results"), list):
                 continue  # of another benchmark
             if of.called not in str(content.get("machine", {}).get("accelerator", "")):

@@ -5,8 +5,7 @@ from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any, Literal
 
-import yaml
-
+from common.bounded_yaml import parse_yaml
 from common.errors import UserError
 
 TAU_STEP = Decimal("0.25")
@@ -150,8 +149,8 @@ def parse_parameters(text: str, what: str) -> dict[str, Any]:
         if not equals:
             raise UserError(f"{setting!r} in {what} is no parameter", "write name:parameter=value")
         try:
-            parameters[parameter] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError):
+            parameters[parameter] = parse_yaml(value)
+        except ValueError:
             raise UserError(f"{value!r} in {what} is no value", "write for example 3, true or [1, 2]") from None
     return parameters
 

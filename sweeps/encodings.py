@@ -1,6 +1,5 @@
 """Prompts' conditioning on disk: whole, or encoded again; and where workers elsewhere read it, a row at a time."""
 
-import json
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import UserError
-from common.files import atomic_write, canonical_json, sha256_file, sha256_text
+from common.files import atomic_write, canonical_json, parse_json, sha256_file, sha256_text
 from generators.conditioning import STREAM, Conditioning
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def read_rows(url: str, rows: "NDArray[np.int64]") -> "Conditioning":
     try:
         system, path = url_to_fs(url)
         length = int.from_bytes(system.cat_file(path, 0, LENGTH), "little")
-        header = json.loads(system.cat_file(path, LENGTH, LENGTH + length))
+        header = parse_json(system.cat_file(path, LENGTH, LENGTH + length))
         runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
         tensors = {}
         for name, about in header.items():

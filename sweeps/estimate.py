@@ -21,6 +21,7 @@ from generators.prompts import PromptSet, known_set
 from generators.sharing.plan import Grouping, Planner, SharingPlan, build_plan
 from generators.sharing.schedule import Schedule, get_schedule
 from generators.sharing.tree import Tree
+from generators.strategies.base import grouped
 from metrics.base import get_metric
 from metrics.flops import count
 from metrics.memory import BYTES, parameters
@@ -244,7 +245,7 @@ class _WithoutWeights(Session):
 
 @cache
 def _grouping(encoder: str, prompts: tuple[str, ...], strategy: "Strategy", seed: int) -> Grouping:
-    return strategy.grouping(_embeddings(encoder, prompts), seed=seed)
+    return grouped(strategy, _embeddings(encoder, prompts), seed=seed)
 
 
 @cache

@@ -15,6 +15,7 @@ from generators.sharing.plan import Grouping, SharingPlan, baseline_plan, build_
 from generators.sharing.savings import tau_near_savings
 from generators.sharing.tree import Tree
 from generators.sharing.union import united_steps
+from generators.strategies.base import get_strategy, refuse_too_large
 from sweeps.axes import canonical
 from sweeps.cost import Cost, components, cost
 from sweeps.events import Note
@@ -87,8 +88,8 @@ def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str
         The cells, as `sweeps.grid.cells` gives them; and, by model, its scorers, whose checkpoints are here.
 
     Raises:
-        UserError: a name, a value, a prompt or a model is refused, the folder is another sweep's, or a metric cannot
-            run.
+        UserError: a name, a value, a prompt or a model is refused, the folder is another sweep's, a metric cannot
+            run, or clustering needs more memory than is free.
         OSError: the folder cannot be written.
     """
     shared = cells(spec, device)
@@ -97,6 +98,11 @@ def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str
     for model_scorers in scorers.values():
         _ = model_scorers.identities  # hashes checkpoints, so that one which cannot be had is refused now
     refuse_another(run, spec)
+    for cell in shared:
+        if not (run / "cells" / cell.id / MANIFEST).exists():  # of one that is there, its tree is read
+            refuse_too_large(cell.strategy, len(cell.source.prompts))
+            if cell.source.settings.noise == "official":  # drawn in the order of that tree
+                refuse_too_large(get_strategy("ward-cosine"), len(cell.source.prompts))
     probe = path_beside(next(place for place in (run, *run.parents) if place.exists()) / "probe")
     probe.mkdir(exist_ok=True)  # only to see that the folder can be written
     probe.rmdir()

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import UserError
-from common.files import canonical_json, read_sealed, sha256_file, sha256_text, write_sealed
+from common.files import canonical_json, parse_json, read_sealed, sha256_file, sha256_text, write_sealed
 
 SCHEMA_VERSION: Literal[1] = 1
 RECORD, SCORES, SPEC, CELLS = "record.json", "scores.parquet", "sweep.yaml", "cells.json"
@@ -214,8 +214,8 @@ class Record(Part):
         """
         path = self.baseline_folder(run) / "prompts.json"
         try:
-            prompts = [str(prompt) for prompt in json.loads(path.read_text(encoding="utf-8"))]
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            prompts = [str(prompt) for prompt in parse_json(path.read_text(encoding="utf-8"))]
+        except (OSError, ValueError, TypeError) as error:
             raise UserError(f"cannot read the prompts {path}: {error}", "run the same sweep again") from error
         if self.identity.get("prompts", digest := sha256_text(canonical_json(prompts))) != digest:
             raise UserError(f"the prompts {path} are not those of cell {self.id}", AGAIN)
@@ -546,12 +546,12 @@ def run_setting(run: Path, name: str) -> Any:
     Raises:
         UserError: the file is damaged.
     """
-    import yaml
+    from common.bounded_yaml import parse_yaml
 
     path = run / SPEC
     try:
-        spec = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        spec = parse_yaml(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return spec.get(name)
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         what = " ".join(str(error).split())
         raise UserError(f"cannot read {path}: {what}", "run the same sweep again in another folder") from error

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from common.errors import UserError
-from common.files import atomic_path, canonical_json, sha256_text
+from common.files import atomic_path, canonical_json, parse_json, sha256_text
 from sweeps.record import SCORES
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def same_scorer(known: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool
     """
     if known is None:
         return False
-    plain = json.loads(canonical_json(dict(now)))
+    plain = parse_json(canonical_json(dict(now)))
     return all(known.get(name) == plain.get(name) for name in {*known, *plain} - RECORDED)
 
 

@@ -23,7 +23,7 @@ from generators.overflow import check_conditioning
 from generators.settings import PriorSettings
 from generators.sharing.labels import fcluster_order
 from generators.sharing.plan import Grouping, treed
-from generators.strategies.base import get_strategy
+from generators.strategies.base import get_strategy, grouped
 from sweeps.encodings import CONDITIONING, load_encoding, save_encoding
 from sweeps.energy import meter
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
@@ -199,7 +199,7 @@ class Session:
             self.encoded(source, run)  # in a stage of its own
             with self.stage("cluster", 1, source) as seconds:
                 rows = self.features(source, features, run)
-                grouping = strategy.grouping(rows, seed=source.settings.seed)
+                grouping = grouped(strategy, rows, seed=source.settings.seed)
             self._groupings[key] = grouping, seconds["cluster"]
         return self._groupings[key]
 

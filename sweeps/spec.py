@@ -14,11 +14,11 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
+from common.bounded_yaml import parse_yaml
 from common.errors import UserError, nearest
-from common.files import canonical_json, sha256_file, sha256_text
+from common.files import canonical_json, input_file, sha256_file, sha256_text
 from generators.acceleration import Acceleration, Compilation
 from sweeps.axes import canonical, items, parse_batch_size, parse_integers, parse_savings, parse_taus
 
@@ -46,7 +46,7 @@ REMOVED = {"attention": "other kernels gained 0 to 3%"}  # former settings; null
 RELATIVE = ("./", "../")
 SAVE_EVERY = 60.0  # seconds
 MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
-LONGEST_NAME = 100
+LONGEST_NAME, LONGEST_SHOWN = 100, 200
 # settings that came later: where they say nothing, a run's name is as it was
 LATER = {"savings", "denoiser_cache", "settings", "revision", "variant"}
 
@@ -351,7 +351,9 @@ def make_spec(layers: Sequence[Mapping[str, Any]]) -> SweepSpec:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{where}: {first['msg']}, not {first['input']!r}", "see `bench sweep --help`") from error
+        got = repr(first["input"])
+        got = got if len(got) <= LONGEST_SHOWN else f"{got[:LONGEST_SHOWN]}..."
+        raise UserError(f"{where}: {first['msg']}, not {got}", "see `bench sweep --help`") from error
 
 
 def _renamed(layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -434,10 +436,12 @@ def read_mapping(path: Path | Traversable) -> dict[str, Any]:
         UserError: as `read_yaml`.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = (input_file(path) if isinstance(path, Path) else path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}", "check the path") from error
-    except (yaml.YAMLError, ValueError) as error:  # PyYAML lets through what makes no date
+    try:
+        content = parse_yaml(text)
+    except ValueError as error:
         what = " ".join(str(error).split())
         raise UserError(f"{path} is not YAML: {what}", "write one setting a line, for example `tau: 0..2`") from error
     if not isinstance(content, dict):

@@ -26,6 +26,7 @@ from common.files import (
     atomic_write,
     local_folder,
     make_folder,
+    parse_json,
     remove_leftovers,
     sha256_text,
     still_there,
@@ -266,7 +267,7 @@ def _locks_one_machine(folder: Path) -> str | None:
 
 def _holder_text(holder: Path) -> str:
     try:
-        who: dict[str, Any] = json.loads(holder.read_text(encoding="utf-8"))
+        who: dict[str, Any] = parse_json(holder.read_text(encoding="utf-8"))
         return f"process {who['pid']} on {who['host']} since {who['since'][:19].replace('T', ' ')} UTC"
     except (OSError, ValueError, KeyError):
         return "another process"

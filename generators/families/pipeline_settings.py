@@ -1,11 +1,10 @@
 """The settings of any diffusers pipeline, and the arguments of its call that they are."""
 
-import json
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from common.files import canonical_json
+from common.files import canonical_json, parse_json
 from generators.settings import GenerationSettings
 
 LENGTH = "max_sequence_length"
@@ -17,7 +16,7 @@ def _canonical(value: Any) -> str:
     Raises:
         ValueError: it is neither.
     """
-    content = json.loads(value or "{}") if isinstance(value, str) else value
+    content = parse_json(value or "{}") if isinstance(value, str) else value
     if not isinstance(content, dict):
         raise ValueError('write a JSON object: {"NAME": VALUE}')
     return canonical_json(content) if content else ""
@@ -43,7 +42,7 @@ class PipelineSettings(GenerationSettings):
     def _length_once(cls, values: Any) -> Any:
         """Keep a length that is written among the arguments where lengths are kept."""
         try:
-            further = json.loads(_canonical(values.get("arguments", "")) or "{}")
+            further = parse_json(_canonical(values.get("arguments", "")) or "{}")
         except ValueError:
             return values  # which the field's own check refuses
         if LENGTH not in further:
@@ -54,5 +53,5 @@ class PipelineSettings(GenerationSettings):
     @property
     def further(self) -> dict[str, Any]:
         """The arguments of the call that other pipelines may not have, by name."""
-        content: dict[str, Any] = json.loads(self.arguments or "{}")
+        content: dict[str, Any] = parse_json(self.arguments or "{}")
         return content if self.max_sequence_length is None else {LENGTH: self.max_sequence_length, **content}

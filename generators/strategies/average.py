@@ -18,6 +18,7 @@ class Average(Strategy):
     name = "average"
     complexity = "O(N^2 D) distances, O(N^2) merging"
     memory = "8 N^2 bytes: the condensed distances and SciPy's copy"
+    pair_bytes = 8
     source = "Sokal and Michener 1958; SciPy's linkage"
 
     def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:

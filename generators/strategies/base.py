@@ -6,13 +6,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from common.errors import UserError
+from common.memory import free_memory
 from common.plugins import discover, find, imported
+from common.units import size
 from generators.parametrised import Parametrised
 from generators.sharing.plan import Grouping
 from generators.sharing.tree import Tree
 
 PACKAGE, GROUP = "generators.strategies", "reusebench.strategies"
 CHUNK = 1 << 14
+LARGE = "partitioned-ward"  # the strategy for sets that others have no memory for
 
 
 class Strategy(Parametrised):
@@ -21,14 +24,17 @@ class Strategy(Parametrised):
     A plug-in gives a `tree` or, where no tree says how its prompts share, a planner; callers ask for the `grouping`,
     which is either. It declares its parameters as pydantic fields, so that they can be listed (``model_fields``),
     validated and hashed (``model_dump``); `complexity` and `memory` say what `grouping` costs for N prompts, in powers
-    of N that `bench strategies check` reads, and `source` where it comes from. A `control` is there to be beaten, and
-    drawn apart; of an `online` one the prompts arrive in an order, which matters by nature. It knows nothing of
-    diffusion.
+    of N that `bench strategies check` reads, and `source` where it comes from. `pair_bytes` and `value_bytes` say the
+    memory in numbers (`peak_bytes`), so that what does not fit is refused before anything runs. A `control` is there to
+    be beaten, and drawn apart; of an `online` one the prompts arrive in an order, which matters by nature. It knows
+    nothing of diffusion.
     """
 
     what: ClassVar[str] = "strategy"
     complexity: ClassVar[str] = ""
     memory: ClassVar[str] = ""
+    pair_bytes: ClassVar[float | None] = None  # at most, of N^2; None: not known, and nothing is refused
+    value_bytes: ClassVar[float] = 64  # at most, of N D: features are copied, put in order, told from equal ones
     control: ClassVar[bool] = False
     online: ClassVar[bool] = False
 
@@ -47,6 +53,49 @@ class Strategy(Parametrised):
     def grouping(self, features: NDArray[np.floating], *, seed: int = 0) -> Grouping:
         """Return what plans are built from: the `tree`, unless the strategy plans by itself; arguments as there."""
         return self.tree(features, seed=seed)
+
+    def peak_bytes(self, n: int, d: int) -> float:
+        """Return the memory that `grouping` takes at most for [n, d] features, in bytes; 0 where it is not known."""
+        return 0 if self.pair_bytes is None else self.pair_bytes * n * n + self.value_bytes * n * d
+
+
+def grouped(strategy: Strategy, features: NDArray[np.floating], *, seed: int = 0) -> Grouping:
+    """Return a strategy's grouping, if memory suffices for it.
+
+    Raises:
+        UserError: as `Strategy.tree` and `refuse_too_large`.
+    """
+    if features.ndim == 2:
+        refuse_too_large(strategy, *features.shape)
+    try:
+        return strategy.grouping(features, seed=seed)
+    except MemoryError as error:
+        raise _too_large(strategy, f"more memory than there is for {len(features):,} prompts") from error
+
+
+def refuse_too_large(strategy: Strategy, n: int, d: int = 1) -> None:
+    """Refuse a strategy for which memory does not suffice, before anything runs.
+
+    Args:
+        strategy: which.
+        n: how many prompts.
+        d: the dimensions of their features; 1 where they are not known yet.
+
+    Raises:
+        UserError: it needs more than is free.
+    """
+    needed, free = strategy.peak_bytes(n, d), free_memory()
+    if needed > free:
+        raise _too_large(strategy, f"about {size(needed)} of memory for {n:,} prompts, and {size(free)} are free")
+
+
+def _too_large(strategy: Strategy, what: str) -> UserError:
+    if strategy.name == LARGE:
+        return UserError(f"{LARGE} needs {what}", "make its parts smaller: partitioned-ward:part=1000")
+    return UserError(
+        f"the strategy {strategy.name!r} needs {what}",
+        f"use --strategy {LARGE}, which clusters parts of the set (pip install 'reusebench[scale]'), or fewer prompts",
+    )
 
 
 def strategies() -> dict[str, type[Strategy]]:

@@ -18,6 +18,7 @@ class BisectingKMeans(Strategy):
     name = "bisecting-kmeans"
     complexity = "O(N D log N) where halves are even, O(N^2 D) at worst"
     memory = "O(N D)"
+    pair_bytes = 0
     source = "Steinbach, Karypis and Kumar 2000; scikit-learn's KMeans"
 
     def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:

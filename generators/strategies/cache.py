@@ -28,6 +28,8 @@ class Cache(Strategy):
     online = True
     complexity = "O(N^2 D) inner products"
     memory = "O(N D) and 500 bytes a prompt for its nearest neighbours"
+    pair_bytes = 0
+    value_bytes = 48
     source = "after Nirvana, arXiv 2312.04429 (NSDI 2024): its steps are 5 to 25 of 50, its eviction is lcbfu"
 
     similarity: tuple[float, ...] = Field(
@@ -53,6 +55,9 @@ class Cache(Strategy):
             if not (np.diff(values) > 0).all():
                 raise ValueError(f"{name} {list(values[1:-1])} does not rise, from above {low} to below 1")
         return self
+
+    def peak_bytes(self, n: int, d: int) -> float:
+        return super().peak_bytes(n, d) + 8192 * n  # inner products with a block of rows, and the nearest
 
     def grouping(self, features: NDArray[np.floating], *, seed: int = 0) -> Stream:
         rows = unit(check_features(features))

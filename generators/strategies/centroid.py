@@ -17,6 +17,7 @@ class Centroid(Strategy):
     name = "centroid"
     complexity = "O(N^2 D) distances, O(N^2 log N) merging; O(N^3) at worst"
     memory = "8 N^2 bytes: the condensed distances and SciPy's copy"
+    pair_bytes = 8
     source = "Sokal and Michener 1958; SciPy's linkage"
 
     def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:

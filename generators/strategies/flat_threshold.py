@@ -22,6 +22,7 @@ class FlatThreshold(Strategy):
     name = "flat-threshold"
     complexity = "O(N^2 D) distances, O(N^2) merging"
     memory = "8 N^2 bytes: the condensed distances and SciPy's copy"
+    pair_bytes = 8
     source = "after SAGE, arXiv 2509.15865"
 
     similarity: float = Field(0.5, ge=-1, le=1, description="the least cosine similarity of two prompts of a group")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from generators.sharing.plan import Planner
 from generators.sharing.schedule import get_schedule
-from generators.strategies.base import Strategy
+from generators.strategies.base import Strategy, grouped
 
 SIZES = (250, 500, 1000, 2000)
 DIMENSIONS = 64
@@ -84,7 +84,7 @@ def _measured(
 
 def _grouped(strategy: Strategy, features: NDArray[np.float64]) -> object:
     """Have the strategy do its work: a tree, or a planner's for one tau."""
-    grouping = strategy.grouping(features)
+    grouping = grouped(strategy, features)
     return grouping.node_steps(get_schedule("eq7"), 1.0, STEPS) if isinstance(grouping, Planner) else grouping
 
 

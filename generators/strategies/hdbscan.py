@@ -21,6 +21,7 @@ class Hdbscan(Strategy):
     name = "hdbscan"
     complexity = "O(N^2 D) distances, O(N^2) merging"
     memory = "20 N^2 bytes: the distances, condensed and square, and a sorted copy"
+    pair_bytes = 20
     source = "Campello, Moulavi and Sander 2013, doi:10.1007/978-3-642-37456-2_14; SciPy's linkage"
 
     min_samples: int = Field(5, ge=1, description="the neighbour whose distance tells thin from dense; 1 for `single`")

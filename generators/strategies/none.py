@@ -13,6 +13,8 @@ class NoSharing(Strategy):
     name = "none"
     complexity = "O(N)"
     memory = "O(N D)"
+    pair_bytes = 0
+    value_bytes = 24
     source = "the baseline"
 
     def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:

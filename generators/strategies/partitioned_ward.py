@@ -41,6 +41,13 @@ class PartitionedWard(Strategy):
 
     part: int = Field(default=5000, ge=2, description="about how many prompts a part has")
 
+    def peak_bytes(self, n: int, d: int) -> float:
+        if n <= self.part:
+            return WardCosine().peak_bytes(n, d)
+        # a part's distances, and its rows; of every prompt its digest and places; what the cells are learnt from
+        most = min(n, FULL * self.part)
+        return 24 * most**2 + 12 * most * d + 256 * n + 4 * SAMPLED * MOST_CELLS * d
+
     @classmethod
     def unavailable(cls) -> str | None:
         return None if find_spec("faiss") else "it needs faiss: pip install 'reusebench[scale]'"

@@ -17,6 +17,8 @@ class RandomBalanced(Strategy):
     name = "random-balanced"
     complexity = "O(N log N)"
     memory = "O(N D)"
+    pair_bytes = 0
+    value_bytes = 32
     source = "a control"
     control = True
 

@@ -19,6 +19,8 @@ class ShuffledWard(Strategy):
     name = "shuffled-ward"
     complexity = WardCosine.complexity
     memory = WardCosine.memory
+    pair_bytes = 8
+    value_bytes = 72
     source = "a control"
     control = True
 

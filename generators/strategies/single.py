@@ -18,6 +18,7 @@ class Single(Strategy):
     name = "single"
     complexity = "O(N^2 D) distances, O(N^2) merging"
     memory = "8 N^2 bytes: the condensed distances and SciPy's copy"
+    pair_bytes = 8
     source = "Sneath 1957; SciPy's linkage, a minimum spanning tree"
 
     def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:

@@ -20,6 +20,7 @@ class WardCosine(Strategy):
     name = "ward-cosine"
     complexity = "O(N^2 D) distances, O(N^2) merging"
     memory = "8 N^2 bytes: the condensed distances and SciPy's copy (1.6 GB for 14,000 prompts)"
+    pair_bytes = 8
     source = "Decatur et al., ICCV 2025 (arXiv 2508.21032); ddecatur/hierarchical-diffusion at 62b43d7"
 
     def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:

@@ -18,6 +18,7 @@ class WardEuclidean(Strategy):
     name = "ward-euclidean"
     complexity = "O(N^2 D) distances, O(N^2) merging"
     memory = "8 N^2 bytes: the condensed distances and SciPy's copy"
+    pair_bytes = 8
     source = "Ward 1963, doi:10.1080/01621459.1963.10500845; SciPy's linkage"
 
     def tree(self, features: NDArray[np.floating], *, seed: int = 0) -> Tree:

@@ -1,6 +1,5 @@
 """The common part of transformers models that answer in this process: their folder, question and loading."""
 
-import json
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from common.files import sha256_tree
+from common.files import parse_json, sha256_tree
 from common.loading import loading
 from metrics.base import packages
 from metrics.transformers_checkpoints import DTYPES, checkpoint_folder, room_needed
@@ -49,7 +48,7 @@ class Question:
         if not path.is_file():
             return cls(answer)
         try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
+            settings = parse_json(path.read_text(encoding="utf-8"))
             question = cls(str(settings["answer"]), str(settings["question"]))
             valid = question.template.count("{}") == 1
         except (OSError, ValueError, KeyError, TypeError):

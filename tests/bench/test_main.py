@@ -59,6 +59,32 @@ def test_debug_shows_the_traceback_wherever_it_stands(bench, place):
     assert "error: unknown prompt set 'nothing_such'" in result.stderr
 
 
+def test_a_value_beyond_all_bounds_is_one_line(bench):
+    for flag, value in (("--strategy", "hdbscan:min_samples=" + "[" * 20_000), ("--set", "arguments=" + "[" * 100_000)):
+        result = bench("sweep", flag, value, "--dry-run")
+        assert result.exit_code == 2
+        assert len(result.stderr.splitlines()) == 2
+        assert len(result.stderr) < 5_000
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError("Unable to allocate 149. GiB."), "error: memory ran out (Unable to allocate 149. GiB)"),
+        (RecursionError("maximum recursion depth exceeded"), "error: a file or a setting is nested too deep"),
+    ],
+)
+def test_what_no_library_bounds_is_one_line_all_the_same(bench, monkeypatch, error, line):
+    def raised(path):
+        raise error
+
+    monkeypatch.setattr("sweeps.spec.read_yaml", raised)
+    result = bench("sweep", "--spec", "mine.yaml")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[0] == line
+    assert len(result.stderr.splitlines()) == 2
+
+
 def test_an_unknown_option_is_exit_code_2(bench):
     assert bench("sweep", "--tua", "0").exit_code == 2
 

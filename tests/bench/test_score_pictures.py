@@ -1,6 +1,7 @@
 """`bench score` on anyone's pictures: which prompt each is of, and what is said of them."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from common.errors import UserError
 from metrics.base import get_metric
 from metrics.statistics import bootstrap_mean, win_rate
+from reusebench.external_images import _rows
 
 PROMPTS = ["a red fox", "a red wolf", "a blue car", "a blue van"]
 NATURAL = ["p1.png", "p2.jpg", "p10.webp", "p11.png"]
@@ -201,6 +204,21 @@ def test_what_the_papers_code_left_is_read_as_it_is(bench, tmp_path, scorers, ti
         ours = Image.open(f"scores/results/images/{number:05d}.png")
         np.testing.assert_array_equal(ours, Image.open(tmp_path / f"{number}.png"))
     assert len(list(theirs.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (torch.zeros(1, 1, 1, 1, dtype=torch.half).expand(1, 3, 20_000, 20_000), "pictures of 20,000 x 20,000 pixels"),
+        (torch.zeros(20_000, 20), "holds no pictures [N, 3, H, W]"),
+        (torch.zeros(1, 3, 8, 8).expand(1_000_000_000, 3, 8, 8), "claims more pictures than it holds"),
+    ],
+    ids=["large", "matrix", "many"],
+)
+def test_tensors_beyond_all_bounds_are_told_at_once(tmp_path, rows, says):
+    torch.save(rows, tmp_path / "denoised_images.pt")
+    with pytest.raises(UserError, match=re.escape(says)):
+        _rows(tmp_path / "denoised_images.pt")
 
 
 def test_scores_of_other_pictures_are_not_overwritten(bench, pictures, standard, scorers):

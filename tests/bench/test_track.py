@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import list_artifacts
+from run_folders import make_run
 
 from sweeps.record import load_records
+from sweeps.timeline import read_timeline
 
 PATIENCE = 180
 VOLATILE = ("mlflow.parentRunId", "reusebench.folder")
@@ -214,24 +216,53 @@ def without_content(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return content
 
 
-def test_a_server_that_cannot_be_reached_is_one_line(bench, tiny_sweep, tmp_path, monkeypatch):
+@pytest.mark.parametrize("password", ["p@ss/secret", "secret" * 100])
+def test_a_server_that_cannot_be_reached_is_one_line_without_its_password(bench, tmp_path, monkeypatch, password):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    assert bench(*tiny_sweep, "--tau", "0", "--no-seed-control", "--name", "run").exit_code == 0
-    result = bench("track", "runs/run", "--tracking-uri", "http://user:secret@127.0.0.1:9")
+    address = f"http://user:{password}@127.0.0.1:9"
+    run = make_run(tmp_path / "run", n=2, taus=["0"])
+    result = bench("track", run, "--tracking-uri", address)
     assert result.exit_code == 2
     error, hint = result.stderr.splitlines()
     assert error == "error: tracking at http://***@127.0.0.1:9 stopped: no server answers there"
     assert hint.startswith("hint: ")
     assert result.stdout == ""
+    debug = bench("--debug", "track", run, "--tracking-uri", address)
+    assert "Traceback" in debug.stderr
+    assert "secret" not in debug.stderr
+    assert "secret" not in bench("doctor", "--tracking-uri", address).output
+
+
+def test_a_sweep_that_tracked_nothing_ends_without_mlflows_line(bench, tiny_sweep, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:sec/ret@127.0.0.1:9")
+    sweep = [*tiny_sweep, "--tau", "0", "--no-seed-control", "--name", "run"]
+    result = bench(*sweep, "--mlflow")
+    assert result.exit_code == 0, result.output
+    assert "tracking at http://***@127.0.0.1:9 stopped: no server answers there" in result.stderr
+    assert "sec/ret" not in result.output
+    assert "MLflow" not in result.stdout
+    spans = [span.stage for span in read_timeline(tmp_path / "runs" / "run").spans]
+    assert spans.count("track") == 3  # when it began, its cell, and when it ended
+    result = bench(*sweep, "--mlflow", "--tracking-uri", "sqlite:///")
+    assert result.exit_code == 0, result.output
+    assert "is a database in memory" in result.stderr
+    assert "MLflow" not in result.stdout
 
 
 def test_track_goes_beside_the_run_and_refuses_what_is_no_run(bench, tiny_sweep, tmp_path):
-    assert bench(*tiny_sweep, "--tau", "0,1", "--no-seed-control", "--name", "run").exit_code == 0
+    sweep = [*tiny_sweep, "--tau", "0,1", "--no-seed-control", "--name", "run"]
+    assert bench(*sweep).exit_code == 0
     result = bench("track", "runs/run")
     assert result.exit_code == 0, result.output
     assert "2 of 2 cells sent to sqlite:///" in result.stdout
     assert (tmp_path / "runs/mlflow.db").is_file()
     assert "0 of 2 cells sent" in bench("track", "runs/run").stdout
+    assert "2 of 2 cells sent" in bench("track", "runs/run", "--experiment", "another").stdout
+    assert (
+        f"MLflow   mlflow ui --backend-store-uri sqlite:///{tmp_path}/runs/mlflow.db"
+        in bench(*sweep, "--mlflow").stdout
+    )
     result = bench("track", "runs/run", "runs")
     assert result.exit_code == 2
     assert "runs is not a run folder" in result.stderr

@@ -19,8 +19,10 @@ from common.files import (
     cache_dir,
     canonical_json,
     exchange_folder,
+    input_file,
     local_folder,
     make_folder,
+    parse_json,
     read_sealed,
     remove_leftovers,
     sha256_tree,
@@ -255,3 +257,47 @@ def test_a_watched_folder_that_goes_between_a_look_and_a_write_is_not_made_again
         monkeypatch.setattr(Path, "mkdir", late)
         make_folder(run / "cells" / "a")
     assert not run.exists()
+
+
+@pytest.mark.parametrize("damage", ["hash", "number", "list", "text", "deep", "bytes", "former", "pipe"])
+def test_a_damaged_cache_of_hashes_is_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    monkeypatch.setenv("REUSEBENCH_CACHE", str(tmp_path / "cache"))
+    atomic_write(tmp_path / "model" / "weights", b"1234")
+    right = sha256_tree(tmp_path / "model")
+    (memory,) = (tmp_path / "cache" / "hashes").iterdir()
+    held = parse_json(memory.read_text())
+    entry = held["files"]["weights"]
+    damaged = {
+        "hash": memory.read_text().replace(entry[-1], f"{(int(entry[-1], 16) ^ 1):064x}"),
+        "number": '{"files": {"weights": 7}}',
+        "list": "[1]",
+        "text": '"x"',
+        "deep": "[" * 100_000,
+        "bytes": "\x00",
+        "former": str(entry).replace("'", '"').join(('{"weights": ', "}")),
+        "pipe": None,
+    }[damage]
+    memory.unlink()
+    os.mkfifo(memory) if damaged is None else memory.write_text(damaged)
+    assert sha256_tree(tmp_path / "model") == right
+    assert parse_json(memory.read_text()) == held
+
+
+def test_json_that_is_nested_beyond_reading_is_no_json() -> None:
+    for text in ("[" * 100_000, '{"a":' * 100_000, b"[" * 100_000):
+        with pytest.raises(ValueError, match="nested too deep"):
+            parse_json(text)
+
+
+def test_what_reading_would_not_end_of_is_no_input(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(b"12345")
+    for name, message in (
+        ("pipe", "it is a pipe"),
+        ("/dev/zero", "it is a device"),
+        ("large", "has 5 bytes"),
+    ):
+        with pytest.raises(UserError, match=message):
+            input_file(tmp_path / name, most=4)
+    for name in ("large", "missing", "."):
+        assert input_file(tmp_path / name) == tmp_path / name

@@ -1,9 +1,12 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from pyarrow import parquet
+from safetensors import torch as of_torch
 from safetensors.numpy import save_file
 
 from common.errors import UserError
@@ -69,6 +72,22 @@ def test_bfloat16_is_read(tmp_path: Path) -> None:
 
     save_tensors({"image_embeds": torch.tensor(ROWS, dtype=torch.bfloat16)}, tmp_path / "a.safetensors")
     assert (load_embeddings(tmp_path / "a.safetensors") == ROWS).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_small_floats_are_read(tmp_path: Path, dtype: torch.dtype) -> None:
+    rows = torch.tensor([[1.0, 0.5], [-2.0, 0.25]])
+    of_torch.save_file({"embeddings": rows.to(dtype)}, tmp_path / "rows.safetensors")
+    assert (load_embeddings(tmp_path / "rows.safetensors") == rows.numpy()).all()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".parquet", ".safetensors"])
+def test_a_pipe_and_a_device_are_told_at_once(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"device{suffix}").symlink_to("/dev/zero")
+    for kind in ("pipe", "device"):
+        with pytest.raises(UserError, match=f"it is a {kind}, not a file"):
+            load_embeddings(tmp_path / f"{kind}{suffix}")
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".safetensors"])

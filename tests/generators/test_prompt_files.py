@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -137,3 +138,20 @@ def test_a_cut_off_array_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(huge)
     with pytest.raises(UserError, match="no plain"):
         texts(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".jsonl", ".npy"])
+def test_a_pipe_a_device_and_a_huge_file_are_told_at_once(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"device{suffix}").symlink_to("/dev/zero")
+    with (tmp_path / f"huge{suffix}").open("wb") as file:
+        file.truncate(1 << 40)
+    for name, message in (("pipe", "it is a pipe"), ("device", "it is a device"), ("huge", "bytes, and .* the most")):
+        with pytest.raises(UserError, match=message):
+            list(read_rows(tmp_path / f"{name}{suffix}"))
+
+
+def test_json_that_is_nested_beyond_reading_is_named(tmp_path: Path) -> None:
+    (tmp_path / "deep.jsonl").write_text('{"prompt": "a fox"}\n' + "[" * 100_000 + "\n")
+    with pytest.raises(UserError, match=r"line 2 is not JSON: it is nested too deep"):
+        list(read_rows(tmp_path / "deep.jsonl"))

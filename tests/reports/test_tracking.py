@@ -4,6 +4,7 @@ import logging
 import shutil
 import socket
 import threading
+from collections import OrderedDict
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from reports import tracking
 from reports.base import figures
 from reports.frame import frame
 from reports.logged import environment, pairs
+from reports.mlflow_database import prepare
 from reports.render import write_report
 from reports.tracking import MlflowTracker, track
 from sweeps.record import load_records
@@ -45,6 +47,7 @@ def uri(first_run, tmp_path) -> str:
     folder.mkdir()
     for name in ("mlflow.db", "empty.db"):
         shutil.copy(first_run[0].removeprefix("sqlite:///"), folder / name)
+        prepare(folder / name, say=lambda line: None)  # it was moved
     return f"sqlite:///{folder}/mlflow.db"
 
 
@@ -427,7 +430,7 @@ def test_a_server_that_never_answers_is_given_up(run_folder, monkeypatch) -> Non
         silent.listen(8)
         run_sweep(MlflowTracker(f"http://127.0.0.1:{silent.getsockname()[1]}", lines.append), run_folder)
     (line,) = lines
-    assert "no server answers there" in line
+    assert "stopped: the server is slow: no answer in 1 s (MLFLOW_HTTP_REQUEST_TIMEOUT)" in line
 
 
 def test_a_slow_server_is_given_up_after_one_event(run_folder, uri, monkeypatch) -> None:
@@ -436,7 +439,7 @@ def test_a_slow_server_is_given_up_after_one_event(run_folder, uri, monkeypatch)
     lines: list[str] = []
     run_sweep(MlflowTracker(uri, lines.append), run_folder)
     assert len(lines) == 1
-    assert "more than 30 seconds" in lines[0]
+    assert "it is slow: one event took more than 30 seconds" in lines[0]
     assert logged(uri)[1] == {}
 
 
@@ -475,3 +478,142 @@ def test_an_impossible_address_is_a_warning_in_a_sweep_and_an_error_by_hand(run_
     assert warning.count("\n") == 1
     with pytest.raises(UserError, match="tracking at"):
         track(run_folder, address)
+
+
+@pytest.mark.parametrize("address", ["sqlite:///", "sqlite://", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_refused_by_name_and_no_success(run_folder, address) -> None:
+    lines: list[str] = []
+    tracker = MlflowTracker(address, lines.append)
+    run_sweep(tracker, run_folder)
+    (line,) = lines
+    assert f"tracking at {address} stopped: {address} is a database in memory" in line
+    assert not tracker.worked
+    with pytest.raises(UserError, match="is a database in memory") as refused:
+        track(run_folder, address)
+    assert "sqlite:///runs/mlflow.db" in refused.value.hint
+
+
+def test_a_deleted_experiment_is_refused_by_name(run_folder, uri) -> None:
+    client = MlflowClient(uri, uri)
+    number = client.create_experiment("mine")
+    client.delete_experiment(number)
+    lines: list[str] = []
+    tracker = MlflowTracker(uri, lines.append, experiment="mine")
+    run_sweep(tracker, run_folder)
+    restore = f"mlflow experiments restore -x {number}"
+    assert f"the experiment 'mine' was deleted in MLflow (restore it with `{restore}`" in lines[0]
+    assert (len(lines), tracker.worked) == (1, False)
+    with pytest.raises(UserError, match="was deleted in MLflow") as refused:
+        track(run_folder, uri, "mine")
+    assert restore in refused.value.hint
+
+
+def test_the_experiment_is_the_one_that_is_named_here_or_in_mlflows_variables(new_run, uri, monkeypatch) -> None:
+    folder = new_run(n=2, taus=["0"])
+    number = MlflowClient(uri, uri).create_experiment("numbered")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", number)
+    track(folder, uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "from a variable")
+    track(folder, uri)
+    track(folder, uri, "named")
+    for name in ("numbered", "from a variable", "named"):
+        parents, cells = logged(uri, name)
+        assert (len(parents), len(cells)) == (1, 1)
+    assert logged(uri) == ([], {})
+
+
+def test_an_experiment_that_another_makes_at_this_moment_is_used(new_run, uri, monkeypatch) -> None:
+    folder, find = new_run(n=2, taus=["0"]), MlflowClient.get_experiment_by_name
+
+    def late(client, name):
+        found = find(client, name)
+        monkeypatch.setattr(MlflowClient, "get_experiment_by_name", find)
+        client.create_experiment(name)
+        return found
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", late)
+    track(folder, uri)
+    assert len(logged(uri)[1]) == 1
+
+
+def test_two_who_send_a_run_at_once_double_nothing(run_folder, uri) -> None:
+    small_report(run_folder)
+    sent: list[tuple[int, int]] = []
+    threads = [threading.Thread(target=lambda: sent.append(track(run_folder, uri))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    parents, cells = logged(uri)
+    assert (len(parents), len(cells)) == (1, 3)
+    assert sorted(sent) == [(0, 3), (3, 3)]
+
+
+def test_who_waits_too_long_for_another_to_send_is_told(run_folder, uri, monkeypatch) -> None:
+    monkeypatch.setattr(tracking, "PATIENCE", 0.1)
+    tracker = MlflowTracker(uri, pytest.fail)
+    tracker.sweep_started(SPEC, {}, run_folder)
+    with pytest.raises(UserError, match="another process sends"):
+        track(run_folder, uri)
+    tracker.sweep_finished(run_folder, load_records(run_folder))
+    assert tracker.worked
+    assert track(run_folder, uri) == (0, 3)
+
+
+def test_artifacts_that_are_lost_are_sent_again_to_where_the_folder_is_now(run_folder, uri, monkeypatch) -> None:
+    small_report(run_folder)
+    track(run_folder, uri)
+    expected, was = state(uri), Path(uri.removeprefix("sqlite:///")).parent
+    here = was.rename(was.with_name("elsewhere"))
+    another_process = OrderedDict()  # remembers no place of the first one's
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._artifact_repos_cache", another_process)
+    address, lines = f"sqlite:///{here}/mlflow.db", []
+    assert track(run_folder, address, say=lines.append) == (0, 3)
+    assert [f"looked for in {here / 'mlartifacts'}" in line for line in lines] == [True]
+    assert not was.exists()
+    assert state(address) == expected
+
+    shutil.rmtree(here / "mlartifacts")
+    assert track(run_folder, address) == (3, 3)
+    assert state(address) == expected
+    (parent,), cells = logged(address)
+    (artifacts_of(address, parent) / "prompts" / "mini_templates.txt").unlink()
+    (artifacts_of(address, next(iter(cells.values()))) / "scores.json").unlink()
+    assert track(run_folder, address) == (1, 3)
+    assert state(address) == expected
+    assert not was.exists()
+
+
+def test_curves_of_names_that_clean_alike_or_are_cut_alike_stay_apart(new_run, uri) -> None:
+    names = ["模型", "型模", "x/" + "m" * 300 + "1", "x/" + "m" * 300 + "2", "a_b", "a/b"]
+    track(new_run(n=2, taus=["1"], series=[{"model": name} for name in names]), uri)
+    (parent,), _ = logged(uri)
+    client = MlflowClient(uri, uri)
+    curves = [name for name in parent.data.metrics if name.startswith("savings/")]
+    assert len(curves) == len(names)
+    assert "savings/a_b" in curves
+    assert all(len(client.get_metric_history(parent.info.run_id, name)) == 1 for name in curves)
+    assert max(map(len, curves)) <= 250
+
+
+def test_pictures_and_prompts_of_sets_that_clean_alike_stay_apart(new_run, uri) -> None:
+    folder = new_run(n=2, taus=["1"], series=[{"dataset": "模型"}, {"dataset": "型模"}])
+    track(folder, uri)
+    (parent,), cells = logged(uri)
+    images = {path.name for run in cells.values() for path in (artifacts_of(uri, run) / "images").glob("*.png")}
+    assert len({name.partition(" ")[0] for name in images}) == 2
+    assert len(list((artifacts_of(uri, parent) / "prompts").iterdir())) == 2
+
+
+def test_passwords_are_masked_before_anything_is_cut(run_folder, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for password in ("se/cr@et", "s" * 400):
+        lines: list[str] = []
+        run_sweep(MlflowTracker(f"ftp://user:{password}@server/path", lines.append), run_folder)
+        (line,) = lines
+        assert line.startswith("tracking at ftp://***@server/path stopped: ")
+        assert not {"cr@et", "sssss"} & {part for part in ("cr@et", "sssss") if part in line}
+        with pytest.raises(UserError) as refused:
+            track(run_folder, f"postgresql://user:{password}@127.0.0.1:{closed_port()}/db")
+        assert "cr@et" not in str(refused.value)
+        assert "sssss" not in str(refused.value)

@@ -3,7 +3,12 @@
 from docstrings import failed_examples
 
 MODULES = (
+    "common.addresses",
+    "common.bounded_yaml",
+    "common.files",
     "common.selection",
+    "reports.logged",
+    "reports.mlflow_database",
     "studies.coarse_to_fine",
     "studies.spectra",
     "sweeps.accelerators",

@@ -6,6 +6,7 @@ import yaml
 from common.errors import UserError
 from sweeps.events import Note, StageStarted
 from sweeps.passes import sweep as run_sweep
+from sweeps.pictures import MANIFEST
 from sweeps.plan import check, plan_sweep
 from sweeps.record import run_savings
 from sweeps.session import Session
@@ -64,3 +65,26 @@ def test_savings_that_are_no_numbers_are_told(tmp_path):
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"savings": ["half"]}))
     with pytest.raises(UserError, match="no numbers"):
         run_savings(tmp_path)
+
+
+@pytest.mark.parametrize("settings", [{"strategy": "ward-cosine"}, {"strategy": "none", "noise": "official"}])
+def test_clustering_that_memory_does_not_suffice_for_is_refused_before_anything_runs(
+    tiny_spec, tmp_path, monkeypatch, settings
+):
+    monkeypatch.setattr("generators.strategies.base.free_memory", lambda: 300)
+    spec = tiny_spec(**settings)
+    with pytest.raises(UserError, match=r"'ward-cosine' needs about .* for 4 prompts, and 300 B are free") as refused:
+        check(spec, tmp_path / "run", "cpu")
+    assert "partitioned-ward" in refused.value.hint
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_was_clustered_before_is_not_refused(tiny_spec, tmp_path, monkeypatch):
+    run, spec = tmp_path / "run", tiny_spec()
+    for cell in check(spec, run, "cpu")[0]:
+        (run / "cells" / cell.id).mkdir(parents=True)
+        (run / "cells" / cell.id / MANIFEST).write_text("{}")
+    (run / "sweep.yaml").write_text("")
+    monkeypatch.setattr("generators.strategies.base.free_memory", lambda: 0)
+    monkeypatch.setattr("sweeps.plan.refuse_another", lambda run, spec: None)
+    assert len(check(spec, run, "cpu")[0]) == 2

@@ -1,5 +1,6 @@
 """A YAML file and flags say the same; what cannot be meant is refused."""
 
+import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -87,11 +88,30 @@ def test_what_cannot_be_meant_is_one_line(values, says):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["- a\n- b\n", "tau: [", "\x00", "just text", "tau: 2001-99-99"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("- a\n- b\n", "tau: [", "\x00", "just text", "tau: 2001-99-99"),
+        *("tau: " + "[" * 20_000, "a: &a0 [1]\n" + "".join(f"k{i}: &a{i + 1} [*a{i}, *a{i}]\n" for i in range(40))),
+    ],
+)
 def test_a_file_that_is_no_spec_is_named(tmp_path, content):
     (tmp_path / "mine.yaml").write_text(content)
-    with pytest.raises(UserError, match=r"mine\.yaml"):
+    with pytest.raises(UserError, match=r"mine\.yaml") as error:
         read_yaml(tmp_path / "mine.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_pipe_is_no_spec(tmp_path):
+    os.mkfifo(tmp_path / "mine.yaml")
+    with pytest.raises(UserError, match="it is a pipe"):
+        read_yaml(tmp_path / "mine.yaml")
+
+
+def test_of_a_long_value_that_is_refused_the_beginning_is_shown():
+    with pytest.raises(UserError) as error:
+        make_spec([{"height": [1] * 100_000}])
+    assert len(str(error.value)) < 500
 
 
 def test_the_last_layer_that_names_prompts_says_which():

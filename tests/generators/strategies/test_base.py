@@ -1,3 +1,4 @@
+import tracemalloc
 from typing import Any, ClassVar
 
 import numpy as np
@@ -6,8 +7,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from common.errors import UserError
+from generators.sharing.plan import Planner
+from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
-from generators.strategies.base import Strategy, check_features, get_strategy, strategies
+from generators.strategies.base import (
+    Strategy,
+    check_features,
+    get_strategy,
+    grouped,
+    refuse_too_large,
+    strategies,
+)
 
 
 class Pairs(Strategy):
@@ -85,3 +95,58 @@ def test_a_strategy_that_cannot_run_here_is_refused_with_its_reason(monkeypatch:
     monkeypatch.setattr(strategies()["none"], "unavailable", classmethod(lambda cls: "it needs a GPU"))
     with pytest.raises(UserError, match="'none' cannot run here: it needs a GPU"):
         get_strategy("none")
+
+
+def peak(strategy: Strategy, features: NDArray[np.float64]) -> int:
+    """The most bytes that Python and NumPy have allocated at once."""
+    grouped(strategy, features[:8])
+    tracemalloc.start()
+    try:
+        grouping = grouped(strategy, features)
+        if isinstance(grouping, Planner):
+            grouping.node_steps(get_schedule("eq7"), 1.0, 10)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", sorted(set(strategies()) - {"bisecting-kmeans"}))  # half a minute when it is traced
+def test_a_strategy_declares_the_memory_that_it_takes(name: str) -> None:
+    strategy = get_strategy(name)
+    for n, d in ((700, 16), (300, 700)):
+        taken, declared = peak(strategy, np.random.default_rng(0).normal(size=(n, d))), strategy.peak_bytes(n, d)
+        assert taken / 1.2 - 2**19 < declared < 4 * taken + 2**19, f"{n} x {d}"
+
+
+def test_partitioned_ward_declares_the_memory_of_parts() -> None:
+    large = get_strategy("partitioned-ward", part=100)
+    rows = np.random.default_rng(0).normal(size=(2000, 16))
+    assert peak(large, rows) < large.peak_bytes(2000, 16)
+    assert get_strategy("partitioned-ward").peak_bytes(1_000_000, 1280) < 8e9
+    assert get_strategy("ward-cosine").peak_bytes(1_000_000, 1280) > 8e12
+
+
+@pytest.mark.parametrize("name", ["ward-cosine", "hdbscan", "shuffled-ward"])
+def test_what_memory_does_not_suffice_for_is_refused_at_once(name: str) -> None:
+    strategy, rows = get_strategy(name), np.broadcast_to(np.float32(1), (2_000_000, 4))
+    with pytest.raises(
+        UserError, match=rf"'{name}' needs about .* TB of memory for 2,000,000 prompts, and .* are free"
+    ) as refused:
+        grouped(strategy, rows)
+    assert "use --strategy partitioned-ward" in refused.value.hint
+    with pytest.raises(UserError, match="for 2,000,000 prompts"):
+        refuse_too_large(strategy, 2_000_000)
+
+
+def test_memory_that_ends_all_the_same_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A strategy of another package may declare nothing, and memory that was free may be taken meanwhile."""
+
+    def ends(self: Pairs, features: NDArray[np.float64], *, seed: int = 0) -> Tree:
+        raise MemoryError("Unable to allocate 149. GiB")
+
+    monkeypatch.setattr(Pairs, "tree", ends)
+    with pytest.raises(UserError, match="'pairs' needs more memory than there is for 3 prompts"):
+        grouped(Pairs(), np.ones((3, 2)))
+    monkeypatch.setattr("generators.strategies.base.free_memory", lambda: 1)
+    with pytest.raises(UserError, match="make its parts smaller"):
+        refuse_too_large(get_strategy("partitioned-ward"), 1_000_000)
