@@ -8,6 +8,7 @@ import typer
 from bench import options as o
 from common.errors import UserError
 from common.files import atomic_write, canonical_json
+from common.pictures import read_picture
 
 if TYPE_CHECKING:
     from sweeps.jobs import Job
@@ -107,12 +108,10 @@ def _mosaic(pictures: list[Path], path: Path) -> None:
     """All pictures in prompt order, eight a row."""
     from PIL import Image
 
-    with Image.open(pictures[0]) as first:
-        width, height = (min(length, LARGEST) for length in first.size)
+    width, height = (min(length, LARGEST) for length in read_picture(pictures[0]).size)
     rows = -(-len(pictures) // COLUMNS)
     grid = Image.new("RGB", (min(len(pictures), COLUMNS) * width, rows * height), "white")
     for number, picture in enumerate(pictures):
         row, column = divmod(number, COLUMNS)
-        with Image.open(picture) as image:
-            grid.paste(image.resize((width, height)), (column * width, row * height))
+        grid.paste(read_picture(picture).resize((width, height)), (column * width, row * height))
     grid.save(path)

@@ -44,12 +44,12 @@ def show(
 
     where, entry = accelerator(gpu), catalogue.model(name)
     costs = model_costs(entry, resolve_settings(entry, device="cuda"))
-    seconds, measured = costs.seconds(where, utilisation)
+    seconds, basis = costs.seconds(where, utilisation)
     hours = PICTURES * seconds / HOUR
     about = described(entry, costs)
     thousand = {
         "gpu": where.description,
-        "rests_on": "seconds a step as measured" if measured else f"FLOPs at {utilisation:.0%} of the peak",
+        "rests_on": basis,
         "gpu_hours": hours,
         "cost": hours * price,
     }

@@ -30,6 +30,10 @@ Utilisation: TypeAlias = Annotated[
         min=0.01, max=1, metavar="X", help="The share of its peak FLOP/s that is reached, where none was measured."
     ),
 ]
+SecondsPerStep: TypeAlias = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="X", help="Seconds of one row in a call of the denoiser, if you have measured them."),
+]
 
 
 def local(path: Path | None) -> Path | None:

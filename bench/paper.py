@@ -115,6 +115,8 @@ def tables(
     from sweeps.store import saved_spec
 
     views: list[RunView] = [RunView.of(folder) for folder in runs]
+    for what in [what for view in views for what in view.missing]:
+        typer.echo(f"note: {what}", err=True)
     presets = {saved_spec(folder).preset for folder in runs}
     known = list(items().values())
     compared = matching(views, [one for one in known if one.preset in presets] or known)

@@ -49,12 +49,7 @@ def plan(
     gpu: o.Gpu = "h100",
     price: o.Price = 2.5,
     utilisation: o.Utilisation = 0.4,
-    seconds_per_step: Annotated[
-        float | None,
-        typer.Option(
-            min=0, metavar="X", help="Seconds of one row in a call of the denoiser, if you have measured them."
-        ),
-    ] = None,
+    seconds_per_step: o.SecondsPerStep = None,
     as_json: o.Json = False,
 ) -> None:
     """Predict node-steps, FLOPs, GPU hours, disk space and money. It needs no weights and no GPU, and makes nothing."""

@@ -9,15 +9,20 @@ import typer
 
 from bench import options as o
 from bench.completion import completer
-from bench.planned import Planned, print_answers
+from bench.planned import Planned, Priced, print_answers
 from common.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
     from generators.component import Phase
+    from generators.growth import Growth
     from generators.sharing.plan import Grouping
+    from generators.sharing.schedule import Schedule
+    from generators.strategies.base import Strategy
     from sweeps.grid import Cell
     from sweeps.spec import SweepSpec
 
@@ -60,10 +65,21 @@ def plan(
         int | None,
         typer.Option(min=1, metavar="N", help="Also say how long so many workers take at least, and what bounds them."),
     ] = None,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Also say how savings grow with the set, and what further prompts cost.")
+    ] = False,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="h100|...", help="Also say hours and money on this accelerator.")
+    ] = None,
+    price: o.Price = 2.5,
+    utilisation: o.Utilisation = 0.4,
+    seconds_per_step: o.SecondsPerStep = None,
     as_json: o.Json = False,
     **settings: Any,
 ) -> None:
     """Predict what sharing saves on a prompt set at some taus, or find the tau that saves so much. Makes no image."""
+    from generators.growth import LEAST
+    from sweeps.accelerators import accelerator
     from sweeps.spec import make_spec
 
     flags = o.given(settings)
@@ -84,6 +100,16 @@ def plan(
     else:
         planned = _from_text(spec, encoder, flags) if encoder else _from_prompts(spec)
     planned = replace(planned, workers=workers)
+    if not curve:
+        planned = replace(planned, grow=None)
+    elif target_savings is not None:
+        raise UserError("--curve is of taus", "ask for the tau first, then --tau TAU --curve")
+    elif planned.grouping.n_leaves < 2 * LEAST:
+        raise UserError(f"--curve takes parts of a set, and {planned.grouping.n_leaves} prompts are too few", "")
+    if gpu is not None:
+        if planned.model is None:
+            raise UserError("--gpu says what a model's pictures cost, and none is named", "add --model NAME")
+        planned = replace(planned, priced=Priced(accelerator(gpu), price, utilisation, seconds_per_step))
     rows = planned.answers(spec.tau) if target_savings is None else [planned.target(target_savings)]
     if as_json:
         typer.echo(json.dumps(rows))
@@ -134,15 +160,17 @@ def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flag
 
     if "model" not in flags and not spec.steps:
         raise UserError("without a model, the number of steps is not known", "add for example --steps 40")
+    strategy, schedule = parse_strategy(spec.strategy[0]), parse_schedule(spec.schedule[0])
     with screen() as seen, seen.stage("cluster"):
-        grouping = parse_strategy(spec.strategy[0]).grouping(rows, seed=spec.seed[0])
+        grouping = strategy.grouping(rows, seed=spec.seed[0])
     if "model" not in flags:
-        return Planned(grouping, parse_schedule(spec.schedule[0]), spec.steps[0], title)
+        grow = _grower(rows, strategy, grouping, schedule, spec.steps[0], spec.seed[0])
+        return Planned(grouping, schedule, spec.steps[0], title, grow=grow)
     from generators.prompts import PromptSet
 
     texts = PromptSet("embeddings", ("",) * len(rows), title)  # in place of those that were embedded
     cell = cells(spec, "cpu", sources(spec, "cpu", [texts], hashed=False))[0]
-    return _of_cell(cell, grouping, title, spec, spec.device or "cpu")
+    return _of_cell(cell, grouping, rows, title, spec, spec.device or "cpu")
 
 
 def _from_prompts(spec: "SweepSpec") -> Planned:
@@ -154,13 +182,41 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
     device = checked_device(spec.device)
     cell = cells(spec, device)[0]  # the others have other taus
     with screen() as seen:
-        grouping, _ = Session.of(spec, device, seen).grouping(cell.source, cell.strategy, cell.config.features)
-    return _of_cell(cell, grouping, f"{len(cell.source.prompts)} prompts of {cell.source.prompts.name}", spec, device)
+        session = Session.of(spec, device, seen)
+        grouping, _ = session.grouping(cell.source, cell.strategy, cell.config.features)
+        rows = session.features(cell.source, cell.config.features)
+    title = f"{len(cell.source.prompts)} prompts of {cell.source.prompts.name}"
+    return _of_cell(cell, grouping, rows, title, spec, device)
 
 
-def _of_cell(cell: "Cell", grouping: "Grouping", title: str, spec: "SweepSpec", device: str) -> Planned:
+def _grower(
+    rows: "NDArray[np.floating]",
+    strategy: "Strategy",
+    grouping: "Grouping",
+    schedule: "Schedule",
+    steps: int,
+    seed: int,
+) -> "Callable[[Sequence[float]], list[Growth]]":
+    """Return what gives the growth of these prompts' node-steps at some taus."""
+    from bench.screen import screen
+    from generators.growth import growth
+
+    def grow(taus: "Sequence[float]") -> "list[Growth]":
+        def group(part: "NDArray[np.floating]") -> "Grouping":
+            return strategy.grouping(part, seed=seed)
+
+        with screen() as seen, seen.stage("cluster"):
+            return growth(rows, group, schedule, taus, steps, whole=grouping, seed=seed)
+
+    return grow
+
+
+def _of_cell(
+    cell: "Cell", grouping: "Grouping", rows: "NDArray[np.floating]", title: str, spec: "SweepSpec", device: str
+) -> Planned:
     """Return the plan of one cell's way to share, priced, with the memory that its model takes."""
     from generators.batch_search import BATCH_SIZE
+    from generators.device_memory import total_bytes
     from generators.families.base import get_family
     from metrics.memory import peaks
     from sweeps.cost import components
@@ -184,4 +240,14 @@ def _of_cell(cell: "Cell", grouping: "Grouping", title: str, spec: "SweepSpec", 
         )
 
     memory = (phases(1), phases(BATCH_SIZE))
-    return Planned(grouping, cell.schedule, cell.source.steps, f"{title}, {entry.name}", priced, memory)
+    return Planned(
+        grouping,
+        cell.schedule,
+        cell.source.steps,
+        f"{title}, {entry.name}",
+        priced,
+        memory,
+        device=(device, total_bytes(device)),
+        model=entry.name,
+        grow=_grower(rows, cell.strategy, grouping, cell.schedule, cell.source.steps, settings.seed),
+    )

@@ -1,6 +1,6 @@
 """The answers of `bench plan`: node-steps, savings and FLOPs at some taus, or the tau of a target."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,39 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from generators.component import Component, Phase
+    from generators.growth import Growth
     from generators.sharing.plan import Grouping, SharingPlan
     from generators.sharing.schedule import Schedule
+    from sweeps.accelerators import Accelerator
 
 MOST_UNITED = 1_000_000  # prompts times taus whose union is worth the seconds that it takes to know
+HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Priced:
+    """Where the pictures would be made and what that costs: the arguments of `Accelerator.seconds`, money an hour."""
+
+    gpu: "Accelerator"
+    price: float
+    utilisation: float
+    seconds_per_step: float | None = None
+
+    def of(self, model: str, components: "Sequence[Component]", prompts: int, node_steps: int) -> dict[str, Any]:
+        """Return GPU hours and money of a plan's pictures, and what they rest on."""
+        from metrics.flops import price
+
+        whole, rest = (price(components, prompts, count, prompts).total for count in (node_steps, 0))
+        seconds, basis = self.gpu.seconds(
+            model,
+            node_steps,
+            denoising=whole - rest,
+            rest=rest,
+            utilisation=self.utilisation,
+            seconds_per_step=self.seconds_per_step,
+        )
+        hours = seconds / HOUR
+        return {"gpu_hours": hours, "cost": hours * self.price, "gpu_hours_rest_on": basis}
 
 
 @dataclass(frozen=True)
@@ -26,6 +55,10 @@ class Planned:
         memory: bytes of weights, latents and what is computed, by phase: a row at a time, and at the usual batch size.
         basis: what the prompts were grouped by, where that is not the model's own embeddings.
         workers: how many the plans are to be spread over, if that is asked.
+        device: the device that this machine would run it on, and the bytes that it has.
+        model: the model's name, if one is known.
+        priced: where the pictures would be made, if that is asked.
+        grow: gives the growth of node-steps with the set, at some taus, if that is asked.
     """
 
     grouping: "Grouping"
@@ -36,6 +69,10 @@ class Planned:
     memory: "tuple[dict[Phase, int], dict[Phase, int]] | None" = None
     basis: str | None = None
     workers: int | None = None
+    device: tuple[str, int] | None = None
+    model: str | None = None
+    priced: Priced | None = None
+    grow: "Callable[[Sequence[float]], list[Growth]] | None" = None
 
     def answers(self, taus: "Sequence[Decimal]") -> list[dict[str, Any]]:
         """Return one object a tau; of several, each also says what all take when they are denoised together."""
@@ -48,7 +85,27 @@ class Planned:
             one_by_one, together = united_steps([baseline, *(self._plan(float(tau)) for tau in taus)])
             for row in rows:
                 row["all_taus"] = {"one_by_one": one_by_one, "together": together}
+        if self.grow is not None:
+            for row, found in zip(rows, self.grow([row["tau"] for row in rows]), strict=True):
+                row["curve"] = self._curve(found)
         return rows
+
+    def _curve(self, found: "Growth") -> dict[str, Any]:
+        """Return savings by number of prompts, and what further prompts cost."""
+        from generators.growth import ahead
+
+        more = ahead(found.prompts)
+        each = found.further(more)
+        all_of_them = (found.prompts + more) * self.steps
+        grown = [1 - (found.node_steps + steps * more) / all_of_them for steps in each]
+        further: dict[str, Any] = {"prompts": more, "steps_each": each, "savings": grown}
+        if self.priced and self.model:
+            further |= self.priced.of(self.model, self.components, more, round(each[0] * more))
+        return {
+            "savings": {size: found.savings(size) for size in (*found.parts, found.prompts)},
+            "further": further,
+            "foretold": found.foretold(),
+        }
 
     def target(self, target: float) -> dict[str, Any]:
         """Return the tau that reaches the target, or the most that can be saved."""
@@ -70,6 +127,7 @@ class Planned:
             "steps": self.steps,
             **cost(self.components, n, self.steps, nodes).plain(),
             **self._memory(),
+            **self._money(n, nodes),
             **({} if self.basis is None else {"basis": self.basis}),
             **({} if self.workers is None else {"spread": asdict(spread(self._plan(tau), self.workers))}),
         }
@@ -83,7 +141,18 @@ class Planned:
             "least_memory_bytes": max(least.values()),
             "peak_memory_bytes": max(usual.values()),
             "memory_by_phase": {phase: [least[phase], usual[phase]] for phase in usual},
+            **({} if self.device is None else {"device": self.device[0], "device_memory_bytes": self.device[1]}),
         }
+
+    def _money(self, prompts: int, node_steps: int) -> dict[str, Any]:
+        """Return what the pictures cost with sharing and without, where that is asked."""
+        if not (self.priced and self.model):
+            return {}
+        ours, alone = (
+            self.priced.of(self.model, self.components, prompts, count) for count in (node_steps, prompts * self.steps)
+        )
+        standard = {f"standard_{name}": alone[name] for name in ("gpu_hours", "cost")}
+        return {"gpu": self.priced.gpu.description, "price": self.priced.price, **ours, **standard}
 
     def _plan(self, tau: float) -> "SharingPlan":
         from generators.sharing.plan import build_plan
@@ -107,13 +176,22 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
         _print_spread(rows)
         return
     stdout().print(f"{title}, {rows[0]['steps']} steps", soft_wrap=True)
-    table = columns(numbers=("tau", "node-steps", "of", "steps saved", "FLOPs", "FLOPs saved"))
+    money = ("GPU hours", "of", "money", "of") if "gpu" in rows[0] else ()
+    table = columns(numbers=("tau", "node-steps", "of", "steps saved", "FLOPs", "FLOPs saved", *money))
     for row in rows:
+        spent = (row[name] for name in ("gpu_hours", "standard_gpu_hours", "cost", "standard_cost") if money)
         table.add_row(
             *(f"{row['tau']:g}", f"{row['node_steps']:,}", f"{row['standard_node_steps']:,}", f"{row['savings']:.1%}"),
             *(si(row.get("flops")), f"{row['flop_savings']:.1%}" if "flop_savings" in row else "-"),
+            *(f"{value:.3g}" for value in spent),
         )
     stdout().print(table)
+    if money:
+        about = (
+            f"GPU hours on {rows[0]['gpu']}, by {rows[0]['gpu_hours_rest_on']}; money at {rows[0]['price']:g} an hour"
+        )
+        stdout().print(f"{about}; scoring is in neither", soft_wrap=True)
+    _print_curves(rows)
     if "all_taus" in rows[0]:
         stdout().print(united_line(**rows[0]["all_taus"]), soft_wrap=True)
     _print_spread(rows)
@@ -124,6 +202,55 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
         typer.echo(f"memory: {least:.3g} GiB with a row in a batch, {most:.3g} GiB with {BATCH_SIZE}")
         phases = (f"{phase} {a / 2**30:.3g} to {b / 2**30:.3g}" for phase, (a, b) in rows[0]["memory_by_phase"].items())
         typer.echo(f"by phase: {', '.join(phases)} GiB")
+        _print_room(rows[0])
+
+
+def _print_curves(rows: Sequence[dict[str, Any]]) -> None:
+    """Print how savings grow with the set and what further prompts cost, where that was asked."""
+    if "curve" not in rows[0]:
+        return
+    from bench.results import columns, stdout
+
+    sizes, more = list(rows[0]["curve"]["savings"]), rows[0]["curve"]["further"]["prompts"]
+    steps, money = rows[0]["steps"], "cost" in rows[0]["curve"]["further"]
+    of_sizes = [f"{size:,} prompts" for size in sizes]
+    further = [f"a further prompt, of {steps} steps", f"{sizes[-1] + more:,} prompts", *(["money"] if money else [])]
+    table = columns(numbers=("tau", *of_sizes, *further))
+    for row in rows:
+        curve = row["curve"]
+        mean, low, high = curve["further"]["steps_each"]
+        table.add_row(
+            f"{row['tau']:g}",
+            *(_share(*shares) for shares in curve["savings"].values()),
+            f"{mean:.3g} [{low:.3g}, {high:.3g}]",
+            _share(*curve["further"]["savings"]),
+            *([f"{curve['further']['cost']:.3g}"] if money else []),
+        )
+    stdout().print(
+        "steps saved by random parts of the set, with the range of 95% of them, and by a larger set of its kind:"
+    )
+    stdout().print(table)
+    checks = [f"{row['curve']['foretold'] - 1:+.1%}" for row in rows if row["curve"]["foretold"] is not None]
+    rule = "a larger set is supposed to go on as from half of this one to the whole"
+    if checks:
+        rule += f"; the same rule, from its quarters and halves, errs in the whole's node-steps by {', '.join(checks)}"
+    paid = f"; money: what these {more:,} further prompts cost" if money else ""
+    stdout().print(rule + paid, soft_wrap=True)
+
+
+def _share(mean: float, one: float, other: float) -> str:
+    low, high = sorted((one, other))
+    return f"{mean:.1%}" if low == high else f"{mean:.1%} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _print_room(row: dict[str, Any]) -> None:
+    """Print that this machine's device has too little memory, where it has."""
+    has = row.get("device_memory_bytes", row["least_memory_bytes"])
+    if row["least_memory_bytes"] <= has:
+        return
+    place = "main memory" if row["device"] == "cpu" else row["device"]
+    advice = "plan with --offload model or --offload sequential" if row["device"] != "cpu" else "a GPU with more can"
+    typer.echo(f"this machine cannot run it: its {place} has {has / 2**30:.3g} GiB; {advice}")
 
 
 def _print_spread(rows: Sequence[dict[str, Any]]) -> None:

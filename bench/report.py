@@ -63,14 +63,18 @@ def report(
 
 
 def _one(run: Path, delta: float, indifference: float | None, out: Path | None) -> "tuple[Path, Report]":
+    from bench.results import UNCHECKED
     from reports.publish import publish
-    from sweeps.record import load_records
+    from sweeps.record import read_run
     from sweeps.store import saved_spec
 
     if out:
         raise UserError("--out is for several runs", "a run's report goes into its own folder")
     saved_spec(run)
-    return run, publish(run, load_records(run), delta, indifference)
+    found = read_run(run)
+    if not found.checked:
+        typer.echo(f"note: {UNCHECKED}", err=True)
+    return run, publish(run, found.records, delta, indifference)
 
 
 def _several(runs: list[Path], delta: float, indifference: float | None, out: Path | None) -> "tuple[Path, Report]":

@@ -14,8 +14,19 @@ if TYPE_CHECKING:
     from sweeps.cost import Cost
     from sweeps.jobs import Job
     from sweeps.plan import Plan
+    from sweeps.record import Record
 
 PIPED_WIDTH = 160
+
+
+UNCHECKED = "some records are of a version that kept no hashes: they and their files cannot be checked"
+
+
+def missing(run: Path, records: "Sequence[Record] | None" = None) -> list[str]:
+    """Return sentences on what a run was to have and has not, or not as it was written."""
+    from reports.base import RunView
+
+    return list(RunView.of(run, records).missing)
 
 
 def stdout() -> Console:

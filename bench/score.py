@@ -30,8 +30,8 @@ def score(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The prompts of a folder of images, in the natural order of the images' names: a .txt, .csv, .jsonl "
-            "or .npy file. A column `file` of a .csv or .jsonl file may name the images.",
+            help="The prompts of a folder of images: a .txt, .csv, .jsonl or .npy file. A column `file` of a .csv or "
+            ".jsonl file may name the images; else names that hold prompts pair them, or the natural order of names.",
         ),
     ] = None,
     against: Annotated[
@@ -117,6 +117,7 @@ def _score_pictures(
     from bench.screen import screen
     from reports.formats import to_rich
     from reusebench.external_images import Comparison, Manifest, Pictures, places, refuse_others
+    from sweeps.events import Note
     from sweeps.scorers import Scorers
 
     scorers = Scorers(None, asked, device)
@@ -125,14 +126,19 @@ def _score_pictures(
         raise UserError(f"{folder} is no run, so no metric is known for its pictures", hint)
     manifest, place = Manifest.read(prompts), out or SCORES / folder.resolve().name
     refuse_others(place, places(manifest, folder, against))
-    images = manifest.pictures(folder, place)
-    others = manifest.pictures(against, place / "against") if against else []
+    pairing = manifest.pictures(folder, place)
+    theirs = manifest.pictures(against, place / "against") if against else None
     with screen() as seen:
+        for where, pairs in ((folder, pairing), (against, theirs)):
+            for said in pairs.said(where, manifest.prompts.prompts) if where and pairs else ():
+                seen(Note(said))
         scorers.check(manifest.prompts.prompts)
-        ours = Pictures.score(folder, images, manifest.prompts, scorers, seen)
-        baseline = Pictures.score(against, others, manifest.prompts, scorers, seen) if against else None
+        ours = Pictures.score(folder, pairing, manifest.prompts, scorers, seen)
+        baseline = Pictures.score(against, theirs, manifest.prompts, scorers, seen) if against and theirs else None
         comparison = Comparison(manifest, ours, baseline, scorers)
         comparison.write(place, summary := comparison.summary())
+    for note in summary["notes"]:
+        typer.echo(f"note: {note}", err=True)
     if as_json:
         typer.echo(json.dumps(summary))
         return

@@ -32,15 +32,22 @@ def show(
 
     It reads the run's records and time line; it runs nothing and needs no model.
     """
-    from bench.results import seconds_line, stdout
+    from bench.results import UNCHECKED, missing, seconds_line, stdout
     from reports.durations import durations, recorded
     from reports.formats import to_rich
-    from sweeps.record import load_records
+    from sweeps.record import read_run
     from sweeps.store import saved_spec
     from sweeps.timeline import read_timeline
 
     spec = saved_spec(run).model_dump(mode="json", exclude_defaults=True)
-    records, log = load_records(run), read_timeline(run)
+    found, log = read_run(run), read_timeline(run)
+    records = found.records
+    for what in missing(run, records):
+        typer.echo(f"note: {what}", err=True)
+    if records and not log.spans:
+        typer.echo(f"note: {OLD}", err=True)
+    if not found.checked:
+        typer.echo(f"note: {UNCHECKED}", err=True)
     cells, answer_lines = _cells(records, log), _answer(run, records)
     page = file if (file := run / "report" / "index.html").is_file() else None
     stages = durations(log.spans) if log.spans else recorded(records)
@@ -102,7 +109,7 @@ def _sheets(log: "Log", records: "Sequence[Record]") -> "list[Sheet]":
 def _figure(run: Path, records: "Sequence[Record]", log: "Log") -> Path | None:
     """Draw the time line anew, with what came after the report, and return its file; None where there is none."""
     from reports.base import RunView, figures
-    from reports.render import REPORT
+    from reports.render import REPORT, add_to_report
     from reports.style import entitle, save, theme
 
     if not log.spans:
@@ -112,7 +119,9 @@ def _figure(run: Path, records: "Sequence[Record]", log: "Log") -> Path | None:
         if (drawing := figures()[FIGURE]().draw(view)) is None:
             return None
         entitle(drawing, view.title)
-        return save(drawing, run / REPORT / "figures" / FIGURE)[0]
+        written = save(drawing, run / REPORT / "figures" / FIGURE)
+    add_to_report(run, written)
+    return written[0]
 
 
 def _times(log: "Log", records: "Sequence[Record]", figure: Path | None) -> dict[str, Any]:

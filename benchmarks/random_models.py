@@ -172,13 +172,19 @@ def half_saved(conditioning: Conditioning, family: Family, steps: int) -> Sharin
 
 
 def prepared(
-    name: str, device: str, prompts: int, steps: int | None, options: Acceleration | None = None
+    name: str,
+    device: str,
+    prompts: int,
+    steps: int | None,
+    options: Acceleration | None = None,
+    dtype: str | None = None,
 ) -> tuple[Family, GenerationSettings, Conditioning]:
     """The model with random weights, its settings, and conditioning of so many prompts; options are a sweep's."""
     entry = model(name)
     kind = get_family(entry.family)
     asked = steps or (CASES[entry.family].steps if entry.family in CASES else min(20, entry.defaults["steps"]))
-    dtype = ("bf16" if entry.defaults.get("dtype") == "bf16" else "fp16") if device.startswith("cuda") else "fp32"
+    on_a_gpu = "bf16" if entry.defaults.get("dtype") == "bf16" else "fp16"
+    dtype = dtype or (on_a_gpu if device.startswith("cuda") else "fp32")
     settings = resolve_settings(entry, {"steps": asked, "dtype": dtype}, device)
     family = kind.load(entry, device, settings.dtype)
     family.acceleration = options or Acceleration.chosen(device)

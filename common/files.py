@@ -4,15 +4,22 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 
 CHUNK = 1 << 20
+SEAL = "sha256"  # the field of a JSON file that holds the hash of the others
+EXCHANGES = 100  # how often a folder is put in its place before that is an error
+CLOCK = 5  # seconds by which two processes may see the start of a third differently
+LEFTOVER = re.compile(r"^\..*\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)\.tmp")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DRIVE = re.compile(r"[A-Za-z]:(?=[\\/])")  # C:\models and C:/models
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # as `Path` has it, which makes one slash of two
@@ -122,7 +129,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     make_folder(path.parent)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    beside = path_beside(path)
     try:
         yield beside
         with beside.open("r+b") as written:  # Windows flushes only what is open for writing
@@ -132,10 +139,115 @@ def atomic_path(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def atomic_write(path: Path, content: str | bytes) -> None:
-    """Write bytes, or text as UTF-8, so that `path` holds all of it or what it held before."""
+def path_beside(path: Path) -> Path:
+    """Return the hidden path beside `path` that this process writes before it renames; its name carries the process."""
+    machine, start = _process(os.getpid())
+    return path.with_name(f".{path.stem}.{machine}-{os.getpid()}-{start}.tmp{path.suffix}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove under `folder` what processes of this machine had begun to write when they died; all else stays.
+
+    Other machines' processes cannot be seen from here, so that what they left stays too, hidden.
+    """
+    for path in [*folder.rglob(".*.tmp*")]:
+        known = LEFTOVER.match(path.name)
+        if not known or known["machine"] != _process(os.getpid())[0] or _runs(int(known["pid"]), int(known["start"])):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+@cache
+def _process(pid: int) -> tuple[str, int]:
+    """Return a hash of the machine whose process numbers these are, and when this process began, in seconds."""
+    import psutil
+
+    try:  # containers of one host may share its name, and have numbers of their own
+        namespace = str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        namespace = ""
+    return sha256_text(f"{platform.node()} {namespace}")[:8], int(psutil.Process(pid).create_time())
+
+
+def _runs(pid: int, start: int) -> bool:
+    """Return True where the process that began then still runs; its number may be another's by now."""
+    import psutil
+
+    try:
+        return bool(abs(psutil.Process(pid).create_time() - start) < CLOCK)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
+
+
+def atomic_write(path: Path, content: str | bytes) -> str:
+    """Write bytes, or text as UTF-8, so that `path` holds all of it or what it held before; return their SHA-256."""
+    content = content.encode() if isinstance(content, str) else content
     with atomic_path(path) as beside:
-        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        beside.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def exchange_folder(new: Path, path: Path) -> None:
+    """Put the folder `new`, which lies beside it, in the place of `path`; what was there is removed.
+
+    Raises:
+        UserError: what stands at `path` is no folder.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is no folder", "move it away and run the same command again")
+    old = path_beside(path.with_name(f"{path.name}-before"))
+    for _ in range(EXCHANGES):
+        with suppress(FileNotFoundError):
+            path.rename(old)
+        try:
+            new.rename(path)
+            break
+        except OSError as error:  # another process has put its own there
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+    if old.is_symlink():
+        old.unlink()
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> str:
+    """Write a JSON object with one field more, ``sha256``: the hash of the others, which `read_sealed` verifies.
+
+    Returns:
+        That hash.
+    """
+    digest = sha256_text(canonical_json(content))
+    atomic_write(path, json.dumps({**content, SEAL: digest}, indent=1, ensure_ascii=False) + "\n")
+    return digest
+
+
+def read_sealed(path: Path) -> tuple[dict[str, Any], str | None]:
+    """Return the JSON object that `write_sealed` wrote, without its hash, and the hash.
+
+    The hash is None where the file has none, as those of earlier versions: then nothing was verified, and whoever
+    reads it refuses fields that it does not know, lest ``sha256`` with a changed letter pass for one of these.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON object, or not what was written.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    digest = content.pop(SEAL, None)
+    if digest is not None and digest != sha256_text(canonical_json(content)):
+        raise ValueError("its content is not what was written")
+    return content, digest
 
 
 def canonical_json(value: Any) -> str:

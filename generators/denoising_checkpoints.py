@@ -15,7 +15,7 @@ from generators.scheduler_state import Rows
 KEPT = 2
 NUMBERS = {"k": int, "calls": int, "rows": int, "batch_size": int, "seconds": float}
 SPARED = 20  # saving takes no more than one part in so many of a run's time
-NODES, LATENTS, MEMORY = "nodes", "latents", "memory."
+NODES, LATENTS, OVERFLOW, MEMORY = "nodes", "latents", "overflow", "memory."
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class Checkpoint:
         nodes: int64 [n]; the plan's nodes that were active, ascending.
         latents: [n, *latent shape].
         memory: the scheduler's memory of each node, [n, ...] each.
+        overflow: int64 [n]; the step at which each node's numbers first overflowed, or -1.
         calls, rows: denoiser calls and rows so far.
         batch_size: the batch size by then: halved where memory ran out.
         seconds: of the run so far.
@@ -36,6 +37,7 @@ class Checkpoint:
     nodes: Tensor
     latents: Tensor
     memory: Rows
+    overflow: Tensor
     calls: int
     rows: int
     batch_size: int
@@ -73,7 +75,7 @@ class DenoisingCheckpoints:
         from safetensors.torch import save_file
 
         start = time.monotonic()
-        tensors = {NODES: checkpoint.nodes, LATENTS: checkpoint.latents}
+        tensors = {NODES: checkpoint.nodes, LATENTS: checkpoint.latents, OVERFLOW: checkpoint.overflow}
         tensors |= {f"{MEMORY}{i}": leaf for i, leaf in enumerate(checkpoint.memory)}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         numbers = {name: str(getattr(checkpoint, name)) for name in NUMBERS}
@@ -113,9 +115,11 @@ class DenoisingCheckpoints:
             raise ValueError("it is of another run")
         if digest != _digest(tensors, about):
             raise ValueError("its content is not what was written")
-        memory = tuple(tensors[f"{MEMORY}{i}"] for i in range(len(tensors) - 2))
+        tensors.setdefault(OVERFLOW, torch.full_like(tensors[NODES], -1))  # one that an earlier release left
+        own = {name: tensors.pop(name) for name in (NODES, LATENTS, OVERFLOW)}
+        memory = tuple(tensors[f"{MEMORY}{i}"] for i in range(len(tensors)))
         numbers = {name: read(about[name]) for name, read in NUMBERS.items()}
-        return Checkpoint(nodes=tensors[NODES], latents=tensors[LATENTS], memory=memory, **numbers)  # type: ignore[arg-type]
+        return Checkpoint(memory=memory, **own, **numbers)  # type: ignore[arg-type]
 
     def _path(self, k: int) -> Path:
         return self.folder / f"{self._name}-{k:05d}.safetensors"

@@ -1,7 +1,7 @@
 """Sharing plans, run on a model family. Nothing here knows of clustering; the baseline is just another plan."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.errors import UserError
 from generators.batching import Batches
 from generators.conditioning import Conditioning
 from generators.denoising_checkpoints import Checkpoint, DenoisingCheckpoints
 from generators.families.base import Family
 from generators.noise import NoiseSource, node_key
+from generators.overflow import overflow_error, within
 from generators.pace import Pace
+from generators.sampler import Draw
 from generators.scheduler_state import Rows, join, pick, put
 from generators.settings import GenerationSettings
 
@@ -46,6 +47,7 @@ class Execution:
         steady: mean seconds a row of the other calls, since a resumption if there was one; None where there was none.
         skipped: under a denoiser cache, by the path of a module in the denoiser, for how many rows it was skipped.
         options: the options of the family's `acceleration` that held.
+        overflows: by row, where numbers first overflowed on its path (``"at step 3 of 25"``): it makes no picture.
     """
 
     latents: Tensor
@@ -59,6 +61,7 @@ class Execution:
     steady: float | None = None
     skipped: dict[str, int] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    overflows: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +74,14 @@ class NodeState:
             an initial one.
         latents: [n, *latent shape].
         memory: the scheduler's memory of each node, [n, ...] each.
+        overflow: int64 [n], the step at which each node's numbers first overflowed, or -1; None: none's did.
     """
 
     k: int
     nodes: Tensor
     latents: Tensor
     memory: Rows
+    overflow: Tensor | None = None
 
 
 @torch.no_grad()
@@ -100,7 +105,8 @@ def execute(
     """Denoise every node of `plan` over its steps (Algorithm 1 of the paper).
 
     At each step the active nodes are taken in ascending order, `batch_size` at a time; a node that
-    begins takes its source's latent, or fresh noise where it has none.
+    begins takes its source's latent, or fresh noise where it has none. A node whose numbers overflow, in
+    what is predicted or in its latents, is no picture, and neither are those that begin from it; others go on.
 
     Args:
         plan: of N prompts and K steps.
@@ -141,6 +147,8 @@ def execute(
         for k in range(run.resume(checkpoints.load() if checkpoints else None), plan.steps):
             run.enter(k)
             run.step(k)
+            if run.hopeless(k):
+                break
             if checkpoints and checkpoints.due(last=k + 1 == plan.steps):
                 checkpoints.save(run.checkpoint(k + 1))
     return run.finish(*(plan.ends if ends is None else ends), options)
@@ -173,6 +181,7 @@ def decode_images(
     *,
     noise: NoiseSource,
     batches: Batches,
+    overflows: dict[int, str] | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the pictures of finished latents in order, a batch at a time: uint8 [b, height, width, 3].
 
@@ -185,30 +194,71 @@ def decode_images(
         settings: as `execute` had them.
         noise: likewise.
         batches: how many pictures are decoded at once.
+        overflows: takes the rows whose numbers have overflowed, and where: their pictures are black.
 
     Raises:
-        UserError: memory runs out with a single picture, or the latents' numbers have overflowed.
+        UserError: memory runs out with a single picture, or numbers have overflowed and nobody takes them.
     """
     end, own = family.sampler(settings).K, [node_key([keys[prompt]]) for prompt in execution.prompts]
 
     def decoded(rows: slice) -> NDArray[np.uint8]:
-        latents = execution.latents[rows]
-        for widened in (False, True):
-            try:
-                return family.decode(latents, settings, lambda shape, draw: noise.step(own[rows], end, shape[1:], draw))
-            except FloatingPointError:
-                if widened or not latents.isfinite().all() or not family.widen_decoder():
-                    break
-                batches.notes.append(f"the decoder overflowed in {settings.dtype}: pictures are decoded in fp32")
-        raise UserError(
-            f"numbers of {family.entry.name} overflow in {settings.dtype}, so that its pictures are none",
-            "use --dtype bf16 or fp32",
+        pixels, lost = decode_rows(
+            family,
+            execution.latents[rows],
+            settings,
+            lambda shape, draw: noise.step(own[rows], end, shape[1:], draw),
+            batches.notes,
         )
+        where = dict.fromkeys((rows.start + np.flatnonzero(lost)).tolist(), "in decoding")
+        where |= {row: text for row, text in execution.overflows.items() if rows.start <= row < rows.stop}
+        if where and overflows is None:
+            of_prompts = {int(execution.prompts[row]): text for row, text in where.items()}
+            raise overflow_error(family.entry.name, settings.dtype, of_prompts)
+        if overflows is not None:
+            overflows.update(where)
+            pixels[[row - rows.start for row in where]] = 0
+        return pixels
 
     try:
         yield from batches.map(len(own), decoded)
     finally:
         family.rest()
+
+
+def decode_rows(
+    family: Family, latents: Tensor, settings: GenerationSettings, draw: Draw, notes: list[str]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return the pictures of finished latents [b, ...], uint8 [b, height, width, 3], and which are none, bool [b].
+
+    A decoder whose numbers overflow in half precision decodes in float32 from then on. Pictures that are none even so
+    are black; the others are what they would be without them.
+
+    Args:
+        family: that made the latents.
+        latents: of any precision, on any device.
+        settings: of the pictures.
+        draw: as `Family.decode` takes it.
+        notes: takes what records should say.
+    """
+    lost = ~within(latents).cpu().numpy()
+    while not lost.all():
+        kept = latents
+        if lost.any():
+            kept = latents.clone()
+            kept[torch.from_numpy(lost).to(kept.device)] = 0
+        try:
+            pixels = family.decode(kept, settings, draw)
+        except FloatingPointError as error:
+            if family.widen_decoder():
+                notes.append(f"the decoder overflowed in {settings.dtype}: pictures are decoded in fp32")
+                continue
+            rows = getattr(error, "rows", None)
+            more = ~lost if rows is None or rows.shape != lost.shape else rows & ~lost
+            lost = lost | more if more.any() else np.ones_like(lost)  # if zeros overflow, everything does
+        else:
+            pixels[lost] = 0
+            return pixels, lost
+    return np.zeros((len(latents), settings.height, settings.width, 3), dtype=np.uint8), lost
 
 
 @dataclass
@@ -238,6 +288,7 @@ class _Run:
         self.dtype = self.family.latents_dtype(self.settings)
         self.latents = torch.empty(0, *self.shape, dtype=self.dtype, device=self.family.device)
         self.memory: Rows = ()
+        self.overflow: NDArray[np.int64] = np.empty(0, dtype=np.int64)  # of each node the step of its first; or -1
         self.conditioned: dict[str, Tensor] = {}
         self.keys: list[str] = []
         self.calls = self.rows = 0
@@ -255,6 +306,7 @@ class _Run:
         self.nodes = checkpoint.nodes.numpy()
         self.latents = checkpoint.latents.to(self.latents)
         self.memory = tuple(leaf.to(self.family.device) for leaf in checkpoint.memory)
+        self.overflow = checkpoint.overflow.numpy()
         self.calls, self.rows, self.batches.size = checkpoint.calls, checkpoint.rows, checkpoint.batch_size
         self.seconds_before = checkpoint.seconds
         self.keys = [self._key(node) for node in self.nodes.tolist()]
@@ -266,7 +318,8 @@ class _Run:
         """Return what `resume` needs to go on with step k."""
         nodes, memory = torch.from_numpy(self.nodes), self.memory if k < self.plan.steps else ()
         seconds = self.seconds_before + time.perf_counter() - self.start
-        return Checkpoint(k, nodes, self.latents, memory, self.calls, self.rows, self.batches.size, seconds)
+        overflow = torch.from_numpy(self.overflow)
+        return Checkpoint(k, nodes, self.latents, memory, overflow, self.calls, self.rows, self.batches.size, seconds)
 
     def enter(self, k: int) -> None:
         """Let nodes that begin at step k take their places, and those that stopped leave."""
@@ -281,6 +334,8 @@ class _Run:
         places = self._places(origin[origin >= 0])
         latents = torch.empty(len(nodes), *self.shape, dtype=self.dtype, device=self.family.device)
         latents[origin >= 0] = self.latents[places]
+        overflow = np.full(len(nodes), -1)
+        overflow[origin >= 0] = self.overflow[places]
         known = dict(zip(self.nodes.tolist(), self.keys, strict=True))
         self.keys = [known.get(node) or self._key(node) for node in nodes.tolist()]
         if fresh.any():
@@ -291,12 +346,14 @@ class _Run:
         if resumed.any():
             state, rows = self._initial_state(k, nodes[resumed])
             latents[resumed] = state.latents[rows].to(latents)
+            if state.overflow is not None:
+                overflow[resumed] = state.overflow.numpy()[rows]
             memory = tuple(leaf[rows].to(self.family.device) for leaf in state.memory)
             self.memory = join(self.memory, memory, resumed)
         self._condition(nodes, begins)
         if self.hooked:
             self.hooked.enter(nodes, origin)
-        self.nodes, self.latents = nodes, latents
+        self.nodes, self.latents, self.overflow = nodes, latents, overflow
 
     def _export(self, k: int) -> None:
         """Export the state of the nodes that stop at step k, if anyone listens."""
@@ -304,7 +361,13 @@ class _Run:
         if self.on_exit and len(stop):
             nodes = torch.from_numpy(self.nodes[stop])
             self.on_exit(
-                NodeState(k, nodes, self.latents[stop].cpu(), tuple(leaf.cpu() for leaf in pick(self.memory, stop)))
+                NodeState(
+                    k,
+                    nodes,
+                    self.latents[stop].cpu(),
+                    tuple(leaf.cpu() for leaf in pick(self.memory, stop)),
+                    torch.from_numpy(self.overflow[stop]),
+                )
             )
 
     def _initial_state(self, k: int, nodes: NDArray[np.int64]) -> tuple[NodeState, NDArray[np.int64]]:
@@ -330,8 +393,10 @@ class _Run:
     def step(self, k: int) -> None:
         """Take every active node one step on."""
         memory: Rows | None = None
+        held: list[tuple[slice, Tensor]] = []
         self.batches.wanted = None if self.needed is None else self.needed[self.nodes]
-        for rows, x0, remembered in self.batches.map(len(self.nodes), lambda rows: self._timed_rows(k, rows)):
+        for rows, x0, remembered, fine in self.batches.map(len(self.nodes), lambda rows: self._timed_rows(k, rows)):
+            held.append((rows, fine))
             self.calls += 1
             self.rows += rows.stop - rows.start
             memory = put(memory, rows, remembered, len(self.nodes))
@@ -339,11 +404,27 @@ class _Run:
                 observer(k, self.nodes[rows], self.latents[rows], x0)
         self.pace.settle()
         self.memory = memory or ()
+        if held:  # read once a step, when the device is waited for anyway
+            stepped = np.concatenate([np.arange(rows.start, rows.stop) for rows, _ in held])
+            lost = stepped[~torch.cat([fine for _, fine in held]).cpu().numpy()]
+            self.overflow[lost[self.overflow[lost] < 0]] = k
+
+    def hopeless(self, k: int) -> bool:
+        """Return whether no node that is active after step k, or begins later, can become a picture."""
+        overflow = self.overflow if self.needed is None else self.overflow[self.needed[self.nodes]]
+        if self.on_exit or not len(overflow) or (overflow < 0).any():
+            return False
+        return not ((self.plan.source < 0) & (self.plan.first > k)).any()
 
     def finish(self, ends: NDArray[np.int64], prompts: NDArray[np.int64], options: dict[str, Any]) -> Execution:
         """Return the latents of these nodes, which are these prompts', and what they took."""
+        there = ends
+        if not np.isin(ends, self.nodes).all():  # it was hopeless: those that the ends would have begun from
+            there = np.array([self._ancestor(node) for node in ends.tolist()], dtype=np.int64)
+        places = self._places(there)[self._filled(ends)]
+        overflow = enumerate(self.overflow[places].tolist())
         return Execution(
-            latents=self.latents[self._places(ends)[self._filled(ends)]].cpu(),
+            latents=self.latents[places].cpu(),
             prompts=prompts,
             calls=self.calls,
             rows=self.rows,
@@ -354,12 +435,19 @@ class _Run:
             steady=self.pace.steady,
             skipped=self.hooked.skipped if self.hooked else {},
             options=options,
+            overflows={row: f"at step {k + 1} of {self.plan.steps}" for row, k in overflow if k >= 0},
         )
 
-    def _timed_rows(self, k: int, rows: slice) -> tuple[slice, Tensor | None, Rows]:
+    def _ancestor(self, node: int) -> int:
+        """Return the active node that a node's path goes through."""
+        while node not in self.nodes:
+            node = int(self.plan.source[node])
+        return node
+
+    def _timed_rows(self, k: int, rows: slice) -> tuple[slice, Tensor | None, Rows, Tensor]:
         return self.pace.call(rows.stop - rows.start, lambda: self._step_rows(k, rows))
 
-    def _step_rows(self, k: int, rows: slice) -> tuple[slice, Tensor | None, Rows]:
+    def _step_rows(self, k: int, rows: slice) -> tuple[slice, Tensor | None, Rows, Tensor]:
         # a scheduler may remember the very tensor it was given: it must not be the one that is written to below
         places = self._filled(self.nodes[rows]) + rows.start
         keys, latents = [self.keys[place] for place in places], self.latents[places].clone()
@@ -378,7 +466,7 @@ class _Run:
         self.latents[rows] = after.latents
         if self.hooked:
             done()
-        return rows, after.x0, after.memory
+        return rows, after.x0, after.memory, within(output) & within(after.latents)
 
     def _filled(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the places 0..n-1 of these nodes, for one that is not needed the place of the first that is."""

@@ -134,6 +134,16 @@ class ModelEntry(BaseModel):
         hosted = {role: source for role, source in sources.items() if not Path(source).is_dir()}
         return {role: f"{split_revision(source)[0]}@{hub_commit(source)}" for role, source in hosted.items()}
 
+    def pinned(self) -> "ModelEntry":
+        """Return this model with its parts on the hub at the commits that this process reads.
+
+        Another process, which asks the hub later, reads the same.
+
+        Raises:
+            UserError: as `commits`.
+        """
+        return self.model_copy(update={"sources": {**self.sources, **self.commits()}})
+
     def needed(self, role: str) -> list[str]:
         """Return the components of one part that are loaded from there.
 

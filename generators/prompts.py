@@ -25,6 +25,7 @@ GROUP = "reusebench.datasets"
 DATASETS = "BENCH_DATASETS"
 SLOT = "{prompt}"
 TOO_LONG = 10_000
+SHOWN = 60  # characters of a prompt in an error
 REFUSED = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's control characters, lone surrogates, line and paragraph separators
 
 PromptKey = str
@@ -248,6 +249,16 @@ def checked_text(text: str, where: str) -> str:
         if _is_noncharacter(ord(character)):
             raise UserError(f"{where} has the noncharacter U+{ord(character):04X} at {column}", "remove it")
     return text
+
+
+def short(text: str) -> str:
+    """Return a prompt as errors and notes have room for it.
+
+    Examples:
+        >>> short("a fox " * 20)
+        'a fox a fox a fox a fox a fox a fox a fox a fox a fox a f...'
+    """
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 def _is_noncharacter(code: int) -> bool:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.pictures import read_picture
 from metrics.base import Columns, Metric, ResultInfo, packages
-from metrics.images import read_picture
 from metrics.open_clip_source import Source, knows, vocabulary
 from metrics.paired_scores import compare_scores, score_figures
 from metrics.statistics import Estimate

@@ -41,8 +41,12 @@ def duplicate_figures(name: str, label: str) -> dict[str, ResultInfo]:
     }
 
 
-# Results of files alone, which need no scorer.
-RESULTS: Mapping[str, ResultInfo] = duplicate_figures("duplicates", "exact duplicates")
+# Results of files alone, which need no scorer; those of pictures of one colour only where there are some.
+RESULTS: Mapping[str, ResultInfo] = {
+    **duplicate_figures("duplicates", "exact duplicates"),
+    "blank": ResultInfo("of one colour", False, "count"),
+    "blank_standard": ResultInfo("of one colour, baseline", False, "count", detail=True),
+}
 
 
 def exact_duplicates(pictures: Sequence[Hashable], prompts: Sequence[str]) -> NDArray[np.bool_]:

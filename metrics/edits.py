@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.pictures import read_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,12 +102,9 @@ def shifted(picture: "Image", pixels: int = 1) -> "Image":
 
 def compressed(picture: "Image", kind: Literal["JPEG", "WEBP"], quality: int = 90) -> "Image":
     """Return a picture as a file of a lossy format keeps it; chroma is subsampled, as is usual."""
-    from PIL import Image
-
     with BytesIO() as file:
         picture.save(file, kind, quality=quality)
-        with Image.open(file) as again:
-            return again.convert("RGB")
+        return read_picture(file)
 
 
 def noisy(picture: "Image", seed: int, sigma: float = 2.0) -> "Image":

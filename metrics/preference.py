@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.files import sha256_tree
 from common.loading import loading
+from common.pictures import read_picture
 from metrics.base import Columns, Metric, ResultInfo, packages
-from metrics.images import read_picture
 from metrics.paired_scores import compare_scores, score_figures
 from metrics.statistics import Estimate
 from metrics.transformers_checkpoints import (

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.files import canonical_json, sha256_text, sha256_tree
 from common.loading import loading
-from metrics.images import read_picture
+from common.pictures import plain_file
 from metrics.recipes import Recipe, recipe
 from metrics.worker import Worker
 
@@ -76,11 +77,12 @@ class RemoteScorer:
             UserError: a picture is missing or damaged, a score is no number, or as `identity`.
             MemoryError: the batch does not fit.
         """
-        for image in images:
-            read_picture(image)  # a damaged one is named here; the worker would fail, and end
-        self._load()
-        paths = [str(Path(image).resolve()) for image in images]
-        scores = np.asarray(self._ask("score", images=paths, prompts=list(prompts)).get("scores"), dtype=np.float64)
+        with TemporaryDirectory() as copies:
+            # a damaged one is named here, where the worker would fail, and end; odd ones it reads in its own ways
+            paths = [str(plain_file(Path(image), Path(copies)).resolve()) for image in images]
+            self._load()
+            answer = self._ask("score", images=paths, prompts=list(prompts))
+        scores = np.asarray(answer.get("scores"), dtype=np.float64)
         if scores.shape != (len(images),) or not np.isfinite(scores).all():
             raise UserError(
                 f"the worker {self.recipe.name} gave no score for some of {len(images)} pictures from {images[0]} on",

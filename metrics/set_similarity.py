@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.pictures import read_picture
 from metrics.base import Columns, Metric, ResultInfo, paired
 from metrics.discrepancy import cubic, discrepancy, gaussian
 from metrics.duplicates import compare_duplicates, duplicate_figures, near_duplicates, near_threshold
-from metrics.images import copied, read_picture
+from metrics.images import copied
 from metrics.statistics import PAPER_IMAGES, Estimate, compare_similarity
 from metrics.vendi import compare_vendi
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from common.pictures import opened
 from miniature.world import CONCEPTS, STYLES, drawings
 
 # style: (npm package, version, licence)
@@ -44,7 +45,8 @@ def rasterise(body: str, box: tuple[float, float, float, float]) -> Image.Image:
         f'viewBox="{left} {top} {width} {height}">{body}</svg>'
     )
     png = resvg_py.svg_to_bytes(svg_string=svg, width=2 * SIDE, height=round(2 * SIDE * height / width))
-    return Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+    with opened(io.BytesIO(bytes(png))) as picture:
+        return picture.convert("RGBA")
 
 
 def squared(drawing: Image.Image) -> Image.Image:
@@ -78,7 +80,8 @@ def _three_d_drawings(archive: Path) -> dict[str, Image.Image]:
         members = {Path(m.name).stem: m for m in package.getmembers() if m.name.endswith(".webp")}
         for concept, (code, _) in CONCEPTS.items():
             member = members.get(code) or members[f"{code}-fe0f"]
-            found[concept] = Image.open(io.BytesIO(package.extractfile(member).read())).convert("RGBA")  # type: ignore[union-attr]
+            with opened(io.BytesIO(package.extractfile(member).read())) as picture:  # type: ignore[union-attr]
+                found[concept] = picture.convert("RGBA")
     return found
 
 

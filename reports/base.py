@@ -8,11 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from common.errors import UserError
 from common.files import sha256_text
 from common.plugins import Plugin, discover
 from metrics.parity import DELTA
 from reports.labels import Label, label
-from sweeps.record import CellConfig, Record, Role, load_records, run_title
+from sweeps.audit_file import AUDIT, read_audits
+from sweeps.record import CellConfig, Record, Role, RunRecords, damaged_files, read_run, run_setting, run_title
+from sweeps.timeline import NAME as TIMELINE
+from sweeps.timeline import read_timeline
 
 if TYPE_CHECKING:
     from matplotlib import figure as mpl
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from reports.sheet import Sheet
 
 T = TypeVar("T")
+MOST_SENTENCES = 10  # on what is missing
 LONGEST = 80  # characters of a file name
 REFERENCES: tuple[Role, ...] = ("fewer-steps", "another-seed")
 # Baseline images do not depend on these axes: one set of them serves every value.
@@ -38,6 +43,7 @@ class RunView:
         references: the seed controls and equal-compute baselines that cells are compared with, besides the baseline.
         delta: the non-inferiority margin: how far below 1/2 a win rate may lie and still count as parity.
         title: a line above every table and figure; mostly empty.
+        missing: sentences on what the run was to have and has not, or not as it was written; empty for a series.
     """
 
     path: Path
@@ -47,6 +53,7 @@ class RunView:
     references: tuple[Record, ...] = ()
     delta: float = DELTA
     title: str = ""
+    missing: tuple[str, ...] = ()
     _computed: dict[Callable[["RunView"], Any], Any] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -67,17 +74,41 @@ class RunView:
             delta: the non-inferiority margin.
             indifference: half the width of every scorer's zone, in place of what the records say; 0 is the strict rule.
 
+        Records that are damaged are left out, and `missing` names them, as it does files that are.
+
         Raises:
-            UserError: the folder is no run folder, or a record in it is damaged.
+            UserError: the folder is no run folder.
         """
         from reports.paired_scores import with_zone  # takes pandas
 
-        loaded = with_zone(load_records(path) if records is None else records, indifference)
+        there = records is None or (Path(path) / "cells").is_dir()  # a study's folder need have no cells
+        found = read_run(path) if there else RunRecords([])
+        records = found.records if records is None else records
+        if damaged := read_timeline(Path(path)).damaged:
+            torn = [f"{Path(path) / TIMELINE} is damaged: what it says of {damaged} stages is left out"]
+        else:
+            torn = []
+        try:
+            audited = bool(read_audits(Path(path)))
+            if not audited and _zones_are_floors(Path(path), records):
+                torn.append(f"{Path(path) / AUDIT} is missing, which says what the scorers can be trusted to tell")
+        except UserError as error:
+            torn.append(str(error))
+        missing = [*torn, *found.damaged, *_few(found.missing), *_few(damaged_files(Path(path), records))]
+        loaded = with_zone(records, indifference)
         done, failed = (tuple(record for record in loaded if record.status == status) for status in ("done", "failed"))
         sharing_records = tuple(record for record in done if record.role == "sharing")
         references = tuple(record for role in REFERENCES for record in done if record.role == role)
         title = run_title(Path(path))
-        return cls(Path(path), sharing_records, failed=failed, references=references, delta=delta, title=title)
+        return cls(
+            Path(path),
+            sharing_records,
+            failed=failed,
+            references=references,
+            delta=delta,
+            title=title,
+            missing=tuple(missing),
+        )
 
     def once(self, compute: Callable[["RunView"], T]) -> T:
         """Return `compute(self)`, computed once for all tables and figures that ask."""
@@ -99,6 +130,7 @@ class RunView:
                 records=tuple(group),
                 name=series_name(asked, axes),
                 failed=(),
+                missing=(),
                 references=tuple(record for record in self.references if _source(record.config) == _source(asked)),
             )
             for asked, group in groups.items()
@@ -107,7 +139,7 @@ class RunView:
     @property
     def remarks(self) -> list[str]:
         """Sentences that a reader must see first; mostly none."""
-        return []
+        return list(self.missing)
 
     def naming_axes(self) -> list[str]:
         """Return the axes that name a series."""
@@ -161,6 +193,18 @@ class Table(Plugin, ABC):
         Raises:
             UserError: a file that it needs from the run is missing or damaged.
         """
+
+
+def _zones_are_floors(run: Path, records: Sequence[Record]) -> bool:
+    """Return True where zones of indifference were measured, and not given."""
+    zones = (about for one in records if one.picture_sets for about in one.scorers.values() if "indifference" in about)
+    return any(zones) and run_setting(run, "indifference") is None
+
+
+def _few(sentences: Sequence[str]) -> list[str]:
+    """Return the first sentences, and one that counts the others."""
+    more = len(sentences) - MOST_SENTENCES
+    return [*sentences[:MOST_SENTENCES], *([f"and so are {more} more"] if more > 0 else [])]
 
 
 def _source(asked: CellConfig) -> CellConfig:

@@ -12,9 +12,11 @@ from PIL import Image
 
 from common.errors import UserError
 from common.files import canonical_json
+from common.pictures import read_picture
 from reports.base import RunView
 from reports.frame import AXES, row
 from sweeps.record import Record
+from sweeps.scores import read_table
 
 STEP = 1000
 LONGEST = 500
@@ -89,17 +91,24 @@ def pairs(run: Path, record: Record) -> Iterator[tuple[str, Image.Image]]:
     """
     if record.baseline is None:
         return
-    baseline, shared = record.baseline_pictures(run), {path.name: path for path in record.pictures(run)}
-    for i in sorted({len(baseline) * part // PAIRS for part in range(PAIRS)} if baseline else ()):
-        if picture := shared.get(baseline[i].name):
-            dataset = re.sub(r"[^\w\-.]", "_", record.config.dataset, flags=re.ASCII)[-LONGEST_KEY:]
-            yield f"{dataset} {baseline[i].stem}", _beside(baseline[i], picture)
+    n = len(record.baseline_pictures(run))
+    for i in sorted({n * part // PAIRS for part in range(PAIRS)} if n else ()):
+        try:
+            (baseline,), (shared,) = (
+                record.whole_pictures(run, of_baseline=True, rows=[i]),
+                record.whole_pictures(run, rows=[i]),
+            )
+            both = _beside(baseline, shared)
+        except (UserError, OSError, ValueError, SyntaxError):  # which the report says
+            continue
+        dataset = re.sub(r"[^\w\-.]", "_", record.config.dataset, flags=re.ASCII)[-LONGEST_KEY:]
+        yield f"{dataset} {baseline.stem}", both
 
 
 def scores(run: Path, record: Record) -> pd.DataFrame | None:
     """Return the metrics' scores, a row a prompt: this cell's picture and the baseline's; None without scores."""
     try:
-        shared, baseline = (pd.read_parquet(path) for path in (record.scores(run), record.baseline_scores(run)))
+        shared, baseline = (read_table(path).to_pandas() for path in (record.scores(run), record.baseline_scores(run)))
         prompts = record.prompts(run)
     except (OSError, ValueError, UserError):  # it failed, has no scores, or they are damaged, which the report says
         return None
@@ -120,8 +129,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 def _beside(left: Path, right: Path) -> Image.Image:
     images = []
     for path in (left, right):
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
+        image = read_picture(path)
         image.thumbnail((SIDE, SIDE))
         images.append(image)
     width = sum(image.width for image in images) + GAP

@@ -12,10 +12,10 @@ from metrics.base import OF_ATOMS
 from metrics.scorer_audit import outside
 from reports.frame import WIN_RATE
 from sweeps.record import Record
+from sweeps.scores import RESCORE as AGAIN
+from sweeps.scores import read_table
 
 Read: TypeAlias = Callable[[Path, str], NDArray[np.float64]]
-
-AGAIN = "run the same sweep again with --rescore"
 
 
 def outcomes(run: Path, record: Record, metric: str, read: Read, *, zone: float | None = None) -> NDArray[np.float64]:
@@ -98,23 +98,15 @@ def metric_scores(path: Path, metric: str) -> NDArray[np.float64]:
         UserError: the file is missing or damaged, or the metric has no such column or several.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            columns = [
-                name
-                for name in schema.names
-                if name.startswith(f"{metric}.")
-                and not name.endswith(OF_ATOMS)
-                and pa.types.is_floating(schema.field(name).type)
-            ]
-            if len(columns) != 1:
-                raise UserError(f"{path} has {len(columns)} columns of one {metric} score a prompt, not one", AGAIN)
-            values: NDArray[np.float64] = file.read(columns)[columns[0]].to_numpy().astype(np.float64)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"cannot read the scores {path}: {' '.join(str(error).split())}", AGAIN) from error
+    def wanted(column: pa.Field) -> bool:
+        of_metric = column.name.startswith(f"{metric}.") and not column.name.endswith(OF_ATOMS)
+        return bool(of_metric and pa.types.is_floating(column.type))
+
+    columns = read_table(path, wanted).columns
+    if len(columns) != 1:
+        raise UserError(f"{path} has {len(columns)} columns of one {metric} score a prompt, not one", AGAIN)
+    values: NDArray[np.float64] = columns[0].to_numpy().astype(np.float64)
     return values
 
 

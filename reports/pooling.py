@@ -40,7 +40,7 @@ def noise_draws(run: Path, records: Sequence[Record]) -> int | None:
         return min(
             record.plan.n_prompts
             if record.role != "sharing" and record.plan
-            else SharingPlan.load(record.folder(run) / "plan.npz").roots
+            else SharingPlan.load(record.artifact(run, "plan.npz")).roots
             for record in records
         )
     except UserError:

@@ -1,27 +1,38 @@
 """Write a run's report: ``report/tables``, ``report/figures``, ``report/report.md`` and the page, from its records."""
 
+import errno
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import atomic_write, unwritable
+from common.files import (
+    atomic_write,
+    exchange_folder,
+    path_beside,
+    read_sealed,
+    sha256_file,
+    unwritable,
+    write_sealed,
+)
 from metrics.parity import DELTA
 from reports.base import Figure, RunView, Table, figures, file_name, tables
 from reports.sheet import Sheet
-from sweeps.record import Record
+from sweeps.record import Record, check_file
 
-REPORT = "report"
+REPORT, FILES = "report", "files.json"
 
 
 @dataclass
 class Report:
     """The files that were written of a view, its tables, and notes that a reader must know.
 
-    `sheets` are the tables that the terminal shows, `every` are all of them; a note says what may not be compared, or
-    what could not be written and why.
+    `folder` is where they are; `sheets` are the tables that the terminal shows, `every` are all of them; a note says
+    what may not be compared, what is missing, or what could not be written and why.
     """
 
+    folder: Path = Path(REPORT)
     sheets: list[Sheet] = field(default_factory=list)
     tables: list[Path] = field(default_factory=list)
     figures: list[Path] = field(default_factory=list)
@@ -53,8 +64,105 @@ def write_report(
 
 
 def write_view(view: RunView) -> Report:
-    """Write the report of a view, of one run or of several, into the folder ``report`` of its path."""
-    report = Report(view=view, notes=view.remarks)
+    """Write the report of a view, of one run or of several, as the folder ``report`` of its path.
+
+    It is written beside and then exchanged: whole, and without what an earlier one had and this one has not. Files that
+    no report has written stay.
+
+    Raises:
+        UserError: something that is no folder stands there.
+        OSError: it cannot be written, as where the disk is full; then what was there stays.
+    """
+    folder = view.path / REPORT
+    beside = path_beside(folder)
+    report = Report(view=view, folder=beside, notes=view.remarks)
+    try:
+        beside.mkdir(parents=True)
+        _write_into(view, report)
+        _keep_others(folder, beside)
+        _write_files(beside, [*report.tables, *report.figures, *filter(None, (report.markdown, report.page))])
+        exchange_folder(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    report.tables, report.figures = (
+        [folder / path.relative_to(beside) for path in paths] for paths in (report.tables, report.figures)
+    )
+    report.markdown, report.page = (
+        path and folder / path.relative_to(beside) for path in (report.markdown, report.page)
+    )
+    report.folder = folder
+    return report
+
+
+def add_to_report(run: Path, paths: Sequence[Path]) -> None:
+    """Note that these files of a run's report were written anew."""
+    folder = run / REPORT
+    try:
+        known = [folder / name for name in read_sealed(folder / FILES)[0]["files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # a report of an earlier version, which keeps no hashes
+    _write_files(folder, [*known, *paths])
+
+
+def damaged_report(run: Path) -> list[str]:
+    """Return a sentence on every file of a run's report that is not what was written.
+
+    Nothing can be said of reports of earlier versions.
+    """
+    folder = run / REPORT
+    try:
+        files = dict(read_sealed(folder / FILES)[0]["files"])
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError):
+        return [f"{folder / FILES} is damaged"]
+    damaged = []
+    for name, digest in files.items():
+        try:
+            check_file(folder / name, digest)
+        except UserError as error:
+            damaged.append(error.message)
+    return damaged
+
+
+def _write_files(folder: Path, paths: Sequence[Path]) -> None:
+    """Write the hashes of a report's files into it."""
+    files = {path.relative_to(folder).as_posix(): sha256_file(path) for path in paths if path.is_file()}
+    write_sealed(folder / FILES, {"files": dict(sorted(files.items()))})
+
+
+def _keep_others(old: Path, new: Path) -> None:
+    """Take the files of an old report along that no report has written: a user's, or those of another command."""
+    try:
+        ours = {*read_sealed(old / FILES)[0]["files"], FILES}
+    except (OSError, ValueError, KeyError, TypeError):  # of an earlier version, or damaged: names tell
+        ours = {name for name in _names(old) if _is_ours(name)}
+    for name in _names(old):
+        target = new / name
+        if name not in ours and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(old / name, target, follow_symlinks=False)
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the relative names of all files in a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+    return sorted(path.relative_to(folder).as_posix() for path in files)
+
+
+def _is_ours(name: str) -> bool:
+    """Return True where a report of an earlier version may have written a file of this name."""
+    folder, _, file = name.rpartition("/")
+    stem, _, suffix = file.rpartition(".")
+    if folder == "tables":
+        return suffix in ("csv", "md", "tex") and stem in tables()
+    if folder == "figures":
+        return suffix in ("png", "svg") and any(stem == known or stem.startswith(f"{known}-") for known in figures())
+    return name in ("index.html", "report.md", FILES)
+
+
+def _write_into(view: RunView, report: Report) -> None:
+    """Write everything into the report's folder."""
     for name, table in tables().items():
         if reason := table.unavailable():
             report.notes.append(f"no table {name}: {reason}")
@@ -67,7 +175,6 @@ def write_view(view: RunView) -> Report:
             _write_figure(figure(), view, report)
     _write_markdown(view, report)
     _write_page(view, report)
-    return report
 
 
 def _write_page(view: RunView, report: Report) -> None:
@@ -75,21 +182,22 @@ def _write_page(view: RunView, report: Report) -> None:
 
     try:
         notes = [
-            note for note in report.notes if note not in view.remarks
+            note for note in report.notes if note in view.missing or note not in view.remarks
         ]  # the page shows remarks in a place of their own
-        page = write_page([view], view.path / REPORT / NAME, report.every, notes)
+        page = write_page([view], report.folder / NAME, report.every, notes)
     except Exception as error:  # plug-ins may raise anything; the files that are written stay
         if unwritable(error):
             raise
         report.notes.append(f"no {NAME}: {_reason(error)}")
     else:
         report.page = page.path
+        report.notes += page.damaged
 
 
 def _write_markdown(view: RunView, report: Report) -> None:
     from reports.markdown import NAME, markdown
 
-    path = view.path / REPORT / NAME
+    path = report.folder / NAME
     try:
         atomic_write(path, markdown(view, report.figures, path.parent))
     except Exception as error:  # plug-ins may raise anything; the files that are written stay
@@ -114,7 +222,7 @@ def _write_table(table: Table, view: RunView, report: Report) -> None:
     report.sheets += [sheet] if table.printed else []
     report.every[table.name] = sheet
     for suffix, content in contents.items():
-        path = view.path / REPORT / "tables" / f"{table.name}.{suffix}"
+        path = report.folder / "tables" / f"{table.name}.{suffix}"
         atomic_write(path, content)
         report.tables.append(path)
 
@@ -127,7 +235,7 @@ def _write_figure(figure: Figure, view: RunView, report: Report) -> None:
             with theme():
                 if drawing := figure.draw(part):
                     entitle(drawing, part.title)
-                    report.figures += save(drawing, view.path / REPORT / "figures" / stem)
+                    report.figures += save(drawing, report.folder / "figures" / stem)
         except Exception as error:  # a plug-in may raise anything, and the other figures do not depend on it
             if unwritable(error):
                 raise
@@ -135,6 +243,9 @@ def _write_figure(figure: Figure, view: RunView, report: Report) -> None:
 
 
 def _reason(error: Exception) -> str:
+    """Return why something is left out of a report; a full disk is raised, for it leaves out anything."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise error
     return str(error) if isinstance(error, UserError | OSError) else f"{type(error).__name__}: {error}"
 
 

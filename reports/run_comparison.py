@@ -33,14 +33,8 @@ class Bound(Record):
     def made(self, run: Path) -> Path:
         return super().made(self.home)
 
-    def prompts(self, run: Path) -> list[str]:
-        return super().prompts(self.home)
-
-    def baseline_pictures(self, run: Path) -> list[Path]:
-        return super().baseline_pictures(self.home)
-
-    def baseline_scores(self, run: Path) -> Path:
-        return super().baseline_scores(self.home)
+    def baseline_folder(self, run: Path) -> Path:
+        return super().baseline_folder(self.home)
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,8 @@ class RunComparison(RunView):
 
     @property
     def remarks(self) -> list[str]:
-        return [mismatch.sentence for mismatch in self.mismatches if mismatch.verdict == "refused"]
+        refused = [mismatch.sentence for mismatch in self.mismatches if mismatch.verdict == "refused"]
+        return [*refused, *super().remarks]
 
     def naming_axes(self) -> list[str]:
         """Return as few of the varying axes as tell series apart; tables show all of them."""
@@ -106,6 +101,7 @@ def compare(
         delta=delta,
         title="; ".join(dict.fromkeys(view.title for view in runs.values() if view.title)),
         runs=runs,
+        missing=tuple(f"{name}: {what}" for name, view in runs.items() for what in view.missing),
         mismatches=tuple(problems),
     )
     return _named(_told_apart(_one_scorer(comparison)))

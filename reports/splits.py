@@ -3,18 +3,17 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
 from generators.sharing.parting import shared_steps
 from generators.sharing.plan import SharingPlan
 from metrics.base import OF_PROMPTS
 from metrics.split_similarity import BANDS, Band, split_similarity
 from reports.base import RunView
 from sweeps.record import Record
+from sweeps.scores import read_table
 
 PLAN = "plan.npz"
 
@@ -57,7 +56,7 @@ def splits(series: RunView) -> list[Split]:
         ]
         if not columns:
             continue
-        plan = SharingPlan.load(record.folder(series.path) / PLAN)
+        plan = SharingPlan.load(record.artifact(series.path, PLAN))
         shared = shared_steps(plan)
         for column in columns:
             bands = split_similarity(baseline_columns[column], shared_columns[column], shared, plan.steps)
@@ -72,23 +71,15 @@ def embeddings(path: Path) -> dict[str, NDArray[np.float64]]:
         UserError: the file is missing or damaged.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    def is_row(kind: Any) -> bool:
-        return bool(pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind))
+    def is_row(column: pa.Field) -> bool:
+        return bool(pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type))
 
-    try:
-        with pq.ParquetFile(path) as file:
-            names = [column.name for column in file.schema_arrow if is_row(column.type)]
-            rows = file.read(names)
-        return {
-            name: rows[name].combine_chunks().flatten().to_numpy().astype(np.float64).reshape(rows.num_rows, -1)
-            for name in names
-        }
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise UserError(
-            f"cannot read the scores {path}: {' '.join(str(error).split())}", "run the same sweep again with --rescore"
-        ) from error
+    table = read_table(path, is_row)
+    return {
+        name: table[name].combine_chunks().flatten().to_numpy().astype(np.float64).reshape(table.num_rows, -1)
+        for name in table.column_names
+    }
 
 
 def band_name(band: Band) -> str:

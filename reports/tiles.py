@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.pictures import read_picture
 
 Resampling = Literal["nearest", "bicubic", "lanczos"]
 
@@ -24,10 +25,8 @@ def tile(path: Path, side: int, *, enlarge: Resampling = "lanczos", made_by: str
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as picture:
-            how = Image.Resampling[(enlarge if max(picture.size) < side else "lanczos").upper()]
-            return np.asarray(ImageOps.pad(picture.convert("RGB"), (side, side), how, color="white"), dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(
-            f"cannot read the picture {path}", f"run the same {made_by} again: it is then made anew"
-        ) from error
+        picture = read_picture(path)
+    except UserError as error:
+        raise UserError(error.message, f"run the same {made_by} again: it is then made anew") from error
+    how = Image.Resampling[(enlarge if max(picture.size) < side else "lanczos").upper()]
+    return np.asarray(ImageOps.pad(picture, (side, side), how, color="white"), dtype=np.uint8)

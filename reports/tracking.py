@@ -116,7 +116,11 @@ def track(run: Path, uri: str) -> tuple[int, int]:
     """
     import yaml
 
+    from reports.render import damaged_report
+
     records = load_records(run)
+    if damaged := damaged_report(run):
+        raise UserError(f"the report is not what was written: {'; '.join(damaged)}", f"run bench report {run} first")
     prompts = {record.config.dataset: record.prompts(run) for record in records if record.baseline}
     spec = yaml.safe_load((run / "sweep.yaml").read_text(encoding="utf-8"))
     spec.pop("schema_version", None)

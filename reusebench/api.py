@@ -184,15 +184,17 @@ def report(run: Run | StrPath, *, delta: float | None = None, indifference: floa
             given, and 0 for the strict rule.
 
     Raises:
-        UserError: the folder is no run, or a record is damaged.
+        UserError: the folder is no run. A record that is damaged is left out, and the report's notes name it.
     """
     from metrics.parity import DELTA
     from reports.publish import publish
+    from sweeps.record import read_run
     from sweeps.store import saved_spec
 
     run = run if isinstance(run, Run) else Run(Path(run))
     saved_spec(run.folder)
-    run.report = publish(run.folder, run.records, DELTA if delta is None else delta, indifference)
+    records = read_run(run.folder).records if (run.folder / "cells").is_dir() else []
+    run.report = publish(run.folder, records, DELTA if delta is None else delta, indifference)
     return run.report
 
 

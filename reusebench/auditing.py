@@ -9,7 +9,7 @@ from metrics.scorer_audit import ScorerAudit
 from reusebench.external_images import Manifest
 from sweeps.audit import audit
 from sweeps.audit_file import write_audits
-from sweeps.events import Emit
+from sweeps.events import Emit, Note
 from sweeps.record import SPEC
 from sweeps.scorers import Scorers
 
@@ -44,16 +44,18 @@ def audit_pictures(
         hint = "add for example --metric vqa=t2v:clip-flant5-xxl; `bench metrics list` has them all"
         raise UserError(f"{folder} is no run, so no metric is known for its pictures", hint)
     manifest, place = Manifest.read(prompts), audits_place(folder, out)
-    images = manifest.pictures(folder, place)
+    pairing = manifest.pictures(folder, place)
+    for said in pairing.said(folder, manifest.prompts.prompts):
+        emit(Note(said))
     scorers.check(manifest.prompts.prompts)
     audits = audit(
         scorers,
-        images,
+        pairing.images,
         manifest.prompts.prompts,
         emit,
         model=folder.resolve().name,
         dataset=manifest.prompts.name,
-        of=sha256_text(canonical_json([sha256_file(path) for path in images])),
+        of=sha256_text(canonical_json([sha256_file(path) for path in pairing.images])),
         most=most,
     )
     place.mkdir(parents=True, exist_ok=True)

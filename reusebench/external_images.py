@@ -1,10 +1,10 @@
 """External images: the prompt that each is of, and their scores."""
 
-import csv
 import json
-import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,122 +12,158 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import atomic_path, atomic_write, canonical_json, sha256_file, sha256_text
+from common.pictures import MOST_PIXELS, SUFFIXES, is_blank, read_picture
+from generators.prompt_files import TABLES, found_column, read_table
 from generators.prompts import PromptSet, load_prompts
-from metrics.images import read_picture
+from reusebench.pairing import COLUMNS, Pairing, by_column, by_names
 from sweeps.events import Emit
 from sweeps.pictures import picture_name, write_pictures
 from sweeps.record import Result
-from sweeps.scorers import Scorers, measure, picture_results, results
+from sweeps.scorers import Scorers, measure, picture_notes, picture_results, results
 from sweeps.scores import Scores, write_scores
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 OFFICIAL = "denoised_images.pt"  # what the paper's code leaves, beside a grid of the first of its pictures
 FILE = "file"
+SLACK = 0.01  # that numbers of pictures may lie outside of 0 to 1
 SUMMARY = "scores.json"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Prompts, and where their file says so, the picture of each: names relative to the folder of pictures."""
+    """Prompts, and where their file says so, the picture of each.
+
+    Attributes:
+        files: as they are named there, under `column`.
+    """
 
     path: Path
     prompts: PromptSet
-    files: tuple[str, ...] | None
+    files: tuple[str, ...] | None = None
+    column: str = ""
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
         """Return the prompts of a file as in `load_prompts`; a column or key ``file`` names their pictures.
 
+        It is found as people write it (``file_name``, ``Image``, ``path``), and by what is in it.
+
         Raises:
-            UserError: as in `load_prompts`, or a line names no file.
+            UserError: as in `load_prompts`, several columns may be meant, or a line names no file.
         """
-        prompts, rows = load_prompts(path), list[dict[str, Any]]()
-        with path.open(encoding="utf-8-sig", errors="replace") as lines:
-            if path.suffix.lower() == ".csv":
-                rows = list(csv.DictReader(lines))
-            elif path.suffix.lower() == ".jsonl":
-                rows = [json.loads(line) for line in lines]
-        if not any(FILE in row for row in rows):
-            return cls(path, prompts, None)
+        prompts = load_prompts(path)
+        if path.suffix.lower() not in TABLES:
+            return cls(path, prompts)
+        rows = [row for _, row in read_table(path)]
+        column = _file_column(rows, str(path))
+        if column is None:
+            return cls(path, prompts)
+        files = []
         for number, row in enumerate(rows, 1):
-            if not isinstance(name := row.get(FILE), str) or not name or Path(name).is_absolute():
+            name = row.get(column)
+            if not isinstance(name, str) or not name.strip():
                 raise UserError(f"{path}: prompt {number} names no picture", "give a file name relative to the folder")
-        return cls(path, prompts, tuple(row[FILE] for row in rows))
+            files.append(name)
+        return cls(path, prompts, tuple(files), column)
 
-    def pictures(self, folder: Path, unpacked: Path) -> list[Path]:
-        """Return the picture of every prompt.
+    def pictures(self, folder: Path, unpacked: Path) -> Pairing:
+        """Return the picture of every prompt, and what says so.
 
-        They are the files that are named, else the folder's PNG, JPEG and WebP files in the natural order of their
-        names (2 before 10). Of a folder that the paper's code left it is the rows of ``denoised_images.pt``, which are
-        in prompt order; they are written to `unpacked`.
+        They are the files that are named, else those that a folder's layout pairs (`by_names`). Of a folder that the
+        paper's code left it is the rows of ``denoised_images.pt``, which are in prompt order; they are written to
+        `unpacked`.
 
         Raises:
-            UserError: a picture is missing, or there are not as many as prompts.
+            UserError: a picture is missing or is none, or there are not as many as prompts.
         """
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}", "check the path")
-        official = self.files is None and (folder / OFFICIAL).is_file()
+        texts = self.prompts.prompts
         if self.files is not None:
-            paths = [folder / name for name in self.files]
-            if missing := [path for path in paths if not path.is_file()]:
-                raise UserError(
-                    f"{missing[0]}, which {self.path} names, is missing", "names are relative to the folder"
-                )
-        elif official:
-            rows = _rows(folder / OFFICIAL)
-            paths = [unpacked / "images" / picture_name(row) for row in range(len(rows))]
-        else:
-            names = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
-            paths = sorted(names, key=lambda path: (_natural(path.name), path.name))
-        if len(paths) != len(self.prompts):
-            first = ", ".join(path.name for path in paths[:3]) or "none"
+            return by_column(folder, self.files, self.column, self.path, texts)
+        if not (folder / OFFICIAL).is_file():
+            return by_names(folder, texts, self.path)
+        rows = _rows(folder / OFFICIAL)
+        if len(rows) != len(texts):
             raise UserError(
-                f"{folder} has {len(paths)} pictures (first: {first}), {self.path} has {len(self.prompts)} prompts",
-                f"make them agree, or name each prompt's picture in a column {FILE!r} of a .csv or .jsonl file",
+                f"{folder / OFFICIAL} has {len(rows)} pictures, {self.path} has {len(texts)} prompts",
+                "give the prompts that it was made of",
             )
-        if official:
-            _unpack(rows, unpacked)
-        return paths
+        _unpack(rows, folder / OFFICIAL, unpacked)
+        names = tuple(picture_name(row) for row in range(len(rows)))
+        return Pairing([unpacked / "images" / name for name in names], names, f"the rows of {OFFICIAL}")
+
+
+def _file_column(rows: Sequence[Mapping[str, Any]], where: str) -> str | None:
+    """Return the column that names pictures, by its name or, where no name is known, by what is in it."""
+    columns = dict.fromkeys(column for row in rows for column in row)
+    if column := FILE if FILE in columns else found_column(COLUMNS, columns, where):
+        return column
+    named = [column for column in columns if all(_is_picture(row.get(column)) for row in rows)]
+    if len(named) > 1:
+        listed = ", ".join(map(repr, named))
+        raise UserError(f"{where} has several columns of pictures: {listed}", f"call the one that is meant {FILE!r}")
+    return named[0] if named else None
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().lower().endswith(SUFFIXES)
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """A folder's pictures in prompt order, and what scorers measured of them."""
+    """A folder's pictures in prompt order, what paired them with prompts, and what scorers measured of them."""
 
     folder: Path
-    images: list[Path]
+    pairing: Pairing
     scores: Scores
 
     @classmethod
-    def score(cls, folder: Path, images: list[Path], prompts: PromptSet, scorers: Scorers, emit: Emit) -> "Pictures":
+    def score(cls, folder: Path, pairing: Pairing, prompts: PromptSet, scorers: Scorers, emit: Emit) -> "Pictures":
         """Return pictures with their scores.
 
         Args:
             folder: where they lie.
-            images: their files, in prompt order.
+            pairing: their files, in prompt order.
             prompts: what each is meant to show.
             scorers: what measures.
             emit: hears progress.
         """
         scores = Scores()
-        for name, columns, about in measure(scorers, scorers.metrics, images, prompts.prompts, emit):
+        for name, columns, about in measure(scorers, scorers.metrics, pairing.images, prompts.prompts, emit):
             scores.measured[name], scores.scorers[name] = columns, about
-        return cls(folder, images, scores)
+        return cls(folder, pairing, scores)
+
+    @property
+    def images(self) -> list[Path]:
+        return self.pairing.images
 
     @cached_property
     def hashes(self) -> list[str]:
         """Return the hash of every picture's file."""
         return [sha256_file(path) for path in self.images]
 
-    @cached_property
+    @property
     def contents(self) -> list[str]:
         """Return the hash of every picture's pixels: two files of one picture may differ in all else."""
+        return [content for content, _ in self._seen]
+
+    @property
+    def blank(self) -> list[bool]:
+        """Return which pictures are of one colour."""
+        return [blank for _, blank in self._seen]
+
+    @cached_property
+    def _seen(self) -> list[tuple[str, bool]]:
         pictures = map(read_picture, self.images)
-        return [sha256_text(f"{picture.size} {picture.tobytes().hex()}") for picture in pictures]
+        return [(sha256_text(f"{picture.size} {picture.tobytes().hex()}"), is_blank(picture)) for picture in pictures]
+
+    def notes(self, prompts: PromptSet) -> list[str]:
+        """Return in words what is odd about the pictures; mostly nothing."""
+        return [f"{self.folder}: {note}" for note in picture_notes(self.contents, self.blank, prompts.prompts)]
 
     def write_scores(self, folder: Path, prompts: PromptSet) -> None:
         """Write ``scores.parquet`` as in a run folder."""
@@ -159,7 +195,12 @@ class Comparison:
         same = np.array(baseline.hashes) == np.array(self.ours.hashes)
         by_name = {
             **results(self.scorers, baseline.scores, self.ours.scores, same),
-            **picture_results(baseline.contents, self.ours.contents, self.manifest.prompts.prompts),
+            **picture_results(
+                baseline.contents,
+                self.ours.contents,
+                self.manifest.prompts.prompts,
+                (sum(baseline.blank), sum(self.ours.blank)),
+            ),
         }
         if self.baseline is None:
             return {name: result for name, result in by_name.items() if f"{name}_standard" in by_name}
@@ -170,9 +211,17 @@ class Comparison:
         return {
             **places(self.manifest, self.ours.folder, self.baseline.folder if self.baseline else None),
             "pictures": len(self.ours.images),
+            "pairing": self.ours.pairing.described(),
+            "against_pairing": self.baseline.pairing.described() if self.baseline else None,
+            "notes": self.notes(),
             "scorers": self.scorers.described(self.ours.scores.scorers),
             "figures": {name: json.loads(result.model_dump_json()) for name, result in self.results().items()},
         }
+
+    def notes(self) -> list[str]:
+        """Return in words what is odd about the pictures; mostly nothing."""
+        sets = [self.ours, *([self.baseline] if self.baseline else [])]
+        return [note for pictures in sets for note in pictures.notes(self.manifest.prompts)]
 
     def write(self, out: Path, summary: dict[str, Any]) -> None:
         """Write ``scores.csv`` with a row a prompt, ``scores.parquet`` as in a run folder, and the summary."""
@@ -191,7 +240,7 @@ class Comparison:
         for before, pictures in (("", self.ours), ("against ", self.baseline)):
             if pictures is None:
                 continue
-            columns[f"{before}{FILE}"] = self.manifest.files or [path.name for path in pictures.images]
+            columns[f"{before}{FILE}"] = pictures.pairing.names
             for scorer, measured in pictures.scores.measured.items():
                 columns |= {f"{before}{scorer}.{name}": column for name, column in measured.items() if column.ndim == 1}
         return pd.DataFrame(columns)
@@ -222,11 +271,6 @@ def refuse_others(out: Path, places: dict[str, Any]) -> None:
         )
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts numbers by value and the rest by letter."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
 def _rows(path: Path) -> "Tensor":
     """Return the tensor of pictures [N, 3, H, W], 0 to 1, of any float type."""
     import torch
@@ -235,13 +279,31 @@ def _rows(path: Path) -> "Tensor":
         rows = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # whatever a damaged file makes torch raise
         raise UserError(f"cannot read {path}: {str(error).partition(chr(10))[0]}", "save it again") from error
-    if not isinstance(rows, torch.Tensor) or rows.ndim != 4 or rows.shape[1] != 3:
-        raise UserError(f"{path} holds no pictures [N, 3, H, W]", "give a folder of picture files instead")
+    if not isinstance(rows, torch.Tensor) or rows.ndim != 4 or rows.shape[1] != 3 or not rows.is_floating_point():
+        raise UserError(f"{path} holds no pictures [N, 3, H, W], from 0 to 1", "give a folder of picture files instead")
+    if rows.shape[2] * rows.shape[3] > MOST_PIXELS:
+        height, width = rows.shape[2:]
+        raise UserError(f"{path} holds pictures of {width} x {height}", f"{MOST_PIXELS:,} pixels are the most")
     return rows
 
 
-def _unpack(rows: "Tensor", folder: Path) -> None:
-    """Write every row as a PNG file, rounded as torchvision rounds."""
+def _unpack(rows: "Tensor", path: Path, folder: Path) -> None:
+    """Write every row as a PNG file, rounded as torchvision rounds.
+
+    Raises:
+        UserError: a row of the file at `path` is no picture.
+    """
+    for number, row in enumerate(rows, 1):
+        lowest, highest = (float(end) for end in row.float().aminmax())
+        if not (isfinite(lowest) and isfinite(highest)):
+            raise UserError(
+                f"picture {number} of {path} is none: its numbers overflowed", "make it again in bf16 or fp32"
+            )
+        if lowest < -SLACK or highest > 1 + SLACK:
+            raise UserError(
+                f"picture {number} of {path} has numbers from {lowest:.3g} to {highest:.3g}",
+                "save pictures whose numbers are from 0 to 1",
+            )
     for number, row in enumerate(rows):
         pixels = (row.float() * 255 + 0.5).clamp(0, 255).byte().permute(1, 2, 0)
         write_pictures(folder, [number], pixels[None].numpy())

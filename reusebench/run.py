@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from common.pictures import read_picture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,15 +139,17 @@ class Run:
         import pandas as pd
 
         from sweeps.record import SCORES
+        from sweeps.scores import read_table
 
         places = self._places(axes)
         ours = self._one([images for _, images, _ in places], axes) / SCORES
         theirs = self._one([baseline for *_, baseline in places], axes) / SCORES
         if not ours.is_file() or not theirs.is_file():
             raise UserError(f"nothing was measured of {ours.parent}", "score the run: reusebench.score(run, ...)")
-        frames = [pd.read_parquet(path) for path in (ours, theirs)]
+        frames = [read_table(path).to_pandas() for path in (ours, theirs)]
         beside = frames[1].drop(columns="prompt").add_prefix("baseline.")
-        return pd.concat([frames[0], beside], axis=1)
+        scores: pd.DataFrame = pd.concat([frames[0], beside], axis=1)
+        return scores
 
     def _places(self, axes: dict[str, Any]) -> "list[tuple[CellConfig, Path, Path]]":
         """Return the cells at these axes: of records or, before there are any, of jobs.
@@ -157,7 +160,7 @@ class Run:
         records = self.records
         role, tau = axes.get("role", "sharing"), {"tau": Decimal(str(axes["tau"]))} if "tau" in axes else {}
         cells = [
-            (record.config, record.made(self.folder), record.baseline_scores(self.folder).parent)
+            (record.config, record.made(self.folder), record.baseline_folder(self.folder))
             for record in records
             if record.status == "done" and record.role == role
         ]
@@ -179,10 +182,6 @@ class Run:
 
 
 def _opened(folder: Path) -> "list[Image]":
-    from PIL import Image
+    from sweeps.score import whole_pictures
 
-    images = []
-    for path in sorted((folder / "images").glob("[0-9]*.png")):
-        with Image.open(path) as image:
-            images.append(image.copy())
-    return images
+    return [read_picture(folder / "images" / name) for name in whole_pictures(folder).images]

@@ -9,6 +9,7 @@ baselines are shared with it. Run again, it keeps what is done. `studies.manifes
 torch: ``CoarseToFine.of(run)``.
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from common.errors import UserError
-from common.files import atomic_write, make_folder, sha256_file
+from common.files import make_folder, sha256_file, write_sealed
 from common.plugins import Plugin, discover, find
 from studies.manifest import MANIFEST, STUDIES, Manifest
 from sweeps.grid import Source, prompts_of, sampler_of, settings_of, short_hash, sources
@@ -132,7 +133,7 @@ class Study(Plugin, ABC):
             machine=machine(device),
             **fields,
         )
-        atomic_write(place / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+        write_sealed(place / MANIFEST, json.loads(manifest.model_dump_json()))
 
 
 def studies() -> dict[str, type[Study]]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import UserError
-from common.files import sha256_file
-from sweeps.record import Part
+from common.files import read_sealed, sha256_file
+from sweeps.record import Part, check_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,12 @@ class Manifest(Part):
     folder: Path = Field(default=Path(), exclude=True)
 
     def file(self, name: str) -> Path:
-        """Return the path of one of its files."""
+        """Return the path of one of its files, verified by its hash.
+
+        Raises:
+            UserError: it is missing or is not what was written.
+        """
+        check_file(self.folder / name, self.files.get(name))
         return self.folder / name
 
     @classmethod
@@ -64,8 +69,8 @@ class Manifest(Part):
         """
         path = folder / MANIFEST
         try:
-            manifest = cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            manifest = cls.model_validate(read_sealed(path)[0])
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(
                 f"cannot read {path}: it is missing, damaged, or of another version of reusebench",
                 "run the same study again: it is then made again",
@@ -83,7 +88,7 @@ class Manifest(Part):
 
     def whole(self) -> bool:
         """Return True where every file is what was written."""
-        files = {self.file(name): sha for name, sha in self.files.items()}
+        files = {self.folder / name: sha for name, sha in self.files.items()}
         return all(path.is_file() and sha256_file(path) == sha for path, sha in files.items())
 
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from common.errors import UserError
 from generators.batching import Batches
-from generators.executor import Execution, Observer, execute
+from generators.executor import Execution, Observer, decode_rows, execute
 from generators.noise import KeyedNoise
+from generators.overflow import HINTS, overflow_error
 from sweeps.events import StageAdvanced
 from sweeps.generate import generate
 from sweeps.plan import baseline_job
@@ -48,11 +49,14 @@ def denoised(
         session: the device and the model.
         run: the run folder, which keeps the conditioning.
         observer: sees every batch after its step.
+
+    Raises:
+        UserError: numbers overflow.
     """
     conditioning, family = session.encoded(source, run).conditioning, session.family(source)
     batch_size, _ = session.batch_size(source, conditioning)
     with session.stage("denoise", plan.node_steps, source):
-        return execute(
+        execution = execute(
             plan,
             family,
             conditioning,
@@ -62,6 +66,10 @@ def denoised(
             batch_size=batch_size,
             observers=[session.advance, *([observer] if observer else [])],
         )
+    if execution.overflows:
+        where = {int(execution.prompts[row]): text for row, text in execution.overflows.items()}
+        raise overflow_error(source.entry.name, source.settings.dtype, where, source.prompts.prompts)
+    return execution
 
 
 def decoded(source: "Source", session: Session, latents: "Tensor", keys: Sequence[str]) -> "NDArray[np.uint8]":
@@ -72,13 +80,26 @@ def decoded(source: "Source", session: Session, latents: "Tensor", keys: Sequenc
         session: the device and the model.
         latents: of any step.
         keys: of the node that each row belongs to (`node_key`): what decoding draws is drawn as `decode_images` does.
+
+    Raises:
+        UserError: numbers overflow.
     """
     settings, family = source.settings, session.family(source)
     # of whatever policy: that decides initial latents alone, and the released code's model draws nothing here
     noise, end, batches = KeyedNoise(settings.seed), source.steps, Batches(session.batch_size(source)[0])
 
     def pictures(rows: slice) -> "NDArray[np.uint8]":
-        done = family.decode(latents[rows], settings, lambda shape, draw: noise.step(keys[rows], end, shape[1:], draw))
+        done, lost = decode_rows(
+            family,
+            latents[rows],
+            settings,
+            lambda shape, draw: noise.step(keys[rows], end, shape[1:], draw),
+            batches.notes,
+        )
+        if lost.any():
+            raise UserError(
+                f"numbers of {source.entry.name} overflow in {settings.dtype}, in decoding", HINTS[settings.dtype]
+            )
         session.emit(StageAdvanced(len(done)))
         return done
 

@@ -32,6 +32,43 @@ class Accelerator(BaseModel):
     peak_flops: float
     source: str
 
+    def seconds(
+        self,
+        model: str,
+        node_steps: int,
+        *,
+        denoising: float,
+        rest: float,
+        utilisation: float,
+        seconds_per_step: float | None = None,
+    ) -> tuple[float, str]:
+        """Return the seconds that a model's pictures take, and what they rest on.
+
+        A node-step takes `seconds_per_step`, where the user knows, or what was measured; where nothing was, as long as
+        its FLOPs take at the share `utilisation` of the peak.
+
+        Args:
+            node_steps: denoiser evaluations, in rows.
+            denoising: FLOPs of these.
+            rest: FLOPs of encoding and decoding.
+
+        Raises:
+            UserError: as `measured_seconds`.
+
+        Examples:
+            >>> known = {"utilisation": 0.5, "seconds_per_step": 0.2}
+            >>> seconds, basis = accelerator("h100").seconds("mine", 10, denoising=1e15, rest=0.0, **known)
+            >>> round(seconds, 3), basis
+            (2.0, 'seconds a step as given')
+        """
+        reached = self.peak_flops * utilisation
+        step, basis = seconds_per_step, "seconds a step as given"
+        if step is None:
+            step, basis = measured_seconds(self, model), f"seconds a step as measured on {self.name}"
+        if step is None:
+            return (denoising + rest) / reached, f"FLOPs at {utilisation:.0%} of the peak"
+        return step * node_steps + rest / reached, basis
+
 
 @cache
 def accelerators() -> Mapping[str, Accelerator]:

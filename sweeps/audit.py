@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.files import unwritable
+from common.pictures import read_picture
 from common.selection import evenly
 from metrics.base import OF_ATOMS
 from metrics.edits import DAMAGE, INVISIBLE, Edit
-from metrics.images import read_picture
 from metrics.scorer_audit import (
     WRONG_CAPTIONS,
     AuditedScores,
@@ -300,9 +300,14 @@ class Floors:
         return {name: one.floor for name, one in known.items()}
 
     def _known(self, place: tuple[str, str], of: str, scorers: Scorers) -> dict[str, ScorerAudit]:
+        try:
+            audits = read_audits(self.run)
+        except UserError as error:
+            self.emit(Note(f"{error.message}: made again"))
+            return {}
         return {
             one.scorer: one
-            for one in read_audits(self.run)
+            for one in audits
             if (one.model, one.dataset) == place
             and one.of == of
             and same_scorer(one.identity, scorers.identities.get(one.scorer, {}))
@@ -343,11 +348,11 @@ def audit_run(
         own = [record for record in records if (record.config.model, record.config.dataset) == (model, dataset)]
         first = next((record for record in own if record.role == "sharing"), own[0])
         damaged = {
-            record.config.steps: dict(enumerate(record.pictures(run)))
+            record.config.steps: dict(enumerate(record.whole_pictures(run)))
             for record in own
             if record.role == "fewer-steps" and record.baseline == first.baseline
         }
-        manifest, prompts = whole_pictures(first.baseline_scores(run).parent), first.prompts(run)
+        manifest, prompts = whole_pictures(first.baseline_folder(run)), first.prompts(run)
         rows = evenly(len(prompts), most)
         with made_again(first, prompts, rows) if made_again else nullcontext({}) as made:
             new = audit(

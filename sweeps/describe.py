@@ -9,6 +9,7 @@ from sweeps.pictures import Manifest
 from sweeps.record import FlopCost, PlanCost, Record
 from sweeps.score import Compared
 from sweeps.scorers import Scorers, picture_results, results
+from sweeps.scores import digests
 
 if TYPE_CHECKING:
     from generators.component import Component
@@ -34,10 +35,10 @@ def describe(
         floors: by scorer, the half width of its zone of indifference.
     """
     record, ours, theirs = compared.record, compared.ours.manifest, compared.baseline.manifest
-    plan = _plan(record, ours, theirs)
+    plan, blank = _plan(record, ours, theirs), (len(theirs.blank or ()), len(ours.blank or ()))
     measured = {
         **results(scorers, compared.baseline.scores, compared.ours.scores, compared.same),
-        **picture_results(list(theirs.images.values()), list(ours.images.values()), compared.prompts),
+        **picture_results(list(theirs.images.values()), list(ours.images.values()), compared.prompts, blank),
     }
     kept = {
         name: result
@@ -45,6 +46,8 @@ def describe(
         if name in measured or name.partition(".")[0] not in scorers.metrics
     }
     seconds = {"score": compared.ours.seconds} if timed else {}
+    of_ours, of_theirs = digests(compared.ours.scores), digests(compared.baseline.scores)
+    scored = {name: (of_ours[name], of_theirs[name]) for name in scorers.metrics}
     return record.model_copy(
         update={
             "plan": plan,
@@ -63,6 +66,11 @@ def describe(
             "versions": ours.versions,
             "machine": ours.machine,
             "hub": ours.hub,
+            "picture_sets": {
+                record.baseline: theirs.hash,
+                record.images or f"cells/{record.id}": ours.hash,
+            },
+            "scored": {**record.scored, **scored},
         }
     )
 

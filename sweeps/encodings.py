@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import UserError
-from common.files import atomic_write, sha256_file
+from common.files import atomic_write, canonical_json, sha256_file, sha256_text
 from generators.conditioning import STREAM, Conditioning
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ class Encoding(BaseModel):
 
     sha256: str
     notes: list[str] = Field(default_factory=list)
+    seal: str | None = None  # the hash of these two, which files of earlier versions lack
+
+    def sealed(self) -> "Encoding":
+        """Return it with its own hash."""
+        return self.model_copy(update={"seal": sha256_text(canonical_json([self.sha256, self.notes]))})
 
 
 def load_encoding(folder: Path | None, on_damage: Callable[[str], None]) -> tuple[Conditioning, list[str]] | None:
@@ -40,7 +45,7 @@ def load_encoding(folder: Path | None, on_damage: Callable[[str], None]) -> tupl
     path = folder / CONDITIONING
     try:
         encoding = Encoding.model_validate_json((folder / ENCODING).read_text(encoding="utf-8"))
-        if sha256_file(path) != encoding.sha256:
+        if encoding.seal not in (None, encoding.sealed().seal) or sha256_file(path) != encoding.sha256:
             raise ValueError("its hash is not what was written")
         return Conditioning.load(path), encoding.notes
     except (OSError, ValueError, UserError):
@@ -53,7 +58,7 @@ def save_encoding(conditioning: Conditioning, notes: Sequence[str], folder: Path
     path, manifest = folder / CONDITIONING, folder / ENCODING
     manifest.unlink(missing_ok=True)
     conditioning.save(path)
-    encoding = Encoding(sha256=sha256_file(path), notes=list(notes))
+    encoding = Encoding(sha256=sha256_file(path), notes=list(notes)).sealed()
     atomic_write(manifest, encoding.model_dump_json(indent=1) + "\n")
 
 

@@ -24,7 +24,7 @@ from generators.sharing.tree import Tree
 from metrics.base import get_metric
 from metrics.flops import count
 from metrics.memory import BYTES, parameters
-from sweeps.accelerators import Accelerator, measured_seconds
+from sweeps.accelerators import Accelerator
 from sweeps.audit import audit_scores
 from sweeps.cost import RGB, components
 from sweeps.grid import PRIOR, Source, cells, own_settings, settings_of, sources
@@ -87,17 +87,17 @@ class Estimate:
     ) -> tuple[float, str]:
         """Return seconds on an accelerator, and what they rest on.
 
-        A node-step takes `seconds_per_step`, where the user knows, or what was measured; where nothing was, as long as
-        its FLOPs take at the share `utilisation` of the accelerator's peak.
+        Args:
+            utilisation, seconds_per_step: as in `Accelerator.seconds`.
         """
-        reached = accelerator.peak_flops * utilisation
-        bound = f"FLOPs at {utilisation:.0%} of the peak"
-        step, basis = seconds_per_step, "seconds a step as given"
-        if step is None:
-            step, basis = measured_seconds(accelerator, self.model), f"seconds a step as measured on {accelerator.name}"
-        if step is None:
-            return self.flops / reached, bound
-        return step * self.node_steps + self.rest / reached, basis
+        return accelerator.seconds(
+            self.model,
+            self.node_steps,
+            denoising=self.denoising,
+            rest=self.rest,
+            utilisation=utilisation,
+            seconds_per_step=seconds_per_step,
+        )
 
 
 def estimates(

@@ -57,12 +57,13 @@ def fewer_steps(
             if not isinstance(event, SweepStarted):
                 emit(event)
 
-        plan, _ = generated(own, cells, run, Session.of(own, device, unseen), scorers)
+        plan, folders = generated(own, cells, run, Session.of(own, device, unseen), scorers)
         made: dict[int, dict[int, Path]] = {}
         for job in plan.jobs:
-            if job.error:
-                raise job.error
             assert job.baseline
+            pictures = folders[job.baseline.folder].manifest if job.baseline.folder in folders else None
+            if error := job.error or (pictures if isinstance(pictures, Exception) else None):
+                raise error
             images = job.baseline.folder / "images"
             made[job.config.steps] = {row: images / picture_name(place) for place, row in enumerate(rows)}
         yield made

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import NoRoomError, UserError, without_frames
-from common.files import atomic_write, canonical_json, unwritable
+from common.files import atomic_write, canonical_json, sha256_file, unwritable
 from common.memory import is_out_of_memory
 from generators.sharing.union import grouped_by_combiner
 from metrics.memory import row_bytes
@@ -20,8 +20,19 @@ from sweeps.executors.local import Local
 from sweeps.grid import Source, short_hash
 from sweeps.jobs import Job
 from sweeps.machine import changed_versions, machine, versions
-from sweeps.pictures import MANIFEST, Manifest, clear, finish, read_manifest, reuse_pictures
-from sweeps.record import RECORD, PlanCost
+from sweeps.pictures import (
+    PLAN,
+    TREE,
+    Manifest,
+    blank_pictures,
+    clear,
+    finish,
+    read_manifest,
+    reopen,
+    reuse_pictures,
+)
+from sweeps.record import PlanCost
+from sweeps.scorers import picture_notes
 from sweeps.session import Session
 from sweeps.unfinished import STATES, belonged, unfinished
 
@@ -61,7 +72,7 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
     for job in picture_sets:
         if job.error:
             folders[job.folder] = Made(job.error, kept=False)
-        elif (manifest := read_manifest(job.folder, session.damaged)) is not None:
+        elif (manifest := read_manifest(job.folder, session.damaged, owner(job))) is not None:
             folders[job.folder] = Made(manifest, kept=True)
             _flag_versions(manifest, session)
     # once more, for pictures that were there beside a baseline that had to be made anew
@@ -79,11 +90,21 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
                     folders[ready.job.folder] = _finished(ready, folders, session)
     for job in picture_sets:
         if job.reuses is None and isinstance(folders[job.folder].manifest, Manifest):
-            _write_prompts(job)
+            try:
+                _write_prompts(job)
+            except OSError as error:
+                if unwritable(error):
+                    raise
+                folders[job.folder] = Made(_blocked(job, error), kept=False)
     if all(isinstance(made.manifest, Manifest) for made in folders.values()):
         for run in {job.run for job in picture_sets}:
             shutil.rmtree(run / STATES, ignore_errors=True)
     return folders
+
+
+def owner(job: Job) -> str:
+    """Return whose pictures a job's are: the cell's own, or those of a source's baseline."""
+    return job.id if job.role == "sharing" else job.source.key
 
 
 def kind(source: Source) -> str:
@@ -204,14 +225,20 @@ def _fall_back(count: int, error: Exception, session: Session) -> None:
 
 def _outcomes(group: Sequence[Job], lacking: Sequence[Job], session: Session, executor: Executor) -> Iterator[Outcome]:
     """Run a group for those of its jobs that are lacking; where it fails as a whole, job by job."""
-    source = group[0].source
+    source, blocked = group[0].source, dict[str, Exception]()
     for job in lacking:
-        # the record first: at no moment may one describe pictures that are gone
-        (job.folder / RECORD).unlink(missing_ok=True)
-        if executor.resumes:
-            (job.folder / MANIFEST).unlink(missing_ok=True)
-        else:
-            clear(job.folder)
+        try:
+            if executor.resumes:
+                reopen(job.folder)
+            else:
+                clear(job.folder)
+        except OSError as error:
+            if unwritable(error):
+                raise
+            blocked[job.id] = _blocked(job, error)
+    yield from (Outcome(job, error=blocked[job.id]) for job in lacking if job.id in blocked)
+    group = [job for job in group if job.id not in blocked]
+    lacking = [job for job in lacking if job.id not in blocked]
     to_denoise = [job for job in group if len(job.needed(isolate=session.isolate).first)]
     yield from (Outcome(job) for job in lacking if job not in to_denoise)
     if not to_denoise:
@@ -240,6 +267,12 @@ def _outcomes(group: Sequence[Job], lacking: Sequence[Job], session: Session, ex
     finally:
         for job in group:
             session.forget(job.source)
+
+
+def _blocked(job: Job, error: OSError) -> UserError:
+    """Return what a user can do where something that is not ours to remove stands in a job's folder."""
+    what = f"{error.strerror or error}: {error.filename2 or error.filename or job.folder}"
+    return UserError(f"cannot write into {job.folder}: {what}", "move it away and run the same command again")
 
 
 def _of_memory(error: Exception, session: Session) -> Exception:
@@ -278,7 +311,7 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
             # what the pictures taken from the baseline took there: without it sharing would look faster than it is
             taken = sum(baseline.timings.get(stage, 0.0) for stage in ("denoise", "decode", "write"))
             timings["reused"] = taken * float(job.solo.mean())
-    about = {
+    about: dict[str, Any] = {
         "notes": [*session.encoding_notes(job.source), *execution.notes],
         "batch_size_from": session.batch_size(job.source)[1] if execution.batch_size else None,
     }
@@ -290,11 +323,19 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
         baseline_node_steps=job.plan.baseline_node_steps,
         savings=job.plan.savings,
     )
-    return finish(
-        job.folder,
-        job.plan.n_prompts,
-        lambda images: Manifest(
+    blank: list[str] = []
+
+    def made(images: dict[str, str]) -> Manifest:
+        blank.extend(blank_pictures(job.folder, images))
+        blank_rows = [name in blank for name in images]
+        about["notes"] += (odd := picture_notes(list(images.values()), blank_rows, job.source.prompts.prompts))
+        for note in odd:
+            session.emit(Note(f"{_place(job)}: {note}"))
+        return Manifest(
             images=images,
+            id=owner(job),
+            files={name: sha256_file(job.folder / name) for name in (PLAN, TREE) if job.tree},
+            blank=blank,
             plan=plan,
             execution=execution.model_copy(update=about),
             timings=timings,
@@ -303,8 +344,15 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
             hub=job.source.entry.commits(),
             baseline=baseline_hash,
             joules=outcome.joules,
-        ),
-    )
+        )
+
+    return finish(job.folder, job.plan.n_prompts, made)
+
+
+def _place(job: Job) -> str:
+    """Name the pictures of a job in a few words."""
+    what = f"tau {job.config.tau:f}" if job.reuses and job.config else "baseline"
+    return f"{job.source.entry.name}, seed {job.source.settings.seed}, {what}"
 
 
 def _write_prompts(job: Job) -> None:

@@ -106,6 +106,10 @@ class Job:
         assert self.plan
         return self.plan if self.reuses is None or isolate else self.plan.restricted(~self.solo)
 
+    def place(self) -> dict[str, Any]:
+        """Return what the run folder says of it before there is a record: its role, and where it stands on the axes."""
+        return {"role": self.role, "config": self.config.model_dump(mode="json")}
+
     def record(self) -> Record:
         """Return what is known before a picture is there, which `sweeps.describe` completes."""
         assert self.baseline

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from metrics.flops import DENOISER, Component, count
 from metrics.memory import parameters, peaks
-from sweeps.accelerators import Accelerator, measured_seconds
+from sweeps.accelerators import Accelerator
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -71,14 +71,11 @@ class ModelCosts:
         sizes = [part.download for part in self.parts]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
-    def seconds(self, accelerator: Accelerator, utilisation: float) -> tuple[float, bool]:
-        """Return the seconds of a picture on an accelerator, and whether its denoiser was measured there.
-
-        What was not measured takes as long as its FLOPs take at the share `utilisation` of the accelerator's peak.
-        """
-        step = measured_seconds(accelerator, self.model)
-        rest = self.flops if step is None else self.flops - self.denoiser.flops
-        return (step or 0) * self.steps + rest / (accelerator.peak_flops * utilisation), step is not None
+    def seconds(self, accelerator: Accelerator, utilisation: float) -> tuple[float, str]:
+        """Return the seconds of a picture on an accelerator, and what they rest on: see `Accelerator.seconds`."""
+        denoising = self.denoiser.flops
+        rest = self.flops - denoising
+        return accelerator.seconds(self.model, self.steps, denoising=denoising, rest=rest, utilisation=utilisation)
 
 
 def model_costs(entry: "ModelEntry", settings: "GenerationSettings") -> ModelCosts:

@@ -26,10 +26,10 @@ from sweeps.grid import Cell
 from sweeps.jobs import Job
 from sweeps.machine import changed_versions, machine, versions
 from sweeps.plan import Plan, check, plan_sweep
-from sweeps.record import Failure, Record, load_records
+from sweeps.record import Failure, Record, load_records, write_expected
 from sweeps.score import Compared, score
 from sweeps.scorers import NONE, Scorers
-from sweeps.scores import same_scorer
+from sweeps.scores import digests, same_scorer
 from sweeps.session import Session
 from sweeps.spec import SweepSpec
 from sweeps.store import Store, open_store, saved_spec
@@ -87,6 +87,7 @@ def generated(
     # nothing is scored within this block: its workers would keep the accelerators that scorers need
     with _disk(run), open_store(run, spec), executor.opened(spec, session.device, session.emit):
         plan = plan_sweep(spec, shared, run, session, scorers=scorers)
+        write_expected(run, {job.id: job.place() for job in plan.jobs})
         session.emit(SweepStarted(run, spec, plan.jobs))
         folders = generate(plan.picture_sets, session, executor)
         session.release()
@@ -240,7 +241,7 @@ def described(
                 raise
             record = _failed(job.record(), error, session.device)  # in place of nothing that is done
         if not kept:
-            store.save(record)
+            record = _saved(record, store, job, session)
         session.emit(CellFinished(record, kept))
         yield record
 
@@ -258,12 +259,41 @@ def _described(
     if not (folders[job.folder].kept and folders[job.baseline.folder].kept):
         # new pictures: nothing that the old record says of scorers that are not asked for now holds
         compared = replace(compared, record=job.record())
-    elif known and not (compared.ours.new or compared.baseline.new) and scorers.measured(compared.record.scorers):
+    elif (
+        known
+        and not (compared.ours.new or compared.baseline.new)
+        and scorers.measured(compared.record.scorers)
+        and _is_of(compared, scorers)
+    ):
         record = compared.record
         own = {name: record.scorers[name] for name in scorers.metrics}
         about = {**record.scorers, **with_indifference(own, floors)}
         return record if about == record.scorers else record.model_copy(update={"scorers": about})
     return describe(compared, scorers, components(job.source), timed=job.role == "sharing", floors=floors)
+
+
+def _is_of(compared: Compared, scorers: Scorers) -> bool:
+    """Return True where a record was made from these scores; what earlier versions made is believed."""
+    ours, theirs = digests(compared.ours.scores), digests(compared.baseline.scores)
+    record = compared.record
+    sets = {
+        record.baseline: compared.baseline.manifest.hash,
+        record.images or f"cells/{record.id}": compared.ours.manifest.hash,
+    }
+    return all(sets.get(folder) == digest for folder, digest in record.picture_sets.items()) and all(
+        record.scored.get(name, found := (ours[name], theirs[name])) == found for name in scorers.metrics
+    )
+
+
+def _saved(record: Record, store: Store, job: Job, session: Session) -> Record:
+    """Write a record, or return one that says why it cannot be written: the other cells go on."""
+    try:
+        store.save(record)
+    except OSError as error:
+        if unwritable(error):
+            raise
+        return _failed(job.record(), error, session.device)
+    return record
 
 
 def _flag_scorers(compared: Compared, scorers: Scorers, session: Session) -> None:
@@ -278,6 +308,10 @@ def _flag_scorers(compared: Compared, scorers: Scorers, session: Session) -> Non
 def _failed(record: Record, error: Exception, device: str) -> Record:
     if isinstance(error, UserError):
         failure = Failure(type="UserError", message=error.message, hint=error.hint)
+    elif isinstance(error, OSError) and error.filename:
+        place = error.filename2 or error.filename  # of a file that is put in its place, not where it was beside
+        hint = f"move it away, or see its permissions, and run the same command again: {place}"
+        failure = Failure(type=type(error).__name__, message=str(error.strerror), hint=hint)
     else:
         trace = "".join(traceback.format_exception(error))
         failure = Failure(type=type(error).__name__, message=str(error), traceback=trace)
@@ -286,6 +320,8 @@ def _failed(record: Record, error: Exception, device: str) -> Record:
             "status": "failed",
             "baseline": None,
             "images": None,
+            "picture_sets": {},
+            "scored": {},
             "control": False,
             "conditioned_on": None,
             "versions": versions(),

@@ -1,5 +1,6 @@
 """A folder of pictures that is complete or not there: images, and a manifest that says what made them."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -9,20 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from common.files import atomic_write, canonical_json, make_folder, sha256_file, sha256_text
-from sweeps.record import ExecutionStats, Part, PlanCost
+from common.errors import UserError
+from common.files import canonical_json, make_folder, read_sealed, sha256_file, sha256_text, write_sealed
+from common.pictures import is_blank, opened
+from sweeps.record import RECORD, ExecutionStats, Part, PlanCost, read_record
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MANIFEST = "generation.json"
+MANIFEST, PLAN, TREE = "generation.json", "plan.npz", "tree.npz"
 
 
 class Manifest(Part):
-    """The manifest of a folder's pictures, which are complete when it is there, and whole when their hashes agree."""
+    """The manifest of a folder's pictures, which are complete when it is there, and whole when their hashes agree.
+
+    Attributes:
+        images: by file name, the SHA-256 of every picture.
+        id: the cell or, of a baseline, the source that they are of; empty in manifests of earlier versions.
+        files: the SHA-256 of the plan and the tree beside it; none in manifests of earlier versions.
+        baseline: the hash of the baseline's pictures that some of these may be.
+        blank: the names of pictures of one colour; None: an earlier version did not look.
+    """
 
     images: dict[str, str]
+    id: str = ""
+    files: dict[str, str] = Field(default_factory=dict)
+    blank: list[str] | None = None
     plan: PlanCost
     execution: ExecutionStats = ExecutionStats()
     timings: dict[str, float] = Field(default_factory=dict)
@@ -38,12 +52,32 @@ class Manifest(Part):
         return sha256_text(canonical_json(self.images))
 
 
+def known_manifest(folder: Path) -> Manifest | None:
+    """Return a folder's manifest, whose pictures nobody looks at here; None where there is no whole one of its own."""
+    try:
+        manifest = load_manifest(folder)
+    except (OSError, ValueError):
+        return None
+    return manifest if manifest.id in ("", folder.name) else None
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Return a folder's manifest.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        ValueError: it is damaged.
+    """
+    try:
+        return Manifest.model_validate(read_sealed(folder / MANIFEST)[0])
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
 def picture_hashes(folder: Path) -> dict[str, str]:
     """Return the hashes of a folder's pictures as its manifest has them; nothing where there is no readable one."""
-    try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8")).images
-    except (OSError, ValueError):
-        return {}
+    manifest = known_manifest(folder)
+    return manifest.images if manifest else {}
 
 
 def same_pictures(ours: Mapping[str, str], baseline: Mapping[str, str]) -> "NDArray[np.bool_]":
@@ -70,37 +104,91 @@ def picture_name(prompt: int) -> str:
     return f"{prompt:05d}.png"
 
 
-def read_manifest(folder: Path, on_damage: Callable[[str], None]) -> Manifest | None:
+def read_manifest(folder: Path, on_damage: Callable[[str], None], of: str | None = None) -> Manifest | None:
     """Return the manifest of a folder whose pictures are all whole, or None if they have to be made.
 
     Every picture is hashed: `on_damage` hears of one that is not what was made, and it is not scored.
+
+    Args:
+        folder: where they lie.
+        on_damage: hears what is wrong.
+        of: the cell or source that they are to be of; that of the folder's name unless given.
     """
     path = folder / MANIFEST
     try:
-        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        manifest = load_manifest(folder)
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
         on_damage(f"{path} is damaged")
         return None
+    if manifest.id and manifest.id != (of or folder.name):
+        on_damage(f"{path} is of another cell, {manifest.id}")
+        return None
     for name, expected in manifest.images.items():
         picture = folder / "images" / name
-        if not picture.is_file() or sha256_file(picture) != expected:
-            on_damage(f"{picture} is {'damaged' if picture.exists() else 'missing'}")
+        try:
+            whole = sha256_file(picture) == expected
+        except OSError:
+            whole = False
+        if not whole:
+            on_damage(f"{picture} is {'damaged' if os.path.lexists(picture) else 'missing'}")
             return None
     return manifest
 
 
 def clear(folder: Path, keep: Collection[int] = ()) -> None:
-    """Remove pictures and their manifest, the manifest first; those of the prompts in `keep` stay."""
-    (folder / MANIFEST).unlink(missing_ok=True)
-    if not keep:
-        shutil.rmtree(folder / "images", ignore_errors=True)
-        return
+    """Remove pictures and their manifest, the manifest first; the folder for pictures is there then.
+
+    Args:
+        folder: as in `reopen`, with the same errors.
+        keep: prompts whose pictures stay.
+    """
+    reopen(folder)
     names = set(map(picture_name, keep))
+    if not names:
+        shutil.rmtree(folder / "images", ignore_errors=True)
+        make_folder(folder / "images")
+        return
     for picture in (folder / "images").iterdir():
         if picture.name not in names:
             picture.unlink()
+
+
+def reopen(folder: Path) -> None:
+    """Remove the manifest of pictures, so that others can be made; the folder for pictures is there then.
+
+    A record that says which pictures it describes stays, in case no others can be made; one of an earlier version would
+    be taken for the new ones', and goes first.
+
+    Raises:
+        OSError: something stands there that is no file, or no folder, of ours.
+    """
+    try:
+        tied = bool(read_record(folder / RECORD).picture_sets)
+    except UserError:
+        tied = False
+    if not tied:
+        (folder / RECORD).unlink(missing_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    make_folder(folder / "images")
+
+
+def blank_pictures(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return the names of the PNG files in a folder's ``images`` that are of one colour.
+
+    Deflate makes a thousandth of those: only files that are small enough to be one are read whole.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    blank = []
+    for name in names:
+        path = folder / "images" / name
+        with opened(path) as picture:
+            if path.stat().st_size <= 1000 + picture.width * picture.height // 50 and is_blank(picture):
+                blank.append(name)
+    return blank
 
 
 def write_pictures(folder: Path, prompts: Iterable[int], pixels: "NDArray[np.uint8]") -> None:
@@ -146,5 +234,5 @@ def finish(folder: Path, n_prompts: int, make: Callable[[dict[str, str]], Manife
     """Hash the pictures and write their manifest, which `make` gives for the hashes by file name: it is complete."""
     names = [picture_name(prompt) for prompt in range(n_prompts)]
     manifest = make({name: sha256_file(folder / "images" / name) for name in names})
-    atomic_write(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+    write_sealed(folder / MANIFEST, json.loads(manifest.model_dump_json()))
     return manifest

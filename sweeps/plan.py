@@ -6,11 +6,10 @@ from decimal import Decimal
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from common.errors import UserError, without_frames
-from common.files import unwritable
+from common.files import atomic_path, path_beside, sha256_file, unwritable
 from generators.sharing.parting import drawn
 from generators.sharing.plan import Grouping, SharingPlan, baseline_plan, build_plan
 from generators.sharing.savings import tau_near_savings
@@ -21,15 +20,13 @@ from sweeps.cost import Cost, components, cost
 from sweeps.events import Note
 from sweeps.grid import Cell, Source, cells, sampler_of
 from sweeps.jobs import Job
-from sweeps.pictures import MANIFEST, clear
-from sweeps.record import NEAR, RECORD
+from sweeps.pictures import MANIFEST, PLAN, TREE, clear, load_manifest
+from sweeps.record import NEAR, check_file
 from sweeps.references import EqualCompute, Reference, equal_compute, seed_control
 from sweeps.scorers import Scorers
 from sweeps.session import Session
 from sweeps.spec import SweepSpec
 from sweeps.store import refuse_another, refuse_others
-
-PLAN, TREE = "plan.npz", "tree.npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +97,9 @@ def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str
     for model_scorers in scorers.values():
         _ = model_scorers.identities  # hashes checkpoints, so that one which cannot be had is refused now
     refuse_another(run, spec)
-    with TemporaryDirectory(dir=next(place for place in (run, *run.parents) if place.exists())):
-        pass  # only to see that the folder can be written
+    probe = path_beside(next(place for place in (run, *run.parents) if place.exists()) / "probe")
+    probe.mkdir(exist_ok=True)  # only to see that the folder can be written
+    probe.rmdir()
     return shared, scorers
 
 
@@ -138,7 +136,7 @@ def plan_sweep(
 def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
     """Return the job of one cell by itself, without a baseline, in a folder of its own, with its plan and tree."""
     job = _sharing_job(cell, None, folder, folder)
-    if there := _on_disk(folder, session):
+    if there := _on_disk(job, session):
         return replace(job, **there)
     grouping, seconds = session.grouping(cell.source, cell.strategy, cell.config.features, folder)
     job = replace(job, **_planned(cell, grouping), seconds={"cluster": seconds})
@@ -253,7 +251,7 @@ class _Planning:
         job = _sharing_job(cell, baseline, self.run, self.run / "cells" / cell.id)
         if baseline.error:
             return replace(job, error=baseline.error)
-        if there := _on_disk(job.folder, self.session):
+        if there := _on_disk(job, self.session):
             return replace(job, **there)
         with_plan: list[Job] = []
 
@@ -288,18 +286,36 @@ class _Planning:
         return replace(baseline_job(source, self.run, reference.cell, error), baseline=baseline, **about)
 
 
-def _on_disk(folder: Path, session: Session) -> dict[str, Any] | None:
+def _on_disk(job: Job, session: Session) -> dict[str, Any] | None:
     """Return the plan and the tree of a cell whose pictures are there.
 
     They are read, not made again: these made the pictures, and other libraries might cluster otherwise.
     """
+    folder = job.folder
     if not (folder / MANIFEST).exists():
         return None
     try:
+        manifest = load_manifest(folder)
+    except (OSError, ValueError):  # the next pass says so
+        return None
+    if manifest.id not in ("", job.id):
+        session.damaged(f"{folder / MANIFEST} is of another cell, {manifest.id}")
+        return None
+    try:
+        for name, digest in manifest.files.items():
+            check_file(folder / name, digest)
         return {"plan": SharingPlan.load(folder / PLAN), "tree": Tree.load(folder / TREE)}
     except UserError as error:
         session.damaged(error.message)
         return None
+
+
+def _written_with(folder: Path) -> dict[str, str]:
+    """Return the hashes of the plan and the tree that a cell's pictures were made by, as far as they are known."""
+    try:
+        return load_manifest(folder).files
+    except (OSError, ValueError):  # the next pass says so
+        return {}
 
 
 def _planned(cell: Cell, grouping: Grouping) -> dict[str, Any]:
@@ -325,14 +341,19 @@ def _sharing_job(cell: Cell, baseline: Job | None, run: Path, folder: Path) -> J
 
 
 def _write(job: Job) -> None:
-    """Write a job's plan and tree into its folder, from which pictures of any other plan go."""
+    """Write a job's plan and tree into its folder, from which pictures of any other plan go.
+
+    Those of this very plan stay: it was damaged, and is what it was again.
+    """
     assert job.plan
     assert job.tree
-    (job.folder / RECORD).unlink(missing_ok=True)
-    if not _is_on_disk(job.plan, job.folder / PLAN):
-        clear(job.folder)
-    job.tree.save(job.folder / TREE)
-    job.plan.save(job.folder / PLAN)
+    with atomic_path(job.folder / TREE) as tree, atomic_path(job.folder / PLAN) as plan:
+        job.tree.save(tree)
+        job.plan.save(plan)
+        made_with, now = _written_with(job.folder), {TREE: sha256_file(tree), PLAN: sha256_file(plan)}
+        # without a manifest there may be pictures of a run that was killed
+        if made_with != now if made_with else not _is_on_disk(job.plan, job.folder / PLAN):
+            clear(job.folder)
 
 
 def _is_on_disk(plan: SharingPlan, path: Path) -> bool:

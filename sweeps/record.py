@@ -5,17 +5,23 @@ A run folder can be read with this module alone; it imports no other room.
 
 import json
 import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from operator import attrgetter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import UserError
+from common.files import canonical_json, read_sealed, sha256_file, sha256_text, write_sealed
 
 SCHEMA_VERSION: Literal[1] = 1
-RECORD, SCORES, SPEC = "record.json", "scores.parquet", "sweep.yaml"
+RECORD, SCORES, SPEC, CELLS = "record.json", "scores.parquet", "sweep.yaml", "cells.json"
+AGAIN = "run the same sweep again: it makes the cell again"
+ID = 16  # hexadecimal digits of an identity's hash that name its folder
 NEAR = 0.02  # of denoiser steps saved: cells of so nearly the same savings may be compared with each other
 Role = Literal["sharing", "fewer-steps", "another-seed"]
 
@@ -158,6 +164,9 @@ class Record(Part):
         hub: the parts of the model that came from the Hugging Face hub, by role, as ``OWNER/NAME@COMMIT``.
         baseline: the folder, relative to the run, of the pictures that these are compared with.
         images: the folder, relative to the run, of a reference's pictures; None: the cell's own.
+        picture_sets: by folder, relative to the run, the hash of the pictures that it describes (`Manifest.hash`).
+        scored: by scorer, the hashes of its scores of these pictures and of the baseline's (`sweeps.scores.digests`).
+            Records of earlier versions have neither: their files cannot be checked.
         error: why it failed.
     """
 
@@ -185,6 +194,8 @@ class Record(Part):
     hub: dict[str, str] = Field(default_factory=dict)
     baseline: str | None = None
     images: str | None = None
+    picture_sets: dict[str, str] = Field(default_factory=dict)
+    scored: dict[str, tuple[str, str]] = Field(default_factory=dict)
     error: Failure | None = None
 
     def folder(self, run: Path) -> Path:
@@ -199,29 +210,114 @@ class Record(Part):
         """Return the prompts, in order.
 
         Raises:
-            UserError: the cell failed before they were written, or their file is missing or damaged.
+            UserError: the cell failed before they were written, or their file is missing, damaged or of other prompts.
         """
-        path = run / self._baseline() / "prompts.json"
+        path = self.baseline_folder(run) / "prompts.json"
         try:
-            return [str(prompt) for prompt in json.loads(path.read_text(encoding="utf-8"))]
-        except (OSError, ValueError, TypeError) as error:
+            prompts = [str(prompt) for prompt in json.loads(path.read_text(encoding="utf-8"))]
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise UserError(f"cannot read the prompts {path}: {error}", "run the same sweep again") from error
+        if self.identity.get("prompts", digest := sha256_text(canonical_json(prompts))) != digest:
+            raise UserError(f"the prompts {path} are not those of cell {self.id}", AGAIN)
+        return prompts
+
+    def baseline_folder(self, run: Path) -> Path:
+        """Return the folder of the baseline's pictures and of their scores."""
+        return run / self._baseline()
 
     def pictures(self, run: Path) -> list[Path]:
-        """Return this cell's picture of every prompt, in prompt order."""
-        return sorted((self.made(run) / "images").glob("[0-9]*.png"))
+        """Return this cell's picture of every prompt, in prompt order, as they are; `whole_pictures` verifies them."""
+        return self._pictures(self.made(run))
 
     def baseline_pictures(self, run: Path) -> list[Path]:
         """Return the baseline's picture of every prompt, in prompt order."""
-        return sorted((run / self._baseline() / "images").glob("[0-9]*.png"))
+        return self._pictures(self.baseline_folder(run))
+
+    def picture_hashes(self, run: Path, *, of_baseline: bool = False) -> dict[str, str]:
+        """Return the hashes of its pictures, or of the baseline's, by file name; none where no version kept them.
+
+        Raises:
+            UserError: the pictures that the folder has are not those that the record describes.
+        """
+        folder = self.baseline_folder(run) if of_baseline else self.made(run)
+        name = self.baseline if of_baseline else self.images or f"cells/{self.id}"
+        from sweeps.pictures import known_manifest
+
+        manifest = known_manifest(folder)
+        if manifest is None:
+            if self.picture_sets:
+                raise UserError(f"the manifest of the pictures in {folder} is missing or damaged", AGAIN)
+            return {}
+        if self.picture_sets.get(name or "", manifest.hash) != manifest.hash:
+            raise UserError(f"the pictures in {folder} are not those of the record of cell {self.id}", AGAIN)
+        return manifest.images
+
+    def whole_pictures(self, run: Path, *, of_baseline: bool = False, rows: "list[int] | None" = None) -> list[Path]:
+        """Return its pictures, or the baseline's, of all prompts or of some, each verified by its hash.
+
+        Raises:
+            UserError: one is missing or is not what was made.
+        """
+        hashes = self.picture_hashes(run, of_baseline=of_baseline)
+        paths = self.baseline_pictures(run) if of_baseline else self.pictures(run)
+        if rows is not None and len(paths) <= max(rows, default=-1):
+            raise UserError(f"cell {self.id} has only {len(paths)} pictures", "run the same sweep again")
+        chosen = paths if rows is None else [paths[row] for row in rows]
+        for path in chosen:
+            check_file(path, hashes.get(path.name))
+        return chosen
+
+    def artifact(self, run: Path, name: str) -> Path:
+        """Return the path of ``plan.npz`` or ``tree.npz``, verified by the hash that the pictures' manifest has of it.
+
+        Raises:
+            UserError: it is missing or is not what the pictures were made by.
+        """
+        from sweeps.pictures import known_manifest
+
+        path = self.folder(run) / name
+        manifest = known_manifest(self.folder(run))
+        if manifest is None and self.picture_sets:
+            raise UserError(f"the manifest beside {path} is missing or damaged, so it cannot be checked", AGAIN)
+        check_file(path, None if manifest is None else manifest.files.get(name))
+        return path
 
     def scores(self, run: Path) -> Path:
-        """Return the file of this cell's scores: columns ``<metric>.<column>``, a row a prompt, in order."""
-        return self.made(run) / SCORES
+        """Return the file of this cell's scores: columns ``<metric>.<column>``, a row a prompt, in order.
+
+        Raises:
+            UserError: it is there, and is not what the record was made from.
+        """
+        return self._scores(self.made(run), 0)
 
     def baseline_scores(self, run: Path) -> Path:
         """Return the file of the baseline's scores, likewise."""
-        return run / self._baseline() / SCORES
+        return self._scores(self.baseline_folder(run), 1)
+
+    def whole_scores(self, run: Path, *, of_baseline: bool = False) -> Path:
+        """Return the file of its scores, or of the baseline's, which is there if anything was measured.
+
+        Raises:
+            UserError: it is missing, or is not what the record was made from.
+        """
+        path = self.baseline_scores(run) if of_baseline else self.scores(run)
+        if self.scored and not path.exists():
+            raise UserError(f"the scores {path} are missing", "run the same sweep again: it measures them again")
+        return path
+
+    def _pictures(self, folder: Path) -> list[Path]:
+        from sweeps.pictures import known_manifest
+
+        if manifest := known_manifest(folder):
+            return [folder / "images" / name for name in manifest.images]
+        return sorted((folder / "images").glob("[0-9]*.png"))
+
+    def _scores(self, folder: Path, which: int) -> Path:
+        from sweeps.scores import check_scores
+
+        if (folder / SCORES).exists():
+            check_scores(folder / SCORES, {name: both[which] for name, both in self.scored.items()})
+        return folder / SCORES
 
     def _baseline(self) -> str:
         if self.baseline is None:
@@ -229,22 +325,110 @@ class Record(Part):
         return self.baseline
 
 
+def check_file(path: Path, expected: str | None) -> None:
+    """Raise a UserError where a file's SHA-256 is another, or it cannot be read; without a hash nothing is read."""
+    try:
+        whole = expected is None or sha256_file(path) == expected
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing", AGAIN) from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", AGAIN) from error
+    if not whole:
+        raise UserError(f"{path} is damaged: it is not what was written", AGAIN)
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record, with a hash of its content."""
+    write_sealed(path, json.loads(record.model_dump_json()))
+
+
 def read_record(path: Path) -> Record:
-    """Return the record in `path`.
+    """Return the record in `path`, which has to be that of the cell whose folder it lies in.
 
     Raises:
-        UserError: it is unreadable, damaged, or of another schema version; the file is named.
+        UserError: it is unreadable, damaged, of another cell, or of another schema version; the file is named.
     """
+    return _read_record(path)[0]
+
+
+def _read_record(path: Path) -> tuple[Record, bool]:
+    """Return a record, and whether it has a hash."""
     try:
-        text = path.read_text(encoding="utf-8")
-        return Record.model_validate_json(text)
+        content, digest = read_sealed(path)
+        record = Record.model_validate(content)
     except OSError as error:
         raise UserError(f"cannot read the record {path}: {error.strerror}", "check the folder's permissions") from error
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, ValueError, RecursionError) as error:
         raise UserError(
             f"the record {path} is damaged or of another version of reusebench",
             "run the same sweep again: the cell is then made anew",
         ) from error
+    of_identity = digest is None or record.id == sha256_text(canonical_json(record.identity))[:ID]
+    if record.id != path.parent.name or not of_identity:
+        raise UserError(f"the record {path} is of another cell, {record.id}", AGAIN)
+    for folder in (record.baseline, record.images):
+        if folder and (PurePosixPath(folder).is_absolute() or ".." in PurePosixPath(folder).parts):
+            raise UserError(f"the record {path} names a folder outside of its run, {folder}", AGAIN)
+    return record, digest is not None
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """The records of a run folder that can be believed, and what is said of the others.
+
+    Attributes:
+        records: ordered by the axes and then by tau.
+        damaged: a sentence on every record that cannot be read or is not what was written.
+        missing: a sentence on every cell that the sweep was to have and that has no record.
+        checked: whether every record has a hash; those of earlier versions have none.
+    """
+
+    records: list[Record]
+    damaged: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    checked: bool = True
+
+
+def read_run(run: str | os.PathLike[str]) -> RunRecords:
+    """Return every record of a run folder that is whole, and what is wrong with the others.
+
+    Raises:
+        UserError: the folder is no run.
+    """
+    run = Path(run)
+    cells = run / "cells"
+    if not cells.is_dir():
+        raise UserError(f"{run} is not a run folder: it has no cells", "give a folder that `bench sweep` has written")
+    records: list[Record] = []
+    damaged: list[str] = []
+    named: set[str] = set()
+    unchecked = 0
+    for folder in sorted(path for path in cells.iterdir() if not path.name.startswith(".")):
+        try:
+            record, sealed = _read_record(folder / RECORD)
+        except UserError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                continue  # not made yet, or made and gone: what the sweep was to have tells
+            damaged.append(f"{error.message}: {_place(run, folder.name)} is left out")
+            named.add(folder.name)
+        else:
+            records.append(record)
+            unchecked += not sealed
+    place = attrgetter(*(axis for axis in CellConfig.model_fields if axis != "tau"), "tau")
+    known = {*named, *(record.id for record in records)}
+    try:
+        expected = expected_cells(run)
+        missing = [
+            f"{_described(name, about)} has no record: it is not made yet, or its folder was removed"
+            for name, about in expected.items()
+            if name not in known
+        ]
+        if not expected and records and not unchecked:
+            missing = [f"{run / CELLS} is missing, so nobody can tell whether cells are"]
+    except UserError as error:
+        damaged.append(f"{error.message}, so nobody can tell whether cells are missing")
+        missing = []
+    return RunRecords(sorted(records, key=lambda record: place(record.config)), damaged, missing, not unchecked)
 
 
 def load_records(run: str | os.PathLike[str]) -> list[Record]:
@@ -253,12 +437,86 @@ def load_records(run: str | os.PathLike[str]) -> list[Record]:
     Raises:
         UserError: the folder is no run, or a record in it is damaged.
     """
-    cells = Path(run) / "cells"
-    if not cells.is_dir():
-        raise UserError(f"{run} is not a run folder: it has no cells", "give a folder that `bench sweep` has written")
-    records = [read_record(path) for path in sorted(cells.glob(f"*/{RECORD}"))]
-    place = attrgetter(*(axis for axis in CellConfig.model_fields if axis != "tau"), "tau")
-    return sorted(records, key=lambda record: place(record.config))
+    found = read_run(run)
+    for path in sorted((Path(run) / "cells").iterdir()) if found.damaged else ():
+        try:
+            read_record(path / RECORD)
+        except UserError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+    return found.records
+
+
+def damaged_files(run: Path, records: Sequence[Record]) -> list[str]:
+    """Return a sentence on every file of finished cells that is missing or is not what was written, pictures left out.
+
+    Pictures are verified where they are shown: there may be many.
+    """
+    sentences: dict[str, None] = {}
+
+    def look(read: Callable[[], object]) -> None:
+        try:
+            read()
+        except UserError as error:
+            sentences[str(error)] = None
+
+    for record in records:
+        if record.status != "done" or not record.picture_sets:
+            continue  # a failed one has nothing else, and of an earlier version's nothing can be checked
+        look(partial(record.prompts, run))
+        for of_baseline in (False, True):
+            look(partial(record.picture_hashes, run, of_baseline=of_baseline))
+            look(partial(record.whole_scores, run, of_baseline=of_baseline))
+        for name in ("plan.npz", "tree.npz") if record.role == "sharing" else ():
+            look(partial(record.artifact, run, name))
+    return list(sentences)
+
+
+def expected_cells(run: Path) -> dict[str, dict[str, Any]]:
+    """Return the cells and references that a run was to have, by id: role and config; none for runs of old versions.
+
+    Raises:
+        UserError: their file is damaged.
+    """
+    path = run / CELLS
+    try:
+        content, digest = read_sealed(path)
+        if digest is None or content.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError("it has no hash")
+        return {str(name): dict(about) for name, about in content["cells"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"the list of cells {path} is damaged", "run the same sweep again: it is then written anew"
+        ) from error
+
+
+def write_expected(run: Path, cells: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write which cells a run is to have, with those that it was to have before and has a record of."""
+    try:
+        before = expected_cells(run)
+    except (UserError, OSError):
+        before = {}
+    kept = {name: about for name, about in before.items() if (run / "cells" / name / RECORD).exists()}
+    cells = {**kept, **{name: dict(about) for name, about in cells.items()}}
+    if cells != before:
+        write_sealed(run / CELLS, {"schema_version": SCHEMA_VERSION, "cells": cells})
+
+
+def _place(run: Path, name: str) -> str:
+    """Return where a cell stands, as far as the run knows."""
+    try:
+        return _described(name, expected_cells(run).get(name, {}))
+    except UserError:
+        return f"cell {name}"
+
+
+def _described(name: str, about: Mapping[str, Any]) -> str:
+    config = about.get("config", {})
+    axes = ("strategy", "model", "dataset", "seed")
+    where = ", ".join([f"tau {config.get('tau')}", *(str(config.get(axis)) for axis in axes)]) if config else ""
+    return f"cell {name[:8]} ({where})" if where else f"cell {name}"
 
 
 def run_title(run: Path) -> str:
@@ -267,7 +525,7 @@ def run_title(run: Path) -> str:
     Raises:
         UserError: the file is damaged.
     """
-    return str(_setting(run, "title") or "")
+    return str(run_setting(run, "title") or "")
 
 
 def run_savings(run: Path) -> list[float]:
@@ -277,12 +535,17 @@ def run_savings(run: Path) -> list[float]:
         UserError: the file is damaged.
     """
     try:
-        return [float(target) for target in _setting(run, "savings") or ()]
+        return [float(target) for target in run_setting(run, "savings") or ()]
     except (TypeError, ValueError):
         raise UserError(f"the savings in {run / SPEC} are no numbers", "run the same sweep in another folder") from None
 
 
-def _setting(run: Path, name: str) -> Any:
+def run_setting(run: Path, name: str) -> Any:
+    """Return a setting from a run's ``sweep.yaml``; None where it has none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     import yaml
 
     path = run / SPEC

@@ -1,5 +1,6 @@
 """The third pass: scorers measure every folder of pictures, once; no picture is made and no model needed."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError, without_frames
-from common.files import canonical_json, sha256_text, unwritable
-from sweeps.events import Emit
-from sweeps.pictures import Manifest, picture_name, read_manifest, same_pictures
-from sweeps.record import Record
+from common.files import unwritable
+from sweeps.events import Emit, Note
+from sweeps.pictures import Manifest, blank_pictures, picture_name, read_manifest, same_pictures
+from sweeps.record import AGAIN, SCORES, Record
 from sweeps.scorers import Scorers, measure
 from sweeps.scores import Scores, read_scores, same_scorer, write_scores
-
-AGAIN = "run the same sweep again: it makes the cell again"
 
 
 @dataclass(frozen=True)
@@ -106,11 +105,14 @@ class _Scoring:
         Raises:
             UserError: a picture or another file is missing or damaged, or cannot be scored.
         """
-        model, beside = record.config.model, record.baseline_scores(self.run).parent
+        model, beside = record.config.model, record.baseline_folder(self.run)
         self._manifest(beside)  # what is known of the pictures comes before what their folder holds
-        prompts = self._prompts(record)
-        baseline = self._baseline(model, beside, prompts)
+        prompts = tuple(record.prompts(self.run))
         folder = record.made(self.run)
+        for lost in {beside / SCORES, folder / SCORES} if record.scored else ():
+            if lost.parent not in self._baselines and not os.path.lexists(lost):
+                self.emit(Note(f"the scores {lost} are missing: measured again"))
+        baseline = self._baseline(model, beside, prompts)
         if record.images is not None:  # another source's baseline
             ours = self._baseline(model, folder, prompts)
             same = same_pictures(ours.manifest.images, baseline.manifest.images)
@@ -138,6 +140,9 @@ class _Scoring:
             self.manifests[folder] = whole_pictures(folder)
         if isinstance(manifest := self.manifests[folder], Exception):
             raise manifest
+        if manifest.blank is None:
+            manifest = manifest.model_copy(update={"blank": blank_pictures(folder, manifest.images)})
+            self.manifests[folder] = manifest
         return manifest
 
     def _scored(
@@ -150,7 +155,8 @@ class _Scoring:
         same: NDArray[np.bool_] | None = None,
     ) -> Scored:
         """Measure what is missing; a picture that is the baseline's has the baseline's scores."""
-        start, scorers, scores = time.perf_counter(), self.scorers[model], read_scores(folder, manifest.hash)
+        start, scorers = time.perf_counter(), self.scorers[model]
+        scores = read_scores(folder, manifest.hash, lambda what: self.emit(Note(f"{what}: measured again")))
         known = {} if self.again else scores.scorers
         missing = [name for name, identity in scorers.identities.items() if not same_scorer(known.get(name), identity)]
         own = np.ones(len(prompts), dtype=np.bool_) if same is None else ~same
@@ -166,12 +172,6 @@ class _Scoring:
             scores.measured[name], scores.scorers[name] = columns, about
             write_scores(folder, prompts, scores, manifest.hash)
         return Scored(manifest, scores, self.again or bool(missing), time.perf_counter() - start)
-
-    def _prompts(self, record: Record) -> tuple[str, ...]:
-        prompts = tuple(record.prompts(self.run))
-        if record.identity.get("prompts") != sha256_text(canonical_json(prompts)):
-            raise UserError(f"the prompts beside the baseline of cell {record.id} are not its own", AGAIN)
-        return prompts
 
 
 def whole_pictures(folder: Path) -> Manifest:

@@ -17,6 +17,7 @@ from common.errors import NoRoomError, UserError, nearest
 from generators.batching import Batches
 from generators.device_memory import give_back
 from generators.model_entry import ModelEntry, locate
+from generators.prompts import short
 from metrics.base import Metric, ResultInfo, get_metric
 from metrics.duplicates import SOURCE, compare_duplicates, exact_duplicates
 from metrics.statistics import Estimate
@@ -251,19 +252,47 @@ def results(scorers: Scorers, baseline: Scores, ours: Scores, same: NDArray[np.b
     return by_name
 
 
-def picture_results(baseline: Sequence[str], ours: Sequence[str], prompts: Sequence[str]) -> dict[str, Result]:
-    """Return the results of pictures that need no scorer, named ``pictures.<result>``: exact duplicates.
+def picture_results(
+    baseline: Sequence[str], ours: Sequence[str], prompts: Sequence[str], blank: tuple[int, int] = (0, 0)
+) -> dict[str, Result]:
+    """Return the results of pictures that need no scorer, named ``pictures.<result>``.
+
+    They are exact duplicates and, where there are some, pictures of one colour.
 
     Args:
         baseline: of each of the baseline's pictures a hash that equal ones alone have in common [N].
         ours: likewise of ours, of the same prompts [N].
         prompts: their texts [N].
+        blank: how many of the baseline's and of ours are of one colour.
     """
     if not prompts:
         return {}
     before, after = (exact_duplicates(hashes, prompts) for hashes in (baseline, ours))
     compared = compare_duplicates("duplicates", before, after)
+    if any(blank):
+        compared |= {"blank": blank[1], "blank_standard": blank[0]}
     return {f"{SOURCE}.{key}": _result(value) for key, value in compared.items()}
+
+
+def picture_notes(contents: Sequence[str], blank: Sequence[bool], prompts: Sequence[str]) -> list[str]:
+    """Return in words what is odd about pictures that need no scorer to see it; mostly nothing.
+
+    Args:
+        contents: of each picture a hash that equal ones alone have in common [N].
+        blank: whether it is of one colour [N].
+        prompts: their texts [N].
+
+    Examples:
+        >>> picture_notes(["a", "b", "a"], [False, False, False], ["a fox", "a cat", "a wolf"])
+        ["1 of 3 pictures is another prompt's, the first that of prompt 3 ('a wolf')"]
+    """
+    notes = []
+    for what, rows in (("of one colour", blank), ("another prompt's", exact_duplicates(contents, prompts))):
+        if n := int(np.count_nonzero(rows)):
+            first = int(np.argmax(rows))
+            which = f"the first that of prompt {first + 1} ({short(prompts[first])!r})"
+            notes.append(f"{n} of {len(rows)} pictures {'are' if n > 1 else 'is'} {what}, {which}")
+    return notes
 
 
 def _metric(asked: Asked, owner: str, device: str) -> Metric:

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from common.errors import NoRoomError, UserError
 from common.loading import seconds_loading
@@ -17,6 +19,7 @@ from generators.batching import Batches, ladder
 from generators.conditioning import Conditioning
 from generators.families.base import Family
 from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
+from generators.overflow import check_conditioning
 from generators.settings import PriorSettings
 from generators.sharing.labels import fcluster_order
 from generators.sharing.plan import Grouping, treed
@@ -193,12 +196,16 @@ class Session:
         """
         key = (source.key, f"{strategy.name} {strategy.model_dump_json()}", features)
         if key not in self._groupings:
-            conditioning = self.encoded(source, run).conditioning
+            self.encoded(source, run)  # in a stage of its own
             with self.stage("cluster", 1, source) as seconds:
-                rows = self.family(source).features(conditioning, features)
+                rows = self.features(source, features, run)
                 grouping = strategy.grouping(rows, seed=source.settings.seed)
             self._groupings[key] = grouping, seconds["cluster"]
         return self._groupings[key]
+
+    def features(self, source: "Source", features: str, run: Path | None = None) -> NDArray[np.float64]:
+        """Return what a source's prompts are clustered by, [prompts, dimensions]; arguments are those of `grouping`."""
+        return self.family(source).features(self.encoded(source, run).conditioning, features)
 
     def noise(self, source: "Source", plan: "SharingPlan", run: Path | None = None) -> NoiseSource:
         """Return the source of noise of a plan's pictures.
@@ -269,7 +276,8 @@ class Session:
             for size in compiled or [rows]:
                 conditioned = {name: tensor[:size] for name, tensor in conditioning.tensors.items()}
                 family.predict(latents[:size], 0, family.sampler(settings), conditioned, settings)
-            family.decode(latents, settings, lambda shape, _: torch.zeros(shape))
+            with suppress(FloatingPointError):  # whoever decodes pictures says of which
+                family.decode(latents, settings, lambda shape, _: torch.zeros(shape))
             family.rest()
 
     def advance(self, *done: Any) -> None:
@@ -291,6 +299,7 @@ class Session:
     def _encode(self, source: "Source", folder: Path | None, job: "Job | None") -> Encoded:
         with self.stage("encode", len(source.prompts), source, job) as seconds:
             conditioning, raw_notes = self._encoder.encode(self, source) if self._encoder else self.encode(source)
+        check_conditioning(conditioning, source.entry.name, source.settings.dtype, source.prompts.prompts)
         notes = tuple(f"encoding: {note}" for note in raw_notes)
         for note in notes:
             self.emit(Note(note))

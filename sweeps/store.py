@@ -7,6 +7,7 @@ runs/<name>/sweep.yaml       the spec
             shared/<key>/    conditioning; baselines' pictures and their scores: computed once
 """
 
+import importlib
 import json
 import os
 import platform
@@ -20,14 +21,30 @@ import yaml
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from common.files import GoneError, atomic_write, local_folder, make_folder, still_there, watched
+from common.files import (
+    GoneError,
+    atomic_write,
+    local_folder,
+    make_folder,
+    remove_leftovers,
+    sha256_text,
+    still_there,
+    watched,
+)
 from generators.model_entry import models
-from sweeps.record import RECORD, SCHEMA_VERSION, SPEC, Record, read_record
+from sweeps.record import RECORD, SCHEMA_VERSION, SPEC, Record, read_record, write_record
 from sweeps.spec import SweepSpec, beside, make_spec, read_mapping
+
+# which Windows lacks, whose own locks nothing mounts away
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
 LOCK = "lock"
 HOLDER = ".holder.json"  # beside the lock, because Windows lets nobody read a locked file
+SPEC_HASH = "# sha256: "  # begins the last line of a spec's file
 PROMPTS = "prompts"  # the folder of a run's own copy of a prompts file
+MOUNTS = Path("/proc/mounts")
+NETWORK = ("nfs", "lustre")
+LOCAL_LOCKS = {"nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock"}
 
 
 class Store:
@@ -39,7 +56,7 @@ class Store:
     def done(self, cell_id: str, on_damage: Callable[[str], None]) -> Record | None:
         """Return the record of a cell that is done; None if it is not, or if it is damaged, which `on_damage` hears."""
         path = self.folder / "cells" / cell_id / RECORD
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         try:
             record = read_record(path)
@@ -50,7 +67,7 @@ class Store:
 
     def save(self, record: Record) -> None:
         """Write a record: its cell is done, or failed."""
-        atomic_write(record.folder(self.folder) / RECORD, record.model_dump_json(indent=1) + "\n")
+        write_record(record.folder(self.folder) / RECORD, record)
 
 
 def refuse_others(folder: Path, identities: Mapping[str, Mapping[str, Any]]) -> None:
@@ -107,8 +124,7 @@ def open_store(folder: Path, spec: SweepSpec) -> Iterator[Store]:
         if was_run and not (folder / SPEC).exists():  # locking makes the folder of a lock again
             raise GoneError(folder)
         refuse_another(folder, spec)  # again: another process may have written it before this one held it
-        for leftover in folder.rglob(".*.tmp*"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(folder)
         if not (folder / SPEC).exists():
             save_spec(folder, spec)
         yield Store(folder)
@@ -120,7 +136,8 @@ def save_spec(folder: Path, spec: SweepSpec) -> None:
     if spec.prompts is not None and spec.prompts.is_file():
         content["prompts"] = f"{PROMPTS}/{spec.prompts.name}"
         atomic_write(folder / content["prompts"], spec.prompts.read_bytes())
-    atomic_write(folder / SPEC, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    atomic_write(folder / SPEC, f"{text}{SPEC_HASH}{sha256_text(text)}\n")
 
 
 def saved_spec(folder: Path) -> SweepSpec:
@@ -133,6 +150,12 @@ def saved_spec(folder: Path) -> SweepSpec:
         hint = "give a folder that `bench sweep` has written"
         raise UserError(f"{folder} is not a run folder: it has no {SPEC}", hint)
     content = read_mapping(folder / SPEC)
+    text, mark, digest = (folder / SPEC).read_text(encoding="utf-8", errors="replace").rpartition(SPEC_HASH)
+    if mark and digest.strip() != sha256_text(text):
+        raise UserError(
+            f"{folder / SPEC} is not what the sweep wrote: it was damaged or edited",
+            "put it back; or delete its last line, if it says what you mean",
+        )
     version = content.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         raise UserError(
@@ -174,6 +197,17 @@ def _held(folder: Path) -> Iterator[None]:
     except Timeout:
         hint = "wait until it ends, or choose another --name"
         raise UserError(f"{folder} is in use by {_holder_text(holder)}", hint) from None
+    except NotImplementedError:
+        hint = "write to another disk and copy the folder there; on Lustre mount with `flock`"
+        raise UserError(f"the disk that holds {folder} has no locks", hint) from None
+    except OSError as error:
+        hint = "see its permissions; on NFS the server's lock service has to run"
+        raise UserError(f"cannot lock {folder / LOCK}: {error.strerror}", hint) from error
+    try:
+        _check_lock(folder)
+    except BaseException:
+        lock.release()
+        raise
     try:
         still_there(folder)
         about = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat()}
@@ -186,6 +220,48 @@ def _held(folder: Path) -> Iterator[None]:
             with suppress(OSError):
                 (folder / LOCK).unlink()
                 folder.rmdir()
+
+
+def _check_lock(folder: Path) -> None:
+    """Raise a UserError where the lock that this process holds would keep nobody out.
+
+    NFS and Lustre may be mounted so that locks hold on one machine alone, or not at all. There the file that says who
+    holds the folder is all that another machine can go by.
+    """
+    if fcntl is None:
+        return
+    with (folder / LOCK).open("r+b") as second:
+        try:
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pass
+        else:
+            hint = "write to another disk and copy the folder there"
+            raise UserError(f"the locks of the disk that holds {folder} do not hold", hint)
+    try:
+        host = json.loads((folder / HOLDER).read_text(encoding="utf-8"))["host"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if host != platform.node() and (mount := _locks_one_machine(folder)):
+        raise UserError(
+            f"{folder} is in use by {_holder_text(folder / HOLDER)}, or was when that ended; locks on {mount} hold on "
+            "one machine alone",
+            f"if that process is gone, delete {folder / HOLDER}; better mount with locks (docs/scaling.md)",
+        )
+
+
+def _locks_one_machine(folder: Path) -> str | None:
+    """Return the mount point of a network file system whose locks no other machine sees; None where they are seen."""
+    try:
+        mounts = [line.split()[1:4] for line in MOUNTS.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        return None
+    place = folder.resolve()
+    above = [mount for mount in mounts if len(mount) == 3 and place.is_relative_to(mount[0].replace("\\040", " "))]
+    if not above:
+        return None
+    point, kind, options = max(above, key=lambda mount: len(mount[0]))
+    return point if kind.startswith(NETWORK) and LOCAL_LOCKS & {*options.split(",")} else None
 
 
 def _holder_text(holder: Path) -> str:

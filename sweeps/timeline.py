@@ -5,6 +5,8 @@ overlap: a stage within another, as loading is within denoising, cuts it into pi
 with them and are marked; `walls` counts no second twice.
 """
 
+import json
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.files import GoneError, still_there
+from common.files import GoneError, canonical_json, sha256_text, still_there
 from common.loading import hearing_loads
 from sweeps.events import Emit, Event, StageAdvanced, StageFinished, StageStarted, SweepStarted
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from sweeps.jobs import Job
 
 NAME = "timeline.jsonl"
+CHECK = "check"  # a line's hash of what else it says
 LOAD = "load"
 
 
@@ -194,24 +197,33 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Log:
-    """The lines of a run's file, by kind; none where it has no file."""
+    """The lines of a run's file, by kind; none where it has no file.
+
+    `damaged` is the number of those that are left out and were not torn by a kill.
+    """
 
     attempts: tuple[Attempt, ...] = ()
     spans: tuple[Span, ...] = ()
+    damaged: int = 0
 
 
 def read_timeline(run: Path) -> Log:
-    """Return the time line of a run folder; lines that were torn by a kill are left out.
+    """Return the time line of a run folder; lines that were torn by a kill, or are damaged, are left out.
 
     Raises:
         OSError: it cannot be read.
     """
     path = run / NAME
+    if os.path.lexists(path) and not path.is_file():
+        return Log(damaged=1)
     lines = path.read_bytes().splitlines() if path.is_file() else []
-    entries = [parsed for line in lines if (parsed := _parsed(line))]
+    entries = [_parsed(line) for line in lines]
+    # a kill tears the last line of an attempt, and no other; at the end of the file, nobody knows whether it was one
+    ends = [*(isinstance(after, Attempt) for after in entries[1:]), False]
     return Log(
         tuple(entry for entry in entries if isinstance(entry, Attempt)),
         tuple(entry for entry in entries if isinstance(entry, Span)),
+        sum(entry is None and not torn for entry, torn in zip(entries, ends, strict=False)),
     )
 
 
@@ -291,15 +303,25 @@ def _length(intervals: Iterable[tuple[float, float]]) -> float:
 
 
 def _parsed(line: bytes) -> Attempt | Span | None:
-    kind: type[Attempt] | type[Span] = Span if b'"stage"' in line else Attempt
+    """Return what a line says; None where it was torn, or is not what was written."""
     try:
-        return kind.model_validate_json(line)
-    except ValidationError:
+        content = json.loads(line)
+        told = content.pop(CHECK, None)
+        if told not in (None, _check(content)):  # those of earlier versions have none
+            return None
+        kind: type[Attempt] | type[Span] = Span if "stage" in content else Attempt
+        return kind.model_validate(content)
+    except (ValidationError, ValueError, AttributeError, TypeError, RecursionError):
         return None
 
 
 def _line(line: Line) -> str:
-    return line.model_dump_json(exclude_defaults=True) + "\n"
+    content = json.loads(line.model_dump_json(exclude_defaults=True))
+    return json.dumps({**content, CHECK: _check(content)}, separators=(",", ":")) + "\n"
+
+
+def _check(content: dict[str, Any]) -> str:
+    return sha256_text(canonical_json(content))[:16]
 
 
 def _append(path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ import os
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +62,7 @@ class PartOutcome:
         conditioning: of the prompts that were to be encoded.
         seconds: by stage.
         options: how the denoiser computed.
+        overflows: by the whole plan's number of the prompt, where numbers overflowed on the way to its picture.
         error: why it failed: what a user can mend, or a traceback.
     """
 
@@ -76,6 +77,7 @@ class PartOutcome:
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    overflows: dict[int, str] = field(default_factory=dict)
     error: UserError | str | None = None
 
 
@@ -158,14 +160,24 @@ class Worker:
         execution, denoising = self._denoised(task, initial_states)
         start, batches, done = time.perf_counter(), Batches(execution.batch_size_used), 0
         files: dict[int, bytes] = {}
+        lost: dict[int, str] = {}
         for pixels in decode_images(
-            self._family(task), execution, task.keys, task.settings, noise=_noise(task.settings), batches=batches
+            self._family(task),
+            execution,
+            task.keys,
+            task.settings,
+            noise=_noise(task.settings),
+            batches=batches,
+            overflows=lost,
         ):
             mine = task.part.prompts[execution.prompts[done : done + len(pixels)]].tolist()
             files |= dict(zip(mine, map(png, pixels), strict=True))
             done += len(pixels)
         seconds = {"denoise": denoising, "decode": time.perf_counter() - start}
-        return _outcome(task, execution, seconds, files, batches.notes)
+        overflows = {int(task.part.prompts[execution.prompts[row]]): where for row, where in lost.items()}
+        for prompt in overflows:
+            del files[prompt]
+        return replace(_outcome(task, execution, seconds, files, batches.notes), overflows=overflows)
 
     def _failed(self, task: Task | Encoding, error: Exception) -> PartOutcome:
         if isinstance(error, NoRoomError):
@@ -194,8 +206,10 @@ def _inheritance(
     for k in np.unique(steps).tolist():
         here = steps == k
         rows = torch.from_numpy(np.searchsorted(exported[k].nodes.numpy(), sources[here]))
-        memory = tuple(leaf[rows] for leaf in exported[k].memory)
-        states.append(NodeState(k, torch.from_numpy(nodes[here]), exported[k].latents[rows], memory))
+        left = exported[k]
+        memory = tuple(leaf[rows] for leaf in left.memory)
+        overflow = None if left.overflow is None else left.overflow[rows]
+        states.append(NodeState(k, torch.from_numpy(nodes[here]), left.latents[rows], memory, overflow))
     return states
 
 

@@ -1,7 +1,8 @@
 """Model families: everything about one kind of model that the executor needs, behind one face."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self
@@ -21,6 +22,7 @@ from generators.component import Component
 from generators.conditioning import Conditioning
 from generators.device_memory import give_back
 from generators.model_entry import FAMILIES, ModelEntry, ModelFamily
+from generators.overflow import refuse_overflow, within
 from generators.sampler import Draw, Sampler
 from generators.settings import GenerationSettings
 
@@ -202,7 +204,7 @@ class Family(ModelFamily, ABC, Generic[S]):
             draw: the i-th noise of shape [b, ...] that decoding needs (a super-resolution model's), each row's own.
 
         Raises:
-            FloatingPointError: as `pictures_of`.
+            NotFiniteError: some pictures are none: what the decoder gives is looked at before it is cut to 0 to 1.
         """
 
     def widen_decoder(self) -> bool:
@@ -235,16 +237,51 @@ def pictures_of(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return pictures, uint8, of numbers from 0 to 1, as stock pipelines round them.
 
     Raises:
-        FloatingPointError: some are no numbers.
+        NotFiniteError: some are no numbers. What a decoder gives is cut to 0 to 1 before it comes here, infinities too:
+            whoever cuts it looks for them first (`refuse_overflow`).
 
     Examples:
-        >>> pictures_of(np.array([0.0, 0.5, 1.0])).tolist()
-        [0, 128, 255]
+        >>> pictures_of(np.array([[0.0, 0.5, 1.0]])).tolist()
+        [[0, 128, 255]]
     """
-    if not np.isfinite(values).all():
-        raise FloatingPointError("some of the pictures' values are no numbers")
+    refuse_overflow(torch.from_numpy(np.isfinite(values).reshape(len(values), -1).all(axis=1)))
     pictures: NDArray[np.uint8] = (values * 255).round().astype(np.uint8)
     return pictures
+
+
+@contextmanager
+def decoder_watched(pipeline: Any) -> Iterator[None]:
+    """Look at what a stock pipeline's decoder gives while the block runs, before the pipeline cuts it to 0 to 1.
+
+    Raises:
+        NotFiniteError: some of it overflowed; when the block ends.
+    """
+    held: list[Tensor] = []
+    modules = [module for name in DECODERS if (module := getattr(pipeline, name, None)) is not None]
+    before = {module: vars(module).get("decode") for module in modules}
+    for module in modules:
+        module.decode = _heard(module.decode, held)
+    try:
+        yield
+    finally:
+        for module, own in before.items():
+            del module.decode
+            if own is not None:
+                module.decode = own
+    if held:
+        refuse_overflow(torch.cat(held))
+
+
+def _heard(decode: Callable[..., Any], held: list[Tensor]) -> Callable[..., Any]:
+    """Return a `decode` after which `held` has which of its rows are numbers."""
+
+    @wraps(decode)
+    def heard(*args: Any, **kwargs: Any) -> Any:
+        output = decode(*args, **kwargs)
+        held.append(within(output[0]))
+        return output
+
+    return heard
 
 
 def _of_float32(decode: Callable[..., Any]) -> Callable[..., Any]:

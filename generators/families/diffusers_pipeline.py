@@ -16,7 +16,7 @@ from generators.checkpoints import load_pipeline, named_pipeline, pipeline_class
 from generators.component import Component
 from generators.conditioning import Conditioning
 from generators.families import seams, traced
-from generators.families.base import DTYPES, ROLE, Family, pictures_of, torch_device
+from generators.families.base import DTYPES, ROLE, Family, decoder_watched, pictures_of, torch_device
 from generators.families.described import PROMPT, Described, described, described_at, unheard
 from generators.families.encoding import errors_alone, warnings_kept
 from generators.families.heard import Listener
@@ -218,7 +218,10 @@ class DiffusersPipeline(Family[PipelineSettings]):
         arguments = self._model.arguments(settings, [PROMPT] * len(latents))
         returns = _moved(self._model.returns(settings, len(latents)), self.device, self.dtype)
         finished = latents.to(self.device)
-        values: NDArray[np.float32] = seams.decoded(self.denoiser, arguments, returns, finished, self.sampler(settings))
+        with decoder_watched(self.denoiser):
+            values: NDArray[np.float32] = seams.decoded(
+                self.denoiser, arguments, returns, finished, self.sampler(settings)
+            )
         return pictures_of(values)
 
     @classmethod

@@ -18,6 +18,7 @@ from generators.conditioning import Conditioning
 from generators.families.base import DTYPES, Family, pictures_of, torch_device
 from generators.families.encoding import cut_note, errors_alone, torch_generator
 from generators.model_entry import ModelEntry, locate, models
+from generators.overflow import refuse_overflow, within
 from generators.sampler import Draw, Sampler
 from generators.settings import PriorSettings
 
@@ -186,6 +187,7 @@ class Kandinsky(Family[PriorSettings]):
     @torch.no_grad()
     def decode(self, latents: Tensor, settings: PriorSettings, draw: Draw) -> NDArray[np.uint8]:
         image = self.decoder.movq.decode(latents.to(self.device, self.dtype), force_not_quantize=True)["sample"]
+        refuse_overflow(within(image))
         image = (image * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
         return pictures_of(image)
 

@@ -28,6 +28,7 @@ from generators.families.unclip import (
     unclip_gone,
 )
 from generators.model_entry import ModelEntry, locate, models
+from generators.overflow import refuse_overflow, within
 from generators.sampler import Draw, Sampler
 from generators.scheduler_state import Rows
 from generators.settings import PriorSettings
@@ -239,6 +240,7 @@ class Karlo(Family[KarloSettings]):
         channels, *size = _pixels(self.entry, "super_res_first")
         draws = count()
         memory: Rows = ()
+        held = within(small)
         image = draw((len(small), channels // 2, *size), next(draws)).to(small) * sampler.init_sigma
         # in float32, since half precision has no antialiasing on the CPU
         upscaled = functional.interpolate(
@@ -249,6 +251,8 @@ class Karlo(Family[KarloSettings]):
             noise = unet(sample=torch.cat([image, upscaled], dim=1), timestep=timestep).sample
             step = sampler.step(noise, k, image, lambda shape, _: draw(shape, next(draws)), memory)
             image, memory = step.latents, step.memory
+            held &= within(noise) & within(image)
+        refuse_overflow(held)
         array = (image * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
         return pictures_of(array)
 

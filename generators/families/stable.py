@@ -17,6 +17,7 @@ from generators.families.base import ROLE, pictures_of
 from generators.families.encoding import errors_alone
 from generators.families.heard import Listener
 from generators.model_entry import ModelEntry
+from generators.overflow import refuse_overflow, within
 from generators.sampler import Sampler
 from generators.settings import GenerationSettings
 
@@ -112,10 +113,15 @@ def guided_noise(
 
 @torch.no_grad()
 def pictures(pipeline: Any, latents: Tensor) -> NDArray[np.uint8]:
-    """Return the VAE's pictures of finished latents, uint8 [b, height, width, 3]."""
+    """Return the VAE's pictures of finished latents, uint8 [b, height, width, 3].
+
+    Raises:
+        NotFiniteError: some of them are none.
+    """
     vae = pipeline.vae
     latents = latents.to(pipeline._execution_device, vae.dtype)
     image = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+    refuse_overflow(within(image))
     values: NDArray[np.float32] = pipeline.image_processor.postprocess(image, output_type="np")
     return pictures_of(values)
 

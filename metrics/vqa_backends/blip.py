@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.images import read_picture
+from common.pictures import read_picture
 from metrics.transformers_checkpoints import architecture
 from metrics.vqa_backends.in_process import TransformersBackend, in_equal_groups
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from metrics.images import read_picture
+from common.pictures import read_picture
 from metrics.transformers_checkpoints import architecture
 from metrics.vqa_backends.in_process import SETTINGS, TransformersBackend, in_equal_groups
 

@@ -21,6 +21,7 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 from transformers import BlipForQuestionAnswering
 
+from common.pictures import read_picture
 from miniature.pictures import SIDE, paint
 from miniature.training.data import any_caption, training_pictures
 from miniature.training.generated import generated_pictures
@@ -55,7 +56,7 @@ def compress(kind: str) -> Callable[[Pixels, np.random.Generator], Pixels]:
     def edit(pixels: Pixels, rng: np.random.Generator) -> Pixels:
         with BytesIO() as file:
             Image.fromarray(pixels).save(file, kind, quality=int(rng.integers(85, 96)))
-            return np.asarray(Image.open(file).convert("RGB"))
+            return np.asarray(read_picture(file))
 
     return edit
 

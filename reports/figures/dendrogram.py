@@ -29,9 +29,8 @@ class Dendrogram(Figure):
 
     def draw(self, run: RunView) -> "mpl.Figure | None":
         record = run.records[0]
-        folder = record.folder(run.path)
-        tree = Tree.load(folder / "tree.npz")
-        if is_parting(tree, SharingPlan.load(folder / "plan.npz")):
+        tree = Tree.load(record.artifact(run.path, "tree.npz"))
+        if is_parting(tree, SharingPlan.load(record.artifact(run.path, "plan.npz"))):
             return draw_tree(tree, record.prompts(run.path), None)
         saved = {float(cell.config.tau): cell.plan.savings for cell in run.records if cell.plan}
         return draw_tree(tree, record.prompts(run.path), saved)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from common.errors import UserError
 from common.selection import evenly
 from generators.sharing.tree import Tree
 from reports.base import Figure, RunView
@@ -38,9 +37,9 @@ class ImageGrid(Figure):
         shown = [shared[i] for i in evenly(len(shared), MOST_TAUS)]
         first = shown[0]
         prompts = first.prompts(run.path)
-        columns = neighbours(Tree.load(first.folder(run.path) / "tree.npz").leaf_order.tolist(), COLUMNS)
-        rows = {"baseline": _choose(first.baseline_pictures(run.path), columns, first)}
-        rows |= {_row_name(record): _choose(record.pictures(run.path), columns, record) for record in shown}
+        columns = neighbours(Tree.load(first.artifact(run.path, "tree.npz")).leaf_order.tolist(), COLUMNS)
+        rows = {"baseline": first.whole_pictures(run.path, of_baseline=True, rows=columns)}
+        rows |= {_row_name(record): record.whole_pictures(run.path, rows=columns) for record in shown}
         return draw_grid(rows, [prompts[column] for column in columns], group=PAIR)
 
 
@@ -89,9 +88,3 @@ def draw_grid(rows: Mapping[str, Sequence[Path]], prompts: Sequence[str], group:
 def _row_name(record: Record) -> str:
     saved = f"{record.plan.savings:.0%} saved" if record.plan else ""
     return f"τ = {float(record.config.tau):g}\n{saved}"
-
-
-def _choose(pictures: Sequence[Path], columns: Sequence[int], record: Record) -> list[Path]:
-    if len(pictures) <= max(columns):
-        raise UserError(f"cell {record.id} has only {len(pictures)} pictures", "run the same sweep again")
-    return [pictures[column] for column in columns]

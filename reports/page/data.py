@@ -120,13 +120,13 @@ class Payload:
             "axes": {axis: where[axis] for axis in axes},
             "prompts": self._number(prompts),
             "tree": self._tree(view, first, tree),
-            "pictures": self._pictures(first.baseline_pictures, view.path, len(prompts), first_kept),
+            "pictures": self._pictures(first, view.path, len(prompts), first_kept, of_baseline=True),
             "references": [_reference(record) for record in series.references],
             "cells": [
                 {
                     **self._cell(view, record, tree),
                     **scores,
-                    "pictures": self._pictures(record.pictures, view.path, len(prompts), first_kept),
+                    "pictures": self._pictures(record, view.path, len(prompts), first_kept),
                 }
                 for record, scores in zip(series.records, scored, strict=True)
             ],
@@ -168,12 +168,17 @@ class Payload:
                     worst = np.fmin(worst, -difference if metric in scores["lower"] else difference)
         return [int(i) for i in np.argsort(worst, kind="stable")]
 
-    def _pictures(self, pictures: Callable[[Path], list[Path]], run: Path, n: int, first: Sequence[int]) -> int | None:
-        paths = self._read(lambda: pictures(run))
+    def _pictures(
+        self, record: Record, run: Path, n: int, first: Sequence[int], *, of_baseline: bool = False
+    ) -> int | None:
+        hashes = self._read(lambda: record.picture_hashes(run, of_baseline=of_baseline))
+        if hashes is None:
+            return None
+        paths = self._read(lambda: record.baseline_pictures(run) if of_baseline else record.pictures(run))
         if paths and len(paths) != n:
             self.notes.append(f"{paths[0].parent} has {len(paths)} pictures of {n} prompts: none of them is shown")
             return None
-        return self.album.add(paths or [], first)
+        return self.album.add(paths or [], first, hashes)
 
     def _number(self, prompts: list[str]) -> int:
         """Return the number of this list of prompts; series of the same prompts share one."""

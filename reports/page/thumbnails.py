@@ -3,17 +3,20 @@
 import base64
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from math import ceil
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.errors import UserError
+from common.pictures import read_picture
 from common.selection import evenly
 
 if TYPE_CHECKING:
@@ -37,25 +40,39 @@ class Album:
         most: the number of bytes that all sprites may have, as the page holds them.
         side: of a thumbnail, in pixels.
         notes: omissions.
+        damaged: sentences on pictures that are not what was made.
     """
 
     most: int = MOST
     side: int = 0
     notes: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
     _sets: list[tuple[Path, ...]] = field(default_factory=list)
     _numbers: dict[tuple[bytes, ...], int] = field(default_factory=dict)
     _kept: list[list[int] | None] = field(default_factory=list)
+    _wrong: set[Path] = field(default_factory=set)
 
-    def add(self, pictures: Sequence[Path], first: Sequence[int]) -> int | None:
+    def add(
+        self, pictures: Sequence[Path], first: Sequence[int], expected: Mapping[str, str] = MappingProxyType({})
+    ) -> int | None:
         """Return the number of this set of pictures, one for each prompt; None where there are none.
 
-            Args:
-        x the prompts [N], those first whose pictures the page should rather keep if there is no room for all.
+        Args:
+            pictures: of the prompts [N].
+            first: the prompts [N], those first whose pictures the page should rather keep if there is no room for all.
+            expected: by file name, the SHA-256 of those whose hash is known: others in their place are not shown.
         """
         if not pictures:
             return None
         with _threads() as threads:
             digests = tuple(threads.map(_digest, pictures))
+        for path, digest in zip(pictures, digests, strict=True):
+            if expected.get(path.name, digest.hex()) != digest.hex():
+                self._wrong.add(path)
+        digests = tuple(
+            str(path).encode() if path in self._wrong else digest
+            for path, digest in zip(pictures, digests, strict=True)
+        )
         if digests not in self._numbers:
             self._numbers[digests] = len(self._sets)
             self._sets.append(tuple(pictures))
@@ -98,10 +115,12 @@ class Album:
         chosen_prompts = sorted(first[: ceil(share * len(pictures))]) if share < 1 else range(len(pictures))
         chosen = [pictures[i] for i in chosen_prompts]
         with _threads() as threads:
-            thumbnails = list(threads.map(partial(_thumbnail, side=self.side), chosen))
+            thumbnails = list(
+                threads.map(lambda path: None if path in self._wrong else _thumbnail(path, self.side), chosen)
+            )
         damaged = [path for path, thumbnail in zip(chosen, thumbnails, strict=True) if thumbnail is None]
         if damaged:
-            self.notes.append(f"cannot read {len(damaged)} pictures, the first of them {damaged[0]}")
+            self.damaged.append(f"{len(damaged)} pictures are missing or damaged, the first of them {damaged[0]}")
         places = np.full(len(pictures), -1)
         whole = [
             (i, thumbnail) for i, thumbnail in zip(chosen_prompts, thumbnails, strict=True) if thumbnail is not None
@@ -128,12 +147,9 @@ def _digest(path: Path) -> bytes:
 
 
 def _read(path: Path) -> "Image | None":
-    from PIL import Image
-
     try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError):
+        return read_picture(path)
+    except UserError:
         return None
 
 

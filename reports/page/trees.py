@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
+from common.pictures import read_picture
 from generators.sharing.parting import shared_with_next
 from generators.sharing.plan import SharingPlan
 from generators.sharing.tree import Tree
@@ -23,7 +24,7 @@ def tree_of(run: Path, record: Record) -> Tree:
     Raises:
         UserError: its file is missing or damaged.
     """
-    return Tree.load(record.folder(run) / "tree.npz")
+    return Tree.load(record.artifact(run, "tree.npz"))
 
 
 def shape(tree: Tree) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def parting(run: Path, record: Record, tree: Tree) -> list[int]:
     Raises:
         UserError: the plan is missing, damaged or of other prompts.
     """
-    path = record.folder(run) / "plan.npz"
+    path = record.artifact(run, "plan.npz")
     plan = SharingPlan.load(path)
     if plan.n_prompts != tree.n_leaves:
         raise UserError(f"{path} is of {plan.n_prompts} prompts, the tree of {tree.n_leaves}", "run the sweep again")
@@ -57,11 +58,10 @@ def picture_uri(path: Path) -> str | None:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB")
-            small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-            content = io.BytesIO()
-            small.save(content, "WEBP", quality=80)
-    except (OSError, ValueError, SyntaxError):
+        small = read_picture(path)
+    except UserError:
         return None
+    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    small.save(content, "WEBP", quality=80)
     return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -31,11 +31,12 @@ OPEN = ("summary", "claims", "strategies", "strategy_ranking", "audit", "beyond_
 
 @dataclass(frozen=True)
 class Page:
-    """The file that was written, its number of bytes, and what it leaves out."""
+    """The file that was written, its number of bytes, what it leaves out, and which pictures are damaged."""
 
     path: Path
     size: int
     notes: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
 
 
 def write_page(
@@ -58,7 +59,7 @@ def write_page(
     payload = Payload(shown, Album(most))
     data = payload.gathered()
     runs = [run for view in shown for run in _runs(view)]
-    all_notes = [*notes, *payload.notes, *payload.album.notes]
+    all_notes = [*notes, *payload.notes, *payload.album.notes, *payload.album.damaged]
     style, script = _file("page.css"), "\n".join(_file(f"scripts/{name}.js") for name in SCRIPTS)
     html = _template().render(
         title=", ".join(dict.fromkeys(run.path.resolve().name for run in runs)),
@@ -89,7 +90,7 @@ def write_page(
     )
     content = html.encode("utf-8", errors="replace")
     atomic_write(path, content)
-    return Page(path, len(content), tuple(all_notes))
+    return Page(path, len(content), tuple(all_notes), tuple(payload.album.damaged))
 
 
 def _runs(view: RunView) -> list[RunView]:

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from common.errors import UserError
 from metrics.base import OF_ATOMS
 from metrics.statistics import Estimate, Floats, bootstrap_mean, paired_difference
 from reports.base import RunView, Table
@@ -14,6 +13,7 @@ from reports.frame import place, varying_axes, with_interval
 from reports.labels import Label, axis_text, title
 from reports.sheet import Column, Entry, Sheet
 from sweeps.record import Record
+from sweeps.scores import read_table
 
 SCORE, SIGNED = Label("", "score"), Label("", "score", signed=True)
 NOTES = (
@@ -66,19 +66,8 @@ def atom_scores(path: Path) -> dict[str, Floats]:
     Raises:
         UserError: the file is missing or damaged.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            names = [name for name in file.schema_arrow.names if name.endswith(OF_ATOMS)]
-            rows = file.read(names)
-        return {name: rows[name].to_numpy().astype(np.float64) for name in names}
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"cannot read the scores {path}: {reason}", "run the same sweep again with --rescore"
-        ) from error
+    table = read_table(path, lambda column: column.name.endswith(OF_ATOMS))
+    return {name: table[name].to_numpy().astype(np.float64) for name in table.column_names}
 
 
 def _of_record(run: RunView, record: Record, read: Any) -> list[tuple[Record, str, Estimate, Estimate, Estimate]]:

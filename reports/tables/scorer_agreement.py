@@ -156,7 +156,7 @@ def _upwards(record: Record, scorer: str) -> int:
 
 def _same(run: RunView, record: Record, n: int) -> NDArray[np.bool_]:
     """Return which of a cell's pictures are the baseline's own, bool [N]; none where manifests are missing."""
-    folders = record.made(run.path), record.baseline_scores(run.path).parent
+    folders = record.made(run.path), record.baseline_folder(run.path)
     same = same_pictures(*map(picture_hashes, folders))
     return same if len(same) == n else np.zeros(n, dtype=np.bool_)
 

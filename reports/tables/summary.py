@@ -19,6 +19,7 @@ from sweeps.record import Record, Result
 if TYPE_CHECKING:
     import pandas as pd
 
+BLANK = "pictures.blank"
 POOLED = "a row is all seeds of a way to share; results without an interval are means over seeds; `seeds` has each seed"
 Filled: TypeAlias = tuple[Column, Callable[[Record], Entry]]
 
@@ -232,8 +233,18 @@ def _notes(records: Sequence[Record], every: Sequence[Record], failed: Sequence[
     intervals = [f"{method} ({'; '.join(headings)})" for method, headings in methods.items()]
     notes = [f"95% intervals: {', '.join(intervals)}"] if intervals else []
     notes += [f"scorers: {', '.join(scorers)}"] if scorers else []
+    notes += _blank_notes(every)
     notes += [SHARED] if any(record.shared_seconds for record in every) else []
     return [*notes, *(_failure(record) for record in failed)]
+
+
+def _blank_notes(records: Sequence[Record]) -> list[str]:
+    """Return where pictures are of one colour, so that nothing is shown; mostly nothing."""
+    cells = [record for record in records if record.results.get(BLANK, Result(value=0)).value]
+    said = [f"{record.results[BLANK].value:.0f} at tau {record.config.tau:f}" for record in cells]
+    baselines = [value.value for record in records if (value := record.results.get(f"{BLANK}_standard"))]
+    said += [f"{max(baselines):.0f} of a baseline"] if any(baselines) else []
+    return [f"pictures of one colour, which show nothing: {', '.join(dict.fromkeys(said))}"] if said else []
 
 
 def _interval_method(figure: Result) -> str | None:

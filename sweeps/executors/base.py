@@ -10,6 +10,7 @@ from common.plugins import Plugin, discover, find
 from sweeps.record import ExecutionStats
 
 if TYPE_CHECKING:
+    from common.errors import UserError
     from generators.conditioning import Conditioning
     from sweeps.events import Emit
     from sweeps.grid import Source
@@ -82,6 +83,14 @@ class Executor(Plugin, ABC):
             A job's outcome when its pictures are all there, in any order; its manifest is there when the next is asked
             for.
         """
+
+
+def overflowed(job: "Job", where: Mapping[int, str]) -> "UserError":
+    """Return the error of a job some of whose prompts have no picture: `where` says where numbers overflowed."""
+    from generators.overflow import overflow_error
+
+    source = job.source
+    return overflow_error(source.entry.name, source.settings.dtype, where, source.prompts.prompts)
 
 
 def executors() -> dict[str, type[Executor]]:

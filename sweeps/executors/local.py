@@ -10,7 +10,7 @@ import numpy as np
 
 from common.files import canonical_json, sha256_text
 from sweeps.events import Note, StageAdvanced
-from sweeps.executors.base import Executor, Outcome
+from sweeps.executors.base import Executor, Outcome, overflowed
 from sweeps.pictures import MANIFEST, clear
 from sweeps.record import ExecutionStats
 from sweeps.unfinished import STATES, Unfinished, begun, unfinished
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # pictures decoded at once on an accelerator: at full size a decoder's activations are ten times its denoiser's
 DECODED = 4
+Overflows = dict[Path, dict[int, str]]  # by folder and prompt, where numbers overflowed on the way to the picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +59,15 @@ class Local(Executor):
         run = jobs[0].run
         group = begun(run, identity, _relative(jobs, run), _relative(made, run))
         checkpoints = _checkpoints(jobs, identity, session)
-        execution, seconds, notes = _executed(jobs, work, group, checkpoints, session)
+        execution, seconds, notes, overflows = _executed(jobs, work, group, checkpoints, session)
         rows = np.array([plan.node_steps for plan in plans], dtype=float)
         pictures = np.array([np.count_nonzero(plan.output >= 0) for plan in plans], dtype=float)
         shares = {"denoise": rows / rows.sum(), "decode": pictures / pictures.sum(), "write": pictures / pictures.sum()}
         for place, (job, plan) in enumerate(zip(jobs, plans, strict=True)):
             if _finished(job):
+                continue
+            if where := overflows.get(job.folder):
+                yield Outcome(job, error=overflowed(job, where))
                 continue
             taken = ExecutionStats(
                 calls=execution.calls,
@@ -152,8 +156,12 @@ def _executed(
     group: Unfinished,
     checkpoints: "DenoisingCheckpoints | None",
     session: "Session",
-) -> "tuple[Execution, Mapping[str, float], list[str]]":
-    """Denoise, decode and write; return the execution, its seconds by stage, and notes for records."""
+) -> "tuple[Execution, Mapping[str, float], list[str], Overflows]":
+    """Denoise, decode and write.
+
+    Returns:
+        The execution, its seconds by stage, notes for records, and what there are no pictures of.
+    """
     from generators.executor import execute
 
     source, plan = jobs[0].source, work.union.plan
@@ -186,14 +194,14 @@ def _executed(
             checkpoints=checkpoints,
             cache=jobs[0].cache,
         )
-    decoding, decoder_notes = _written(execution, work, missing, group, session, jobs)
+    decoding, decoder_notes, overflows = _written(execution, work, missing, group, session, jobs)
     for key, one in sources.items():
         session.shrink(one, execution.batch_size_used, sizes[key][1])
     notes = [*execution.notes, *decoder_notes]
     for note in notes:
         session.emit(Note(note))
     denoised = denoising["denoise"] - (checkpoints.seconds if checkpoints else 0.0) + execution.seconds_before
-    return execution, {**decoding, "denoise": denoised}, notes
+    return execution, {**decoding, "denoise": denoised}, notes, overflows
 
 
 def _missing(jobs: "Sequence[Job]", work: _Work, group: Unfinished, session: "Session") -> "list[list[Place]]":
@@ -216,13 +224,13 @@ def _written(
     group: Unfinished,
     session: "Session",
     jobs: "Sequence[Job]",
-) -> tuple[dict[str, float], list[str]]:
-    """Decode the latents and write the pictures that are missing, in threads.
+) -> "tuple[dict[str, float], list[str], Overflows]":
+    """Decode the latents and write the pictures that are missing, in threads; those that are none are not written.
 
     Batches are those in which all would be decoded, so that a picture is the same, whatever was there before.
 
     Returns:
-        Seconds by stage, and notes for records.
+        Seconds by stage, notes for records, and what there are no pictures of.
     """
     from generators.batching import Batches
     from generators.executor import decode_images
@@ -234,17 +242,24 @@ def _written(
     wanted = np.array([bool(places) for places in missing], dtype=np.bool_)
     batches = Batches(min(most, execution.batch_size_used), wanted=wanted)
     notes = [f"{count:,} of {len(wanted):,} pictures were there"] if (count := int((~wanted).sum())) else []
+    lost: dict[int, str] = {}
     with group.writing(), writer(group.written) as out:
         with session.stage("decode", len(wanted) - count, source, one_job) as decoding:
             for pixels in decode_images(
-                family, execution, work.keys, source.settings, noise=work.noise, batches=batches
+                family, execution, work.keys, source.settings, noise=work.noise, batches=batches, overflows=lost
             ):
-                out.write(pixels, missing[batches.rows])
+                rows = range(batches.rows.start, batches.rows.stop)
+                kept = [place for place, row in enumerate(rows) if row not in lost]
+                out.write(pixels[kept], [missing[rows[place]] for place in kept])
                 session.emit(StageAdvanced(int(wanted[batches.rows].sum())))
         with session.stage("write", 1, source, one_job) as writing:
             out.drain()
             session.emit(StageAdvanced(1))
-    return {**decoding, **writing}, [*notes, *batches.notes]
+    overflows: Overflows = {}
+    for row, where in lost.items():
+        for folder, prompt in missing[row]:
+            overflows.setdefault(folder, {})[prompt] = where
+    return {**decoding, **writing}, [*notes, *batches.notes], overflows
 
 
 def _identity(jobs: "Sequence[Job]", plan: "SharingPlan", made: "Sequence[Job]") -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import sha256_file
 from sweeps.events import Note, StageAdvanced, StageFinished, StageStarted
-from sweeps.executors.base import Executor, Outcome
+from sweeps.executors.base import Executor, Outcome, overflowed
 from sweeps.executors.local import Local
 from sweeps.pictures import write_files
 from sweeps.record import ExecutionStats
@@ -144,9 +144,10 @@ class Ray(Executor):
         chunk = size * -(-len(prompts) // (size * PIECES * self.workers))  # whole batches: the same as in one process
         starts = range(0, len(prompts), chunk)
         number, parts = self._new(None, len(starts))
+        entry = source.entry.pinned()
         for place, start in enumerate(starts):
             rows = slice(start, start + chunk)
-            task = Encoding(number, place, source.entry, settings, prompts.prompts[rows], prompts.keys[rows], size)
+            task = Encoding(number, place, entry, settings, prompts.prompts[rows], prompts.keys[rows], size)
             self._pool.submit(lambda actor, ready: actor.encode.remote(ready), task)
         while parts.left and not parts.error:
             outcome = self._heard()
@@ -187,14 +188,14 @@ class Ray(Executor):
 
         assert self.workers
         source, plan = job.source, job.needed(isolate=session.isolate)
-        keys, (batch_size, _) = source.prompts.keys, session.batch_size(source)
+        keys, (batch_size, _), entry = source.prompts.keys, session.batch_size(source), source.entry.pinned()
         conditioning = self._published(session.encoded(source, job.run))
         cut = parts(plan, self.workers, least=plan.steps * batch_size)
         number, pieces = self._new(job, len(cut.subtrees) + len(cut.trunks))
 
         def task(place: int, part: "Part", **more: Any) -> Task:
             own_keys = tuple(keys[prompt] for prompt in part.prompts.tolist())
-            return Task(number, place, source.entry, source.settings, part, own_keys, conditioning, batch_size, **more)
+            return Task(number, place, entry, source.settings, part, own_keys, conditioning, batch_size, **more)
 
         subtrees = [task(place, Part.of(plan, nodes)) for place, nodes in enumerate(cut.subtrees)]
         for subtree, trunk in zip(subtrees, cut.waits.tolist(), strict=True):
@@ -267,6 +268,8 @@ class Ray(Executor):
             parts.check()
         except (UserError, RuntimeError) as error:
             return Outcome(parts.job, error=error)
+        if where := {prompt: text for outcome in parts.done for prompt, text in outcome.overflows.items()}:
+            return Outcome(parts.job, error=overflowed(parts.job, where))
         notes = list(dict.fromkeys(note for outcome in parts.done for note in outcome.notes))
         for note in notes:
             session.emit(Note(note))

@@ -1,10 +1,12 @@
 """`bench generate`: images, grid, tree and savings of one set of prompts."""
 
 import json
+import shutil
 from decimal import Decimal
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from generators.sharing.plan import SharingPlan
 from sweeps.store import saved_spec
@@ -85,3 +87,25 @@ def test_official_is_the_released_codes_run_and_flags_win(bench, tiny, tmp_path)
     assert (spec.noise, spec.schedule, spec.guidance) == (("official",), ("official",), (10.0,))
     assert (spec.steps, spec.seed, spec.tau) == ((3,), (7,), (Decimal(1),))
     assert json.loads((tmp_path / "generated/official/identity.json").read_text())["stream"] == "cpu"
+
+
+@pytest.mark.parametrize("part", ["guidance", "unet", "movq", "prior"])
+def test_numbers_that_overflow_make_no_picture_and_end_in_one_line(bench, arguments, tiny, tmp_path, part):
+    """By what is asked, or by one damaged weight of the denoiser, the decoder, the prior."""
+    more, model = ["--guidance", "1e38"] if part == "guidance" else [], tiny.model
+    if part != "guidance":
+        model = shutil.copytree(tiny.model, tmp_path / "damaged")
+        (path,) = model.rglob(f"{part}/*.safetensors")
+        weights = load_file(path)
+        ends = ("conv_out.weight", "decoder.conv_out.weight", "proj_to_clip_embeddings.weight")
+        weights[next(name for name in ends if name in weights)].view(-1)[0] = float("inf")
+        save_file(weights, path, metadata={"format": "pt"})
+    asked = [model if argument == tiny.model else argument for argument in arguments]
+    result = bench(*asked, "--prompt", "a fox", "--prompt", "a car", *more, "--name", "none")
+    assert result.exit_code == 2, result.output
+    where = {"guidance": "at step 1 of 3", "unet": "at step 1 of 3", "movq": "in decoding", "prior": "in encoding"}
+    assert f"overflow in fp32 {where[part]}" in result.stderr
+    assert "no picture of prompt 1 ('a fox'), nor of 1 other" in result.stderr
+    assert "--guidance" in result.stderr
+    assert "Traceback" not in result.output
+    assert not list((tmp_path / "generated").rglob("*.png"))

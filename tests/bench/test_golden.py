@@ -36,6 +36,9 @@ UNPINNED = {
     "scorers",
     "schema_version",
     "strategy_source",
+    "picture_sets",
+    "scored",
+    "sha256",
 }
 EXECUTION = {"calls", "first_call", "steady", "options", "notes"}
 NUMBER = re.compile(r"[-+]?\d")

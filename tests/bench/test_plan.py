@@ -107,7 +107,8 @@ def test_ready_embeddings_and_a_model_give_flops_too(bench, embeddings, tiny):
     assert found["flops"] < found["standard_flops"]
 
 
-def test_a_model_too_large_to_load_is_planned_with_the_memory_it_would_take(bench, embeddings):
+def test_a_model_too_large_to_load_is_planned_with_the_memory_it_would_take(bench, embeddings, monkeypatch):
+    monkeypatch.setattr("generators.device_memory.total_bytes", lambda device: 16 * 2**30)
     arguments = ("plan", "--embeddings", "e.npy", "--model", "flux-schnell", "--tau", 1)
     (found,) = json.loads(bench(*arguments, "--json").stdout)
     transformer_and_vae = 2 * (11_891_178_560 + 83_819_683)
@@ -119,6 +120,8 @@ def test_a_model_too_large_to_load_is_planned_with_the_memory_it_would_take(benc
     told = bench(*arguments).stdout
     assert f"memory: {least:.3g} GiB with a row in a batch, {most:.3g} GiB with 32" in told
     assert "by phase: encode 9.1" in told
+    assert "this machine cannot run it: its main memory has 16 GiB" in told
+    assert found["device_memory_bytes"] == 16 * 2**30
     assert max(high for _, high in found["memory_by_phase"].values()) == found["peak_memory_bytes"]
 
 
@@ -134,6 +137,38 @@ def test_a_plan_says_what_offload_leaves_on_the_card(bench, embeddings):
     row = (4096 + 256) * 3072 * (2 * 5 + 2 * 4 + 4 * 4)
     assert denoise[1] - transformer == pytest.approx(32 * row, rel=0.02)
     assert found["peak_memory_bytes"] == denoise[1]
+
+
+def test_a_curve_says_what_parts_of_the_set_save_and_what_further_prompts_cost(bench, embeddings):
+    arguments = ("plan", "--embeddings", "e.npy", "--steps", 40, "--tau", "0,1")
+    none, some = json.loads(bench(*arguments, "--curve", "--json").stdout)
+    assert list(some["curve"]["savings"]) == ["10", "20", "40"]
+    assert some["curve"]["savings"]["40"] == [pytest.approx(some["savings"])] * 3
+    assert some["curve"]["savings"]["10"][0] < some["savings"]
+    further = some["curve"]["further"]
+    grown = (some["node_steps"] + 40 * further["steps_each"][0]) / (80 * 40)
+    assert further["savings"][0] == pytest.approx(1 - grown)
+    assert none["curve"]["further"]["steps_each"] == [40, 40, 40]
+    told = bench(*arguments, "--curve").stdout
+    assert "a further prompt, of 40 steps" in told
+    assert "errs in the whole's node-steps by +0.0%" in told
+    assert "curve" not in json.loads(bench(*arguments, "--json").stdout)[0]
+    few = bench(*("plan", "--dataset", "mini_styles", "--limit", 4, "--encoder", "minilm", "--steps", 4, "--curve"))
+    assert "4 prompts are too few" in few.stderr
+
+
+def test_hours_and_money_are_those_of_the_flops_or_of_the_seconds_that_are_given(bench, embeddings, tiny):
+    arguments = ("plan", "--embeddings", "e.npy", "--model", tiny.model, "--tau", 1, "--gpu", "h100", "--price", 3)
+    (found,) = json.loads(bench(*arguments, "--json").stdout)
+    assert found["gpu_hours"] == pytest.approx(found["flops"] / (0.4 * 989.4e12) / 3600, rel=1e-3)
+    assert found["cost"] == pytest.approx(3 * found["gpu_hours"])
+    assert found["standard_cost"] > found["cost"]
+    assert found["gpu_hours_rest_on"] == "FLOPs at 40% of the peak"
+    (given,) = json.loads(bench(*arguments, "--seconds-per-step", 9, "--json").stdout)
+    assert given["gpu_hours"] == pytest.approx(9 * found["node_steps"] / 3600, rel=1e-3)
+    assert "money at 3 an hour; scoring is in neither" in bench(*arguments).stdout
+    without = bench("plan", "--embeddings", "e.npy", "--steps", 4, "--gpu", "h100")
+    assert "none is named" in without.stderr
 
 
 class Letters(TextEncoder):

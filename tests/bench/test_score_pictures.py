@@ -111,6 +111,59 @@ def test_two_files_with_the_same_pixels_are_one_picture_twice(bench, pictures, s
     assert (figures["pictures.duplicates"]["value"], figures["pictures.duplicates_standard"]["value"]) == (1, 0)
 
 
+def test_how_pictures_were_paired_is_told_and_recorded(bench, pictures, scorers, by_hand):
+    rows = [{"file_name": file, "Prompt": text} for file, text in zip(reversed(NATURAL), PROMPTS, strict=True)]
+    pd.DataFrame(rows).to_csv("p.csv", index=False)
+    standard = pictures.parent / "standard"
+    for number, text in enumerate(PROMPTS):
+        draw(standard / f"{text}_{number:06d}.png", number)
+    Image.new("RGB", (40, 40)).save(standard / f"{PROMPTS[1]}_000001.png")
+    result = bench("score", pictures, "--prompts", "p.csv", *scorers[:2])
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert "theirs: pictures are paired with prompts by the column 'file_name' of p.csv: p11.png 'a red fox'," in said
+    told = json.loads(Path("scores/theirs/scores.json").read_text())
+    assert told["pairing"]["first"] == NATURAL[:0:-1]
+    np.testing.assert_array_equal(pd.read_csv("scores/theirs/scores.csv")["vqa.vqa"], by_hand(pictures, NATURAL[::-1]))
+    result = bench("score", standard, "--prompts", "prompts.txt", "--against", pictures, *scorers[:2])
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert "standard: pictures are paired with prompts by their names: a red fox_000000.png 'a red fox'," in said
+    assert "theirs: nothing but that order says which prompt a picture shows" in said
+    assert "standard: 1 of 4 pictures is of one colour, the first that of prompt 2 ('a red wolf')" in said
+    told = json.loads(Path("scores/standard/scores.json").read_text())
+    assert told["against_pairing"]["by"] == "the natural order of their names"
+    assert "1 of 4 pictures is of one colour" in told["notes"][0]
+    assert told["figures"]["pictures.blank"]["value"] == 1
+    assert "of one colour" in result.stdout
+
+
+def spoilt(value: float, dtype: torch.dtype = torch.float16) -> torch.Tensor:
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    images[2, 1, 3, 3] = value
+    return images
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (spoilt(float("nan")), "picture 3 of theirs/denoised_images.pt is none: its numbers overflowed"),
+        (spoilt(float("inf"), torch.bfloat16), "picture 3 of theirs/denoised_images.pt is none"),
+        (spoilt(-0.5), "picture 3 of theirs/denoised_images.pt has numbers from -0.5 to"),
+        (spoilt(2, torch.uint8), "holds no pictures [N, 3, H, W], from 0 to 1"),
+        (torch.zeros(1).half().expand(4, 3, 9_000, 9_000), "holds pictures of 9000 x 9000"),
+        (spoilt(0.5)[:3], "has 3 pictures, prompts.txt has 4 prompts"),
+    ],
+)
+def test_rows_that_are_no_pictures_are_refused_by_number(bench, pictures, scorers, images, says):
+    Path("theirs").mkdir()
+    torch.save(images, "theirs/denoised_images.pt")
+    result = bench("score", "theirs", "--prompts", "prompts.txt", *scorers[:2])
+    assert result.exit_code == 2, result.output
+    assert says in " ".join(result.stderr.split())
+    assert not Path("scores").exists()
+
+
 def test_two_scorers_of_one_metric_are_told_apart(bench, pictures, scorers, tiny):
     other = shutil.copytree(tiny.clip, Path("other"))
     result = bench(

@@ -1,8 +1,12 @@
+import json
 import math
+import os
+import random
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from platformdirs.macos import MacOS
@@ -14,11 +18,15 @@ from common.files import (
     atomic_write,
     cache_dir,
     canonical_json,
+    exchange_folder,
     local_folder,
     make_folder,
+    read_sealed,
+    remove_leftovers,
     sha256_tree,
     split_scheme,
     watched,
+    write_sealed,
 )
 
 
@@ -147,6 +155,69 @@ def test_a_remembered_hash_is_not_another_files_of_that_size_and_time(
     shutil.copystat(weights, other)
     other.replace(weights)
     assert sha256_tree(weights.parent) != first
+
+
+def test_a_sealed_file_with_any_other_content_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    digest = write_sealed(path, {"tau": "0.5", "rate": 0.1, "prompt": "ein Fuchs, größer"})
+    assert read_sealed(path) == ({"tau": "0.5", "rate": 0.1, "prompt": "ein Fuchs, größer"}, digest)
+    whole, rng = path.read_bytes(), random.Random(0)
+    for _ in range(300):
+        content = bytearray(whole)
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        try:
+            found, told = read_sealed(path)
+        except ValueError:
+            continue
+        assert told in (None, digest)
+        assert found == read_whole(whole) or found.keys() - {"tau", "rate", "prompt"}, "a field that nobody knows"
+
+
+def read_whole(content: bytes) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(content).items() if name != "sha256"}
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "null", "{", '{"a": NaN, "sha256": "x"}'])
+def test_what_is_no_sealed_file_is_a_value_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(ValueError):
+        read_sealed(tmp_path / "x.json")
+
+
+def test_a_folder_takes_anothers_place_whole(tmp_path: Path) -> None:
+    for name in ("report", "beside"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text(name)
+    exchange_folder(tmp_path / "beside", tmp_path / "report")
+    assert [path.name for path in tmp_path.rglob("*")] == ["report", "beside"]
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(UserError, match="is no folder"):
+        exchange_folder(tmp_path / "report", tmp_path / "mine")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_of_what_was_left_half_written_only_dead_processes_own_is_removed(tmp_path: Path) -> None:
+    code = "import os, sys; from pathlib import Path; from common.files import atomic_path\n"
+    code += "with atomic_path(Path(sys.argv[1])) as beside:\n    beside.write_text('half'); os._exit(9)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "dead.json")], cwd=Path(__file__).parents[2])
+    (dead,) = tmp_path.iterdir()
+    machine, pid, start = dead.name.split(".")[2].split("-")
+    (tmp_path / dead.name.replace(".json", "")).mkdir()  # a report's folder
+    kept = {
+        ".notes.tmp.txt",
+        ".old.4711.tmp.json",
+        f".other-machine.00000000-{pid}-{start}.tmp.json",
+        f".reused-number.{machine}-{os.getpid()}-{start}0.tmp.json",
+    }
+    for name in kept:
+        (tmp_path / name).write_text("mine")
+    with atomic_path(tmp_path / "living.json") as living:
+        living.write_text("{}")
+        remove_leftovers(tmp_path)
+        left = {path.name for path in tmp_path.iterdir()}
+    gone = {f".reused-number.{machine}-{os.getpid()}-{start}0.tmp.json"}
+    assert left == (kept - gone) | {living.name}
 
 
 def gone(folder: Path, how: str) -> None:

@@ -12,7 +12,14 @@ def checkpoint(k: int, dtype: torch.dtype = torch.float32) -> Checkpoint:
     generator = torch.Generator().manual_seed(k)
     latents = torch.randn(3, 4, 2, 2, generator=generator).to(dtype)
     return Checkpoint(
-        k, torch.tensor([2, 5, 7]), latents, (latents + 1, torch.arange(3)), calls=k, rows=3 * k, batch_size=8
+        k,
+        torch.tensor([2, 5, 7]),
+        latents,
+        (latents + 1, torch.arange(3)),
+        torch.tensor([-1, k - 1, -1]),
+        calls=k,
+        rows=3 * k,
+        batch_size=8,
     )
 
 

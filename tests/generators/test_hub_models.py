@@ -157,6 +157,20 @@ def test_a_revision_is_a_model_of_its_own(hub: LoopbackHub, tmp_path: Path):
         model("mini-sd@v9")
 
 
+def test_a_pinned_model_stays_at_its_commit_when_the_hub_moves_on(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What workers in other processes are given."""
+    pinned, before = model("sd15").pinned(), model("sd15").weights_hash()
+    other = Path(shutil.copytree(folder_of(hub, SD15), tmp_path / "moved"))
+    half(other / "text_encoder", keep=False)
+    hub.put(SD15, other, commit="b" * 40)
+    use_hub(monkeypatch, hub, tmp_path / "elsewhere")
+    assert model("sd15").weights_hash() != before
+    assert (pinned.weights_hash(), pinned.name) == (before, "sd15")
+    assert model("mini-sd").pinned() == model("mini-sd")
+
+
 def test_gated_disabled_and_indexless_repositories_are_refused_where_a_model_is_asked_for(
     hub: LoopbackHub, tmp_path: Path
 ):

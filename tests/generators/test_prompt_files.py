@@ -52,6 +52,16 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     assert texts(written(tmp_path / "a.csv", b"\xef\xbb\xbfprompt\na cat")) == ["a cat"]
 
 
+@pytest.mark.parametrize("name", ["Prompt", " PROMPT ", "prompt_", "pro-mpt"])
+def test_the_column_is_found_as_people_write_it(tmp_path: Path, name: str) -> None:
+    assert texts(written(tmp_path / "a.csv", f"id,{name}\n1,a cat\n")) == ["a cat"]
+    assert texts(written(tmp_path / "a.jsonl", json.dumps({name: "a cat", "id": 1}))) == ["a cat"]
+
+
+def test_a_column_that_is_written_as_it_is_wanted_goes_first(tmp_path: Path) -> None:
+    assert texts(written(tmp_path / "a.csv", "Prompt,prompt\na dog,a cat\n")) == ["a cat"]
+
+
 def test_lines_are_numbered(tmp_path: Path) -> None:
     assert list(read_rows(written(tmp_path / "a.txt", "a\nb\n"))) == [("line 1", "a"), ("line 2", "b")]
     assert list(read_rows(written(tmp_path / "a.csv", 'prompt\n"a\nb"\nc\n'))) == [("line 3", "a\nb"), ("line 4", "c")]
@@ -63,7 +73,8 @@ def test_lines_are_numbered(tmp_path: Path) -> None:
         ("a.txt", b"a\nb\n\xff\xfe", r"a\.txt, line 3 is not UTF-8"),
         ("a.csv", b"prompt\n\xe9t\xe9", r"a\.csv, line 2 is not UTF-8"),
         ("a.csv", b"id,text\n1,a", r"a\.csv has no column 'prompt' \(known: id, text\)"),
-        ("a.csv", b"id,Prompt\n1,a", "did you mean 'Prompt'"),
+        ("a.csv", b"id,promt\n1,a", "did you mean 'promt'"),
+        ("a.csv", b"Prompt,PROMPT\na,b", r"a\.csv has several columns for one thing: 'Prompt', 'PROMPT'"),
         ("a.csv", b"prompt\na cat, a dog", r"line 2 has more columns than the header \(put \"quotes\""),
         ("a.csv", b'prompt\n"a cat', r"a\.csv, line 2 is not CSV"),
         ("a.csv", b"prompt\n" + b"x" * 200_000, r"line 2 is not CSV: field larger"),

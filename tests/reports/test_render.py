@@ -1,4 +1,6 @@
+import errno
 import re
+import shutil
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -7,7 +9,7 @@ from PIL import Image
 from common.errors import UserError
 from reports.base import figures
 from reports.publish import publish
-from reports.render import write_report
+from reports.render import add_to_report, damaged_report, write_report
 from sweeps.record import load_records
 
 TABLES = ("claims", "cost", "savings_at_parity", "split_similarity", "summary")
@@ -121,3 +123,77 @@ def test_a_run_of_failures_has_tables_that_say_so(new_run) -> None:
     report = write_report(folder)
     assert report.figures == []
     assert "00003.png is damaged" in (folder / "report" / "tables" / "summary.md").read_text()
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """No figures, which take most of the time."""
+    monkeypatch.setattr("reports.render.figures", dict)
+
+
+@pytest.mark.usefixtures("bare")
+def test_nothing_of_an_older_report_stays_but_what_is_no_reports(run_folder) -> None:
+    write_report(run_folder)
+    folder = run_folder / "report"
+    (folder / "tables" / "paper-table1.csv").write_text("another command's")
+    (folder / "mine.txt").write_text("mine")
+    (table,) = run_folder.glob("report/tables/split_similarity.csv")
+    for path in run_folder.glob("cells/*/plan.npz"):
+        path.write_bytes(b"damaged")
+    report = write_report(run_folder)
+    assert "no table split_similarity" in " ".join(report.notes)
+    assert not table.exists()
+    assert (folder / "tables" / "paper-table1.csv").read_text() == "another command's"
+    assert (folder / "mine.txt").read_text() == "mine"
+    assert [path.name for path in run_folder.iterdir() if "report" in path.name] == ["report"]
+    (folder / "files.json").unlink()  # as of an earlier version
+    table.write_text("old")
+    write_report(run_folder)
+    assert not table.exists()
+    assert (folder / "tables" / "paper-table1.csv").exists()
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_report_that_cannot_be_written_leaves_the_one_before(run_folder, monkeypatch) -> None:
+    write_report(run_folder)
+    before = {path: path.read_bytes() for path in run_folder.rglob("report/**/*.*")}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("reports.page.write.write_page", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_report(run_folder)
+    assert {path: path.read_bytes() for path in run_folder.rglob("report/**/*.*")} == before
+    assert not list(run_folder.glob(".report*"))
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_reports_files_are_what_was_written(run_folder) -> None:
+    assert damaged_report(run_folder) == []
+    write_report(run_folder)
+    assert damaged_report(run_folder) == []
+    table = run_folder / "report/tables/summary.csv"
+    table.write_text(table.read_text().replace("5", "6", 1))
+    assert damaged_report(run_folder) == [f"{table} is damaged: it is not what was written"]
+    add_to_report(run_folder, [table])
+    assert damaged_report(run_folder) == []
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_file_in_the_reports_place_is_named(run_folder) -> None:
+    (run_folder / "report").write_text("mine")
+    with pytest.raises((UserError, OSError), match="report"):
+        write_report(run_folder)
+    assert (run_folder / "report").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_damaged_cell_is_named_and_the_others_are_reported(run_folder) -> None:
+    first, second, _ = sorted(run_folder.glob("cells/*/record.json"))
+    first.write_bytes(b"damaged")
+    shutil.copy(second, first.parent / "generation.json")
+    report = write_report(run_folder)
+    assert str(first) in report.notes[0]
+    assert len((run_folder / "report/tables/summary.csv").read_text().splitlines()) == 3
+    assert str(first) in (run_folder / "report/index.html").read_text()

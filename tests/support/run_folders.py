@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 from scipy.cluster.hierarchy import linkage
 
-from common.files import sha256_text
+from common.files import sha256_file, sha256_text
 from generators.sharing.plan import SharingPlan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
@@ -227,7 +227,7 @@ def save_manifests(folder: Path, baseline: Path, record: Record) -> None:
         name = f"images/{prompt:05d}.png"
         (folder / name).write_bytes((baseline / name).read_bytes())
     for place in (folder, baseline):
-        images = {path.name: sha256_text(path.read_bytes().hex()) for path in sorted((place / "images").glob("*.png"))}
+        images = {path.name: sha256_file(path) for path in sorted((place / "images").glob("*.png"))}
         (place / "generation.json").write_text(Manifest(images=images, plan=record.plan).model_dump_json())
 
 

@@ -124,7 +124,7 @@ def test_seconds_rest_on_what_is_known_best(monkeypatch) -> None:
     seconds, why = one.seconds(h100, 0.5)
     assert seconds == pytest.approx(250e12 / (h100.peak_flops / 2))
     assert "50% of the peak" in why
-    monkeypatch.setattr(module, "measured_seconds", lambda accelerator, model: 0.1)
+    monkeypatch.setattr("sweeps.accelerators.measured_seconds", lambda accelerator, model: 0.1)
     seconds, why = one.seconds(h100, 0.5)
     assert seconds == pytest.approx(200 * 0.1 + 50e12 / (h100.peak_flops / 2))
     assert "measured on h100" in why

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from rounding import same_but_for_rounding
 
+from common.files import read_sealed, write_sealed
 from sweeps.events import Note, StageStarted
 from sweeps.grid import cells
 from sweeps.passes import sweep as run_sweep
-from sweeps.pictures import Manifest
+from sweeps.pictures import load_manifest
+from sweeps.score import score
+from sweeps.scorers import Scorers
 from sweeps.session import Session
 
 MANY = {"tau": "0,0.3,0.6", "seed": "1,2", "strategy": "ward-cosine,average"}
@@ -158,12 +161,93 @@ def test_a_cell_that_was_made_beside_another_baseline_is_made_again(sweep, whole
     if lost:
         baseline.unlink()
     path = whole.records[1].folder(copy) / "generation.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "standard": "of another baseline"}))
+    write_sealed(path, {**read_sealed(path)[0], "standard": "of another baseline"})
     heard = []
     records = sweep(copy, events=heard)
     assert [record.status for record in records] == ["done", "done"]
-    assert json.loads(path.read_text())["standard"] == Manifest.model_validate_json(baseline.read_text()).hash
+    assert json.loads(path.read_text())["standard"] == load_manifest(baseline.parent).hash
     assert f"the baseline of cell {whole.records[1].id} was made anew" in "".join(
         event.text for event in heard if isinstance(event, Note)
     )
+
+
+def test_a_prompt_whose_numbers_overflow_fails_its_cells_by_name_and_others_go_on(tiny_spec, tmp_path, monkeypatch):
+    """One latent of one seed is infinite, in a union of two seeds: in memory too they are denoised once."""
+    from generators.noise import KeyedNoise, node_key
+
+    spec, drawn, heard = tiny_spec(tau="0,0.6", seed="1,2"), KeyedNoise.initial, []
+    own = node_key(cells(spec, "cpu")[0].source.prompts.keys[2:3])
+    spoilt = []
+
+    def initial(noise, keys, shape):
+        values = drawn(noise, keys, shape)
+        if noise.seed == 2 and own in keys:
+            values[keys.index(own)] = float("inf")
+            spoilt.append(noise)
+        return values
+
+    monkeypatch.setattr(KeyedNoise, "initial", initial)
+    records = run_sweep(spec, tmp_path / "run", device="cpu", emit=heard.append)
+    assert len(spoilt) == 1, "nothing is denoised a second time"
+    assert of_union(heard)
+    by_seed = {seed: [record for record in records if record.config.seed == seed] for seed in (1, 2)}
+    assert {record.status for record in by_seed[1]} == {"done"}
+    errors = [record.error for record in by_seed[2]]
+    assert all(error and error.type == "UserError" and error.hint for error in errors)
+    assert any("in fp32 at step 1 of 3: no picture of prompt 3 ('a blue car')" in error.message for error in errors)
+    assert all("no picture of prompt 3" in error.message for error in errors), "a baseline's reason is its cells'"
+
+
+def test_prompts_whose_encodings_overflow_fail_by_name(tiny_spec, tmp_path, monkeypatch):
+    from generators.families.kandinsky import Kandinsky
+
+    encode = Kandinsky.encode
+
+    def spoilt(self, *args):
+        conditioning = encode(self, *args)
+        if args[2].seed == 2:
+            conditioning.tensors["image_embeds"][1] = float("nan")
+        return conditioning
+
+    monkeypatch.setattr(Kandinsky, "encode", spoilt)
+    spec = tiny_spec(tau="0.6", seed="1,2")
+    good, bad = run_sweep(spec, tmp_path / "run", device="cpu", emit=lambda event: None)
+    assert good.status == "done"
+    assert "overflow in fp32 in encoding (image_embeds): no picture of prompt 2 ('a red wolf')" in bad.error.message
+
+
+def test_pictures_of_one_colour_are_told_on_the_screen_in_the_record_and_in_the_summary(
+    tiny_spec, tmp_path, monkeypatch
+):
+    from generators.families.kandinsky import Kandinsky
+    from reports.base import RunView
+    from reports.tables.summary import Summary
+
+    decode = Kandinsky.decode
+
+    def black(self, latents, *rest):
+        pixels = decode(self, latents, *rest)
+        pixels[::2] = 0
+        return pixels
+
+    monkeypatch.setattr(Kandinsky, "decode", black)
+    heard: list = []
+    folder, spec = tmp_path / "run", tiny_spec(tau="0.6", batch_size=4, noise="shared")
+    (record,) = run_sweep(spec, folder, device="cpu", emit=heard.append)
+    told = [event.text for event in heard if isinstance(event, Note)]
+    for where in ("baseline", "tau 0.6"):
+        assert any(f"seed 42, {where}: 2 of 4 pictures are of one colour" in text for text in told), told
+        assert any(f"{where}: 1 of 4 pictures is another prompt's," in text for text in told)
+    assert [note.partition(",")[0] for note in record.execution.notes][-2:] == [
+        "2 of 4 pictures are of one colour", "1 of 4 pictures is another prompt's",
+    ]  # fmt: skip
+    assert (record.results["pictures.blank"].value, record.results["pictures.blank_standard"].value) == (2, 2)
+    for path in folder.rglob("generation.json"):  # as an earlier release left it
+        path.write_text(
+            json.dumps({name: part for name, part in json.loads(path.read_text()).items() if name != "blank"})
+        )
+    scorers = {record.config.model: Scorers(None, ["none"], "cpu")}
+    ((_, compared),) = score(folder, [record], scorers, heard.append)
+    assert [len(one.manifest.blank) for one in (compared.ours, compared.baseline)] == [2, 2]
+    sheet = Summary().sheet(RunView.of(folder, [record], 0.05))
+    assert "pictures of one colour, which show nothing: 2 at tau 0.6, 2 of a baseline" in sheet.notes

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,13 @@ from rounding import same_but_for_rounding
 from common.errors import UserError
 from sweeps.events import CellFinished, Note, StageAdvanced, StageFinished, StageStarted
 from sweeps.grid import cells
-from sweeps.record import load_records
+from sweeps.record import damaged_files, load_records
 from sweeps.session import Session
 
 
 def tables(records) -> list[dict]:
-    """What two runs of one sweep have in common: all but the seconds, what was denoised together, and interruptions."""
-    seconds = {"timings": True, "baseline_timings": True, "shared_seconds": True}
+    """What two runs of one sweep have in common: all but seconds, hashes, what was denoised together, interruptions."""
+    seconds = {"timings": True, "baseline_timings": True, "shared_seconds": True, "picture_sets": True, "scored": True}
     return [
         record.model_dump(exclude={**seconds, "execution": {"calls", "united", "first_call", "steady", "notes"}})
         for record in records
@@ -109,7 +110,7 @@ def test_a_damaged_file_is_noticed_and_its_cell_made_again(sweep, whole, copy, v
     events = []
     assert tables(sweep(copy, events=events)) == tables(whole.records)
     assert path.name in notes(events)
-    assert kept(events) == [True, False]
+    assert kept(events) == [True, victim.endswith(".npz")], "pictures of a plan that is the same again stay"
     assert same_pictures(copy, whole.run)
 
 
@@ -119,6 +120,62 @@ def test_a_damaged_standard_image_is_made_again_and_with_it_what_was_compared_wi
     events = []
     assert tables(sweep(copy, events=events)) == tables(whole.records)
     assert "00002.png is damaged" in notes(events)
+    assert same_pictures(copy, whole.run)
+
+
+@pytest.mark.parametrize("victim", ["record.json", "generation.json", "images"])
+def test_what_is_not_ours_in_a_files_place_fails_its_cell_alone(sweep, whole, copy, victim):
+    path = whole.records[1].folder(copy) / victim
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.write_text("mine")
+    else:
+        path.unlink()
+        path.mkdir()
+        (path / "mine.txt").write_text("mine")
+    first, second = sweep(copy)
+    assert (first.status, second.status) == ("done", "failed")
+    assert str(path) in f"{second.error.message} {second.error.hint}"
+    assert second.error.traceback is None
+    assert (path if path.is_file() else path / "mine.txt").read_text() == "mine"
+
+
+def test_baseline_pictures_that_cannot_be_read_are_made_again(sweep, whole, copy):
+    (path,) = copy.glob("shared/*/images/00002.png")
+    path.unlink()
+    path.symlink_to(path.name)  # which not even root can open
+    events = []
+    assert [record.status for record in sweep(copy, events=events)] == ["done", "done"]
+    assert "00002.png is damaged" in notes(events)
+    assert same_pictures(copy, whole.run)
+
+
+def test_a_done_record_is_not_replaced_by_a_failed_one(sweep, whole, copy, monkeypatch):
+    from generators.families.kandinsky import Kandinsky
+
+    def fall_over(*_):
+        raise RuntimeError("the denoiser fell over")
+
+    folder = whole.records[1].folder(copy)
+    before = (folder / "record.json").read_bytes()
+    (folder / "images/00001.png").unlink()
+    monkeypatch.setattr(Kandinsky, "predict", fall_over)
+    assert [record.status for record in sweep(copy)] == ["done", "failed"]
+    assert (folder / "record.json").read_bytes() == before
+    assert any(str(folder) in sentence for sentence in damaged_files(copy, load_records(copy))), "a report says so"
+    monkeypatch.undo()
+    assert tables(sweep(copy)) == tables(whole.records)
+
+
+def test_a_folder_that_holds_another_cells_pictures_is_made_again(sweep, whole, copy):
+    ours, theirs = (record.folder(copy) for record in whole.records)
+    record = (theirs / "record.json").read_bytes()
+    shutil.rmtree(theirs)
+    shutil.copytree(ours, theirs)
+    (theirs / "record.json").write_bytes(record)
+    events = []
+    assert tables(sweep(copy, events=events)) == tables(whole.records)
+    assert f"is of another cell, {whole.records[0].id}" in notes(events)
     assert same_pictures(copy, whole.run)
 
 
@@ -258,16 +315,20 @@ def kept_all(sweep, run) -> bool:
 
 
 def test_a_kill_between_a_plan_and_its_pictures_leaves_no_pictures_of_another(sweep, copy, whole, monkeypatch):
-    from generators.sharing.plan import SharingPlan
+    from generators.sharing.plan import SharingPlan, baseline_plan
 
-    folder = whole.records[1].folder(copy)
+    folder, save = whole.records[1].folder(copy), SharingPlan.save
     (folder / "tree.npz").unlink()
     (folder / "plan.npz").write_bytes((whole.records[0].folder(copy) / "plan.npz").read_bytes())  # another tau's
+
+    def another(plan, path):
+        save(baseline_plan(plan.n_prompts, plan.steps), path)
 
     def die(*_):
         raise Death
 
-    monkeypatch.setattr(SharingPlan, "save", die)
+    monkeypatch.setattr(SharingPlan, "save", another)
+    monkeypatch.setattr("sweeps.generate.reopen", die)
     with pytest.raises(Death):
         sweep(copy)
     assert not (folder / "generation.json").exists()

@@ -3,14 +3,17 @@
 import errno
 import multiprocessing
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from common.errors import UserError
-from common.files import disk_full
+from common.files import atomic_path, disk_full
 from sweeps.record import load_records
 from sweeps.spec import make_spec
 from sweeps.store import open_store, refuse_another, saved_spec
@@ -103,11 +106,57 @@ def test_another_versions_folder_is_refused(tmp_path, version):
 def test_leftovers_of_a_kill_are_swept_away(tmp_path):
     with open_store(tmp_path / "run", make_spec([])):
         pass
-    leftover = tmp_path / "run/cells/x/.record.123.tmp.json"
-    leftover.parent.mkdir(parents=True)
-    leftover.write_text("{")
-    with open_store(tmp_path / "run", make_spec([])):
+    folder = tmp_path / "run/cells/x"
+    folder.mkdir(parents=True)
+    code = "import os, sys; from pathlib import Path; from common.files import atomic_path\n"
+    code += "with atomic_path(Path(sys.argv[1])) as beside:\n    beside.write_text('{'); os._exit(9)"
+    subprocess.run([sys.executable, "-c", code, str(folder / "record.json")], cwd=Path(__file__).parents[2])
+    (leftover,) = folder.iterdir()
+    mine = folder / ".notes.tmp.txt"
+    others = folder / re.sub(r"[0-9a-f]{8}-", "00000000-", leftover.name)
+    for path in (mine, others):
+        path.write_text("not ours")
+    with atomic_path(folder / "figure.png") as living, open_store(tmp_path / "run", make_spec([])):
         assert not leftover.exists()
+        living.write_text("a report is being written beside the sweep")
+    assert sorted(path.name for path in folder.iterdir()) == sorted([mine.name, others.name, "figure.png"])
+
+
+def test_a_lock_that_locks_nothing_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("sweeps.store.fcntl.flock", lambda *_: None)
+    refused(tmp_path / "run", "locks of the disk that holds .* do not hold")
+
+
+def test_a_disk_without_locks_is_named(tmp_path, monkeypatch):
+    def acquire(*_, **__):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("sweeps.store.FileLock.acquire", acquire)
+    refused(tmp_path / "run", "the disk that holds .* has no locks")
+
+
+@pytest.mark.parametrize(
+    ("mount", "local"),
+    [
+        ("srv:/x {} nfs4 rw,vers=4.2,local_lock=none 0 0", False),
+        ("srv:/x {} nfs rw,vers=3,nolock,local_lock=all 0 0", True),
+        ("srv:/x {} nfs rw,local_lock=flock 0 0", True),
+        ("mds@tcp:/l {} lustre rw,flock 0 0", False),
+        ("mds@tcp:/l {} lustre rw,localflock 0 0", True),
+        ("/dev/sda1 {} ext4 rw 0 0", False),
+    ],
+)
+def test_where_locks_hold_on_one_machine_alone_another_machines_sweep_is_refused(tmp_path, monkeypatch, mount, local):
+    run = tmp_path / "run"
+    (tmp_path / "mounts").write_text(f"rootfs / ext4 rw 0 0\n{mount.format(tmp_path)}\n")
+    monkeypatch.setattr("sweeps.store.MOUNTS", tmp_path / "mounts")
+    run.mkdir()
+    (run / ".holder.json").write_text('{"pid": 7, "host": "elsewhere", "since": "2026-01-01T00:00:00"}')
+    if local:
+        refused(run, "in use by process 7 on elsewhere.*hold on one machine alone")
+        (run / ".holder.json").unlink()
+    with open_store(run, make_spec([])):
+        pass
 
 
 def test_what_is_no_run_folder_is_said(tmp_path):

@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_kandinsky import save_tiny_kandinsky
+from tiny_karlo import save_tiny_karlo
 from tiny_pipelines import save_tiny_pipeline
+from tiny_stable_unclip import save_tiny_stable_unclip
 
 from common.errors import UserError
 from generators.batching import Batches
@@ -76,6 +79,41 @@ def test_a_vae_that_asks_for_float32_has_it(pipelines):
     decoder.decoder.conv_in.register_forward_hook(lambda *call: seen.append(call[2].dtype))
     assert not pictures(family, settings)[1]
     assert seen == [torch.float32]
+
+
+SAVED = {
+    "kandinsky": save_tiny_kandinsky,
+    "karlo": save_tiny_karlo,
+    "sd": lambda folder: save_tiny_pipeline("StableDiffusionPipeline", folder),
+    "unclip": save_tiny_stable_unclip,
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_infinite_values_are_no_white(name: str, tmp_path):
+    """Stock pipelines cut what is decoded to 0 to 1, infinities too: it is looked at before."""
+    entry = model(str(SAVED[name](tmp_path / name)))
+    settings = resolve_settings(entry, {"steps": 2, "dtype": "fp32"})
+    family = get_family(entry.family).load(entry, "cpu", "fp32")
+    before, _ = pictures(family, settings)
+    pipelines = [value for value in vars(family).values() if hasattr(value, "components")]
+    parts = [module for pipeline in pipelines for module in pipeline.components.items()]
+    decoders = [module for part, module in parts if part in ("vae", "movq")]
+    last = decoders[0].decoder.conv_out if decoders else family.denoisers.super_res_last.conv_out
+    seen: list[int] = []
+
+    def infinite(module, arguments, output):
+        if not seen:
+            output[1, :, 0, 0] = float("inf")
+        seen.append(len(output))
+
+    last.register_forward_hook(infinite)
+    latents = torch.randn(2, *family.latent_shape(settings), generator=torch.Generator().manual_seed(0))
+    done, lost, noise = Execution(latents, np.arange(2), 1, 2, 2, ()), dict[int, str](), KeyedNoise(0)
+    (made,) = decode_images(family, done, ["a", "b"], settings, noise=noise, batches=Batches(2), overflows=lost)
+    assert (lost, seen) == ({1: "in decoding"}, [2, 2]), "once more without the row that is none"
+    assert np.array_equal(made[0], before[0])
+    assert not made[1].any()
 
 
 def test_latents_that_overflowed_are_an_error_and_no_black_picture(pipelines):

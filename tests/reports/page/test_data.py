@@ -76,11 +76,28 @@ def test_what_cannot_be_read_is_told_and_costs_nothing_else(new_run) -> None:
 
 def test_pictures_that_are_not_one_a_prompt_are_not_shown_under_others_prompts(new_run) -> None:
     run = new_run(n=6, taus=("1",), side=8)
-    next(run.glob("cells/*/images/00002.png")).unlink()
+    (missing,) = run.glob("cells/*/images/00002.png")
+    missing.unlink()
+    payload = Payload([RunView.of(run)])
+    data = payload.gathered()
+    assert data["sets"][data["series"][0]["cells"][0]["pictures"]]["places"] == [0, 1, -1, 2, 3, 4]
+    assert str(missing) in payload.album.damaged[0]
+    for manifest in run.glob("cells/*/generation.json"):
+        manifest.unlink()  # and with it what says which picture is whose
     payload = Payload([RunView.of(run)])
     (one,) = payload.gathered()["series"]
     assert one["cells"][0]["pictures"] is None
     assert any("5 pictures of 6 prompts" in note for note in payload.notes)
+
+
+def test_another_picture_in_a_pictures_place_is_not_shown(new_run) -> None:
+    run = new_run(n=6, taus=("1",), side=8)
+    (cell,) = run.glob("cells/*/images")
+    (cell / "00002.png").write_bytes((cell / "00003.png").read_bytes())
+    payload = Payload([RunView.of(run)])
+    data = payload.gathered()
+    assert data["sets"][data["series"][0]["cells"][0]["pictures"]]["places"] == [0, 1, -1, 2, 3, 4]
+    assert "1 pictures are missing or damaged" in payload.album.damaged[0]
 
 
 def test_a_seed_s_cell_has_the_verdict_of_all_seeds_and_their_rate(gathered) -> None:

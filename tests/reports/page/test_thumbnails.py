@@ -85,4 +85,4 @@ def test_a_damaged_picture_costs_itself_and_is_told(pictures) -> None:
     (found,) = album.sprites()
     assert found["places"][3] == -1
     assert found["places"][4] == 3
-    assert any(str(paths[3]) in note for note in album.notes)
+    assert any(str(paths[3]) in note for note in album.damaged)

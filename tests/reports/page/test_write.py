@@ -102,7 +102,7 @@ def test_notes_say_what_is_left_out(view) -> None:
     for path in view.path.glob("cells/*/images/00001.png"):
         path.write_bytes(b"damaged")
     written = write_page([view], view.path / "index.html", notes=["a note <i>of</i> the caller's"])
-    assert any("cannot read" in note for note in written.notes)
+    assert any("missing or damaged" in note for note in written.notes)
     page = read(written.path)
     assert all(page.says(note) for note in written.notes)
 
