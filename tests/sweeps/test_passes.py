@@ -319,6 +319,7 @@ def test_a_kill_between_a_plan_and_its_pictures_leaves_no_pictures_of_another(sw
 
     folder, save = whole.records[1].folder(copy), SharingPlan.save
     (folder / "tree.npz").unlink()
+    (folder / "plan.npz").write_bytes((whole.records[0].folder(copy) / "plan.npz").read_bytes())  # another tau's
 
     def another(plan, path):
         save(baseline_plan(plan.n_prompts, plan.steps), path)
