@@ -30,6 +30,7 @@ from generators.families.pipeline_settings import PipelineSettings
 from generators.families.prompt_returns import PROBES, Leaf, learned
 from generators.families.shells import UNUSED, Shells
 from generators.model_entry import ModelEntry, models
+from generators.modular import classic_class
 from generators.predicted_x0 import FLOW
 from generators.sampler import Sampler
 
@@ -91,11 +92,9 @@ class Described:
     """
 
     def __init__(self, source: str, borrowed: dict[str, str]) -> None:
-        import diffusers
-
         name = named_pipeline(source)
         self._source, self._borrowed = source, borrowed
-        self.kind: Any = getattr(diffusers, name)
+        self.kind: Any = classic_class(name)
         check_classes(source, [part for part in components(source) if part not in UNUSED])
         self.shells = Shells(source, borrowed)
         self.parameters = inspect.signature(self.kind.__call__).parameters

@@ -227,7 +227,7 @@ class DiffusersPipeline(Family[PipelineSettings]):
 
 
 def _encodes(name: str) -> bool:
-    return name.startswith("text_encoder")
+    return name.startswith(("text_encoder", "text_conditioner"))
 
 
 def _moved(value: Any, device: torch.device, dtype: torch.dtype) -> Any:

@@ -16,11 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from generators.checkpoints import INDEX, load_config, packaged
+from generators.checkpoints import load_config, load_index, packaged
 from generators.families.word_tokenizer import word_tokenizer
+from generators.modular import REWRITING
 
-# What no call computes with that begins with a text and ends with a picture that nobody judges.
-UNUSED = ("safety_checker", "image_encoder", "feature_extractor")
+# What no call computes with that begins with a text as it is and ends with a picture that nobody judges.
+UNUSED = ("safety_checker", "image_encoder", "feature_extractor", *REWRITING)
 
 
 class Call(NamedTuple):
@@ -55,7 +56,7 @@ class Shells:
 
     def __init__(self, source: str, borrowed: dict[str, str]) -> None:
         self._source, self._borrowed = source, borrowed
-        self._index = load_config(source, "", INDEX)
+        self._index = load_index(source)
         self.without = {name: None for name in self._index if name in UNUSED}
         self.packaged = Path(source).is_relative_to(packaged())
         self._classes = {name: kind for name, kind in self._components().items() if issubclass(kind, nn.Module)}
