@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from generators.checkpoint_files import MODULAR_INDEX
 
@@ -145,8 +146,8 @@ class Workflow:
     def defaults(self) -> dict[str, Any]:
         """The inputs by name, and what holds where one is not given; guidance, which its guider has, among them."""
         known = {given.name: given.default for given in self.blocks.inputs if given.name}
-        specs = [spec for spec in self.blocks.expected_components if spec.name == GUIDER]
-        return known | {GUIDANCE: (spec.config or {}).get(GUIDANCE) for spec in specs}
+        guiders = [spec for spec in self.blocks.expected_components if spec.name == GUIDER]
+        return {**known, **{name: spec.config[name] for spec in guiders for name in (spec.config or {}) if name == GUIDANCE}}
 
 
 class CalledAsClassic:
@@ -193,12 +194,15 @@ class CalledAsClassic:
         with self._guided(guidance):
             returns = self.encode_prompt(state)
             for (name, group), value in zip(workflow.encoded.items(), returns, strict=True):
-                state.set(name, torch.stack(value) if isinstance(value, list) else value, group)
+                # of other lengths only where prompts are encoded, and nothing is done with them here
+                state.set(name, pad_sequence(value, batch_first=True) if isinstance(value, list) else value, group)
             for block in workflow.further:
                 if block is workflow.prepare:
                     sides = ("height", "width")
                     size = {side: state.get(side) or getattr(self, f"default_{side}", None) for side in sides}
                     state.set(LATENTS, self.prepare_latents(state, **size))
+                elif block is workflow.loop:
+                    self.denoise(state)
                 else:
                     block(self, state)
         return (state.get("images"),)
@@ -232,6 +236,10 @@ class CalledAsClassic:
         self.workflow.prepare(self, state)
         latents: Tensor = state.get(LATENTS)
         return latents
+
+    def denoise(self, state: Any) -> None:
+        """Run the loop; a loop block that takes no step at all misses what a step would have put out."""
+        self.workflow.loop(self, state)
 
     @contextmanager
     def _guided(self, guidance: float | None) -> Iterator[None]:
