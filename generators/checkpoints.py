@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from common import hub
 from common.errors import NoRoomError, UserError
-from common.files import DRIVE
+from common.files import DRIVE, split_revision
 from common.loading import loading
 from generators.checkpoint_files import INDEX as INDEX
 from generators.checkpoint_files import MODULAR_INDEX, Chosen, choose, whole
@@ -83,7 +83,7 @@ def load_index(source: str) -> dict[str, Any]:
 
 
 def _index(content: dict[str, Any]) -> dict[str, Any]:
-    """Return an index with a pair of library and class for each component.
+    """Return an index with a pair of library and class for each component, as classic pipelines have it.
 
     Examples:
         >>> spec = {"type_hint": ["diffusers", "AutoencoderKL"], "subfolder": "vae"}
@@ -269,13 +269,27 @@ def chosen_files(source: str, wanted: Collection[str], variant: str | None) -> C
         UserError: as `choose`, or the hub does not tell what there is.
     """
     index = index_name(source)
-    _path(source, index)  # a gated model says what it holds to everybody, and gives it to few
+    place = _path(source, index)  # a gated model says what it holds to everybody, and gives it to few
+    if index == MODULAR_INDEX:
+        _refuse_elsewhere(source, _parsed(place), wanted)
     try:
         return choose(source, _names(source), components(source), wanted, variant, index)
     except UserError as error:
         if Path(source).is_dir() or hub.snapshot(source, _rank).told:
             raise
         raise UserError(error.message, "only a part of it is here: connect, and run the same command again") from None
+
+
+def _refuse_elsewhere(source: str, index: Mapping[str, Any], wanted: Collection[str]) -> None:
+    """Raise UserError where a modular pipeline takes a component from somewhere else."""
+    here = {name.partition("/")[0] for name in _names(source)}
+    for name in wanted:
+        place = index[name][-1].get("pretrained_model_name_or_path") if len(index[name]) > 2 else None
+        if name not in here and place not in (None, source, split_revision(source)[0]):
+            raise UserError(
+                f"{source} takes its {name} from {place}",
+                "load it with diffusers, and save it whole: pipeline.save_pretrained(FOLDER)",
+            )
 
 
 def checkpoint_folder(source: str, wanted: Collection[str], variant: str | None) -> tuple[Path, str | None]:

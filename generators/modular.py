@@ -85,6 +85,7 @@ class Workflow:
     Attributes:
         name: of the pipeline's class.
         blocks: all of them, in order, as one block.
+        rewritten: whether stock rewrites prompts first.
     """
 
     def __init__(self, kind: Any) -> None:
@@ -92,9 +93,11 @@ class Workflow:
 
         self.name = str(kind.__name__)
         self.blocks: Any = getattr(diffusers, kind.default_blocks_name)().get_workflow(WORKFLOW)
-        for name, block in list(self.blocks.sub_blocks.items()):
-            if any(component in REWRITING for component in block.component_names):
-                self.blocks.sub_blocks.pop(name)
+        every = dict(self.blocks.sub_blocks)
+        rewriting = [name for name, block in every.items() if {*REWRITING} & {*block.component_names}]
+        self.rewritten = bool(rewriting)
+        for name in rewriting:
+            self.blocks.sub_blocks.pop(name)
         self._list = list(self.blocks.sub_blocks.values())
         self._counts = self._place(lambda block: COUNTED in block.intermediate_output_names)
         self._prepares = self._place(lambda block: LATENTS in block.intermediate_output_names)
@@ -252,6 +255,8 @@ class CalledAsClassic:
         if guidance is not None:
             if not hasattr(guider, GUIDANCE):
                 raise ValueError(f"its guider, a {type(guider).__name__}, has no {GUIDANCE}")
+            if guidance == 0 and not getattr(guider, "use_original_formulation", False):
+                raise ValueError(f"with {GUIDANCE} 0 a guider follows the negative prompt alone, 1 is none")
             guider.guidance_scale = guidance
         try:
             yield

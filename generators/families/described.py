@@ -30,7 +30,7 @@ from generators.families.pipeline_settings import PipelineSettings
 from generators.families.prompt_returns import PROBES, Leaf, learned
 from generators.families.shells import UNUSED, Shells
 from generators.model_entry import ModelEntry, models
-from generators.modular import classic_class
+from generators.modular import Workflow, classic_class
 from generators.predicted_x0 import FLOW
 from generators.sampler import Sampler
 
@@ -116,6 +116,9 @@ class Described:
         device, shells = torch.device("cpu"), self.shells
         pipeline = self.assembled({name: shells.shell(name, device, torch.float32) for name in shells.names}, device)
         for part, value in pipeline.components.items():
+            if changes_network(value):
+                reason = f"its {part}, a {type(value).__name__}, changes the denoiser while it runs, at a cost unknown here"
+                raise UserError(f"this {self.name} cannot be run: {reason}", "save it with a guider that leaves it as it is")
             config = {} if isinstance(value, nn.Module) else getattr(value, "config", {})
             if isinstance(config, dict) and any(
                 name.endswith("_momentum") and config[name] is not None for name in config
@@ -186,6 +189,20 @@ class Described:
             returns = seams.encoded(self.pipeline, self.arguments(None, [PROMPT]))
             _, called = seams.prepared(self.pipeline, self.arguments(None, [PROMPT]), returns)
         return {side: int(called[side]) for side in ("height", "width")}
+
+    @property
+    def default_guidance(self) -> float:
+        """What guidance is where none is asked for: as the call says, or the guider that a modular checkpoint has."""
+        if self.guidance is None:
+            return 0
+        default: float = self.parameters[self.guidance].default
+        guider = self.pipeline.guider if self.workflow is not None else None
+        return float(getattr(guider, self.guidance, default))
+
+    @property
+    def workflow(self) -> Workflow | None:
+        """The blocks of a modular pipeline; None for a classic one."""
+        return getattr(self.kind, "workflow", None)
 
     def leaves(self, settings: PipelineSettings) -> list[Leaf]:
         """Return what `encode_prompt` returns under these settings."""
@@ -299,6 +316,12 @@ class Described:
         except (ValueError, TypeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise UserError(f"{self.name} refuses these settings: {reason}") from error
+
+
+def changes_network(guider: Any) -> bool:
+    """Return whether a component is a guider that has the denoiser skip or change layers."""
+    prepare = getattr(guider, "prepare_models", None)
+    return prepare is not None and not prepare.__qualname__.startswith("BaseGuidance.")
 
 
 def _public(config: dict[str, Any]) -> dict[str, Any]:
