@@ -153,7 +153,7 @@ def _from_pretrained(expected: str, source: str, dtype: Any, parts: Mapping[str,
     """Return the pipeline in main memory; arguments and errors are those of `load_pipeline`."""
     from safetensors import SafetensorError
 
-    from generators.modular import classic_class
+    from generators.families.modular import classic_class
 
     index = _index(_parsed(_path(source, index_name(source))))
     check_pipeline(expected, source)

@@ -25,12 +25,12 @@ from generators.checkpoints import (
 from generators.families import seams
 from generators.families.base import ROLE
 from generators.families.encoding import errors_alone, warnings_kept
+from generators.families.modular import Workflow, classic_class
 from generators.families.pipeline_classes import ONE_AT_A_TIME
 from generators.families.pipeline_settings import PipelineSettings
 from generators.families.prompt_returns import PROBES, Leaf, learned
 from generators.families.shells import UNUSED, Shells
 from generators.model_entry import ModelEntry, models
-from generators.modular import Workflow, classic_class
 from generators.predicted_x0 import FLOW
 from generators.sampler import Sampler
 
@@ -117,8 +117,12 @@ class Described:
         pipeline = self.assembled({name: shells.shell(name, device, torch.float32) for name in shells.names}, device)
         for part, value in pipeline.components.items():
             if changes_network(value):
-                reason = f"its {part}, a {type(value).__name__}, changes the denoiser while it runs, at a cost unknown here"
-                raise UserError(f"this {self.name} cannot be run: {reason}", "save it with a guider that leaves it as it is")
+                reason = (
+                    f"its {part}, a {type(value).__name__}, changes the denoiser while it runs, at a cost unknown here"
+                )
+                raise UserError(
+                    f"this {self.name} cannot be run: {reason}", "save it with a guider that leaves it as it is"
+                )
             config = {} if isinstance(value, nn.Module) else getattr(value, "config", {})
             if isinstance(config, dict) and any(
                 name.endswith("_momentum") and config[name] is not None for name in config

@@ -5,8 +5,8 @@ from typing import Any
 
 from generators.families.base import families
 from generators.families.encoding import errors_alone
-from generators.modular import ENDING, NO_WORKFLOW, ONE_PROMPT, twin_of
-from generators.modular import unserved as unserved_modular
+from generators.families.modular import ENDING, NO_WORKFLOW, ONE_PROMPT, twin_of
+from generators.families.modular import unserved as unserved_modular
 
 NAME = "diffusers"  # of the family
 # For these classes tests show on small checkpoints, with these schedulers, that tau = 0 gives stock's pictures bit for

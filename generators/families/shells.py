@@ -18,8 +18,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from generators.checkpoints import load_config, load_index, packaged
+from generators.families.modular import REWRITING
 from generators.families.word_tokenizer import word_tokenizer
-from generators.modular import REWRITING
 
 # What no call computes with that begins with a text as it is and ends with a picture that nobody judges.
 UNUSED = ("safety_checker", "image_encoder", "feature_extractor", *REWRITING)

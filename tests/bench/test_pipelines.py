@@ -18,7 +18,6 @@ PROMPTS = ("a red fox", "a red wolf", "a blue car by the sea")
         ("QwenImagePipeline", {}),
         ("ZImagePipeline", {"max_sequence_length": 96}),
         ("AnimaModularPipeline", {}),
-        ("Flux3ModularPipeline", {}),
         ("SanaPipeline", {"use_resolution_binning": False, "complex_human_instruction": None}),
     ],
 )

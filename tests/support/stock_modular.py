@@ -10,7 +10,7 @@ from diffusers.modular_pipelines import PipelineState
 from stock_pipelines import Case, ones_drawn
 from torch import Tensor
 
-from generators.modular import ONE_PROMPT
+from generators.families.modular import ONE_PROMPT
 from generators.settings import GenerationSettings
 
 

@@ -7,7 +7,7 @@ from stock_modular import ModularCase
 from stock_pipelines import Case
 from tiny_pipelines import SMALLER, shrink
 
-from generators.modular import ENDING
+from generators.families.modular import ENDING
 
 
 @pytest.fixture(scope="module")

@@ -150,7 +150,10 @@ class Workflow:
         """The inputs by name, and what holds where one is not given; guidance, which its guider has, among them."""
         known = {given.name: given.default for given in self.blocks.inputs if given.name}
         guiders = [spec for spec in self.blocks.expected_components if spec.name == GUIDER]
-        return {**known, **{name: spec.config[name] for spec in guiders for name in (spec.config or {}) if name == GUIDANCE}}
+        return {
+            **known,
+            **{name: spec.config[name] for spec in guiders for name in (spec.config or {}) if name == GUIDANCE},
+        }
 
 
 class CalledAsClassic:
