@@ -22,6 +22,7 @@ from generators.families import seams
 from generators.families.base import get_family, resolve_settings
 from generators.families.described import following_a_flow
 from generators.families.diffusers_pipeline import DiffusersPipeline
+from generators.families.modular import ENDING
 from generators.families.pipeline_classes import ONE_AT_A_TIME
 from generators.noise import node_key
 from generators.settings import GenerationSettings
@@ -73,8 +74,11 @@ class Case:
     @classmethod
     def tiny(cls, name: str, folder: Path) -> "Case":
         """A small one of that class, saved to `folder`."""
+        from stock_modular import ModularCase  # which is a `Case`
+
         save_tiny_pipeline(name, folder)
-        return cls(name, loaded(folder), stock_of(folder))
+        kind = ModularCase if name.endswith(ENDING) else cls
+        return kind(name, loaded(folder), stock_of(folder))
 
     @classmethod
     def of(cls, family: DiffusersPipeline, stock: Any) -> "Case":

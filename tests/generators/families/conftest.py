@@ -3,11 +3,8 @@ from functools import cache
 
 import diffusers
 import pytest
-from stock_modular import ModularCase
 from stock_pipelines import Case
 from tiny_pipelines import SMALLER, shrink
-
-from generators.families.modular import ENDING
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +14,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], C
     def made(name: str) -> Case:
         if not hasattr(diffusers, name):
             pytest.skip(f"diffusers {diffusers.__version__} has no {name}")
-        kind = ModularCase if name.endswith(ENDING) else Case
-        return kind.tiny(name, tmp_path_factory.mktemp(name))
+        return Case.tiny(name, tmp_path_factory.mktemp(name))
 
     with pytest.MonkeyPatch.context() as patch:
         for name in SMALLER:

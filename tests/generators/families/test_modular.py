@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from loopback_hub import LoopbackHub, serving_hub, use_hub
@@ -46,6 +47,7 @@ def with_guider(case: Case, place: Path, kind: str, **config: Any) -> Path:
     return folder
 
 
+@pytest.mark.skipif(not hasattr(diffusers, FLUX3), reason="of diffusers 0.42")
 def test_classes_without_a_classic_twin_are_listed_and_others_are_not():
     listed = {name: family for name, family in classes().items() if "Modular" in name}
     assert {name: listed[name] for name in (ANIMA, FLUX3, DISTILLED)} == dict.fromkeys(
@@ -69,6 +71,8 @@ def test_classes_without_a_classic_twin_are_listed_and_others_are_not():
     ],
 )
 def test_others_are_refused_by_name_with_the_reason(tmp_path: Path, kind: str, reason: str):
+    if not (hasattr(diffusers, kind) or kind.startswith("NoSuch")):
+        pytest.skip(f"diffusers {diffusers.__version__} has no {kind}")
     (tmp_path / INDEX).write_text(json.dumps({"_class_name": kind}))
     with pytest.raises(UserError, match=f"is a {kind}, which no model family runs: .*{reason}"):
         model(str(tmp_path))
