@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from generators.checkpoint_files import MODULAR_INDEX
@@ -30,6 +31,13 @@ COUNTED, LATENTS = "batch_size", "latents"  # what the block that counts prompts
 REWRITING = ("prompt_upsampler", "prompt_upsampler_processor")
 # Their text encoder takes one prompt a call, so that stock's batches are of one.
 ONE_PROMPT = ("Flux3ModularPipeline", "Flux3DistilledModularPipeline")
+# Which mask says where the states of a text end, of which the denoiser is not told: they are zeros from there on.
+MASKS = {
+    "AnimaModularPipeline": {
+        "prompt_embeds": "t5_attention_mask",
+        "negative_prompt_embeds": "negative_t5_attention_mask",
+    }
+}
 # What a classic pipeline is too, where that has another name than the same without "Modular".
 TWINS = {
     "Flux2KleinBaseModularPipeline": "Flux2KleinPipeline",
@@ -139,6 +147,11 @@ class Workflow:
         return self._list[self._loops]
 
     @cached_property
+    def inputs(self) -> list[Any]:
+        """What its blocks are given by name; diffusers looks through all of them to say so."""
+        return [given for given in self.blocks.inputs if given.name]
+
+    @cached_property
     def encoded(self) -> dict[str, str | None]:
         """What encoding puts out that further blocks ask for by name, and the group of inputs that it belongs to."""
         asked = {name for block in self.further for name in block.input_names}
@@ -146,9 +159,19 @@ class Workflow:
         return {output.name: output.kwargs_type for output in outputs if output.name in asked}
 
     @cached_property
+    def masks(self) -> dict[str, str]:
+        """The mask of what is encoded, by that one's name, as far as there is one."""
+        return MASKS.get(self.name, {})
+
+    @cached_property
+    def returned(self) -> list[str]:
+        """The names of what is encoded, each before its mask."""
+        return [both for name in self.encoded for both in (name, self.masks.get(name)) if both]
+
+    @cached_property
     def defaults(self) -> dict[str, Any]:
         """The inputs by name, and what holds where one is not given; guidance, which its guider has, among them."""
-        known = {given.name: given.default for given in self.blocks.inputs if given.name}
+        known = {given.name: given.default for given in self.inputs}
         guiders = [spec for spec in self.blocks.expected_components if spec.name == GUIDER]
         return {
             **known,
@@ -194,12 +217,13 @@ class CalledAsClassic:
         from diffusers.modular_pipelines import PipelineState
 
         workflow, state, guidance = self.workflow, PipelineState(), arguments.pop(GUIDANCE, None)
-        for given in workflow.blocks.inputs:
-            if given.name:
-                state.set(given.name, arguments.get(given.name, given.default), given.kwargs_type)
+        for given in workflow.inputs:
+            state.set(given.name, arguments.get(given.name, given.default), given.kwargs_type)
         with self._guided(guidance):
             returns = self.encode_prompt(state)
-            for (name, group), value in zip(workflow.encoded.items(), returns, strict=True):
+            found = dict(zip(workflow.returned, returns, strict=True))
+            for name, group in workflow.encoded.items():
+                value = found[name]
                 # of other lengths only where prompts are encoded, and nothing is done with them here
                 state.set(name, pad_sequence(value, batch_first=True) if isinstance(value, list) else value, group)
             for block in workflow.further:
@@ -214,7 +238,7 @@ class CalledAsClassic:
         return (state.get("images"),)
 
     def encode_prompt(self, state: Any) -> tuple[Any, ...]:
-        """Return what the state's prompts become, in the order of the workflow's `encoded`.
+        """Return what the state's prompts become, in the order of the workflow's `returned`.
 
         A text encoder that takes one prompt a call is called for each: then it is a list of one tensor a prompt.
         """
@@ -235,7 +259,10 @@ class CalledAsClassic:
         own = type(state)({**state.values, **texts})
         for block in self.workflow.encoding:
             block(self, own)
-        return tuple(own.get(name) for name in self.workflow.encoded)
+        for states, mask in self.workflow.masks.items():
+            if own.get(mask) is not None:
+                own.set(mask, pad(own.get(mask), (0, own.get(states).shape[1] - own.get(mask).shape[1])))
+        return tuple(own.get(name) for name in self.workflow.returned)
 
     def prepare_latents(self, state: Any, *, height: int | None, width: int | None) -> Tensor:
         """Return the latents that the state's prompts begin with; the block puts ids and the like into the state."""

@@ -61,11 +61,20 @@ class ModularCase(Case):
         return self.stock(**self.arguments(settings, prompts), **further)
 
     def encodings(self, settings: GenerationSettings, prompts: list[str]) -> list[Any]:
-        """What is in stock's state where its prompts are counted."""
+        """What is in stock's state where its prompts are counted; of Anima, the tokens that are not padding too."""
         self.guided(settings)
         names = ["prompt_embeds", "negative_prompt_embeds"][: 1 if self.name.startswith("Flux3Distilled") else 2]
-        if self.name not in ONE_PROMPT:
-            return [tuple(self.state(settings, prompts).get(name) for name in names)]
+        if self.name == "AnimaModularPipeline":
+            state = self.state(settings, prompts)
+            pairs = zip(names, ("t5_attention_mask", "negative_t5_attention_mask"), strict=True)
+            states_and_masks = [(state.get(states), state.get(mask)) for states, mask in pairs]
+            return [
+                tuple(
+                    tensor
+                    for states, mask in states_and_masks
+                    for tensor in (states, torch.nn.functional.pad(mask, (0, states.shape[1] - mask.shape[1])))
+                )
+            ]
         states = [self.state(settings, [prompt]) for prompt in prompts]
         return [tuple([state.get(name)[0] for state in states] for name in names)]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from loopback_hub import LoopbackHub, serving_hub, use_hub
@@ -15,9 +16,11 @@ from stock_pipelines import KEYS, PROMPTS, Case, loaded
 from common.errors import UserError
 from generators.batching import Batches
 from generators.catalogue import model
+from generators.combiners.base import MASK
 from generators.families.base import get_family
 from generators.families.diffusers_pipeline import DiffusersPipeline
 from generators.families.pipeline_classes import classes
+from generators.families.prompt_returns import states_leaf
 
 ANIMA, FLUX3, DISTILLED = "AnimaModularPipeline", "Flux3ModularPipeline", "Flux3DistilledModularPipeline"
 INDEX = "modular_model_index.json"
@@ -151,6 +154,19 @@ def test_prompts_are_encoded_as_they_are_and_records_say_so(case):
         batches = Batches(1)
         case(name).family.encode(PROMPTS[:1], KEYS[:1], case(name).settings(), batches)
         assert any("prompt upsampler is left out" in note for note in batches.notes) == said
+
+
+def test_animas_states_are_kept_with_the_tokens_that_are_not_padding(case):
+    """By which a cluster's positions are the means of the prompts that reach them; behind them are zeros."""
+    one = case(ANIMA)
+    conditioning = one.family.encode(PROMPTS, KEYS, one.settings())
+    name = states_leaf(conditioning.tensors).name
+    states, mask = conditioning.tensors[name], conditioning.tensors[name + MASK]
+    assert mask.sum(dim=1).tolist() == [len(one.stock.t5_tokenizer(prompt).input_ids) for prompt in PROMPTS]
+    assert states.shape[1] == 128
+    assert not states[mask == 0].any()
+    means = (states.double() * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+    assert np.allclose(one.family.features(conditioning, "mean_token"), means.numpy(), rtol=1e-9)
 
 
 def test_prompts_of_several_windows_are_kept_apart(case):
