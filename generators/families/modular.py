@@ -201,12 +201,16 @@ class CalledAsClassic:
         index = json.loads((Path(folder) / MODULAR_INDEX).read_text(encoding="utf-8"))
         kind: Any = cls
         pipeline = kind(blocks=cls.workflow.blocks, pretrained_model_name_or_path=folder, modular_config_dict=index)
-        for name in set(pipeline.pretrained_component_names) - set(parts):
+        for name in pipeline.pretrained_component_names:
+            if name in parts:
+                continue
             spec, weights = pipeline.get_component_spec(name), {}
             if spec.pretrained_model_name_or_path != folder:
                 raise ValueError(f"its {name} is elsewhere, in {spec.pretrained_model_name_or_path}")
             if spec.type_hint is not None and issubclass(spec.type_hint, torch.nn.Module):
-                weights = {"torch_dtype": torch_dtype, "use_safetensors": use_safetensors, "variant": variant}
+                marked = any(f".{variant}." in path.name for path in (Path(folder) / name).iterdir())
+                weights = {"torch_dtype": torch_dtype, "use_safetensors": use_safetensors}
+                weights["variant"] = variant if marked else None  # some components may have plain weights alone
             parts[name] = spec.load(**weights)
         expected = pipeline.component_names
         pipeline.register_components(**{name: part for name, part in parts.items() if name in expected})

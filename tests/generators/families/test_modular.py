@@ -207,6 +207,15 @@ def test_a_component_elsewhere_is_named(case, tmp_path: Path):
     assert "save it whole" in reason
 
 
+def test_weights_of_a_variant_are_read_where_a_component_has_them(case, tmp_path: Path):
+    folder = changed(case(ANIMA), tmp_path / "model")
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".fp16.safetensors"))
+    ours, theirs = loaded(folder).network.state_dict(), case(ANIMA).family.network.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
 def test_it_cannot_be_offloaded(case):
     family = loaded(case(ANIMA).folder)
     family.offload = "model"
