@@ -87,8 +87,7 @@ def _entry_of_parts(name: str, family: str, parts: list[str]) -> ModelEntry:
 
 
 def _folder_entry(folder: Path) -> ModelEntry:
-    from generators.checkpoint_files import INDEX
-    from generators.checkpoints import pipeline_class
+    from generators.checkpoints import has_index, pipeline_class
     from generators.families.base import families
 
     layouts = []
@@ -97,7 +96,7 @@ def _folder_entry(folder: Path) -> ModelEntry:
         if entry is not None:
             return entry
         layouts.append(f"{family.name}: {family.layout}")
-    pipeline = pipeline_class(str(folder)) if (folder / INDEX).is_file() else None
+    pipeline = pipeline_class(str(folder)) if has_index(folder) else None
     if pipeline and not any(pipeline in family.pipelines for family in families().values()):
         raise _refused(str(folder), pipeline)  # and not a part of a model that needs another
     raise UserError(f"no model family reads the folder {folder}", "expected " + "; ".join(layouts))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from common.errors import UserError
 
 INDEX = "model_index.json"
+MODULAR_INDEX = "modular_model_index.json"  # of a pipeline that diffusers makes of blocks; where there is no other
 CONFIG = "config.json"
 SAFE = "safetensors"
 # diffusion_pytorch_model.fp16-00001-of-00002.safetensors, model.safetensors.index.fp16.json and all that lies between;
@@ -40,7 +41,12 @@ class _Weights:
 
 
 def choose(
-    source: str, names: Iterable[str], components: Mapping[str, str], wanted: Iterable[str], variant: str | None
+    source: str,
+    names: Iterable[str],
+    components: Mapping[str, str],
+    wanted: Iterable[str],
+    variant: str | None,
+    index: str = INDEX,
 ) -> Chosen:
     """Return the files of the wanted components.
 
@@ -52,6 +58,7 @@ def choose(
         names: of all files that it has, relative to it.
         components: the classes of all its components, by their names.
         variant: such as ``fp16``.
+        index: the name of its index.
 
     Raises:
         UserError: a wanted component is not there or not whole, has weights of no such variant, or of several, or
@@ -66,11 +73,11 @@ def choose(
     chosen = _variant(
         source, {folder: {one.variant for one in of if one.safe} for folder, of in weights.items()}, variant
     )
-    taken, marked = [INDEX], False
+    taken, marked = [index], False
     for component in wanted:
         inside, of = folders.get(component, []), weights.get(component, [])
         if not inside:
-            raise _lacking(source, f"it has no {component}/, which its {INDEX} names")
+            raise _lacking(source, f"it has no {component}/, which its {index} names")
         read = [one for one in of if one.safe and one.variant == chosen] or [
             one for one in of if one.safe and one.variant is None
         ]

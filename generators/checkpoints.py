@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from common import hub
 from common.errors import NoRoomError, UserError
-from common.files import DRIVE, input_file, parse_json
+from common.files import DRIVE, input_file, parse_json, split_revision
 from common.loading import loading
 from generators.checkpoint_files import INDEX as INDEX
-from generators.checkpoint_files import Chosen, choose, whole
+from generators.checkpoint_files import MODULAR_INDEX, Chosen, choose, whole
 
 Offload = Literal["none", "model", "sequential"]
 # Classes of components that are no longer where indexes say; families load them themselves.
@@ -28,12 +28,12 @@ CONFIGURATIONS = Path(__file__).parent / "configurations"
 
 
 def pipeline_class(source: str) -> str:
-    """Return the pipeline class named in `source`'s model_index.json, where its weights are.
+    """Return the pipeline class named in `source`'s index, where its weights are.
 
     Raises:
         UserError: the folder or its index is missing or unreadable, or the hub has no such model.
     """
-    return str(_parsed(_path(source, INDEX)).get("_class_name"))
+    return str(_parsed(_path(source, index_name(source))).get("_class_name"))
 
 
 def named_pipeline(source: str) -> str:
@@ -42,7 +42,60 @@ def named_pipeline(source: str) -> str:
     Raises:
         UserError: as `load_config`.
     """
-    return str(_read(source, INDEX).get("_class_name"))
+    return str(load_index(source).get("_class_name"))
+
+
+def has_index(folder: Path) -> bool:
+    """Return whether the folder is one of a whole pipeline, classic or modular."""
+    return any((folder / name).is_file() for name in (INDEX, MODULAR_INDEX))
+
+
+def index_name(source: str) -> str:
+    """Return the name of `source`'s index: a modular pipeline's where it has no other.
+
+    Raises:
+        UserError: the hub has no such model.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        modular = not (folder / INDEX).is_file() and (folder / MODULAR_INDEX).is_file()
+    elif folder.is_absolute() or DRIVE.match(source):
+        modular = False  # which is said where it is read
+    else:
+        modular = _only_modular(hub.snapshot(source, _rank))
+    return MODULAR_INDEX if modular else INDEX
+
+
+def _only_modular(known: hub.Snapshot) -> bool:
+    """Return whether a hub model has a modular pipeline's index and no other, as far as is known."""
+    return MODULAR_INDEX in known.files and INDEX not in known.files
+
+
+def load_index(source: str) -> dict[str, Any]:
+    """Return `source`'s index, a public model's from this package; a modular one's in the form of others.
+
+    Raises:
+        UserError: as `load_config`.
+    """
+    public = Path(configured(source)) / INDEX
+    return _index(_parsed(public if public.is_file() else _path(source, index_name(source))))
+
+
+def _index(content: dict[str, Any]) -> dict[str, Any]:
+    """Return an index with a pair of library and class for each component, as classic pipelines have it.
+
+    Examples:
+        >>> spec = {"type_hint": ["diffusers", "AutoencoderKL"], "subfolder": "vae"}
+        >>> _index({"vae": [None, None, spec], "scale": 8})
+        {'vae': ['diffusers', 'AutoencoderKL'], 'scale': 8}
+    """
+
+    def pair(value: Any) -> Any:
+        if not isinstance(value, list) or len(value) != 3 or not isinstance(value[2], dict):
+            return value
+        return value[:2] if value[0] and value[1] else list(value[2].get("type_hint") or value[:2])
+
+    return {name: pair(value) for name, value in content.items()}
 
 
 def load_config(source: str, subfolder: str, filename: str = "config.json") -> dict[str, Any]:
@@ -97,10 +150,11 @@ def load_pipeline(
 
 def _from_pretrained(expected: str, source: str, dtype: Any, parts: Mapping[str, Any], variant: str | None) -> Any:
     """Return the pipeline in main memory; arguments and errors are those of `load_pipeline`."""
-    import diffusers
     from safetensors import SafetensorError
 
-    index = _parsed(_path(source, INDEX))
+    from generators.families.modular import classic_class
+
+    index = _index(_parsed(_path(source, index_name(source))))
     check_pipeline(expected, source)
     folder, variant = checkpoint_folder(source, [name for name in components(source) if name not in parts], variant)
     try:
@@ -110,7 +164,7 @@ def _from_pretrained(expected: str, source: str, dtype: Any, parts: Mapping[str,
                 for name, place in parts.items()
                 if name in index
             }
-            pipeline = getattr(diffusers, expected).from_pretrained(
+            pipeline = classic_class(expected).from_pretrained(
                 str(folder),
                 variant=variant,
                 torch_dtype=dtype,
@@ -132,6 +186,8 @@ def _place(pipeline: Any, device: Any, offload: Offload) -> None:
     if offload == "none":
         pipeline.to(device)
         return
+    if not hasattr(pipeline, "enable_model_cpu_offload"):
+        raise UserError(f"a {type(pipeline).__name__} cannot be offloaded", "use --offload none")
     # hooks look for weights to move, and shells have none
     modules = {name: part for name, part in pipeline.components.items() if hasattr(part, "parameters")}
     empty = [name for name, part in modules.items() if next(iter(part.parameters()), None) is None]
@@ -197,12 +253,12 @@ def check_pipeline(expected: str, source: str) -> None:
 
 
 def components(source: str) -> dict[str, str]:
-    """Return the components that a checkpoint's model_index.json names, and their classes.
+    """Return the components that a checkpoint's index names, and their classes.
 
     Raises:
         UserError: as `load_config`.
     """
-    return _classes(_read(source, INDEX))
+    return _classes(load_index(source))
 
 
 def chosen_files(source: str, wanted: Collection[str], variant: str | None) -> Chosen:
@@ -211,13 +267,28 @@ def chosen_files(source: str, wanted: Collection[str], variant: str | None) -> C
     Raises:
         UserError: as `choose`, or the hub does not tell what there is.
     """
-    _path(source, INDEX)  # a gated model says what it holds to everybody, and gives it to few
+    index = index_name(source)
+    place = _path(source, index)  # a gated model says what it holds to everybody, and gives it to few
+    if index == MODULAR_INDEX:
+        _refuse_elsewhere(source, _parsed(place), wanted)
     try:
-        return choose(source, _names(source), components(source), wanted, variant)
+        return choose(source, _names(source), components(source), wanted, variant, index)
     except UserError as error:
         if Path(source).is_dir() or hub.snapshot(source, _rank).told:
             raise
         raise UserError(error.message, "only a part of it is here: connect, and run the same command again") from None
+
+
+def _refuse_elsewhere(source: str, index: Mapping[str, Any], wanted: Collection[str]) -> None:
+    """Raise UserError where a modular pipeline takes a component from somewhere else."""
+    here = {name.partition("/")[0] for name in _names(source)}
+    for name in wanted:
+        place = index[name][-1].get("pretrained_model_name_or_path") if len(index[name]) > 2 else None
+        if name not in here and place not in (None, source, split_revision(source)[0]):
+            raise UserError(
+                f"{source} takes its {name} from {place}",
+                "load it with diffusers, and save it whole: pipeline.save_pretrained(FOLDER)",
+            )
 
 
 def checkpoint_folder(source: str, wanted: Collection[str], variant: str | None) -> tuple[Path, str | None]:
@@ -239,7 +310,7 @@ def check_classes(source: str, wanted: Collection[str]) -> None:
     import diffusers
     import transformers
 
-    index, known = _read(source, INDEX), {"diffusers": diffusers, "transformers": transformers}
+    index, known = load_index(source), {"diffusers": diffusers, "transformers": transformers}
     for name in wanted:
         library, kind = index[name]
         if kind in MOVED or hasattr(diffusers.pipelines, library) or library not in known:
@@ -286,14 +357,15 @@ def hub_bytes(
     if known is None:
         return 0, None
     files = known.files if known.told else hub.listed(known) or known.files
-    place = known.here(INDEX) or packaged(source) / INDEX
+    name = MODULAR_INDEX if _only_modular(known) else INDEX
+    place = known.here(name) or packaged(source) / name
     if ask and not place.is_file():
-        place = hub.hub_file(source, INDEX, _rank)
+        place = hub.hub_file(source, name, _rank)
     try:
-        index = _parsed(place)
+        index = _index(_parsed(place))
         unread = spare(str(index.get("_class_name")))
-        wanted = [name for name in _classes(index) if name not in unread]
-        names = choose(source, files, _classes(index), wanted, variant).names
+        wanted = [part for part in _classes(index) if part not in unread]
+        names = choose(source, files, _classes(index), wanted, variant, name).names
     except UserError:  # not all is here, and nobody told how much that is
         return sum(file.size for file in known.files.values()), None
     here = sum(files[name].size for name in names if known.here(name))
@@ -362,7 +434,7 @@ def _names(source: str) -> list[str]:
 
 def _rank(folder: Path) -> int:
     """Return how many components of a checkpoint are whole in a folder."""
-    if not (folder / INDEX).is_file():
+    if not has_index(folder):
         return 0
     try:
         return whole(_names(str(folder)), components(str(folder)))

@@ -17,7 +17,7 @@ from common.errors import UserError
 from common.plugins import discover, find
 from generators.acceleration import Acceleration
 from generators.batching import Batches
-from generators.checkpoints import INDEX, Offload, pipeline_class
+from generators.checkpoints import Offload, has_index, pipeline_class
 from generators.component import Component
 from generators.conditioning import Conditioning
 from generators.device_memory import give_back
@@ -73,7 +73,7 @@ class Family(ModelFamily, ABC, Generic[S]):
     @classmethod
     def recognise(cls, folder: Path) -> ModelEntry | None:
         """Return the folder as a model of this family; None if it is laid out as another's."""
-        kind = pipeline_class(str(folder)) if (folder / INDEX).is_file() else None
+        kind = pipeline_class(str(folder)) if has_index(folder) else None
         return cls.described(str(folder), cls.sources_of(str(folder), kind)) if kind and cls.serves(kind) else None
 
     @classmethod

@@ -25,6 +25,7 @@ from generators.checkpoints import (
 from generators.families import seams
 from generators.families.base import ROLE
 from generators.families.encoding import errors_alone, warnings_kept
+from generators.families.modular import Workflow, classic_class
 from generators.families.pipeline_classes import ONE_AT_A_TIME
 from generators.families.pipeline_settings import PipelineSettings
 from generators.families.prompt_returns import PROBES, Leaf, learned
@@ -91,11 +92,9 @@ class Described:
     """
 
     def __init__(self, source: str, borrowed: dict[str, str]) -> None:
-        import diffusers
-
         name = named_pipeline(source)
         self._source, self._borrowed = source, borrowed
-        self.kind: Any = getattr(diffusers, name)
+        self.kind: Any = classic_class(name)
         check_classes(source, [part for part in components(source) if part not in UNUSED])
         self.shells = Shells(source, borrowed)
         self.parameters = inspect.signature(self.kind.__call__).parameters
@@ -117,6 +116,13 @@ class Described:
         device, shells = torch.device("cpu"), self.shells
         pipeline = self.assembled({name: shells.shell(name, device, torch.float32) for name in shells.names}, device)
         for part, value in pipeline.components.items():
+            if changes_network(value):
+                reason = (
+                    f"its {part}, a {type(value).__name__}, changes the denoiser while it runs, at a cost unknown here"
+                )
+                raise UserError(
+                    f"this {self.name} cannot be run: {reason}", "save it with a guider that leaves it as it is"
+                )
             config = {} if isinstance(value, nn.Module) else getattr(value, "config", {})
             if isinstance(config, dict) and any(
                 name.endswith("_momentum") and config[name] is not None for name in config
@@ -187,6 +193,20 @@ class Described:
             returns = seams.encoded(self.pipeline, self.arguments(None, [PROMPT]))
             _, called = seams.prepared(self.pipeline, self.arguments(None, [PROMPT]), returns)
         return {side: int(called[side]) for side in ("height", "width")}
+
+    @property
+    def default_guidance(self) -> float:
+        """What guidance is where none is asked for: as the call says, or the guider that a modular checkpoint has."""
+        if self.guidance is None:
+            return 0
+        default: float = self.parameters[self.guidance].default
+        guider = self.pipeline.guider if self.workflow is not None else None
+        return float(getattr(guider, self.guidance, default))
+
+    @property
+    def workflow(self) -> Workflow | None:
+        """The blocks of a modular pipeline; None for a classic one."""
+        return getattr(self.kind, "workflow", None)
 
     def leaves(self, settings: PipelineSettings) -> list[Leaf]:
         """Return what `encode_prompt` returns under these settings."""
@@ -300,6 +320,12 @@ class Described:
         except (ValueError, TypeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise UserError(f"{self.name} refuses these settings: {reason}") from error
+
+
+def changes_network(guider: Any) -> bool:
+    """Return whether a component is a guider that has the denoiser skip or change layers."""
+    prepare = getattr(guider, "prepare_models", None)
+    return prepare is not None and not prepare.__qualname__.startswith("BaseGuidance.")
 
 
 def _public(config: dict[str, Any]) -> dict[str, Any]:

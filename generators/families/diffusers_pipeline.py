@@ -75,11 +75,11 @@ class DiffusersPipeline(Family[PipelineSettings]):
         model = described(entry)
         if known := model.catalogued(cls.name):
             return known.like(name, sources)
-        public, guidance = models()["flux-dev"], model.guidance
+        public = models()["flux-dev"]
         steps = model.parameters["num_inference_steps"].default
         defaults = {
             "steps": steps,
-            "guidance": model.parameters[guidance].default if guidance else 0,
+            "guidance": model.default_guidance,
             "dtype": "auto" if model.denoiser == "unet" else "bf16",  # UNets were made for fp16
         }
         scorers = {"scorers": public.scorers, "optional_scorers": public.optional_scorers}
@@ -152,6 +152,8 @@ class DiffusersPipeline(Family[PipelineSettings]):
         leaves, kind = self._model.leaves(settings), self._model.name
         if kind not in PROVED:
             batches.notes.append(f"no test shows that a {kind} gives stock's pictures bit for bit")
+        if (workflow := self._model.workflow) is not None and workflow.rewritten:
+            batches.notes.append(f"prompts are encoded as they are: a {kind}'s prompt upsampler is left out")
 
         def work(rows: slice) -> Conditioning:
             batch = list(prompts[rows])
@@ -230,7 +232,7 @@ class DiffusersPipeline(Family[PipelineSettings]):
 
 
 def _encodes(name: str) -> bool:
-    return name.startswith("text_encoder")
+    return name.startswith(("text_encoder", "text_conditioner"))
 
 
 def _moved(value: Any, device: torch.device, dtype: torch.dtype) -> Any:

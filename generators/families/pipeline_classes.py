@@ -5,6 +5,8 @@ from typing import Any
 
 from generators.families.base import families
 from generators.families.encoding import errors_alone
+from generators.families.modular import ENDING, NO_WORKFLOW, ONE_PROMPT, twin_of
+from generators.families.modular import unserved as unserved_modular
 
 NAME = "diffusers"  # of the family
 # For these classes tests show on small checkpoints, with these schedulers, that tau = 0 gives stock's pictures bit for
@@ -46,9 +48,17 @@ PROVED: dict[str, tuple[str, ...]] = {
     "Krea2Pipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
     "BriaPipeline": ("FlowMatchEulerDiscreteScheduler",),
     "PRXPipeline": ("FlowMatchEulerDiscreteScheduler",),
+    "AnimaModularPipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "Flux3ModularPipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    "Flux3DistilledModularPipeline": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
 }
 # What their call can take only one prompt of at a time, and why.
-ONE_AT_A_TIME = {"PRXPipeline": "its guidance repeats the timestep for a single prompt"}
+ONE_AT_A_TIME = {
+    "PRXPipeline": "its guidance repeats the timestep for a single prompt",
+    **dict.fromkeys(
+        ONE_PROMPT, "its text encoder takes one prompt a call, and prompts of other lengths are not padded"
+    ),
+}
 NO_PROMPT = "its call takes no prompt"
 # Arguments of a call that say that pictures, films or sounds go in or come out.
 NOT_TEXT_TO_IMAGE = {
@@ -89,7 +99,7 @@ def classes() -> dict[str, str]:
             continue
         with errors_alone("diffusers"):  # which says what is deprecated
             reason = None if name in own else unserved(name)
-        if reason != NO_PROMPT:
+        if reason not in (NO_PROMPT, NO_WORKFLOW) and not (name.endswith(ENDING) and twin_of(name)):
             found[name] = f"no family: {reason}" if reason else own.get(name, NAME)
     return found
 
@@ -107,6 +117,9 @@ def unserved(pipeline: str) -> str | None:
     kind: Any = getattr(diffusers, pipeline, None)
     if kind is None or not callable(kind):
         return f"diffusers {diffusers.__version__} has no class of that name"
+    if pipeline.endswith(ENDING):
+        twin = twin_of(pipeline)
+        return f"it runs the models of {twin}: save them as such a pipeline" if twin else unserved_modular(pipeline)
     call = inspect.signature(kind.__call__).parameters
     if "prompt" not in call:
         return NO_PROMPT

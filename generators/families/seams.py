@@ -142,6 +142,7 @@ def decoded(
             encode_prompt=_answers(returns),
             prepare_latents=_giving(pipeline.prepare_latents, latents),
             scheduler=sampler.double(sampler.K - 1),
+            denoise=lambda state: None,  # a modular pipeline's loop
         )
 
 

@@ -4,6 +4,7 @@ Shapes are computed on the meta device by a module of the same class. So a pipel
 machine, for the form of what it encodes, its latents, its timesteps, and the calls of its modules.
 """
 
+import inspect
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -16,11 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from generators.checkpoints import INDEX, load_config, packaged
+from generators.checkpoints import load_config, load_index, packaged
+from generators.families.modular import REWRITING
 from generators.families.word_tokenizer import word_tokenizer
 
-# What no call computes with that begins with a text and ends with a picture that nobody judges.
-UNUSED = ("safety_checker", "image_encoder", "feature_extractor")
+# What no call computes with that begins with a text as it is and ends with a picture that nobody judges.
+UNUSED = ("safety_checker", "image_encoder", "feature_extractor", *REWRITING)
 
 
 class Call(NamedTuple):
@@ -55,7 +57,7 @@ class Shells:
 
     def __init__(self, source: str, borrowed: dict[str, str]) -> None:
         self._source, self._borrowed = source, borrowed
-        self._index = load_config(source, "", INDEX)
+        self._index = load_index(source)
         self.without = {name: None for name in self._index if name in UNUSED}
         self.packaged = Path(source).is_relative_to(packaged())
         self._classes = {name: kind for name, kind in self._components().items() if issubclass(kind, nn.Module)}
@@ -139,11 +141,11 @@ class Shells:
         members: dict[str, Any] = {
             "device": property(lambda _: device),
             "dtype": property(lambda _: dtype),
-            "forward": answering.method("forward"),
+            "forward": answering.method("forward", kind),
             "__module__": kind.__module__,
         }
         if hasattr(kind, "decode") and hasattr(kind, "encode"):
-            members["decode"] = answering.method("decode")
+            members["decode"] = answering.method("decode", kind)
         module.__class__ = type(kind.__name__, (kind,), members)
         return module
 
@@ -204,8 +206,8 @@ class _Answering:
                 self._modules[method] = self._shells.called(self._name, method)
         return self._modules[method]
 
-    def method(self, name: str) -> Callable[..., Any]:
-        """Return the method of that name, as the shell's class has it."""
+    def method(self, name: str, kind: type) -> Callable[..., Any]:
+        """Return the method of that name with the parameters that the module's class gives it, which some ask for."""
 
         def answer(_: nn.Module, *args: Any, **kwargs: Any) -> Any:
             args, kwargs = tree_map(_on_meta, (args, kwargs))
@@ -219,6 +221,7 @@ class _Answering:
                     self._answers[form] = self._inner(name)(*args, **kwargs)
             return tree_map(self._answer, self._answers[form])
 
+        answer.__signature__ = inspect.signature(getattr(kind, name))  # type: ignore[attr-defined]
         return answer
 
     def _answer(self, value: Any) -> Any:

@@ -17,6 +17,7 @@ PROMPTS = ("a red fox", "a red wolf", "a blue car by the sea")
         ("Flux2Pipeline", {"max_sequence_length": 96}),
         ("QwenImagePipeline", {}),
         ("ZImagePipeline", {"max_sequence_length": 96}),
+        ("AnimaModularPipeline", {}),
         ("SanaPipeline", {"use_resolution_binning": False, "complex_human_instruction": None}),
     ],
 )

@@ -1,6 +1,8 @@
 """Pipelines of diffusers beside ours: one small checkpoint, run by both from the same noise."""
 
 import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +10,20 @@ import diffusers
 import numpy as np
 import torch
 from stock_noise import StockNoise
+from tiny_modular_pipelines import stock_modular_of
 from tiny_pipelines import save_tiny_pipeline
 from torch import Tensor
 
 from generators.batching import Batches
 from generators.catalogue import model
+from generators.checkpoint_files import MODULAR_INDEX
 from generators.executor import decode_images, execute
+from generators.families import seams
 from generators.families.base import get_family, resolve_settings
 from generators.families.described import following_a_flow
 from generators.families.diffusers_pipeline import DiffusersPipeline
+from generators.families.modular import ENDING
+from generators.families.pipeline_classes import ONE_AT_A_TIME
 from generators.noise import node_key
 from generators.settings import GenerationSettings
 from generators.sharing.plan import baseline_plan
@@ -51,6 +58,9 @@ ASKED: dict[str, dict[str, Any]] = {
     "Kandinsky5T2IPipeline": {"height": 32, "width": 32, "arguments": {"max_sequence_length": 256}},
     "Krea2Pipeline": {**SMALL, "arguments": {"max_sequence_length": 256}},
     "BriaPipeline": {**SMALL, "arguments": {"max_sequence_length": 48}},
+    "AnimaModularPipeline": SMALL,
+    "Flux3ModularPipeline": SMALL,
+    "Flux3DistilledModularPipeline": SMALL,
     "PRXPipeline": {"height": 32, "width": 32, "arguments": {"use_resolution_binning": False}},
 }
 
@@ -64,8 +74,11 @@ class Case:
     @classmethod
     def tiny(cls, name: str, folder: Path) -> "Case":
         """A small one of that class, saved to `folder`."""
+        from stock_modular import ModularCase  # which is a `Case`
+
         save_tiny_pipeline(name, folder)
-        return cls(name, loaded(folder), stock_of(folder))
+        kind = ModularCase if name.endswith(ENDING) else cls
+        return kind(name, loaded(folder), stock_of(folder))
 
     @classmethod
     def of(cls, family: DiffusersPipeline, stock: Any) -> "Case":
@@ -78,7 +91,8 @@ class Case:
 
     def halved(self) -> "Case":
         """Both in bf16."""
-        return Case(self.name, loaded(self.folder, dtype="bf16"), stock_of(self.folder, torch_dtype=torch.bfloat16))
+        stock = stock_of(self.folder, torch_dtype=torch.bfloat16)
+        return type(self)(self.name, loaded(self.folder, dtype="bf16"), stock)
 
     def settings(self, **asked: Any) -> GenerationSettings:
         fixed = {"steps": STEPS, "dtype": "fp32", **ASKED.get(self.name, {})}
@@ -87,7 +101,7 @@ class Case:
     @property
     def batch(self) -> int:
         """As many as stock itself takes at once."""
-        return 1 if self.name == "PRXPipeline" else len(PROMPTS)
+        return 1 if self.name in ONE_AT_A_TIME else len(PROMPTS)
 
     def ours(self, settings: GenerationSettings, batch: int | None = None) -> tuple[Tensor, np.ndarray]:
         """Finished latents and pictures by our executor, a batch at a time."""
@@ -110,17 +124,7 @@ class Case:
         stock, noise, nodes = self.stock, StockNoise(), [node_key([key]) for key in KEYS[rows]]
         finished: list[Tensor] = []
         generators = [torch.Generator() for _ in nodes]
-        own, own_scheduler = stock.prepare_latents, stock.scheduler
-        names = type(stock).prepare_latents.__globals__
-        draw = names["randn_tensor"]
-
-        def prepared(*args: Any, **kwargs: Any) -> Any:
-            # packed or not, ones stay ones: what stock makes of them is the factor that it gives unit noise
-            names["randn_tensor"] = lambda shape, dtype=None, **_: torch.ones(shape, dtype=dtype)
-            output = own(*args, **kwargs)
-            first = output[0] if isinstance(output, tuple) else output
-            first = first * noise.initial(nodes, first.shape[1:]).to(first)
-            return (first, *output[1:]) if isinstance(output, tuple) else first
+        own_scheduler = stock.scheduler
 
         def heard(*args: Any, **kwargs: Any) -> Any:
             for generator, node in zip(generators, nodes, strict=True):
@@ -135,14 +139,45 @@ class Case:
             stock.scheduler = kind.from_config(config)
         step = stock.scheduler.step
         heard.__signature__ = inspect.signature(step)
-        stock.scheduler.step, stock.prepare_latents = heard, prepared
+        stock.scheduler.step = heard
         try:
-            further = {"generator": generators, "output_type": "np", "return_dict": False}
-            images = stock(**self.arguments(settings, PROMPTS[rows]), **further)[0]
+            with self.beginning(lambda latents: latents * noise.initial(nodes, latents.shape[1:]).to(latents)):
+                images = self.pictures(settings, PROMPTS[rows], generators)
         finally:
-            del stock.prepare_latents, stock.scheduler.step
-            stock.scheduler, names["randn_tensor"] = own_scheduler, draw
+            del stock.scheduler.step
+            stock.scheduler = own_scheduler
         return finished[-1], (images * 255).round().astype(np.uint8)
+
+    @contextmanager
+    def beginning(self, from_ones: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Have stock begin with what this makes of the latents that it makes where it draws ones.
+
+        Packed or not, ones stay ones: what stock makes of them is the factor that it gives unit noise.
+        """
+        own = self.stock.prepare_latents
+
+        def prepared(*args: Any, **kwargs: Any) -> Any:
+            with ones_drawn(type(self.stock).prepare_latents):
+                output = own(*args, **kwargs)
+            first = from_ones(output[0] if isinstance(output, tuple) else output)
+            return (first, *output[1:]) if isinstance(output, tuple) else first
+
+        self.stock.prepare_latents = prepared
+        try:
+            yield
+        finally:
+            del self.stock.prepare_latents
+
+    def pictures(
+        self, settings: GenerationSettings, prompts: list[str], generators: list[torch.Generator]
+    ) -> np.ndarray:
+        """What stock's call makes of prompts."""
+        further = {"generator": generators, "output_type": "np", "return_dict": False}
+        return self.stock(**self.arguments(settings, prompts), **further)[0]
+
+    def encodings(self, settings: GenerationSettings, prompts: list[str]) -> list[Any]:
+        """What stock's `encode_prompt` returns, call by call."""
+        return seams.encoded(self.stock, {**self.arguments(settings, prompts), "output_type": "np"})
 
     def arguments(self, settings: GenerationSettings, prompts: list[str]) -> dict[str, Any]:
         """What a user of stock would write for these settings."""
@@ -155,6 +190,18 @@ class Case:
         return {"prompt": list(prompts), "num_inference_steps": settings.steps, **written, **settings.further}
 
 
+@contextmanager
+def ones_drawn(drawing: Any) -> Iterator[None]:
+    """Have whoever draws noise in the module of this function get ones."""
+    names = inspect.unwrap(drawing).__globals__
+    draw = names["randn_tensor"]
+    names["randn_tensor"] = lambda shape, dtype=None, **_: torch.ones(shape, dtype=dtype)
+    try:
+        yield
+    finally:
+        names["randn_tensor"] = draw
+
+
 def loaded(folder: Path, device: str = "cpu", dtype: str = "fp32") -> DiffusersPipeline:
     """Our family of a folder."""
     entry = model(str(folder))
@@ -163,6 +210,8 @@ def loaded(folder: Path, device: str = "cpu", dtype: str = "fp32") -> DiffusersP
 
 def stock_of(folder: Path, **parts: Any) -> Any:
     """The stock pipeline of a folder."""
+    if (folder / MODULAR_INDEX).is_file():
+        return stock_modular_of(folder, **parts)
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, use_safetensors=True, **parts)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -12,6 +12,7 @@ import tiny_llm_pipelines as llm
 import torch
 import transformers
 from tiny_flux import save_tiny_flux
+from tiny_modular_pipelines import MODULAR, save_modular
 from tiny_stable_diffusion import save_tiny_stable_diffusion
 from torch import nn
 
@@ -43,13 +44,16 @@ def save_tiny_pipeline(name: str, folder: Path, scheduler: Any = None) -> Path:
     if name == "FluxPipeline":
         return save_tiny_flux(folder, guidance_embeds=True)
     torch.manual_seed(0)
-    parts = BUILDERS[name]()
+    parts = {**BUILDERS, **MODULAR}[name]()
     if scheduler is not None:
         parts["scheduler"] = scheduler
     for part in parts.values():
         if isinstance(part, nn.Module):
             part.eval()
             _settle(part)
+    if name in MODULAR:
+        save_modular(name, parts, folder)
+        return folder
     getattr(diffusers, name)(**parts).save_pretrained(folder)
     if name == "PRXPipeline":  # public checkpoints have the whole model's configuration, of which stock takes a half
         own = folder / "text_encoder/config.json"

@@ -16,7 +16,6 @@ from generators.batching import Batches
 from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.executor import execute
-from generators.families import seams
 from generators.families.base import get_family, resolve_settings
 from generators.families.diffusers_pipeline import DiffusersPipeline
 from generators.families.pipeline_classes import PROVED
@@ -109,14 +108,11 @@ def test_encoding_is_what_stock_encodes_together_or_alone(case, name: str):
     one = case(name)
     settings = one.settings()
 
-    def theirs(prompts: list[str]) -> list[Any]:
-        return seams.encoded(one.stock, {**one.arguments(settings, prompts), "output_type": "np"})
-
     for size, groups in ((3, [[0, 1, 2]]), (1, [[0], [1], [2]])):
         rows = one.family.encode(PROMPTS, KEYS, settings, Batches(size)).tensors
         for group in groups:
             ours = unpacked({key: tensor[group] for key, tensor in rows.items()}, torch.device("cpu"))
-            assert same(ours, theirs([PROMPTS[place] for place in group]))
+            assert same(ours, one.encodings(settings, [PROMPTS[place] for place in group]))
 
 
 def same(ours: Any, theirs: Any) -> bool:
