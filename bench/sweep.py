@@ -114,10 +114,13 @@ def carry_out(
     from bench.results import print_costs, print_places, print_tables, seconds_line
     from bench.screen import screen
     from sweeps.audit import short_copies
+    from sweeps.events import Note
 
     with screen() as seen:
         if dry_run:
-            planned = reusebench.plan(asked, folder=folder, emit=seen, executor=executor)
+            planned = reusebench.plan(
+                asked, folder=folder, emit=seen, executor=executor, absent=lambda line: seen(Note(line))
+            )
             costs = planned.inner.costs(planned.session)
         else:
             run = _run(asked, folder, seen, rescore, uri, system_metrics, executor)

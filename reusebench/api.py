@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -29,6 +29,7 @@ def plan(
     device: str | None = None,
     emit: Emit | None = None,
     executor: "Executor | None" = None,
+    absent: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Plan:
     """Return what a sweep will do and cost. Prompts are encoded and clustered; no picture is made, nothing is written.
@@ -39,6 +40,8 @@ def plan(
         device: a torch device; ``cuda`` where there is one unless given.
         emit: hears progress and notes; notes go to the logger ``reusebench`` unless given.
         executor: where groups of jobs will be denoised; in this process unless given.
+        absent: hears of scorers that cannot run on this machine now, and the plan is then without them: to see what a
+            sweep will do elsewhere. They are refused unless it is given.
         settings: settings of the spec, which win: ``model="mini-sd", prompt=["a fox", ...], tau="0..2"``.
 
     Raises:
@@ -56,7 +59,7 @@ def plan(
     run, device = _folder(folder, spec), _device(device or spec.device)
     emit = emit or _log
     with stage(emit, "identify"):
-        cells, scorers = check(spec, run, device)
+        cells, scorers = check(spec, run, device, absent)
     session = Session.of(spec, device, emit, executor)
     inner = plan_sweep(spec, cells, run, session, scorers=scorers, keep=False)
     return Plan(spec, run, device, inner, session, cells, scorers, executor)

@@ -6,6 +6,7 @@ from PIL import Image
 
 from reports.base import figures
 from reports.render import write_report
+from sweeps.record import Record
 
 TABLES = ("claims", "cost", "savings_at_parity", "split_similarity", "summary")
 FIGURES = ("dendrogram", "diversity_savings", "image_grid", "quality_savings", "split_similarity")
@@ -103,3 +104,14 @@ def test_a_run_of_failures_has_tables_that_say_so(new_run) -> None:
     report = write_report(folder)
     assert report.figures == []
     assert "00003.png is damaged" in (folder / "report" / "tables" / "summary.md").read_text()
+
+
+def test_a_run_that_nothing_scored_is_reported_without_asking_for_scores(run_folder) -> None:
+    for path in run_folder.rglob("scores.parquet"):
+        path.unlink()
+    for path in run_folder.glob("cells/*/record.json"):
+        record = Record.model_validate_json(path.read_text())
+        path.write_text(record.model_copy(update={"scorers": {}, "results": {}}).model_dump_json())
+    report = write_report(run_folder)
+    assert report.notes == []
+    assert report.page
