@@ -63,6 +63,7 @@ def begin(
         tables: those to print; all unless given.
         settings: of a spec, as flags.
     """
+    from sweeps.continuing import run_name
     from sweeps.spec import make_spec, read_preset, read_yaml
 
     flags = o.given(settings)
@@ -70,7 +71,7 @@ def begin(
     asked = make_spec([*adapt([*layers, *([read_yaml(spec)] if spec else [])]), flags])
     failed = carry_out(
         asked,
-        out / o.checked_name(name or asked.default_name()),
+        out / (o.checked_name(name) if name else run_name(asked, out)),
         o.tracking(tracking_uri, out, mlflow),
         dry_run=dry_run,
         rescore=rescore,

@@ -102,7 +102,9 @@ class Recipe(BaseModel):
             UserError: its environment is not set up, or as `Worker`.
         """
         if reason := self.unavailable():
-            raise NotHereError(f"cannot start the worker {self.name}: {reason}", "the same command continues after that")
+            raise NotHereError(
+                f"cannot start the worker {self.name}: {reason}", "the same command continues after that"
+            )
         return self.launch()
 
     def launch(self) -> Worker:

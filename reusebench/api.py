@@ -52,6 +52,7 @@ def plan(
         >>> planned = rb.plan(model="mini-kandinsky", prompt=["a red fox", "a red wolf"], tau=1)  # doctest: +SKIP
         >>> planned.frame()[["role", "tau", "nfe", "savings"]]  # doctest: +SKIP
     """
+    from sweeps.continuing import continued
     from sweeps.plan import check, plan_sweep
     from sweeps.session import Session
 
@@ -59,6 +60,7 @@ def plan(
     run, device = _folder(folder, spec), _device(device or spec.device)
     emit = emit or _log
     with stage(emit, "identify"):
+        spec = continued(spec, run, device)
         cells, scorers = check(spec, run, device, absent)
     session = Session.of(spec, device, emit, executor)
     inner = plan_sweep(spec, cells, run, session, scorers=scorers, keep=False)
@@ -259,7 +261,11 @@ def _spec(spec: SpecLike, settings: Mapping[str, Any]) -> SweepSpec:
 
 
 def _folder(folder: StrPath | None, spec: SweepSpec) -> Path:
-    return RUNS / spec.default_name() if folder is None else Path(folder)
+    if folder is not None:
+        return Path(folder)
+    from sweeps.continuing import run_name
+
+    return RUNS / run_name(spec, RUNS)
 
 
 def _planned(plan_or_spec: Plan | SpecLike, more: Mapping[str, Any]) -> Plan:

@@ -14,6 +14,7 @@ from generators.catalogue import model
 from generators.model_entry import ModelEntry
 from metrics.scorer_audit import ScorerAudit
 from sweeps.audit import FULL, Floors, audit_run
+from sweeps.continuing import continued
 from sweeps.cost import components
 from sweeps.describe import describe, with_indifference
 from sweeps.events import CellFinished, CellScored, Emit, SweepStarted, stage
@@ -58,6 +59,7 @@ def sweep(
             the disk is full.
     """
     with stage(emit, "identify"):
+        spec = continued(spec, run, device)
         shared, scorers = check(spec, run, device)
     session = Session.of(spec, device, emit, executor)
     plan, folders = generated(spec, shared, run, session, scorers, executor)
