@@ -2,12 +2,13 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+from common.errors import UserError, nearest
 from common.files import sha256_text
 from common.plugins import Plugin, discover
 from metrics.parity import DELTA
@@ -38,6 +39,8 @@ class RunView:
         references: the seed controls and equal-compute baselines that cells are compared with, besides the baseline.
         delta: the non-inferiority margin: how far below 1/2 a win rate may lie and still count as parity.
         title: a line above every table and figure; mostly empty.
+        labels: what models are called, by their names; those that it does not have are called by their names.
+        columns: the headings of tables that are shown; of a table that has none of them all are.
     """
 
     path: Path
@@ -47,6 +50,8 @@ class RunView:
     references: tuple[Record, ...] = ()
     delta: float = DELTA
     title: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    columns: Sequence[str] = ()
     _computed: dict[Callable[["RunView"], Any], Any] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -103,6 +108,27 @@ class RunView:
             )
             for asked, group in groups.items()
         ]
+
+    def shown(self, labels: Mapping[str, str], columns: Sequence[str] = ()) -> Self:
+        """Return the view with models called by these labels, and these columns of tables alone.
+
+        Raises:
+            UserError: a label is of no model, or two models would have one name.
+        """
+        models = {record.config.model for records in self._by_kind.values() for record in records}
+        if unknown := [name for name in labels if name not in models]:
+            raise UserError(f"no model of this run is called {unknown[0]!r}", nearest(unknown[0], models))
+        if len({labels.get(model, model) for model in models}) < len(models):
+            raise UserError("two models would have one name", "give each a label of its own")
+        return self._called(labels, columns)
+
+    def _called(self, labels: Mapping[str, str], columns: Sequence[str]) -> Self:
+        renamed = {kind: tuple(_called(one, labels) for one in records) for kind, records in self._by_kind.items()}
+        return replace(self, **renamed, labels=labels, columns=tuple(columns))
+
+    @property
+    def _by_kind(self) -> dict[str, tuple[Record, ...]]:
+        return {"records": self.records, "failed": self.failed, "references": self.references}
 
     @property
     def remarks(self) -> list[str]:
@@ -161,6 +187,12 @@ class Table(Plugin, ABC):
         Raises:
             UserError: a file that it needs from the run is missing or damaged.
         """
+
+
+def _called(record: Record, labels: Mapping[str, str]) -> Record:
+    """Return a record whose model is called by its label, if it has one."""
+    model = labels.get(record.config.model, record.config.model)
+    return record.model_copy(update={"config": record.config.model_copy(update={"model": model})})
 
 
 def _source(asked: CellConfig) -> CellConfig:

@@ -1,4 +1,4 @@
-"""A table as text: for programs (CSV), people (Markdown, terminal) and papers (LaTeX)."""
+"""A table as text: for programs (CSV) and people (Markdown, terminal); for papers see `reports.latex`."""
 
 import re
 from collections.abc import Sequence
@@ -16,10 +16,6 @@ HEADING = 8
 # a block at the start of a line.
 MARKUP = re.compile(r"[\\|`*~$]|<(?=[a-z/!?])|&(?=[#\w])|\](?=[(\[])|(?<!\w)_|_(?!\w)", re.IGNORECASE)
 OPENING = re.compile(r"^(\d*)([\[#>+\-=.)])")
-LATEX = str.maketrans(
-    {letter: f"\\{letter}" for letter in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-)
 
 
 def to_csv(table: Sheet) -> str:
@@ -34,23 +30,6 @@ def to_markdown(table: Sheet) -> str:
     aligned = f"| {' | '.join('---:' if column.numeric else ':---' for column in table.columns)} |"
     notes = [f"- {markdown_line(note)}" for note in table.notes]
     return "\n".join([markdown_line(table.caption), "", heading, aligned, *body, "", *notes, ""])
-
-
-def to_latex(table: Sheet, name: str) -> str:
-    """Return a ``table`` environment with booktabs rules, caption, notes and label ``tab:<name>``; text is escaped."""
-    import pandas as pd
-
-    body = pd.DataFrame([[str(entry) for entry in row] for row in table.rows], columns=pd.Index(table.headings))
-    styler = body.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    return str(
-        styler.to_latex(
-            hrules=True,
-            column_format="".join("r" if column.numeric else "l" for column in table.columns),
-            caption=". ".join([table.caption, *table.notes]).translate(LATEX),
-            label=f"tab:{name}",
-            position_float="centering",
-        )
-    ).replace("≥", r"$\geq$")
 
 
 def to_rich(table: Sheet, width: int | None = None) -> "Group":

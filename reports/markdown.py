@@ -139,6 +139,7 @@ def provenance(view: RunView) -> list[str]:
     runs = view.runs if isinstance(view, RunComparison) else [view.path.resolve().name]
     failed = f", {len(view.failed)} failed" if view.failed else ""
     lines = {
+        "label": [f"{label} is {model}" for model, label in view.labels.items()],
         "run": [f"{', '.join(runs)}: {len(records)} cells and references{failed}"],
         "model": [f"{record.config.model}{_hash(record.identity.get('weights'), ', weights')}" for record in records],
         "hub": [_pairs(record.hub) for record in records],

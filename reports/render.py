@@ -35,7 +35,7 @@ class Report:
 def write_report(
     run: Path, records: Sequence[Record] | None = None, delta: float = DELTA, indifference: float | None = None
 ) -> Report:
-    """Write every table (CSV, Markdown, LaTeX) and every figure (PNG, SVG) that has something to show.
+    """Write every table (CSV, Markdown, LaTeX) and every figure (PNG, SVG, PDF) that has something to show.
 
     Args:
         run: the run folder.
@@ -97,12 +97,13 @@ def _write_markdown(view: RunView, report: Report) -> None:
 
 
 def _write_table(table: Table, view: RunView, report: Report) -> None:
-    from reports.formats import to_csv, to_latex, to_markdown
+    from reports.formats import to_csv, to_markdown
+    from reports.latex import to_latex
 
     try:
         if (sheet := table.sheet(view)) is None:
             return
-        sheet = sheet.titled(view.title)
+        sheet = sheet.titled(view.title).only(view.columns)
         contents = {"csv": to_csv(sheet), "md": to_markdown(sheet), "tex": to_latex(sheet, table.name)}
     except Exception as error:  # a plug-in may raise anything, and the other tables do not depend on it
         report.notes.append(f"no table {table.name}: {_reason(error)}")

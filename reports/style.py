@@ -40,6 +40,7 @@ def theme() -> Iterator[None]:
         "text.parse_math": False,  # prompts and names are data: a dollar is a dollar
         "svg.fonttype": "none",
         "svg.hashsalt": "reusebench",
+        "pdf.fonttype": 42,  # whole letters, as many conferences ask for
     }
     with mpl.rc_context(settings):
         yield
@@ -140,11 +141,15 @@ def entitle(figure: "mpl.Figure", title: str) -> None:
 
 
 def save(figure: "mpl.Figure", stem: Path) -> list[Path]:
-    """Write ``<stem>.png`` and ``<stem>.svg`` (text as text), the same bytes for the same figure."""
+    """Write ``<stem>.png``, ``.svg`` (text as text) and ``.pdf``, for papers; the same bytes for the same figure."""
     written = []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a prompt in a script the font lacks
-        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+        for suffix, metadata in (
+            (".png", {"Software": None}),
+            (".svg", {"Date": None}),
+            (".pdf", {"CreationDate": None}),
+        ):
             path = stem.with_name(stem.name + suffix)
             with atomic_path(path) as beside:
                 figure.savefig(beside, dpi=DPI, metadata=metadata)

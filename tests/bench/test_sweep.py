@@ -47,7 +47,7 @@ def test_sweep_leaves_tables_figures_and_tracking(bench, tiny, tiny_sweep, tmp_p
     assert table["vqa.win_rate"][0] == 0.5
     assert (table["vqa.win_rate_low"] <= table["vqa.win_rate"]).all()
     assert (table.flop_savings <= table.savings).all()
-    assert {path.suffix for path in (run / "report/figures").iterdir()} == {".png", ".svg"}
+    assert {path.suffix for path in (run / "report/figures").iterdir()} == {".pdf", ".png", ".svg"}
     assert sorted(pd.read_parquet(run / "records.parquet").id) == sorted(table.id)
     for heading in (
         "tau",

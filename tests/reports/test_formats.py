@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from reports.base import RunView
-from reports.formats import to_csv, to_latex, to_markdown, to_rich
+from reports.formats import to_csv, to_markdown, to_rich
+from reports.latex import to_latex
 from reports.tables.summary import Summary
 
 

@@ -19,12 +19,14 @@ def test_a_report_is_tables_and_figures_in_every_format(run_folder) -> None:
         f"report/tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")
     }
     assert {path.relative_to(run_folder).as_posix() for path in report.figures} == {
-        f"report/figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")
+        f"report/figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png", "svg")
     }
     for path in report.figures:
         if path.suffix == ".png":
             with Image.open(path) as picture:
                 assert min(picture.size) > 300
+        elif path.suffix == ".pdf":
+            assert path.read_bytes().startswith(b"%PDF")
         else:
             assert ET.parse(path).getroot().tag.endswith("svg")
 

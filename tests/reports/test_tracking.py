@@ -94,7 +94,7 @@ def test_a_sweep_is_a_parent_with_a_nested_run_a_cell(run_folder, uri) -> None:
 def test_the_parent_has_curves_the_prompts_and_the_report(run_folder, uri, monkeypatch) -> None:
     monkeypatch.setattr("reports.render.figures", lambda: {"quality_savings": figures()["quality_savings"]})
     report = write_report(run_folder)
-    assert [path.suffix for path in report.figures] == [".png", ".svg"]
+    assert [path.suffix for path in report.figures] == [".png", ".svg", ".pdf"]
     run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
     (parent,), _ = logged(uri)
     client = MlflowClient(uri, uri)
