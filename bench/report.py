@@ -59,7 +59,7 @@ def report(
     """
     import webbrowser
 
-    from bench.results import print_places, print_tables
+    from bench.results import print_answer, print_places, print_tables
 
     labels, shown = _labels(label or []), [name for name in (columns or "").split(";") if name.strip()]
     if len(runs) == 1:
@@ -70,6 +70,7 @@ def report(
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     print_tables(written)
+    print_answer(written)
     print_places(folder, written)
     if markdown and written.view:
         _write_markdown(written.view, written.figures, markdown)

@@ -112,7 +112,7 @@ def carry_out(
         True where a cell failed.
     """
     import reusebench
-    from bench.results import print_costs, print_places, print_tables, seconds_line
+    from bench.results import print_answer, print_costs, print_places, print_tables, seconds_line
     from bench.screen import screen
     from sweeps.audit import short_copies
     from sweeps.events import Note
@@ -131,6 +131,7 @@ def carry_out(
         return False
     assert run.report
     print_tables(run.report, tables)
+    print_answer(run.report)
     print_places(folder, run.report, uri)
     typer.echo(f"time     {seconds_line(seen.seconds())}")
     return bool(run.failed)

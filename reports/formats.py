@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from reports.sheet import Entry, Sheet
 
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
+T = TypeVar("T")
 HEADING = 8
+# What begins a formula in a spreadsheet, also after the control characters that it drops; and what is a number.
+FORMULA, NUMBER = ("=", "+", "-", "@", "\t", "\r"), re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|-", re.IGNORECASE)
 # What Markdown reads as more than text: what could open HTML, an entity, a link, code or emphasis, and what could open
 # a block at the start of a line.
 MARKUP = re.compile(r"[\\|`*~$]|<(?=[a-z/!?])|&(?=[#\w])|\](?=[(\[])|(?<!\w)_|_(?!\w)", re.IGNORECASE)
@@ -19,8 +22,20 @@ OPENING = re.compile(r"^(\d*)([\[#>+\-=.)])")
 
 
 def to_csv(table: Sheet) -> str:
-    """Return the table's data as CSV, every number in full precision."""
-    return str(table.data.to_csv(index=False))
+    """Return the table's data as CSV, every number in full precision; no text is a formula to a spreadsheet."""
+    return str(table.data.map(harmless).to_csv(index=False))
+
+
+def harmless(value: T) -> T | str:
+    """Return a cell as it is; a text that a spreadsheet would compute or call up gets an apostrophe before it.
+
+    Examples:
+        >>> harmless("=HYPERLINK(1)"), harmless("-0.5"), harmless(-0.5), harmless("a = b")
+        ("'=HYPERLINK(1)", '-0.5', -0.5, 'a = b')
+    """
+    if isinstance(value, str) and value.startswith(FORMULA) and not NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
 
 
 def to_markdown(table: Sheet) -> str:

@@ -23,6 +23,7 @@ from reports.tables.misplaced import MisplacedTable
 from reports.tables.savings_at_parity import tolerance
 from reports.tables.set_losses import SetLosses
 from reports.tables.summary import Summary
+from reports.words import words
 
 NAME = "report.md"
 FIRST = "quality_savings"
@@ -76,7 +77,9 @@ def answer_part(view: RunView) -> str:
     """Return the answer's lines; for several series, a line each."""
     view_answer = view.once(answer)
     series = [f"- **{markdown_text(name)}**: {markdown_text(line)}" for name, line in view_answer.series]
-    return "\n\n".join([*map(markdown_line, view_answer.lines), *(["\n".join(series)] if series else [])])
+    meanings = [f"- *{word}*: {markdown_text(meaning)}" for word, meaning in words(view_answer.texts).items()]
+    lists = ["\n".join(each) for each in (series, meanings) if each]
+    return "\n\n".join([*map(markdown_line, view_answer.lines), *lists])
 
 
 def table_part(view: RunView) -> str:

@@ -9,6 +9,7 @@ from common.files import atomic_write
 from metrics.parity import DELTA
 from reports.base import Figure, RunView, Table, figures, file_name, tables
 from reports.sheet import Sheet
+from reports.style import lacking_note
 from sweeps.record import Record
 
 REPORT = "report"
@@ -19,7 +20,7 @@ class Report:
     """The files that were written of a view, its tables, and notes that a reader must know.
 
     `sheets` are the tables that the terminal shows, `every` are all of them; a note says what may not be compared, or
-    what could not be written and why.
+    what could not be written and why; `lacking` are letters that no font here has.
     """
 
     sheets: list[Sheet] = field(default_factory=list)
@@ -30,6 +31,7 @@ class Report:
     page: Path | None = None
     every: dict[str, Sheet] = field(default_factory=dict)
     view: RunView | None = None
+    lacking: set[str] = field(default_factory=set)
 
 
 def write_report(
@@ -65,6 +67,8 @@ def write_view(view: RunView) -> Report:
             report.notes.append(f"no figure {name}: {reason}")
         elif view.records or not figure.of_records:
             _write_figure(figure(), view, report)
+    if report.lacking:
+        report.notes.append(lacking_note(report.lacking))
     _write_markdown(view, report)
     _write_page(view, report)
     return report
@@ -124,7 +128,7 @@ def _write_figure(figure: Figure, view: RunView, report: Report) -> None:
             with theme():
                 if drawing := figure.draw(part):
                     entitle(drawing, part.title)
-                    report.figures += save(drawing, view.path / REPORT / "figures" / stem)
+                    report.figures += save(drawing, view.path / REPORT / "figures" / stem, report.lacking)
         except Exception as error:  # a plug-in may raise anything, and the other figures do not depend on it
             report.notes.append(f"no figure {stem}: {_reason(error)}")
 

@@ -59,7 +59,7 @@ class RunComparison(RunView):
     mismatches: tuple[Mismatch, ...] = ()
 
     def _called(self, labels: Mapping[str, str], columns: Sequence[str]) -> Self:
-        runs = {name: view._called(labels, columns) for name, view in self.runs.items()}  # noqa: SLF001 - its own kind
+        runs = {name: view._called(labels, columns) for name, view in self.runs.items()}
         return replace(super()._called(labels, columns), runs=runs)
 
     @property

@@ -171,7 +171,7 @@ class Session:
         logged = {artifact.path for artifact in self.client.list_artifacts(self.parent_id, "tables")}
         names = []
         for path in sorted(report.glob("tables/*.csv")):
-            table, name = shown(pd.read_csv(path)), f"tables/{path.stem}.json"
+            table, name = shown(pd.read_csv(path, keep_default_na=False, na_values=[""])), f"tables/{path.stem}.json"
             if name in logged:  # to which `log_table` would add its rows
                 text = table.to_json(orient="split", index=False, date_format="iso")
                 self.client.log_text(self.parent_id, str(text), name)
