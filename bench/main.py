@@ -40,6 +40,7 @@ from bench import (  # noqa: E402
 )
 from bench.options import signed  # noqa: E402
 from common.errors import UserError  # noqa: E402
+from common.plugins import no_exit  # noqa: E402
 
 USER_ERROR, INTERRUPTED = 2, 130
 DEBUG = "--debug"
@@ -84,7 +85,8 @@ class Bench(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with no_exit():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             goes_on = ctx.invoked_subcommand in ("sweep", "compare", "generate", "score")
             say("interrupted" + (": run the same command again to continue" if goes_on else ""))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from common.errors import UserError, nearest
-from common.files import sha256_text
+from common.files import cut_to_bytes, sha256_text
 from common.plugins import Plugin, discover
 from metrics.parity import DELTA
 from reports.labels import Label, label
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reports.sheet import Sheet
 
 T = TypeVar("T")
-LONGEST = 80  # characters of a file name
+LONGEST = 80  # bytes of a file name
 REFERENCES: tuple[Role, ...] = ("fewer-steps", "another-seed")
 # Baseline images do not depend on these axes: one set of them serves every value.
 SHARING = ("strategy", "features", "schedule", "combiner", "denoiser_cache")
@@ -209,7 +209,7 @@ def series_name(asked: CellConfig, axes: Sequence[str]) -> str:
 def file_name(series: str) -> str:
     """Return a series' name as part of a file name; a hash stands for characters that a file name cannot hold."""
     plain = series.replace(", ", "--")
-    safe = re.sub(r"[^\w.-]+", "-", plain)[:LONGEST]
+    safe = cut_to_bytes(re.sub(r"[^\w.-]+", "-", plain), LONGEST)
     return safe if safe == plain else f"{safe}-{sha256_text(series)[:8]}"
 
 

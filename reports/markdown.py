@@ -84,7 +84,7 @@ def answer_part(view: RunView) -> str:
 
 def table_part(view: RunView) -> str:
     """Return the summary table with its caption and notes."""
-    return to_markdown(Summary().sheet(view).titled(view.title)).strip()
+    return to_markdown(Summary().sheet(view).titled(view.title).only(view.columns)).strip()
 
 
 def pictures_part(view: RunView, pictures: Sequence[Path], home: Path) -> list[str]:
@@ -167,7 +167,7 @@ def provenance(view: RunView) -> list[str]:
 
 def _section(heading: str, view: RunView, *tables: Table) -> list[str]:
     """Return the tables that have something to say of the run, under a heading; nothing where none has."""
-    sheets = [sheet for table in tables if (sheet := table.sheet(view))]
+    sheets = [sheet.only(view.columns) for table in tables if (sheet := table.sheet(view))]
     return [f"## {heading}", *(to_markdown(sheet).strip() for sheet in sheets)] if sheets else []
 
 

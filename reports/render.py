@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import atomic_write
+from common.plugins import no_exit
 from metrics.parity import DELTA
 from reports.base import Figure, RunView, Table, figures, file_name, tables
 from reports.sheet import Sheet
@@ -105,7 +106,9 @@ def _write_table(table: Table, view: RunView, report: Report) -> None:
     from reports.latex import to_latex
 
     try:
-        if (sheet := table.sheet(view)) is None:
+        with no_exit():
+            sheet = table.sheet(view)
+        if sheet is None:
             return
         sheet = sheet.titled(view.title).only(view.columns)
         contents = {"csv": to_csv(sheet), "md": to_markdown(sheet), "tex": to_latex(sheet, table.name)}
@@ -125,7 +128,7 @@ def _write_figure(figure: Figure, view: RunView, report: Report) -> None:
 
     for stem, part in _parts(figure, view):
         try:
-            with theme():
+            with theme(), no_exit():
                 if drawing := figure.draw(part):
                     entitle(drawing, part.title)
                     report.figures += save(drawing, view.path / REPORT / "figures" / stem, report.lacking)

@@ -8,7 +8,7 @@ from common.errors import UserError
 from sweeps.grid import cells
 from sweeps.record import SPEC
 from sweeps.spec import NOT_THE_IMAGES, SweepSpec
-from sweeps.store import ADDED, saved_spec, same_text
+from sweeps.store import ADDED, same_text, saved_spec
 
 Asked: TypeAlias = set[tuple[str, ...]]
 

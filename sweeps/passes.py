@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.plugins import code_change
+from common.plugins import code_change, no_exit
 from generators.catalogue import model
 from generators.model_entry import ModelEntry
 from metrics.scorer_audit import ScorerAudit
@@ -233,7 +233,8 @@ def described(
                 raise error
             assert isinstance(compared, Compared)
             _flag_scorers(compared, measuring, session)
-            record = _described(job, compared, measuring, folders, kept, floors.of(compared, measuring))
+            with no_exit():
+                record = _described(job, compared, measuring, folders, kept, floors.of(compared, measuring))
             kept = record is before  # the very object: equal content that was described anew is written
         except Exception as error:
             record = _failed(job.record(), error, session.device)  # in place of nothing that is done

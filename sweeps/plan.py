@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from common.errors import NoRoomError, NotHereError, UserError, without_frames
+from common.plugins import no_exit
 from generators.sharing.parting import drawn
 from generators.sharing.plan import Grouping, SharingPlan, baseline_plan, build_plan
 from generators.sharing.savings import tau_near_savings
@@ -360,7 +361,8 @@ def _write(job: Job) -> None:
 def _error(work: Callable[[], object]) -> Exception | None:
     """Return what a piece of planning fails with, which is one job's or one source's failure; a full disk is raised."""
     try:
-        work()
+        with no_exit():
+            work()
     except Exception as error:
         if disk_full(error):
             raise

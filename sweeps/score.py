@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError, without_frames
 from common.files import canonical_json, sha256_text
+from common.plugins import no_exit
 from sweeps.events import Emit
 from sweeps.pictures import Manifest, picture_name, read_manifest, same_pictures
 from sweeps.record import Record
@@ -80,7 +81,9 @@ def score(
             if before and before.config.model != record.config.model:
                 scorers[before.config.model].release()
             try:
-                yield record, scoring.compared(record)
+                with no_exit():
+                    found = scoring.compared(record)
+                yield record, found
             except Exception as error:
                 if disk_full(error):
                     raise
@@ -127,7 +130,8 @@ class _Scoring:
         """Return a folder of baselines; where they cannot be scored, all records beside it fail for the same reason."""
         if folder not in self._baselines:
             try:
-                self._baselines[folder] = self._scored(model, folder, self._manifest(folder), prompts)
+                with no_exit():
+                    self._baselines[folder] = self._scored(model, folder, self._manifest(folder), prompts)
             except Exception as error:
                 self._baselines[folder] = without_frames(error)
         if isinstance(scored := self._baselines[folder], Exception):

@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from common.errors import UserError, nearest
-from common.files import canonical_json, sha256_file, sha256_text
+from common.files import canonical_json, cut_to_bytes, sha256_file, sha256_text
 from generators.acceleration import Acceleration, Compilation
 from sweeps.axes import canonical, items, parse_batch_size, parse_integers, parse_savings, parse_taus
 
@@ -319,7 +319,7 @@ def _at(name: str, revision: str) -> str:
 def _safe(readable: str) -> str:
     """Return a text as the beginning of a folder's name, which has few letters and few bytes."""
     safe = "".join(letter if letter.isalnum() or letter in f"-_.{ANY}" else "-" for letter in readable)
-    return safe.encode()[:LONGEST_NAME].decode(errors="ignore").strip("-.")
+    return cut_to_bytes(safe, LONGEST_NAME).strip("-.")
 
 
 def _several(names: tuple[str, ...]) -> str:

@@ -227,6 +227,8 @@ def test_report_draws_a_copied_run_again(bench, tiny_sweep, tmp_path):
         (["--metric", "vqa=/nope", "--dry-run"], "/nope"),
         (["--metric", "clip_diversity:images=["], "is no value"),
         (["--name", "x" * 300, "--dry-run"], "too long"),
+        (["--name", "水" * 80], "a run's name of 240 bytes (80 characters) is too long"),
+        (["--name", "two\nlines"], "it is one line of printed letters"),
         (["--name", "full", "--dry-run"], "not a run folder"),
         (["--guidance", "nan"], "finite"),
         (["--prior-guidance", "inf"], "finite"),

@@ -1,4 +1,5 @@
 import re
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -106,6 +107,15 @@ def test_a_run_of_failures_has_tables_that_say_so(new_run) -> None:
     report = write_report(folder)
     assert report.figures == []
     assert "00003.png is damaged" in (folder / "report" / "tables" / "summary.md").read_text()
+
+
+def test_a_plugin_that_ends_the_process_costs_its_table_alone(run_folder, monkeypatch) -> None:
+    monkeypatch.setattr("reports.tables.claims.Claims.sheet", lambda *_: sys.exit(3))
+    monkeypatch.setattr("reports.figures.dendrogram.Dendrogram.draw", lambda *_: sys.exit("no"))
+    report = write_report(run_folder)
+    assert [note.partition(":")[0] for note in report.notes] == ["no table claims", "no figure dendrogram"]
+    assert "sys.exit(3)" in report.notes[0]
+    assert report.page
 
 
 def test_a_run_that_nothing_scored_is_reported_without_asking_for_scores(run_folder) -> None:

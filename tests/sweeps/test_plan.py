@@ -1,5 +1,6 @@
 """The first pass: taus as asked, or those that reach savings targets; what is known before a picture is made."""
 
+import sys
 from typing import ClassVar
 
 import numpy as np
@@ -124,6 +125,15 @@ def test_a_plan_alone_needs_no_scorer_that_is_not_here(tiny_spec, tmp_path, pick
     assert "the scorer picky=here is left out: the metric picky cannot run here: its environment is not set up" in line
     with pytest.raises(UserError, match="cannot name a scorer"):
         check(tiny_spec(metric="picky@A b=x"), tmp_path / "run", "cpu", heard.append)
+
+
+def test_a_strategy_that_ends_the_process_fails_its_cells_and_others_go_on(tiny_spec, tmp_path, monkeypatch):
+    monkeypatch.setattr("generators.strategies.complete.Complete.tree", lambda *_: sys.exit(3))
+    spec = tiny_spec(strategy="complete,ward-cosine", tau="1")
+    records = run_sweep(spec, tmp_path / "run", device="cpu", emit=lambda event: None)
+    assert {record.config.strategy: record.status for record in records} == {"complete": "failed", "ward-cosine": "done"}
+    (error,) = [record.error for record in records if record.error]
+    assert "tried to end the process: sys.exit(3)" in error.message
 
 
 def test_taus_are_taken_as_they_are(tiny_spec, tmp_path):
