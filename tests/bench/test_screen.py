@@ -1,6 +1,7 @@
 """What is shown while a command works."""
 
 import logging
+import warnings
 
 from rich.progress import Progress
 
@@ -16,23 +17,15 @@ def test_what_rooms_log_is_shown_as_a_note_while_a_screen_is_there(capsys):
     assert capsys.readouterr().err == "note: t2v: fetching weights (1 of 3)\n"
 
 
-def test_what_libraries_tell_programmers_stays_off_the_screen(capfd, recwarn):
-    from torch.serialization import warnings as of_torch
-
-    told = logging.getLogger("transformers.tokenization_utils_base")
-    level = logging.getLogger("transformers").level
+def test_what_libraries_tell_programmers_stays_off_the_screen(caplog, recwarn):
     with screen():
-        told.warning("Token indices sequence length is longer than the specified maximum")
+        logging.getLogger("transformers.tokenization_utils_base").warning("Token indices sequence length is longer")
         logging.getLogger("diffusers.pipelines").warning("LOAD REPORT")
-        told.error("it broke")
-        of_torch.warn_explicit("use weights_only", FutureWarning, "x.py", 1, module="torch.serialization")
-        of_torch.warn_explicit("mine", UserWarning, "x.py", 1, module="mine")
+        logging.getLogger("transformers.tokenization_utils_base").error("it broke")
+        warnings.warn_explicit("use weights_only", FutureWarning, "x.py", 1, module="torch.serialization")
+        warnings.warn_explicit("mine", UserWarning, "x.py", 1, module="mine")
     assert [str(warning.message) for warning in recwarn] == ["mine"]
-    shown = capfd.readouterr().err
-    assert "Token indices" not in shown
-    assert "LOAD REPORT" not in shown
-    assert "it broke" in shown
-    assert logging.getLogger("transformers").level in (level, logging.WARNING)
+    assert caplog.messages == ["it broke"]
 
 
 def test_parts_of_a_stage_come_and_go():

@@ -128,10 +128,13 @@ def test_a_plan_alone_needs_no_scorer_that_is_not_here(tiny_spec, tmp_path, pick
 
 
 def test_a_strategy_that_ends_the_process_fails_its_cells_and_others_go_on(tiny_spec, tmp_path, monkeypatch):
-    monkeypatch.setattr("generators.strategies.complete.Complete.tree", lambda *_: sys.exit(3))
+    monkeypatch.setattr("generators.strategies.complete.Complete.tree", lambda *_, **__: sys.exit(3))
     spec = tiny_spec(strategy="complete,ward-cosine", tau="1")
     records = run_sweep(spec, tmp_path / "run", device="cpu", emit=lambda event: None)
-    assert {record.config.strategy: record.status for record in records} == {"complete": "failed", "ward-cosine": "done"}
+    assert {record.config.strategy: record.status for record in records} == {
+        "complete": "failed",
+        "ward-cosine": "done",
+    }
     (error,) = [record.error for record in records if record.error]
     assert "tried to end the process: sys.exit(3)" in error.message
 
