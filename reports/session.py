@@ -18,7 +18,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run, RunTag
 
 from common.files import atomic_write, canonical_json, sha256_file, sha256_text
 from reports.base import RunView
-from reports.logged import STEP, curves, environment, identity, key, numbers, pairs, param, scores, shown
+from reports.logged import STEP, curves, environment, identity, key, numbers, pairs, param, read_table, scores, shown
 from sweeps.record import RECORD, Record
 
 # Of what is logged of a record or of a run: raised, everything is logged anew.
@@ -171,7 +171,7 @@ class Session:
         logged = {artifact.path for artifact in self.client.list_artifacts(self.parent_id, "tables")}
         names = []
         for path in sorted(report.glob("tables/*.csv")):
-            table, name = shown(pd.read_csv(path, keep_default_na=False, na_values=[""])), f"tables/{path.stem}.json"
+            table, name = shown(read_table(path)), f"tables/{path.stem}.json"
             if name in logged:  # to which `log_table` would add its rows
                 text = table.to_json(orient="split", index=False, date_format="iso")
                 self.client.log_text(self.parent_id, str(text), name)

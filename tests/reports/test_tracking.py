@@ -19,7 +19,7 @@ from common.errors import UserError
 from reports import tracking
 from reports.base import figures
 from reports.frame import frame
-from reports.logged import environment, pairs
+from reports.logged import environment, pairs, read_table
 from reports.render import write_report
 from reports.tracking import MlflowTracker, track
 from sweeps.record import load_records
@@ -475,3 +475,10 @@ def test_an_impossible_address_is_a_warning_in_a_sweep_and_an_error_by_hand(run_
     assert warning.count("\n") == 1
     with pytest.raises(UserError, match="tracking at"):
         track(run_folder, address)
+
+
+def test_a_prompt_set_called_na_is_a_name_and_an_empty_cell_is_none(tmp_path) -> None:
+    (tmp_path / "t.csv").write_text("dataset,value\nNA,1.5\nnan,\n")
+    table = read_table(tmp_path / "t.csv")
+    assert table["dataset"].tolist() == ["NA", "nan"]
+    assert table["value"].isna().tolist() == [False, True]

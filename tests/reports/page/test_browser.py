@@ -229,7 +229,8 @@ def test_the_labels_of_the_tree_are_whole_on_a_phone(page, visit) -> None:
     tab = visit(page, width=390, height=800)
     text = "a glossy 3D rendering of a lighthouse on a blue ground"
     lines = tab.evaluate(
-        f"""(() => {{ const context = document.createElement("canvas").getContext("2d"); context.font = "12px sans-serif";
+        f"""(() => {{ const context = document.createElement("canvas").getContext("2d");
+        context.font = "12px sans-serif";
         return [broken(context, {text!r}, 190, 3), broken(context, {text!r}, 190, 1)]; }})()"""
     )
     assert " ".join(lines[0]) == text
