@@ -115,7 +115,7 @@ class RunView:
         Raises:
             UserError: a label is of no model, or two models would have one name.
         """
-        models = {record.config.model for records in self._by_kind.values() for record in records}
+        models = {record.config.model for record in (*self.records, *self.failed, *self.references)}
         if unknown := [name for name in labels if name not in models]:
             raise UserError(f"no model of this run is called {unknown[0]!r}", nearest(unknown[0], models))
         if len({labels.get(model, model) for model in models}) < len(models):
@@ -123,12 +123,12 @@ class RunView:
         return self._called(labels, columns)
 
     def _called(self, labels: Mapping[str, str], columns: Sequence[str]) -> Self:
-        renamed = {kind: tuple(_called(one, labels) for one in records) for kind, records in self._by_kind.items()}
-        return replace(self, **renamed, labels=labels, columns=tuple(columns))
-
-    @property
-    def _by_kind(self) -> dict[str, tuple[Record, ...]]:
-        return {"records": self.records, "failed": self.failed, "references": self.references}
+        records, failed, references = (
+            tuple(_called(record, labels) for record in kind) for kind in (self.records, self.failed, self.references)
+        )
+        return replace(
+            self, records=records, failed=failed, references=references, labels=labels, columns=tuple(columns)
+        )
 
     @property
     def remarks(self) -> list[str]:

@@ -35,7 +35,7 @@ def continued(spec: SweepSpec, folder: Path, device: str) -> SweepSpec:
     theirs, ours = _asked(saved, device), _asked(spec, device)
     if theirs is None or ours is None or not theirs <= ours:
         return spec
-    merged = spec.model_copy(update=_said(saved) | (_added(saved, spec) if theirs < ours else {}))
+    merged = spec.model_copy(update={**_said(saved), **(_added(saved, spec) if theirs < ours else {})})
     return merged if _asked(merged, device) == ours else spec
 
 
@@ -87,5 +87,6 @@ def _added(saved: SweepSpec, spec: SweepSpec) -> Mapping[str, Any]:
     merged = {}
     for name in ADDED:
         before, now = getattr(saved, name), getattr(spec, name)
-        merged[name] = (*before, *(value for value in now if value not in before)) if before else now
+        # nothing stands for the model's default there, and still does where it is written out now
+        merged[name] = (*before, *(value for value in now if value not in before)) if before else before
     return {**merged, **{name: tuple(sorted(merged[name])) for name in ("tau", "savings")}}

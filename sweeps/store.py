@@ -184,7 +184,7 @@ def refuse_another(folder: Path, spec: SweepSpec) -> None:
     ]
     if differs and _begun(folder):
         there = _text(saved.get(differs[0], []))
-        add = f", or name those too to add cells: {there}" if differs[0] in ADDED else ""
+        add = f", or name those too to add cells: {there}" if differs[0] in ADDED and saved.get(differs[0]) else ""
         raise UserError(
             f"{folder} holds another sweep: it differs in {', '.join(differs)}",
             f"choose another --name (there, {differs[0]} is {there}){add}",

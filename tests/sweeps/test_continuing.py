@@ -48,6 +48,13 @@ def test_a_default_that_is_written_out_and_another_order_are_the_same_sweep(tmp_
     assert there == usual, "and stays as it was asked for first"
 
 
+def test_a_value_is_added_in_other_words(tmp_path):
+    begun(tmp_path / "run")
+    there = continued(make_spec([ASKED, {"tau": "1,0.5,0", "seed": "2,1", "guidance": 3}]), tmp_path / "run", "cpu")
+    assert there == make_spec([ASKED, {"tau": "0,0.5,1"}])
+    refuse_another(tmp_path / "run", there)
+
+
 @pytest.mark.parametrize("other", [{"seed": 1}, {"tau": 1}, {"steps": 24}, {"seed": "1,2,3"}, {"limit": 3}], ids=str)
 def test_another_sweep_is_another(tmp_path, other):
     begun(tmp_path / make_spec([ASKED]).default_name())
