@@ -113,7 +113,7 @@ def scores(run: Path, record: Record) -> pd.DataFrame | None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Return a table that the report wrote; what is not known is an empty cell, and a prompt set called NA is a name."""
+    """Return a table that the report wrote; what is not known is an empty cell, and NA is a prompt set's name."""
     return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
 
