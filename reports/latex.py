@@ -64,7 +64,7 @@ def to_latex(table: Sheet, name: str) -> str:
     floats: list[list[str]] = [[]]
     left = room
     for panel in panels:
-        for rows, lines in _chunks(table, panel, stacked, left if floats[-1] else room, room):
+        for rows, lines in _chunks(table, panel, stacked, room):
             if floats[-1] and lines > left:
                 floats.append([])
                 left = room
@@ -175,19 +175,13 @@ def _height(table: Sheet, panel: Panel, row: Sequence[Entry], stacked: bool) -> 
     return max([1, *boxes]) + (stacked and any(row[i].interval for i in panel.columns))
 
 
-def _chunks(table: Sheet, panel: Panel, stacked: bool, first: int, room: int) -> Iterator[tuple[Sequence[int], int]]:
-    """Yield rows by their numbers, as many as a float has room for, and the lines that they take with the heading.
-
-    `first` is what the float at hand has left: the rest of a table is begun in it only if all of it fits.
-    """
+def _chunks(table: Sheet, panel: Panel, stacked: bool, room: int) -> Iterator[tuple[list[int], int]]:
+    """Yield rows by their numbers, as many as a float has room for, and the lines that they take with the heading."""
     head = 2 + max(len(_heading(table, i, stacked)) for i in panel.columns)
-    heights = [_height(table, panel, row, stacked) for row in table.rows]
-    if head + sum(heights) <= max(first, room):
-        yield range(len(heights)), head + sum(heights)
-        return
     rows: list[int] = []
     lines = head
-    for i, height in enumerate(heights):
+    for i, row in enumerate(table.rows):
+        height = _height(table, panel, row, stacked)
         if rows and lines + height > room:
             yield rows, lines
             rows, lines = [], head
