@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,9 +33,17 @@ LACKING = re.compile(r"Glyph (\d+) .* missing from font")
 
 @cache
 def _others() -> tuple[str, ...]:
-    """Return those of the other fonts that are here: matplotlib would warn of each that is not."""
+    """Return those of the other fonts that are here: matplotlib would warn of each that is not.
+
+    It remembers which fonts there were when it first ran; those that were installed since are found now.
+    """
     from matplotlib import font_manager
 
+    known = {font.fname for font in font_manager.fontManager.ttflist}
+    for path in font_manager.findSystemFonts():
+        if path not in known:
+            with suppress(Exception):  # of a kind that it cannot read, such as coloured emoji
+                font_manager.fontManager.addfont(path)
     here = {font.name for font in font_manager.fontManager.ttflist}
     return tuple(name for name in OTHERS if name in here)
 
@@ -65,8 +73,9 @@ def theme() -> Iterator[None]:
     settings = {
         **seaborn.axes_style("ticks"),
         **seaborn.plotting_context("paper", rc=sizes),
-        "font.family": "sans-serif",
-        "font.sans-serif": ["DejaVu Sans", *_others(), "Arial", "sans-serif"],
+        # by their own names: of a generic family matplotlib takes one font for all letters
+        "font.family": ["DejaVu Sans", *_others(), "sans-serif"],
+        "font.sans-serif": ["DejaVu Sans", "Arial", "sans-serif"],
         "text.color": INK,
         "axes.labelcolor": INK,
         "axes.edgecolor": MUTED,
