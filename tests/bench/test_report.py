@@ -20,7 +20,7 @@ def test_savings_at_parity_end_a_sweep_and_a_report_with_the_delta_that_was_aske
     assert (row.delta, row.conditioned_on, row.pairs) == (0.05, "image", 4)
     assert "delta = 5 points" in unwrapped(swept)
     assert "How much of the denoising" in unwrapped(swept), "the answer ends a sweep too"
-    assert "  tau: how much prompts share" in swept.stdout, "and says what its words mean"
+    assert "  baseline: the same prompts" in swept.stdout, "and says what its words mean"
     assert "delta = 5 points" in unwrapped(bench("report", run))
     assert "47.5% (50% - delta, delta = 2.5 points)" in unwrapped(bench("report", run, "--delta", "0.025"))
     assert "delta = 2.5 points" in (run / "report/tables/savings_at_parity.md").read_text()
