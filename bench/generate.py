@@ -45,6 +45,7 @@ def generate(
     Writes images/, grid.png, dendrogram.png, plan.npz, tree.npz, sweep.yaml and identity.json into one folder, and
     prints what sharing saved.
     """
+    from sweeps.continuing import run_name
     from sweeps.spec import make_spec
 
     flags = o.given(settings)
@@ -53,13 +54,14 @@ def generate(
     if not {"prompt", "prompts", "dataset"} & flags.keys():
         raise UserError("no prompts were given", 'add --prompt "...", --prompts FILE or --dataset NAME')
     spec = make_spec([flags, {"tau": "0" if baseline or standard else flags.get("tau", "1")}])
-    _generate(spec, out / o.checked_name(name or spec.default_name()))
+    _generate(spec, out / (o.checked_name(name) if name else run_name(spec, out)))
 
 
 def _generate(spec: "SweepSpec", folder: Path) -> None:
     """Make the one cell of a spec in a folder that is new, empty, or its own: then what is missing there is made."""
     from bench.results import seconds_line
     from bench.screen import screen
+    from sweeps.continuing import continued
     from sweeps.generate import generate
     from sweeps.grid import cells
     from sweeps.machine import checked_device
@@ -67,8 +69,9 @@ def _generate(spec: "SweepSpec", folder: Path) -> None:
     from sweeps.session import Session
     from sweeps.store import open_store, refuse_another
 
-    refuse_another(folder, spec)
     where = checked_device(spec.device)
+    spec = continued(spec, folder, where)
+    refuse_another(folder, spec)
     with screen() as seen:
         cell, *more = cells(spec, where)
         if more:

@@ -42,6 +42,7 @@ from bench.endings import ending, flushed, listen, open_closed_streams, signals 
 from bench.options import signed  # noqa: E402
 from common.addresses import without_secrets  # noqa: E402
 from common.errors import UserError  # noqa: E402
+from common.plugins import no_exit  # noqa: E402
 
 USER_ERROR = 2
 DEBUG = "--debug"
@@ -88,7 +89,7 @@ class Bench(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with ending():
+            with ending(), no_exit():
                 return super().invoke(ctx)
         except BrokenPipeError:
             raise

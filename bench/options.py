@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
+from unicodedata import category
 
 import typer
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from sweeps.spec import Flag
 
 LEAVE = "What it leaves"  # the part of a command's help that is about its results
-LONGEST_NAME = 200
+LONGEST_NAME = 200  # bytes
+REFUSED = {"Cc", "Cs", "Zl", "Zp"}  # of Unicode: control characters, lone surrogates, what ends a line
 UNSET: tuple[Any, ...] = (None, [], ())
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -239,6 +241,9 @@ def checked_name(name: str) -> str:
     """
     if Path(name).name != name or name.startswith("."):
         raise UserError(f"{name!r} cannot be a run's name", "it names one folder; --out says where that is")
-    if len(name.encode()) > LONGEST_NAME:
-        raise UserError(f"a run's name of {len(name)} characters is too long", f"use {LONGEST_NAME} or fewer")
+    if any(category(letter) in REFUSED for letter in name):
+        raise UserError(f"{name!r} cannot be a run's name", "it is one line of printed letters")
+    if (taken := len(name.encode())) > LONGEST_NAME:
+        hint = f"use {LONGEST_NAME} bytes or fewer: a letter outside ASCII takes two to four"
+        raise UserError(f"a run's name of {taken} bytes ({len(name)} characters) is too long", hint)
     return name

@@ -131,7 +131,8 @@ def tables(
 
 def _write(sheet: "Sheet", stem: Path) -> None:
     from common.files import atomic_write
-    from reports.formats import to_csv, to_latex, to_markdown
+    from reports.formats import to_csv, to_markdown
+    from reports.latex import to_latex
 
     contents = {"csv": to_csv(sheet), "md": to_markdown(sheet), "tex": to_latex(sheet, stem.name)}
     for suffix, content in contents.items():

@@ -58,6 +58,21 @@ def print_tables(report: "Report", names: Sequence[str] = ()) -> None:
         console.print(to_rich(sheet, console.width))
 
 
+def print_answer(report: "Report") -> None:
+    """Print the question that a run answers, the answer, and what its words mean."""
+    from reports.answer import answer
+    from reports.words import words
+
+    if report.view is None or not report.view.records:
+        return
+    answered, console = report.view.once(answer), stdout()
+    console.print(f"\n{answered.question}")
+    for line in [*answered.lines, *(f"{name}: {line}" for name, line in answered.series)]:
+        console.print(line)
+    for word, meaning in words(answered.texts).items():
+        console.print(f"  {word}: {meaning}")
+
+
 def print_places(run: Path, report: "Report", tracking: str | None = None) -> None:
     """Print where everything is."""
     lines = {

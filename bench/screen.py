@@ -1,7 +1,9 @@
 """Progress bars, a line a cell and notes while a command works, all on standard error."""
 
 import logging
+import os
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -53,6 +55,7 @@ NAMES = {
     "track": "logging to MLflow",
 }
 REST = "the rest"
+CHATTY = ("transformers", "diffusers", "open_clip", "huggingface_hub", "torch", "timm")  # libraries
 
 
 class Screen:
@@ -149,11 +152,33 @@ class _DoneColumn(ProgressColumn):
 
 
 @contextmanager
-def screen() -> Iterator[Screen]:
-    """Give a screen whose bars are gone when the block ends; its lines stay. Libraries' own bars are off."""
-    from transformers.utils.logging import disable_progress_bar
+def _libraries_quiet() -> Iterator[None]:
+    """Keep off the screen what libraries tell who writes programs: of lengths, loading, what will be deprecated.
+
+    What matters of it is a note or an error of ours.
+    """
+    from transformers.utils.logging import disable_progress_bar, get_verbosity
 
     disable_progress_bar()
+    get_verbosity()  # sets its logger up, which it would do later, over what is set here
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # read when it is imported, which is not now
+    loggers = [logging.getLogger(name) for name in CHATTY]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for category in (FutureWarning, DeprecationWarning, UserWarning):
+            warnings.filterwarnings("ignore", category=category, module=rf"({'|'.join(CHATTY)})(\.|$)")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextmanager
+def screen() -> Iterator[Screen]:
+    """Give a screen whose bars are gone when the block ends; its lines stay. What libraries show themselves is off."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -164,7 +189,7 @@ def screen() -> Iterator[Screen]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         seen = Screen(progress)
-        with _logged(seen), loads_told(seen), listening(seen.heard):
+        with _libraries_quiet(), _logged(seen), loads_told(seen), listening(seen.heard):
             yield seen
 
 

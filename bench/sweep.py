@@ -65,6 +65,7 @@ def begin(
         tables: those to print; all unless given.
         settings: of a spec, as flags.
     """
+    from sweeps.continuing import run_name
     from sweeps.spec import make_spec, read_preset, read_yaml
 
     flags = o.given(settings)
@@ -72,7 +73,7 @@ def begin(
     asked = make_spec([*adapt([*layers, *([read_yaml(spec)] if spec else [])]), flags])
     failed = carry_out(
         asked,
-        out / o.checked_name(name or asked.default_name()),
+        out / (o.checked_name(name) if name else run_name(asked, out)),
         o.tracking(tracking_uri, out, mlflow),
         dry_run=dry_run,
         rescore=rescore,
@@ -115,7 +116,7 @@ def carry_out(
         True where a cell failed.
     """
     import reusebench
-    from bench.results import print_costs, print_places, print_tables, seconds_line
+    from bench.results import print_answer, print_costs, print_places, print_tables, seconds_line
     from bench.screen import screen
     from reports.tracking import MlflowTracker
     from sweeps.audit import short_copies
@@ -123,7 +124,9 @@ def carry_out(
 
     with screen() as seen:
         if dry_run:
-            planned = reusebench.plan(asked, folder=folder, emit=seen, executor=executor)
+            planned = reusebench.plan(
+                asked, folder=folder, emit=seen, executor=executor, absent=lambda line: seen(Note(line))
+            )
             costs = planned.inner.costs(planned.session)
         else:
             tracker = None
@@ -138,6 +141,7 @@ def carry_out(
         return False
     assert run.report
     print_tables(run.report, tables)
+    print_answer(run.report)
     print_places(folder, run.report, uri if tracker and tracker.worked else None)
     typer.echo(f"time     {seconds_line(seen.seconds())}")
     return bool(run.failed)

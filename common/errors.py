@@ -25,6 +25,10 @@ class NoRoomError(UserError):
     """Weights do not fit where they were to go: nothing is gained by loading them again for the next cell."""
 
 
+class NotHereError(UserError):
+    """What is asked for is right, and this machine cannot do it now: an environment, a library or a download lacks."""
+
+
 def without_frames(error: Exception) -> Exception:
     """Return an error that is to be kept, its frames emptied of what they refer to: models, pictures, latents.
 

@@ -354,6 +354,16 @@ def split_revision(source: str) -> tuple[str, str | None]:
     return hub_id, revision if at else None
 
 
+def cut_to_bytes(text: str, most: int) -> str:
+    """Return the beginning of a text that takes so many bytes as UTF-8, which is what a file's name is counted in.
+
+    Examples:
+        >>> cut_to_bytes("水彩画", 7), cut_to_bytes("abc", 7)
+        ('水彩', 'abc')
+    """
+    return text.encode()[:most].decode(errors="ignore")
+
+
 def local_folder(path: Path) -> Path:
     """Return the path of a folder to write to, as it is.
 

@@ -4,7 +4,7 @@ import errno
 import shutil
 from pathlib import Path
 
-from common.errors import UserError
+from common.errors import NotHereError, UserError
 from common.files import split_revision
 from common.units import size
 
@@ -13,6 +13,7 @@ TOO_MANY, SERVER_ERRORS, UNKNOWN = 429, 500, (401, 404)
 # What HTTP libraries call it. The hub's library has used three of them, so that no class is named here.
 CUT = {"RemoteProtocolError", "ReadError", "IncompleteRead", "ChunkedEncodingError"}
 SILENT = {"ConnectError", "ConnectionError", "TimeoutException", "TimeoutError", "Timeout", "ProxyError"}
+OFFLINE = "OfflineModeIsEnabled"
 NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 NO_LEAVE = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -35,14 +36,14 @@ def refused(error: BaseException, source: str) -> UserError:
         ),
         "RepositoryNotFoundError": _unknown(hub_id),
         "RemoteEntryNotFoundError": (f"{hub_id} lacks a file on the Hugging Face hub", f"look at {page}/tree/main"),
-        "OfflineModeIsEnabled": (
+        OFFLINE: (
             f"{source} is not here in full, and HF_HUB_OFFLINE keeps from asking the Hugging Face hub",
             "unset HF_HUB_OFFLINE, or download it elsewhere and give the folder in its place",
         ),
     }
     for name, (message, hint) in by_class.items():
         if named(error, name):
-            return UserError(message, hint)
+            return (NotHereError if name == OFFLINE else UserError)(message, hint)
     return _failed(error, source)
 
 
@@ -71,7 +72,7 @@ def _failed(error: BaseException, source: str) -> UserError:
     if kinds & CUT or any("Consistency check failed" in str(cause) for cause in causes):
         return UserError(f"the Hugging Face hub ({host}) cut the connection while {source} was fetched", AGAIN)
     if kinds & SILENT:
-        return UserError(
+        return NotHereError(
             f"cannot reach the Hugging Face hub ({host}) for {source}: {_line(causes[0])}",
             f"check the network, {elsewhere}",
         )

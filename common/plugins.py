@@ -9,7 +9,8 @@ import logging
 import pkgutil
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points, packages_distributions
@@ -157,6 +158,25 @@ def loaded(point: EntryPoint) -> Any:
         return point.load()
     except (Exception, SystemExit) as error:  # a module may raise anything
         raise UserError(_first_line(error), MEND) from error
+
+
+@contextmanager
+def no_exit() -> Iterator[None]:
+    """Raise a UserError where the block ends the process: a plug-in's `sys.exit` is its failure, not the command's end.
+
+    Examples:
+        >>> try:
+        ...     with no_exit():
+        ...         sys.exit("no licence")
+        ... except UserError as error:
+        ...     print(error.message)
+        a plug-in or a library tried to end the process: sys.exit('no licence')
+    """
+    try:
+        yield
+    except SystemExit as error:
+        what = f"a plug-in or a library tried to end the process: sys.exit({error.code!r})"
+        raise UserError(what, "have it raise an error instead") from error
 
 
 def imported(place: str) -> Any:

@@ -23,6 +23,22 @@ def size(count: float) -> str:
     return _scaled(count, ("B", "kB", "MB", "GB", "TB"))
 
 
+def ranges(numbers: Sequence[int]) -> str:
+    """Return ascending whole numbers as text, neighbours together.
+
+    Examples:
+        >>> ranges([2, 4, 5, 6, 9, 10])
+        '2, 4-6, 9, 10'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+
+
 def _scaled(value: float, units: Sequence[str]) -> str:
     for unit in units[:-1]:
         if value < 1000:

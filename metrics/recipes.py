@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.errors import UserError
+from common.errors import NotHereError, UserError
 from common.files import cache_dir, canonical_json, parse_json, sha256_text
 from common.plugins import loaded, skip, unknown
 from metrics.worker import Worker
@@ -101,7 +101,9 @@ class Recipe(BaseModel):
             UserError: its environment is not set up, or as `Worker`.
         """
         if reason := self.unavailable():
-            raise UserError(f"cannot start the worker {self.name}: {reason}", "the same command continues after that")
+            raise NotHereError(
+                f"cannot start the worker {self.name}: {reason}", "the same command continues after that"
+            )
         return self.launch()
 
     def launch(self) -> Worker:

@@ -16,6 +16,7 @@ from metrics.paired_scores import compare_scores, score_figures
 from metrics.statistics import Estimate
 from metrics.vqa import FLOOR
 from metrics.vqa_backends.base import VqaBackend, vqa_backend
+from metrics.vqa_backends.in_process import TooLongError
 
 GRAMMARS = Path(__file__).parent / "atom_grammars"
 EXAMPLE = '{"prompt": "a cat", "atoms": [{"kind": "object", "question": "Is there a cat?", "answer": "Yes"}]}'
@@ -96,7 +97,14 @@ class VqaAtoms(Metric):
 
     def check(self, prompts: Sequence[str]) -> None:
         atoms = [atom for prompt in prompts for atom in self.atoms(prompt)]
-        self.backend.check_answers([atom.question for atom in atoms], [atom.answer for atom in atoms])
+        try:
+            self.backend.check_answers([atom.question for atom in atoms], [atom.answer for atom in atoms])
+        except TooLongError as error:  # which knows questions: several are of one prompt
+            of = [row for row, prompt in enumerate(prompts) for _ in self.atoms(prompt)]
+            longest: dict[int, int] = {}
+            for question, length in error.lengths.items():
+                longest[of[question]] = max(length, longest.get(of[question], 0))
+            raise TooLongError(longest, error.limit) from None
 
     def measure(self, images: Sequence[Path], prompts: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Return ``vqa_atoms``, float64 [N], 0 to 1; and ``<kind>_atom`` of every kind, NaN where a prompt has none."""

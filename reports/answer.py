@@ -9,7 +9,7 @@ from metrics.statistics import Estimate
 from reports.audits import beyond_floors
 from reports.base import RunView, series_name
 from reports.claims import BROKEN, Baseline, Claim, adjusted, claims, inflation_warning, left_out
-from reports.frame import WIN_RATE, paired_metrics, result_names, varying_axes
+from reports.frame import WIN_RATE, difference_result, paired_metrics, result_names, varying_axes
 from reports.labels import Label
 from reports.leaderboard import leaderboard
 from reports.paired_scores import indifference, metric_scores
@@ -19,6 +19,7 @@ from reports.seed_control import chance
 from sweeps.record import CellConfig, Record, Result
 
 DELTAS = (0.05, 0.1, 0.15, 0.2)  # tried in turn where no claim holds within the run's own
+SMALL = 0.001  # of a score: what no picture shows
 HOLDING = ("no worse", "worse by less than delta")
 SHARE = Label("", "fraction")
 
@@ -39,6 +40,11 @@ class Answer:
     lines: tuple[str, ...]
     series: tuple[tuple[str, str], ...] = ()
     claimed: bool = False
+
+    @property
+    def texts(self) -> list[str]:
+        """Return all that is said."""
+        return [self.question, *self.lines, *(line for _, line in self.series)]
 
 
 @dataclass(frozen=True)
@@ -197,9 +203,16 @@ def _against(view: RunView, metric: str, best: Best | None, metric_claims: Seque
     if certain_losses := [claim for claim in metric_claims if claim.verdict == "worse"]:
         first = min(certain_losses, key=lambda claim: claim.config.tau)
         rest = f", in {len(certain_losses)} of {len(metric_claims)} cells" if _several(view) else ""
-        sentences.append(
-            f"A loss is certain from tau {_tau(first)} on{rest}." if _onwards(metric_claims) else _cells(certain_losses)
-        )
+        if all(_too_small(claim) for claim in certain_losses):
+            where = f"At tau {_tau(first)}{' and others' if len(certain_losses) > 1 else ''}"
+            fall = "more scores fall than rise, by more than chance, but by less than"
+            sentences.append(f"{where} {fall} {SMALL:g} on average, which nobody sees.")
+        else:
+            sentences.append(
+                f"A loss is certain from tau {_tau(first)} on{rest}."
+                if _onwards(metric_claims)
+                else _cells(certain_losses)
+            )
     if best and (sentence := _beyond_floor(view, best.claim)):
         sentences.append(sentence)
     if best and not _own(view, best) and best.claim.noninferiority_p is not None:
@@ -213,6 +226,13 @@ def _against(view: RunView, metric: str, best: Best | None, metric_claims: Seque
             f"{SHARE.number(band[0])}% and {SHARE.number(band[1])}%."
         )
     return " ".join(sentences)
+
+
+def _too_small(claim: Claim) -> bool:
+    """Return whether scores change by less on average than any picture shows, however certain the change is."""
+    name = difference_result(claim.records[0], claim.metric)
+    changes = [record.results[name].value for record in claim.records if name in record.results] if name else []
+    return bool(changes) and abs(sum(changes) / len(changes)) < SMALL
 
 
 def _beyond_floor(view: RunView, claim: Claim) -> str:

@@ -1,7 +1,7 @@
 """The audits of a run's scorers, and what its own pairs say beyond their floors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -24,7 +24,11 @@ def audits(run: RunView) -> list[ScorerAudit]:
         UserError: a file of audits is damaged.
     """
     folders = [view.path for view in run.runs.values()] if isinstance(run, RunComparison) else [run.path]
-    return [audit for folder in folders for audit in read_audits(folder)]
+    return [
+        replace(audit, model=run.labels.get(audit.model, audit.model))
+        for folder in folders
+        for audit in read_audits(folder)
+    ]
 
 
 @dataclass(frozen=True)

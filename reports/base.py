@@ -2,14 +2,14 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from common.errors import UserError
-from common.files import sha256_text
+from common.errors import UserError, nearest
+from common.files import cut_to_bytes, sha256_text
 from common.plugins import Plugin, discover
 from metrics.parity import DELTA
 from reports.labels import Label, label
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MOST_SENTENCES = 10  # on what is missing
-LONGEST = 80  # characters of a file name
+LONGEST = 80  # bytes of a file name
 REFERENCES: tuple[Role, ...] = ("fewer-steps", "another-seed")
 # Baseline images do not depend on these axes: one set of them serves every value.
 SHARING = ("strategy", "features", "schedule", "combiner", "denoiser_cache")
@@ -44,6 +44,8 @@ class RunView:
         delta: the non-inferiority margin: how far below 1/2 a win rate may lie and still count as parity.
         title: a line above every table and figure; mostly empty.
         missing: sentences on what the run was to have and has not, or not as it was written; empty for a series.
+        labels: what models are called, by their names; those that it does not have are called by their names.
+        columns: the headings of tables that are shown; of a table that has none of them all are.
     """
 
     path: Path
@@ -54,6 +56,8 @@ class RunView:
     delta: float = DELTA
     title: str = ""
     missing: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    columns: Sequence[str] = ()
     _computed: dict[Callable[["RunView"], Any], Any] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -136,6 +140,27 @@ class RunView:
             for asked, group in groups.items()
         ]
 
+    def shown(self, labels: Mapping[str, str], columns: Sequence[str] = ()) -> Self:
+        """Return the view with models called by these labels, and these columns of tables alone.
+
+        Raises:
+            UserError: a label is of no model, or two models would have one name.
+        """
+        models = {record.config.model for record in (*self.records, *self.failed, *self.references)}
+        if unknown := [name for name in labels if name not in models]:
+            raise UserError(f"no model of this run is called {unknown[0]!r}", nearest(unknown[0], models))
+        if len({labels.get(model, model) for model in models}) < len(models):
+            raise UserError("two models would have one name", "give each a label of its own")
+        return self._called(labels, columns)
+
+    def _called(self, labels: Mapping[str, str], columns: Sequence[str]) -> Self:
+        records, failed, references = (
+            tuple(_called(record, labels) for record in kind) for kind in (self.records, self.failed, self.references)
+        )
+        return replace(
+            self, records=records, failed=failed, references=references, labels=labels, columns=tuple(columns)
+        )
+
     @property
     def remarks(self) -> list[str]:
         """Sentences that a reader must see first; mostly none."""
@@ -207,6 +232,12 @@ def _few(sentences: Sequence[str]) -> list[str]:
     return [*sentences[:MOST_SENTENCES], *([f"and so are {more} more"] if more > 0 else [])]
 
 
+def _called(record: Record, labels: Mapping[str, str]) -> Record:
+    """Return a record whose model is called by its label, if it has one."""
+    model = labels.get(record.config.model, record.config.model)
+    return record.model_copy(update={"config": record.config.model_copy(update={"model": model})})
+
+
 def _source(asked: CellConfig) -> CellConfig:
     """Return the cell's place on those axes alone that baseline images depend on."""
     return asked.model_copy(update={"tau": 0, **dict.fromkeys(SHARING, "")})
@@ -221,7 +252,7 @@ def series_name(asked: CellConfig, axes: Sequence[str]) -> str:
 def file_name(series: str) -> str:
     """Return a series' name as part of a file name; a hash stands for characters that a file name cannot hold."""
     plain = series.replace(", ", "--")
-    safe = re.sub(r"[^\w.-]+", "-", plain)[:LONGEST]
+    safe = cut_to_bytes(re.sub(r"[^\w.-]+", "-", plain), LONGEST)
     return safe if safe == plain else f"{safe}-{sha256_text(series)[:8]}"
 
 

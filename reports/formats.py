@@ -1,9 +1,9 @@
-"""A table as text: for programs (CSV), people (Markdown, terminal) and papers (LaTeX)."""
+"""A table as text: for programs (CSV) and people (Markdown, terminal); for papers see `reports.latex`."""
 
 import re
 from collections.abc import Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from reports.sheet import Entry, Sheet
 
@@ -11,20 +11,31 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
+T = TypeVar("T")
 HEADING = 8
+# What begins a formula in a spreadsheet, also after the control characters that it drops; and what is a number.
+FORMULA, NUMBER = ("=", "+", "-", "@", "\t", "\r"), re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|-", re.IGNORECASE)
 # What Markdown reads as more than text: what could open HTML, an entity, a link, code or emphasis, and what could open
 # a block at the start of a line.
 MARKUP = re.compile(r"[\\|`*~$]|<(?=[a-z/!?])|&(?=[#\w])|\](?=[(\[])|(?<!\w)_|_(?!\w)", re.IGNORECASE)
 OPENING = re.compile(r"^(\d*)([\[#>+\-=.)])")
-LATEX = str.maketrans(
-    {letter: f"\\{letter}" for letter in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-)
 
 
 def to_csv(table: Sheet) -> str:
-    """Return the table's data as CSV, every number in full precision."""
-    return str(table.data.to_csv(index=False))
+    """Return the table's data as CSV, every number in full precision; no text is a formula to a spreadsheet."""
+    return str(table.data.map(harmless).to_csv(index=False))
+
+
+def harmless(value: T) -> T | str:
+    """Return a cell as it is; a text that a spreadsheet would compute or call up gets an apostrophe before it.
+
+    Examples:
+        >>> harmless("=HYPERLINK(1)"), harmless("-0.5"), harmless(-0.5), harmless("a = b")
+        ("'=HYPERLINK(1)", '-0.5', -0.5, 'a = b')
+    """
+    if isinstance(value, str) and value.startswith(FORMULA) and not NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
 
 
 def to_markdown(table: Sheet) -> str:
@@ -34,23 +45,6 @@ def to_markdown(table: Sheet) -> str:
     aligned = f"| {' | '.join('---:' if column.numeric else ':---' for column in table.columns)} |"
     notes = [f"- {markdown_line(note)}" for note in table.notes]
     return "\n".join([markdown_line(table.caption), "", heading, aligned, *body, "", *notes, ""])
-
-
-def to_latex(table: Sheet, name: str) -> str:
-    """Return a ``table`` environment with booktabs rules, caption, notes and label ``tab:<name>``; text is escaped."""
-    import pandas as pd
-
-    body = pd.DataFrame([[str(entry) for entry in row] for row in table.rows], columns=pd.Index(table.headings))
-    styler = body.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    return str(
-        styler.to_latex(
-            hrules=True,
-            column_format="".join("r" if column.numeric else "l" for column in table.columns),
-            caption=". ".join([table.caption, *table.notes]).translate(LATEX),
-            label=f"tab:{name}",
-            position_float="centering",
-        )
-    ).replace("≥", r"$\geq$")
 
 
 def to_rich(table: Sheet, width: int | None = None) -> "Group":

@@ -136,6 +136,11 @@ def scores(run: Path, record: Record) -> pd.DataFrame | None:
     return table
 
 
+def report_table(path: Path) -> pd.DataFrame:
+    """Return a table that the report wrote; what is not known is an empty cell, and NA is a prompt set's name."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
 def shown(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as MLflow's pages can show it: they read a dot in a column's name as a path."""
     return table.rename(columns=lambda name: name.replace(".", "/"))

@@ -23,6 +23,7 @@ from reports.tables.misplaced import MisplacedTable
 from reports.tables.savings_at_parity import tolerance
 from reports.tables.set_losses import SetLosses
 from reports.tables.summary import Summary
+from reports.words import words
 
 NAME = "report.md"
 FIRST = "quality_savings"
@@ -76,12 +77,14 @@ def answer_part(view: RunView) -> str:
     """Return the answer's lines; for several series, a line each."""
     view_answer = view.once(answer)
     series = [f"- **{markdown_text(name)}**: {markdown_text(line)}" for name, line in view_answer.series]
-    return "\n\n".join([*map(markdown_line, view_answer.lines), *(["\n".join(series)] if series else [])])
+    meanings = [f"- *{word}*: {markdown_text(meaning)}" for word, meaning in words(view_answer.texts).items()]
+    lists = ["\n".join(each) for each in (series, meanings) if each]
+    return "\n\n".join([*map(markdown_line, view_answer.lines), *lists])
 
 
 def table_part(view: RunView) -> str:
     """Return the summary table with its caption and notes."""
-    return to_markdown(Summary().sheet(view).titled(view.title)).strip()
+    return to_markdown(Summary().sheet(view).titled(view.title).only(view.columns)).strip()
 
 
 def pictures_part(view: RunView, pictures: Sequence[Path], home: Path) -> list[str]:
@@ -139,6 +142,7 @@ def provenance(view: RunView) -> list[str]:
     runs = view.runs if isinstance(view, RunComparison) else [view.path.resolve().name]
     failed = f", {len(view.failed)} failed" if view.failed else ""
     lines = {
+        "label": [f"{label} is {model}" for model, label in view.labels.items()],
         "run": [f"{', '.join(runs)}: {len(records)} cells and references{failed}"],
         "model": [f"{record.config.model}{_hash(record.identity.get('weights'), ', weights')}" for record in records],
         "hub": [_pairs(record.hub) for record in records],
@@ -163,7 +167,7 @@ def provenance(view: RunView) -> list[str]:
 
 def _section(heading: str, view: RunView, *tables: Table) -> list[str]:
     """Return the tables that have something to say of the run, under a heading; nothing where none has."""
-    sheets = [sheet for table in tables if (sheet := table.sheet(view))]
+    sheets = [sheet.only(view.columns) for table in tables if (sheet := table.sheet(view))]
     return [f"## {heading}", *(to_markdown(sheet).strip() for sheet in sheets)] if sheets else []
 
 

@@ -16,9 +16,11 @@ from common.files import (
     unwritable,
     write_sealed,
 )
+from common.plugins import no_exit
 from metrics.parity import DELTA
 from reports.base import Figure, RunView, Table, figures, file_name, tables
 from reports.sheet import Sheet
+from reports.style import lacking_note
 from sweeps.record import Record, check_file
 
 REPORT, FILES = "report", "files.json"
@@ -29,7 +31,8 @@ class Report:
     """The files that were written of a view, its tables, and notes that a reader must know.
 
     `folder` is where they are; `sheets` are the tables that the terminal shows, `every` are all of them; a note says
-    what may not be compared, what is missing, or what could not be written and why.
+    what may not be compared, what is missing, or what could not be written and why; `lacking` are letters that no font
+    here has.
     """
 
     folder: Path = Path(REPORT)
@@ -41,12 +44,13 @@ class Report:
     page: Path | None = None
     every: dict[str, Sheet] = field(default_factory=dict)
     view: RunView | None = None
+    lacking: set[str] = field(default_factory=set)
 
 
 def write_report(
     run: Path, records: Sequence[Record] | None = None, delta: float = DELTA, indifference: float | None = None
 ) -> Report:
-    """Write every table (CSV, Markdown, LaTeX) and every figure (PNG, SVG) that has something to show.
+    """Write every table (CSV, Markdown, LaTeX) and every figure (PNG, SVG, PDF) that has something to show.
 
     Args:
         run: the run folder.
@@ -173,6 +177,8 @@ def _write_into(view: RunView, report: Report) -> None:
             report.notes.append(f"no figure {name}: {reason}")
         elif view.records or not figure.of_records:
             _write_figure(figure(), view, report)
+    if report.lacking:
+        report.notes.append(lacking_note(report.lacking))
     _write_markdown(view, report)
     _write_page(view, report)
 
@@ -209,12 +215,15 @@ def _write_markdown(view: RunView, report: Report) -> None:
 
 
 def _write_table(table: Table, view: RunView, report: Report) -> None:
-    from reports.formats import to_csv, to_latex, to_markdown
+    from reports.formats import to_csv, to_markdown
+    from reports.latex import to_latex
 
     try:
-        if (sheet := table.sheet(view)) is None:
+        with no_exit():
+            sheet = table.sheet(view)
+        if sheet is None:
             return
-        sheet = sheet.titled(view.title)
+        sheet = sheet.titled(view.title).only(view.columns)
         contents = {"csv": to_csv(sheet), "md": to_markdown(sheet), "tex": to_latex(sheet, table.name)}
     except Exception as error:  # a plug-in may raise anything, and the other tables do not depend on it
         report.notes.append(f"no table {table.name}: {_reason(error)}")
@@ -232,10 +241,10 @@ def _write_figure(figure: Figure, view: RunView, report: Report) -> None:
 
     for stem, part in _parts(figure, view):
         try:
-            with theme():
+            with theme(), no_exit():
                 if drawing := figure.draw(part):
                     entitle(drawing, part.title)
-                    report.figures += save(drawing, report.folder / "figures" / stem)
+                    report.figures += save(drawing, report.folder / "figures" / stem, report.lacking)
         except Exception as error:  # a plug-in may raise anything, and the other figures do not depend on it
             if unwritable(error):
                 raise

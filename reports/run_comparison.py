@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Self
 
 from pydantic import Field
 
@@ -50,6 +51,10 @@ class RunComparison(RunView):
 
     runs: Mapping[str, RunView] = field(default_factory=dict)
     mismatches: tuple[Mismatch, ...] = ()
+
+    def _called(self, labels: Mapping[str, str], columns: Sequence[str]) -> Self:
+        runs = {name: view._called(labels, columns) for name, view in self.runs.items()}
+        return replace(super()._called(labels, columns), runs=runs)
 
     @property
     def remarks(self) -> list[str]:

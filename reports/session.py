@@ -21,7 +21,20 @@ from common.addresses import escaped
 from common.errors import UserError
 from common.files import atomic_write, canonical_json, parse_json, sha256_file, sha256_text
 from reports.base import RunView
-from reports.logged import STEP, curves, environment, identity, key, numbers, pairs, param, plain, scores, shown
+from reports.logged import (
+    STEP,
+    curves,
+    environment,
+    identity,
+    key,
+    numbers,
+    pairs,
+    param,
+    plain,
+    report_table,
+    scores,
+    shown,
+)
 from reports.mlflow_database import artifacts_of, database_of
 from sweeps.record import RECORD, Record
 
@@ -179,7 +192,7 @@ class Session:
         logged = {artifact.path for artifact in self.client.list_artifacts(self.parent_id, "tables")}
         names = []
         for path in sorted(report.glob("tables/*.csv")):
-            table, name = shown(pd.read_csv(path)), f"tables/{path.stem}.json"
+            table, name = shown(report_table(path)), f"tables/{path.stem}.json"
             if name in logged:  # to which `log_table` would add its rows
                 text = table.to_json(orient="split", index=False, date_format="iso")
                 self.client.log_text(self.parent_id, str(text), name)

@@ -28,6 +28,16 @@ class Column:
     key: bool = False
 
 
+def plain(heading: str) -> str:
+    """Return a heading as it is compared: without its unit, in small letters.
+
+    Examples:
+        >>> plain("VQAScore win rate, %")
+        'vqascore win rate'
+    """
+    return " ".join(heading.lower().removesuffix("%").rstrip(" ,").split())
+
+
 @dataclass(frozen=True)
 class Sheet:
     """A finished table.
@@ -51,6 +61,18 @@ class Sheet:
     def titled(self, title: str) -> "Sheet":
         """Return the table with this text before its caption; the same table where the text is empty."""
         return replace(self, caption=": ".join(filter(None, [title, self.caption]))) if title else self
+
+    def only(self, columns: Sequence[str]) -> "Sheet":
+        """Return the table with the columns of these headings, in this order; as it is where it has none of them.
+
+        A heading need not be written with its unit (", %"), nor in its case. The data stay whole.
+        """
+        found = {plain(column.heading): i for i, column in reversed([*enumerate(self.columns)])}
+        chosen = [found[plain(name)] for name in columns if plain(name) in found]
+        if not chosen:
+            return self
+        rows = [[row[i] for i in chosen] for row in self.rows]
+        return replace(self, columns=[self.columns[i] for i in chosen], rows=rows)
 
     @property
     def headings(self) -> list[str]:

@@ -48,7 +48,7 @@ def splits(series: RunView) -> list[Split]:
     """
     read, series_splits = cache(embeddings), []
     for record in series.records:
-        if not record.plan or not record.plan.savings:
+        if not record.plan or not record.plan.savings or not record.scorers:  # nothing was scored: there is no file
             continue
         shared_columns, baseline_columns = read(record.scores(series.path)), read(record.baseline_scores(series.path))
         columns = [

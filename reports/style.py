@@ -1,8 +1,10 @@
 """The look of figures: seaborn's theme, colours that colour-blind readers tell apart, labels beside the lines."""
 
+import re
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,49 @@ INK, MUTED, FAINT = "#222222", "#666666", "#b8b8b8"
 MARKERS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖"}
 
 
+# Fonts with letters that DejaVu Sans lacks, by the names that systems have them under: of Chinese, Japanese and Korean,
+# of India and Thailand, emoji.
+OTHERS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei"),
+    *("WenQuanYi Micro Hei", "Droid Sans Fallback", "Hiragino Sans", "PingFang SC", "Microsoft YaHei", "Malgun Gothic"),
+    *("Noto Sans Devanagari", "Noto Sans Thai", "Nirmala UI", "Arial Unicode MS"),
+    *("Noto Emoji", "Symbola", "Segoe UI Emoji", "Segoe UI Symbol"),
+)
+LACKING = re.compile(r"Glyph (\d+) .* missing from font")
+
+
+@cache
+def _others() -> tuple[str, ...]:
+    """Return those of the other fonts that are here: matplotlib would warn of each that is not.
+
+    It remembers which fonts there were when it first ran; those that were installed since are found now.
+    """
+    from matplotlib import font_manager
+
+    known = {font.fname for font in font_manager.fontManager.ttflist}
+    for path in font_manager.findSystemFonts():
+        if path not in known:
+            with suppress(Exception):  # of a kind that it cannot read, such as coloured emoji
+                font_manager.fontManager.addfont(path)
+    here = {font.name for font in font_manager.fontManager.ttflist}
+    return tuple(name for name in OTHERS if name in here)
+
+
+def lacking_note(letters: Iterable[str]) -> str:
+    """Return the sentence for a page whose figures have boxes in place of these letters.
+
+    Examples:
+        >>> lacking_note("画水").partition(" that ")[0]
+        'figures show boxes in place of 2 letters (水 画)'
+    """
+    some = sorted(set(letters))
+    shown = " ".join(some[:8]) + (" ..." if len(some) > 8 else "")
+    return (
+        f"figures show boxes in place of {len(some)} letters ({shown}) that no font here has: install one, for example "
+        "fonts-noto-cjk"
+    )
+
+
 @contextmanager
 def theme() -> Iterator[None]:
     """Let matplotlib draw in this project's style within the block, and in the caller's before and after."""
@@ -28,7 +73,8 @@ def theme() -> Iterator[None]:
     settings = {
         **seaborn.axes_style("ticks"),
         **seaborn.plotting_context("paper", rc=sizes),
-        "font.family": "sans-serif",
+        # by their own names: of a generic family matplotlib takes one font for all letters
+        "font.family": ["DejaVu Sans", *_others(), "sans-serif"],
         "font.sans-serif": ["DejaVu Sans", "Arial", "sans-serif"],
         "text.color": INK,
         "axes.labelcolor": INK,
@@ -40,6 +86,7 @@ def theme() -> Iterator[None]:
         "text.parse_math": False,  # prompts and names are data: a dollar is a dollar
         "svg.fonttype": "none",
         "svg.hashsalt": "reusebench",
+        "pdf.fonttype": 42,  # whole letters, as many conferences ask for
     }
     with mpl.rc_context(settings):
         yield
@@ -139,15 +186,28 @@ def entitle(figure: "mpl.Figure", title: str) -> None:
         axes.set_position((x, y * share, w, h * share))
 
 
-def save(figure: "mpl.Figure", stem: Path) -> list[Path]:
-    """Write ``<stem>.png`` and ``<stem>.svg`` (text as text), the same bytes for the same figure."""
+def save(figure: "mpl.Figure", stem: Path, lacking: set[str] | None = None) -> list[Path]:
+    """Write ``<stem>.png``, ``.svg`` (text as text) and ``.pdf``, for papers; the same bytes for the same figure.
+
+    Letters that no font here has become boxes, and are added to `lacking`.
+    """
     written = []
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a prompt in a script the font lacks
-        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.filterwarnings("always", LACKING.pattern)  # a prompt in a script that no font here has
+        for suffix, metadata in (
+            (".png", {"Software": None}),
+            (".svg", {"Date": None}),
+            (".pdf", {"CreationDate": None}),
+        ):
             path = stem.with_name(stem.name + suffix)
             with atomic_path(path) as beside:
                 figure.savefig(beside, dpi=DPI, metadata=metadata)
             written.append(path)
             figure.set_layout_engine("none")  # the next file has its parts where this one has them
+    for warning in told:
+        if match := LACKING.match(str(warning.message)):
+            if lacking is not None:
+                lacking.add(chr(int(match[1])))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return written

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -29,6 +29,7 @@ def plan(
     device: str | None = None,
     emit: Emit | None = None,
     executor: "Executor | None" = None,
+    absent: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Plan:
     """Return what a sweep will do and cost. Prompts are encoded and clustered; no picture is made, nothing is written.
@@ -39,6 +40,8 @@ def plan(
         device: a torch device; ``cuda`` where there is one unless given.
         emit: hears progress and notes; notes go to the logger ``reusebench`` unless given.
         executor: where groups of jobs will be denoised; in this process unless given.
+        absent: hears of scorers that cannot run on this machine now, and the plan is then without them: to see what a
+            sweep will do elsewhere. They are refused unless it is given.
         settings: settings of the spec, which win: ``model="mini-sd", prompt=["a fox", ...], tau="0..2"``.
 
     Raises:
@@ -49,6 +52,7 @@ def plan(
         >>> planned = rb.plan(model="mini-kandinsky", prompt=["a red fox", "a red wolf"], tau=1)  # doctest: +SKIP
         >>> planned.frame()[["role", "tau", "nfe", "savings"]]  # doctest: +SKIP
     """
+    from sweeps.continuing import continued
     from sweeps.plan import check, plan_sweep
     from sweeps.session import Session
 
@@ -56,7 +60,8 @@ def plan(
     run, device = _folder(folder, spec), _device(device or spec.device)
     emit = emit or _log
     with stage(emit, "identify"):
-        cells, scorers = check(spec, run, device)
+        spec = continued(spec, run, device)
+        cells, scorers = check(spec, run, device, absent)
     session = Session.of(spec, device, emit, executor)
     inner = plan_sweep(spec, cells, run, session, scorers=scorers, keep=False)
     return Plan(spec, run, device, inner, session, cells, scorers, executor)
@@ -258,7 +263,11 @@ def _spec(spec: SpecLike, settings: Mapping[str, Any]) -> SweepSpec:
 
 
 def _folder(folder: StrPath | None, spec: SweepSpec) -> Path:
-    return RUNS / spec.default_name() if folder is None else Path(folder)
+    if folder is not None:
+        return Path(folder)
+    from sweeps.continuing import run_name
+
+    return RUNS / run_name(spec, RUNS)
 
 
 def _planned(plan_or_spec: Plan | SpecLike, more: Mapping[str, Any]) -> Plan:

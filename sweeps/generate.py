@@ -12,6 +12,7 @@ import numpy as np
 from common.errors import NoRoomError, UserError, without_frames
 from common.files import atomic_write, canonical_json, sha256_file, unwritable
 from common.memory import is_out_of_memory
+from common.plugins import no_exit
 from generators.sharing.union import grouped_by_combiner
 from metrics.memory import row_bytes
 from sweeps.events import Note
@@ -249,10 +250,11 @@ def _outcomes(group: Sequence[Job], lacking: Sequence[Job], session: Session, ex
             session.warm_up(source, session.encoded(source, group[0].run).conditioning)
         # --energy isolates, so that this is a group of one and the difference is its own
         before = session.joules()
-        for outcome in executor.run(to_denoise, session):
-            finished.add(outcome.job.id)
-            after = session.joules()
-            yield replace(outcome, joules=None if before is None or after is None else after - before)
+        with no_exit():
+            for outcome in executor.run(to_denoise, session):
+                finished.add(outcome.job.id)
+                after = session.joules()
+                yield replace(outcome, joules=None if before is None or after is None else after - before)
     except Exception as error:
         if unwritable(error):
             raise

@@ -10,11 +10,12 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import full_disk_told, unwritable, watched
-from common.plugins import code_change
+from common.plugins import code_change, no_exit
 from generators.catalogue import model
 from generators.model_entry import ModelEntry
 from metrics.scorer_audit import ScorerAudit
 from sweeps.audit import FULL, Floors, audit_run
+from sweeps.continuing import continued
 from sweeps.cost import components
 from sweeps.describe import describe, with_indifference
 from sweeps.events import CellFinished, CellScored, Emit, SweepStarted, stage
@@ -59,6 +60,7 @@ def sweep(
             the disk is full.
     """
     with stage(emit, "identify"):
+        spec = continued(spec, run, device)
         shared, scorers = check(spec, run, device)
     session = Session.of(spec, device, emit, executor)
     with watched(run):
@@ -234,7 +236,8 @@ def described(
                 raise error
             assert isinstance(compared, Compared)
             _flag_scorers(compared, measuring, session)
-            record = _described(job, compared, measuring, folders, kept, floors.of(compared, measuring))
+            with no_exit():
+                record = _described(job, compared, measuring, folders, kept, floors.of(compared, measuring))
             kept = record is before  # the very object: equal content that was described anew is written
         except Exception as error:
             if unwritable(error):

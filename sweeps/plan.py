@@ -8,8 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError, without_frames
+from common.errors import NoRoomError, NotHereError, UserError, without_frames
 from common.files import atomic_path, path_beside, sha256_file, unwritable
+from common.plugins import no_exit
 from generators.sharing.parting import drawn
 from generators.sharing.plan import Grouping, SharingPlan, baseline_plan, build_plan
 from generators.sharing.savings import tau_near_savings
@@ -24,7 +25,8 @@ from sweeps.jobs import Job
 from sweeps.pictures import MANIFEST, PLAN, TREE, clear, load_manifest
 from sweeps.record import NEAR, check_file
 from sweeps.references import EqualCompute, Reference, equal_compute, seed_control
-from sweeps.scorers import Scorers
+from sweeps.scorers import Absent, Scorers
+from sweeps.scores import scorers_of
 from sweeps.session import Session
 from sweeps.spec import SweepSpec
 from sweeps.store import refuse_another, refuse_others
@@ -81,8 +83,12 @@ class Plan:
         return sum(alone for alone, _ in totals), sum(together for _, together in totals)
 
 
-def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str, Scorers]]:
+def check(
+    spec: SweepSpec, run: Path, device: str, absent: Absent | None = None
+) -> tuple[list[Cell], dict[str, Scorers]]:
     """Refuse before anything is loaded what would stop a sweep later.
+
+    `absent` hears of scorers that cannot run on this machine now, for a plan that nothing is scored by.
 
     Returns:
         The cells, as `sweeps.grid.cells` gives them; and, by model, its scorers, whose checkpoints are here.
@@ -94,7 +100,7 @@ def check(spec: SweepSpec, run: Path, device: str) -> tuple[list[Cell], dict[str
     """
     shared = cells(spec, device)
     entries = {cell.source.entry.name: cell.source.entry for cell in shared}
-    scorers = {name: Scorers(entry, spec.metric, device) for name, entry in entries.items()}
+    scorers = {name: Scorers(entry, spec.metric, device, absent=absent) for name, entry in entries.items()}
     for model_scorers in scorers.values():
         _ = model_scorers.identities  # hashes checkpoints, so that one which cannot be had is refused now
     refuse_another(run, spec)
@@ -130,9 +136,11 @@ def plan_sweep(
         keep: write conditioning, trees and plans into the run folder.
 
     Raises:
-        UserError: no way to share comes near the savings targets, or the folder has cells of another sweep.
+        UserError: no way to share comes near the savings targets, the scorers refuse prompts of every set, or the
+            folder has cells of another sweep.
     """
     planning = _Planning(spec, run, session, scorers or {}, keep)
+    planning.check_prompts([cell.source for cell in shared])
     if spec.savings:
         shared = planning.at_savings(shared)
     _refuse_others(run, shared)
@@ -178,7 +186,7 @@ class _Planning:
     session: Session
     scorers: Mapping[str, Scorers]
     keep: bool
-    checked: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)  # models and prompts that can be scored
+    refused: dict[tuple[str, str], Exception] = field(default_factory=dict)  # by model and hash of the prompts
 
     @property
     def kept(self) -> Path | None:
@@ -200,6 +208,29 @@ class _Planning:
                 control = seed_control(same_source, seeds)
                 yield self._reference(control, control.source, baseline)
             self.session.forget(baseline.source)
+
+    def check_prompts(self, sources: Sequence[Source]) -> None:
+        """Find, before anything is encoded, which prompts their scorers refuse: their cells fail, others go on.
+
+        Raises:
+            UserError: they refuse prompts of every set, so that no cell could be scored.
+        """
+        asked = {(source.entry.name, source.prompts.hash): source for source in sources}
+        for key, source in asked.items():
+            scorers = self.scorers.get(source.entry.name)
+            if scorers is None or scorers.measured(scorers_of(self.run / "shared" / source.key)):
+                continue
+            error = _error(lambda scorers=scorers, source=source: _checked(scorers, source))  # type: ignore[misc]
+            if isinstance(error, NotHereError) and not self.keep:
+                self.session.note(f"the scorers of {source.entry.name} could not check its prompts: {error}")
+            elif error:
+                self.refused[key] = error
+        mistakes = [error for error in self.refused.values() if _of_prompts(error)]
+        if asked and len(mistakes) == len(asked):
+            by_message = {error.message: error for error in mistakes if isinstance(error, UserError)}
+            raise UserError("; ".join(by_message), next(iter(by_message.values())).hint)
+        for (name, _), error in self.refused.items():
+            self.session.note(f"{name} on {asked[name, _].prompts.name} will fail: {error}")
 
     def at_savings(self, ways: Sequence[Cell]) -> list[Cell]:
         """Return the cells at the savings targets; those that come near none are left out, and a note names them.
@@ -238,18 +269,12 @@ class _Planning:
         return baseline_job(source, self.run, same_source[0], error)
 
     def _ready(self, source: Source, same_source: Sequence[Cell]) -> None:
-        """Check that prompts can be scored, and encode them, if any of their pictures is still to be made."""
+        """Encode prompts that can be scored, if any of their pictures is still to be made."""
+        if error := self.refused.get((source.entry.name, source.prompts.hash)):
+            raise error
         folders = [self.run / "shared" / source.key, *(self.run / "cells" / cell.id for cell in same_source)]
         if all((folder / MANIFEST).exists() for folder in folders):
             return
-        asked = source.entry.name, source.prompts.prompts
-        if source.entry.name in self.scorers and asked not in self.checked:
-            scorers = self.scorers[source.entry.name]
-            try:
-                scorers.check(source.prompts.prompts)
-            finally:
-                scorers.release()
-            self.checked.add(asked)
         if self.keep:
             self.session.encoded(source, self.run)
 
@@ -284,8 +309,8 @@ class _Planning:
 
     def _reference(self, reference: Reference, source: Source, baseline: Job) -> Job:
         """Return a job of the baseline of another source."""
-        error = None
-        if self.keep and not (self.run / "shared" / source.key / MANIFEST).exists():
+        error = self.refused.get((source.entry.name, source.prompts.hash))
+        if not error and self.keep and not (self.run / "shared" / source.key / MANIFEST).exists():
             error = _error(lambda: self.session.encoded(source, self.run))
             self.session.forget(source)
         about = {name: getattr(reference, name) for name in ("id", "role", "config", "identity")}
@@ -376,12 +401,25 @@ def _is_on_disk(plan: SharingPlan, path: Path) -> bool:
 def _error(work: Callable[[], object]) -> Exception | None:
     """Return what a piece of planning fails with, which is one job's or one source's failure; a full disk is raised."""
     try:
-        work()
+        with no_exit():
+            work()
     except Exception as error:
         if unwritable(error):
             raise
         return without_frames(error)
     return None
+
+
+def _checked(scorers: Scorers, source: Source) -> None:
+    try:
+        scorers.check(source.prompts.prompts)
+    finally:
+        scorers.release()
+
+
+def _of_prompts(error: Exception) -> bool:
+    """Return True where an error is one that the user mends, and not by another machine."""
+    return isinstance(error, UserError) and not isinstance(error, NoRoomError)
 
 
 def _refuse_others(run: Path, shared: Sequence[Cell]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError, without_frames
 from common.files import unwritable
+from common.plugins import no_exit
 from sweeps.events import Emit, Note
 from sweeps.pictures import Manifest, blank_pictures, picture_name, read_manifest, same_pictures
 from sweeps.record import AGAIN, SCORES, Record
@@ -78,7 +79,9 @@ def score(
             if before and before.config.model != record.config.model:
                 scorers[before.config.model].release()
             try:
-                yield record, scoring.compared(record)
+                with no_exit():
+                    found = scoring.compared(record)
+                yield record, found
             except Exception as error:
                 if unwritable(error):
                     raise
@@ -128,7 +131,8 @@ class _Scoring:
         """Return a folder of baselines; where they cannot be scored, all records beside it fail for the same reason."""
         if folder not in self._baselines:
             try:
-                self._baselines[folder] = self._scored(model, folder, self._manifest(folder), prompts)
+                with no_exit():
+                    self._baselines[folder] = self._scored(model, folder, self._manifest(folder), prompts)
             except Exception as error:
                 self._baselines[folder] = without_frames(error)
         if isinstance(scored := self._baselines[folder], Exception):

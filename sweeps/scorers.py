@@ -1,19 +1,19 @@
 """The scorers of a sweep: their names, identities and scores, and the results that compare cells with baselines."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import NoRoomError, UserError, nearest
+from common.errors import NoRoomError, NotHereError, UserError, nearest
 from generators.batching import Batches
 from generators.device_memory import give_back
 from generators.model_entry import ModelEntry, locate
@@ -28,6 +28,8 @@ from sweeps.scores import Scores, same_scorer
 
 if TYPE_CHECKING:
     from sweeps.scores import Measured
+
+Absent: TypeAlias = Callable[[str], None]
 
 NONE = "none"
 AT = "@"
@@ -81,6 +83,8 @@ class Scorers:
         device: where the metrics run.
         known: by name, the identities of scorers of the same pictures: one that is among them keeps its name, and no
             other takes it unless the user gives it that name.
+        absent: hears of each that is right and cannot run on this machine now, and that is left out; such a one is
+            refused unless this is given.
 
     Raises:
         UserError: an unknown metric or parameter, one that cannot run here, one without a checkpoint, or two scorers
@@ -93,6 +97,7 @@ class Scorers:
         asked: Sequence[str],
         device: str,
         known: Mapping[str, Collection[Mapping[str, Any]]] | None = None,
+        absent: Absent | None = None,
     ) -> None:
         self.device = device
         self.metrics: dict[str, Metric] = {}
@@ -105,8 +110,15 @@ class Scorers:
                 continue
             one = Asked.parse(text)
             one = replace(one, checkpoint=one.checkpoint or checkpoints.get(one.metric))
-            metric = _metric(one, entry.name if entry else "what is scored", device)
-            name = self._name(one, metric, known or {})
+            try:
+                metric = _metric(one, entry.name if entry else "what is scored", device)
+                name = self._name(one, metric, known or {})
+                _ = metric.identity() if absent else None  # says whether its checkpoint can be had
+            except NotHereError as error:
+                if absent is None:
+                    raise
+                absent(f"the scorer {text} is left out: {error}")
+                continue
             self.metrics[name], self._sources[name] = metric, str(one.checkpoint)
 
     def _name(self, asked: Asked, metric: Metric, known: Mapping[str, Collection[Mapping[str, Any]]]) -> str:
@@ -301,7 +313,7 @@ def _metric(asked: Asked, owner: str, device: str) -> Metric:
         hint = f"write --metric {asked.metric}=FOLDER"
         raise UserError(f"{owner} has no default checkpoint for {asked.metric}", hint)
     if reason := kind.unavailable():
-        raise UserError(f"the metric {asked.metric} cannot run here: {reason}", "leave it out with --metric")
+        raise NotHereError(f"the metric {asked.metric} cannot run here: {reason}", "leave it out with --metric")
     for parameter in asked.parameters:
         if parameter not in (known := signature(kind).parameters.keys() - OURS):
             raise UserError(f"the metric {asked.metric} has no parameter {parameter!r}", nearest(parameter, known))

@@ -191,6 +191,18 @@ def _digest_of_all(about: Mapping[str, str], prompts: list[str]) -> str:
     return sha256_text(canonical_json([about["scorers"], about["pictures"], about[HASHES], prompts]))
 
 
+def scorers_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what measured any pictures of a folder, by scorer; nothing where its scores cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        known: dict[str, dict[str, Any]] = json.loads((pq.read_schema(folder / SCORES).metadata or {})[b"scorers"])
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return {}
+    return known
+
+
 def _column(array: "NDArray[Any]") -> Any:
     import pyarrow as pa
 

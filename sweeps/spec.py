@@ -5,9 +5,10 @@ Every field of `SweepSpec` says in its `Flag` how it is written on a command lin
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from glob import escape
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from inspect import getdoc
@@ -18,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from common.bounded_yaml import parse_yaml
 from common.errors import UserError, nearest
-from common.files import canonical_json, input_file, sha256_file, sha256_text
+from common.files import canonical_json, cut_to_bytes, input_file, sha256_file, sha256_text
 from generators.acceleration import Acceleration, Compilation
 from sweeps.axes import canonical, items, parse_batch_size, parse_integers, parse_savings, parse_taus
 
@@ -46,7 +47,8 @@ REMOVED = {"attention": "other kernels gained 0 to 3%"}  # former settings; null
 RELATIVE = ("./", "../")
 SAVE_EVERY = 60.0  # seconds
 MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
-LONGEST_NAME, LONGEST_SHOWN = 100, 200
+LONGEST_NAME, LONGEST_SHOWN = 100, 200  # bytes, characters
+ANY = "\0"  # stands for any text, where names are looked for
 # settings that came later: where they say nothing, a run's name is as it was
 LATER = {"savings", "denoiser_cache", "settings", "revision", "variant"}
 
@@ -273,10 +275,17 @@ class SweepSpec(BaseModel):
 
     def default_name(self) -> str:
         """Return a run name one can read, which the same command gives again and another sweep does not."""
+        return f"{self._readable(_several)}-{sha256_text(canonical_json(self.changes_result()))[:8]}"
+
+    def name_pattern(self) -> str:
+        """Return the pattern (of `Path.glob`) of the default names of sweeps of such models and prompt sets."""
+        parts = self._readable(lambda names: names[0] if len(names) == 1 else f"{ANY}-and-{len(names) - 1}-more")
+        return f"{escape(parts).replace(ANY, '*')}-{'[0-9a-f]' * 8}"
+
+    def _readable(self, several: Callable[[tuple[str, ...]], str]) -> str:
         own = (self.prompts.stem,) if self.prompts else ("prompts",) if self.prompt else ()
-        readable = "-".join([_several(self.model), _several((*self.dataset, *own))])
-        safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in readable)
-        return f"{safe[:LONGEST_NAME].strip('-.')}-{sha256_text(canonical_json(self.changes_result()))[:8]}"
+        models = tuple(Path(name).resolve().name if name.startswith((".", "/")) else name for name in self.model)
+        return _safe("-".join([several(models), several((*self.dataset, *own))]))
 
 
 _HELPS: dict[str, str] = dict(ATTRIBUTE.findall((getdoc(SweepSpec) or "").partition("Attributes:\n")[2]))
@@ -305,6 +314,12 @@ def _at(name: str, revision: str) -> str:
     if "@" in name or "+" in name or Path(name).is_dir():
         raise UserError(f"--revision says nothing of {name}", "write it behind each hub id: OWNER/NAME@REVISION")
     return f"{name}@{revision}"
+
+
+def _safe(readable: str) -> str:
+    """Return a text as the beginning of a folder's name, which has few letters and few bytes."""
+    safe = "".join(letter if letter.isalnum() or letter in f"-_.{ANY}" else "-" for letter in readable)
+    return cut_to_bytes(safe, LONGEST_NAME).strip("-.")
 
 
 def _several(names: tuple[str, ...]) -> str:

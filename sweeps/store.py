@@ -46,6 +46,11 @@ PROMPTS = "prompts"  # the folder of a run's own copy of a prompts file
 MOUNTS = Path("/proc/mounts")
 NETWORK = ("nfs", "lustre")
 LOCAL_LOCKS = {"nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock"}
+# Axes to which values may be added in a run: seeds are none, as the seed control of one is the baseline of the next.
+ADDED = (
+    *("model", "dataset", "steps", "scheduler", "guidance", "tau", "savings"),
+    *("strategy", "features", "schedule", "combiner", "noise", "denoiser_cache"),
+)
 
 
 class Store:
@@ -126,7 +131,7 @@ def open_store(folder: Path, spec: SweepSpec) -> Iterator[Store]:
             raise GoneError(folder)
         refuse_another(folder, spec)  # again: another process may have written it before this one held it
         remove_leftovers(folder)
-        if not (folder / SPEC).exists():
+        if not (folder / SPEC).exists() or not same_text(saved_spec(folder), spec):  # cells are added
             save_spec(folder, spec)
         yield Store(folder)
 
@@ -172,18 +177,48 @@ def _located(names: Iterable[str]) -> list[str]:
     return [str(Path(name).resolve()) if name not in known and Path(name).is_dir() else name for name in names]
 
 
+def same_text(saved: SweepSpec, spec: SweepSpec) -> bool:
+    """Return True where two specs say the same of their pictures, word by word but for models' folders."""
+    return _compared(saved) == _compared(spec)
+
+
 def refuse_another(folder: Path, spec: SweepSpec) -> None:
-    """Raise UserError if a folder is another sweep's, another version's, no run folder and not empty, or an address."""
+    """Raise UserError if a folder is another sweep's, another version's, no run folder and not empty, or an address.
+
+    A spec that says more on an axis than the folder's own is not another sweep's: its cells are added; nor is any where
+    nothing was made yet.
+    """
     if not (local_folder(folder) / SPEC).exists():
         if folder.exists() and any(entry.name != LOCK and not entry.name.startswith(".") for entry in folder.iterdir()):
             raise UserError(f"{folder} is not a run folder and not empty", "choose another --name or --out")
         return
-    saved, new = ({**one.changes_result(), "model": _located(one.model)} for one in (saved_spec(folder), spec))
-    if differs := [name for name in {**new, **saved} if new.get(name) != saved.get(name)]:
+    saved, new = (_compared(one) for one in (saved_spec(folder), spec))
+    differs = [
+        name
+        for name in {**new, **saved}
+        if new.get(name) != saved.get(name) and not (name in ADDED and _more(saved.get(name), new.get(name)))
+    ]
+    if differs and _begun(folder):
+        there = _text(saved.get(differs[0], []))
+        add = f", or name those too to add cells: {there}" if differs[0] in ADDED and saved.get(differs[0]) else ""
         raise UserError(
             f"{folder} holds another sweep: it differs in {', '.join(differs)}",
-            f"choose another --name (there, {differs[0]} is {_text(saved.get(differs[0], []))})",
+            f"choose another --name (there, {differs[0]} is {there}){add}",
         )
+
+
+def _compared(spec: SweepSpec) -> dict[str, Any]:
+    return {**spec.changes_result(), "model": _located(spec.model)}
+
+
+def _more(saved: Any, new: Any) -> bool:
+    """Return whether an axis has all values that it had, in their order, and others: nothing is the model's default."""
+    return bool(saved) and bool(new) and [value for value in new if value in saved] == saved
+
+
+def _begun(folder: Path) -> bool:
+    """Return whether anything was made in a run folder."""
+    return any(True for place in ("cells", "shared") for _ in (folder / place).glob("*/*"))
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
+from common.errors import NotHereError, UserError
 from common.plugins import Plugin, discover
 from metrics.transformers_checkpoints import FULL, architecture
 
@@ -25,11 +25,13 @@ class VqaBackend(Plugin, ABC):
         scheme: of the checkpoints that it reads.
         dtypes: of weights that it can compute with.
         dtype: of the weights, one of them.
+        cuts: whether it can tell how much of a prompt it reads, for `fitting`.
     """
 
     scheme: ClassVar[str]
     dtypes: ClassVar[tuple[str, ...]] = ()
     dtype: str = FULL
+    cuts: ClassVar[bool] = False
 
     def __init__(self, place: str, device: str) -> None:
         self.place, self.device = place, device
@@ -64,6 +66,14 @@ class VqaBackend(Plugin, ABC):
             UserError: a picture is missing or damaged, or as in `check`.
             MemoryError, RuntimeError: so many pictures do not fit.
         """
+
+    def fitting(self, prompts: Sequence[str]) -> list[str]:
+        """Return the prompts [N], those that are too long to ask about cut to their beginnings; where it `cuts`.
+
+        Raises:
+            UserError: the checkpoint cannot be loaded.
+        """
+        raise NotImplementedError
 
     def check_answers(self, questions: Sequence[str], answers: Sequence[str]) -> None:
         """Refuse now whatever `answers` would refuse afterwards; a kind that takes whole prompts alone always does.
@@ -141,7 +151,7 @@ def vqa_backend(checkpoint: str, device: str, dtype: str = FULL) -> VqaBackend:
         raise UserError(f"{checkpoint} is read by {names}", "uninstall the plug-in that should not read it")
     if reason := reading[0].unavailable():
         hint = "or score by other metrics, for example with --metric clip_diversity"
-        raise UserError(f"VQAScore cannot ask {checkpoint} here: {reason}", hint)
+        raise NotHereError(f"VQAScore cannot ask {checkpoint} here: {reason}", hint)
     backend = reading[0](place, device)
     if dtype != FULL:
         if dtype not in backend.dtypes:

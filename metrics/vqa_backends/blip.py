@@ -33,7 +33,7 @@ class Blip(TransformersBackend):
         self.check_answers(*self.asked(prompts))
 
     def check_answers(self, questions: Sequence[str], answers: Sequence[str]) -> None:
-        self._lengths(questions)
+        self.lengths(questions)
         self._tokens(answers)
 
     def scores(self, images: Sequence[Path], prompts: Sequence[str], batch_size: int) -> NDArray[np.float64]:
@@ -50,7 +50,7 @@ class Blip(TransformersBackend):
         transformers (seen in 5.23) does not pass the mask to the cross-attention, so that padding would change a score.
         """
         scores = np.empty(len(images))
-        lengths, tokens = self._lengths(questions), self._tokens(answers)
+        lengths, tokens = self.lengths(questions), self._tokens(answers)
         keys = [(length, len(answer)) for length, answer in zip(lengths, tokens, strict=True)]
         for rows in in_equal_groups(keys, batch_size):
             pictures = [read_picture(images[row]) for row in rows]
@@ -58,9 +58,10 @@ class Blip(TransformersBackend):
             scores[rows] = np.exp(told)
         return scores
 
-    def _lengths(self, questions: Sequence[str]) -> list[int]:
-        limit = self.model.config.text_config.max_position_embeddings
-        return self.lengths(questions, self.processor.tokenizer, limit)
+    @property
+    def context(self) -> tuple[Any, int | None]:
+        limit = self.model.config.text_config.max_position_embeddings  # loads the processor too
+        return self.processor.tokenizer, limit
 
     def _tokens(self, answers: Sequence[str]) -> list[list[int]]:
         _ = self.model  # loads the processor too

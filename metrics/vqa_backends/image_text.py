@@ -53,8 +53,7 @@ class ImageText(TransformersBackend):
         """Ask about a grey picture, so that a processor or model that cannot fails before images are made."""
         from PIL import Image
 
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        self.lengths(questions, self.processor.tokenizer, limit)
+        self.lengths(questions)
         (question, *_), (answer, *_) = self.asked(["grey"])
         token, *_ = [self._token(text) for text in dict.fromkeys([answer, *answers])]
         try:
@@ -64,6 +63,11 @@ class ImageText(TransformersBackend):
                 f"cannot ask {self.place} about a picture: {error}",
                 "it may lack a chat template; another way to ask can be recorded in " + SETTINGS,
             ) from error
+
+    @property
+    def context(self) -> tuple[Any, int | None]:
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)  # loads the processor too
+        return self.processor.tokenizer, limit
 
     def scores(self, images: Sequence[Path], prompts: Sequence[str], batch_size: int) -> NDArray[np.float64]:
         return self.answers(images, *self.asked(prompts), batch_size)

@@ -1,7 +1,8 @@
 """The common part of transformers models that answer in this process: their folder, question and loading."""
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 from common.errors import UserError
 from common.files import parse_json, sha256_tree
 from common.loading import loading
+from common.units import ranges
 from metrics.base import packages
 from metrics.transformers_checkpoints import DTYPES, checkpoint_folder, room_needed
 from metrics.vqa_backends.base import IN_PROCESS, VqaBackend
@@ -65,6 +67,27 @@ class Question:
         return self.template.replace("{}", prompt)
 
 
+class TooLongError(UserError):
+    """Questions have more tokens than a scorer reads.
+
+    Attributes:
+        lengths: of each question that is too long, by its row, the number of its tokens.
+        limit: the most that the scorer reads.
+    """
+
+    def __init__(
+        self, lengths: Mapping[int, int], limit: int, hint: str = "shorten it, or use a scorer that reads more"
+    ) -> None:
+        self.lengths, self.limit = lengths, limit
+        numbers = sorted({row + 1 for row in lengths})
+        if len(numbers) == 1:
+            what = f"prompt {numbers[0]} makes a question of {max(lengths.values())} tokens"
+        else:
+            most = max(lengths.values())
+            what = f"{len(numbers)} prompts make questions of up to {most} tokens: {ranges(numbers)}"
+        super().__init__(f"{what}, the scorer reads {limit}", hint)
+
+
 class TransformersBackend(VqaBackend):
     """A transformers checkpoint with safetensors weights, a folder or a hub id.
 
@@ -73,6 +96,7 @@ class TransformersBackend(VqaBackend):
     """
 
     scheme = IN_PROCESS
+    cuts = True
     dtypes = tuple(DTYPES)
     answer: ClassVar[str]
 
@@ -143,20 +167,30 @@ class TransformersBackend(VqaBackend):
             raise UserError(f"the scorer's vocabulary has no {answer!r}", hint)
         return list(tokens)
 
-    def lengths(self, questions: Sequence[str], tokenizer: Any, limit: int | None) -> list[int]:
+    @property
+    @abstractmethod
+    def context(self) -> tuple[Any, int | None]:
+        """The tokenizer, and the most tokens of a question that the model reads; None where it does not say."""
+
+    def lengths(self, questions: Sequence[str]) -> list[int]:
         """Return the number of tokens of every question, one about each prompt, [N].
 
         Raises:
-            UserError: one has more than the `limit` that the model reads.
+            TooLongError: some have more than the model reads; all of them are named.
         """
-        lengths = [len(tokenizer(question).input_ids) for question in questions]
-        for number, length in enumerate(lengths, 1):
-            if limit is not None and length > limit:
-                raise UserError(
-                    f"prompt {number} makes a question of {length} tokens, the scorer reads {limit}",
-                    "shorten the prompt or use a scorer that reads more",
-                )
+        tokenizer, limit = self.context
+        lengths = [_length(tokenizer, question) for question in questions]
+        if limit is not None and (too_long := {row: n for row, n in enumerate(lengths) if n > limit}):
+            raise TooLongError(too_long, limit)
         return lengths
+
+    def fitting(self, prompts: Sequence[str]) -> list[str]:
+        tokenizer, limit = self.context
+
+        def fits(prompt: str) -> bool:
+            return limit is None or _length(tokenizer, self.question.about(prompt)) <= limit
+
+        return [prompt if fits(prompt) else _cut(prompt, fits) for prompt in prompts]
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -165,6 +199,28 @@ class TransformersBackend(VqaBackend):
             "answer": self.question.answer,
             "packages": packages("torch", "transformers"),
         }
+
+
+def _length(tokenizer: Any, question: str) -> int:
+    return len(tokenizer(question, verbose=False).input_ids)  # else it warns of the length on the screen
+
+
+def _cut(prompt: str, fits: Callable[[str], bool]) -> str:
+    """Return the longest beginning of a prompt that fits, of whole words where it has any.
+
+    Examples:
+        >>> _cut("a red fox on ice", lambda text: len(text) <= 12), _cut("abcdef", lambda text: len(text) <= 3)
+        ('a red fox on', 'abc')
+    """
+    words = prompt.split(" ")
+    if len(words) > 1 and fits(words[0]):
+        return " ".join(words[: _most(len(words), lambda count: fits(" ".join(words[:count])))])
+    return prompt[: _most(len(prompt), lambda count: fits(prompt[:count]))]
+
+
+def _most(n: int, fits: Callable[[int], bool]) -> int:
+    """Return the largest of 0..n that fits, where all below one that fits do."""
+    return bisect_left(range(n + 1), True, key=lambda count: not fits(count)) - 1
 
 
 def in_equal_groups(keys: Sequence[Hashable], size: int) -> Iterator[list[int]]:

@@ -144,6 +144,7 @@ class ClipFlanT5:
         folder = self._fetched()["tokenizer"]
         limit, style = self.about["tokenizer"]["model_max_length"], self.about["model"]["conversation"]
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=False, model_max_length=limit)
+        too_long: dict[int, int] = {}
         for number, prompt in enumerate(prompts, 1):
             if t2v.DEFAULT_IMAGE_TOKEN in prompt:
                 what = f"prompt {number} holds {t2v.DEFAULT_IMAGE_TOKEN}"
@@ -151,10 +152,13 @@ class ClipFlanT5:
             question = t2v.format_question(t2v.default_question_template.format(prompt), style)
             length = len(t2v.t5_tokenizer_image_token(question, tokenizer))
             if length > limit:
-                hint = "shorten the prompt or use another scorer"
-                raise RefusedError(
-                    f"prompt {number} makes a question of {length} tokens, the scorer reads {limit}", hint
-                )
+                too_long[number] = length
+        if too_long:
+            numbers, most = ", ".join(map(str, too_long)), max(too_long.values())
+            what = f"prompts {numbers} make questions" if len(too_long) > 1 else f"prompt {numbers} makes a question"
+            raise RefusedError(
+                f"{what} of up to {most} tokens, the scorer reads {limit}", "shorten them or use another scorer"
+            )
 
     def load(self) -> None:
         """Load the model onto its device."""

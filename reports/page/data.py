@@ -27,7 +27,7 @@ from sweeps.record import Record, Result
 T = TypeVar("T")
 RUN = "run"
 STANDARD = "_standard"
-DIGITS = 5
+DIGITS = 7  # more than are shown, so that nothing is rounded twice
 UNSAFE = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&'"}
 
 

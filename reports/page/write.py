@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.files import atomic_write
@@ -18,6 +18,7 @@ from reports.page.provenance import origin
 from reports.page.thumbnails import MOST, Album
 from reports.run_comparison import RunComparison
 from reports.sheet import Sheet
+from reports.words import words
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -65,6 +66,7 @@ def write_page(
         title=", ".join(dict.fromkeys(run.path.resolve().name for run in runs)),
         banner=next((view.title for view in shown if view.title), ""),
         answers=[(view.path.resolve().name, view.once(answer)) for view in shown],
+        words=words([*(text for view in shown for text in view.once(answer).texts), *_headings(data)]),
         policy=_policy(style, script),
         style=style,
         script=script,
@@ -124,6 +126,11 @@ def _template() -> "Template":
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("page.html.j2")
+
+
+def _headings(data: Mapping[str, Any]) -> list[str]:
+    """Return the words that charts and the slider have, beside the answer's."""
+    return ["tau", "parity", *(figure["text"] for figure in data["figures"].values())] if data["series"] else []
 
 
 def _policy(style: str, script: str) -> str:

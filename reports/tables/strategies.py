@@ -80,8 +80,10 @@ def pooled(name: str, method: MethodAtTarget, run: RunView, read: Read, of_basel
     by_set: dict[str, list[Any]] = {}
     n = 0
     for (dataset, _), record in method.records.items():
+        if name not in record.results:
+            return None
         rows = read(record.baseline_scores(run.path) if of_baseline else record.scores(run.path)).get(column)
-        if rows is None or name not in record.results:
+        if rows is None:
             return None
         n = max(n, record.results[name].n or 0)
         by_set.setdefault(dataset, []).append(rows)

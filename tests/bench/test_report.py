@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from run_folders import make_run
 
 
 def unwrapped(result) -> str:
@@ -18,6 +19,8 @@ def test_savings_at_parity_end_a_sweep_and_a_report_with_the_delta_that_was_aske
     (row,) = pd.read_csv(run / "report/tables/savings_at_parity.csv").itertuples()
     assert (row.delta, row.conditioned_on, row.pairs) == (0.05, "image", 4)
     assert "delta = 5 points" in unwrapped(swept)
+    assert "How much of the denoising" in unwrapped(swept), "the answer ends a sweep too"
+    assert "  baseline: the same prompts" in swept.stdout, "and says what its words mean"
     assert "delta = 5 points" in unwrapped(bench("report", run))
     assert "47.5% (50% - delta, delta = 2.5 points)" in unwrapped(bench("report", run, "--delta", "0.025"))
     assert "delta = 2.5 points" in (run / "report/tables/savings_at_parity.md").read_text()
@@ -109,3 +112,33 @@ def test_a_report_opens_its_page_where_it_is_asked_to(bench, tiny_sweep, tmp_pat
     assert opened == [page.as_uri()]
     monkeypatch.setattr("webbrowser.open", lambda uri: False)
     assert "no browser was found" in bench("report", tmp_path / "runs/run", "--open").stderr
+
+
+def test_columns_are_chosen_and_models_called_by_their_labels(bench, tmp_path):
+    run = make_run(tmp_path / "run")
+    result = bench("report", run, "--columns", "tau; vqa win rate; steps saved, %", "--label", "mini-kandinsky=The K=1")
+    assert result.exit_code == 0, result.output
+    table = (run / "report/tables/summary.md").read_text()
+    assert "| tau | VQA win rate, % | steps saved, % |" in table
+    assert "model The K=1" in table
+    assert "vqa.vqa_difference" in (run / "report/tables/summary.csv").read_text(), "the data stay whole"
+    for file in ("report.md", "index.html", "tables/claims.tex"):
+        text = (run / "report" / file).read_text()
+        assert ("The K=1" in text) or file.endswith("tex")
+        assert "mini-kandinsky" not in text.replace("The K=1 is mini-kandinsky", "") or file == "index.html"
+    assert "The K=1 is mini-kandinsky" in (run / "report/report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--columns", "tau,win rate", "semicolons part columns"),
+        ("--columns", "tau;win ratt", "no table of this run has a column 'win ratt'"),
+        ("--label", "mini-kandinski=x", "did you mean 'mini-kandinsky'?"),
+        ("--label", "mini-kandinsky", "write --label MODEL=NAME"),
+    ],
+)
+def test_a_column_or_model_that_is_none_is_told(bench, tmp_path, option, value, says):
+    result = bench("report", make_run(tmp_path / "run"), option, value)
+    assert result.exit_code == 2
+    assert says in result.stderr

@@ -1,6 +1,7 @@
 """What is shown while a command works."""
 
 import logging
+import warnings
 
 from rich.progress import Progress
 
@@ -14,6 +15,17 @@ def test_what_rooms_log_is_shown_as_a_note_while_a_screen_is_there(capsys):
         logger.info("t2v: %s", "fetching weights (1 of 3)")
     logger.info("later")
     assert capsys.readouterr().err == "note: t2v: fetching weights (1 of 3)\n"
+
+
+def test_what_libraries_tell_programmers_stays_off_the_screen(caplog, recwarn):
+    with screen():
+        logging.getLogger("transformers.tokenization_utils_base").warning("Token indices sequence length is longer")
+        logging.getLogger("diffusers.pipelines").warning("LOAD REPORT")
+        logging.getLogger("transformers.tokenization_utils_base").error("it broke")
+        warnings.warn_explicit("use weights_only", FutureWarning, "x.py", 1, module="torch.serialization")
+        warnings.warn_explicit("mine", UserWarning, "x.py", 1, module="mine")
+    assert [str(warning.message) for warning in recwarn] == ["mine"]
+    assert caplog.messages == ["it broke"]
 
 
 def test_parts_of_a_stage_come_and_go():

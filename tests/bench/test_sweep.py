@@ -47,7 +47,7 @@ def test_sweep_leaves_tables_figures_and_tracking(bench, tiny, tiny_sweep, tmp_p
     assert table["vqa.win_rate"][0] == 0.5
     assert (table["vqa.win_rate_low"] <= table["vqa.win_rate"]).all()
     assert (table.flop_savings <= table.savings).all()
-    assert {path.suffix for path in (run / "report/figures").iterdir()} == {".png", ".svg"}
+    assert {path.suffix for path in (run / "report/figures").iterdir()} == {".pdf", ".png", ".svg"}
     assert sorted(pd.read_parquet(run / "records.parquet").id) == sorted(table.id)
     for heading in (
         "tau",
@@ -227,6 +227,8 @@ def test_report_draws_a_copied_run_again(bench, tiny_sweep, tmp_path):
         (["--metric", "vqa=/nope", "--dry-run"], "/nope"),
         (["--metric", "clip_diversity:images=["], "is no value"),
         (["--name", "x" * 300, "--dry-run"], "too long"),
+        (["--name", "水" * 80], "a run's name of 240 bytes (80 characters) is too long"),
+        (["--name", "two\nlines"], "it is one line of printed letters"),
         (["--name", "full", "--dry-run"], "not a run folder"),
         (["--guidance", "nan"], "finite"),
         (["--prior-guidance", "inf"], "finite"),

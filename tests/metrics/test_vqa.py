@@ -144,7 +144,7 @@ def test_no_images_have_no_scores(checkpoint):
 def test_figures_compare_prompt_by_prompt(checkpoint):
     standard, ours = {"vqa": np.array([0.5, 0.5, 0.5, 0.5])}, {"vqa": np.array([0.6, 0.7, 0.4, 0.9])}
     figures = VQAScore(checkpoint).compare(standard, ours, np.array([False, False, False, True]))
-    assert list(figures) == list(VQAScore.results)
+    assert [*figures, "cut"] == list(VQAScore.results), "nothing was cut"
     assert (figures["wins"], figures["ties"], figures["losses"]) == (2, 1, 1)
     assert figures["win_rate"].value == pytest.approx(0.625)
     assert figures["win_rate_strict"].value == pytest.approx(0.5)
@@ -178,6 +178,28 @@ def test_identity_names_what_decides_a_score(checkpoint, tmp_path):
 def test_a_prompt_that_would_be_cut_is_refused_before_images_are_made(checkpoint):
     with pytest.raises(UserError, match="prompt 2 makes a question of 75 tokens, the scorer reads 40"):
         VQAScore(checkpoint).check(["a penguin", "red " * 60])
+
+
+def test_every_prompt_that_is_too_long_is_named_at_once_and_a_cut_by_its_name(checkpoint, pictures, caplog):
+    long = ["a penguin", "red " * 60, "a cat", "blue " * 70, "blue " * 71, "blue " * 72]
+    with pytest.raises(
+        UserError, match=r"4 prompts make questions of up to 87 tokens: 2, 4-6, the scorer reads 40"
+    ) as refused:
+        VQAScore(checkpoint).check(long)
+    assert "--metric vqa:cut=true" in refused.value.hint
+    assert not caplog.records, "the tokenizer's advice is for who writes the scorer"
+    scorer = VQAScore(checkpoint, cut=True)
+    scorer.check(long)
+    prompts = ["red " * 60, "red"]
+    columns = scorer.measure(pictures[:2], prompts)
+    assert columns["cut"].tolist() == [True, False]
+    (beginning,) = set(scorer.backend.fitting(["red " * 60]))
+    assert beginning == " ".join(["red"] * (len(beginning) + 1 >> 2)), "whole words"
+    assert columns["vqa"].tolist() == VQAScore(checkpoint).measure(pictures[:2], [beginning, "red"])["vqa"].tolist()
+    assert scorer.compare(columns, columns, np.array([True, True]))["cut"] == 1
+    assert scorer.identity() == {**VQAScore(checkpoint).identity(), "cut": True}
+    with pytest.raises(UserError, match="cut is true or false"):
+        VQAScore(checkpoint, cut="yes")
 
 
 def test_a_damaged_picture_is_named(checkpoint, pictures, tmp_path):

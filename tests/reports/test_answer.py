@@ -45,6 +45,25 @@ def test_of_the_taus_that_are_no_worse_the_one_that_saves_most_is_told(told) -> 
     assert against == "A loss is certain from tau 2 on."
 
 
+def test_a_loss_that_nobody_sees_is_not_called_one(new_record) -> None:
+    figures = {
+        "vqa.win_rate": Result(value=0.1, low=0.08, high=0.12, n=1000),
+        "vqa.wins": Result(value=100),
+        "vqa.ties": Result(value=0),
+        "vqa.losses": Result(value=900),
+    }
+
+    def against(difference: float) -> str:
+        results = {**figures, "vqa.vqa_difference": Result(value=difference)}
+        record = new_record("1").model_copy(update={"results": results})
+        return answer(RunView.of(".", [record], 0.05)).lines[-1]
+
+    assert "A loss is certain from tau 1 on." in against(-0.01)
+    found = against(-0.0004)
+    assert "certain" not in found
+    assert "At tau 1 more scores fall than rise, by more than chance, but by less than 0.001 on average" in found
+
+
 def test_worse_by_less_than_delta_is_said_so(told) -> None:
     assert "worse, but by less than 5 points" in told({"0.5": (9600, 0, 10400)}).lines[0]
 

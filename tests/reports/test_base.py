@@ -49,3 +49,9 @@ def test_file_names_are_safe_short_and_never_shared() -> None:
     assert files[:2] == ["a", "a--b"]
     assert len(set(files)) == len(names)
     assert all(len(name) < 100 and "/" not in name for name in files)
+
+
+def test_file_names_are_counted_in_bytes() -> None:
+    names = [file_name("水彩" * 60 + end) for end in "ab"]
+    assert len({*names}) == 2
+    assert all(len(name.encode()) <= 100 for name in names), "a figure's name, a series and a temporary end: 255 in all"

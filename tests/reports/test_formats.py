@@ -6,7 +6,9 @@ import pytest
 from rich.console import Console
 
 from reports.base import RunView
-from reports.formats import to_csv, to_latex, to_markdown, to_rich
+from reports.formats import to_csv, to_markdown, to_rich
+from reports.latex import to_latex
+from reports.sheet import Sheet
 from reports.tables.summary import Summary
 
 
@@ -30,6 +32,14 @@ def test_csv_keeps_every_digit(records) -> None:
     back = pd.read_csv(io.StringIO(to_csv(summary(records))))
     assert back["vqa.vqa_difference"].tolist() == [record.results["vqa.vqa_difference"].value for record in records]
     assert back["seconds.denoise"].tolist() == [record.timings["denoise"] for record in records]
+
+
+def test_no_text_of_a_csv_is_a_formula_and_numbers_stay_numbers() -> None:
+    texts = ["=1+1", "+x", "-x", "@x", "\t=1", "-0.5", "1e-3", "-", "a=b", "NA"]
+    data = pd.DataFrame({"name": texts, "value": [-1.5] * len(texts)})
+    back = pd.read_csv(io.StringIO(to_csv(Sheet([], [], data))), keep_default_na=False)
+    assert back["name"].tolist() == ["'=1+1", "'+x", "'-x", "'@x", "'\t=1", "-0.5", "1e-3", "-", "a=b", "NA"]
+    assert back["value"].tolist() == data["value"].tolist()
 
 
 def test_markdown_is_one_pipe_table(records) -> None:

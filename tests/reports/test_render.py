@@ -1,6 +1,7 @@
 import errno
 import re
 import shutil
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -10,7 +11,7 @@ from common.errors import UserError
 from reports.base import figures
 from reports.publish import publish
 from reports.render import add_to_report, damaged_report, write_report
-from sweeps.record import load_records
+from sweeps.record import load_records, read_record, write_record
 
 TABLES = ("claims", "cost", "savings_at_parity", "split_similarity", "summary")
 FIGURES = ("dendrogram", "diversity_savings", "image_grid", "quality_savings", "split_similarity")
@@ -23,12 +24,14 @@ def test_a_report_is_tables_and_figures_in_every_format(run_folder) -> None:
         f"report/tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")
     }
     assert {path.relative_to(run_folder).as_posix() for path in report.figures} == {
-        f"report/figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")
+        f"report/figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png", "svg")
     }
     for path in report.figures:
         if path.suffix == ".png":
             with Image.open(path) as picture:
                 assert min(picture.size) > 300
+        elif path.suffix == ".pdf":
+            assert path.read_bytes().startswith(b"%PDF")
         else:
             assert ET.parse(path).getroot().tag.endswith("svg")
 
@@ -197,3 +200,23 @@ def test_a_damaged_cell_is_named_and_the_others_are_reported(run_folder) -> None
     assert str(first) in report.notes[0]
     assert len((run_folder / "report/tables/summary.csv").read_text().splitlines()) == 3
     assert str(first) in (run_folder / "report/index.html").read_text()
+
+
+def test_a_plugin_that_ends_the_process_costs_its_table_alone(run_folder, monkeypatch) -> None:
+    monkeypatch.setattr("reports.tables.claims.Claims.sheet", lambda *_: sys.exit(3))
+    monkeypatch.setattr("reports.figures.dendrogram.Dendrogram.draw", lambda *_: sys.exit("no"))
+    report = write_report(run_folder)
+    assert [note.partition(":")[0] for note in report.notes] == ["no table claims", "no figure dendrogram"]
+    assert "sys.exit(3)" in report.notes[0]
+    assert report.page
+
+
+def test_a_run_that_nothing_scored_is_reported_without_asking_for_scores(run_folder) -> None:
+    for path in run_folder.rglob("scores.parquet"):
+        path.unlink()
+    for path in run_folder.glob("cells/*/record.json"):
+        nothing = {"scorers": {}, "results": {}, "scored": {}}
+        write_record(path, read_record(path).model_copy(update=nothing))
+    report = write_report(run_folder)
+    assert report.notes == []
+    assert report.page

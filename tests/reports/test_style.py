@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.style import DPI, canvas, colours, save, shorten, spread, theme, wrap
+from reports import style
+from reports.style import DPI, canvas, colours, lacking_note, save, shorten, spread, theme, wrap
 
 
 @given(st.lists(st.floats(0, 1), max_size=15).map(sorted))
@@ -78,3 +79,30 @@ def test_no_figure_stays_open_in_pyplot(tmp_path) -> None:
     with theme():
         save(canvas(1, 1), tmp_path / "a")
     assert pyplot.get_fignums() == []
+
+
+def drawn(text: str, stem) -> set[str]:
+    lacking: set[str] = set()
+    with theme():
+        figure = canvas(2, 2)
+        figure.text(0.5, 0.5, text)
+        assert [path.suffix for path in save(figure, stem, lacking)] == [".png", ".svg", ".pdf"]
+    return lacking
+
+
+def test_letters_that_no_font_has_are_told(tmp_path) -> None:
+    assert drawn("a fox", tmp_path / "plain") == set()
+    private = "\ue123"  # of no font, by definition
+    assert drawn(f"a {private}fox", tmp_path / "private") == {private}
+    assert "boxes in place of 1 letters" in lacking_note({private})
+
+
+def test_chinese_and_emoji_are_drawn_where_a_font_has_them(tmp_path) -> None:
+    style._others.cache_clear()
+    style._others()
+    known = {font.name for font in mpl.font_manager.fontManager.ttflist}
+    assert set(style._others()) == known & set(style.OTHERS), "and none that matplotlib would warn of"
+    if any("CJK" in name for name in known):
+        assert drawn("水彩画", tmp_path / "chinese") == set()
+    else:
+        assert drawn("水彩画", tmp_path / "chinese") == {*"水彩画"}, "the page says it"

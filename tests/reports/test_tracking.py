@@ -20,7 +20,7 @@ from common.errors import UserError
 from reports import tracking
 from reports.base import figures
 from reports.frame import frame
-from reports.logged import environment, pairs
+from reports.logged import environment, pairs, report_table
 from reports.mlflow_database import prepare
 from reports.render import write_report
 from reports.tracking import MlflowTracker, track
@@ -97,7 +97,7 @@ def test_a_sweep_is_a_parent_with_a_nested_run_a_cell(run_folder, uri) -> None:
 def test_the_parent_has_curves_the_prompts_and_the_report(run_folder, uri, monkeypatch) -> None:
     monkeypatch.setattr("reports.render.figures", lambda: {"quality_savings": figures()["quality_savings"]})
     report = write_report(run_folder)
-    assert [path.suffix for path in report.figures] == [".png", ".svg"]
+    assert [path.suffix for path in report.figures] == [".png", ".svg", ".pdf"]
     run_sweep(MlflowTracker(uri, warn=pytest.fail), run_folder)
     (parent,), _ = logged(uri)
     client = MlflowClient(uri, uri)
@@ -617,3 +617,10 @@ def test_passwords_are_masked_before_anything_is_cut(run_folder, monkeypatch) ->
             track(run_folder, f"postgresql://user:{password}@127.0.0.1:{closed_port()}/db")
         assert "cr@et" not in str(refused.value)
         assert "sssss" not in str(refused.value)
+
+
+def test_a_prompt_set_called_na_is_a_name_and_an_empty_cell_is_none(tmp_path) -> None:
+    (tmp_path / "t.csv").write_text("dataset,value\nNA,1.5\nnan,\n")
+    table = report_table(tmp_path / "t.csv")
+    assert table["dataset"].tolist() == ["NA", "nan"]
+    assert table["value"].isna().tolist() == [False, True]

@@ -26,6 +26,13 @@ def hold(folder, ready) -> None:
         time.sleep(60)
 
 
+def begin(folder, spec) -> None:
+    """Leave a run folder in which something was made: before that it is no sweep's."""
+    with open_store(folder, spec):
+        (folder / "shared/0").mkdir(parents=True)
+        (folder / "shared/0/conditioning.npz").write_text("")
+
+
 def refused(folder, why, **settings) -> None:
     with pytest.raises(UserError, match=why), open_store(folder, make_spec([settings])):
         pass
@@ -94,8 +101,7 @@ def test_no_bit_of_a_spec_can_change_and_nothing_be_cut_off(tmp_path):
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"tau": "0"}, {"limit": 2}, {"prompts": "x.txt"}])
 def test_another_sweep_is_refused_and_told_where_it_differs(tmp_path, change):
-    with open_store(tmp_path / "run", make_spec([])):
-        pass
+    begin(tmp_path / "run", make_spec([]))
     before = (tmp_path / "run/sweep.yaml").read_bytes()
     with (
         pytest.raises(UserError, match=f"differs in .*{next(iter(change))}"),
@@ -196,8 +202,7 @@ def test_a_full_disk_is_known_by_whoever_says_it():
 def test_a_run_holds_its_file_of_prompts_and_is_the_same_sweep_with_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.txt").write_text("a\nb\n")
-    with open_store(tmp_path / "run", make_spec([{"prompts": "mine.txt"}])):
-        pass
+    begin(tmp_path / "run", make_spec([{"prompts": "mine.txt"}]))
     assert (tmp_path / "run/prompts/mine.txt").read_text() == "a\nb\n"
     assert "prompts: prompts/mine.txt\n" in (tmp_path / "run/sweep.yaml").read_text()
     Path("mine.txt").rename("moved.txt")

@@ -34,6 +34,14 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/* A number with so many digits, as the tables write it: of two that are as near the even one, where toFixed takes the larger. */
+function fixed(value, digits) {
+  const size = Math.abs(value), nearest_ = size.toFixed(digits);
+  const between = /^50*$/.test(size.toFixed(digits + 50).split(".")[1].slice(digits));
+  const text = between && Number(nearest_.at(-1)) % 2 ? (Number(nearest_) - 10 ** -digits).toFixed(digits) : nearest_;
+  return (value < 0 ? "-" : "") + text;
+}
+
 const plain = (value) => String(Number(value.toPrecision(6)));
 const signed = (text) => text.replace("-", MINUS);
 
@@ -41,10 +49,10 @@ const signed = (text) => text.replace("-", MINUS);
 function number(value, figure) {
   if (value === null || value === undefined) return "–";
   const scale = figure.unit === "fraction" ? 100 : 1;
-  const text = (value * scale).toFixed(figure.unit === "fraction" ? 1 : figure.unit === "count" ? 0 : 4);
+  const text = fixed(value * scale, figure.unit === "fraction" ? 1 : figure.unit === "count" ? 0 : 4);
   return signed((figure.signed && Number(text) > 0 ? "+" : "") + (Number(text) === 0 ? text.replace("-", "") : text));
 }
-const percent = (share) => (share === null || share === undefined ? "–" : `${signed((100 * share).toFixed(1))}%`);
+const percent = (share) => (share === null || share === undefined ? "–" : `${signed(fixed(100 * share, 1))}%`);
 const unitOf = (figure) => (figure.unit === "fraction" ? "%" : "");
 
 /* "50.8% [42.5, 59.1]" */

@@ -47,8 +47,8 @@ function thumb(number_, prompt, label) {
   return element;
 }
 
-const score = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
-const gain = (value) => `${value > 0 ? "+" : value < 0 ? MINUS : ""}${Math.abs(value) < 0.0005 ? Math.abs(value).toPrecision(1) : Math.abs(value).toFixed(3)}`;
+const score = (value) => (value === null || value === undefined ? "–" : fixed(value, 4));
+const gain = (value) => `${value > 0 ? "+" : value < 0 ? MINUS : ""}${Math.abs(value) < 0.00005 ? Math.abs(value).toPrecision(1) : fixed(Math.abs(value), 4)}`;
 const metricLabel = () => (DATA.metrics.find((metric) => metric.name === state.metric) || { label: "score" }).label;
 
 /* "−0.271 (−1.75 logits)": what one difference says. Below the scorer's floor it says nothing. */
@@ -58,10 +58,10 @@ function effect(which, prompt) {
   if (difference === 0) return make("b", {}, "the same");
   if (Math.abs(difference) < (which.zones[state.metric] || 0)) return make("b", { title: "edits that nobody sees make as large differences" }, `${gain(difference)}, within the floor`);
   const odds = logits(which, state.metric, prompt);
-  return make("b", { class: difference < 0 ? "bad" : "good" }, gain(difference) + (odds === null ? "" : ` (${signed(odds.toFixed(1))} logits)`));
+  return make("b", { class: difference < 0 ? "bad" : "good" }, gain(difference) + (odds === null ? "" : ` (${signed(fixed(odds, 1))} logits)`));
 }
 
-/* "0.912 → 0.641  −0.271" */
+/* "0.9120 → 0.6410  −0.2710", with as many digits as the tables have */
 function scores(which, prompt) {
   const line = make("span", { class: "scores" });
   const baseline = which.baseline[state.metric];
@@ -180,7 +180,7 @@ function openOne(place) {
   opened = place;
   const prompt = order[place], one = series(), dialog = byId("one");
   byId("one-prompt").textContent = prompts()[prompt];
-  byId("one-says").textContent = [`${place + 1} of ${order.length.toLocaleString("en")}`, together(prompt), "arrow keys: next and previous"].filter(Boolean).join(" · ");
+  byId("one-says").textContent = [`${place + 1} of ${order.length.toLocaleString("en")}`, together(prompt), matchMedia("(hover: hover)").matches ? "arrow keys: next and previous" : ""].filter(Boolean).join(" · ");
   const baseline = one.cells.map((cell_) => cell_.baseline[state.metric]).find(Boolean);
   const film = [make("li", {}, thumb(one.pictures, prompt, `Baseline: ${prompts()[prompt]}`), make("strong", {}, "baseline"), baseline ? score(baseline[prompt]) : "")];
   for (const cell_ of one.cells) {
@@ -193,9 +193,13 @@ function openOne(place) {
       from ? make("div", {}, from[prompt] ? `shared ${from[prompt]} of ${cell_.K} steps` : "nothing shared") : ""));
   }
   byId("film").replaceChildren(...film);
+  byId("one-before").disabled = order[opened - 1] === undefined;
+  byId("one-after").disabled = order[opened + 1] === undefined;
   if (!dialog.open) dialog.showModal();
 }
 
+byId("one-before").addEventListener("click", () => openOne(opened - 1));
+byId("one-after").addEventListener("click", () => openOne(opened + 1));
 byId("one").addEventListener("keydown", (event) => {
   const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (by && order[opened + by] !== undefined) { event.preventDefault(); openOne(opened + by); }

@@ -64,7 +64,7 @@ function drawTree() {
   zoom = clamp(zoom, 1, Math.max(1, laid.leaves / 6));
   top_ = clamp(top_, 0, laid.leaves * (1 - 1 / zoom));
   const step = (height - 34) / (laid.leaves / zoom), labels = step >= LABELS;
-  const right = labels ? Math.min(300, width * 0.44) : 18;
+  const right = labels ? Math.min(300, width * (width < 560 ? 0.62 : 0.44)) : 18;
   const x = (score) => 8 + (1 - score / (laid.highest || 1)) * (width - 16 - right);
   const y = (place) => 12 + (place + 0.5 - top_) * step;
   const steps = parting(tree, cell()), K = cell().K || 1;
@@ -106,7 +106,10 @@ function drawTree() {
     const size = Math.min(12, step - 1);
     context.font = `${size}px system-ui, sans-serif`;
     const first = Math.max(0, Math.floor(top_)), last = Math.min(laid.leaves, Math.ceil(top_ + laid.leaves / zoom) + 1);
-    for (let i = first; i < last; i++) context.fillText(fitted(context, prompts()[tree.order[i]], right - 18), width - right + 4, y(i) + size / 3);
+    for (let i = first; i < last; i++) {
+      const lines = broken(context, prompts()[tree.order[i]], right - 18, Math.max(1, Math.floor(step / (size * 1.25))));
+      lines.forEach((text, row) => context.fillText(text, width - right + 4, y(i) + size / 3 + (row - (lines.length - 1) / 2) * size * 1.25));
+    }
   }
   if (chosen !== null && chosen < tree.parent.length) {
     context.strokeStyle = ink; context.lineWidth = 2.5;
@@ -117,6 +120,17 @@ function drawTree() {
     }
   }
   context.restore();
+}
+
+/* A text on so many lines at most, each as wide as this at most; only what has no room is cut. */
+function broken(context, text, width, most) {
+  const lines = [""];
+  text.split(" ").forEach((word) => {
+    const longer = lines[lines.length - 1] ? `${lines[lines.length - 1]} ${word}` : word;
+    if (lines.length === most || context.measureText(longer).width <= width || !lines[lines.length - 1]) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  });
+  return lines.map((line_) => fitted(context, line_, width));
 }
 
 function fitted(context, text, width) {

@@ -128,5 +128,5 @@ def test_a_damaged_picture_is_named(part, tmp_path):
 def test_a_report_of_a_run_without_cells_shows_it_under_the_runs_title(part, tmp_path):
     part("one", 0.5)
     report = write_view(RunView(tmp_path, (), title="in miniature"))
-    assert [path.name for path in report.figures] == ["coarse_to_fine.png", "coarse_to_fine.svg"]
+    assert [path.name for path in report.figures] == ["coarse_to_fine.png", "coarse_to_fine.svg", "coarse_to_fine.pdf"]
     assert "in miniature" in report.figures[1].read_text()

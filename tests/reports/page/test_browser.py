@@ -185,6 +185,58 @@ def test_one_prompt_is_shown_at_every_tau_and_the_keyboard_walks_on(page, visit)
     assert tab.evaluate("document.activeElement.closest('.card')?.dataset.prompt") is not None
 
 
+def test_a_finger_walks_from_prompt_to_prompt(page, visit, artifact) -> None:
+    tab = visit(page, width=390, height=800, has_touch=True, is_mobile=True)
+    tab.locator("#rows .card button").first.tap()
+    first = tab.locator("#one-prompt").inner_text()
+    assert tab.locator("#one-before").is_disabled(), "there is none before the first"
+    tab.locator("#one-after").tap()
+    assert tab.locator("#one-prompt").inner_text() != first
+    tab.screenshot(path=artifact("report-phone-dialog.png"))
+    sides = [tab.locator(f"#{name}").bounding_box() for name in ("one-before", "one-after")]
+    assert all(min(side["width"], side["height"]) >= 44 for side in sides)
+    tab.locator("#one-before").tap()
+    assert tab.locator("#one-prompt").inner_text() == first
+
+
+def test_a_number_is_rounded_as_the_tables_round_it(page, visit) -> None:
+    values = [0.125, 42.25, 42.35, 0.5, 1.5, 2.5, -0.25, -0.75, 0.00005, 33.333, 0.0]
+    found = visit(page).evaluate(f"{values}.map((value) => [0, 1, 4].map((digits) => fixed(value, digits)))")
+    assert found == [[f"{value:.{digits}f}" for digits in (0, 1, 4)] for value in values]
+
+
+def test_no_cell_of_a_table_touches_the_next(page, visit) -> None:
+    tab = visit(page)
+    tab.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    gaps = tab.locator("#tables td").evaluate_all(
+        """cells => cells.filter((cell) => cell.nextElementSibling).map((cell) => {
+            const [one, two] = [cell, cell.nextElementSibling].map((each) => getComputedStyle(each));
+            return parseFloat(one.paddingRight) + parseFloat(two.paddingLeft);
+        })"""
+    )
+    assert min(gaps) >= 8
+
+
+def test_words_are_explained_where_they_stand(page, visit) -> None:
+    tab = visit(page)
+    tab.get_by_text("What these words mean").click()
+    words = tab.locator("#answer dfn").all_inner_texts()
+    assert {"tau", "win rate", "parity", "no worse"} <= set(words)
+    assert "non-inferior" in tab.locator("#answer").inner_text()
+
+
+def test_the_labels_of_the_tree_are_whole_on_a_phone(page, visit) -> None:
+    tab = visit(page, width=390, height=800)
+    text = "a glossy 3D rendering of a lighthouse on a blue ground"
+    lines = tab.evaluate(
+        f"""(() => {{ const context = document.createElement("canvas").getContext("2d");
+        context.font = "12px sans-serif";
+        return [broken(context, {text!r}, 190, 3), broken(context, {text!r}, 190, 1)]; }})()"""
+    )
+    assert " ".join(lines[0]) == text
+    assert lines[1][0].endswith("…")
+
+
 def test_the_list_holds_only_what_is_in_sight_and_scrolls_to_the_last(new_run, visit) -> None:
     run = new_run(n=400, taus=("1",), side=8)
     tab = visit(write_page([RunView.of(run)], run / "index.html").path)

@@ -5,7 +5,8 @@ import pytest
 
 from common.errors import UserError
 from reports.base import RunView
-from reports.formats import to_csv, to_latex
+from reports.formats import to_csv
+from reports.latex import to_latex
 from reports.parity import parity_curves
 from reports.tables.savings_at_parity import SavingsAtParity, in_words
 
