@@ -101,7 +101,7 @@ def test_two_scorers_at_once_stand_beside_what_a_run_has(bench, swept, tiny, oth
         assert before[name].results.items() <= record.results.items()
         for figure in ("vqa@other-vqa.win_rate", "clip_diversity.clip_similarity"):
             assert figure in record.results
-        new = {"results", "scorers"}
+        new = {"results", "scorers", "scored"}
         assert record.model_dump(exclude=new) == before[name].model_dump(exclude=new)
         scores = pd.read_parquet(record.scores(swept.run))
         assert not np.allclose(scores["vqa.vqa"], scores["vqa@other-vqa.vqa"])
@@ -227,7 +227,7 @@ def test_prompts_that_are_not_the_pictures_are_noticed(bench, swept):
     (swept.run / sharing(swept.run).baseline / "prompts.json").write_text('["a cat", "a dog", "a cow", "a pig"]')
     result = bench("score", swept.run)
     assert result.exit_code == 1
-    assert "are not its own" in result.output
+    assert "are not those of cell" in result.output
 
 
 def test_a_held_run_is_refused(bench, swept):
