@@ -1,6 +1,7 @@
 """Modular pipelines: which are run, what is asked of them, and what is refused by name."""
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,15 @@ def test_without_guidance_it_is_stock_bit_for_bit_too(case):
         "denoiser": 1,
         "decoder": 1,
     }
+
+
+def test_what_a_step_raises_is_one_line(case, caplog, monkeypatch: pytest.MonkeyPatch):
+    """Anima's positions end at 32 times 32."""
+    monkeypatch.setattr(logging.getLogger("diffusers"), "propagate", True)
+    with pytest.raises(UserError, match=f"the cost of a {ANIMA} cannot be counted: transformer") as error:
+        case(ANIMA).family.components(case(ANIMA).settings(height=256, width=256))
+    assert "\n" not in error.value.message
+    assert not caplog.messages
 
 
 def test_prompts_are_encoded_as_they_are_and_records_say_so(case):
