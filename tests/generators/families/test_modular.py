@@ -183,7 +183,8 @@ def test_prompts_of_several_windows_are_kept_apart(case):
     """FLUX.3 reads windows of 80 tokens, one prompt a call; no row is padded to another's."""
     one = case(FLUX3)
     prompts, settings = ["a fox", "a fox " * 20], one.settings()
-    together = one.family.encode(prompts, prompts, settings, Batches(2)).tensors
+    together, apart = (one.family.encode(prompts, prompts, settings, Batches(size)).tensors for size in (2, 1))
+    assert all(torch.equal(together[name], apart[name]) for name in together)
     latents = torch.randn(2, *one.family.latent_shape(settings))
     sampler = one.family.sampler(settings)
     both = one.family.predict(latents, 0, sampler, together, settings)
