@@ -8,6 +8,7 @@ whoever runs classic pipelines runs these too, by their own blocks.
 
 import inspect
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -44,6 +45,7 @@ TWINS = {
     "Krea2TurboModularPipeline": "Krea2Pipeline",
     "QwenImage21TurboModularPipeline": "QwenImage21Pipeline",
 }
+LOUD = "diffusers.modular_pipelines.modular_pipeline"  # which logs a traceback of what a step raises, and raises it
 NO_WORKFLOW = "it has no workflow that makes pictures from text"
 
 
@@ -276,7 +278,12 @@ class CalledAsClassic:
 
     def denoise(self, state: Any) -> None:
         """Run the loop; a loop block that takes no step at all misses what a step would have put out."""
-        self.workflow.loop(self, state)
+        loud, before = logging.getLogger(LOUD), logging.getLogger(LOUD).disabled
+        loud.disabled = True
+        try:
+            self.workflow.loop(self, state)
+        finally:
+            loud.disabled = before
 
     @contextmanager
     def _guided(self, guidance: float | None) -> Iterator[None]:

@@ -5,6 +5,7 @@ machine, for the form of what it encodes, its latents, its timesteps, and the ca
 """
 
 import inspect
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -123,7 +124,8 @@ class Shells:
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             known = WeakTensorKeyDictionary()
-            with _Written(known), _Asked(known):  # type: ignore[no-untyped-call]
+            with _Written(known), _Asked(known), warnings.catch_warnings():  # type: ignore[no-untyped-call]
+                warnings.simplefilter("ignore", UserWarning)  # of kernels that are slow: nothing is computed here
                 return own(*args, **kwargs)
 
         module.forward = forward

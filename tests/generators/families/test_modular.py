@@ -1,6 +1,7 @@
 """Modular pipelines: which are run, what is asked of them, and what is refused by name."""
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,6 +150,15 @@ def test_without_guidance_it_is_stock_bit_for_bit_too(case):
     }
 
 
+def test_what_a_step_raises_is_one_line(case, caplog, monkeypatch: pytest.MonkeyPatch):
+    """Anima's positions end at 32 times 32."""
+    monkeypatch.setattr(logging.getLogger("diffusers"), "propagate", True)
+    with pytest.raises(UserError, match=f"the cost of a {ANIMA} cannot be counted: transformer") as error:
+        case(ANIMA).family.components(case(ANIMA).settings(height=256, width=256))
+    assert "\n" not in error.value.message
+    assert not caplog.messages
+
+
 def test_prompts_are_encoded_as_they_are_and_records_say_so(case):
     for name, said in ((FLUX3, True), (DISTILLED, True), (ANIMA, False)):
         batches = Batches(1)
@@ -173,7 +183,8 @@ def test_prompts_of_several_windows_are_kept_apart(case):
     """FLUX.3 reads windows of 80 tokens, one prompt a call; no row is padded to another's."""
     one = case(FLUX3)
     prompts, settings = ["a fox", "a fox " * 20], one.settings()
-    together = one.family.encode(prompts, prompts, settings, Batches(2)).tensors
+    together, apart = (one.family.encode(prompts, prompts, settings, Batches(size)).tensors for size in (2, 1))
+    assert all(torch.equal(together[name], apart[name]) for name in together)
     latents = torch.randn(2, *one.family.latent_shape(settings))
     sampler = one.family.sampler(settings)
     both = one.family.predict(latents, 0, sampler, together, settings)
