@@ -192,7 +192,7 @@ def get_metric(name: str) -> type[Metric]:
 
     Examples:
         >>> get_metric("vqa").columns
-        ('vqa',)
+        ('vqa', 'cut')
         >>> try:
         ...     get_metric("vqq")
         ... except UserError as error:

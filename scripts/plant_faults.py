@@ -212,8 +212,8 @@ FAULTS = (
     Fault(
         "seconds before a kill are forgotten",
         "sweeps/executors/local.py",
-        'denoising["denoise"] + execution.seconds_before',
-        'denoising["denoise"]',
+        "(checkpoints.seconds if checkpoints else 0.0) + execution.seconds_before",
+        "(checkpoints.seconds if checkpoints else 0.0)",
         (LOCAL + "test_seconds_before_a_kill_count",),
     ),
     Fault(
@@ -312,9 +312,45 @@ FAULTS = (
     Fault(
         "a checkpoint is of any plan",
         "sweeps/executors/local.py",
-        "canonical_json([sources, plan.digest])",
-        "canonical_json([sources])",
+        "canonical_json([sources, plan.digest, *part])",
+        "canonical_json([sources, *part])",
         (LOCAL + "test_a_checkpoint_is_of_the_plan_that_was_denoised_and_of_no_other",),
+    ),
+    # --- nothing silently wrong ---------------------------------------------------------------------------------
+    Fault(
+        "numbers that overflow pass for a picture",
+        "generators/executor.py",
+        "self.overflow[lost[self.overflow[lost] < 0]] = k",
+        "pass",
+        ("tests/generators/test_overflow.py::test_a_cluster_that_overflows_costs_its_prompts_and_no_other",),
+    ),
+    Fault(
+        "a changed bit of a record is believed",
+        "common/files.py",
+        "if digest is not None and digest != sha256_text(canonical_json(content)):",
+        "if False:",
+        ("tests/sweeps/test_record.py::test_no_bit_of_a_record_can_change",),
+    ),
+    Fault(
+        "a record of another cell is believed",
+        "sweeps/record.py",
+        "of_identity = digest is None or record.id == sha256_text(canonical_json(record.identity))[:ID]",
+        "of_identity = True",
+        ("tests/sweeps/test_record.py::test_a_record_is_of_its_own_cell",),
+    ),
+    Fault(
+        "a torn picture of a killed group counts",
+        "sweeps/unfinished.py",
+        "return {place for place, content in places.items() if _hash(place) == content}",
+        "return set(places)",
+        ("tests/sweeps/test_unfinished.py::test_a_picture_that_is_not_what_was_written_is_not_there",),
+    ),
+    Fault(
+        "a column that names pictures is passed over",
+        "reusebench/external_images.py",
+        "if column := FILE if FILE in columns else found_column(COLUMNS, columns, where):",
+        "if column := FILE if FILE in columns else None:",
+        ("tests/reusebench/test_pairing.py::test_the_column_of_files_is_found_as_people_write_it",),
     ),
     # --- scores ------------------------------------------------------------------------------------------------
     Fault(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from run_folders import prompts_of
+from run_folders import as_made, prompts_of, untied
 from tiny_scorers import save_tiny_vqa
 from typer.testing import CliRunner
 
@@ -17,6 +17,7 @@ import reusebench as rb
 from common.files import sha256_file
 from metrics.edits import DAMAGE, INVISIBLE, Edit
 from metrics.vqa import VQAScore
+from sweeps.pictures import load_manifest
 
 N, SIDE = 30, 48
 Score = Callable[[list[Path], list[str]], np.ndarray]
@@ -87,25 +88,21 @@ def shared(run: Path) -> dict:
     return next(record for record in records(run) if float(record["asked"]["tau"]) > 0)
 
 
-def replace_pictures(folder: Path, pictures: list[Image.Image]) -> None:
-    """Put other pictures into a folder, and into its manifest."""
-    manifest = json.loads((folder / "generation.json").read_text())
-    for name, picture in zip(sorted(manifest["images"]), pictures, strict=True):
+def replace_pictures(folder: Path, pictures: list[Image.Image], **about: object) -> str:
+    """Put other pictures into a folder, and into its manifest, whose hash is returned."""
+    names = sorted(path.name for path in (folder / "images").iterdir())
+    for name, picture in zip(names, pictures, strict=True):
         picture.save(folder / "images" / name)
-        manifest["images"][name] = sha256_file(folder / "images" / name)
-    (folder / "generation.json").write_text(json.dumps(manifest))
+    untied(folder.parents[1])
+    return as_made(folder, images={name: sha256_file(folder / "images" / name) for name in names}, **about)
 
 
 def relate(run: Path, record: dict, edit: Edit | None = None) -> None:
     """Make a cell's pictures edited copies of the drawings, made beside those that are the baseline's now."""
-    from sweeps.pictures import Manifest
-
-    folder = run / "cells" / record["id"]
     copies = [drawing(number) for number in range(N)]
-    replace_pictures(folder, [edit(picture, seed=number) for number, picture in enumerate(copies)] if edit else copies)
-    baseline = Manifest.model_validate_json((run / record["standard"] / "generation.json").read_text())
-    manifest = json.loads((folder / "generation.json").read_text()) | {"standard": baseline.hash}
-    (folder / "generation.json").write_text(json.dumps(manifest))
+    edited = [edit(picture, seed=number) for number, picture in enumerate(copies)] if edit else copies
+    baseline = load_manifest(run / record["standard"]).hash
+    replace_pictures(run / "cells" / record["id"], edited, standard=baseline)
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +156,7 @@ def test_a_scorer_that_knows_is_trusted_and_one_that_guesses_is_not(bench, run, 
     guesses = bench("audit", run, "--metric", scorer(guess))
     assert guesses.exit_code == 0, guesses.output
     assert "cannot be trusted: it does not tell another prompt's picture from the prompt's own" in guesses.output
-    (audit,) = json.loads((run / "audit.json").read_text())
+    (audit,) = json.loads((run / "audit.json").read_text())["audits"]
     assert audit["captions"]["low"] < 0.5 < audit["captions"]["high"]
     page, markdown = ((run / "report" / name).read_text() for name in ("index.html", "report.md"))
     assert "Cannot be trusted" in page and "cannot be trusted" in markdown
@@ -196,7 +193,7 @@ def test_two_scorers_are_held_against_each_other(bench, run, scorer, tmp_path) -
     asked, second = scorer(likeness), save_tiny_vqa(tmp_path / "second")
     result = bench("audit", run, "--metric", asked, "--metric", f"vqa@second={second}", "--limit", 8)
     assert result.exit_code == 0, result.output
-    by_scorer = {audit["scorer"]: audit for audit in json.loads((run / "audit.json").read_text())}
+    by_scorer = {audit["scorer"]: audit for audit in json.loads((run / "audit.json").read_text())["audits"]}
     for scorer_name, other in (("vqa", "vqa@second"), ("vqa@second", "vqa")):
         (pair,) = by_scorer[scorer_name]["beside"]
         assert pair["scorer"] == other  # both answer the same, so that they agree

@@ -154,7 +154,7 @@ def spoilt(value: float, dtype: torch.dtype = torch.float16) -> torch.Tensor:
         (spoilt(float("inf"), torch.bfloat16), "picture 3 of theirs/denoised_images.pt is none"),
         (spoilt(-0.5), "picture 3 of theirs/denoised_images.pt has numbers from -0.5 to"),
         (spoilt(2, torch.uint8), "holds no pictures [N, 3, H, W], from 0 to 1"),
-        (torch.zeros(1).half().expand(4, 3, 9_000, 9_000), "holds pictures of 9000 x 9000"),
+        (torch.zeros(1).half().expand(4, 3, 9_000, 9_000), "holds pictures of 9,000 x 9,000 pixels"),
         (spoilt(0.5)[:3], "has 3 pictures, prompts.txt has 4 prompts"),
     ],
 )

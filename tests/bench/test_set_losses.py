@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
-from run_folders import asked, record_at, save_record
+from run_folders import asked, identified, record_at, save_record
 
 from common.files import canonical_json, sha256_text
 from metrics.images import copied
@@ -48,16 +48,17 @@ def collapsed(tmp_path: Path) -> Path:
     save_set(run / "shared/other", [drawn(N + number) for number in range(N)])
     (run / "sweep.yaml").write_text("schema_version: 1\nmodel: [mini-kandinsky]\ntau: ['1', '2']\n")
     identity = {"prompts": sha256_text(canonical_json(tuple(PROMPTS)))}
-    about = {"identity": identity, "results": {}, "scorers": {}, "baseline": "shared/standard"}
+    about = {"results": {}, "scorers": {}, "baseline": "shared/standard"}
     for tau, copy in (("1", lambda picture: picture), ("2", copied)):
         pictures = list(standard)
         for number in range(0, N, N // COLLAPSED):
             pictures[number] = copy(standard[number + 1])
-        record = record_at(asked(tau), N).model_copy(update=about)
+        record = identified(record_at(asked(tau), N), **identity).model_copy(update=about)
         save_record(run, record)
         save_set(record.folder(run), pictures, baseline=baseline.hash)
-    control = {"id": "1-control", "role": "another-seed", "images": "shared/other"}
-    save_record(run, record_at(asked("0", seed=43), N).model_copy(update=about | control))
+    control = {"role": "another-seed", "images": "shared/other"}
+    other = identified(record_at(asked("0", seed=43), N), **identity)
+    save_record(run, other.model_copy(update=about | control))
     return run
 
 

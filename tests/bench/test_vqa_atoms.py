@@ -25,7 +25,7 @@ def test_a_sweep_of_the_miniature_has_a_table_by_kind(bench):
     assert shared["mean"]["style"] == pytest.approx(np.mean(scores["vqa_atoms.style_atom"]))
     parts = scores[[f"vqa_atoms.{kind}_atom" for kind in ("object", "style", "background")]]
     assert np.allclose(np.exp(np.log(parts).mean(axis=1)), scores["vqa_atoms.vqa_atoms"])
-    (audit,) = json.loads(Path("runs/atoms/audit.json").read_text())
+    (audit,) = json.loads(Path("runs/atoms/audit.json").read_text())["audits"]
     assert audit["scorer"] == "vqa_atoms" and audit["floor"] > 0
 
 

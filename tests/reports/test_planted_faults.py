@@ -3,7 +3,6 @@
 Pictures are the embedded Stable Diffusion's and scores the embedded scorer's: none was made to tell a fault.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from run_folders import as_made, identified, save_record, untied
 
 from common.files import sha256_file
 from metrics.edits import DAMAGE, INVISIBLE, Edit
@@ -23,7 +23,7 @@ from reports.base import RunView
 from reports.claims import claims
 from reports.markdown import markdown
 from sweeps.passes import rescore, sweep
-from sweeps.pictures import Manifest, picture_name
+from sweeps.pictures import picture_name
 from sweeps.record import Record, load_records
 from sweeps.spec import make_spec
 
@@ -74,13 +74,13 @@ def baseline(run: Path) -> Pictures:
 
 def put(folder: Path, pictures: Sequence[Image.Image], **about: object) -> str:
     """Put pictures into a folder and its manifest, whose hash is returned."""
-    manifest = json.loads((folder / "generation.json").read_text()) | about
+    images = {}
     for row, picture in enumerate(pictures):
         path = folder / "images" / picture_name(row)
         picture.save(path)
-        manifest["images"][path.name] = sha256_file(path)
-    (folder / "generation.json").write_text(json.dumps(manifest))
-    return Manifest.model_validate_json((folder / "generation.json").read_text()).hash
+        images[path.name] = sha256_file(path)
+    untied(folder.parents[1])
+    return as_made(folder, images=images, **about)
 
 
 def report(run: Path, *metrics: str, again: bool = False) -> str:
@@ -189,11 +189,11 @@ def reseeded(run: Path) -> Callable[[dict[int, Pictures]], Path]:
         record = shared(run)
         first = record.folder(run)
         for seed, pictures in of_seed.items():
-            folder = first.with_name(f"seed-{seed}")
-            shutil.copytree(first, folder)
+            other = identified(record, another_seed=seed)
             config = record.config.model_copy(update={"seed": seed})
-            other = record.model_copy(update={"id": folder.name, "config": config})
-            (folder / "record.json").write_text(other.model_dump_json())
+            folder = first.with_name(other.id)
+            shutil.copytree(first, folder)
+            save_record(run, other.model_copy(update={"config": config}))
             put(folder, pictures)
         shutil.rmtree(first)
         return run

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from run_folders import save_record
 
 from common.errors import UserError
 from reports.base import RunView, tables
@@ -150,9 +151,7 @@ def test_references_stay_with_their_own_run(new_run, new_record, tmp_path) -> No
     runs = [new_run(name, n=100, taus=["0", "1"], side=2) for name in ("here", "there")]
     for run in runs:
         other = new_record("0", strategy="another-seed").model_copy(update={"role": "another-seed"})
-        folder = run / "cells" / "reference"
-        folder.mkdir()
-        (folder / "record.json").write_text(other.model_dump_json())
+        save_record(run, other)
     for series in compare(runs, tmp_path / "out").series:
         assert [record.home.name for record in series.held_against("another-seed")] == [series.name]
 

@@ -5,18 +5,20 @@ from collections.abc import Sequence
 from decimal import Decimal
 from math import exp, sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 from scipy.cluster.hierarchy import linkage
 
-from common.files import sha256_file, sha256_text
+from common.files import canonical_json, read_sealed, sha256_file, sha256_text, write_sealed
 from generators.sharing.plan import SharingPlan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
-from sweeps.pictures import Manifest
+from sweeps.pictures import MANIFEST, Manifest, load_manifest
 from sweeps.record import (
+    ID,
     CellConfig,
     ExecutionStats,
     Failure,
@@ -24,6 +26,7 @@ from sweeps.record import (
     PlanCost,
     Record,
     Result,
+    read_record,
 )
 
 THINGS = ("penguin", "cactus", "rocket", "strawberry", "violin", "lighthouse", "turtle", "bicycle", "mushroom", "crown")
@@ -113,12 +116,13 @@ def record_at(
     total = STEPS * n
     cost = {"prior": 2e9 * n, "denoiser": 9e8 * total * (1 - savings), "decoder": 3e8 * n}
     standard = cost["prior"] + 9e8 * total + cost["decoder"]
+    identity = {"family": {"name": family, "version": 1}, "weights": "0" * 64, "asked": where.model_dump(mode="json")}
     return Record(
-        id=f"1-{sha256_text(where.model_dump_json())[:16]}",
+        id=id_of(identity),
         status="done",
         config=where,
         conditioned_on=conditioned_on,
-        identity={"family": {"name": family, "version": 1}, "weights": "0" * 64},
+        identity=identity,
         plan=PlanCost(
             n_prompts=n,
             steps_requested=STEPS,
@@ -145,6 +149,30 @@ def record_at(
         machine={"cpu": "2 cores"},
         standard=f"shared/{sha256_text(f'{where.model} {where.dataset} {where.seed}')[:16]}",
     )
+
+
+def id_of(identity: dict[str, Any]) -> str:
+    """A cell's id."""
+    return sha256_text(canonical_json(identity))[:ID]
+
+
+def identified(record: Record, **identity: Any) -> Record:
+    """The record of another cell, which differs in this; its pictures and scores are those of any manifest."""
+    known = {**record.identity, **identity}
+    return record.model_copy(update={"identity": known, "id": id_of(known), "picture_sets": {}, "scored": {}})
+
+
+def as_made(folder: Path, **about: Any) -> str:
+    """Change a folder's manifest as if its pictures had been made so, of any cell; return its hash."""
+    write_sealed(folder / MANIFEST, {**read_sealed(folder / MANIFEST)[0], **about, "id": ""})
+    return load_manifest(folder).hash
+
+
+def untied(run: Path) -> None:
+    """Make records those of an earlier version, which do not say which pictures and scores they are of."""
+    for path in run.glob("cells/*/record.json"):
+        record = read_record(path).model_copy(update={"picture_sets": {}, "scored": {}})
+        path.write_text(record.model_dump_json())
 
 
 def failed(where: CellConfig) -> Record:
