@@ -148,6 +148,7 @@ def key_of(run: Path) -> str:
     return str(json.loads((run / "tracking.json").read_text())["key"])
 
 
+@pytest.mark.usefixtures("all_figures")
 def test_a_server_that_dies_in_mid_sweep_misses_nothing(servers, bench, start, tiny, tiny_sweep, tmp_path):
     one, two = servers
     sweep = [*tiny_sweep[: tiny_sweep.index("--metric")], "--metric", f"vqa={tiny.vqa}", "--tau", "0,0.6,1.2"]
