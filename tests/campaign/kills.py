@@ -404,7 +404,7 @@ class Campaign:
         whole = int(
             subprocess.run(["du", "-s", self.folder / "undisturbed" / RUN], capture_output=True).stdout.split()[0]
         )
-        for size in self.moments(count, whole):
+        for size in self.moments(count, whole * 3 // 4):  # folders take no room there, and whole files less
             folder = self.folder / f"{self.number + 1:03d}" / "runs"
 
             def place(there: Path, size: int = size) -> None:
