@@ -332,11 +332,11 @@ FAULTS = (
         ("tests/sweeps/test_record.py::test_no_bit_of_a_record_can_change",),
     ),
     Fault(
-        "a record of another cell is believed",
+        "a record's id is believed, whatever its identity",
         "sweeps/record.py",
         "of_identity = digest is None or record.id == sha256_text(canonical_json(record.identity))[:ID]",
         "of_identity = True",
-        ("tests/sweeps/test_record.py::test_a_record_is_of_its_own_cell",),
+        ("tests/sweeps/test_record.py::test_a_record_names_nothing_outside_of_its_run",),
     ),
     Fault(
         "a torn picture of a killed group counts",
@@ -348,8 +348,8 @@ FAULTS = (
     Fault(
         "a column that names pictures is passed over",
         "reusebench/external_images.py",
-        "if column := FILE if FILE in columns else found_column(COLUMNS, columns, where):",
-        "if column := FILE if FILE in columns else None:",
+        "return cls(path, prompts, tuple(files), column)",
+        "return cls(path, prompts)",
         ("tests/reusebench/test_pairing.py::test_the_column_of_files_is_found_as_people_write_it",),
     ),
     # --- scores ------------------------------------------------------------------------------------------------
