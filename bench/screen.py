@@ -25,6 +25,7 @@ from rich.text import Text
 
 from common.addresses import without_secrets
 from common.hub import BYTES
+from common.logs import errors_alone
 from common.progress import listening
 from sweeps.events import (
     CellFinished,
@@ -162,18 +163,10 @@ def _libraries_quiet() -> Iterator[None]:
     disable_progress_bar()
     get_verbosity()  # sets its logger up, which it would do later, over what is set here
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # read when it is imported, which is not now
-    loggers = [logging.getLogger(name) for name in CHATTY]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), errors_alone(*CHATTY):
         for category in (FutureWarning, DeprecationWarning, UserWarning):
             warnings.filterwarnings("ignore", category=category, module=rf"({'|'.join(CHATTY)})(\.|$)")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+        yield
 
 
 @contextmanager

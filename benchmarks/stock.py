@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.models import Loaded
-from generators.families.encoding import errors_alone, torch_generator
+from common.logs import errors_alone
+from generators.families.encoding import torch_generator
 from generators.families.prompt_returns import unpacked
 from generators.noise import node_key
 

@@ -232,7 +232,7 @@ def _load_part(index: dict[str, Any], name: str, place: str, dtype: Any) -> Any:
     Raises:
         UserError: the folder lacks some of its weights; what it has besides them is left there.
     """
-    from generators.families.encoding import errors_alone
+    from common.logs import errors_alone
 
     library, class_name = index[name]
     kind = getattr(import_module(library), class_name)

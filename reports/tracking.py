@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from common.addresses import escaped, shown, without_secrets
 from common.errors import UserError
+from common.logs import errors_alone
 from reports.mlflow_database import database_of, prepare
 from sweeps.record import Record, load_records
 
@@ -254,14 +255,7 @@ def _quiet() -> Iterator[None]:
     """Run MLflow with short timeouts and without its own log; the caller's settings win."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    loggers = [logging.getLogger(name) for name in CHATTY]
     import mlflow  # noqa: F401  # sets its loggers' levels when first imported
 
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
+    with errors_alone(*CHATTY, least=logging.CRITICAL):
         yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

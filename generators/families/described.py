@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from common.errors import UserError
+from common.logs import errors_alone
 from generators.checkpoints import (
     INDEX,
     check_classes,
@@ -24,7 +25,7 @@ from generators.checkpoints import (
 )
 from generators.families import seams
 from generators.families.base import ROLE
-from generators.families.encoding import errors_alone, warnings_kept
+from generators.families.encoding import warnings_kept
 from generators.families.modular import Workflow, classic_class
 from generators.families.pipeline_classes import ONE_AT_A_TIME
 from generators.families.pipeline_settings import PipelineSettings

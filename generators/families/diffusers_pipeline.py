@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from common.errors import UserError
+from common.logs import errors_alone
 from generators.batching import Batches
 from generators.checkpoints import load_pipeline, named_pipeline, pipeline_class
 from generators.component import Component
@@ -18,7 +19,7 @@ from generators.conditioning import Conditioning
 from generators.families import seams, traced
 from generators.families.base import DTYPES, ROLE, Family, decoder_watched, pictures_of, torch_device
 from generators.families.described import PROMPT, Described, described, described_at, unheard
-from generators.families.encoding import errors_alone, warnings_kept
+from generators.families.encoding import warnings_kept
 from generators.families.heard import Listener
 from generators.families.pipeline_classes import NAME, PROVED, is_served, unserved
 from generators.families.pipeline_settings import PipelineSettings

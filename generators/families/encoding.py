@@ -11,19 +11,6 @@ from generators.noise import derived_key
 
 
 @contextmanager
-def errors_alone(*loggers: str) -> Iterator[None]:
-    """Silence the warnings of these loggers, such as those about cut prompts, of which diffusers prints all."""
-    levels = {name: logging.getLogger(name).level for name in loggers}
-    for name in loggers:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
-
-
-@contextmanager
 def warnings_kept(name: str) -> Iterator[list[str]]:
     """Collect the messages of this logger and those below it, in place of printing them."""
     messages: list[str] = []

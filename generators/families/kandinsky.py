@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.logs import errors_alone
 from generators.batching import Batches
 from generators.checkpoints import check_pipeline, load_config, load_pipeline
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
 from generators.families.base import DTYPES, Family, pictures_of, torch_device
-from generators.families.encoding import cut_note, errors_alone, torch_generator
+from generators.families.encoding import cut_note, torch_generator
 from generators.model_entry import ModelEntry, locate, models
 from generators.overflow import refuse_overflow, within
 from generators.sampler import Draw, Sampler

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.errors import UserError
+from common.logs import errors_alone
 from generators.batching import Batches
 from generators.checkpoints import check_pipeline, load_config
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
 from generators.families.base import DTYPES, ROLE, Family, pictures_of, torch_device
-from generators.families.encoding import cut_note, errors_alone, torch_generator
+from generators.families.encoding import cut_note, torch_generator
 from generators.families.unclip import (
     PIPELINE,
     TEXT_PROJECTION,

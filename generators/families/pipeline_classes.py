@@ -3,8 +3,8 @@
 import inspect
 from typing import Any
 
+from common.logs import errors_alone
 from generators.families.base import families
-from generators.families.encoding import errors_alone
 from generators.families.modular import ENDING, NO_WORKFLOW, ONE_PROMPT, twin_of
 from generators.families.modular import unserved as unserved_modular
 

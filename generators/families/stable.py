@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.logs import errors_alone
 from generators.batching import Batches
 from generators.checkpoints import load_config
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
 from generators.families.base import ROLE, pictures_of
-from generators.families.encoding import errors_alone
 from generators.families.heard import Listener
 from generators.model_entry import ModelEntry
 from generators.overflow import refuse_overflow, within

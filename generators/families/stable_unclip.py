@@ -11,12 +11,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.logs import errors_alone
 from generators.batching import Batches
 from generators.checkpoints import load_pipeline, pipeline_class
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning
 from generators.families.base import DTYPES, ROLE, Family, torch_device
-from generators.families.encoding import cut_note, errors_alone, torch_generator
+from generators.families.encoding import cut_note, torch_generator
 from generators.families.stable import (
     ENCODE_BATCH,
     decoder_component,

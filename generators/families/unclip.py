@@ -8,9 +8,9 @@ from torch import nn
 
 from common.errors import UserError
 from common.loading import loading
+from common.logs import errors_alone
 from generators.checkpoints import Offload, checkpoint_folder, load_pipeline
 from generators.families.base import ROLE
-from generators.families.encoding import errors_alone
 from generators.model_entry import ModelEntry
 
 PIPELINE, TEXT_PROJECTION = "UnCLIPPipeline", "text_proj"

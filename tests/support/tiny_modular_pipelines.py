@@ -8,7 +8,7 @@ from typing import Any
 import diffusers
 import transformers
 from tiny_llm_pipelines import flux2_parts
-from tiny_parts import LANGUAGE, VOCABULARY, flow, letters, qwen3, t5_tokenizer, vae_qwen
+from tiny_parts import LANGUAGE, VISION, VOCABULARY, flow, letters, qwen3, t5_tokenizer, vae_qwen
 
 
 def anima() -> dict[str, Any]:
@@ -47,13 +47,7 @@ def flux3(*, flow_map: bool = False) -> dict[str, Any]:
     width, layers = LANGUAGE["hidden_size"], 32  # of which the states of eight are read, up to the last
     config = transformers.Qwen3VLConfig(
         text_config={**LANGUAGE, "num_hidden_layers": layers, "head_dim": 8, "vocab_size": VOCABULARY},
-        vision_config={
-            "depth": 1,
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "num_heads": 2,
-            "out_hidden_size": width,
-        },
+        vision_config={**VISION, "out_hidden_size": width},
         image_token_id=270,
         video_token_id=271,
         vision_start_token_id=272,

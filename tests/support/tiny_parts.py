@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
 
 WIDTH, TOKENS = 32, 24
 LANGUAGE = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
+VISION = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
 VOCABULARY = 280  # of `letters`, and a few more
 
 
@@ -101,13 +102,7 @@ def qwen25_vl(width: int = 16) -> transformers.Qwen2_5_VLForConditionalGeneratio
             "rope_scaling": {"mrope_section": [width // 16, width // 16, width // 8], "rope_type": "default"},
             "rope_theta": 1000000.0,
         },
-        vision_config={
-            "depth": 1,
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "num_heads": 2,
-            "out_hidden_size": width,
-        },
+        vision_config={**VISION, "out_hidden_size": width},
         vision_end_token_id=270,
         vision_start_token_id=271,
         vision_token_id=272,
