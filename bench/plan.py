@@ -105,7 +105,8 @@ def plan(
     elif target_savings is not None:
         raise UserError("--curve is of taus", "ask for the tau first, then --tau TAU --curve")
     elif planned.grouping.n_leaves < 2 * LEAST:
-        raise UserError(f"--curve takes parts of a set, and {planned.grouping.n_leaves} prompts are too few", "")
+        few = f"--curve takes parts of a set, and {planned.grouping.n_leaves} prompts are too few"
+        raise UserError(few, f"give {2 * LEAST} or more")
     if gpu is not None:
         if planned.model is None:
             raise UserError("--gpu says what a model's pictures cost, and none is named", "add --model NAME")

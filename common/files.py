@@ -243,10 +243,7 @@ def read_sealed(path: Path) -> tuple[dict[str, Any], str | None]:
         OSError: it cannot be read.
         ValueError: it is no JSON object, or not what was written.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
+    content = parse_json(path.read_bytes())
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")
     digest = content.pop(SEAL, None)
@@ -413,17 +410,17 @@ def sha256_tree(folder: Path) -> str:
         fresh[name] = known if known and known[:-1] == stamp else [*stamp, sha256_file(path)]
     if fresh != memory:
         with suppress(OSError):  # an unwritable cache costs time, not correctness
-            atomic_write(memory_file, json.dumps({"files": fresh, "sha256": sha256_text(canonical_json(fresh))}))
+            write_sealed(memory_file, {"files": fresh})
     return sha256_text(canonical_json({name: entry[-1] for name, entry in fresh.items()}))
 
 
 def _remembered(memory_file: Path) -> dict[str, list[Any]]:
     """Return the hashes of files that the cache has, by name; none where it is damaged, by one bit even."""
     try:
-        held = parse_json(input_file(memory_file).read_bytes())
+        held, digest = read_sealed(input_file(memory_file))
         files: dict[str, list[Any]] = held["files"]
-        return files if held["sha256"] == sha256_text(canonical_json(files)) else {}
-    except (OSError, UserError, ValueError, TypeError, KeyError):
+        return files if digest else {}
+    except (OSError, UserError, ValueError, KeyError):
         return {}
 
 

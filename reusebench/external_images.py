@@ -16,6 +16,7 @@ from common.files import atomic_path, atomic_write, canonical_json, input_file, 
 from common.pictures import MOST_PIXELS, SUFFIXES, is_blank, read_picture
 from generators.prompt_files import TABLES, found_column, read_table
 from generators.prompts import PromptSet, load_prompts
+from reports.formats import harmless
 from reusebench.pairing import COLUMNS, Pairing, by_column, by_names
 from sweeps.events import Emit
 from sweeps.pictures import picture_name, write_pictures
@@ -227,7 +228,7 @@ class Comparison:
     def write(self, out: Path, summary: dict[str, Any]) -> None:
         """Write ``scores.csv`` with a row a prompt, ``scores.parquet`` as in a run folder, and the summary."""
         with atomic_path(out / "scores.csv") as beside:
-            self._table().to_csv(beside, index=False)
+            self._table().map(harmless).to_csv(beside, index=False)
         self.ours.write_scores(out, self.manifest.prompts)
         if self.baseline:
             self.baseline.write_scores(out / "against", self.manifest.prompts)

@@ -273,7 +273,7 @@ def _outcomes(group: Sequence[Job], lacking: Sequence[Job], session: Session, ex
 
 def _blocked(job: Job, error: OSError) -> UserError:
     """Return what a user can do where something that is not ours to remove stands in a job's folder."""
-    what = f"{error.strerror or error}: {error.filename2 or error.filename or job.folder}"
+    what = f"{error.strerror or error}: {error.filename or job.folder}"
     return UserError(f"cannot write into {job.folder}: {what}", "move it away and run the same command again")
 
 

@@ -312,8 +312,7 @@ def _failed(record: Record, error: Exception, device: str) -> Record:
     if isinstance(error, UserError):
         failure = Failure(type="UserError", message=error.message, hint=error.hint)
     elif isinstance(error, OSError) and error.filename:
-        place = error.filename2 or error.filename  # of a file that is put in its place, not where it was beside
-        hint = f"move it away, or see its permissions, and run the same command again: {place}"
+        hint = f"move it away, or see its permissions, and run the same command again: {error.filename}"
         failure = Failure(type=type(error).__name__, message=str(error.strerror), hint=hint)
     else:
         trace = "".join(traceback.format_exception(error))

@@ -176,6 +176,13 @@ def test_two_scorers_of_one_metric_are_told_apart(bench, pictures, scorers, tiny
     assert "CLIP similarity (other)" in result.stdout
 
 
+def test_no_prompt_is_a_formula_to_a_spreadsheet(bench, pictures, scorers):
+    prompts = ["=1+1", *PROMPTS[1:]]
+    Path("formulas.txt").write_text("\n".join(prompts))
+    assert bench("score", pictures, "--prompts", "formulas.txt", *scorers[:2]).exit_code == 0
+    assert pd.read_csv("scores/theirs/scores.csv").prompt.tolist() == ["'=1+1", *PROMPTS[1:]]
+
+
 @pytest.mark.parametrize("name", ["prompts.csv", "prompts.jsonl"])
 def test_a_manifest_says_which_picture_is_whose(bench, pictures, scorers, by_hand, name):
     rows = [{"file": file, "prompt": text} for file, text in zip(reversed(NATURAL), PROMPTS, strict=True)]
