@@ -66,6 +66,11 @@ class Conditioning:
 
         return cls({name: whole(name) for name in names})
 
+    def taken(self, rows: Sequence[int]) -> "Conditioning":
+        """Return the conditioning of these rows' prompts, in this order."""
+        places = torch.as_tensor(rows)
+        return Conditioning({name: tensor[places] for name, tensor in self.tensors.items()})
+
     def rows(self, plan: "SharingPlan", nodes: Iterable[int]) -> dict[str, Tensor]:
         """Return each plan node's conditioning, [n nodes, ...]: its prompts' rows under the plan's combiner.
 

@@ -142,7 +142,7 @@ def mended(texts: Iterable[str]) -> tuple[list[str], int]:
 
 def mended_note(count: int) -> list[str]:
     """Return what a user is told of characters that were left out."""
-    return [f"{count:,} characters that show nothing (zero width, soft hyphens) are left out"] if count else []
+    return [f"invisible characters (zero width, soft hyphens) left out: {count:,}"] if count else []
 
 
 def found_column(wanted: Collection[str], columns: Collection[str], where: str) -> str | None:
@@ -193,7 +193,7 @@ def _prompt_column(columns: Collection[str], asked: str | None, where: str) -> s
     for names in PROMPTS:
         alike = [column for column in columns if plain(column) in names]
         exact = [column for column in alike if column in names] or alike
-        if len(exact) > 1:
+        if len(exact) > 1 or len(set(map(plain, alike))) > 1:
             raise UserError(
                 f"{where} has several columns that may be the prompts: {_listed(alike)}", "say which: --column NAME"
             )
@@ -343,14 +343,13 @@ def _table(path: Path, lines: Sequence[str], delimiter: str, notes: list[str], b
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(f"{path} has several columns called {twice[0]!r}", "give each a name of its own")
     for line, cells in rows:
-        if len(cells) > len(names):
+        if any(cell.strip() for cell in cells[len(names) :]):
             what = DELIMITERS.get(delimiter, repr(delimiter))
             raise UserError(
                 f"{path}, line {line + before} has more columns than the header",
                 f'put "quotes" around {what}' if delimiter != "\t" else "keep tabs out of the text",
             )
-    padded = [cells + [""] * (len(names) - len(cells)) for _, cells in rows]
-    columns = {name: [cells[place] for cells in padded] for place, name in enumerate(names)}
+    columns = {name: [cells[at] if at < len(cells) else "" for _, cells in rows] for at, name in enumerate(names)}
     return _Read([f"line {line + before}" for line, _ in rows], columns=columns, notes=notes, blank_ends=True)
 
 
@@ -379,33 +378,40 @@ def _json(path: Path) -> _Read:
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     hint = 'write ["a cat", "a dog"], [{"prompt": "a cat"}, ...] or {"prompt": ["a cat", "a dog"]}'
-    if isinstance(content, dict) and content and all(isinstance(value, dict) for value in content.values()):
-        # by an id each, which they may say themselves, as GenAI-Bench's do
-        keys = [name for name in ("id", "key") if not any(name in value for value in content.values())]
-        said = any(all(value.get(name) == key for key, value in content.items()) for name in ("id", "key"))
-        content = [{**({} if said or not keys else {keys[0]: key}), **value} for key, value in content.items()]
     if isinstance(content, dict):
-        lists = {name: value for name, value in content.items() if isinstance(value, list)}
-        if beside := [name for name in content if name not in lists]:
-            notes = [*notes, f"what it says beside its lists is not used: {_listed(beside)}"]
-        lengths = {name: len(value) for name, value in lists.items()}
-        if len(set(lengths.values())) > 1:
-            said = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
-            raise UserError(f"{path} has lists of several lengths: {said}", "every column has an entry a prompt")
-        if not lists:
-            raise UserError(f"{path} holds no list of prompts", hint)
-        (first, *more), n = lists.values(), next(iter(lengths.values()))
-        if more or not all(isinstance(entry, dict) for entry in first):
-            return _Read(_entries(n), columns=lists, notes=notes)
-        content = first
+        content, more = _held(content, path, hint)
+        notes += more
+    if isinstance(content, dict):
+        return _Read(_entries(len(next(iter(content.values())))), columns=content, notes=notes)
     if not isinstance(content, list):
         raise UserError(f"{path} holds no list of prompts", hint)
     if content and all(isinstance(entry, dict) for entry in content):
         return _Read(_entries(len(content)), columns=_columns(content), notes=notes)
     for number, entry in enumerate(content, 1):
         if not isinstance(entry, str):
-            raise UserError(f"{path}, entry {number} is no text as the others are", hint)
+            raise UserError(f"{path}, entry {number} is no text", hint)
     return _Read(_entries(len(content)), content, notes=notes)
+
+
+def _held(content: dict[str, Any], path: Path, hint: str) -> tuple[list[Any] | dict[str, list[Any]], list[str]]:
+    """Return the entries or the columns that a JSON object holds, and notes of what is left out."""
+    if content and all(isinstance(value, dict) for value in content.values()):
+        if [entry.get("id") for entry in content.values()] == list(content):  # by ids that they say too: GenAI-Bench
+            return list(content.values()), []
+        name = "key" if any("id" in entry for entry in content.values()) else "id"
+        return [{name: key, **entry} for key, entry in content.items()], []
+    lists = {name: value for name, value in content.items() if isinstance(value, list)}
+    if not lists:
+        raise UserError(f"{path} holds no list of prompts", hint)
+    lengths = {name: len(value) for name, value in lists.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
+        raise UserError(f"{path} has lists of several lengths: {told}", "each has an entry for every prompt")
+    beside = [name for name in content if name not in lists]
+    notes = [f"what it says beside its lists is not used: {_listed(beside)}"] if beside else []
+    first, *others = lists.values()
+    alone = not others and all(isinstance(entry, dict) for entry in first)
+    return (first if alone else lists), notes
 
 
 def _entries(n: int) -> list[str]:

@@ -4,14 +4,16 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from common.errors import UserError, nearest
@@ -136,6 +138,11 @@ class PromptSet:
             notes=(*self.notes, *notes),
         )
 
+    def reseeded(self, other: Callable[[int], int]) -> "PromptSet":
+        """Return the same prompts, each with another seed in place of its own."""
+        seeds = self.seeds and tuple(seed if seed is None else other(seed) for seed in self.seeds)
+        return replace(self, seeds=seeds) if seeds else self
+
     def first(self, n: int | None) -> "PromptSet":
         """Return the first `n` prompts, and a note that says so where there are more; all of them for None.
 
@@ -146,6 +153,23 @@ class PromptSet:
         if n is None or n >= len(self):
             return self
         return self.taken(range(n), f"{self.name}: only the first {n:,} of {len(self):,} prompts are used")
+
+
+def classes(own: Sequence[Own]) -> NDArray[np.int64] | None:
+    """Return which prompts may share: those of one number, int64 [N]; None where all may.
+
+    This is the one rule. What begins as one picture has one noise, and is guided away from one thing.
+
+    Args:
+        own: what each prompt is made with.
+
+    Examples:
+        >>> classes([Own(7, ""), Own(42, ""), Own(7, "")]).tolist(), classes([Own(7, ""), Own(7, "")])
+        ([0, 1, 0], None)
+    """
+    numbers: dict[Own, int] = {}
+    found = np.array([numbers.setdefault(one, len(numbers)) for one in own])
+    return found if len(numbers) > 1 else None
 
 
 def prompt_keys(prompts: Sequence[str], alike: Iterable[object]) -> list[PromptKey]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sweeps.grid import Source
+
 CONDITIONING, ENCODING = "conditioning.safetensors", "encoding.json"
 LENGTH = 8  # bytes of a safetensors file that say how long its header is
 HINT = "give --store a folder all workers see, or a URL that fsspec reads (s3:// needs s3fs, gs:// gcsfs)"
@@ -59,6 +61,26 @@ def save_encoding(conditioning: Conditioning, notes: Sequence[str], folder: Path
     conditioning.save(path)
     encoding = Encoding(sha256=sha256_file(path), notes=list(notes)).sealed()
     atomic_write(manifest, encoding.model_dump_json(indent=1) + "\n")
+
+
+def joined(source: "Source", parts: Sequence[Conditioning]) -> Conditioning:
+    """Return the conditioning of a source's prompts, in their order, of that of its `encodings`.
+
+    Raises:
+        UserError: the model encodes prompts of one negative prompt otherwise than those of another.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if len({frozenset(part.tensors) for part in parts}) > 1:
+        raise UserError(
+            f"{source.entry.name} encodes prompts with a negative prompt otherwise than those without one",
+            f"give each prompt of {source.prompts.source} a negative prompt, or the others one by --negative-prompt",
+        )
+    order = [row for one in source.encodings for row in one.rows]
+    places = [0] * len(order)
+    for place, row in enumerate(order):
+        places[row] = place
+    return Conditioning.joined(parts).taken(places)
 
 
 def publish(path: Path, name: str, store: str | None) -> str:
