@@ -250,7 +250,7 @@ def _told(used: Mapping[str, str | None], columns: Collection[str]) -> list[str]
     if not others and all(name in (None, "prompt") for name in used.values()):
         return []
     what = ", ".join(f"{what} are its column {name!r}" for what, name in used.items() if name is not None)
-    return [what + (f"; no picture depends on {_listed(others)}" if others else "")]
+    return [what + (f"; no picture is generated from {_listed(others)}" if others else "")]
 
 
 def _listed(names: Collection[str]) -> str:

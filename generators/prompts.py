@@ -86,9 +86,19 @@ class PromptSet:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the texts in order, and of their own seeds and negative prompts; not of the name or the source."""
+        """SHA-256 of the texts in order, and of what they have of their own; not of the name or the source."""
+        return sha256_text(self.hash_of_texts + self.hash_of_own) if self.hash_of_own else self.hash_of_texts
+
+    @cached_property
+    def hash_of_texts(self) -> str:
+        """SHA-256 of the texts in order."""
+        return sha256_text(canonical_json(self.prompts))
+
+    @cached_property
+    def hash_of_own(self) -> str | None:
+        """SHA-256 of the prompts' own seeds and negative prompts; None where no prompt has any."""
         own = {name: getattr(self, name) for name in ("seeds", "negative_prompts") if getattr(self, name)}
-        return sha256_text(canonical_json({"prompts": self.prompts, **own} if own else self.prompts))
+        return sha256_text(canonical_json(own)) if own else None
 
     @cached_property
     def keys(self) -> list[PromptKey]:

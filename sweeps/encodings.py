@@ -67,14 +67,15 @@ def joined(source: "Source", parts: Sequence[Conditioning]) -> Conditioning:
     """Return the conditioning of a source's prompts, in their order, of that of its `encodings`.
 
     Raises:
-        UserError: the model encodes prompts of one negative prompt otherwise than those of another.
+        UserError: the model encodes prompts of one negative prompt in other forms than those of another.
     """
     if len(parts) == 1:
         return parts[0]
-    if len({frozenset(part.tensors) for part in parts}) > 1:
+    if any(part.forms != parts[0].forms for part in parts):
         raise UserError(
-            f"{source.entry.name} encodes prompts with a negative prompt otherwise than those without one",
-            f"give each prompt of {source.prompts.source} a negative prompt, or the others one by --negative-prompt",
+            f"{source.entry.name} encodes the negative prompts in {source.prompts.source} in several forms, as many "
+            "as they have lengths, and one set of images has one",
+            "give one --negative-prompt for all and leave the column out, or make a set for each",
         )
     order = [row for one in source.encodings for row in one.rows]
     places = [0] * len(order)

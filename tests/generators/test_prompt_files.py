@@ -278,7 +278,7 @@ def test_seeds_and_negative_prompts_are_columns_too(tmp_path: Path) -> None:
     found = read_prompt_file(path)
     assert (found.seeds, found.negative_prompts) == ((7, None, 8), ("blurry", None, None))
     told = "prompts are its column 'prompt', seeds are its column 'Seed', negative prompts are its column"
-    assert f"{told} 'Negative Prompt'; no picture depends on 'sku'" in notes(path)
+    assert f"{told} 'Negative Prompt'; no picture is generated from 'sku'" in notes(path)
     assert "soft hyphens) left out: 1 " in notes(path)
     frame = pa.table({"prompt": ["a", "b"], "seed": [7.0, None], "size": [{"h": 1}, None], "on": [True, None]})
     pq.write_table(frame, tmp_path / "a.parquet")
@@ -327,7 +327,10 @@ def test_parti_prompts(tmp_path: Path) -> None:
     assert found.prompts[:3] == ("bond", "peace", "42")
     assert found.prompts[4].startswith('"G I G G L E" painted in')
     assert found.columns["Challenge"] == ("Basic", "Basic", "Basic", "Complex", "Writing & Symbols")
-    assert "prompts are its column 'Prompt'; no picture depends on 'Category', 'Challenge', 'Note'" in found.notes[0]
+    assert (
+        "prompts are its column 'Prompt'; no picture is generated from 'Category', 'Challenge', 'Note'"
+        in found.notes[0]
+    )
 
 
 def test_draw_bench(tmp_path: Path) -> None:
