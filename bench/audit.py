@@ -21,6 +21,7 @@ def audit(
         Path | None,
         typer.Option(metavar="FILE", help="The prompts of a folder of images, as `bench score` reads them."),
     ] = None,
+    column: o.Column = None,
     limit: Annotated[
         int,
         typer.Option(min=2, metavar="N", help="Edit at most N images of a prompt set, evenly from first to last."),
@@ -50,12 +51,15 @@ def audit(
 
     if prompts is None and not (folder / SPEC).is_file():
         raise UserError(f"{folder} is no run folder", "if it holds pictures, say what they show: --prompts FILE")
+    if prompts is None and column is not None:
+        raise UserError("--column is of a file of prompts, and none is given", "add --prompts FILE")
     if prompts is None and out:
         raise UserError("--out is for a folder of pictures", "a run's audit goes into its own folder")
     with screen() as seen:
         audits = reusebench.audit(
             folder,
             prompts=prompts,
+            column=column,
             metric=list(dict.fromkeys(items(settings["metric"] or []))),
             limit=limit,
             fewer_steps=fewer_steps,

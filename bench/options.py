@@ -39,6 +39,14 @@ SecondsPerStep: TypeAlias = Annotated[
 ]
 
 
+Column: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The column of --prompts that holds them.", show_default="prompt, or what is called alike"
+    ),
+]
+
+
 def local(path: Path | None) -> Path | None:
     """Refuse an address where a folder to write to is given (`common.files.local_folder`), as a Typer callback."""
     return path and local_folder(path)

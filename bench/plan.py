@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from generators.component import Phase
     from generators.growth import Growth
+    from generators.prompts import PromptSet
     from generators.sharing.plan import Grouping
     from generators.sharing.schedule import Schedule
     from generators.strategies.base import Strategy
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from sweeps.spec import SweepSpec
 
 MANY = ("model", "dataset", "strategy", "features", "schedule", "steps", "seed", "scheduler", "guidance")
-WITHOUT_MODEL = {"model", "dataset", "prompts", "prompt", "limit", "seed", "steps"}  # mean something where none runs
+# what means something where no model runs
+WITHOUT_MODEL = {"model", "dataset", "prompts", "column", "prompt", "limit", "seed", "steps"}
 
 
 @o.spec_options(
@@ -124,8 +126,9 @@ def _from_embeddings(spec: "SweepSpec", path: Path, flags: dict[str, Any]) -> Pl
 
     named = any(name in flags for name in ("dataset", "prompts", "prompt"))
     _refuse(spec, flags, "ready embeddings", *([] if named else ["limit"]))
-    rows = load_embeddings(path, sum(map(len, prompts_of(spec))) if named else None)
-    return _clustered(spec, rows, f"{len(rows)} embeddings of {path}", flags)
+    sets = prompts_of(spec) if named else []
+    rows = load_embeddings(path, sum(map(len, sets)) if named else None)
+    return _clustered(spec, rows, f"{len(rows)} embeddings of {path}", flags, sets)
 
 
 def _from_text(spec: "SweepSpec", encoder: str, flags: dict[str, Any]) -> Planned:
@@ -139,7 +142,8 @@ def _from_text(spec: "SweepSpec", encoder: str, flags: dict[str, Any]) -> Planne
     refuse_too_large(parse_strategy(spec.strategy[0]), len(prompts))
     with screen() as seen, seen.stage("encode"):
         rows = text_embeddings(encoder, prompts.prompts)
-    return replace(_clustered(spec, rows, f"{len(rows)} prompts of {prompts.name}", flags), basis=basis(encoder))
+    title = f"{len(rows)} prompts of {prompts.name}"
+    return replace(_clustered(spec, rows, title, flags, [prompts]), basis=basis(encoder))
 
 
 def _refuse(spec: "SweepSpec", flags: dict[str, Any], what: str, *more: str) -> None:
@@ -156,25 +160,33 @@ def _refuse(spec: "SweepSpec", flags: dict[str, Any], what: str, *more: str) -> 
         raise UserError(f"{flag} means nothing for {what} here", "leave it out, or plan without them")
 
 
-def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flags: dict[str, Any]) -> Planned:
-    """Return the plan of embeddings [N, D] that are no model's of ours; a model that is named says K and FLOPs."""
+def _clustered(
+    spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flags: dict[str, Any], sets: "Sequence[PromptSet]"
+) -> Planned:
+    """Return the plan of embeddings [N, D] that are no model's of ours; a model that is named says K and FLOPs.
+
+    `sets` are the prompts that they are of, where these are known.
+    """
     from bench.screen import screen
+    from generators.prompts import PromptSet, classes
     from generators.strategies.base import grouped
+    from sweeps.events import Note
     from sweeps.grid import cells, parse_schedule, parse_strategy, sources
 
     if "model" not in flags and not spec.steps:
         raise UserError("without a model, the number of steps is not known", "add for example --steps 40")
     strategy, schedule = parse_strategy(spec.strategy[0]), parse_schedule(spec.schedule[0])
+    apart = classes([one for prompts in sets for one in prompts.own(spec.seed[0], spec.negative_prompt or "")])
     with screen() as seen, seen.stage("cluster"):
-        grouping = grouped(strategy, rows, seed=spec.seed[0])
+        for note in (note for prompts in sets for note in prompts.notes):
+            seen(Note(note))
+        grouping = grouped(strategy, rows, seed=spec.seed[0], classes=apart)
     if "model" not in flags:
-        grow = _grower(rows, strategy, grouping, schedule, spec.steps[0], spec.seed[0])
+        grow = _grower(rows, strategy, grouping, schedule, spec.steps[0], spec.seed[0], apart)
         return Planned(grouping, schedule, spec.steps[0], title, grow=grow)
-    from generators.prompts import PromptSet
-
     texts = PromptSet("embeddings", ("",) * len(rows), title)  # in place of those that were embedded
     cell = cells(spec, "cpu", sources(spec, "cpu", [texts], hashed=False))[0]
-    return _of_cell(cell, grouping, rows, title, spec, spec.device or "cpu")
+    return _of_cell(cell, grouping, rows, title, spec, spec.device or "cpu", apart)
 
 
 def _from_prompts(spec: "SweepSpec") -> Planned:
@@ -189,10 +201,12 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
     refuse_too_large(cell.strategy, len(cell.source.prompts))
     with screen() as seen:
         session = Session.of(spec, device, seen)
+        for note in cell.source.notes:
+            session.note(note)
         grouping, _ = session.grouping(cell.source, cell.strategy, cell.config.features)
         rows = session.features(cell.source, cell.config.features)
     title = f"{len(cell.source.prompts)} prompts of {cell.source.prompts.name}"
-    return _of_cell(cell, grouping, rows, title, spec, device)
+    return _of_cell(cell, grouping, rows, title, spec, device, cell.source.classes)
 
 
 def _grower(
@@ -202,25 +216,33 @@ def _grower(
     schedule: "Schedule",
     steps: int,
     seed: int,
+    apart: "NDArray[np.int64] | None",
 ) -> "Callable[[Sequence[float]], list[Growth]]":
-    """Return what gives the growth of these prompts' node-steps at some taus."""
+    """Return what gives the growth of these prompts' node-steps at some taus; `apart` are their classes."""
     from bench.screen import screen
     from generators.growth import growth
+    from generators.strategies.base import grouped
 
     def grow(taus: "Sequence[float]") -> "list[Growth]":
-        def group(part: "NDArray[np.floating]") -> "Grouping":
-            return strategy.grouping(part, seed=seed)
+        def group(part: "NDArray[np.int64]") -> "Grouping":
+            return grouped(strategy, rows[part], seed=seed, classes=None if apart is None else apart[part])
 
         with screen() as seen, seen.stage("cluster"):
-            return growth(rows, group, schedule, taus, steps, whole=grouping, seed=seed)
+            return growth(len(rows), group, schedule, taus, steps, whole=grouping, seed=seed)
 
     return grow
 
 
 def _of_cell(
-    cell: "Cell", grouping: "Grouping", rows: "NDArray[np.floating]", title: str, spec: "SweepSpec", device: str
+    cell: "Cell",
+    grouping: "Grouping",
+    rows: "NDArray[np.floating]",
+    title: str,
+    spec: "SweepSpec",
+    device: str,
+    apart: "NDArray[np.int64] | None",
 ) -> Planned:
-    """Return the plan of one cell's way to share, priced, with the memory that its model takes."""
+    """Return the plan of one cell's way to share, priced, with the memory that its model takes; `apart` as above."""
     from generators.batch_search import BATCH_SIZE
     from generators.device_memory import total_bytes
     from generators.families.base import get_family
@@ -255,5 +277,5 @@ def _of_cell(
         memory,
         device=(device, total_bytes(device)),
         model=entry.name,
-        grow=_grower(rows, cell.strategy, grouping, cell.schedule, cell.source.steps, settings.seed),
+        grow=_grower(rows, cell.strategy, grouping, cell.schedule, cell.source.steps, settings.seed, apart),
     )

@@ -30,10 +30,11 @@ def score(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The prompts of a folder of images: a .txt, .csv, .jsonl or .npy file. A column `file` of a .csv or "
-            ".jsonl file may name the images; else names that hold prompts pair them, or the natural order of names.",
+            help="The prompts of a folder of images: a .txt, .csv, .tsv, .jsonl, .json, .parquet or .npy file. A "
+            "column `file` may name the images; else names that hold prompts pair them, or the natural order of names.",
         ),
     ] = None,
+    column: o.Column = None,
     against: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Images of the same prompts to compare with, such as the baseline's."),
@@ -62,7 +63,9 @@ def score(
     if not is_run and (settings["audit"] is not None or settings["indifference"] is not None):
         raise UserError("--audit and --indifference are for a run folder", "audit other pictures with `bench audit`")
     if prompts is not None:
-        _score_pictures(folder, prompts, against, out, asked, where, as_json)
+        _score_pictures(folder, prompts, column, against, out, asked, where, as_json)
+    elif column is not None:
+        raise UserError("--column is of a file of prompts, and none is given", "add --prompts FILE")
     elif against or out:
         raise UserError(f"--{'against' if against else 'out'} is for a folder of pictures", "add --prompts FILE")
     elif not is_run:
@@ -107,6 +110,7 @@ def _score_run(
 def _score_pictures(
     folder: Path,
     prompts: Path,
+    column: str | None,
     against: Path | None,
     out: Path | None,
     asked: Sequence[str],
@@ -124,11 +128,13 @@ def _score_pictures(
     if not scorers.metrics:
         hint = "add for example --metric vqa=t2v:clip-flant5-xxl; `bench metrics list` has them all"
         raise UserError(f"{folder} is no run, so no metric is known for its pictures", hint)
-    manifest, place = Manifest.read(prompts), out or SCORES / folder.resolve().name
+    manifest, place = Manifest.read(prompts, column), out or SCORES / folder.resolve().name
     refuse_others(place, places(manifest, folder, against))
     pairing = manifest.pictures(folder, place)
     theirs = manifest.pictures(against, place / "against") if against else None
     with screen() as seen:
+        for note in manifest.prompts.notes:
+            seen(Note(note))
         for where, pairs in ((folder, pairing), (against, theirs)):
             for said in pairs.said(where, manifest.prompts.prompts) if where and pairs else ():
                 seen(Note(said))

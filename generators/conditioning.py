@@ -66,6 +66,18 @@ class Conditioning:
 
         return cls({name: whole(name) for name in names})
 
+    @property
+    def forms(self) -> dict[str, tuple[int | None, ...]]:
+        """What a row is: by the name of its tensor, its shape, without the length of sequences under a mask."""
+        masked = {name for name in self.tensors if name.endswith(MASK) or name + MASK in self.tensors}
+        shapes = {name: tuple(tensor.shape[1:]) for name, tensor in self.tensors.items()}
+        return {name: (None, *shape[1:]) if name in masked else shape for name, shape in shapes.items()}
+
+    def taken(self, rows: Sequence[int]) -> "Conditioning":
+        """Return the conditioning of these rows' prompts, in this order."""
+        places = torch.as_tensor(rows)
+        return Conditioning({name: tensor[places] for name, tensor in self.tensors.items()})
+
     def rows(self, plan: "SharingPlan", nodes: Iterable[int]) -> dict[str, Tensor]:
         """Return each plan node's conditioning, [n nodes, ...]: its prompts' rows under the plan's combiner.
 

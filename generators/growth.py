@@ -73,8 +73,8 @@ class Growth:
 
 
 def growth(
-    features: NDArray[np.floating],
-    group: Callable[[NDArray[np.floating]], Grouping],
+    prompts: int,
+    group: Callable[[NDArray[np.int64]], Grouping],
     schedule: Schedule,
     taus: Sequence[float],
     steps: int,
@@ -85,10 +85,10 @@ def growth(
     """Return how a set's node-steps grow with its prompts, at each tau.
 
     Args:
-        features: [prompts, dimensions], in the order of the prompts.
-        group: groups the rows of some prompts, as a strategy does.
+        prompts: how many there are.
+        group: groups some of them, int64 [n] ascending, as a strategy does by their features.
         taus, steps: as `build_plan`'s; schedule likewise.
-        whole: the grouping of all rows, where it is known.
+        whole: the grouping of all of them, where it is known.
         seed: of the random parts.
 
     Raises:
@@ -99,22 +99,23 @@ def growth(
         >>> from generators.sharing.schedule import get_schedule
         >>> from generators.strategies.base import get_strategy
         >>> rows = np.repeat(np.eye(16), 4, axis=0)  # sixteen prompts, four times each
-        >>> (found,) = growth(rows, get_strategy("ward-cosine").tree, get_schedule("eq7"), [0.1], 10)
+        >>> tree = get_strategy("ward-cosine").tree
+        >>> (found,) = growth(64, lambda part: tree(rows[part]), get_schedule("eq7"), [0.1], 10)
         >>> found.node_steps, found.savings(64)[0], found.savings(16)[0] < 0.5  # they part at the last of ten steps
         (208, 0.675, True)
     """
-    prompts, dice = len(features), np.random.default_rng(seed)
+    dice = np.random.default_rng(seed)
     sizes = part_sizes(prompts)
     if not sizes:
         raise ValueError(f"{prompts} prompts are too few: {2 * LEAST} are needed")
     counts: list[dict[int, list[int]]] = [{size: [] for size in sizes} for _ in taus]
     for done, size in enumerate(np.repeat(sizes, PARTS).tolist(), 1):
         rows = np.sort(dice.choice(prompts, size, replace=False))
-        grouping = group(features[rows])
+        grouping = group(rows)
         progress("random parts", done, PARTS * len(sizes))
         for tau, counted in zip(taus, counts, strict=True):
             counted[size].append(node_steps(grouping, schedule, tau, steps))
-    whole = group(features) if whole is None else whole
+    whole = group(np.arange(prompts)) if whole is None else whole
     return [
         Growth(
             steps,

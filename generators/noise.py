@@ -1,6 +1,7 @@
 """Noise that belongs to a node and a step, not to a batch, an order or a device."""
 
 import hashlib
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 OFFICIAL_BATCH = 32
 # ends a namespace's name in a key; no prompt's own key holds it
 NAMESPACE_END = "/"
+# begins the name of the namespace of prompts that have a seed of their own
+SEED = "seed="
 
 
 class NoiseSource(Protocol):
@@ -36,7 +39,7 @@ class NoiseSource(Protocol):
 def node_key(member_keys: Sequence[str]) -> str:
     """Return a cluster's key: the hash of its members' sorted keys, so that only its members matter.
 
-    Members of one namespace (`in_namespace`) make a cluster of that namespace.
+    Members of one namespace (`in_namespace`), or of one within another, make a cluster of that namespace.
 
     Args:
         member_keys: the prompts' keys, one or more.
@@ -46,11 +49,13 @@ def node_key(member_keys: Sequence[str]) -> str:
         True
         >>> node_key(["fox#0"]) == node_key(["fox#1"])
         False
-        >>> node_key([in_namespace("seed 1", "fox#0")]) == "seed 1/" + node_key(["fox#0"])
+        >>> node_key([in_namespace("one", "fox#0")]) == "one/" + node_key(["fox#0"])
+        True
+        >>> node_key([in_namespace("one", seeded(7, "fox#0"))]) == "one/seed=7/" + node_key(["fox#0"])
         True
     """
-    namespace = f"{member_keys[0].partition(NAMESPACE_END)[0]}{NAMESPACE_END}"
-    namespace = namespace if all(key.startswith(namespace) for key in member_keys) else ""
+    shared = posixpath.commonpath({key.rpartition(NAMESPACE_END)[0] for key in member_keys})
+    namespace = f"{shared}{NAMESPACE_END}" if shared else ""
     own = sorted(key.removeprefix(namespace) for key in member_keys)
     return f"{namespace}{hashlib.sha256(chr(10).join(own).encode()).hexdigest()}"
 
@@ -67,6 +72,30 @@ def in_namespace(namespace: str, key: str) -> str:
         'seed 1/fox#0'
     """
     return f"{namespace}{NAMESPACE_END}{key}"
+
+
+def seeded(seed: int, key: str) -> str:
+    """Return the key of a prompt that has a seed of its own: its noise is that of a run with this seed.
+
+    Examples:
+        >>> own, run = seeded(7, "fox#0"), KeyedNoise(7)
+        >>> bool((KeyedNoise(42).step([own], 0, (2,)) == run.step(["fox#0"], 0, (2,))).all())
+        True
+    """
+    return in_namespace(f"{SEED}{seed}", key)
+
+
+def own_seed(key: str, seed: int) -> tuple[int, str]:
+    """Return the seed that a key's noise is drawn from, which is `seed` unless the key names its own, and its rest.
+
+    Examples:
+        >>> own_seed(seeded(7, "fox#0"), 42), own_seed("fox#0", 42)
+        ((7, 'fox#0'), (42, 'fox#0'))
+    """
+    if not key.startswith(SEED):
+        return seed, key
+    named, _, rest = key.partition(NAMESPACE_END)
+    return int(named.removeprefix(SEED)), rest
 
 
 def derived_key(*parts: object) -> int:
@@ -88,7 +117,7 @@ class KeyedNoise:
     100,000 draws of a run two would likely be the same.
 
     Args:
-        seed: of the picture; several pictures of one prompt are several seeds.
+        seed: of the pictures whose keys name none of their own (`seeded`); several of one prompt are several seeds.
         policy: ``per-root`` draws an initial latent for every cluster active at the first step
             (Algorithm 1, line 13), ``shared`` one for all (the official code).
 
@@ -106,15 +135,18 @@ class KeyedNoise:
         self.policy = policy
 
     def initial(self, node_keys: Sequence[str], shape: tuple[int, ...]) -> Tensor:
+        own = [own_seed(key, self.seed) for key in node_keys]
         if self.policy == "shared":
-            return self._row(("initial", "shared"), shape).expand(len(node_keys), *shape).clone()
-        return torch.stack([self._row(("initial", key), shape) for key in node_keys])
+            latents = {seed: self._row(seed, ("initial", "shared"), shape) for seed in {seed for seed, _ in own}}
+            return torch.stack([latents[seed] for seed, _ in own])
+        return torch.stack([self._row(seed, ("initial", key), shape) for seed, key in own])
 
     def step(self, node_keys: Sequence[str], k: int, shape: tuple[int, ...], draw: int = 0) -> Tensor:
-        return torch.stack([self._row(("step", key, k, draw), shape) for key in node_keys])
+        own = [own_seed(key, self.seed) for key in node_keys]
+        return torch.stack([self._row(seed, ("step", key, k, draw), shape) for seed, key in own])
 
-    def _row(self, what: tuple[object, ...], shape: tuple[int, ...]) -> Tensor:
-        generator = np.random.Generator(np.random.Philox(key=derived_key(self.seed, *what)))
+    def _row(self, seed: int, what: tuple[object, ...], shape: tuple[int, ...]) -> Tensor:
+        generator = np.random.Generator(np.random.Philox(key=derived_key(seed, *what)))
         return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
 

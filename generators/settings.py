@@ -56,6 +56,11 @@ class GenerationSettings(BaseModel):
         """The seed of the noise that prompts are encoded with, where encoding draws any."""
         return self.seed
 
+    @property
+    def own_embedding_seed(self) -> bool:
+        """Whether prompts are encoded with a seed that is not the pictures'."""
+        return False
+
     @classmethod
     def own_names(cls) -> list[str]:
         """Return the names of the settings that this family has beside those that every family has."""
@@ -123,3 +128,8 @@ class PriorSettings(GenerationSettings):
     def embedding_seed(self) -> int:
         """The seed of the prior's noise: `prior_seed`, or `seed` where none is given."""
         return self.seed if self.prior_seed is None else self.prior_seed
+
+    @property
+    def own_embedding_seed(self) -> bool:
+        """Whether the prior has a seed of its own, even an equal one."""
+        return self.prior_seed is not None

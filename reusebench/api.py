@@ -131,6 +131,7 @@ def audit(
     folder: Run | StrPath,
     *,
     prompts: StrPath | None = None,
+    column: str | None = None,
     metric: str | Sequence[str] = (),
     limit: int = 120,
     fewer_steps: bool = False,
@@ -146,6 +147,7 @@ def audit(
     Args:
         folder: a run or its folder, or any folder of pictures.
         prompts: a file of the prompts of a folder of pictures.
+        column: of the prompts, where that file is a table; it is guessed unless given.
         metric: the scorers, as for `score`; those of the sweep's spec unless given.
         limit: the most pictures of a prompt set that are edited, evenly from first to last.
         fewer_steps: also make a run's baseline pictures with a half and a quarter of the steps, as damage.
@@ -168,6 +170,8 @@ def audit(
     from sweeps import passes
 
     asked, place = [metric] if isinstance(metric, str) else list(metric), _device(device)
+    if prompts is None and column is not None:
+        raise TypeError("`column` is of a file of `prompts`, and none is given")
     if prompts is None:
         run = folder.folder if isinstance(folder, Run) else Path(folder)
         return passes.audit(run, asked, place, emit or _log, most=limit, again=fewer_steps)
@@ -176,7 +180,8 @@ def audit(
     if fewer_steps:
         raise UserError("pictures of a folder cannot be made again with fewer steps", "audit a run for that")
     pictures = Path(folder)
-    return audit_pictures(pictures, Path(prompts), Path(out) if out else None, asked, place, emit or _log, limit)
+    told = emit or _log
+    return audit_pictures(pictures, Path(prompts), column, Path(out) if out else None, asked, place, told, limit)
 
 
 def report(run: Run | StrPath, *, delta: float | None = None, indifference: float | None = None) -> "Report":

@@ -17,13 +17,21 @@ AUDITS = Path("audits")
 
 
 def audit_pictures(
-    folder: Path, prompts: Path, out: Path | None, asked: Sequence[str], device: str, emit: Emit, most: int
+    folder: Path,
+    prompts: Path,
+    column: str | None,
+    out: Path | None,
+    asked: Sequence[str],
+    device: str,
+    emit: Emit,
+    most: int,
 ) -> list[ScorerAudit]:
     """Return the audits of scorers on a folder of pictures; they are written to `out`, or ``audits/<its name>``.
 
     Args:
         folder: of the pictures.
         prompts: a file of their prompts.
+        column: of the prompts, in a table; None: it is guessed.
         out: where audits go, as JSON and as Markdown.
         asked: the scorers, as in `Scorers`.
         device: where they run.
@@ -43,9 +51,9 @@ def audit_pictures(
     if not scorers.metrics:
         hint = "add for example --metric vqa=t2v:clip-flant5-xxl; `bench metrics list` has them all"
         raise UserError(f"{folder} is no run, so no metric is known for its pictures", hint)
-    manifest, place = Manifest.read(prompts), audits_place(folder, out)
+    manifest, place = Manifest.read(prompts, column), audits_place(folder, out)
     pairing = manifest.pictures(folder, place)
-    for said in pairing.said(folder, manifest.prompts.prompts):
+    for said in (*manifest.prompts.notes, *pairing.said(folder, manifest.prompts.prompts)):
         emit(Note(said))
     scorers.check(manifest.prompts.prompts)
     audits = audit(

@@ -51,7 +51,7 @@ class CoarseToFineStudy(Study):
         from studies.work import decoded
 
         predicted, final = _trajectories(part.source, session, run)
-        keys = [node_key([key]) for key in part.source.prompts.keys]
+        keys = [node_key([key]) for key in part.source.keys]
         last = decoded(part.source, session, final, keys)
         n, steps = len(last), len(predicted)
         goal, shown = spectrum(last), evenly(steps, SHOWN_STEPS)

@@ -100,7 +100,7 @@ class MeanEmbeddingStudy(Study):
 
         if plan is None:
             return []
-        execution, keys = denoised(source, plan, session, run), source.prompts.keys
+        execution, keys = denoised(source, plan, session, run), source.keys
         nodes = plan.output[execution.prompts]
         latents = execution.latents[np.argsort(nodes)]
         own = [node_key([keys[prompt] for prompt in plan.members(node)]) for node in range(len(nodes))]

@@ -60,7 +60,7 @@ def denoised(
             plan,
             family,
             conditioning,
-            source.prompts.keys,
+            source.keys,
             source.settings,
             noise=session.noise(source, plan, run),
             batch_size=batch_size,

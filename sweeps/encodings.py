@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sweeps.grid import Source
+
 CONDITIONING, ENCODING = "conditioning.safetensors", "encoding.json"
 LENGTH = 8  # bytes of a safetensors file that say how long its header is
 HINT = "give --store a folder all workers see, or a URL that fsspec reads (s3:// needs s3fs, gs:// gcsfs)"
@@ -59,6 +61,27 @@ def save_encoding(conditioning: Conditioning, notes: Sequence[str], folder: Path
     conditioning.save(path)
     encoding = Encoding(sha256=sha256_file(path), notes=list(notes)).sealed()
     atomic_write(manifest, encoding.model_dump_json(indent=1) + "\n")
+
+
+def joined(source: "Source", parts: Sequence[Conditioning]) -> Conditioning:
+    """Return the conditioning of a source's prompts, in their order, of that of its `encodings`.
+
+    Raises:
+        UserError: the model encodes prompts of one negative prompt in other forms than those of another.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if any(part.forms != parts[0].forms for part in parts):
+        raise UserError(
+            f"{source.entry.name} encodes the negative prompts in {source.prompts.source} in several forms, as many "
+            "as they have lengths, and one set of images has one",
+            "give one --negative-prompt for all and leave the column out, or make a set for each",
+        )
+    order = [row for one in source.encodings for row in one.rows]
+    places = [0] * len(order)
+    for place, row in enumerate(order):
+        places[row] = place
+    return Conditioning.joined(parts).taken(places)
 
 
 def publish(path: Path, name: str, store: str | None) -> str:

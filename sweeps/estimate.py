@@ -208,8 +208,8 @@ def _prompts(dataset: str, limit: int | None, size: Size) -> PromptSet:
     """
     known = known_set(dataset)
     if (missing := known.unavailable()) is None:
-        texts, origin = known.load().prompts, dataset
-    elif n := size(dataset) or limit:
+        return known.load().first(limit)
+    if n := size(dataset) or limit:
         texts, origin = tuple(f"{dataset} {number}" for number in range(n)), NOT_HERE
     else:
         raise UserError(f"the prompt set {dataset!r} is not here, and its size is not known", missing)
@@ -228,7 +228,8 @@ class _WithoutWeights(Session):
     ) -> tuple[Grouping, float]:
         prompts = source.prompts
         if self._embeds(prompts):
-            return _grouping(str(self._text_encoder), prompts.prompts, strategy, source.settings.seed), 0
+            apart = None if source.classes is None else tuple(source.classes.tolist())
+            return _grouping(str(self._text_encoder), prompts.prompts, strategy, source.settings.seed, apart), 0
         savings = partial(self._published, source.entry.name, prompts.name)
         return _Saving(len(prompts), lambda tau: savings(tau) or 0 if tau else 0), 0
 
@@ -244,8 +245,11 @@ class _WithoutWeights(Session):
 
 
 @cache
-def _grouping(encoder: str, prompts: tuple[str, ...], strategy: "Strategy", seed: int) -> Grouping:
-    return grouped(strategy, _embeddings(encoder, prompts), seed=seed)
+def _grouping(
+    encoder: str, prompts: tuple[str, ...], strategy: "Strategy", seed: int, apart: tuple[int, ...] | None
+) -> Grouping:
+    classes = None if apart is None else np.array(apart)
+    return grouped(strategy, _embeddings(encoder, prompts), seed=seed, classes=classes)
 
 
 @cache

@@ -111,7 +111,7 @@ def owner(job: Job) -> str:
 def kind(source: Source) -> str:
     """Name what sources have in common that may be denoised as one: everything but prompts and seeds."""
     identity: dict[str, Any] = {
-        name: value for name, value in source.identity.items() if name not in ("prompts", "embedding_seed")
+        name: value for name, value in source.identity.items() if name not in ("prompts", "own", "embedding_seed")
     }
     settings = {name: value for name, value in identity["settings"].items() if name not in OWN}
     return short_hash({**identity, "settings": settings})

@@ -7,26 +7,52 @@ from functools import cache, cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from common.errors import UserError
 from common.files import canonical_json, sha256_text
 from generators.catalogue import model
 from generators.denoiser_caches.base import DenoiserCache, get_denoiser_cache
 from generators.model_entry import ModelEntry, models
-from generators.prompts import PromptSet, given_prompts, load_prompts, prompt_set
+from generators.prompts import Own, PromptSet, classes, given_prompts, load_prompts, prompt_keys, prompt_set, short
 from generators.settings import GenerationSettings
 from generators.sharing.schedule import Schedule, get_schedule
-from generators.strategies.base import Strategy, get_strategy, split_name
+from generators.strategies.base import Strategy, get_strategy, refuse_planner, split_name
 from sweeps.axes import canonical, parse_parameters
 from sweeps.record import CellConfig, Role
 from sweeps.spec import OFFICIAL, SweepSpec
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from generators.sampler import Sampler
 
 ALGORITHM_VERSION = 1
 # Settings that are no axes: every family's, and those of families with a prior.
 PLAIN = ("dtype", "height", "width", "negative_prompt")
 PRIOR = ("prior_steps", "prior_guidance", "prior_seed")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Prompts that are encoded with the same settings.
+
+    Attributes:
+        rows: which of a source's prompts they are.
+        keys: from which what is drawn in encoding is drawn.
+        several: whether others of the source are encoded with another negative prompt.
+    """
+
+    settings: GenerationSettings
+    rows: tuple[int, ...]
+    prompts: tuple[str, ...]
+    keys: tuple[str, ...]
+    several: bool
+
+    def told(self, notes: Iterable[str]) -> list[str]:
+        """Return notes of encoding them, which number prompts among these."""
+        which = f", of the {len(self.rows):,} prompts with the negative prompt {short(self.settings.negative_prompt)!r}"
+        return [note + (which if self.several else "") for note in notes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +91,69 @@ class Source:
             "algorithm": ALGORITHM_VERSION,
             "family": {"name": family.name, "version": family.version},
             "weights": self.weights,
-            "prompts": self.prompts.hash,
+            "prompts": self.prompts.hash_of_texts,
+            **({"own": self.prompts.hash_of_own} if self.prompts.hash_of_own else {}),
             "settings": self.settings.model_dump(exclude={"scheduler"} if one_stream else {"prior_seed", "scheduler"}),
             "scheduler": self.scheduler,
             "K": self.steps,
             "embedding_seed": self.settings.embedding_seed,
             **one_stream,
         }
+
+    @cached_property
+    def own(self) -> list[Own]:
+        """Return what each prompt is made with: its own seed and negative prompt or, for want of one, the settings'."""
+        return self.prompts.own(self.settings.seed, self.settings.negative_prompt)
+
+    @cached_property
+    def classes(self) -> "NDArray[np.int64] | None":
+        """Return which prompts may share, as `generators.prompts.classes`."""
+        return classes(self.own)
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Return the keys that prompts' noise is drawn from: they name a prompt's own seed where it has another."""
+        from generators.noise import seeded
+
+        keys = prompt_keys(self.prompts.prompts, self.own)
+        return [
+            key if one.seed == self.settings.seed else seeded(one.seed, key)
+            for key, one in zip(keys, self.own, strict=True)
+        ]
+
+    @cached_property
+    def encodings(self) -> "list[Encoding]":
+        """Return what is to be encoded: the prompts of one negative prompt after those of another."""
+        keys = prompt_keys(self.prompts.prompts, self.own) if self.settings.own_embedding_seed else self.keys
+        rows: dict[str, list[int]] = {}
+        for row, one in enumerate(self.own):
+            rows.setdefault(one.negative_prompt, []).append(row)
+        return [
+            Encoding(
+                self.settings.model_copy(update={"negative_prompt": negative}),
+                tuple(places),
+                tuple(self.prompts.prompts[row] for row in places),
+                tuple(keys[row] for row in places),
+                several=len(rows) > 1,
+            )
+            for negative, places in rows.items()
+        ]
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what a user should know of the prompts."""
+        prompts, notes = self.prompts, list(self.prompts.notes)
+        for what, values, flag in (
+            ("seed", prompts.seeds, "--seed"),
+            ("negative prompt", prompts.negative_prompts, "--negative-prompt"),
+        ):
+            if values and (lacking := values.count(None)):
+                has = f"{len(values) - lacking:,} of {len(values):,} prompts have a {what} of their own"
+                notes.append(f"{prompts.name}: {has}, the others that of {flag}")
+        if self.classes is not None and self.classes.max() + 1 == len(prompts):
+            what = "seed" if prompts.negative_prompts is None else "seed or negative prompt"
+            notes.append(f"{prompts.name}: every prompt has another {what}: none can share with another")
+        return notes
 
     @cached_property
     def key(self) -> str:
@@ -140,6 +222,9 @@ def cells(spec: SweepSpec, device: str, of: Iterable[Source] | None = None) -> l
     by_id: dict[str, Cell] = {}
     models: set[str] = set()
     for source in sources(spec, device) if of is None else of:
+        if source.classes is not None:
+            for _, strategy in strategies:
+                refuse_planner(strategy)
         if source.entry.name not in models:
             models.add(source.entry.name)
             spec.acceleration(device).check(source.settings, device)
@@ -200,12 +285,12 @@ def prompts_of(spec: SweepSpec) -> list[PromptSet]:
     """
     sets = [prompt_set(name) for name in spec.dataset]
     if spec.prompts is not None:
-        sets.append(load_prompts(spec.prompts))
+        sets.append(load_prompts(spec.prompts, spec.column))
     if spec.prompt:
         sets.append(given_prompts(spec.prompt))
     by_name: dict[str, PromptSet] = {}
     for prompts in sets:
-        cut = PromptSet(prompts.name, prompts.prompts[: spec.limit], prompts.source)
+        cut = prompts.first(spec.limit)
         if by_name.setdefault(cut.name, cut).hash != cut.hash:
             raise UserError(
                 f"two prompt sets are called {cut.name!r}: {by_name[cut.name].source} and {cut.source}",
@@ -243,7 +328,35 @@ def sources(
         for (entry, settings), sampler in zip(known, samplers, strict=True):
             scheduler = sampler.identity["class"]
             stream = generator_name(device) if settings.noise == "official" else None
-            yield Source(entry, weights[entry.name], prompts, settings, sampler.K, scheduler, stream, sampler.log_snr)
+            source = Source(
+                entry, weights[entry.name], prompts, settings, sampler.K, scheduler, stream, sampler.log_snr
+            )
+            _check_own(source, spec, device)
+            yield source
+
+
+def _check_own(source: Source, spec: SweepSpec, device: str) -> None:
+    """Raise a UserError where prompts' own seeds or negative prompts cannot be honoured."""
+    prompts, settings = source.prompts, source.settings
+    own = [name for name in ("seeds", "negative_prompts") if getattr(prompts, name)]
+    what = f"the {' and '.join(name.replace('_', ' ') for name in own)} in {prompts.source}"
+    leave = "leave the column out, or give it another name"
+    if own and settings.noise == "official":
+        raise UserError(f"the released code's one stream of noise has no place for {what}", leave)
+    if prompts.seeds and len(spec.seed) > 1:
+        raise UserError(f"several --seed contradict {what}", f"give one, for prompts without, or {leave}")
+    if not prompts.negative_prompts:
+        return
+    from generators.families.described import TRUE_GUIDANCE
+
+    some = next(text for text in prompts.negative_prompts if text)
+    try:
+        sampler_of(source.entry, settings.model_copy(update={"negative_prompt": some}), device)
+    except UserError as error:
+        raise UserError(f"{what} cannot be used: {error.message}", f"{leave}; or use another model") from error
+    if settings.guidance <= 1 and TRUE_GUIDANCE not in getattr(settings, "further", {}):
+        idle = f"{what} change nothing at guidance {settings.guidance:g}"
+        raise UserError(idle, f"use a --guidance above 1, or {leave}")
 
 
 def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[GenerationSettings]:

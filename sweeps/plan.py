@@ -139,6 +139,8 @@ def plan_sweep(
         UserError: no way to share comes near the savings targets, the scorers refuse prompts of every set, or the
             folder has cells of another sweep.
     """
+    for note in dict.fromkeys(note for cell in shared for note in cell.source.notes):
+        session.note(note)
     planning = _Planning(spec, run, session, scorers or {}, keep)
     planning.check_prompts([cell.source for cell in shared])
     if spec.savings:
@@ -149,6 +151,8 @@ def plan_sweep(
 
 def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
     """Return the job of one cell by itself, without a baseline, in a folder of its own, with its plan and tree."""
+    for note in cell.source.notes:
+        session.note(note)
     job = _sharing_job(cell, None, folder, folder)
     if there := _on_disk(folder, cell.id, session):
         return replace(job, **there)

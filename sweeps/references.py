@@ -61,9 +61,11 @@ class SeedControl(Reference):
 
     @property
     def source(self) -> Source:
-        """Return the source with the other seed, whose baseline it is."""
+        """Return the source with the other seed, whose baseline it is; prompts' own are as far from theirs."""
         source = self.cell.source
-        return replace(source, settings=source.settings.model_copy(update={"seed": self.seed}))
+        seed = source.settings.seed
+        prompts = source.prompts.reseeded(lambda own: (own + self.seed - seed) % (LARGEST_SEED + 1))
+        return replace(source, prompts=prompts, settings=source.settings.model_copy(update={"seed": self.seed}))
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,11 +20,10 @@ from generators.conditioning import Conditioning
 from generators.families.base import Family
 from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
 from generators.overflow import check_conditioning
-from generators.settings import PriorSettings
 from generators.sharing.labels import fcluster_order
 from generators.sharing.plan import Grouping, treed
 from generators.strategies.base import get_strategy, grouped
-from sweeps.encodings import CONDITIONING, load_encoding, save_encoding
+from sweeps.encodings import CONDITIONING, joined, load_encoding, save_encoding
 from sweeps.energy import meter
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
 from sweeps.families import Families
@@ -199,7 +198,7 @@ class Session:
             self.encoded(source, run)  # in a stage of its own
             with self.stage("cluster", 1, source) as seconds:
                 rows = self.features(source, features, run)
-                grouping = grouped(strategy, rows, seed=source.settings.seed)
+                grouping = grouped(strategy, rows, seed=source.settings.seed, classes=source.classes)
             self._groupings[key] = grouping, seconds["cluster"]
         return self._groupings[key]
 
@@ -219,12 +218,11 @@ class Session:
             return KeyedNoise(settings.seed, settings.noise)
         family, stream = self.family(source), self.encoded(source, run).conditioning.stream
         generator = torch.Generator(family.device).manual_seed(settings.seed)
-        own_prior_seed = isinstance(settings, PriorSettings) and settings.prior_seed is not None
-        if stream is not None and not own_prior_seed:
+        if stream is not None and not settings.own_embedding_seed:
             generator.set_state(stream)
         released = get_strategy("ward-cosine")
         tree = treed(self.grouping(source, released, family.features_options[0], run)[0], released.name)
-        return OfficialNoise(generator, family.dtype, plan, fcluster_order(tree), source.prompts.keys)
+        return OfficialNoise(generator, family.dtype, plan, fcluster_order(tree), source.keys)
 
     def batch_size(
         self, source: "Source", conditioning: Conditioning | None = None, most: int | None = None
@@ -290,11 +288,13 @@ class Session:
 
         The encoders stay in memory until something is denoised.
         """
-        prompts, family, batches = source.prompts, self.family(source), Batches(self.batch_size(source)[0])
-        conditioning = family.encode(
-            prompts.prompts, prompts.keys, source.settings, batches, lambda done: self.emit(StageAdvanced(done))
-        )
-        return conditioning, batches.notes
+        family, parts, notes = self.family(source), list[Conditioning](), list[str]()
+        for one in source.encodings:
+            batches = Batches(self.batch_size(source)[0])
+            advance = lambda done: self.emit(StageAdvanced(done))  # noqa: E731
+            parts.append(family.encode(one.prompts, one.keys, one.settings, batches, advance))
+            notes += one.told(batches.notes)
+        return joined(source, parts), notes
 
     def _encode(self, source: "Source", folder: Path | None, job: "Job | None") -> Encoded:
         with self.stage("encode", len(source.prompts), source, job) as seconds:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from generators.noise import derived_key
+from generators.noise import derived_key, own_seed
 
 
 @contextmanager
@@ -30,9 +30,16 @@ def warnings_kept(name: str) -> Iterator[list[str]]:
         logger.setLevel(before[2])
 
 
-def torch_generator(*parts: object) -> torch.Generator:
-    """Return a stream of noise that depends on every part and on nothing else."""
-    return torch.Generator().manual_seed(derived_key(*parts) % 2**63)
+def torch_generator(seed: int, purpose: str, key: str) -> torch.Generator:
+    """Return a prompt's stream of noise: it depends on the purpose, the key, and the seed that the key may name.
+
+    Args:
+        seed: of prompts whose keys name none (`generators.noise.seeded`).
+        purpose: what is drawn.
+        key: of the prompt.
+    """
+    own, key = own_seed(key, seed)
+    return torch.Generator().manual_seed(derived_key(own, purpose, key) % 2**63)
 
 
 def cut_note(

@@ -1,5 +1,6 @@
 """Trees of clusters as arrays: the cluster that each one merges into, and the height of the merge."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +105,30 @@ class Tree:
         elif repair is not None:
             raise UserError(f"unknown repair {repair!r}", "known: monotone")
         return cls(parents, scores, n_leaves)
+
+    @classmethod
+    def forest(cls, trees: Sequence["Tree"], prompts: Sequence[NDArray[np.int64]]) -> Self:
+        """Return the trees of several parts of a set as one forest.
+
+        Args:
+            trees: one a part.
+            prompts: int64 [leaves] of each: which prompts its leaves are; together 0..N-1.
+
+        Examples:
+            >>> pair = Tree([2, 2, -1], [0, 0, 0.5], n_leaves=2)
+            >>> forest = Tree.forest([pair, Tree.singletons(1), pair], [np.array(p) for p in ([0, 3], [1], [4, 2])])
+            >>> forest.parent.tolist(), forest.score.tolist()
+            ([5, -1, 6, 5, 6, -1, -1], [0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5])
+        """
+        n = sum(tree.n_leaves for tree in trees)
+        nodes = sum(len(tree.parent) for tree in trees)
+        parent, score, inner = np.full(nodes, -1), np.zeros(nodes), n
+        for tree, leaves in zip(trees, prompts, strict=True):
+            more = len(tree.parent) - tree.n_leaves
+            number = np.concatenate([leaves, np.arange(inner, inner + more), [-1]])
+            parent[number[:-1]], score[number[:-1]] = number[tree.parent], tree.score
+            inner += more
+        return cls(parent, score, n)
 
     @classmethod
     def singletons(cls, n: int) -> Self:

@@ -59,18 +59,52 @@ class Strategy(Parametrised):
         return 0 if self.pair_bytes is None else self.pair_bytes * n * n + self.value_bytes * n * d
 
 
-def grouped(strategy: Strategy, features: NDArray[np.floating], *, seed: int = 0) -> Grouping:
+def grouped(
+    strategy: Strategy,
+    features: NDArray[np.floating],
+    *,
+    seed: int = 0,
+    classes: NDArray[np.int64] | None = None,
+) -> Grouping:
     """Return a strategy's grouping, if memory suffices for it.
 
+    Args:
+        strategy: which.
+        features: [N, D], one row a prompt.
+        seed: as `Strategy.tree`'s.
+        classes: int64 [N]: only prompts of one number may share (`generators.prompts.classes`), so that each class is
+            clustered by itself, and the trees are one forest; None: all may.
+
     Raises:
-        UserError: as `Strategy.tree` and `refuse_too_large`.
+        UserError: as `Strategy.tree` and `refuse_too_large`, or as `refuse_planner` where there are classes.
     """
     if features.ndim == 2:
         refuse_too_large(strategy, *features.shape)
     try:
-        return strategy.grouping(features, seed=seed)
+        if classes is None:
+            return strategy.grouping(features, seed=seed)
+        refuse_planner(strategy)
+        rows = checked(features)
+        order = np.argsort(classes, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(classes[order])) + 1)
+        trees = [strategy.tree(rows[part], seed=seed) if len(part) > 1 else Tree.singletons(1) for part in parts]
+        return Tree.forest(trees, parts)
     except MemoryError as error:
         raise _too_large(strategy, f"more memory than there is for {len(features):,} prompts") from error
+
+
+def refuse_planner(strategy: Strategy) -> None:
+    """Refuse a strategy that plans by itself, where some prompts may not share with others.
+
+    Raises:
+        UserError: it does.
+    """
+    if type(strategy).tree is Strategy.tree:
+        raise UserError(
+            f"the strategy {strategy.name!r} plans by itself and cannot keep prompts of several seeds or negative "
+            "prompts apart",
+            "choose another strategy, or leave those columns out",
+        )
 
 
 def refuse_too_large(strategy: Strategy, n: int, d: int = 1) -> None:

@@ -100,7 +100,7 @@ def _plain(job: "Job", plan: "SharingPlan", session: "Session") -> _Work:
     return _Work(
         Union(plan, nodes, prompts, (rows,)),
         session.encoded(job.source, job.run).conditioning,
-        job.source.prompts.keys,
+        job.source.keys,
         session.noise(job.source, plan, job.run),
         [[(job.folder, prompt)] for prompt in prompts.tolist()],
     )
@@ -127,7 +127,7 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
     return _Work(
         whole,
         Conditioning.joined(encoded) if len(encoded) > 1 else encoded[0],
-        [in_namespace(source.key, key) for source in sources for key in source.prompts.keys],
+        [in_namespace(source.key, key) for source in sources for key in source.keys],
         NamespacedNoise(noises),
         places,
     )

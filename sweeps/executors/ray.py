@@ -135,19 +135,25 @@ class Ray(Executor):
     def encode(self, session: "Session", source: "Source") -> "tuple[Conditioning, list[str]]":
         from generators.conditioning import Conditioning
         from generators.sharing.parts import PIECES
+        from sweeps.encodings import joined
         from sweeps.worker import Encoding
 
-        prompts, settings, (size, _) = source.prompts, source.settings, session.batch_size(source)
-        if settings.noise == "official":
+        size, _ = session.batch_size(source)
+        if source.settings.noise == "official":
             return super().encode(session, source)
         assert self.workers
-        chunk = size * -(-len(prompts) // (size * PIECES * self.workers))  # whole batches: the same as in one process
-        starts = range(0, len(prompts), chunk)
-        number, parts = self._new(None, len(starts))
+        # whole batches: the same as in one process
+        chunk = size * -(-len(source.prompts) // (size * PIECES * self.workers))
+        chunks = [
+            (which, slice(start, start + chunk))
+            for which, one in enumerate(source.encodings)
+            for start in range(0, len(one.rows), chunk)
+        ]
+        number, parts = self._new(None, len(chunks))
         entry = source.entry.pinned()
-        for place, start in enumerate(starts):
-            rows = slice(start, start + chunk)
-            task = Encoding(number, place, entry, settings, prompts.prompts[rows], prompts.keys[rows], size)
+        for place, (which, rows) in enumerate(chunks):
+            one = source.encodings[which]
+            task = Encoding(number, place, entry, one.settings, one.prompts[rows], one.keys[rows], size)
             self._pool.submit(lambda actor, ready: actor.encode.remote(ready), task)
         while parts.left and not parts.error:
             outcome = self._heard()
@@ -157,9 +163,13 @@ class Ray(Executor):
         del self._open[number]
         parts.check()
         done = sorted(parts.done, key=lambda outcome: outcome.place)
-        encoded = [outcome.conditioning for outcome in done if outcome.conditioning]
-        notes = list(dict.fromkeys(note for outcome in done for note in outcome.notes))
-        return Conditioning.joined(encoded), notes
+        encoded: list[list[Conditioning]] = [[] for _ in source.encodings]
+        notes: dict[str, None] = {}
+        for (which, _), outcome in zip(chunks, done, strict=True):
+            assert outcome.conditioning
+            encoded[which].append(outcome.conditioning)
+            notes |= dict.fromkeys(source.encodings[which].told(outcome.notes))
+        return joined(source, [Conditioning.joined(pieces) for pieces in encoded]), list(notes)
 
     def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:
         if jobs[0].cache or jobs[0].one_stream:
@@ -188,7 +198,7 @@ class Ray(Executor):
 
         assert self.workers
         source, plan = job.source, job.needed(isolate=session.isolate)
-        keys, (batch_size, _), entry = source.prompts.keys, session.batch_size(source), source.entry.pinned()
+        keys, (batch_size, _), entry = source.keys, session.batch_size(source), source.entry.pinned()
         conditioning = self._published(session.encoded(source, job.run))
         cut = parts(plan, self.workers, least=plan.steps * batch_size)
         number, pieces = self._new(job, len(cut.subtrees) + len(cut.trunks))

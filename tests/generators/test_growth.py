@@ -11,11 +11,15 @@ K, EQ7 = 10, get_schedule("eq7")
 WARD = get_strategy("ward-cosine")
 
 
+def grown(rows, taus, steps, seed=0):
+    return growth(len(rows), lambda part: WARD.tree(rows[part]), EQ7, taus, steps, seed=seed)
+
+
 def test_parts_of_a_set_of_copies_save_what_their_copies_save():
     """Equal prompts share all but the last step: the rest is paid once a distinct prompt of a part."""
     distinct, copies, part = 40, 4, 80
     rows = np.repeat(np.eye(distinct), copies, axis=0)
-    (found,) = growth(rows, WARD.tree, EQ7, [0.01], K, seed=3)
+    (found,) = grown(rows, [0.01], K, seed=3)
     population = distinct * copies
     assert found.node_steps == distinct * (K - 1) + population
     assert found.savings(population)[0] == pytest.approx(0.75 * (K - 1) / K)
@@ -28,7 +32,7 @@ def test_parts_of_a_set_of_copies_save_what_their_copies_save():
 
 def test_where_nothing_is_shared_a_further_prompt_costs_all_of_its_steps():
     rows = np.random.default_rng(0).normal(size=(64, 5))
-    (found,) = growth(rows, WARD.tree, EQ7, [0.0], K)
+    (found,) = grown(rows, [0.0], K)
     assert found.further(30) == (K, K, K)
     assert found.foretold() == pytest.approx(1)
 
@@ -52,8 +56,8 @@ def test_a_larger_random_set_of_the_same_kind_is_foretold():
     rows = kinds[dice.integers(60, size=600)] + 0.2 * dice.normal(size=(600, 16))
     half = rows[dice.permutation(600)[:300]]
     taus = [0.3, 0.8]
-    foretold = growth(half, WARD.tree, EQ7, taus, 40)
-    whole = growth(rows, WARD.tree, EQ7, taus, 40)
+    foretold = grown(half, taus, 40)
+    whole = grown(rows, taus, 40)
     for before, after in zip(foretold, whole, strict=True):
         assert 0.2 < after.savings(600)[0] < 0.9
         assert before.node_steps + 300 * before.further(300)[0] == pytest.approx(after.node_steps, rel=0.1)
@@ -65,6 +69,6 @@ def test_parts_are_halves_of_halves_and_the_same_for_the_same_seed():
     assert part_sizes(2 * LEAST - 1) == []
     assert (ahead(60), ahead(20_000)) == (60, 1000)
     rows = np.random.default_rng(0).normal(size=(20, 4))
-    assert growth(rows, WARD.tree, EQ7, [1.0], K, seed=5) == growth(rows, WARD.tree, EQ7, [1.0], K, seed=5)
+    assert grown(rows, [1.0], K, seed=5) == grown(rows, [1.0], K, seed=5)
     with pytest.raises(ValueError, match="16 are needed"):
-        growth(rows[:15], WARD.tree, EQ7, [1.0], K)
+        grown(rows[:15], [1.0], K)
