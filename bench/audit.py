@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
+from bench.voice import note
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ def _reported(run: Path) -> dict[str, str]:
     from sweeps.audit_file import AUDIT
 
     report = reusebench.report(run)
-    for note in report.notes:
-        typer.echo(f"note: {note}", err=True)
+    for line in report.notes:
+        note(line)
     return {"results": str(run / AUDIT), "page": str(report.page), "Markdown": str(report.markdown)}
 
 

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -12,15 +12,26 @@ import typer
 from common.errors import UserError
 
 if TYPE_CHECKING:
+    from bench.screen import Screen
     from generators.component import Component
     from sweeps.accelerators import Accelerator
+    from sweeps.estimate import Estimate
     from sweeps.grid import Source
+    from sweeps.jobs import Job
     from sweeps.measured import Measured
+    from sweeps.model_costs import ModelCosts
+    from sweeps.spec import SweepSpec
 
 HOUR = 3600
 PRICE, UTILISATION = 2.5, 0.4  # on an accelerator that is named
 PLACES = (Path("runs"), Path("generated"))  # where commands leave what they measured, unless told otherwise
 PANEL = "What it costs"
+ROLES = {
+    "sharing": "sharing",
+    "baseline": "baselines",
+    "another-seed": "seed control",
+    "fewer-steps": "equal compute",
+}
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -122,25 +133,195 @@ class Priced:
         """Return what so many hours cost, by the name that JSON has for it; nothing without a price."""
         return {} if self.price is None else {"cost": hours * self.price}
 
+    def of_pictures(self, costs: "ModelCosts", pictures: int) -> dict[str, Any]:
+        """Return hours and money of so many pictures that share nothing, and what they rest on."""
+        denoising = costs.denoiser.flops
+        known = self.seconds(
+            costs.model,
+            costs.steps * pictures,
+            prompts=pictures,
+            pictures=pictures,
+            denoising=denoising * pictures,
+            rest=(costs.flops - denoising) * pictures,
+        )
+        if known is None:
+            return {}
+        taken = known[0] / HOUR
+        return {"gpu_hours": taken, **self.money(taken), "rests_on": known[1]}
+
+    def of_estimate(self, estimate: "Estimate", measured: "Measured | None" = None) -> tuple[float, str] | None:
+        """Return the seconds of an estimate's pictures and what they rest on, as `seconds` does; no scoring in them."""
+        return self.seconds(
+            estimate.model,
+            estimate.node_steps,
+            prompts=estimate.encoded,
+            pictures=estimate.images,
+            denoising=estimate.denoising,
+            rest=estimate.rest,
+            measured=measured,
+        )
+
+    def bill(
+        self, picture_sets: "Sequence[Job]", device: str, *folders: Path, spec: "SweepSpec | None" = None
+    ) -> "Bill":
+        """Return what planned pictures cost, baselines and controls among them, and their scores.
+
+        Args:
+            picture_sets: as for `sweeps.estimate.planned`, and `spec`.
+            device: a torch device, on which this machine would make them.
+            folders: of runs, whose seconds count if they are of this machine and model.
+
+        Raises:
+            UserError: FLOPs cannot be counted.
+        """
+        from sweeps.estimate import planned
+
+        estimates = planned(picture_sets, spec)
+        sources = {job.source.entry.name: job.source for job in picture_sets}
+        measured = {name: self.measured(source, device, *folders) for name, source in sources.items()}
+        known = [self.of_estimate(estimate, measured[estimate.model]) for estimate in estimates]
+        seconds = [each for each in known if each is not None]
+        scoring = [
+            estimate.scores * found.score
+            for estimate in estimates
+            if estimate.scores and (found := measured[estimate.model]) and found.score
+        ]
+        roles: dict[str, int] = {}
+        for job in picture_sets:
+            if job.plan:
+                steps = job.needed(isolate=spec is not None and spec.alone).node_steps
+                roles[ROLES[job.role]] = roles.get(ROLES[job.role], 0) + steps
+        return Bill(
+            self,
+            node_steps=sum(estimate.node_steps for estimate in estimates),
+            flops=sum(estimate.flops for estimate in estimates),
+            pictures=sum(estimate.images for estimate in estimates),
+            roles=roles,
+            scores=sum(estimate.scores for estimate in estimates),
+            seconds=sum(taken for taken, _ in seconds) if seconds and len(seconds) == len(known) else None,
+            rests_on=", ".join(dict.fromkeys(basis for _, basis in seconds)),
+            scoring=sum(scoring) if scoring and len(scoring) == sum(one.scores > 0 for one in estimates) else None,
+        )
+
+    def announce(
+        self,
+        picture_sets: "Sequence[Job]",
+        device: str,
+        seen: "Screen",
+        *folders: Path,
+        spec: "SweepSpec | None" = None,
+    ) -> None:
+        """Say on the screen what the pictures that are not there yet will cost, and have it expect them."""
+        from sweeps.pictures import MANIFEST
+
+        lacking = [job for job in picture_sets if not (job.folder / MANIFEST).exists()]
+        if not any(job.plan for job in lacking):
+            return
+        try:
+            bill = self.bill(lacking, device, *folders, spec=spec)
+        except UserError as error:
+            seen.say(f"note: what it costs cannot be told: {error}")
+            return
+        seen.expect(bill.node_steps, bill.pictures)
+        seen.say(f"cost: {bill.line()}")
+
+    def paid(self, seconds: float, device: str) -> str:
+        """Say what so many seconds have cost; nothing where no hour of this machine has a price."""
+        gpu, price = self.gpu, self.price
+        if price is None or (gpu is not None and gpu.called not in _card(device)):
+            return ""
+        return f", {seconds / HOUR * price:.3g} at {price:g} an hour"
+
     @property
     def where(self) -> str:
         """Return the name of the place."""
         return self.gpu.description if self.gpu else "this machine"
 
 
+@dataclass(frozen=True)
+class Bill:
+    """What pictures cost before they are made.
+
+    Attributes:
+        priced: where they would be made.
+        node_steps: denoiser evaluations, in rows.
+        flops: of all components; a multiply-add is 2.
+        pictures: that are decoded.
+        roles: node-steps by what they are for, each set of pictures by itself.
+        scores: of pictures, by all scorers.
+        seconds: of encoding, denoising and decoding; None where they are not known.
+        rests_on: what these are known by.
+        scoring: seconds of scoring; None where they are not known.
+    """
+
+    priced: Priced
+    node_steps: int
+    flops: float
+    pictures: int
+    roles: dict[str, int]
+    scores: int
+    seconds: float | None
+    rests_on: str
+    scoring: float | None
+
+    def plain(self) -> dict[str, Any]:
+        """Return it for JSON; what is not known is not there."""
+        told = {} if self.seconds is None else self.priced.told(self.seconds + (self.scoring or 0.0), self.rests_on)
+        scoring = {} if self.scoring is None else {"scoring_hours": self.scoring / HOUR}
+        return {
+            "node_steps": self.node_steps,
+            "node_steps_by_role": self.roles,
+            "flops": self.flops,
+            "images": self.pictures,
+            "scores": self.scores,
+            **({"gpu": self.priced.where, "price": self.priced.price} if told else {}),
+            **told,
+            **scoring,
+        }
+
+    def line(self) -> str:
+        """Say it in a line."""
+        from common.units import duration, si
+
+        parts = [f"{self.node_steps:,} node-steps", f"{si(self.flops)}FLOPs for {self.pictures:,} pictures"]
+        if self.seconds is None:
+            parts.append("no seconds of a step are known here (--gpu or --seconds-per-step says hours)")
+        else:
+            told = self.priced.told(self.seconds + (self.scoring or 0.0), self.rests_on)
+            parts.append(f"{duration(HOUR * told['gpu_hours'])} on {self.priced.where} ({self.rests_on})")
+            if "cost" in told:
+                parts.append(f"{told['cost']:.3g} at {self.priced.price:g} an hour")
+        if self.scores:
+            what = "not in them" if self.scoring is None else f"{duration(self.scoring)} of them"
+            parts.append(f"{self.scores:,} scores of pictures, {what}")
+        return "; ".join(parts)
+
+    def parts_line(self) -> str:
+        """Say what the node-steps are for, where that is more than one thing."""
+        return ", ".join(f"{name} {steps:,}" for name, steps in self.roles.items())
+
+
+def _card(device: str) -> str:
+    from sweeps.machine import machine
+
+    return str(machine(device).get("accelerator", ""))
+
+
 HERE = Priced()  # nothing is asked
 
 
-def priced(command: Command) -> Command:
+def priced(command: Command, gpu: str | None = None) -> Command:
     """Give a command the options of cost in place of its keyword parameter `pricing`, which is then a `Priced`.
 
-    It goes beneath `spec_options`, where a command has that too.
+    It goes beneath `spec_options`, where a command has that too. `gpu` is the accelerator that is meant unless another
+    is named; None: this machine.
     """
     own = inspect.signature(command)
 
     @wraps(command)
     def with_cost(*arguments: Any, **options: Any) -> Any:
         cost = {name: options.pop(name, None) for name in OPTIONS}
+        cost["gpu"] = cost["gpu"] or gpu
         return command(*arguments, pricing=asked(**cost), **options)
 
     kind = own.parameters["pricing"].kind
@@ -150,6 +331,11 @@ def priced(command: Command) -> Command:
         parameters += added if parameter.name == "pricing" else [parameter]
     with_cost.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     return with_cost  # type: ignore[return-value]
+
+
+def priced_on(gpu: str) -> Callable[[Command], Command]:
+    """Return `priced` for a command that means this accelerator unless another is named."""
+    return partial(priced, gpu=gpu)
 
 
 def asked(

@@ -10,6 +10,7 @@ from bench import options as o
 from bench.completion import completer
 from bench.hub import hub_answers
 from bench.paper_plan import plan
+from bench.voice import note, voice
 
 if TYPE_CHECKING:
     from generators.model_entry import ModelEntry
@@ -117,7 +118,7 @@ def tables(
 
     views: list[RunView] = [RunView.of(folder) for folder in runs]
     for what in [what for view in views for what in view.missing]:
-        typer.echo(f"note: {what}", err=True)
+        note(what)
     presets = {saved_spec(folder).preset for folder in runs}
     known = list(items().values())
     compared = matching(views, [one for one in known if one.preset in presets] or known)
@@ -202,7 +203,8 @@ def _say_missing(item: "Item", lacking: list[tuple[str, str]]) -> None:
     lines = [f"{item.name} cannot run here as published; missing:"]
     lines += [f"  {what}: {why}" for what, why in lacking]
     lines += [f"with the embedded models instead: bench paper run {item.name} --miniature"]
-    typer.echo("\n".join(lines), err=True)
+    for line in lines:
+        voice().error(line)
 
 
 def _study(item: "Item", spec: "SweepSpec", folder: Path) -> None:

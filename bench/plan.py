@@ -1,6 +1,5 @@
 """`bench plan`: what sharing would save, with no generation at all."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ import typer
 from bench import options as o
 from bench.completion import completer
 from bench.costs import HERE, Priced, priced
+from bench.documents import print_json
 from bench.planned import Planned, print_answers
 from common.errors import UserError
 
@@ -110,7 +110,7 @@ def plan(
         planned = replace(planned, measured=pricing.measured(planned.source, planned.device[0]))
     rows = planned.answers(spec.tau) if target_savings is None else [planned.target(target_savings)]
     if as_json:
-        typer.echo(json.dumps(rows))
+        print_json(rows)
     else:
         print_answers(rows, planned.title)
 

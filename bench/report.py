@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench import options as o
+from bench.voice import note
 from common.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def report(
     else:
         folder, written = _several(runs, delta, indifference, out, labels, shown)
     _refuse_unknown(shown, written)
-    for note in written.notes:
-        typer.echo(f"note: {note}", err=True)
+    for line in written.notes:
+        note(line)
     print_tables(written)
     print_answer(written)
     print_places(folder, written)
@@ -76,7 +77,7 @@ def report(
         _write_markdown(written.view, written.figures, markdown)
         typer.echo(f"written  {markdown}")
     if show and written.page and not webbrowser.open(written.page.resolve().as_uri()):
-        typer.echo("note: no browser was found to open the page with", err=True)
+        note("no browser was found to open the page with")
 
 
 def _labels(texts: Sequence[str]) -> dict[str, str]:
@@ -124,9 +125,9 @@ def _one(
     saved_spec(run)
     found = read_run(run)
     if not found.checked:
-        typer.echo(f"note: {UNCHECKED}", err=True)
+        note(UNCHECKED)
     elif found.records and not (run / TIMELINE).exists():
-        typer.echo("note: no time line was kept of this run, or it is gone: the page shows none", err=True)
+        note("no time line was kept of this run, or it is gone: the page shows none")
     return run, publish(run, found.records, delta, indifference, labels, columns)
 
 

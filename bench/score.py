@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
+from bench.voice import note
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ def _score_run(
         failures = rescore(run, asked, device, seen, again=again, audit=audit, indifference=indifference)
         with seen.stage("report"):
             report = reusebench.report(run)
-    for note in report.notes:
-        typer.echo(f"note: {note}", err=True)
+    for line in report.notes:
+        note(line)
     if as_json:
         shown = {"id", "role", "status", "config", "results", "scorers"}
         cells = [json.loads(record.model_dump_json(include=shown)) for record in reusebench.Run(run).records]
@@ -137,8 +138,8 @@ def _score_pictures(
         baseline = Pictures.score(against, theirs, manifest.prompts, scorers, seen) if against and theirs else None
         comparison = Comparison(manifest, ours, baseline, scorers)
         comparison.write(place, summary := comparison.summary())
-    for note in summary["notes"]:
-        typer.echo(f"note: {note}", err=True)
+    for line in summary["notes"]:
+        note(line)
     if as_json:
         typer.echo(json.dumps(summary))
         return

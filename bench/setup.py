@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from bench.voice import voice
+
 
 def setup(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The scorer: vqa is VQAScore by CLIP-FlanT5.")],
@@ -20,6 +22,6 @@ def setup(
     if name not in known:
         raise UserError(f"there is nothing to set up for {name!r}", nearest(name, known))
     recipe = known[name]
-    packages = build(recipe, lambda line: typer.echo(line, err=True))
+    packages = build(recipe, voice().note)
     typer.echo(f"{name}: ready in {recipe.folder}")
     typer.echo(", ".join(f"{package} {version}" for package, version in packages.items()))

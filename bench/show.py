@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
+from bench.voice import note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,11 +44,11 @@ def show(
     found, log = read_run(run), read_timeline(run)
     records = found.records
     for what in missing(run, records):
-        typer.echo(f"note: {what}", err=True)
+        note(what)
     if records and not log.spans:
-        typer.echo(f"note: {OLD}", err=True)
+        note(OLD)
     if not found.checked:
-        typer.echo(f"note: {UNCHECKED}", err=True)
+        note(UNCHECKED)
     cells, answer_lines = _cells(records, log), _answer(run, records)
     page = file if (file := run / "report" / "index.html").is_file() else None
     stages = durations(log.spans) if log.spans else recorded(records)

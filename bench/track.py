@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bench import options as o
+from bench.voice import note
 
 
 def track(
@@ -24,6 +25,6 @@ def track(
     for folder in run:
         uri = tracking_uri or f"sqlite:///{folder.resolve().parent / 'mlflow.db'}"
         for what in missing(folder):
-            typer.echo(f"note: {what}", err=True)
+            note(what)
         sent, cells = send(folder, uri, experiment)
         typer.echo(f"{folder}: {sent} of {cells} cells sent to {shown(uri)}" + ", the rest was there" * (sent < cells))
