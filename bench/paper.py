@@ -8,6 +8,7 @@ import typer
 
 from bench import options as o
 from bench.completion import completer
+from bench.documents import print_json
 from bench.hub import hub_answers
 from bench.paper_plan import plan
 from bench.voice import note, voice
@@ -33,8 +34,6 @@ ItemName = Annotated[
 @paper.command("list", epilog="Example: bench paper list")
 def list_items(as_json: o.Json = False) -> None:
     """List the tables and figures of the paper that can be made again, and which of them run here."""
-    import json
-
     from reports.paper import items
 
     rows: list[dict[str, Any]] = []
@@ -52,7 +51,7 @@ def list_items(as_json: o.Json = False) -> None:
             }
         )
     if as_json:
-        typer.echo(json.dumps(rows))
+        print_json(rows)
         return
     from bench.results import columns, stdout
 
@@ -76,6 +75,7 @@ def run(
     tracking_uri: o.TrackingUri = None,
     experiment: o.Experiment = None,
     mlflow: o.Mlflow = True,
+    as_json: o.Json = False,
     **settings: Any,
 ) -> None:
     """Make a table or figure of the paper again, and compare it with the published one.
@@ -93,11 +93,11 @@ def run(
         raise typer.Exit(MISSING)
     folder = out / "-".join([item.preset, *["miniature"] * miniature, *[str(spec.limit)] * bool(settings["limit"])])
     if item.study:
-        _study(item, spec, folder)
+        _study(item, spec, folder, as_json=as_json)
         return
     uri = o.tracking(tracking_uri, out, mlflow)
-    failed = carry_out(spec, folder, uri, experiment=experiment)
-    tables([folder], None)
+    failed = carry_out(spec, folder, uri, experiment=experiment, silent=as_json)
+    tables([folder], None, as_json)
     if failed:
         raise typer.Exit(FAILED)
 
@@ -106,9 +106,10 @@ def run(
 def tables(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished run folders.")],
     out: Annotated[Path | None, o.folder("Where the tables go.", "report/tables of the first run")] = None,
+    as_json: o.Json = False,
 ) -> None:
     """Compare the results of finished runs with the published ones, and test the differences."""
-    from bench.results import stdout
+    from bench.results import sheet_rows, stdout
     from reports.base import RunView
     from reports.formats import to_rich
     from reports.paper import items
@@ -126,8 +127,12 @@ def tables(
     console = stdout()
     for name, sheet in compared.items():
         _write(sheet, folder / f"paper-{name}")
+        if as_json:
+            continue
         console.print(to_rich(sheet, console.width))
         console.print(f"written  {folder}/paper-{name}.csv, .md, .tex\n", soft_wrap=True)
+    if as_json:
+        print_json({"folder": folder, "tables": {name: sheet_rows(sheet) for name, sheet in compared.items()}})
 
 
 def _write(sheet: "Sheet", stem: Path) -> None:
@@ -207,9 +212,9 @@ def _say_missing(item: "Item", lacking: list[tuple[str, str]]) -> None:
         voice().error(line)
 
 
-def _study(item: "Item", spec: "SweepSpec", folder: Path) -> None:
+def _study(item: "Item", spec: "SweepSpec", folder: Path, *, as_json: bool) -> None:
     """Run the study of an item, then draw its figures."""
-    from bench.results import print_places
+    from bench.results import print_places, reported
     from bench.screen import screen
     from reports.publish import publish
     from studies.base import get_study
@@ -225,6 +230,10 @@ def _study(item: "Item", spec: "SweepSpec", folder: Path) -> None:
             report = publish(folder, records)
         for note in report.notes:
             seen(Note(note))
+    if as_json:
+        found = reported(folder, report)
+        print_json({**found, "notes": [*found["notes"], *item.notes]})
+        return
     print_places(folder, report)
-    for note in item.notes:
-        typer.echo(f"note: {note}")
+    for line in item.notes:
+        typer.echo(f"note: {line}")

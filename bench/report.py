@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench import options as o
+from bench.documents import print_json
 from bench.voice import note
 from common.errors import UserError, nearest
 
@@ -52,6 +53,7 @@ def report(
         typer.Option(metavar="MODEL=NAME", help="Call a model by another name in all of it; repeat it for more."),
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    as_json: o.Json = False,
 ) -> None:
     """Write a run's page, tables and figures again and print the tables; or compare several runs.
 
@@ -60,7 +62,7 @@ def report(
     """
     import webbrowser
 
-    from bench.results import print_answer, print_places, print_tables
+    from bench.results import print_answer, print_places, print_tables, reported
 
     labels, shown = _labels(label or []), [name for name in (columns or "").split(";") if name.strip()]
     if len(runs) == 1:
@@ -70,12 +72,16 @@ def report(
     _refuse_unknown(shown, written)
     for line in written.notes:
         note(line)
-    print_tables(written)
-    print_answer(written)
-    print_places(folder, written)
     if markdown and written.view:
         _write_markdown(written.view, written.figures, markdown)
-        typer.echo(f"written  {markdown}")
+    if as_json:
+        print_json({**reported(folder, written), "written": markdown})
+    else:
+        print_tables(written)
+        print_answer(written)
+        print_places(folder, written)
+        if markdown and written.view:
+            typer.echo(f"written  {markdown}")
     if show and written.page and not webbrowser.open(written.page.resolve().as_uri()):
         note("no browser was found to open the page with")
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.documents import print_json
+from bench.documents import cell, print_json
 from common.addresses import shown
 from common.units import si, size
 
 if TYPE_CHECKING:
     from bench.costs import Bill
     from reports.render import Report
+    from reports.sheet import Sheet
     from reusebench import Run
     from sweeps.cost import Cost
     from sweeps.jobs import Job
@@ -192,28 +193,39 @@ def print_bill(bill: "Bill", job: "Job", *, as_json: bool = False) -> None:
         print_json({"run": job.folder, "config": job.config, **saved, "cost": bill.plain()})
         return
     stdout().print(
-        f"cost: {bill.line()}\n{job.plan.savings:.1%} of {job.plan.baseline_node_steps:,} node-steps are saved. Prompts "
-        "were encoded to predict this; no image was made and nothing written.",
+        f"cost: {bill.line()}\n{job.plan.savings:.1%} of {job.plan.baseline_node_steps:,} node-steps are saved. "
+        "Prompts were encoded to predict this; no image was made and nothing written.",
         soft_wrap=True,
     )
 
 
 def swept(run: "Run", tracking: str | None, seconds: Mapping[str, float]) -> dict[str, Any]:
     """Return what a sweep has made, for JSON: its cells, the answer, where everything is, and its seconds by stage."""
-    from bench.documents import cell
+    assert run.report
+    cells = {"cells": [cell(record) for record in run.records], "failed": [record.id for record in run.failed]}
+    return {**reported(run.folder, run.report, tracking), **cells, "seconds": seconds}
+
+
+def reported(run: Path, report: "Report", tracking: str | None = None) -> dict[str, Any]:
+    """Return what a report says and where it is, for JSON: its tables by name, a row a mapping, and the answer."""
     from reports.answer import answer
 
-    report = run.report
-    assert report
     answered = report.view.once(answer) if report.view and report.view.records else None
     return {
-        "run": run.folder,
-        "cells": [cell(record) for record in run.records],
-        "failed": [record.id for record in run.failed],
+        "run": run,
+        "tables": {name: sheet_rows(sheet) for name, sheet in report.every.items()},
         "answer": [answered.question, *answered.lines] if answered else [],
-        **places(run.folder, report, tracking),
-        "seconds": seconds,
+        "places": places(run, report, tracking),
+        "notes": report.notes,
     }
+
+
+def sheet_rows(sheet: "Sheet") -> list[dict[str, Any]]:
+    """Return a table's rows for JSON, every number in full precision; what a row has not is None."""
+    data = sheet.data.astype(object)
+    return [
+        {str(name): value for name, value in row.items()} for row in data.where(data.notna(), None).to_dict("records")
+    ]
 
 
 def united_line(one_by_one: int, together: int) -> str:

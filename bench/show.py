@@ -1,6 +1,5 @@
 """`bench show`: what a run folder holds, on one screen; and where its time went."""
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
+from bench.documents import print_json
 from bench.voice import note
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def show(
     figure = _figure(run, records, log) if time else None
     if as_json:
         about = {"run": str(run), "spec": spec, "cells": cells, "answer": answer_lines, "page": page and str(page)}
-        typer.echo(json.dumps({**about, **(_times(log, records, figure) if time else {})}))
+        print_json({**about, **(_times(log, records, figure) if time else {})})
         return
     lines = {
         "run": str(run),

@@ -117,8 +117,9 @@ def carry_out(
     executor: "Executor | None" = None,
     pricing: Priced = HERE,
     as_json: bool = False,
+    silent: bool = False,
 ) -> bool:
-    """Run a sweep in `folder` as the command does, and print its tables, its places and its time.
+    """Run a sweep in `folder` as the command does, and print its tables, its places and its time, unless `silent`.
 
     The options are those of `begin`; `uri` is where MLflow is, None for nowhere.
 
@@ -143,6 +144,8 @@ def carry_out(
     assert run.report
     seconds = seen.seconds()
     tracked = uri if tracker and tracker.worked else None
+    if silent:
+        return bool(run.failed)
     if as_json:
         print_json(swept(run, tracked, seconds))
         return bool(run.failed)
