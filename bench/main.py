@@ -13,6 +13,11 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Annotated, Any
 
+from bench.endings import ending, flushed, listen, open_closed_streams, signals
+
+if __name__ == "__main__":
+    listen()  # here, because importing takes long enough to be interrupted
+
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
@@ -38,9 +43,8 @@ from bench import (  # noqa: E402
     sweep,
     track,
 )
-from bench.endings import ending, flushed, listen, open_closed_streams, signals  # noqa: E402
 from bench.options import signed  # noqa: E402
-from bench.voice import KEY, Voice  # noqa: E402
+from bench.voice import Voice, speaking, voice  # noqa: E402
 from common.errors import UserError  # noqa: E402
 from common.plugins import no_exit  # noqa: E402
 
@@ -77,10 +81,10 @@ COMMANDS: dict[str, tuple[str, Callable[..., None] | typer.Typer, str]] = {
 class Bench(TyperGroup):
     """The group of commands. A user's mistake is one line and a hint on standard error, never a traceback."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Begin with a voice that says what is usual, which options anywhere change."""
-        ctx.meta[KEY] = Voice()
-        return super().parse_args(ctx, args)
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Run with a voice that says what is usual, which options anywhere change."""
+        with speaking():
+            return super().main(*arguments, **settings)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Put the command that is called, with its options, in the place of what only its help line is known of."""
@@ -90,7 +94,7 @@ class Bench(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        said: Voice = ctx.meta[KEY]
+        said = voice()
         try:
             if said.file:
                 said.open(said.file)
@@ -105,9 +109,6 @@ class Bench(TyperGroup):
         except Exception:
             said.log(traceback.format_exc())
             raise
-        finally:
-            said.log("ends")
-            said.close()
 
 
 def tell(error: UserError | OSError | MemoryError | RecursionError, said: Voice) -> None:
@@ -149,11 +150,11 @@ app = typer.Typer(
 )
 
 
-def _said(**how: bool) -> Callable[[typer.Context, bool], None]:
+def _said(**how: bool) -> Callable[[bool], None]:
     """Return what an option does to the voice of its command, wherever it stands."""
 
-    def change(context: typer.Context, asked: bool) -> None:
-        said: Voice = context.meta[KEY]
+    def change(asked: bool) -> None:
+        said = voice()
         for name, value in how.items() if asked else ():
             setattr(said, name, value)
         if said.quiet and said.verbose:
@@ -164,7 +165,7 @@ def _said(**how: bool) -> Callable[[typer.Context, bool], None]:
 
 def _logged(context: typer.Context, path: Path | None) -> Path | None:
     """Open the log file; one that is named before the command is opened when that begins, which tells mistakes."""
-    said: Voice = context.meta[KEY]
+    said = voice()
     if path and context.parent:
         said.open(path)
     elif path:

@@ -3,17 +3,19 @@
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import click
+import typer
 
 from common.addresses import without_secrets
 from common.files import local_folder
 
-KEY = "bench.voice"
 LONGEST = 4000  # characters of an error's line
 
 
@@ -63,6 +65,7 @@ class Voice:
 
     def close(self) -> None:
         """Close the log file."""
+        self.log("ends")
         with self._lock:
             if self._log is not None:
                 self._log.close()
@@ -72,7 +75,7 @@ class Voice:
         """Say a line on standard error, which is no error and no result."""
         self.log(text)
         if not self.quiet:
-            click.echo(without_secrets(text), err=True)
+            typer.echo(without_secrets(text), err=True)
 
     def error(self, text: str) -> None:
         """Say an error, as one line; of one beyond all bounds the beginning."""
@@ -88,11 +91,24 @@ class Voice:
             print(text, end="", file=sys.stderr)
 
 
+_voice: ContextVar[Voice | None] = ContextVar("voice", default=None)
+
+
 def voice() -> Voice:
     """Return the voice of the command that runs; outside of any, one that says what is usual."""
-    context = click.get_current_context(silent=True)
-    found: Any = context.meta.get(KEY) if context else None
-    return found or Voice()
+    return _voice.get() or Voice()
+
+
+@contextmanager
+def speaking() -> Iterator[Voice]:
+    """Give a command a voice of its own while the block runs; its log file is closed afterwards."""
+    said = Voice()
+    token = _voice.set(said)
+    try:
+        yield said
+    finally:
+        said.close()
+        _voice.reset(token)
 
 
 def note(text: str) -> None:

@@ -7,7 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,7 +16,7 @@ from bench.documents import plain
 from bench.main import COMMANDS, built
 
 
-def leaves() -> Iterator[tuple[str, click.Command]]:
+def leaves() -> Iterator[tuple[str, Any]]:
     for name in COMMANDS:
         command = built(name)
         for inner, leaf in getattr(command, "commands", {"": command}).items():
