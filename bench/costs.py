@@ -107,17 +107,22 @@ class Priced:
         components: "Sequence[Component]",
         prompts: int,
         node_steps: int,
+        images: int | None = None,
         measured: "Measured | None" = None,
     ) -> dict[str, Any]:
-        """Return hours and money of a plan's pictures, and what they rest on; nothing where nothing is known."""
+        """Return hours and money of a plan's pictures, and what they rest on; nothing where nothing is known.
+
+        Pictures are one a prompt unless `images` says how many there are.
+        """
         from metrics.flops import price
 
-        whole, rest = (price(components, prompts, count, prompts).total for count in (node_steps, 0))
+        images = prompts if images is None else images
+        whole, rest = (price(components, prompts, count, images).total for count in (node_steps, 0))
         known = self.seconds(
             model,
             node_steps,
             prompts=prompts,
-            pictures=prompts,
+            pictures=images,
             denoising=whole - rest,
             rest=rest,
             measured=measured,
@@ -219,7 +224,7 @@ class Priced:
             return
         try:
             bill = self.bill(lacking, device, *folders, spec=spec)
-        except UserError as error:
+        except Exception as error:  # the pictures can be made all the same
             seen.say(f"note: what it costs cannot be told: {error}")
             return
         seen.expect(bill.node_steps, bill.pictures)

@@ -131,7 +131,7 @@ class Planned:
     def _cost(self, prompts: int, node_steps: int) -> dict[str, Any]:
         if self.model is None:
             return {}
-        return self.priced.of(self.model, self.components, prompts, node_steps, self.measured)
+        return self.priced.of(self.model, self.components, prompts, node_steps, measured=self.measured)
 
     def _plan(self, tau: float) -> "SharingPlan":
         from generators.sharing.plan import build_plan

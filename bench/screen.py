@@ -85,9 +85,12 @@ class Screen:
         match event:
             case SweepStarted(jobs=jobs):
                 self._cells = self.progress.add_task("cells", total=len(jobs))
-            case StageStarted(stage=name, total=total, job=job):
+            case StageStarted(stage=name, total=total, job=job, before=before):
                 which = f", tau {job.config.tau:f}" if job and job.role == "sharing" else ""
-                stages.append((name, self.progress.add_task(f"{NAMES.get(name, name)}{which}", total=total)))
+                what = f"{NAMES.get(name, name)}{which}"
+                task = self.progress.add_task(what, total=total, completed=before, before=before)
+                stages.append((name, task))
+                self._done[name] = self._done.get(name, 0) + before
             case StageAdvanced(done=done) if stages:
                 name, task = stages[-1]
                 self.progress.advance(task, done)
@@ -112,7 +115,7 @@ class Screen:
 
     def expect(self, node_steps: int, pictures: int) -> None:
         """Know what the whole command is to make, of which the lines of progress then say how much is done."""
-        self._expected = {"denoise": node_steps, "write": pictures}
+        self._expected = {"denoise": node_steps, "decode": pictures}
 
     def beat(self) -> None:
         """Say how far the command is, where no bars show it; the log file has it anyway."""
@@ -129,8 +132,8 @@ class Screen:
         whole = []
         if cells is not None:
             whole.append(f"{cells.completed:.0f} of {cells.total:.0f} cells")
-        for name, unit in (("write", "pictures"), ("denoise", "node-steps")):
-            if expected := self._expected.get(name):
+        for name, unit in (("decode", "pictures"), ("denoise", "node-steps")):
+            if (expected := self._expected.get(name)) and name in self._done:
                 whole.append(f"{min(self._done.get(name, 0), expected):,} of {expected:,} {unit}")
         return f"{now}; in all {', '.join([*whole, f'{duration(round(self._timeline.elapsed()))} so far'])}"
 
@@ -194,9 +197,10 @@ def _state(task: Task) -> str:
     if task.fields.get("unit") == BYTES:
         return f"{task.description}, {size(task.completed)} of {size(task.total)}"
     text = f"{task.description} {task.completed:,.0f} of {task.total:,.0f}"
-    if not task.completed or not spent:
+    done = task.completed - task.fields.get("before", 0)
+    if not done or not spent:
         return f"{text} for {duration(round(spent))}"
-    rate = task.completed / spent
+    rate = done / spent
     pace = f"{rate:.3g} a second" if rate >= 1 else f"{duration(1 / rate)} each"
     return f"{text}, {pace}, {duration(round((task.total - task.completed) / rate))} left"
 
@@ -254,15 +258,15 @@ def screen() -> Iterator[Screen]:
     )
     console, said = Console(stderr=True), voice()
     bars = console.is_terminal and not said.quiet
+    tells = said.logs or not (said.quiet or console.is_terminal)
     with Progress(*columns, console=console, transient=True, disable=not bars) as progress:
         seen = Screen(progress, said)
-        if said.verbose or said.logs:
-            seen.say(_surroundings(), shown=said.verbose)
-        libraries = _libraries_logged(said) if said.verbose else _libraries_quiet()
-        tells = said.logs or not (said.quiet or console.is_terminal)
-        beats = heartbeat(seen.beat) if tells else nullcontext()
-        with libraries, _logged(seen), loads_told(seen), listening(seen.heard), beats:
-            yield seen
+        with heartbeat(seen.beat) if tells else nullcontext():
+            if said.verbose or said.logs:
+                seen.say(_surroundings(), shown=said.verbose)
+            libraries = _libraries_logged(said) if said.verbose else _libraries_quiet()
+            with libraries, _logged(seen), loads_told(seen), listening(seen.heard):
+                yield seen
 
 
 def _surroundings() -> str:

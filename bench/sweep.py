@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.screen import Screen
     from reports.tracking import MlflowTracker
     from reusebench import Run
+    from sweeps.events import SweepStarted
     from sweeps.executors.base import Executor
     from sweeps.spec import SweepSpec
 
@@ -128,19 +129,21 @@ def carry_out(
     """
     from bench.results import print_answer, print_costs, print_places, print_tables, seconds_line, swept
     from bench.screen import screen
-    from reports.tracking import MlflowTracker
-    from sweeps.events import Note
+    from sweeps.machine import checked_device
+    from sweeps.plan import Plan
 
     if dry_run:
         print_costs(_planned(asked, folder, executor, pricing), as_json=as_json)
         return False
     with screen() as seen:
-        tracker = None
-        if uri:
-            tracker = MlflowTracker(
-                uri, lambda line: seen(Note(line)), system_metrics=system_metrics, experiment=experiment
-            )
-        run = _run(asked, folder, seen, rescore, tracker, executor, pricing)
+        device = checked_device(asked.device)
+        tracker = tracker_of(uri, seen, system_metrics, experiment)
+
+        def began(event: "SweepStarted") -> None:
+            plan = Plan(event.spec, event.run, tuple(event.jobs))
+            pricing.announce(plan.picture_sets, device, seen, folder.parent, spec=event.spec)
+
+        run = run_shown(asked, folder, seen, rescore, tracker, executor, began=began)
     assert run.report
     seconds = seen.seconds()
     tracked = uri if tracker and tracker.worked else None
@@ -152,7 +155,7 @@ def carry_out(
     print_tables(run.report, tables)
     print_answer(run.report)
     print_places(folder, run.report, tracked)
-    paid = pricing.paid(sum(seconds.values()), asked.device)
+    paid = pricing.paid(sum(seconds.values()), device)
     typer.echo(f"time     {seconds_line(seconds)}{paid}")
     return bool(run.failed)
 
@@ -175,29 +178,40 @@ def _planned(asked: "SweepSpec", folder: Path, executor: "Executor | None", pric
     return DryRun(planned.inner, costs, bill, None if asked.alone else planned.inner.united(), copies)
 
 
-def _run(
+def tracker_of(
+    uri: str | None, seen: "Screen", system_metrics: bool = False, experiment: str | None = None
+) -> "MlflowTracker | None":
+    """Return what logs a run to MLflow; None where there is to be none."""
+    from reports.tracking import MlflowTracker
+    from sweeps.events import Note
+
+    if not uri:
+        return None
+    return MlflowTracker(uri, lambda line: seen(Note(line)), system_metrics=system_metrics, experiment=experiment)
+
+
+def run_shown(
     spec: "SweepSpec",
     folder: Path,
     seen: "Screen",
     rescore: bool,
     tracker: "MlflowTracker | None",
     executor: "Executor | None",
-    pricing: Priced,
+    *,
+    began: "Callable[[SweepStarted], None]" = lambda event: None,
 ) -> "Run":
-    """Run the sweep, then write its report, then what MLflow gets of it: all from the records that are on disk."""
+    """Run the sweep, then write its report, then what MLflow gets of it: all from the records that are on disk.
+
+    `began` hears, before any picture is made, which jobs there are.
+    """
     import reusebench
     from common.files import full_disk_told, watched
     from sweeps.events import CellFinished, Event, Note, SweepStarted
-    from sweeps.machine import checked_device
-    from sweeps.plan import Plan
-
-    device = checked_device(spec.device)
 
     def emit(event: Event) -> None:
         seen(event)
         if isinstance(event, SweepStarted):
-            plan = Plan(event.spec, event.run, tuple(event.jobs))
-            pricing.announce(plan.picture_sets, device, seen, folder.parent, spec=event.spec)
+            began(event)
         if tracker and isinstance(event, SweepStarted):
             prompts = {job.source.prompts.name: job.source.prompts.prompts for job in event.jobs}
             with seen.stage("track"):

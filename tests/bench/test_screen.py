@@ -65,10 +65,20 @@ def test_how_far_a_command_is_says_the_stage_and_the_whole():
     text = seen.so_far()
     assert text.startswith("denoising 50 of 200, ")
     assert " left; in all " in text
-    assert "0 of 10 pictures, 50 of 400 node-steps" in text
+    assert "; in all 50 of 400 node-steps, " in text
+    seen(StageFinished())
+    seen(StageStarted("decode", 4))
+    seen(StageAdvanced(3))
     seen(StageFinished())
     seen(StageStarted("identify", 1))
-    assert seen.so_far().startswith("reading checkpoints for 0 s; in all 0 of 10 pictures, 50 of 400 node-steps")
+    assert seen.so_far().startswith("reading checkpoints for 0 s; in all 3 of 10 pictures, 50 of 400 node-steps")
+
+
+def test_what_was_done_before_an_interruption_is_done_and_says_nothing_of_the_rate():
+    seen = Screen(Progress(disable=True))
+    seen.expect(node_steps=1000, pictures=10)
+    seen(StageStarted("denoise", 1000, before=900))
+    assert seen.so_far().startswith("denoising 900 of 1,000 for 0 s; in all 900 of 1,000 node-steps")
 
 
 def beats(err: str) -> list[str]:
