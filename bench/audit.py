@@ -1,6 +1,5 @@
 """`bench audit`: what a scorer can be trusted to tell on the user's own pictures; makes no picture that is kept."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
+from bench.documents import print_json
+from bench.voice import note
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def audit(
         with seen.stage("report"):
             places = _reported(folder) if prompts is None else _places(folder, out)
     if as_json:
-        typer.echo(json.dumps({"audits": [_plain(one) for one in audits]}))
+        print_json({"audits": [_plain(one) for one in audits]})
         return
     _print(audits, places)
 
@@ -81,8 +82,8 @@ def _reported(run: Path) -> dict[str, str]:
     from sweeps.audit_file import AUDIT
 
     report = reusebench.report(run)
-    for note in report.notes:
-        typer.echo(f"note: {note}", err=True)
+    for line in report.notes:
+        note(line)
     return {"results": str(run / AUDIT), "page": str(report.page), "Markdown": str(report.markdown)}
 
 

@@ -1,12 +1,12 @@
 """`bench datasets fetch|show`: prompt sets from their sources, and what is in one. `list` is with the other lists."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench import options as o
 from bench.completion import completer
+from bench.documents import print_json
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def fetch_datasets(
             autocompletion=completer("datasets"),
         ),
     ] = None,
+    as_json: o.Json = False,
 ) -> None:
     """Fetch prompt sets from their public sources and check their SHA-256; continue downloads that were cut off.
 
@@ -36,10 +37,15 @@ def fetch_datasets(
     from generators.prompts import known_set, prompt_sets
 
     chosen = [known_set(one) for one in name] if name else [known for known in prompt_sets().values() if known.file]
+    rows = []
     for known in chosen:
         fetched, path = known.fetch(), known.path()
+        rows.append({"name": known.name, "prompts": len(known.load()), "fetched": fetched, "file": path})
         how = "comes with the package" if path is None else f"{'fetched' if fetched else 'was here already'}, {path}"
-        typer.echo(f"{known.name}: {len(known.load()):,} prompts, {how}")
+        if not as_json:
+            typer.echo(f"{known.name}: {rows[-1]['prompts']:,} prompts, {how}")
+    if as_json:
+        print_json(rows)
 
 
 @datasets.command("show", epilog="Example: bench datasets show mini_scenes --first 5")
@@ -55,7 +61,7 @@ def show_dataset(
 
     about = _about(known_set(name))
     if as_json:
-        typer.echo(json.dumps(about))
+        print_json(about)
         return
     lines = {key: about[key] for key in ABOUT if about[key]}
     if about["unavailable"]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bench import options as o
+from bench.documents import print_json
 from common.addresses import shown, without_secrets
 from common.errors import UserError
 from common.units import size
@@ -47,6 +48,7 @@ def doctor(
         str | None,
         typer.Option(help="An MLflow server to look for.", envvar="MLFLOW_TRACKING_URI", callback=o.with_secrets),
     ] = None,
+    as_json: o.Json = False,
 ) -> None:
     """Look at device, memory, disk, libraries, checkpoints, cache, prompt sets and tracking server."""
     checks: list[Callable[[], Iterator[Finding]]] = [
@@ -62,13 +64,15 @@ def doctor(
         _plugins,
         lambda: _tracking(tracking_uri),
     ]
-    failed = False
-    for check in checks:
-        for finding in check():
-            failed |= finding.level == "fail"
+    findings: list[Finding] = []
+    for finding in (finding for check in checks for finding in check()):
+        findings.append(finding)
+        if not as_json:
             todo = f"  -> {finding.todo}" if finding.todo else ""
             typer.echo(f"{finding.level:4}  {finding.what:26} {finding.state}{todo}")
-    if failed:
+    if as_json:
+        print_json(findings)
+    if any(finding.level == "fail" for finding in findings):
         raise typer.Exit(1)
 
 

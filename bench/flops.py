@@ -1,6 +1,5 @@
 """`bench flops`: what a model costs, by component, counted on shapes alone."""
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ import typer
 
 from bench import options as o
 from bench.completion import completer
+from bench.documents import print_json
 
 
 @o.spec_options(only=("height", "width"))
@@ -47,7 +47,7 @@ def flops(
         if part.calls
     ]
     if as_json:
-        typer.echo(json.dumps([{**asdict(line), "flops": line.flops} for line in table]))
+        print_json([{**asdict(line), "flops": line.flops} for line in table])
     else:
         _print(table, f"{entry.name}: one image, {evaluations} steps")
 

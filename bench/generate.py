@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
+from bench.costs import HERE, Priced, priced
+from bench.documents import print_json
 from common.errors import UserError
 from common.files import atomic_write, canonical_json
 from common.pictures import read_picture
@@ -31,6 +33,7 @@ COLUMNS, LARGEST = 8, 256  # pictures a row of the grid, pixels of one
         "dataset": {"default": None},
     },
 )
+@priced
 def generate(
     name: Annotated[str | None, o.name_of("folder")] = None,
     out: Annotated[Path, o.folder("The folder that holds it.")] = Path("generated"),
@@ -38,6 +41,11 @@ def generate(
         bool, typer.Option("--baseline", help="Share nothing, as --tau 0.", rich_help_panel="How prompts share")
     ] = False,
     standard: Annotated[bool, typer.Option("--standard", hidden=True)] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it costs; make nothing.", rich_help_panel=o.LEAVE)
+    ] = False,
+    as_json: o.Json = False,
+    pricing: Priced = HERE,
     **settings: Any,
 ) -> None:
     """Generate images of some prompts that share early denoising steps, without a sweep or scores.
@@ -54,12 +62,13 @@ def generate(
     if not {"prompt", "prompts", "dataset"} & flags.keys():
         raise UserError("no prompts were given", 'add --prompt "...", --prompts FILE or --dataset NAME')
     spec = make_spec([flags, {"tau": "0" if baseline or standard else flags.get("tau", "1")}])
-    _generate(spec, out / (o.checked_name(name) if name else run_name(spec, out)))
+    folder = out / (o.checked_name(name) if name else run_name(spec, out))
+    _generate(spec, folder, pricing, dry_run=dry_run, as_json=as_json)
 
 
-def _generate(spec: "SweepSpec", folder: Path) -> None:
+def _generate(spec: "SweepSpec", folder: Path, pricing: Priced, *, dry_run: bool, as_json: bool) -> None:
     """Make the one cell of a spec in a folder that is new, empty, or its own: then what is missing there is made."""
-    from bench.results import seconds_line
+    from bench.results import print_bill, seconds_line
     from bench.screen import screen
     from sweeps.continuing import continued
     from sweeps.generate import generate
@@ -73,22 +82,31 @@ def _generate(spec: "SweepSpec", folder: Path) -> None:
     spec = continued(spec, folder, where)
     refuse_another(folder, spec)
     with screen() as seen:
-        cell, *more = cells(spec, where)
+        with seen.stage("identify"):
+            cell, *more = cells(spec, where)
         if more:
             raise UserError(f"one set of images is one cell; this asks for {1 + len(more)}", "use `bench sweep`")
         session = Session.of(spec, where, seen)
+        if dry_run:
+            job = plan_pictures(cell, folder, session, keep=False)
+            print_bill(pricing.bill([job], where, folder.parent), job, as_json=as_json)
+            return
         with open_store(folder, spec):
             atomic_write(folder / "identity.json", canonical_json(cell.identity) + "\n")
             job = plan_pictures(cell, folder, session)
+            pricing.announce([job], where, seen, folder.parent)
             manifest = generate([job], session)[folder].manifest
             if isinstance(manifest, Exception):
                 raise manifest
             _draw(job)
-    taken = manifest.plan
+    taken, seconds = manifest.plan, seen.seconds()
+    if as_json:
+        print_json({"run": folder, "config": cell.config, "plan": taken, "images": manifest.images, "seconds": seconds})
+        return
     typer.echo(
         f"{taken.n_prompts} images at tau {cell.config.tau:f}: {taken.node_steps:,} of {taken.baseline_node_steps:,} "
         f"denoiser steps, {taken.savings:.1%} saved\nresults  {folder}/ (images/, grid.png, dendrogram.png)\n"
-        f"time     {seconds_line(seen.seconds())}"
+        f"time     {seconds_line(seconds)}{pricing.paid(sum(seconds.values()), where)}"
     )
 
 

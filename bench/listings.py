@@ -1,6 +1,5 @@
 """`bench models|datasets|strategies|...`: what there is, and whether it can run here."""
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -9,6 +8,7 @@ import typer
 
 from bench import options as o
 from bench.datasets import datasets
+from bench.documents import print_json
 from bench.models import models
 from bench.strategies import strategies
 from common.plugins import Plugin
@@ -178,7 +178,7 @@ def _not_fetched(here: int, total: int | None) -> str | None:
 
 def _show(rows: Sequence[Mapping[str, Any]], names: Sequence[str], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(list(rows), default=str))
+        print_json(rows)
         return
     from bench.results import columns, stdout
 

@@ -7,11 +7,16 @@ import atexit
 import gc
 import logging
 import os
-import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import getdoc
+from pathlib import Path
 from typing import Annotated, Any
+
+from bench.endings import ending, flushed, listen, open_closed_streams, signals
+
+if __name__ == "__main__":
+    listen()  # here, because importing takes long enough to be interrupted
 
 import typer
 from typer.core import TyperGroup
@@ -38,15 +43,15 @@ from bench import (  # noqa: E402
     sweep,
     track,
 )
-from bench.endings import ending, flushed, listen, open_closed_streams, signals  # noqa: E402
 from bench.options import signed  # noqa: E402
-from common.addresses import without_secrets  # noqa: E402
+from bench.voice import Voice, speaking, voice  # noqa: E402
 from common.errors import UserError  # noqa: E402
 from common.plugins import no_exit  # noqa: E402
 
 USER_ERROR = 2
 DEBUG = "--debug"
-LONGEST = 4000  # characters of a message
+PANEL = "How it tells"
+EVERYWHERE = ("quiet", "verbose", "log_file", "debug")  # options that may stand before a command and after it
 # Collections of young garbage before one of all objects, for Python's 10: what torch, diffusers and MLflow load is no
 # garbage, and walking it ten times while they are imported takes two seconds.
 SELDOM = 1000
@@ -76,36 +81,42 @@ COMMANDS: dict[str, tuple[str, Callable[..., None] | typer.Typer, str]] = {
 class Bench(TyperGroup):
     """The group of commands. A user's mistake is one line and a hint on standard error, never a traceback."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Let `--debug` stand anywhere."""
-        return super().parse_args(ctx, sorted(args, key=lambda argument: argument != DEBUG))
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Run with a voice that says what is usual, which options anywhere change."""
+        with speaking():
+            return super().main(*arguments, **settings)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Put the command that is called, with its options, in the place of what only its help line is known of."""
         if args and (name := listings.FORMER.get(args[0], args[0])) in COMMANDS:
-            self.commands[args[0]] = built(name)
+            self.commands[args[0]] = _heard(built(name), [one for one in self.params if one.name in EVERYWHERE])
             signals.command = name
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
+        said = voice()
         try:
+            if said.file:
+                said.open(said.file)
             with ending(), no_exit():
                 return super().invoke(ctx)
         except BrokenPipeError:
             raise
         except (UserError, OSError, MemoryError, RecursionError) as error:
-            if ctx.params.get("debug"):
-                print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
-            tell(error)
+            said.trace()
+            tell(error, said)
             raise typer.Exit(USER_ERROR) from None
+        except Exception:
+            said.log(traceback.format_exc())
+            raise
 
 
-def tell(error: UserError | OSError | MemoryError | RecursionError) -> None:
+def tell(error: UserError | OSError | MemoryError | RecursionError, said: Voice) -> None:
     """Say on standard error what was wrong, and what to do."""
     message, hint = _told(error)
-    say(f"error: {message}")
+    said.error(f"error: {message}")
     if hint:
-        say(f"hint: {hint}")
+        said.error(f"hint: {hint}")
 
 
 def _told(error: UserError | OSError | MemoryError | RecursionError) -> tuple[str, str | None]:
@@ -118,12 +129,6 @@ def _told(error: UserError | OSError | MemoryError | RecursionError) -> tuple[st
         return "a file or a setting is nested too deep", f"write it flatter; {DEBUG} shows where it was read"
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{where}", f"check the permissions and the space left; {DEBUG} shows where it was"
-
-
-def say(text: str) -> None:
-    """One line on standard error, without the passwords of addresses; of one beyond all bounds the beginning."""
-    line = without_secrets(" ".join(text.split()))
-    print(line if len(line) <= LONGEST else f"{line[:LONGEST]}...", file=sys.stderr)
 
 
 def _version(asked: bool) -> None:
@@ -145,14 +150,72 @@ app = typer.Typer(
 )
 
 
+def _said(**how: bool) -> Callable[[bool], None]:
+    """Return what an option does to the voice of its command, wherever it stands."""
+
+    def change(asked: bool) -> None:
+        said = voice()
+        for name, value in how.items() if asked else ():
+            setattr(said, name, value)
+        if said.quiet and said.verbose:
+            raise typer.BadParameter("--quiet and --verbose ask opposite things: give one of them")
+
+    return change
+
+
+def _logged(context: typer.Context, path: Path | None) -> Path | None:
+    """Open the log file; one that is named before the command is opened when that begins, which tells mistakes."""
+    said = voice()
+    if path and context.parent:
+        said.open(path)
+    elif path:
+        said.file = path
+    return path
+
+
+def _everywhere(*names: str, about: str, change: Any, **more: Any) -> Any:
+    return typer.Option(*names, help=about, callback=change, expose_value=False, rich_help_panel=PANEL, **more)
+
+
 @app.callback()
 def bench(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")] = False,
+    quiet: Annotated[
+        bool, _everywhere("--quiet", "-q", about="Say errors and results only.", change=_said(quiet=True))
+    ] = False,
+    verbose: Annotated[
+        bool,
+        _everywhere(
+            "--verbose",
+            "-v",
+            about="Also say what libraries say, versions, the device, and tracebacks.",
+            change=_said(verbose=True),
+        ),
+    ] = False,
+    log_file: Annotated[
+        Path | None,
+        _everywhere(
+            "--log-file",
+            about="Append everything that is said to this file, with the time; also what --quiet hides.",
+            change=_logged,
+            metavar="FILE",
+        ),
+    ] = None,
+    debug: Annotated[
+        bool, _everywhere(DEBUG, about="Show the traceback of an error.", change=_said(debug=True))
+    ] = False,
 ) -> None:
     """Options of every command."""
+
+
+def _heard(command: Any, options: Sequence[Any]) -> Any:
+    """Return a command, and those of its group, with the options of every command."""
+    for one in getattr(command, "commands", {}).values():
+        _heard(one, options)
+    command.params.extend(options)
+    return command
 
 
 def built(name: str) -> Any:
@@ -195,7 +258,7 @@ def main() -> None:
         raise
     except OSError as error:  # outside of any command: help or the version cannot be printed
         status[0] = USER_ERROR
-        tell(error)
+        tell(error, Voice())
         raise SystemExit(USER_ERROR) from None
 
 

@@ -1,24 +1,25 @@
 """`bench models show`: one model, and what its pictures cost."""
 
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench import options as o
 from bench.completion import completer
+from bench.costs import HERE, Priced, priced_on
+from bench.documents import print_json
 
 if TYPE_CHECKING:
     from generators.model_entry import ModelEntry
     from sweeps.model_costs import ModelCosts
 
-PICTURES, HOUR = 1000, 3600
+PICTURES = 1000
 
 models = typer.Typer(help="Models: list them, show one.", no_args_is_help=True)
 
 
 @models.command(epilog="Example: bench models show sdxl")
+@priced_on("h100")
 def show(
     name: Annotated[
         str,
@@ -28,9 +29,7 @@ def show(
             autocompletion=completer("models"),
         ),
     ],
-    gpu: o.Gpu = "h100",
-    price: o.Price = 2.5,
-    utilisation: o.Utilisation = 0.4,
+    pricing: Priced = HERE,
     as_json: o.Json = False,
 ) -> None:
     """Show one model: where it comes from, its licence, its defaults, and what its pictures cost.
@@ -39,29 +38,19 @@ def show(
     """
     from generators import catalogue
     from generators.families.base import resolve_settings
-    from sweeps.accelerators import accelerator
     from sweeps.model_costs import model_costs
 
-    where, entry = accelerator(gpu), catalogue.model(name)
+    entry = catalogue.model(name)
     costs = model_costs(entry, resolve_settings(entry, device="cuda"))
-    seconds, basis = costs.seconds(where, utilisation)
-    hours = PICTURES * seconds / HOUR
     about = described(entry, costs)
-    thousand = {
-        "gpu": where.description,
-        "rests_on": basis,
-        "gpu_hours": hours,
-        "cost": hours * price,
-    }
+    thousand = {"gpu": pricing.where, **pricing.of_pictures(costs, PICTURES)}
     if as_json:
-        typer.echo(
-            json.dumps({**about, "parts": [asdict(part) for part in costs.parts], "thousand_pictures": thousand})
-        )
+        print_json({**about, "parts": costs.parts, "thousand_pictures": thousand})
         return
     _print(about, costs)
     typer.echo(
-        f"{PICTURES:,} pictures on {where.description}: {hours:.3g} hours ({thousand['rests_on']}), "
-        f"{hours * price:.3g} at {price:g} an hour"
+        f"{PICTURES:,} pictures on {pricing.where}: {thousand['gpu_hours']:.3g} hours ({thousand['rests_on']}), "
+        f"{thousand['cost']:.3g} at {pricing.price:g} an hour"
     )
 
 

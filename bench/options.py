@@ -25,18 +25,6 @@ UNSET: tuple[Any, ...] = (None, [], ())
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
-Gpu: TypeAlias = Annotated[str, typer.Option(metavar="h100|h100-pcie|h200|a100|l40s|rtx4090", help="The accelerator.")]
-Price: TypeAlias = Annotated[float, typer.Option(min=0, metavar="X", help="What an hour on it costs.")]
-Utilisation: TypeAlias = Annotated[
-    float,
-    typer.Option(
-        min=0.01, max=1, metavar="X", help="The share of its peak FLOP/s that is reached, where none was measured."
-    ),
-]
-SecondsPerStep: TypeAlias = Annotated[
-    float | None,
-    typer.Option(min=0, metavar="X", help="Seconds of one row in a call of the denoiser, if you have measured them."),
-]
 
 
 Column: TypeAlias = Annotated[

@@ -8,8 +8,10 @@ import typer
 
 from bench import options as o
 from bench.completion import completer
+from bench.documents import print_json
 from bench.hub import hub_answers
 from bench.paper_plan import plan
+from bench.voice import note, voice
 
 if TYPE_CHECKING:
     from generators.model_entry import ModelEntry
@@ -32,8 +34,6 @@ ItemName = Annotated[
 @paper.command("list", epilog="Example: bench paper list")
 def list_items(as_json: o.Json = False) -> None:
     """List the tables and figures of the paper that can be made again, and which of them run here."""
-    import json
-
     from reports.paper import items
 
     rows: list[dict[str, Any]] = []
@@ -51,7 +51,7 @@ def list_items(as_json: o.Json = False) -> None:
             }
         )
     if as_json:
-        typer.echo(json.dumps(rows))
+        print_json(rows)
         return
     from bench.results import columns, stdout
 
@@ -75,6 +75,7 @@ def run(
     tracking_uri: o.TrackingUri = None,
     experiment: o.Experiment = None,
     mlflow: o.Mlflow = True,
+    as_json: o.Json = False,
     **settings: Any,
 ) -> None:
     """Make a table or figure of the paper again, and compare it with the published one.
@@ -92,11 +93,11 @@ def run(
         raise typer.Exit(MISSING)
     folder = out / "-".join([item.preset, *["miniature"] * miniature, *[str(spec.limit)] * bool(settings["limit"])])
     if item.study:
-        _study(item, spec, folder)
+        _study(item, spec, folder, as_json=as_json)
         return
     uri = o.tracking(tracking_uri, out, mlflow)
-    failed = carry_out(spec, folder, uri, experiment=experiment)
-    tables([folder], None)
+    failed = carry_out(spec, folder, uri, experiment=experiment, silent=as_json)
+    tables([folder], None, as_json)
     if failed:
         raise typer.Exit(FAILED)
 
@@ -105,9 +106,10 @@ def run(
 def tables(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished run folders.")],
     out: Annotated[Path | None, o.folder("Where the tables go.", "report/tables of the first run")] = None,
+    as_json: o.Json = False,
 ) -> None:
     """Compare the results of finished runs with the published ones, and test the differences."""
-    from bench.results import stdout
+    from bench.results import sheet_rows, stdout
     from reports.base import RunView
     from reports.formats import to_rich
     from reports.paper import items
@@ -117,7 +119,7 @@ def tables(
 
     views: list[RunView] = [RunView.of(folder) for folder in runs]
     for what in [what for view in views for what in view.missing]:
-        typer.echo(f"note: {what}", err=True)
+        note(what)
     presets = {saved_spec(folder).preset for folder in runs}
     known = list(items().values())
     compared = matching(views, [one for one in known if one.preset in presets] or known)
@@ -125,8 +127,12 @@ def tables(
     console = stdout()
     for name, sheet in compared.items():
         _write(sheet, folder / f"paper-{name}")
+        if as_json:
+            continue
         console.print(to_rich(sheet, console.width))
         console.print(f"written  {folder}/paper-{name}.csv, .md, .tex\n", soft_wrap=True)
+    if as_json:
+        print_json({"folder": folder, "tables": {name: sheet_rows(sheet) for name, sheet in compared.items()}})
 
 
 def _write(sheet: "Sheet", stem: Path) -> None:
@@ -202,12 +208,13 @@ def _say_missing(item: "Item", lacking: list[tuple[str, str]]) -> None:
     lines = [f"{item.name} cannot run here as published; missing:"]
     lines += [f"  {what}: {why}" for what, why in lacking]
     lines += [f"with the embedded models instead: bench paper run {item.name} --miniature"]
-    typer.echo("\n".join(lines), err=True)
+    for line in lines:
+        voice().error(line)
 
 
-def _study(item: "Item", spec: "SweepSpec", folder: Path) -> None:
+def _study(item: "Item", spec: "SweepSpec", folder: Path, *, as_json: bool) -> None:
     """Run the study of an item, then draw its figures."""
-    from bench.results import print_places
+    from bench.results import print_places, reported
     from bench.screen import screen
     from reports.publish import publish
     from studies.base import get_study
@@ -223,6 +230,10 @@ def _study(item: "Item", spec: "SweepSpec", folder: Path) -> None:
             report = publish(folder, records)
         for note in report.notes:
             seen(Note(note))
+    if as_json:
+        found = reported(folder, report)
+        print_json({**found, "notes": [*found["notes"], *item.notes]})
+        return
     print_places(folder, report)
-    for note in item.notes:
-        typer.echo(f"note: {note}")
+    for line in item.notes:
+        typer.echo(f"note: {line}")

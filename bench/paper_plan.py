@@ -1,6 +1,5 @@
 """`bench paper plan`: what the paper's tables and figures cost to make again, before anything is downloaded."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -9,16 +8,17 @@ import typer
 
 from bench import options as o
 from bench.completion import completer
+from bench.costs import HERE, HOUR, Priced, priced_on
+from bench.documents import print_json
 from bench.hub import hub_answers
 from common.errors import UserError
 from common.units import size
 
 if TYPE_CHECKING:
     from reports.paper import Item
-    from sweeps.accelerators import Accelerator
     from sweeps.estimate import Estimate
 
-HOUR, PETA = 3600, 1e15
+PETA = 1e15
 ENCODER = "minilm"
 
 
@@ -36,6 +36,7 @@ class Line:
         return self.seconds / HOUR
 
 
+@priced_on("h100")
 def plan(
     name: Annotated[
         str | None,
@@ -46,17 +47,12 @@ def plan(
             autocompletion=completer("items"),
         ),
     ] = None,
-    gpu: o.Gpu = "h100",
-    price: o.Price = 2.5,
-    utilisation: o.Utilisation = 0.4,
-    seconds_per_step: o.SecondsPerStep = None,
+    pricing: Priced = HERE,
     as_json: o.Json = False,
 ) -> None:
     """Predict node-steps, FLOPs, GPU hours, disk space and money. It needs no weights and no GPU, and makes nothing."""
     from reports.paper import item, items
-    from sweeps.accelerators import accelerator
 
-    where = accelerator(gpu)
     online = hub_answers()
     presets: dict[str, list[Item]] = {}
     for one in items().values():
@@ -71,12 +67,13 @@ def plan(
         names = ", ".join(one.name for one in group)
         with screen() as seen, seen.stage(f"planning {names}"):
             for estimate in _estimates(group, notes):
-                lines.append(Line(names, estimate, *estimate.seconds(where, utilisation, seconds_per_step)))
+                if known := pricing.of_estimate(estimate):
+                    lines.append(Line(names, estimate, *known))
     if as_json:
-        typer.echo(json.dumps([_plain(line, price) for line in lines]))
+        print_json([_plain(line, pricing) for line in lines])
         return
     weights = {line.estimate.model: _weights(line.estimate, ask=online) for line in lines}
-    _print(lines, where, price, [f"weights on disk: {', '.join(weights.values())}", *notes], each_part=name is not None)
+    _print(lines, pricing, [f"weights on disk: {', '.join(weights.values())}", *notes], each_part=name is not None)
 
 
 def _estimates(group: "Sequence[Item]", notes: dict[str, None]) -> "Iterable[Estimate]":
@@ -98,14 +95,14 @@ def _estimates(group: "Sequence[Item]", notes: dict[str, None]) -> "Iterable[Est
     )
 
 
-def _plain(line: Line, price: float) -> dict[str, object]:
+def _plain(line: Line, pricing: Priced) -> dict[str, object]:
     return {
         "item": line.item,
         **asdict(line.estimate),
         "flops": line.estimate.flops,
         "gpu_seconds": line.seconds,
         "gpu_seconds_rest_on": line.rests_on,
-        "cost": line.hours * price,
+        **pricing.money(line.hours),
     }
 
 
@@ -122,9 +119,11 @@ def _weights(estimate: "Estimate", *, ask: bool) -> str:
     return f"{estimate.model} {size(total)}" + (f", of which {size(here)} are here" if here else "")
 
 
-def _print(lines: Sequence[Line], gpu: "Accelerator", price: float, notes: list[str], *, each_part: bool) -> None:
+def _print(lines: Sequence[Line], pricing: Priced, notes: list[str], *, each_part: bool) -> None:
     from bench.results import columns, stdout
 
+    gpu, price = pricing.gpu, pricing.price or 0.0
+    assert gpu
     groups: dict[tuple[str, ...], list[Line]] = {}
     for line in lines:
         key = (line.item, *((line.estimate.model, line.estimate.dataset) if each_part else ()))

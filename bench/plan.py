@@ -1,6 +1,5 @@
 """`bench plan`: what sharing would save, with no generation at all."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,9 @@ import typer
 
 from bench import options as o
 from bench.completion import completer
-from bench.planned import Planned, Priced, print_answers
+from bench.costs import HERE, Priced, priced
+from bench.documents import print_json
+from bench.planned import Planned, print_answers
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ WITHOUT_MODEL = {"model", "dataset", "prompts", "column", "prompt", "limit", "se
         **dict.fromkeys(("metric", "audit", "indifference", "seed_control", "equal_compute"), "it scores nothing"),
     }
 )
+@priced
 def plan(
     target_savings: Annotated[
         float | None, typer.Option(metavar="0.5", help="Find the tau that saves this share of denoiser evaluations.")
@@ -70,18 +72,12 @@ def plan(
     curve: Annotated[
         bool, typer.Option("--curve", help="Also say how savings grow with the set, and what further prompts cost.")
     ] = False,
-    gpu: Annotated[
-        str | None, typer.Option(metavar="h100|...", help="Also say hours and money on this accelerator.")
-    ] = None,
-    price: o.Price = 2.5,
-    utilisation: o.Utilisation = 0.4,
-    seconds_per_step: o.SecondsPerStep = None,
+    pricing: Priced = HERE,
     as_json: o.Json = False,
     **settings: Any,
 ) -> None:
     """Predict what sharing saves on a prompt set at some taus, or find the tau that saves so much. Makes no image."""
     from generators.growth import LEAST
-    from sweeps.accelerators import accelerator
     from sweeps.spec import make_spec
 
     flags = o.given(settings)
@@ -109,13 +105,14 @@ def plan(
     elif planned.grouping.n_leaves < 2 * LEAST:
         few = f"--curve takes parts of a set, and {planned.grouping.n_leaves} prompts are too few"
         raise UserError(few, f"give {2 * LEAST} or more")
-    if gpu is not None:
-        if planned.model is None:
-            raise UserError("--gpu says what a model's pictures cost, and none is named", "add --model NAME")
-        planned = replace(planned, priced=Priced(accelerator(gpu), price, utilisation, seconds_per_step))
+    if pricing.asked and planned.model is None:
+        raise UserError("hours and money are of a model's pictures, and none is named", "add --model NAME")
+    planned = replace(planned, priced=pricing)
+    if planned.source and planned.device:
+        planned = replace(planned, measured=pricing.measured(planned.source, planned.device[0]))
     rows = planned.answers(spec.tau) if target_savings is None else [planned.target(target_savings)]
     if as_json:
-        typer.echo(json.dumps(rows))
+        print_json(rows)
     else:
         print_answers(rows, planned.title)
 
@@ -252,7 +249,7 @@ def _of_cell(
 
     entry, settings = cell.source.entry, cell.source.settings
     family = get_family(entry.family).load(entry, "cpu", settings.dtype)
-    priced, shape, remembered = (
+    parts, shape, remembered = (
         components(cell.source),
         family.latent_shape(settings),
         family.sampler(settings).remembered,
@@ -260,7 +257,7 @@ def _of_cell(
 
     def phases(rows: int) -> "dict[Phase, int]":
         return peaks(
-            *(priced, shape, grouping.n_leaves, settings.dtype),
+            *(parts, shape, grouping.n_leaves, settings.dtype),
             batch_size=rows,
             remembered=remembered,
             offload=spec.offload,
@@ -273,9 +270,10 @@ def _of_cell(
         cell.schedule,
         cell.source.steps,
         f"{title}, {entry.name}",
-        priced,
+        parts,
         memory,
         device=(device, total_bytes(device)),
         model=entry.name,
+        source=cell.source,
         grow=_grower(rows, cell.strategy, grouping, cell.schedule, cell.source.steps, settings.seed, apart),
     )

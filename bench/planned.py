@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bench.costs import HERE, Priced
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
@@ -13,36 +15,10 @@ if TYPE_CHECKING:
     from generators.growth import Growth
     from generators.sharing.plan import Grouping, SharingPlan
     from generators.sharing.schedule import Schedule
-    from sweeps.accelerators import Accelerator
+    from sweeps.grid import Source
+    from sweeps.measured import Measured
 
 MOST_UNITED = 1_000_000  # prompts times taus whose union is worth the seconds that it takes to know
-HOUR = 3600
-
-
-@dataclass(frozen=True)
-class Priced:
-    """Where the pictures would be made and what that costs: the arguments of `Accelerator.seconds`, money an hour."""
-
-    gpu: "Accelerator"
-    price: float
-    utilisation: float
-    seconds_per_step: float | None = None
-
-    def of(self, model: str, components: "Sequence[Component]", prompts: int, node_steps: int) -> dict[str, Any]:
-        """Return GPU hours and money of a plan's pictures, and what they rest on."""
-        from metrics.flops import price
-
-        whole, rest = (price(components, prompts, count, prompts).total for count in (node_steps, 0))
-        seconds, basis = self.gpu.seconds(
-            model,
-            node_steps,
-            denoising=whole - rest,
-            rest=rest,
-            utilisation=self.utilisation,
-            seconds_per_step=self.seconds_per_step,
-        )
-        hours = seconds / HOUR
-        return {"gpu_hours": hours, "cost": hours * self.price, "gpu_hours_rest_on": basis}
 
 
 @dataclass(frozen=True)
@@ -57,7 +33,8 @@ class Planned:
         workers: how many the plans are to be spread over, if that is asked.
         device: the device that this machine would run it on, and the bytes that it has.
         model: the model's name, if one is known.
-        priced: where the pictures would be made, if that is asked.
+        source: the model and its settings, if one is known.
+        priced: where the pictures would be made, and `measured` what a run took there.
         grow: gives the growth of node-steps with the set, at some taus, if that is asked.
     """
 
@@ -71,7 +48,9 @@ class Planned:
     workers: int | None = None
     device: tuple[str, int] | None = None
     model: str | None = None
-    priced: Priced | None = None
+    source: "Source | None" = None
+    priced: Priced = HERE
+    measured: "Measured | None" = None
     grow: "Callable[[Sequence[float]], list[Growth]] | None" = None
 
     def answers(self, taus: "Sequence[Decimal]") -> list[dict[str, Any]]:
@@ -99,8 +78,7 @@ class Planned:
         all_of_them = (found.prompts + more) * self.steps
         grown = [1 - (found.node_steps + steps * more) / all_of_them for steps in each]
         further: dict[str, Any] = {"prompts": more, "steps_each": each, "savings": grown}
-        if self.priced and self.model:
-            further |= self.priced.of(self.model, self.components, more, round(each[0] * more))
+        further |= self._cost(more, round(each[0] * more))
         return {
             "savings": {size: found.savings(size) for size in (*found.parts, found.prompts)},
             "further": further,
@@ -145,14 +123,15 @@ class Planned:
         }
 
     def _money(self, prompts: int, node_steps: int) -> dict[str, Any]:
-        """Return what the pictures cost with sharing and without, where that is asked."""
-        if not (self.priced and self.model):
+        """Return what the pictures cost with sharing and without, as far as that is known."""
+        ours, alone = (self._cost(prompts, count) for count in (node_steps, prompts * self.steps))
+        standard = {f"standard_{name}": alone[name] for name in ("gpu_hours", "cost") if name in alone}
+        return {"gpu": self.priced.where, "price": self.priced.price, **ours, **standard} if ours else {}
+
+    def _cost(self, prompts: int, node_steps: int) -> dict[str, Any]:
+        if self.model is None:
             return {}
-        ours, alone = (
-            self.priced.of(self.model, self.components, prompts, count) for count in (node_steps, prompts * self.steps)
-        )
-        standard = {f"standard_{name}": alone[name] for name in ("gpu_hours", "cost")}
-        return {"gpu": self.priced.gpu.description, "price": self.priced.price, **ours, **standard}
+        return self.priced.of(self.model, self.components, prompts, node_steps, measured=self.measured)
 
     def _plan(self, tau: float) -> "SharingPlan":
         from generators.sharing.plan import build_plan
@@ -176,21 +155,20 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
         _print_spread(rows)
         return
     stdout().print(f"{title}, {rows[0]['steps']} steps", soft_wrap=True)
-    money = ("GPU hours", "of", "money", "of") if "gpu" in rows[0] else ()
-    table = columns(numbers=("tau", "node-steps", "of", "steps saved", "FLOPs", "FLOPs saved", *money))
+    hours = [*(["hours", "of"] if "gpu" in rows[0] else []), *(["money", "of"] if "cost" in rows[0] else [])]
+    table = columns(numbers=("tau", "node-steps", "of", "steps saved", "FLOPs", "FLOPs saved", *hours))
     for row in rows:
-        spent = (row[name] for name in ("gpu_hours", "standard_gpu_hours", "cost", "standard_cost") if money)
+        spent = (row[name] for name in ("gpu_hours", "standard_gpu_hours", "cost", "standard_cost") if name in row)
         table.add_row(
             *(f"{row['tau']:g}", f"{row['node_steps']:,}", f"{row['standard_node_steps']:,}", f"{row['savings']:.1%}"),
             *(si(row.get("flops")), f"{row['flop_savings']:.1%}" if "flop_savings" in row else "-"),
             *(f"{value:.3g}" for value in spent),
         )
     stdout().print(table)
-    if money:
-        about = (
-            f"GPU hours on {rows[0]['gpu']}, by {rows[0]['gpu_hours_rest_on']}; money at {rows[0]['price']:g} an hour"
-        )
-        stdout().print(f"{about}; scoring is in neither", soft_wrap=True)
+    if hours:
+        money = "" if rows[0]["price"] is None else f"; money at {rows[0]['price']:g} an hour"
+        about = f"hours on {rows[0]['gpu']}, by {rows[0]['gpu_hours_rest_on']}{money}"
+        stdout().print(f"{about}; scoring is not in them", soft_wrap=True)
     _print_curves(rows)
     if "all_taus" in rows[0]:
         stdout().print(united_line(**rows[0]["all_taus"]), soft_wrap=True)

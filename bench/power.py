@@ -1,11 +1,11 @@
 """`bench power`: which win rates a number of prompts can tell apart, and how many prompts a claim needs."""
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from bench import options as o
+from bench.documents import print_json
 from common.errors import UserError
 
 
@@ -27,7 +27,7 @@ def power(
     """Say which win rates a number of prompts can tell apart, and how many prompts a claim needs. Runs nothing."""
     answer = answers(prompts, ties, difference, delta, target)
     if as_json:
-        typer.echo(json.dumps(answer))
+        print_json(answer)
     else:
         _print(answer)
 

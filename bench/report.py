@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench import options as o
+from bench.documents import print_json
+from bench.voice import note
 from common.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def report(
         typer.Option(metavar="MODEL=NAME", help="Call a model by another name in all of it; repeat it for more."),
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    as_json: o.Json = False,
 ) -> None:
     """Write a run's page, tables and figures again and print the tables; or compare several runs.
 
@@ -59,7 +62,7 @@ def report(
     """
     import webbrowser
 
-    from bench.results import print_answer, print_places, print_tables
+    from bench.results import print_answer, print_places, print_tables, reported
 
     labels, shown = _labels(label or []), [name for name in (columns or "").split(";") if name.strip()]
     if len(runs) == 1:
@@ -67,16 +70,20 @@ def report(
     else:
         folder, written = _several(runs, delta, indifference, out, labels, shown)
     _refuse_unknown(shown, written)
-    for note in written.notes:
-        typer.echo(f"note: {note}", err=True)
-    print_tables(written)
-    print_answer(written)
-    print_places(folder, written)
+    for line in written.notes:
+        note(line)
     if markdown and written.view:
         _write_markdown(written.view, written.figures, markdown)
-        typer.echo(f"written  {markdown}")
+    if as_json:
+        print_json({**reported(folder, written), "written": markdown})
+    else:
+        print_tables(written)
+        print_answer(written)
+        print_places(folder, written)
+        if markdown and written.view:
+            typer.echo(f"written  {markdown}")
     if show and written.page and not webbrowser.open(written.page.resolve().as_uri()):
-        typer.echo("note: no browser was found to open the page with", err=True)
+        note("no browser was found to open the page with")
 
 
 def _labels(texts: Sequence[str]) -> dict[str, str]:
@@ -124,9 +131,9 @@ def _one(
     saved_spec(run)
     found = read_run(run)
     if not found.checked:
-        typer.echo(f"note: {UNCHECKED}", err=True)
+        note(UNCHECKED)
     elif found.records and not (run / TIMELINE).exists():
-        typer.echo("note: no time line was kept of this run, or it is gone: the page shows none", err=True)
+        note("no time line was kept of this run, or it is gone: the page shows none")
     return run, publish(run, found.records, delta, indifference, labels, columns)
 
 

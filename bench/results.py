@@ -2,17 +2,22 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.documents import cell, print_json
 from common.addresses import shown
 from common.units import si, size
 
 if TYPE_CHECKING:
+    from bench.costs import Bill
     from reports.render import Report
+    from reports.sheet import Sheet
+    from reusebench import Run
     from sweeps.cost import Cost
     from sweeps.jobs import Job
     from sweeps.plan import Plan
@@ -75,7 +80,15 @@ def print_answer(report: "Report") -> None:
 
 def print_places(run: Path, report: "Report", tracking: str | None = None) -> None:
     """Print where everything is."""
-    lines = {
+    stdout().print(f"\nresults  {run}/", soft_wrap=True)
+    for what, where in places(run, report, tracking).items():
+        if where:
+            stdout().print(f"{what:8} {where}", soft_wrap=True)
+
+
+def places(run: Path, report: "Report", tracking: str | None = None) -> dict[str, str | None]:
+    """Return where everything of a report is, by what it is; None where there is none."""
+    return {
         "page": str(report.page) if report.page else None,
         "tables": f"{report.tables[0].parent}/ ({_suffixes(report.tables)})" if report.tables else None,
         "figures": f"{report.figures[0].parent}/ ({_suffixes(report.figures)})" if report.figures else None,
@@ -83,10 +96,6 @@ def print_places(run: Path, report: "Report", tracking: str | None = None) -> No
         "images": f"{run / 'cells'}/*/images/" if (run / "cells").is_dir() else None,
         "MLflow": _browser(tracking) if tracking else None,
     }
-    stdout().print(f"\nresults  {run}/", soft_wrap=True)
-    for what, where in lines.items():
-        if where:
-            stdout().print(f"{what:8} {where}", soft_wrap=True)
 
 
 def _browser(tracking: str) -> str:
@@ -95,22 +104,61 @@ def _browser(tracking: str) -> str:
     return address if address.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(address)}"
 
 
-def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: bool, copies: int) -> None:
-    """Print a dry run's table: every job, what it will cost, and what sharing saves.
+@dataclass(frozen=True)
+class DryRun:
+    """What a sweep will do and cost.
 
-    Args:
+    Attributes:
         plan: the sweep's.
         costs: of its jobs.
-        together: also say what all cost where they are denoised as one.
+        bill: of all of it.
+        united: node-steps one by one, and as they are where all are denoised as one; None where they are not.
         copies: scores that audits need.
     """
+
+    plan: "Plan"
+    costs: "Sequence[tuple[Job, Cost]]"
+    bill: "Bill"
+    united: tuple[int, int] | None
+    copies: int
+
+    def plain(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        from sweeps.cost import picture_bytes
+
+        cells = [
+            {
+                "id": job.id,
+                "role": job.role,
+                "config": job.config,
+                "prompts": len(job.source.prompts),
+                "steps": job.source.steps,
+                **cost.plain(),
+            }
+            for job, cost in self.costs
+        ]
+        return {
+            "run": self.plan.run,
+            "cells": cells,
+            "together": self.united and dict(zip(("one_by_one", "together"), self.united, strict=True)),
+            "audit_scores": self.copies,
+            "picture_bytes": picture_bytes(self.plan.picture_sets),
+            "cost": self.bill.plain(),
+        }
+
+
+def print_costs(dry: DryRun, *, as_json: bool = False) -> None:
+    """Print a dry run: a table of every job, what it will cost, and what sharing saves; then what all of it costs."""
     from sweeps.cost import picture_bytes
 
+    if as_json:
+        print_json(dry.plain())
+        return
     table = columns(
         ("cell", "model", "dataset", "strategy", "schedule", "seed"),
         ("tau", "prompts", "NFE", "NFE saved", "FLOPs", "FLOPs saved"),
     )
-    for job, cost in costs:
+    for job, cost in dry.costs:
         asked = job.config
         table.add_row(
             *(job.id[:8], asked.model, asked.dataset, asked.strategy, asked.schedule, str(asked.seed)),
@@ -119,19 +167,65 @@ def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: 
         )
     console = stdout()
     console.print(table)
-    if together:
-        console.print(united_line(*plan.united()), soft_wrap=True)
-    if copies:
+    if dry.united:
+        console.print(united_line(*dry.united), soft_wrap=True)
+    if dry.copies:
         console.print(
-            f"the audit needs {copies:,} scores: of copies of baseline pictures under edits that nobody sees, and of "
-            "these pictures with other prompts; --no-audit leaves it out",
+            f"the audit needs {dry.copies:,} scores: of copies of baseline pictures under edits that nobody sees, and "
+            "of these pictures with other prompts; --no-audit leaves it out",
             soft_wrap=True,
         )
+    console.print(f"of all, {dry.bill.parts_line()}", soft_wrap=True)
+    console.print(f"cost: {dry.bill.line()}", soft_wrap=True)
     console.print(
-        f"{len(costs)} cells in {plan.run}/, at most {size(picture_bytes(plan.picture_sets))} of pictures. NFE is the "
-        "number of denoiser evaluations. Prompts were encoded to predict this; no image was made and nothing written.",
+        f"{len(dry.costs)} cells in {dry.plan.run}/, at most {size(picture_bytes(dry.plan.picture_sets))} of pictures. "
+        "NFE is the number of denoiser evaluations. Prompts were encoded to predict this; no image was made and "
+        "nothing written.",
         soft_wrap=True,
     )
+
+
+def print_bill(bill: "Bill", job: "Job", *, as_json: bool = False) -> None:
+    """Print what one set of pictures will cost, and what sharing saves of it."""
+    assert job.plan
+    saved = {"standard_node_steps": job.plan.baseline_node_steps, "savings": job.plan.savings}
+    if as_json:
+        print_json({"run": job.folder, "config": job.config, **saved, "cost": bill.plain()})
+        return
+    stdout().print(
+        f"cost: {bill.line()}\n{job.plan.savings:.1%} of {job.plan.baseline_node_steps:,} node-steps are saved. "
+        "Prompts were encoded to predict this; no image was made and nothing written.",
+        soft_wrap=True,
+    )
+
+
+def swept(run: "Run", tracking: str | None, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Return what a sweep has made, for JSON: its cells, the answer, where everything is, and its seconds by stage."""
+    assert run.report
+    cells = {"cells": [cell(record) for record in run.records], "failed": [record.id for record in run.failed]}
+    return {**reported(run.folder, run.report, tracking), **cells, "seconds": seconds}
+
+
+def reported(run: Path, report: "Report", tracking: str | None = None) -> dict[str, Any]:
+    """Return what a report says and where it is, for JSON: its tables by name, a row a mapping, and the answer."""
+    from reports.answer import answer
+
+    answered = report.view.once(answer) if report.view and report.view.records else None
+    return {
+        "run": run,
+        "tables": {name: sheet_rows(sheet) for name, sheet in report.every.items()},
+        "answer": [answered.question, *answered.lines] if answered else [],
+        "places": places(run, report, tracking),
+        "notes": report.notes,
+    }
+
+
+def sheet_rows(sheet: "Sheet") -> list[dict[str, Any]]:
+    """Return a table's rows for JSON, every number in full precision; what a row has not is None."""
+    data = sheet.data.astype(object)
+    return [
+        {str(name): value for name, value in row.items()} for row in data.where(data.notna(), None).to_dict("records")
+    ]
 
 
 def united_line(one_by_one: int, together: int) -> str:

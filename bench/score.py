@@ -1,6 +1,5 @@
 """`bench score`: scores images that exist, of a run or of any folder; makes none."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
+from bench.documents import cell, print_json
+from bench.voice import note
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -93,13 +94,12 @@ def _score_run(
         failures = rescore(run, asked, device, seen, again=again, audit=audit, indifference=indifference)
         with seen.stage("report"):
             report = reusebench.report(run)
-    for note in report.notes:
-        typer.echo(f"note: {note}", err=True)
+    for line in report.notes:
+        note(line)
     if as_json:
-        shown = {"id", "role", "status", "config", "results", "scorers"}
-        cells = [json.loads(record.model_dump_json(include=shown)) for record in reusebench.Run(run).records]
+        cells = [cell(record) for record in reusebench.Run(run).records]
         failed = [{"id": record.id, "error": str(error)} for record, error in failures]
-        typer.echo(json.dumps({"run": str(run), "cells": cells, "not_scored": failed}))
+        print_json({"run": run, "cells": cells, "not_scored": failed})
     else:
         print_tables(report)
         print_places(run, report)
@@ -143,10 +143,10 @@ def _score_pictures(
         baseline = Pictures.score(against, theirs, manifest.prompts, scorers, seen) if against and theirs else None
         comparison = Comparison(manifest, ours, baseline, scorers)
         comparison.write(place, summary := comparison.summary())
-    for note in summary["notes"]:
-        typer.echo(f"note: {note}", err=True)
+    for line in summary["notes"]:
+        note(line)
     if as_json:
-        typer.echo(json.dumps(summary))
+        print_json(summary)
         return
     console = stdout()
     console.print(to_rich(_sheet(summary), console.width))

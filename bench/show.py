@@ -1,6 +1,5 @@
 """`bench show`: what a run folder holds, on one screen; and where its time went."""
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
+from bench.documents import print_json
+from bench.voice import note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,18 +44,18 @@ def show(
     found, log = read_run(run), read_timeline(run)
     records = found.records
     for what in missing(run, records):
-        typer.echo(f"note: {what}", err=True)
+        note(what)
     if records and not log.spans:
-        typer.echo(f"note: {OLD}", err=True)
+        note(OLD)
     if not found.checked:
-        typer.echo(f"note: {UNCHECKED}", err=True)
+        note(UNCHECKED)
     cells, answer_lines = _cells(records, log), _answer(run, records)
     page = file if (file := run / "report" / "index.html").is_file() else None
     stages = durations(log.spans) if log.spans else recorded(records)
     figure = _figure(run, records, log) if time else None
     if as_json:
         about = {"run": str(run), "spec": spec, "cells": cells, "answer": answer_lines, "page": page and str(page)}
-        typer.echo(json.dumps({**about, **(_times(log, records, figure) if time else {})}))
+        print_json({**about, **(_times(log, records, figure) if time else {})})
         return
     lines = {
         "run": str(run),

@@ -1,12 +1,12 @@
 """`bench strategies show` and `check`: one clustering strategy, installed or a class in your own module."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench import options as o
 from bench.completion import completer
+from bench.documents import print_json
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def show(which: Which, as_json: o.Json = False) -> None:
         },
     }
     if as_json:
-        typer.echo(json.dumps(about, default=str))
+        print_json(about)
         return
     typer.echo(f"{kind.name} (version {kind.version})\n\n{about['documentation']}\n")
     for key in ("complexity", "memory", "source"):
@@ -78,8 +78,6 @@ def check(
 
     The exit code is 1 if a check fails.
     """
-    from dataclasses import asdict
-
     from generators.strategies.check import check_strategy
     from generators.strategies.growth import SIZES
     from sweeps.grid import parse_strategy
@@ -90,7 +88,7 @@ def check(
     strategy = parse_strategy(which)
     findings = check_strategy(strategy, sizes if growth else ())
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+        print_json(findings)
     else:
         _print(strategy, findings)
     if not all(finding.passed for finding in findings):

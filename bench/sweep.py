@@ -7,19 +7,24 @@ import typer
 
 from bench import executors
 from bench import options as o
+from bench.costs import HERE, Priced, priced
+from bench.documents import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from bench.results import DryRun
     from bench.screen import Screen
     from reports.tracking import MlflowTracker
     from reusebench import Run
+    from sweeps.events import SweepStarted
     from sweeps.executors.base import Executor
     from sweeps.spec import SweepSpec
 
 FAILED = 1
 
 
+@priced
 def begin(
     adapt: "Callable[[list[Mapping[str, Any]]], list[Mapping[str, Any]]]" = list,
     tables: "Sequence[str]" = (),
@@ -56,6 +61,8 @@ def begin(
             rich_help_panel=o.LEAVE,
         ),
     ] = False,
+    as_json: o.Json = False,
+    pricing: Priced = HERE,
     **settings: Any,
 ) -> None:
     """Run the sweep that the options of a command say; exit with 1 where a cell failed.
@@ -81,6 +88,8 @@ def begin(
         experiment=experiment,
         tables=tables,
         executor=executors.chosen(executor, address, workers, store),
+        pricing=pricing,
+        as_json=as_json,
     )
     if failed:
         raise typer.Exit(FAILED)
@@ -107,61 +116,102 @@ def carry_out(
     experiment: str | None = None,
     tables: "Sequence[str]" = (),
     executor: "Executor | None" = None,
+    pricing: Priced = HERE,
+    as_json: bool = False,
+    silent: bool = False,
 ) -> bool:
-    """Run a sweep in `folder` as the command does, and print its tables, its places and its time.
+    """Run a sweep in `folder` as the command does, and print its tables, its places and its time, unless `silent`.
 
     The options are those of `begin`; `uri` is where MLflow is, None for nowhere.
 
     Returns:
         True where a cell failed.
     """
-    import reusebench
-    from bench.results import print_answer, print_costs, print_places, print_tables, seconds_line
+    from bench.results import print_answer, print_costs, print_places, print_tables, seconds_line, swept
     from bench.screen import screen
-    from reports.tracking import MlflowTracker
+    from sweeps.machine import checked_device
+    from sweeps.plan import Plan
+
+    if dry_run:
+        print_costs(_planned(asked, folder, executor, pricing), as_json=as_json)
+        return False
+    with screen() as seen:
+        device = checked_device(asked.device)
+        tracker = tracker_of(uri, seen, system_metrics, experiment)
+
+        def began(event: "SweepStarted") -> None:
+            plan = Plan(event.spec, event.run, tuple(event.jobs))
+            pricing.announce(plan.picture_sets, device, seen, folder.parent, spec=event.spec)
+
+        run = run_shown(asked, folder, seen, rescore, tracker, executor, began=began)
+    assert run.report
+    seconds = seen.seconds()
+    tracked = uri if tracker and tracker.worked else None
+    if silent:
+        return bool(run.failed)
+    if as_json:
+        print_json(swept(run, tracked, seconds))
+        return bool(run.failed)
+    print_tables(run.report, tables)
+    print_answer(run.report)
+    print_places(folder, run.report, tracked)
+    paid = pricing.paid(sum(seconds.values()), device)
+    typer.echo(f"time     {seconds_line(seconds)}{paid}")
+    return bool(run.failed)
+
+
+def _planned(asked: "SweepSpec", folder: Path, executor: "Executor | None", pricing: Priced) -> "DryRun":
+    """Return what a sweep will do and cost; nothing is made."""
+    import reusebench
+    from bench.results import DryRun
+    from bench.screen import screen
     from sweeps.audit import short_copies
     from sweeps.events import Note
 
     with screen() as seen:
-        if dry_run:
-            planned = reusebench.plan(
-                asked, folder=folder, emit=seen, executor=executor, absent=lambda line: seen(Note(line))
-            )
-            costs = planned.inner.costs(planned.session)
-        else:
-            tracker = None
-            if uri:
-                tracker = MlflowTracker(
-                    uri, lambda line: seen(Note(line)), system_metrics=system_metrics, experiment=experiment
-                )
-            run = _run(asked, folder, seen, rescore, tracker, executor)
-    if dry_run:
+        planned = reusebench.plan(
+            asked, folder=folder, emit=seen, executor=executor, absent=lambda line: seen(Note(line))
+        )
         copies = short_copies(planned.jobs, planned.scorers) if asked.audit else 0
-        print_costs(planned.inner, costs, together=not asked.alone, copies=copies)
-        return False
-    assert run.report
-    print_tables(run.report, tables)
-    print_answer(run.report)
-    print_places(folder, run.report, uri if tracker and tracker.worked else None)
-    typer.echo(f"time     {seconds_line(seen.seconds())}")
-    return bool(run.failed)
+        costs = planned.inner.costs(planned.session)
+        bill = pricing.bill(planned.inner.picture_sets, planned.device, folder.parent, spec=asked)
+    return DryRun(planned.inner, costs, bill, None if asked.alone else planned.inner.united(), copies)
 
 
-def _run(
+def tracker_of(
+    uri: str | None, seen: "Screen", system_metrics: bool = False, experiment: str | None = None
+) -> "MlflowTracker | None":
+    """Return what logs a run to MLflow; None where there is to be none."""
+    from reports.tracking import MlflowTracker
+    from sweeps.events import Note
+
+    if not uri:
+        return None
+    return MlflowTracker(uri, lambda line: seen(Note(line)), system_metrics=system_metrics, experiment=experiment)
+
+
+def run_shown(
     spec: "SweepSpec",
     folder: Path,
     seen: "Screen",
     rescore: bool,
     tracker: "MlflowTracker | None",
     executor: "Executor | None",
+    *,
+    began: "Callable[[SweepStarted], None]" = lambda event: None,
 ) -> "Run":
-    """Run the sweep, then write its report, then what MLflow gets of it: all from the records that are on disk."""
+    """Run the sweep, then write its report, then what MLflow gets of it: all from the records that are on disk.
+
+    `began` hears, before any picture is made, which jobs there are.
+    """
     import reusebench
     from common.files import full_disk_told, watched
     from sweeps.events import CellFinished, Event, Note, SweepStarted
 
     def emit(event: Event) -> None:
         seen(event)
+        if isinstance(event, SweepStarted):
+            began(event)
         if tracker and isinstance(event, SweepStarted):
             prompts = {job.source.prompts.name: job.source.prompts.prompts for job in event.jobs}
             with seen.stage("track"):

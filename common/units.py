@@ -23,6 +23,19 @@ def size(count: float) -> str:
     return _scaled(count, ("B", "kB", "MB", "GB", "TB"))
 
 
+def duration(seconds: float) -> str:
+    """Return a time as people say it.
+
+    Examples:
+        >>> duration(0.054), duration(12), duration(61), duration(210), duration(9000)
+        ('0.054 s', '12 s', '1 min', '3.5 min', '2.5 h')
+    """
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:,.1f}".removesuffix(".0") + f" {unit}"
+    return f"{seconds:.3g} s"
+
+
 def ranges(numbers: Sequence[int]) -> str:
     """Return ascending whole numbers as text, neighbours together.
 

@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
 from common.errors import UserError, nearest
 from common.files import parse_json
+
+if TYPE_CHECKING:
+    from sweeps.measured import Measured
 
 # Of a checkout; an installed package has none.
 MEASURED = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -41,6 +44,7 @@ class Accelerator(BaseModel):
         rest: float,
         utilisation: float,
         seconds_per_step: float | None = None,
+        measured: "Measured | None" = None,
     ) -> tuple[float, str]:
         """Return the seconds that a model's pictures take, and what they rest on.
 
@@ -51,6 +55,7 @@ class Accelerator(BaseModel):
             node_steps: denoiser evaluations, in rows.
             denoising: FLOPs of these.
             rest: FLOPs of encoding and decoding.
+            measured: what a run of the model took on one such, which goes before the benchmarks.
 
         Raises:
             UserError: as `measured_seconds`.
@@ -63,6 +68,8 @@ class Accelerator(BaseModel):
         """
         reached = self.peak_flops * utilisation
         step, basis = seconds_per_step, "seconds a step as given"
+        if step is None and measured is not None:
+            step, basis = measured.node_step, f"seconds a step as {measured.run} took"
         if step is None:
             step, basis = measured_seconds(self, model), f"seconds a step as measured on {self.name}"
         if step is None:

@@ -25,12 +25,11 @@ from generators.strategies.base import grouped
 from metrics.base import get_metric
 from metrics.flops import count
 from metrics.memory import BYTES, parameters
-from sweeps.accelerators import Accelerator
 from sweeps.audit import audit_scores
 from sweeps.cost import RGB, components
 from sweeps.grid import PRIOR, Source, cells, own_settings, settings_of, sources
 from sweeps.jobs import Job
-from sweeps.plan import plan_sweep
+from sweeps.plan import plan_sweep, united
 from sweeps.scorers import NONE, Asked
 from sweeps.session import Session
 from sweeps.spec import SweepSpec
@@ -42,6 +41,7 @@ CUDA = "cuda"  # what full-size models are planned for: decides the dtype of tho
 STANDARD = "as if nothing were shared: an upper bound"
 PUBLISHED = "the published savings"
 WHOLE = "every step, decoded each: an upper bound"
+PLANNED = "plans of these prompts"
 NOT_HERE = "its size alone"  # the source of a prompt set whose texts are stand-ins
 
 # (model, prompt set, tau) -> the published share of node-steps saved; prompt set -> how many it has
@@ -56,6 +56,7 @@ class Estimate:
     Attributes:
         prompts: of the set, or the limit.
         steps: K.
+        encoded: prompts that are encoded, once for every seed and setting that changes their conditioning.
         images: pictures made.
         node_steps: denoiser evaluations, in rows.
         denoising: FLOPs of these, guidance included.
@@ -78,27 +79,11 @@ class Estimate:
     weight_bytes: int
     basis: str
     scores: int = 0
+    encoded: int = 0
 
     @property
     def flops(self) -> float:
         return self.denoising + self.rest
-
-    def seconds(
-        self, accelerator: Accelerator, utilisation: float, seconds_per_step: float | None = None
-    ) -> tuple[float, str]:
-        """Return seconds on an accelerator, and what they rest on.
-
-        Args:
-            utilisation, seconds_per_step: as in `Accelerator.seconds`.
-        """
-        return accelerator.seconds(
-            self.model,
-            self.node_steps,
-            denoising=self.denoising,
-            rest=self.rest,
-            utilisation=utilisation,
-            seconds_per_step=seconds_per_step,
-        )
 
 
 def estimates(
@@ -132,6 +117,38 @@ def estimates(
             on_missing(f"{entry.name} on {dataset} is not planned: {error}")
         else:
             yield estimate
+
+
+def planned(picture_sets: Sequence[Job], spec: SweepSpec | None = None) -> list[Estimate]:
+    """Return the cost of planned pictures, of every model on every prompt set.
+
+    Pictures that are the baseline's are made once, and paths that several plans have in common are denoised once.
+
+    Args:
+        picture_sets: a job a folder, baselines before what is compared with them (`Plan.picture_sets`).
+        spec: of the sweep that makes and scores them: it says whether each is denoised whole, by itself. None: they
+            are denoised as one, and nothing is scored.
+
+    Raises:
+        UserError: FLOPs cannot be counted.
+    """
+    groups: dict[tuple[str, str], list[Job]] = {}
+    for job in picture_sets:
+        if job.plan:
+            groups.setdefault((job.source.entry.name, job.source.prompts.name), []).append(job)
+    return [_planned(group, spec) for group in groups.values()]
+
+
+def _planned(jobs: Sequence[Job], spec: SweepSpec | None) -> Estimate:
+    sets, together = list[tuple[Source, int, int]](), spec is None or not spec.alone
+    shared = united(jobs) if together else {}
+    for job in jobs:
+        needed = job.needed(isolate=not together)
+        alone = not together or (job.alone and job.role != "baseline")
+        nodes = needed.node_steps if alone else shared.pop(job.source.key, (0, 0))[1]
+        sets.append((job.source, int(np.count_nonzero(needed.output >= 0)), nodes))
+    estimate = _priced(sets, PLANNED)
+    return replace(estimate, scores=_scores(spec, jobs[0].source, estimate.images)) if spec else estimate
 
 
 def _narrowed(spec: SweepSpec, entry: ModelEntry, dataset: str) -> SweepSpec:
@@ -175,11 +192,11 @@ def _of_study(study: str, spec: SweepSpec, of: Sequence[Source]) -> Estimate:
 
 def _priced(sets: Sequence[tuple[Source, int, int]], basis: str) -> Estimate:
     """Return the cost of sets of pictures: a source, how many there are, and their node-steps. K is the first's."""
-    first, weights, encoded = sets[0][0], dict[str, int](), set[str]()
+    first, weights, encoded = sets[0][0], dict[str, int](), dict[str, int]()
     flops = {"prompt": 0.0, "node_step": 0.0, "image": 0.0}
     for source, images, nodes in sets:
         prompts = 0 if source.conditioning_key in encoded else len(source.prompts)
-        encoded.add(source.conditioning_key)
+        encoded[source.conditioning_key] = len(source.prompts)
         units = {"prompt": prompts, "node_step": nodes, "image": images}
         for part in components(source):
             flops[part.unit] += count(part) * part.calls * units[part.unit]
@@ -197,6 +214,7 @@ def _priced(sets: Sequence[tuple[Source, int, int]], basis: str) -> Estimate:
         picture_bytes=sum(images * source.settings.height * source.settings.width * RGB for source, images, _ in sets),
         weight_bytes=sum(weights.values()),
         basis=basis,
+        encoded=sum(encoded.values()),
     )
 
 

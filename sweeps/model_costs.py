@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from metrics.flops import DENOISER, Component, count
 from metrics.memory import parameters, peaks
-from sweeps.accelerators import Accelerator
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -70,12 +69,6 @@ class ModelCosts:
         """Bytes of all weight files; None where they are not known."""
         sizes = [part.download for part in self.parts]
         return None if None in sizes else sum(size or 0 for size in sizes)
-
-    def seconds(self, accelerator: Accelerator, utilisation: float) -> tuple[float, str]:
-        """Return the seconds of a picture on an accelerator, and what they rest on: see `Accelerator.seconds`."""
-        denoising = self.denoiser.flops
-        rest = self.flops - denoising
-        return accelerator.seconds(self.model, self.steps, denoising=denoising, rest=rest, utilisation=utilisation)
 
 
 def model_costs(entry: "ModelEntry", settings: "GenerationSettings") -> ModelCosts:

@@ -15,7 +15,7 @@ from generators.sharing.parting import drawn
 from generators.sharing.plan import Grouping, SharingPlan, baseline_plan, build_plan
 from generators.sharing.savings import tau_near_savings
 from generators.sharing.tree import Tree
-from generators.sharing.union import united_steps
+from generators.sharing.union import grouped_by_combiner, union
 from generators.strategies.base import get_strategy, refuse_too_large
 from sweeps.axes import canonical
 from sweeps.cost import Cost, components, cost
@@ -75,12 +75,27 @@ class Plan:
 
         Those that are the baseline's are not denoised again.
         """
-        by_source: dict[str, list[SharingPlan]] = {}
-        for job in self.picture_sets:
-            if job.plan and (not job.alone or job.role == "baseline"):
-                by_source.setdefault(job.source.key, []).append(job.plan)
-        totals = [united_steps(plans) for plans in by_source.values()]
+        totals = list(united(self.picture_sets).values())
         return sum(alone for alone, _ in totals), sum(together for _, together in totals)
+
+
+def united(picture_sets: Sequence[Job]) -> dict[str, tuple[int, int]]:
+    """Return by source the node-steps of its sets of pictures that can be denoised together: one by one, and together.
+
+    Args:
+        picture_sets: a job a folder, baselines before what is compared with them.
+    """
+    by_source: dict[str, list[SharingPlan]] = {}
+    for job in picture_sets:
+        if job.plan and (not job.alone or job.role == "baseline"):
+            by_source.setdefault(job.source.key, []).append(job.needed(isolate=False))
+    return {
+        key: (
+            sum(plan.node_steps for plan in plans),
+            sum(union(group).plan.node_steps for group in grouped_by_combiner(plans, lambda plan: plan)),
+        )
+        for key, plans in by_source.items()
+    }
 
 
 def check(
@@ -149,16 +164,25 @@ def plan_sweep(
     return Plan(spec, run, tuple(planning.jobs(shared)))
 
 
-def plan_pictures(cell: Cell, folder: Path, session: Session) -> Job:
-    """Return the job of one cell by itself, without a baseline, in a folder of its own, with its plan and tree."""
+def plan_pictures(cell: Cell, folder: Path, session: Session, *, keep: bool = True) -> Job:
+    """Return the job of one cell by itself, without a baseline, in a folder of its own, with its plan and tree.
+
+    Args:
+        cell: what is to be made.
+        folder: where; nothing is written there unless `keep`.
+        session: the device and the model.
+        keep: write conditioning, tree and plan.
+    """
     for note in cell.source.notes:
         session.note(note)
     job = _sharing_job(cell, None, folder, folder)
     if there := _on_disk(folder, cell.id, session):
         return replace(job, **there)
-    grouping, seconds = session.grouping(cell.source, cell.strategy, cell.config.features, folder)
+    kept = folder if keep or folder.exists() else None
+    grouping, seconds = session.grouping(cell.source, cell.strategy, cell.config.features, kept)
     job = replace(job, **_planned(cell, grouping), seconds={"cluster": seconds})
-    _write(job)
+    if keep:
+        _write(job)
     return job
 
 

@@ -22,6 +22,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monke
     torch.set_num_threads(1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REUSEBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("REUSEBENCH_PROGRESS_SECONDS", "0")  # lines that come with time are no test's but their own
     for name in ("TRACKING_URI", "EXPERIMENT_NAME", "EXPERIMENT_ID"):
         monkeypatch.delenv(f"MLFLOW_{name}", raising=False)
 

@@ -1,5 +1,6 @@
 """A command that is ended from outside ends with one line and the exit code that shells expect."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -63,6 +64,25 @@ def test_what_is_ignored_stays_ignored():
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err.partition(":")[0]) == (143, "terminated"), "as under nohup"
+
+
+@pytest.mark.parametrize("how", [["-m", "bench.main"], ["-c", "from bench.start import main; main()"]])
+def test_it_is_interrupted_in_a_line_while_it_is_still_being_imported(how, tmp_path):
+    """A `typer` that never finishes being imported stands for the moment."""
+    (tmp_path / "typer.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    process = subprocess.Popen(
+        [sys.executable, *how, "sweep"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "interrupted\n")
 
 
 def shell(redirected: str, *arguments: str) -> subprocess.CompletedProcess:

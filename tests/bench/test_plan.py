@@ -166,7 +166,7 @@ def test_hours_and_money_are_those_of_the_flops_or_of_the_seconds_that_are_given
     assert found["gpu_hours_rest_on"] == "FLOPs at 40% of the peak"
     (given,) = json.loads(bench(*arguments, "--seconds-per-step", 9, "--json").stdout)
     assert given["gpu_hours"] == pytest.approx(9 * found["node_steps"] / 3600, rel=1e-3)
-    assert "money at 3 an hour; scoring is in neither" in bench(*arguments).stdout
+    assert "money at 3 an hour; scoring is not in them" in bench(*arguments).stdout
     without = bench("plan", "--embeddings", "e.npy", "--steps", 4, "--gpu", "h100")
     assert "none is named" in without.stderr
 

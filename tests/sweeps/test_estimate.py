@@ -6,7 +6,6 @@ import pytest
 
 from generators.prompts import KnownPrompts
 from sweeps import estimate as module
-from sweeps.accelerators import accelerator
 from sweeps.estimate import Estimate, estimates
 from sweeps.grid import cells
 from sweeps.references import seed_control
@@ -116,16 +115,3 @@ def test_a_setting_of_one_family_does_not_stop_the_plan_of_another() -> None:
     kandinsky, sd = planned(model=["mini-kandinsky", "mini-sd"], prior_steps=2)
     assert (kandinsky.model, sd.model) == ("mini-kandinsky", "mini-sd")
     assert kandinsky.rest < planned()[0].rest, "the prior takes fewer steps"
-
-
-def test_seconds_rest_on_what_is_known_best(monkeypatch) -> None:
-    one = Estimate("m", "d", 10, 20, 10, 200, 200e12, 50e12, 0, 0, "")
-    h100 = accelerator("h100")
-    seconds, why = one.seconds(h100, 0.5)
-    assert seconds == pytest.approx(250e12 / (h100.peak_flops / 2))
-    assert "50% of the peak" in why
-    monkeypatch.setattr("sweeps.accelerators.measured_seconds", lambda accelerator, model: 0.1)
-    seconds, why = one.seconds(h100, 0.5)
-    assert seconds == pytest.approx(200 * 0.1 + 50e12 / (h100.peak_flops / 2))
-    assert "measured on h100" in why
-    assert one.seconds(h100, 0.5, 0.3)[0] == pytest.approx(seconds + 200 * 0.2)
