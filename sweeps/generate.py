@@ -73,7 +73,7 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
     for job in picture_sets:
         if job.error:
             folders[job.folder] = Made(job.error, kept=False)
-        elif (manifest := read_manifest(job.folder, session.damaged, owner(job))) is not None:
+        elif (manifest := read_manifest(job.folder, session.damaged, owner(job), job.files)) is not None:
             folders[job.folder] = Made(manifest, kept=True)
             _flag_versions(manifest, session)
     # once more, for pictures that were there beside a baseline that had to be made anew
@@ -232,7 +232,7 @@ def _outcomes(group: Sequence[Job], lacking: Sequence[Job], session: Session, ex
             if executor.resumes:
                 reopen(job.folder)
             else:
-                clear(job.folder)
+                clear(job.folder, files=job.files)
         except OSError as error:
             if unwritable(error):
                 raise
@@ -328,9 +328,15 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
     blank: list[str] = []
 
     def made(images: dict[str, str]) -> Manifest:
-        blank.extend(blank_pictures(job.folder, images))
+        contents = list(images.values())
+        if job.files.about:  # files of equal pictures differ in what they say
+            known = job.files.known(job.folder, list(images))
+            contents = [picture.pixels for picture in known]
+            blank.extend(picture.name for picture in known if picture.blank)
+        else:
+            blank.extend(blank_pictures(job.folder, images))
         blank_rows = [name in blank for name in images]
-        about["notes"] += (odd := picture_notes(list(images.values()), blank_rows, job.source.prompts.prompts))
+        about["notes"] += (odd := picture_notes(contents, blank_rows, job.source.prompts.prompts))
         for note in odd:
             session.emit(Note(f"{_place(job)}: {note}"))
         return Manifest(
@@ -348,7 +354,7 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
             joules=outcome.joules,
         )
 
-    return finish(job.folder, job.plan.n_prompts, made)
+    return finish(job.folder, job.plan.n_prompts, made, job.files)
 
 
 def _place(job: Job) -> str:

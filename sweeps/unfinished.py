@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from common.files import atomic_write, canonical_json, sha256_file, sha256_text
-from sweeps.pictures import picture_name
+from common.files import atomic_write, canonical_json, sha256_text
+from sweeps.delivery.files import PLAIN
 
 if TYPE_CHECKING:
-    from sweeps.writer import Place
+    from sweeps.writer import Files, Place
 
 STATES = "states"  # of a run folder; checkpoints of the denoising lie there too
 GROUPS = "groups.json"
@@ -38,8 +38,11 @@ class Unfinished:
         self._file: TextIO | None = None
         self._lock = threading.Lock()
 
-    def whole(self) -> set["Place"]:
-        """Return the pictures that were written and are what was written: every one is hashed."""
+    def whole(self, files: "Files | None" = None) -> set["Place"]:
+        """Return the pictures that were written and are what was written: every one is hashed.
+
+        `files` say, by folder, what its pictures' files are like; plain PNG files unless given.
+        """
         places: dict[Place, str] = {}
         for line in _lines(self.path)[1:]:
             try:
@@ -47,7 +50,13 @@ class Unfinished:
                 places[self.run / self.folders[number], int(prompt)] = content
             except (ValueError, TypeError, IndexError):  # the last line of a killed process may be torn
                 continue
-        return {place for place, content in places.items() if _hash(place) == content}
+        found: set[Place] = set()
+        for folder in {folder for folder, _ in places}:
+            kind = (files or {}).get(folder, PLAIN)
+            mine = {prompt: content for (owner, prompt), content in places.items() if owner == folder}
+            whole = kind.whole(folder, {kind.name(prompt): content for prompt, content in mine.items()})
+            found |= {(folder, prompt) for prompt in mine if kind.name(prompt) in whole}
+        return found
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -133,11 +142,3 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-
-
-def _hash(place: "Place") -> str | None:
-    folder, prompt = place
-    try:
-        return sha256_file(folder / "images" / picture_name(prompt))
-    except OSError:
-        return None

@@ -3,7 +3,7 @@
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,15 @@ from generators.model_entry import ModelEntry
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
 from generators.sharing.parts import Integers, Part
+from sweeps.delivery.formats import PNG, Encoded, PictureFormat
 from sweeps.encodings import read_rows
 from sweeps.families import Families
 from sweeps.machine import machine, versions
-from sweeps.pictures import png
 
 if TYPE_CHECKING:
     from generators.acceleration import Acceleration
     from generators.checkpoints import Offload
+    from sweeps.delivery.about import About
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,8 @@ class Task:
         conditioning: where that of all prompts is.
         heirs: of a trunk, for each part that waits for it: which of the trunk's nodes its own begin from, and the
             steps and the numbers in that part of those that do.
+        format: of the pictures' files.
+        abouts: what they say of how they were made, by the whole plan's number of the prompt; none: nothing.
     """
 
     work: int
@@ -50,6 +53,8 @@ class Task:
     conditioning: str
     batch_size: int
     heirs: tuple[tuple[Integers, Integers, Integers], ...] = ()
+    format: PictureFormat = PNG
+    abouts: "Mapping[int, About]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +63,7 @@ class PartOutcome:
 
     Attributes:
         trunk: whether it was a trunk.
-        files: PNG files, by the whole plan's number of the prompt.
+        files: picture files, by the whole plan's number of the prompt.
         conditioning: of the prompts that were to be encoded.
         seconds: by stage.
         options: how the denoiser computed.
@@ -69,7 +74,7 @@ class PartOutcome:
     work: int
     place: int
     trunk: bool = False
-    files: dict[int, bytes] = field(default_factory=dict)
+    files: dict[int, Encoded] = field(default_factory=dict)
     conditioning: Conditioning | None = None
     calls: int = 0
     rows: int = 0
@@ -159,7 +164,7 @@ class Worker:
     def _pictured(self, task: Task, initial_states: Sequence[NodeState]) -> PartOutcome:
         execution, denoising = self._denoised(task, initial_states)
         start, batches, done = time.perf_counter(), Batches(execution.batch_size_used), 0
-        files: dict[int, bytes] = {}
+        files: dict[int, Encoded] = {}
         lost: dict[int, str] = {}
         for pixels in decode_images(
             self._family(task),
@@ -171,7 +176,8 @@ class Worker:
             overflows=lost,
         ):
             mine = task.part.prompts[execution.prompts[done : done + len(pixels)]].tolist()
-            files |= dict(zip(mine, map(png, pixels), strict=True))
+            for prompt, picture in zip(mine, pixels, strict=True):
+                files[prompt] = task.format.encode(picture, task.abouts.get(prompt))
             done += len(pixels)
         seconds = {"denoise": denoising, "decode": time.perf_counter() - start}
         overflows = {int(task.part.prompts[execution.prompts[row]]): where for row, where in lost.items()}
@@ -214,7 +220,7 @@ def _inheritance(
 
 
 def _outcome(
-    task: Task, execution: Execution, seconds: dict[str, float], files: dict[int, bytes], notes: Sequence[str] = ()
+    task: Task, execution: Execution, seconds: dict[str, float], files: dict[int, Encoded], notes: Sequence[str] = ()
 ) -> PartOutcome:
     return PartOutcome(
         task.work,

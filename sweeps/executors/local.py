@@ -209,10 +209,10 @@ def _missing(jobs: "Sequence[Job]", work: _Work, group: Unfinished, session: "Se
 
     Folders with a manifest are finished. Where seconds are measured those of all pictures are wanted, at once.
     """
-    whole = set() if session.isolate else group.whole()
+    whole = set() if session.isolate else group.whole({job.folder: job.files for job in jobs})
     for job in jobs:
         if not _finished(job):
-            clear(job.folder, {prompt for folder, prompt in whole if folder == job.folder})
+            clear(job.folder, {prompt for folder, prompt in whole if folder == job.folder}, job.files)
     finished = {job.folder for job in jobs if _finished(job)}
     return [[place for place in places if place[0] not in finished and place not in whole] for places in work.places]
 
@@ -243,7 +243,7 @@ def _written(
     batches = Batches(min(most, execution.batch_size_used), wanted=wanted)
     notes = [f"{count:,} of {len(wanted):,} pictures were there"] if (count := int((~wanted).sum())) else []
     lost: dict[int, str] = {}
-    with group.writing(), writer(group.written) as out:
+    with group.writing(), writer(group.written, {job.folder: job.files for job in jobs}) as out:
         with session.stage("decode", len(wanted) - count, source, one_job) as decoding:
             for pixels in decode_images(
                 family, execution, work.keys, source.settings, noise=work.noise, batches=batches, overflows=lost

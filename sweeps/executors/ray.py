@@ -16,7 +16,6 @@ from common.files import sha256_file
 from sweeps.events import Note, StageAdvanced, StageFinished, StageStarted
 from sweeps.executors.base import Executor, Outcome, overflowed
 from sweeps.executors.local import Local
-from sweeps.pictures import write_files
 from sweeps.record import ExecutionStats
 
 if TYPE_CHECKING:
@@ -197,7 +196,12 @@ class Ray(Executor):
             own_keys = tuple(keys[prompt] for prompt in part.prompts.tolist())
             return Task(number, place, entry, source.settings, part, own_keys, conditioning, batch_size, **more)
 
-        subtrees = [task(place, Part.of(plan, nodes)) for place, nodes in enumerate(cut.subtrees)]
+        def pictured(place: int, part: "Part") -> Task:
+            about, wanted = job.files.about, part.prompts[part.plan.output >= 0].tolist()
+            said = {prompt: about(prompt) for prompt in wanted} if about else {}
+            return task(place, part, format=job.files.format, abouts=said)
+
+        subtrees = [pictured(place, Part.of(plan, nodes)) for place, nodes in enumerate(cut.subtrees)]
         for subtree, trunk in zip(subtrees, cut.waits.tolist(), strict=True):
             pieces.waiting.setdefault(trunk, []).append(subtree)
         for trunk, nodes in enumerate(cut.trunks):
@@ -248,7 +252,8 @@ class Ray(Executor):
             parts.left -= 1
             parts.done.append(outcome)
             if parts.job and outcome.files:
-                write_files(parts.job.folder, outcome.files, outcome.files.values())
+                for prompt, file in outcome.files.items():
+                    parts.job.files.write(parts.job.folder, prompt, file)
                 outcome.files.clear()
             if parts.job:
                 self._emit(StageAdvanced(outcome.rows))
