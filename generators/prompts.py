@@ -4,12 +4,12 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -18,7 +18,7 @@ from common.errors import UserError, nearest
 from common.files import cache_dir, canonical_json, sha256_file, sha256_text
 from common.plugins import loaded, skip, unknown
 from generators.downloads import download
-from generators.prompt_files import read_rows
+from generators.prompt_files import PromptTable, column_named, mended, mended_note, read_prompt_file
 
 FOLDER = Path(__file__).parent / "prompt_sets"
 GROUP = "reusebench.datasets"
@@ -30,6 +30,19 @@ REFUSED = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's control characters, lone surroga
 
 PromptKey = str
 """SHA-256 of a prompt's text in hex, ``#``, and its number among equal texts before it."""
+T = TypeVar("T")
+
+
+class Own(NamedTuple):
+    """What a prompt is made with that another prompt of its set may be made without: only equals share.
+
+    Attributes:
+        seed: of its noise.
+        negative_prompt: what its picture should not show.
+    """
+
+    seed: int
+    negative_prompt: str
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,10 @@ class PromptSet:
         name: what results call it.
         prompts: the texts, N of them; equal ones are allowed.
         source: where they came from.
+        columns: every column of the table that they came from, by name, N texts each; none where it was no table.
+        seeds: each prompt's own seed, None where it has none; None: no prompt has one.
+        negative_prompts: likewise.
+        notes: what a user should know of how they were read.
 
     Examples:
         >>> twice = PromptSet("mine", ("a fox", "a fox"), "--prompt")
@@ -50,28 +67,104 @@ class PromptSet:
     name: str
     prompts: tuple[str, ...]
     source: str
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    seeds: tuple[int | None, ...] | None = None
+    negative_prompts: tuple[str | None, ...] | None = None
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.prompts:
             raise UserError(f"{self.source} holds no prompts")
+        for name in ("seeds", "negative_prompts"):  # a column of empty cells is none
+            if all(value is None for value in getattr(self, name) or ()):
+                object.__setattr__(self, name, None)
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the texts in order; not of the name or the source."""
-        return sha256_text(canonical_json(self.prompts))
+        """SHA-256 of the texts in order, and of their own seeds and negative prompts; not of the name or the source."""
+        own = {name: getattr(self, name) for name in ("seeds", "negative_prompts") if getattr(self, name)}
+        return sha256_text(canonical_json({"prompts": self.prompts, **own} if own else self.prompts))
 
     @cached_property
     def keys(self) -> list[PromptKey]:
         """The keys that prompts' noise is drawn from, N of them: a prompt's is the same wherever else it stands."""
-        seen: Counter[str] = Counter()
-        keys = []
-        for prompt in self.prompts:
-            keys.append(f"{sha256_text(prompt)}#{seen[prompt]}")
-            seen[prompt] += 1
-        return keys
+        return prompt_keys(self.prompts, self.prompts)
+
+    def own(self, seed: int, negative_prompt: str) -> list[Own]:
+        """Return what each prompt is made with, N of them: its own, or where it has none, what the run gives.
+
+        Examples:
+            >>> PromptSet("mine", ("a fox", "a cat"), "mine.csv", seeds=(7, None)).own(42, "")
+            [Own(seed=7, negative_prompt=''), Own(seed=42, negative_prompt='')]
+        """
+        nothing = (None,) * len(self)
+        pairs = zip(self.seeds or nothing, self.negative_prompts or nothing, strict=True)
+        return [Own(seed if own is None else own, negative_prompt if no is None else no) for own, no in pairs]
+
+    def column(self, name: str) -> tuple[str, ...]:
+        """Return the cells of the column that is called so, capitals and spaces aside, N of them.
+
+        Raises:
+            UserError: there is none, or there are several; the nearest name is in the hint.
+
+        Examples:
+            >>> PromptSet("mine", ("a fox",), "mine.csv", {"SKU": ("F1",), "prompt": ("a fox",)}).column("sku")
+            ('F1',)
+        """
+        return self.columns[column_named(name, self.columns, self.source)]
+
+    def taken(self, places: Sequence[int], *notes: str) -> "PromptSet":
+        """Return the prompts at these places, with their cells, and further notes.
+
+        Examples:
+            >>> PromptSet("mine", ("a fox", "a cat"), "mine.csv", {"id": ("1", "2")}).taken([1]).columns
+            {'id': ('2',)}
+        """
+
+        def at(values: Sequence[T]) -> tuple[T, ...]:
+            return tuple(values[place] for place in places)
+
+        return replace(
+            self,
+            prompts=at(self.prompts),
+            columns={name: at(cells) for name, cells in self.columns.items()},
+            seeds=self.seeds and at(self.seeds),
+            negative_prompts=self.negative_prompts and at(self.negative_prompts),
+            notes=(*self.notes, *notes),
+        )
+
+    def first(self, n: int | None) -> "PromptSet":
+        """Return the first `n` prompts, and a note that says so where there are more; all of them for None.
+
+        Examples:
+            >>> PromptSet("mine", ("a fox", "a cat"), "mine.csv").first(1).notes
+            ('mine: only the first 1 of 2 prompts are used',)
+        """
+        if n is None or n >= len(self):
+            return self
+        return self.taken(range(n), f"{self.name}: only the first {n:,} of {len(self):,} prompts are used")
+
+
+def prompt_keys(prompts: Sequence[str], alike: Iterable[object]) -> list[PromptKey]:
+    """Return the keys of prompts: those of one text are numbered among those with which all is alike.
+
+    Args:
+        prompts: the texts.
+        alike: what is equal for prompts that would make one picture, one a prompt.
+
+    Examples:
+        >>> [key[-2:] for key in prompt_keys(["a fox", "a fox", "a fox"], [1, 2, 1])]
+        ['#0', '#0', '#1']
+    """
+    seen: Counter[tuple[str, object]] = Counter()
+    keys = []
+    for one in zip(prompts, alike, strict=True):
+        keys.append(f"{sha256_text(one[0])}#{seen[one]}")
+        seen[one] += 1
+    return keys
 
 
 class KnownPrompts(BaseModel):
@@ -143,15 +236,15 @@ class KnownPrompts(BaseModel):
         if self.of and self.template:
             others, template = self.origin.load(), self.template
             filled = (template.replace(SLOT, prompt) for prompt in others.prompts)
-            return _checked(self.name, others.source, _numbered(filled))
+            return _checked(self.name, others.source, filled)
         path = self.path()
         if path is None:
-            return _checked(self.name, f"prompt set {self.name!r}", _numbered(self.prompts))
+            return _checked(self.name, f"prompt set {self.name!r}", self.prompts)
         if not path.is_file():
             raise UserError(f"prompt set {self.name!r} is not here: there is no {path}", self._how(path))
         if sha256_file(path) != self.sha256:
             raise UserError(f"{path} is not the file of prompt set {self.name!r}", self._how(path))
-        return _checked(self.name, str(path), read_rows(path))
+        return _of_table(self.name, str(path), read_prompt_file(path))
 
     def _how(self, path: Path) -> str:
         other = f"set {DATASETS} to a folder that holds {path.name}"
@@ -195,13 +288,17 @@ def prompt_set(name: str) -> PromptSet:
     return known_set(name).load()
 
 
-def load_prompts(path: Path) -> PromptSet:
-    """Load one's own prompts from a file, named after it (see `read_rows` for what it may be).
+def load_prompts(path: Path, column: str | None = None) -> PromptSet:
+    """Load one's own prompts from a file, named after it (see `read_prompt_file` for what it may be).
+
+    Args:
+        path: of the file.
+        column: of the prompts, in a table; None: it is guessed.
 
     Raises:
         UserError: the file cannot be read, holds none, or one that is refused; the line is named.
     """
-    return _checked(Path(path).stem, str(path), read_rows(path))
+    return _of_table(Path(path).stem, str(path), read_prompt_file(path, column))
 
 
 def given_prompts(texts: Iterable[str], source: str = "--prompt") -> PromptSet:
@@ -214,15 +311,24 @@ def given_prompts(texts: Iterable[str], source: str = "--prompt") -> PromptSet:
         >>> given_prompts(["a red fox", "two trees"]).prompts
         ('a red fox', 'two trees')
     """
-    return _checked("prompts", source, _numbered(texts))
+    kept, count = mended(texts)
+    notes = tuple(f"{source}: {note}" for note in mended_note(count))
+    return replace(_checked("prompts", source, kept), notes=notes)
 
 
-def _numbered(texts: Iterable[str]) -> Iterable[tuple[str, str]]:
-    return ((f"prompt {number}", text) for number, text in enumerate(texts, 1))
+def _checked(name: str, source: str, texts: Iterable[str]) -> PromptSet:
+    prompts = tuple(checked_text(text, f"{source}, prompt {number}") for number, text in enumerate(texts, 1))
+    return PromptSet(name, prompts, source)
 
 
-def _checked(name: str, source: str, rows: Iterable[tuple[str, str]]) -> PromptSet:
-    return PromptSet(name, tuple(checked_text(text, f"{source}, {where}") for where, text in rows), source)
+def _of_table(name: str, source: str, table: PromptTable) -> PromptSet:
+    places = [f"{source}, {where}" for where in table.where]
+    negatives = table.negative_prompts and tuple(
+        text and checked_text(text, f"{where}, the negative prompt")
+        for text, where in zip(table.negative_prompts, places, strict=True)
+    )
+    prompts = tuple(checked_text(text, where) for text, where in zip(table.prompts, places, strict=True))
+    return PromptSet(name, prompts, source, table.columns, table.seeds, negatives, table.notes)
 
 
 def checked_text(text: str, where: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import atomic_path, atomic_write, canonical_json, input_file, parse_json, sha256_file, sha256_text
 from common.pictures import MOST_PIXELS, SUFFIXES, is_blank, read_picture
-from generators.prompt_files import TABLES, found_column, read_table
+from generators.prompt_files import found_column
 from generators.prompts import PromptSet, load_prompts
 from reports.formats import harmless
 from reusebench.pairing import COLUMNS, Pairing, by_column, by_names
@@ -48,28 +48,22 @@ class Manifest:
     column: str = ""
 
     @classmethod
-    def read(cls, path: Path) -> "Manifest":
+    def read(cls, path: Path, column: str | None = None) -> "Manifest":
         """Return the prompts of a file as in `load_prompts`; a column or key ``file`` names their pictures.
 
-        It is found as people write it (``file_name``, ``Image``, ``path``), and by what is in it.
+        That is found as people write it (``file_name``, ``Image``, ``path``), and by what is in it.
 
         Raises:
             UserError: as in `load_prompts`, several columns may be meant, or a line names no file.
         """
-        prompts = load_prompts(path)
-        if path.suffix.lower() not in TABLES:
+        prompts = load_prompts(path, column)
+        named = _file_column(prompts.columns, str(path))
+        if named is None:
             return cls(path, prompts)
-        rows = [row for _, row in read_table(path)]
-        column = _file_column(rows, str(path))
-        if column is None:
-            return cls(path, prompts)
-        files = []
-        for number, row in enumerate(rows, 1):
-            name = row.get(column)
-            if not isinstance(name, str) or not name.strip():
+        for number, name in enumerate(prompts.columns[named], 1):
+            if not name.strip():
                 raise UserError(f"{path}: prompt {number} names no picture", "give a file name relative to the folder")
-            files.append(name)
-        return cls(path, prompts, tuple(files), column)
+        return cls(path, prompts, prompts.columns[named], named)
 
     def pictures(self, folder: Path, unpacked: Path) -> Pairing:
         """Return the picture of every prompt, and what says so.
@@ -99,20 +93,19 @@ class Manifest:
         return Pairing([unpacked / "images" / name for name in names], names, f"the rows of {OFFICIAL}")
 
 
-def _file_column(rows: Sequence[Mapping[str, Any]], where: str) -> str | None:
+def _file_column(columns: Mapping[str, Sequence[str]], where: str) -> str | None:
     """Return the column that names pictures, by its name or, where no name is known, by what is in it."""
-    columns = dict.fromkeys(column for row in rows for column in row)
     if column := FILE if FILE in columns else found_column(COLUMNS, columns, where):
         return column
-    named = [column for column in columns if all(_is_picture(row.get(column)) for row in rows)]
+    named = [column for column, cells in columns.items() if all(map(_is_picture, cells))]
     if len(named) > 1:
         listed = ", ".join(map(repr, named))
         raise UserError(f"{where} has several columns of pictures: {listed}", f"call the one that is meant {FILE!r}")
     return named[0] if named else None
 
 
-def _is_picture(value: Any) -> bool:
-    return isinstance(value, str) and value.strip().lower().endswith(SUFFIXES)
+def _is_picture(cell: str) -> bool:
+    return cell.strip().lower().endswith(SUFFIXES)
 
 
 @dataclass(frozen=True)

@@ -200,12 +200,12 @@ def prompts_of(spec: SweepSpec) -> list[PromptSet]:
     """
     sets = [prompt_set(name) for name in spec.dataset]
     if spec.prompts is not None:
-        sets.append(load_prompts(spec.prompts))
+        sets.append(load_prompts(spec.prompts, spec.column))
     if spec.prompt:
         sets.append(given_prompts(spec.prompt))
     by_name: dict[str, PromptSet] = {}
     for prompts in sets:
-        cut = PromptSet(prompts.name, prompts.prompts[: spec.limit], prompts.source)
+        cut = prompts.first(spec.limit)
         if by_name.setdefault(cut.name, cut).hash != cut.hash:
             raise UserError(
                 f"two prompt sets are called {cut.name!r}: {by_name[cut.name].source} and {cut.source}",

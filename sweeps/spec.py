@@ -28,6 +28,7 @@ DEFAULT_DATASET = "mini_templates"
 DEFAULT_TAUS = "0..2"
 # What answers one question each: a layer that gives one of them answers it for those before.
 PROMPTS, SHARED = ("dataset", "prompts", "prompt"), ("tau", "savings")
+ABOUT = {PROMPTS: ("column",), SHARED: ()}  # what such an answer says more of, and goes with it
 # The released code's own settings, which `official: true` stands for (ddecatur/hierarchical-diffusion at 62b43d7).
 OFFICIAL: dict[str, Any] = {
     "strategy": "ward-cosine",
@@ -50,7 +51,7 @@ MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no sche
 LONGEST_NAME, LONGEST_SHOWN = 100, 200  # bytes, characters
 ANY = "\0"  # stands for any text, where names are looked for
 # settings that came later: where they say nothing, a run's name is as it was
-LATER = {"savings", "denoiser_cache", "settings", "revision", "variant"}
+LATER = {"savings", "denoiser_cache", "settings", "revision", "variant", "column"}
 
 ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)  # of a Google-style docstring
 MAKE, SHARE, RUN, SCORE = "What to make", "How prompts share", "How to run", "What to score"
@@ -115,7 +116,9 @@ class SweepSpec(BaseModel):
         variant: Which weights of a checkpoint to load where it has several, such as fp16. Its plain ones unless given,
             or the only ones that it has.
         dataset: A prompt set of `bench datasets list`.
-        prompts: Your own prompts: a .txt, .csv, .jsonl or .npy file.
+        prompts: Your own prompts: a .txt, .csv, .tsv, .jsonl, .json, .parquet or .npy file. Columns seed and
+            negative_prompt are each prompt's own.
+        column: The column of --prompts that holds them.
         prompt: One prompt; repeat the option for more.
         limit: Use only the first N prompts of each set.
         seed: Random seeds: one, or several as 1,2 or 0..3.
@@ -186,6 +189,7 @@ class SweepSpec(BaseModel):
         MaybeNames, Flag(MAKE, "NAME", f"{DEFAULT_DATASET} where no prompts are given", completes="datasets")
     ] = ()
     prompts: Annotated[Path | None, Flag(MAKE, "FILE")] = None
+    column: Annotated[str | None, Flag(MAKE, "NAME", "prompt, or what is called alike")] = None
     prompt: Annotated[Texts, Flag(MAKE, "TEXT")] = ()
     limit: Annotated[int | None, Field(ge=1), Flag(MAKE, "N", "all prompts")] = None
     seed: Annotated[Seeds, Flag(MAKE, "N|N,N|N..N")] = (42,)
@@ -241,6 +245,10 @@ class SweepSpec(BaseModel):
             object.__setattr__(self, "revision", None)
         if not self.dataset and self.prompts is None and not self.prompt:
             object.__setattr__(self, "dataset", (DEFAULT_DATASET,))
+        if self.column is not None and self.prompts is None:
+            raise UserError(
+                "--column is of a file of prompts, and none is given", "add --prompts FILE, or leave it out"
+            )
         if self.tau and self.savings:
             raise UserError("tau and savings both say how much to share", "give one of them")
         if not self.tau and not self.savings:
@@ -351,9 +359,9 @@ def make_spec(layers: Sequence[Mapping[str, Any]]) -> SweepSpec:
     """
     values: dict[str, Any] = {}
     for layer in map(_renamed, map(_flat, layers)):
-        for answers in (PROMPTS, SHARED):
+        for answers, about in ABOUT.items():
             if any(layer.get(name) for name in answers):
-                values = {name: value for name, value in values.items() if name not in answers}
+                values = {name: value for name, value in values.items() if name not in (*answers, *about)}
         official = layer.pop("official", None)
         if official not in (None, True, False):
             raise UserError(f"official is true or false, not {official!r}", "write `official: true`, or --official")
