@@ -1,5 +1,6 @@
 """`bench generate`: one set of images, the official code's everyday use: prompts, name, tau in; images, tree out."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,14 +8,23 @@ import typer
 
 from bench import options as o
 from common.errors import UserError
-from common.files import atomic_write, canonical_json
-from common.pictures import read_picture
+from common.files import atomic_write, canonical_json, sha256_text
+from common.remote import RemoteFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sweeps.delivery.files import Receipt
+    from sweeps.delivery.formats import PictureFormat
+    from sweeps.delivery.target import Target
+    from sweeps.grid import Cell
     from sweeps.jobs import Job
+    from sweeps.session import Session
     from sweeps.spec import SweepSpec
 
-COLUMNS, LARGEST = 8, 256  # pictures a row of the grid, pixels of one
+GRID, DENDROGRAM = "grid.png", "dendrogram"
+MOST_LEAVES = 500  # of a tree whose branches can be told apart on a page
+LONG = 5_000  # characters of a prompt and its negative prompt, from which on a file may have no room for them
 
 
 @o.spec_options(
@@ -33,7 +43,43 @@ COLUMNS, LARGEST = 8, 256  # pictures a row of the grid, pixels of one
 )
 def generate(
     name: Annotated[str | None, o.name_of("folder")] = None,
-    out: Annotated[Path, o.folder("The folder that holds it.")] = Path("generated"),
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER|URL",
+            help="The folder that holds it, or an address that fsspec reads: s3://, gs://.",
+            rich_help_panel=o.LEAVE,
+            callback=o.with_secrets,
+        ),
+    ] = "generated",
+    work: Annotated[
+        Path | None,
+        o.folder("What goes to an address leaves its plan and checkpoints here.", "a folder in the cache"),
+    ] = None,
+    picture_format: Annotated[
+        str, typer.Option("--format", metavar="png|webp|jpeg", help="What to save.", rich_help_panel=o.LEAVE)
+    ] = "png",
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Of webp and jpeg, 1 to 100; a webp file of 100 is lossless.",
+            show_default="Pillow's: 80 and 75",
+            rich_help_panel=o.LEAVE,
+        ),
+    ] = None,
+    name_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Name files by this column of --prompts.",
+            show_default="numbers",
+            rich_help_panel=o.LEAVE,
+        ),
+    ] = None,
+    grid: Annotated[
+        bool, typer.Option("--grid/--no-grid", help="Draw a contact sheet, grid.png.", rich_help_panel=o.LEAVE)
+    ] = True,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Share nothing, as --tau 0.", rich_help_panel="How prompts share")
     ] = False,
@@ -42,10 +88,12 @@ def generate(
 ) -> None:
     """Generate images of some prompts that share early denoising steps, without a sweep or scores.
 
-    Writes images/, grid.png, dendrogram.png, plan.npz, tree.npz, sweep.yaml and identity.json into one folder, and
-    prints what sharing saved.
+    Writes images/, manifest.parquet (a row an image), grid.png, dendrogram.png and identity.json, and prints what
+    sharing saved. Every file says how it was made. An interrupted command continues when it is run again.
     """
     from sweeps.continuing import run_name
+    from sweeps.delivery.formats import PictureFormat
+    from sweeps.delivery.target import Target, target_of
     from sweeps.spec import make_spec
 
     flags = o.given(settings)
@@ -53,11 +101,15 @@ def generate(
         raise UserError("--baseline is tau 0, and --tau was given too", "give one of them")
     if not {"prompt", "prompts", "dataset"} & flags.keys():
         raise UserError("no prompts were given", 'add --prompt "...", --prompts FILE or --dataset NAME')
+    files = PictureFormat(picture_format, quality)  # type: ignore[arg-type]
     spec = make_spec([flags, {"tau": "0" if baseline or standard else flags.get("tau", "1")}])
-    _generate(spec, out / (o.checked_name(name) if name else run_name(spec, out)))
+    root, url = target_of(out, work)
+    own = o.checked_name(name) if name else run_name(spec, root)
+    target = Target(root / own, RemoteFolder(f"{url}/{own}") if url else None)
+    _generate(spec, target, files, name_by, grid=grid)
 
 
-def _generate(spec: "SweepSpec", folder: Path) -> None:
+def _generate(spec: "SweepSpec", target: "Target", files: "PictureFormat", name_by: str | None, *, grid: bool) -> None:
     """Make the one cell of a spec in a folder that is new, empty, or its own: then what is missing there is made."""
     from bench.results import seconds_line
     from bench.screen import screen
@@ -65,56 +117,113 @@ def _generate(spec: "SweepSpec", folder: Path) -> None:
     from sweeps.generate import generate
     from sweeps.grid import cells
     from sweeps.machine import checked_device
-    from sweeps.plan import plan_pictures
     from sweeps.session import Session
     from sweeps.store import open_store, refuse_another
 
-    where = checked_device(spec.device)
+    folder, where = target.folder, checked_device(spec.device)
     spec = continued(spec, folder, where)
     refuse_another(folder, spec)
     with screen() as seen:
         cell, *more = cells(spec, where)
         if more:
             raise UserError(f"one set of images is one cell; this asks for {1 + len(more)}", "use `bench sweep`")
+        names = _names(spec, cell, files, name_by)
         session = Session.of(spec, where, seen)
         with open_store(folder, spec):
             atomic_write(folder / "identity.json", canonical_json(cell.identity) + "\n")
-            job = plan_pictures(cell, folder, session)
+            job = _job(cell, target, files, name_by, names, session)
             manifest = generate([job], session)[folder].manifest
             if isinstance(manifest, Exception):
                 raise manifest
-            _draw(job)
+            written, notes = _hand_over(job, target, job.files.known(folder, list(manifest.images)), grid=grid)
     taken = manifest.plan
-    typer.echo(
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    state = [f"state    {folder}/ (to go on, and to check what is there)"] if target.remote else []
+    lines = [
         f"{taken.n_prompts} images at tau {cell.config.tau:f}: {taken.node_steps:,} of {taken.baseline_node_steps:,} "
-        f"denoiser steps, {taken.savings:.1%} saved\nresults  {folder}/ (images/, grid.png, dendrogram.png)\n"
-        f"time     {seconds_line(seen.seconds())}"
-    )
+        f"denoiser steps, {taken.savings:.1%} saved",
+        f"results  {target.shown}/ ({', '.join(written)})",
+        *state,
+        f"time     {seconds_line(seen.seconds())}",
+    ]
+    typer.echo("\n".join(lines))
 
 
-def _draw(job: "Job") -> None:
-    """Write the pictures as one grid, and the tree with the share that was saved, where a threshold cuts it."""
+def _names(spec: "SweepSpec", cell: "Cell", files: "PictureFormat", name_by: str | None) -> list[str]:
+    """Return the names of the pictures' files, without the suffix; nothing where they are numbered."""
+    from generators.prompt_files import read_prompt_file
+    from sweeps.delivery.names import stems
+
+    if name_by is None:
+        return []
+    if spec.prompts is None:
+        raise UserError("--name-by is a column of a file of prompts, and none is given", "add --prompts FILE")
+    ids = cell.source.prompts.column(name_by)
+    return stems(ids, name_by, files.suffix, where=read_prompt_file(spec.prompts, spec.column).where[: len(ids)])
+
+
+def _job(
+    cell: "Cell", target: "Target", files: "PictureFormat", name_by: str | None, names: list[str], session: "Session"
+) -> "Job":
+    """Return the planned job, with what its pictures' files are like, which the destination has taken by then."""
+    from sweeps.delivery.about import abouts
+    from sweeps.delivery.files import PLAIN, PictureFiles
+    from sweeps.plan import plan_pictures
+
+    hashed = sha256_text(canonical_json(names)) if names else None
+    kind = {"format": files.name, "quality": files.quality, "name_by": name_by, "names": hashed}
+    says = target.claim(kind, cell.id)
+    job = plan_pictures(cell, target.folder, session)
+    if not says:
+        return replace(job, files=PLAIN)
+    about = abouts(job)
+    for prompt, text in enumerate(cell.source.prompts.prompts):
+        if len(text) + len((said := about(prompt)).negative_prompt) >= LONG:
+            files.check(said, f"prompt {prompt + 1}")
+    return replace(job, files=PictureFiles(files, names, about, target.remote))
+
+
+def _hand_over(
+    job: "Job", target: "Target", receipts: "Sequence[Receipt]", *, grid: bool
+) -> tuple[list[str], list[str]]:
+    """Write what stands beside the pictures; return what is there then, and notes on what is not or in part."""
+    from reports.contact_sheet import chosen, contact_sheet
+    from sweeps.delivery.files import IMAGES
+    from sweeps.delivery.table import TABLE, table
+
+    assert job.tree
+    target.put(TABLE, table(job, receipts, IMAGES))
+    written, notes = [f"{IMAGES}/", TABLE], []
+    if grid:
+        rows = chosen(len(receipts))
+        target.put(GRID, contact_sheet([target.get(Path(IMAGES) / receipts[row].name) for row in rows]))
+        written.append(GRID)
+        if len(rows) < len(receipts):
+            notes.append(f"{GRID} shows {len(rows)} of {len(receipts):,} images, at even distances")
+    if len(receipts) > MOST_LEAVES:
+        notes.append(f"no {DENDROGRAM}.png: nobody can read a tree of {len(receipts):,} prompts; it is in tree.npz")
+    else:
+        written += _dendrogram(job, target)
+    if target.remote:
+        target.put("identity.json", (target.folder / "identity.json").read_bytes())
+    return written, notes
+
+
+def _dendrogram(job: "Job", target: "Target") -> list[str]:
+    """Write the tree, with the share that was saved where a threshold cuts it; return its file, if it has branches."""
     from generators.sharing.parting import is_parting
     from reports.figures.dendrogram import draw_tree
     from reports.style import save, theme
 
     assert job.plan
     assert job.tree
-    _mosaic(sorted((job.folder / "images").glob("[0-9]*.png")), job.folder / "grid.png")
     saved = None if is_parting(job.tree, job.plan) else {float(job.config.tau): job.plan.savings}
     with theme():
-        if drawing := draw_tree(job.tree, job.source.prompts.prompts, saved):
-            save(drawing, job.folder / "dendrogram")
-
-
-def _mosaic(pictures: list[Path], path: Path) -> None:
-    """All pictures in prompt order, eight a row."""
-    from PIL import Image
-
-    width, height = (min(length, LARGEST) for length in read_picture(pictures[0]).size)
-    rows = -(-len(pictures) // COLUMNS)
-    grid = Image.new("RGB", (min(len(pictures), COLUMNS) * width, rows * height), "white")
-    for number, picture in enumerate(pictures):
-        row, column = divmod(number, COLUMNS)
-        grid.paste(read_picture(picture).resize((width, height)), (column * width, row * height))
-    grid.save(path)
+        drawing = draw_tree(job.tree, job.source.prompts.prompts, saved)
+        if drawing is None:
+            return []
+        for path in save(drawing, target.folder / DENDROGRAM):
+            if target.remote:
+                target.put(path.name, path.read_bytes())
+    return [f"{DENDROGRAM}.png"]

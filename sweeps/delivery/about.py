@@ -52,7 +52,7 @@ class About:
         """Return it as AUTOMATIC1111's web interface writes it, and what reads pictures of its kind understands.
 
         Examples:
-            >>> made = About("a fox", "", 42, "0.5", "mini-sd", "ab12", 20, 4.0, "DDIMScheduler", "c0", "7: 1-20", "x 1")
+            >>> made = About("a fox", "", 42, "0.5", "mini-sd", "ab", 20, 4.0, "DDIMScheduler", "c0", "7: 1-20", "x 1")
             >>> print(made.parameters(64, 32))
             a fox
             Steps: 20, Sampler: DDIMScheduler, CFG scale: 4, Seed: 42, Size: 64x32, Model: mini-sd, Tau: 0.5, Run: c0, \
@@ -97,9 +97,8 @@ Path: "7: 1-20", Version: x 1
                 },
             },
         )
-        words = ElementTree.SubElement(
-            ElementTree.SubElement(described, _name("dc", "description")), _name("rdf", "Alt")
-        )
+        shows = ElementTree.SubElement(described, _name("dc", "description"))
+        words = ElementTree.SubElement(shows, _name("rdf", "Alt"))
         item = ElementTree.SubElement(words, _name("rdf", "li"), {"xml:lang": "x-default"})
         item.text = self.prompt
         return PACKET.format(ElementTree.tostring(root, encoding="unicode")).encode()
@@ -113,6 +112,7 @@ def abouts(job: "Job") -> Callable[[int], About]:
     assert job.plan
     plan, source = job.plan, job.source
     settings, prompts = source.settings, source.prompts.prompts
+    own = source.prompts.own(settings.seed, settings.negative_prompt)
     commits = ", ".join(source.entry.commits().values())
     model = f"{source.entry.name} ({commits})" if commits else source.entry.name
     software = f"reusebench {versions()['reusebench']}"
@@ -121,8 +121,8 @@ def abouts(job: "Job") -> Callable[[int], About]:
     def about(prompt: int) -> About:
         return About(
             prompt=prompts[prompt],
-            negative_prompt=settings.negative_prompt,
-            seed=settings.seed,
+            negative_prompt=own[prompt].negative_prompt,
+            seed=own[prompt].seed,
             tau=tau,
             model=model,
             weights=source.weights,

@@ -1,4 +1,4 @@
-"""The files of a job's pictures: what they are called, what stands in them, where they lie, and whether they are whole."""
+"""The files of a job's pictures: what they are called and hold, where they lie, and whether they are whole."""
 
 import json
 import os
