@@ -121,13 +121,13 @@ def _generate(spec: "SweepSpec", target: "Target", files: "PictureFormat", name_
     from sweeps.store import open_store, refuse_another
 
     folder, where = target.folder, checked_device(spec.device)
+    names = _names(spec, files, name_by)  # of the file as it is now, not as a run folder that is there has it
     spec = continued(spec, folder, where)
     refuse_another(folder, spec)
     with screen() as seen:
         cell, *more = cells(spec, where)
         if more:
             raise UserError(f"one set of images is one cell; this asks for {1 + len(more)}", "use `bench sweep`")
-        names = _names(spec, cell, files, name_by)
         session = Session.of(spec, where, seen)
         with open_store(folder, spec):
             atomic_write(folder / "identity.json", canonical_json(cell.identity) + "\n")
@@ -150,16 +150,17 @@ def _generate(spec: "SweepSpec", target: "Target", files: "PictureFormat", name_
     typer.echo("\n".join(lines))
 
 
-def _names(spec: "SweepSpec", cell: "Cell", files: "PictureFormat", name_by: str | None) -> list[str]:
+def _names(spec: "SweepSpec", files: "PictureFormat", name_by: str | None) -> list[str]:
     """Return the names of the pictures' files, without the suffix; nothing where they are numbered."""
     from generators.prompt_files import read_prompt_file
     from sweeps.delivery.names import stems
+    from sweeps.grid import prompts_of
 
     if name_by is None:
         return []
-    if spec.prompts is None:
-        raise UserError("--name-by is a column of a file of prompts, and none is given", "add --prompts FILE")
-    ids = cell.source.prompts.column(name_by)
+    if spec.prompts is None or spec.dataset or spec.prompt:
+        raise UserError("--name-by is a column of the file that all prompts are from", "give --prompts FILE alone")
+    ids = prompts_of(spec)[0].column(name_by)
     return stems(ids, name_by, files.suffix, where=read_prompt_file(spec.prompts, spec.column).where[: len(ids)])
 
 

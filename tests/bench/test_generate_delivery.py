@@ -18,7 +18,8 @@ COMMENT, EXIF, DESCRIPTION = 0x9286, 0x8769, 0x010E
 DC = "{http://purl.org/dc/elements/1.1/}"
 OURS = "{https://github.com/reusebench/reusebench/ns/1.0/}"
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
-TABLE = "sku,prompt,negative_prompt\nF-1,a red fox,snow\nF-2,ein 水彩 füchs,snow\nC-1,a blue car,snow\nC-2,a blue car,snow\n"
+ROWS = [("F-1", "a red fox"), ("F-2", "ein 水彩 füchs"), ("C-1", "a blue car"), ("C-2", "a blue car")]
+TABLE = "\n".join(["sku,prompt,negative_prompt", *(f"{sku},{prompt},snow" for sku, prompt in ROWS), ""])
 
 
 @pytest.fixture
@@ -93,8 +94,7 @@ def test_files_are_named_by_a_column_say_how_they_were_made_and_are_told_in_a_ta
     assert sum(rows.column("steps_shared").to_pylist()) == pytest.approx(plan.node_steps)
     assert set(rows.column("steps_alone").to_pylist()) == {3}
     assert by_id["C-2"]["siblings"][0] == {"id": "C-1", "steps": 2}
-    assert by_id["C-2"]["duplicate_of"] == "images/C-1.png", "two equal prompts, one picture"
-    assert by_id["C-1"]["duplicate_of"] is None
+    assert set(rows.column("duplicate_of").to_pylist()) == {None}
     assert json.loads(rows.schema.metadata[b"reusebench"])["run"] == said["run"]
 
 
@@ -115,15 +115,29 @@ def test_jpeg_and_webp_say_it_in_exif_and_xmp(bench, arguments, tmp_path, asked,
     assert described.get(f"{OURS}tau") == "0.8"
     assert described.get(f"{OURS}seed") == "42"
     assert described.find(f".//{RDF}li").text == "ein 水彩 füchs"
+
+
+def test_equal_pictures_are_told_though_their_files_differ(bench, tmp_path):
+    given = [argument for prompt in ("a fox", "a car", "a fox") for argument in ("--prompt", prompt)]
+    asked = ["generate", "--model", "mini-sd", "--scheduler", "DDIMScheduler", "--steps", 2, *given, "--tau", 1]
+    assert bench(*asked, "--format", "jpeg", "--name", "twice").exit_code == 0
+    folder = tmp_path / "generated/twice"
     rows = pq.read_table(folder / "manifest.parquet").to_pylist()
-    assert rows[3]["duplicate_of"] == f"images/C-1{suffix}"
+    assert [row["duplicate_of"] for row in rows] == [None, None, "images/00000.jpg"]
+    assert rows[0]["sha256"] != rows[2]["sha256"], "each says which node it ends with"
+    (folder / "pictures.jsonl").write_text("damaged")
+    again = bench(*asked, "--format", "jpeg", "--name", "twice")
+    assert again.exit_code == 0, again.output
+    assert "made again" not in again.stderr
+    assert pq.read_table(folder / "manifest.parquet").to_pylist() == rows
 
 
 def test_another_format_of_what_is_there_is_refused_and_nothing_is_mixed(bench, arguments, tmp_path):
     assert bench(*arguments).exit_code == 0
     before = pictures(tmp_path / "generated/night")
-    for more, says in ((["--format", "webp"], "--format is png"), (["--name-by", "prompt"], "--name-by is SKU")):
-        other = bench(*arguments, *more)
+    numbered = [argument for argument in arguments if argument not in ("--name-by", "SKU")]
+    for asked, says in (([*arguments, "--format", "webp"], "--format is png"), (numbered, "--name-by is SKU")):
+        other = bench(*asked)
         assert other.exit_code == 2
         assert "differ in --" in other.stderr
         assert says in other.stderr
@@ -160,7 +174,7 @@ def test_pictures_go_to_a_bucket_and_what_is_lost_there_is_made_again(bench, arg
     assert "s3://shop/catalogue/night/images/F-1.webp is missing" in again.stderr
     assert objects(shop) == there
 
-    other = bench(*asked, "--work", "elsewhere", "--guidance", 3)
+    other = bench(*asked, "--work", "elsewhere", "--negative-prompt", "rain", "--seed", 1)
     assert other.exit_code == 2
     assert "they differ in what was asked for" in other.stderr
     assert objects(shop) == there
@@ -194,7 +208,7 @@ def test_what_a_bucket_refuses_is_told_in_a_line_before_anything_is_denoised(ben
     assert "cannot write s3://nowhere/catalogue/night/delivery.json" in missing.stderr
     assert "make the bucket" in missing.stderr
     shop.put_object(Key="catalogue/night/mine.txt", Body=b"mine")
-    full = bench(*arguments, "--out", "s3://shop/catalogue")
+    full = bench(*arguments, "--out", "s3://shop/catalogue", "--work", "full")
     assert full.exit_code == 2
     assert "s3://shop/catalogue/night is not empty" in full.stderr
     monkeypatch.setitem(sys.modules, "s3fs", None)
@@ -269,16 +283,16 @@ def test_what_an_earlier_version_made_is_kept_and_gets_a_table(bench, arguments,
         picture.load()
         assert picture.text == {}
     rows = pq.read_table(folder / "manifest.parquet").to_pylist()
-    assert rows[3]["duplicate_of"] == "images/00002.png"
+    assert [row["file"] for row in rows] == [f"images/{number:05d}.png" for number in range(4)]
     assert "holds pictures whose files are other ones" in bench(*asked, "--format", "jpeg").stderr
 
 
 def test_pictures_are_scored_by_their_table(bench, arguments, tiny, tmp_path):
     assert bench(*arguments, "--format", "jpeg").exit_code == 0
-    folder, scorer = tmp_path / "generated/night", f"clip_score={tiny.clip}"
+    folder, scorer = tmp_path / "generated/night", f"vqa={tiny.vqa}"
     for name, more in (("own", []), ("given", ["--prompts", "mine.csv"])):
         result = bench("score", folder, "--metric", scorer, "--out", f"scores-{name}", *more)
         assert result.exit_code == 0, result.output
-        assert "by manifest.parquet" in result.stderr
+        assert "manifest.parquet: images/F-1.jpg 'a red fox'" in result.stderr
         lines = (tmp_path / f"scores-{name}/scores.csv").read_text(encoding="utf-8").splitlines()
         assert [line.split(",")[1] for line in lines[1:]] == [f"images/{n}.jpg" for n in ("F-1", "F-2", "C-1", "C-2")]
