@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from common.errors import UserError
@@ -86,6 +88,18 @@ class Conditioning:
 
         rows = [row(node) for node in nodes]
         return {name: torch.stack([row[name] for row in rows]) for name in self.tensors}
+
+    def taken(self, rows: NDArray[np.int64]) -> "Conditioning":
+        """Return the conditioning of these prompts, int [n], in this order; repeats are allowed.
+
+        Examples:
+            >>> Conditioning({"image_embeds": torch.tensor([[0.0], [1.0], [2.0]])}).taken(np.array([2, 0])).tensors
+            {'image_embeds': tensor([[2.],
+                    [0.]])}
+        """
+        return Conditioning(
+            {name: tensor[torch.from_numpy(rows)] for name, tensor in self.tensors.items()}, self.stream
+        )
 
     def save(self, path: Path) -> None:
         """Write it as safetensors; the file is whole or absent."""

@@ -13,9 +13,10 @@ import torch
 from common.errors import NoRoomError, UserError
 from generators.batching import Batches
 from generators.conditioning import Conditioning
-from generators.executor import Execution, NodeState, decode_images, execute
+from generators.executor import Execution, decode_images, execute
 from generators.families.base import Family
 from generators.model_entry import ModelEntry
+from generators.node_states import NodeState, inherited
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
 from generators.sharing.parts import Integers, Part
@@ -196,21 +197,6 @@ class Worker:
 def _noise(settings: GenerationSettings) -> KeyedNoise:
     assert settings.noise != "official"
     return KeyedNoise(settings.seed, settings.noise)
-
-
-def _inheritance(
-    exported: dict[int, NodeState], sources: Integers, steps: Integers, nodes: Integers
-) -> list[NodeState]:
-    """Return the initial states of these nodes at these steps: those that the trunk's nodes `sources` exported."""
-    states = []
-    for k in np.unique(steps).tolist():
-        here = steps == k
-        rows = torch.from_numpy(np.searchsorted(exported[k].nodes.numpy(), sources[here]))
-        left = exported[k]
-        memory = tuple(leaf[rows] for leaf in left.memory)
-        overflow = None if left.overflow is None else left.overflow[rows]
-        states.append(NodeState(k, torch.from_numpy(nodes[here]), left.latents[rows], memory, overflow))
-    return states
 
 
 def _outcome(
