@@ -31,16 +31,23 @@ class Wave(Part):
     """A wave of a group that is done: its pictures are written, or what begins from it lies on disk.
 
     Attributes:
+        of: the number, in the group, of the folder whose plan was cut; 0 where the whole group's was.
         wave: its place in the order.
         rows: of the cut that it belongs to.
         execution: what it took.
         seconds: of it, by stage.
     """
 
+    of: int = 0
     wave: int
     rows: int
     execution: ExecutionStats
     seconds: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """Return what tells it from other waves of the group."""
+        return self.of, self.rows, self.wave
 
 
 class Unfinished:
@@ -81,11 +88,11 @@ class Unfinished:
 
     def waves(self) -> list[Wave]:
         """Return what is known of the waves that were done, however the group was cut; each once, as it was last."""
-        found: dict[tuple[int, int], Wave] = {}
+        found: dict[tuple[int, int, int], Wave] = {}
         for line in _lines(self.path)[1:]:
             with suppress(ValidationError):
                 wave = Wave.model_validate_json(line)
-                found[wave.rows, wave.wave] = wave
+                found[wave.key] = wave
         return list(found.values())
 
     @contextmanager
@@ -116,14 +123,17 @@ class Unfinished:
             self._file.write(line + "\n")
             self._file.flush()
 
-    def end(self) -> None:
-        """Note who belonged together, and forget the rest: all manifests are there."""
+    def end(self, *, together: bool = True) -> None:
+        """Note who belonged together, and forget the rest: all manifests are there.
+
+        `together` is False where each was denoised by itself.
+        """
         groups = {name: group for name, group in belonged(self.run).items() if name not in self.made}
-        if len(self.folders) > 1:
+        if together and len(self.folders) > 1:
             groups |= dict.fromkeys(self.made, self.folders)
         kept = sorted({tuple(group) for group in groups.values()})
         waved = {name: rows for name, rows in _waved(self.run).items() if name not in self.made}
-        if (rows := self.rows) and len({wave.wave for wave in self.waves() if wave.rows == rows}) > 1:
+        if (rows := self.rows) and any(wave.wave and wave.rows == rows for wave in self.waves()):
             waved |= dict.fromkeys(self.made, rows)
         content = {
             "groups": kept,

@@ -59,8 +59,9 @@ class Waves:
         work: of the group.
         rows: of a wave, at most.
         group: what it noted.
-        states: where trunks leave what others begin from.
+        states: where trunks leave what others begin from; None: nowhere that outlives the process.
         cut: whether trees are cut too, or only between trees, or (None) nothing is.
+        of: as in `Wave`.
 
     Attributes:
         cut: the plan's parts, in the order in which they are denoised.
@@ -71,17 +72,18 @@ class Waves:
         work: Work,
         rows: int,
         group: "Unfinished",
-        states: "NodeStates",
+        states: "NodeStates | None",
         cut: Literal["nodes", "trees"] | None = "nodes",
+        of: int = 0,
     ) -> None:
-        self.work, self.rows, self.group, self.states = work, rows, group, states
+        self.work, self.rows, self.group, self.states, self.of = work, rows, group, states, of
         self.plan: SharingPlan = work.union.plan
         self._between = cut
         most = self.plan.leaves if cut is None else rows
         self.cut: Parts = parts(self.plan, most, whole_trees=cut == "trees")
         self._exported = exported_nodes(self.plan, self.cut)
         self._steps = self.plan.stop - self.plan.first
-        self.known = {(wave.rows, wave.wave): wave for wave in group.waves()}
+        self._known = {wave.key: wave for wave in group.waves() if wave.of == of}
 
     def __len__(self) -> int:
         return len(self.cut.nodes)
@@ -97,7 +99,12 @@ class Waves:
 
     def noted(self, wave: int) -> bool:
         """Return whether a wave was done, whatever has become of its files since."""
-        return (self.rows, wave) in self.known
+        return (self.of, self.rows, wave) in self._known
+
+    @property
+    def known(self) -> list[Wave]:
+        """What all waves took that were denoised, in this cut of the plan or in one before."""
+        return list(self._known.values())
 
     def left(self, missing: NDArray[np.bool_]) -> list[int]:
         """Return the waves that are still to be denoised, in order, and forget states that none of them begins from.
@@ -113,11 +120,12 @@ class Waves:
                 if lacking[wave] or not self.noted(wave):
                     todo.add(wave)
             elif todo & set(heirs):
-                if self.noted(wave) and self.states.whole(wave, self._left_at(wave)):
+                if self.states and self.noted(wave) and self.states.whole(wave, self._left_at(wave)):
                     needed.add(wave)
                 else:
                     todo.add(wave)
-        self.states.delete_others(needed)
+        if self.states:
+            self.states.delete_others(needed)
         return sorted(todo)
 
     def node_steps(self, waves: Sequence[int]) -> int:
@@ -134,12 +142,15 @@ class Waves:
 
         if (trunk := int(self.cut.waits[wave])) < 0:
             return ()
-        return inherited(lambda k: self.states.load(trunk, k), *part.inherits(self.cut.nodes[trunk]))
+        assert self.states
+        states = self.states
+        return inherited(lambda k: states.load(trunk, k), *part.inherits(self.cut.nodes[trunk]))
 
     def keep(self, wave: int, state: "NodeState") -> None:
         """Write what a trunk exports at a step, as far as another wave begins from it."""
         import torch
 
+        assert self.states
         exported = np.searchsorted(self.cut.nodes[wave], self._exported[wave])
         here = torch.from_numpy(np.flatnonzero(np.isin(state.nodes.numpy(), exported)))
         if len(here):
@@ -158,12 +169,12 @@ class Waves:
             left: the waves that come after it.
             noted: it is done, and the next process shall know.
         """
-        self.known[wave.rows, wave.wave] = wave
+        self._known[wave.key] = wave
         if not noted:
             return
         self.group.done(wave)
         trunk = int(self.cut.waits[wave.wave])
-        if trunk >= 0 and not {*self.cut.heirs[trunk]} & {*left}:
+        if self.states and trunk >= 0 and not {*self.cut.heirs[trunk]} & {*left}:
             self.states.delete(trunk)
 
     def notes(self) -> list[str]:
@@ -229,7 +240,7 @@ def added(waves: Sequence[Wave]) -> tuple[ExecutionStats, dict[str, float]]:
     execution = ExecutionStats(
         calls=sum(one.calls for one in each),
         rows=sum(one.rows for one in each),
-        batch_size=each[-1].batch_size,
+        batch_size=min(one.batch_size for one in each if one.batch_size),
         first_call=next((one.first_call for one in each if one.first_call is not None), None),
         steady=sum(each * rows for each, rows in steady) / sum(rows for _, rows in steady) if steady else None,
         skipped=skipped,

@@ -43,7 +43,7 @@ class Part:
     sources: Integers
 
     def inherits(self, trunk: Integers) -> tuple[Integers, Integers, Integers]:
-        """Return what it begins from: nodes of the part `trunk` by their numbers there, the steps, and which of its own.
+        """Return what it begins from: nodes of the part `trunk` by their numbers there, the steps, and its own nodes.
 
         int64 [g] each.
         """

@@ -43,17 +43,17 @@ class Local(Executor):
         jobs = sorted(jobs, key=lambda job: job.source.key)
         plans = [job.needed(isolate=session.isolate) for job in jobs]
         alone = session.isolate or jobs[0].alone
-        work = _plain(jobs[0], plans[0], session) if alone else _united(jobs, plans, session)
-        made = _made(jobs)
+        work = plain(jobs[0], plans[0], session) if alone else _united(jobs, plans, session)
+        made = made_by(jobs)
         identity = _identity(jobs, work.union.plan, made)
         run = jobs[0].run
-        group = begun(run, identity, _relative(jobs, run), _relative(made, run))
+        group = begun(run, identity, relative(jobs, run), relative(made, run))
         execution, seconds, overflows = _executed(jobs, work, group, identity, session)
         rows = np.array([plan.node_steps for plan in plans], dtype=float)
         pictures = np.array([np.count_nonzero(plan.output >= 0) for plan in plans], dtype=float)
         shares = {"denoise": rows / rows.sum(), "decode": pictures / pictures.sum(), "write": pictures / pictures.sum()}
         for place, (job, plan) in enumerate(zip(jobs, plans, strict=True)):
-            if _finished(job):
+            if finished(job):
                 continue
             if where := overflows.get(job.folder):
                 yield Outcome(job, error=overflowed(job, where))
@@ -73,11 +73,11 @@ class Local(Executor):
                 job, taken, {stage: seconds.get(stage, 0.0) * share[place] for stage, share in shares.items()}
             )
         # whoever took the outcomes has written the manifests: whatever is missing now is made from what was denoised
-        if all(map(_finished, jobs)):
+        if all(map(finished, jobs)):
             group.end()
 
 
-def _plain(job: "Job", plan: "SharingPlan", session: "Session") -> Work:
+def plain(job: "Job", plan: "SharingPlan", session: "Session") -> Work:
     """Return the work of one job as its own plan says."""
     from generators.sharing.union import Union
 
@@ -120,20 +120,20 @@ def _united(jobs: "Sequence[Job]", plans: "Sequence[SharingPlan]", session: "Ses
     )
 
 
-def _relative(jobs: "Sequence[Job]", run: Path) -> list[str]:
+def relative(jobs: "Sequence[Job]", run: Path) -> list[str]:
     return [job.folder.relative_to(run).as_posix() for job in jobs]
 
 
-def _made(jobs: "Sequence[Job]") -> "list[Job]":
+def made_by(jobs: "Sequence[Job]") -> "list[Job]":
     """Return the jobs that the group makes pictures for; as it was begun, where some of them are finished since."""
-    run, lacking = jobs[0].run, [job for job in jobs if not _finished(job)]
+    run, lacking = jobs[0].run, [job for job in jobs if not finished(job)]
     for group in unfinished(run):
-        if group.folders == _relative(jobs, run) and set(group.made) >= set(_relative(lacking, run)):
+        if group.folders == relative(jobs, run) and set(group.made) >= set(relative(lacking, run)):
             return [job for job, name in zip(jobs, group.folders, strict=True) if name in group.made]
     return lacking
 
 
-def _finished(job: "Job") -> bool:
+def finished(job: "Job") -> bool:
     return (job.folder / MANIFEST).exists()
 
 
@@ -153,7 +153,7 @@ def _executed(
     rows = _rows(jobs, plan, group, session)
     cut: Literal["nodes", "trees"] | None = None if jobs[0].one_stream else "trees" if jobs[0].cache else "nodes"
     waves = Waves(work, rows, group, NodeStates(jobs[0].run / STATES, f"{identity} {rows}"), cut)
-    missing = _missing(jobs, waves, session)
+    missing = missing_places(jobs, waves, session)
     lacking = np.array([bool(places) for places in missing], dtype=np.bool_)
     left = waves.left(lacking)
     sizes = {
@@ -170,7 +170,7 @@ def _executed(
     for note in notes:
         session.emit(Note(note))
     needed = _needed(work, group)
-    used = [wave.execution.batch_size for wave in group.waves() if wave.execution.batch_size]
+    used = [wave.execution.batch_size for wave in waves.known if wave.execution.batch_size]
     size = min([*used, *(size for size, _ in sizes.values())], default=0)
     overflows: Overflows = {}
     with group.writing(), ExitStack() as denoising:
@@ -201,13 +201,13 @@ def _executed(
                 overflows.setdefault(folder, {}).update(where)
     for key, (_, origin) in sizes.items():
         session.shrink(sources[key], size, origin)
-    execution_of_all, all_seconds = added(list(waves.known.values()))
+    execution_of_all, all_seconds = added(waves.known)
     all_notes = list(dict.fromkeys([*execution_of_all.notes, *notes]))
     return execution_of_all.model_copy(update={"notes": all_notes}), all_seconds, overflows
 
 
 def _rows(jobs: "Sequence[Job]", plan: "SharingPlan", group: Unfinished, session: "Session") -> int:
-    """Return the most rows of a wave: as the group was begun, so that its waves are the same, unless others are asked."""
+    """Return the most rows of a wave: as it was begun, for the same waves, unless another number is asked for."""
     if group.rows and session.wave in (None, group.rows):
         return group.rows
     return rows_of(jobs, plan, session)
@@ -283,7 +283,7 @@ def _took(execution: "Execution", notes: Sequence[str]) -> ExecutionStats:
     )
 
 
-def _missing(jobs: "Sequence[Job]", waves: Waves, session: "Session") -> "list[list[Place]]":
+def missing_places(jobs: "Sequence[Job]", waves: Waves, session: "Session") -> "list[list[Place]]":
     """Return, for each picture, the places where it is not yet, and remove what is no picture of this group's.
 
     Folders with a manifest are finished. Where seconds are measured those of all of a wave's pictures are wanted.
@@ -293,10 +293,10 @@ def _missing(jobs: "Sequence[Job]", waves: Waves, session: "Session") -> "list[l
         noted = [waves.noted(wave) for wave in waves.wave_of.tolist()]
         whole &= {place for of_row, there in zip(places, noted, strict=True) if there for place in of_row}
     for job in jobs:
-        if not _finished(job):
+        if not finished(job):
             clear(job.folder, {prompt for folder, prompt in whole if folder == job.folder})
-    finished = {job.folder for job in jobs if _finished(job)}
-    return [[place for place in of_row if place[0] not in finished and place not in whole] for of_row in places]
+    done = {job.folder for job in jobs if finished(job)}
+    return [[place for place in of_row if place[0] not in done and place not in whole] for of_row in places]
 
 
 def _written(
