@@ -92,6 +92,15 @@ class DenoisingCheckpoints:
                 self._on_damage(f"{path} cannot be used ({' '.join(str(error).split()) or type(error).__name__})")
         return None
 
+    def rows(self) -> int:
+        """Return how many rows the run had denoised at the latest checkpoint that can be read; 0 if there is none."""
+        for path in self._paths():
+            try:
+                return self._read(path).rows
+            except Exception:  # `load` tells of it
+                continue
+        return 0
+
     def clear(self) -> None:
         """Delete the run's checkpoints, and the folder if nothing else is in it: the run is over."""
         for path in self._paths():

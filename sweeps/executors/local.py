@@ -177,10 +177,11 @@ def _executed(
         if group.rows != rows:
             group.cut(rows)
         before = plan.node_steps - waves.node_steps(left)
+        for saved in (_checkpoints(jobs, waves, wave, identity, session) for wave in left):
+            before += saved.rows() if saved else 0
         denoising.enter_context(session.stage("denoise", plan.node_steps, jobs[0].source, one_job, before))
         for place, wave in enumerate(left):
-            name = identity if len(waves) == 1 else f"{identity} {rows} {wave}"
-            checkpoints = None if waves.cut.heirs[wave] else _checkpoints(jobs, name, session)
+            checkpoints = _checkpoints(jobs, waves, wave, identity, session)
             execution, own, of_work, seconds = _denoised(jobs[0], waves, wave, size, needed, checkpoints, session)
             size = execution.batch_size_used
             if place + 1 == len(left):
@@ -350,12 +351,16 @@ def _identity(jobs: "Sequence[Job]", plan: "SharingPlan", made: "Sequence[Job]")
     return sha256_text(canonical_json([sources, plan.digest, *part]))
 
 
-def _checkpoints(jobs: "Sequence[Job]", identity: str, session: "Session") -> "DenoisingCheckpoints | None":
-    """Return where this execution leaves its checkpoints, if it does; what a denoiser cache remembers is in none."""
+def _checkpoints(
+    jobs: "Sequence[Job]", waves: Waves, wave: int, identity: str, session: "Session"
+) -> "DenoisingCheckpoints | None":
+    """Return where a wave leaves its checkpoints, if it does.
+
+    What a denoiser cache remembers is in none, nor is what a trunk has exported before.
+    """
     from generators.denoising_checkpoints import DenoisingCheckpoints
 
-    if session.save_every is None or jobs[0].cache:
+    if session.save_every is None or jobs[0].cache or waves.cut.heirs[wave]:
         return None
-    return DenoisingCheckpoints(
-        jobs[0].run / STATES, identity, session.save_every, lambda text: session.emit(Note(text))
-    )
+    name = identity if len(waves) == 1 else f"{identity} {waves.rows} {wave}"
+    return DenoisingCheckpoints(jobs[0].run / STATES, name, session.save_every, lambda text: session.emit(Note(text)))
