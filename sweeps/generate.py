@@ -203,12 +203,12 @@ def _row_bytes(job: Job, session: Session) -> int:
     """Return what a row takes between steps where memory is scarce: on an accelerator conditioning is elsewhere."""
     family, settings = session.family(job.source), job.source.settings
     on_cpu = family.device.type == "cpu"
-    tensors = session.encoded(job.source, job.run).conditioning.tensors.values() if on_cpu else ()
+    shapes = session.encoded(job.source, job.run).conditioning.shapes.values() if on_cpu else ()
     return row_bytes(
         family.latent_shape(settings),
         settings.dtype,
         remembered=family.sampler(settings).remembered,
-        conditioning=[tensor.shape[1:] for tensor in tensors],
+        conditioning=list(shapes),
     )
 
 
