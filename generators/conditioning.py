@@ -106,12 +106,12 @@ class Conditioning:
             joined._at = np.concatenate([own + start for own, start in zip(at, starts, strict=True)])
         return joined
 
-    def read(self, rows: ArrayLike) -> "Rows":
+    def read(self, rows: ArrayLike) -> "LazyRows":
         """Return these rows, float32 [n, ...] by name, each tensor read when it is asked for."""
         rows = np.asarray(rows, dtype=np.int64).reshape(-1)
-        return Rows(self, rows)
+        return LazyRows(self, rows)
 
-    def chunks(self) -> Iterator["Rows"]:
+    def chunks(self) -> Iterator["LazyRows"]:
         """Yield all rows, in order, as many at once as `CHUNK` holds."""
         for start in range(0, len(self), self._most):
             yield self.read(np.arange(start, min(start + self._most, len(self))))
@@ -228,7 +228,7 @@ class Conditioning:
         return found
 
 
-class Rows(Mapping[str, Tensor]):
+class LazyRows(Mapping[str, Tensor]):
     """Some rows of a conditioning, float32 [n, ...] by name; a tensor is read when it is first asked for.
 
     Attributes:

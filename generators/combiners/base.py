@@ -48,8 +48,8 @@ class Members:
         need, free = COPIES * self.count * sum(row.nbytes for row in one), free_memory()
         if need > free:
             raise UserError(
-                f"a cluster of {self.count:,} prompts takes {need / 2**30:.1f} GiB of memory under this combiner, which "
-                f"needs all of them at once: {free / 2**30:.1f} GiB are free",
+                f"a cluster of {self.count:,} prompts takes {need / 2**30:.1f} GiB of memory under this combiner, "
+                f"which needs all of them at once: {free / 2**30:.1f} GiB are free",
                 "use --combiner mean, which reads them one after the other, or a smaller tau",
             )
         return dict(self.read(np.arange(self.count)))

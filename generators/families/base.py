@@ -19,7 +19,7 @@ from generators.acceleration import Acceleration
 from generators.batching import Batches
 from generators.checkpoints import Offload, has_index, pipeline_class
 from generators.component import Component
-from generators.conditioning import Conditioning, Rows
+from generators.conditioning import Conditioning, LazyRows
 from generators.device_memory import give_back
 from generators.model_entry import FAMILIES, ModelEntry, ModelFamily
 from generators.overflow import refuse_overflow, within
@@ -187,8 +187,8 @@ class Family(ModelFamily, ABC, Generic[S]):
         return np.concatenate([self.features_of(rows, option) for rows in conditioning.chunks()])
 
     @abstractmethod
-    def features_of(self, rows: Rows, option: str) -> NDArray[np.float64]:
-        """Return the features of some prompts, float64 [n, D], from what they need of their rows, which are read then."""
+    def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
+        """Return the features of some prompts, float64 [n, D]: of their rows no more is read than is asked for."""
 
     @abstractmethod
     def sampler(self, settings: S) -> Sampler:

@@ -15,7 +15,7 @@ from common.logs import errors_alone
 from generators.batching import Batches
 from generators.checkpoints import load_pipeline, named_pipeline, pipeline_class
 from generators.component import Component
-from generators.conditioning import Conditioning, Rows
+from generators.conditioning import Conditioning, LazyRows
 from generators.families import seams, traced
 from generators.families.base import DTYPES, ROLE, Family, decoder_watched, pictures_of, torch_device
 from generators.families.described import PROMPT, Described, described, described_at, unheard
@@ -180,7 +180,7 @@ class DiffusersPipeline(Family[PipelineSettings]):
             batches.notes += [f"prompts were cut, {kind} says: {message}" for message in dict.fromkeys(cut)]
         return conditioning
 
-    def features_of(self, rows: Rows, option: str) -> NDArray[np.float64]:
+    def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
         """Return the `pooled` vector or, where there is none, the `mean_token`; or all states `flattened`."""
         return features(rows, rows.shapes, pooled=option == POOLED, flattened=option == "flattened")
 

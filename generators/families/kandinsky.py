@@ -15,7 +15,7 @@ from common.logs import errors_alone
 from generators.batching import Batches
 from generators.checkpoints import check_pipeline, load_config, load_pipeline
 from generators.component import Component, diffusers_module, transformers_module
-from generators.conditioning import Conditioning, Rows
+from generators.conditioning import Conditioning, LazyRows
 from generators.families.base import DTYPES, Family, pictures_of, torch_device
 from generators.families.encoding import cut_note, torch_generator
 from generators.model_entry import ModelEntry, locate, models
@@ -153,7 +153,7 @@ class Kandinsky(Family[PriorSettings]):
         embeds = {"image_embeds": image_embeds, "negative_image_embeds": negative_image_embeds}
         return Conditioning(embeds, stream.get_state() if stream else None)
 
-    def features_of(self, rows: Rows, option: str) -> NDArray[np.float64]:
+    def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
         return rows[option].double().numpy()
 
     def sampler(self, settings: PriorSettings) -> Sampler:

@@ -15,7 +15,7 @@ from common.logs import errors_alone
 from generators.batching import Batches
 from generators.checkpoints import load_pipeline, pipeline_class
 from generators.component import Component, diffusers_module, transformers_module
-from generators.conditioning import Conditioning, Rows
+from generators.conditioning import Conditioning, LazyRows
 from generators.families.base import DTYPES, ROLE, Family, torch_device
 from generators.families.encoding import cut_note, torch_generator
 from generators.families.stable import (
@@ -199,7 +199,7 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
         embedding: Tensor = prior.post_process_latents(latents)
         return embedding
 
-    def features_of(self, rows: Rows, option: str) -> NDArray[np.float64]:
+    def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
         """Return ``image_embeds`` without the noise level's embedding, which is everybody's, or the text's features."""
         if option != "image_embeds":
             return text_features(rows, option)
