@@ -360,14 +360,19 @@ class _Run:
 
     def _condition(self, nodes: NDArray[np.int64], begins: NDArray[np.bool_]) -> None:
         """Set the nodes' conditioning, [n nodes, ...]: combined when a node begins, kept while it runs."""
+        if not begins.any() and np.array_equal(nodes, self.nodes):
+            return
+        before, self.conditioned = self.conditioned, {}
+        places, goes_on = torch.from_numpy(self._places(nodes[~begins])), torch.from_numpy(~begins)
         fresh = self.conditioning.rows(self.plan, nodes[begins]) if begins.any() else {}
-        places = self._places(nodes[~begins])
-        for name, tensor in self.conditioning.tensors.items():
-            rows = torch.empty(len(nodes), *tensor.shape[1:])
+        if begins.all():
+            self.conditioned = fresh
+            return
+        for name, shape in self.conditioning.shapes.items():  # one by one: what is copied is there twice
+            rows = torch.empty(len(nodes), *shape)
             if name in fresh:
-                rows[begins] = fresh[name]
-            if len(places):
-                rows[~begins] = self.conditioned[name][places]
+                rows[~goes_on] = fresh.pop(name)
+            rows[goes_on] = before.pop(name)[places]
             self.conditioned[name] = rows
 
     def step(self, k: int) -> None:

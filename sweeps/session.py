@@ -284,7 +284,7 @@ class Session:
         with self.stage("warm-up", 1, source), torch.no_grad():
             family.accelerate()
             for size in compiled or [rows]:
-                conditioned = {name: tensor[:size] for name, tensor in conditioning.tensors.items()}
+                conditioned = dict(conditioning.read(np.arange(size)))
                 family.predict(latents[:size], 0, family.sampler(settings), conditioned, settings)
             with suppress(FloatingPointError):  # whoever decodes pictures says of which
                 family.decode(latents, settings, lambda shape, _: torch.zeros(shape))

@@ -214,7 +214,7 @@ def held_by(job: "Job", session: "Session") -> dict[str, int]:
         family.latent_shape(settings),
         settings.dtype,
         remembered=family.sampler(settings).remembered,
-        conditioning=[tensor.shape[1:] for tensor in conditioning.taken(np.array([0])).tensors.values()],
+        conditioning=list(conditioning.shapes.values()),
     )
 
 
