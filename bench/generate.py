@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench import executors
 from bench import options as o
 from common.errors import UserError
 from common.files import atomic_write, canonical_json
 from common.pictures import read_picture
 
 if TYPE_CHECKING:
+    from sweeps.executors.base import Executor
     from sweeps.jobs import Job
     from sweeps.spec import SweepSpec
 
@@ -38,6 +40,11 @@ def generate(
         bool, typer.Option("--baseline", help="Share nothing, as --tau 0.", rich_help_panel="How prompts share")
     ] = False,
     standard: Annotated[bool, typer.Option("--standard", hidden=True)] = False,
+    executor: executors.Name = "local",
+    address: executors.Address = None,
+    workers: executors.Workers = None,
+    store: executors.Store = None,
+    devices: executors.Devices = None,
     **settings: Any,
 ) -> None:
     """Generate images of some prompts that share early denoising steps, without a sweep or scores.
@@ -48,20 +55,22 @@ def generate(
     from sweeps.continuing import run_name
     from sweeps.spec import make_spec
 
-    flags = o.given(settings)
+    flags = executors.of_devices(o.given(settings), devices)
     if (baseline or standard) and "tau" in flags:
         raise UserError("--baseline is tau 0, and --tau was given too", "give one of them")
     if not {"prompt", "prompts", "dataset"} & flags.keys():
         raise UserError("no prompts were given", 'add --prompt "...", --prompts FILE or --dataset NAME')
     spec = make_spec([flags, {"tau": "0" if baseline or standard else flags.get("tau", "1")}])
-    _generate(spec, out / (o.checked_name(name) if name else run_name(spec, out)))
+    folder = out / (o.checked_name(name) if name else run_name(spec, out))
+    _generate(spec, folder, executors.chosen(executor, address, workers, store, devices))
 
 
-def _generate(spec: "SweepSpec", folder: Path) -> None:
+def _generate(spec: "SweepSpec", folder: Path, executor: "Executor | None") -> None:
     """Make the one cell of a spec in a folder that is new, empty, or its own: then what is missing there is made."""
     from bench.results import seconds_line
     from bench.screen import screen
     from sweeps.continuing import continued
+    from sweeps.executors.local import Local
     from sweeps.generate import generate
     from sweeps.grid import cells
     from sweeps.machine import checked_device
@@ -76,11 +85,11 @@ def _generate(spec: "SweepSpec", folder: Path) -> None:
         cell, *more = cells(spec, where)
         if more:
             raise UserError(f"one set of images is one cell; this asks for {1 + len(more)}", "use `bench sweep`")
-        session = Session.of(spec, where, seen)
-        with open_store(folder, spec):
+        session, executor = Session.of(spec, where, seen, executor), executor or Local()
+        with open_store(folder, spec), executor.opened(spec, where, seen):
             atomic_write(folder / "identity.json", canonical_json(cell.identity) + "\n")
             job = plan_pictures(cell, folder, session)
-            manifest = generate([job], session)[folder].manifest
+            manifest = generate([job], session, executor)[folder].manifest
             if isinstance(manifest, Exception):
                 raise manifest
             _draw(job)

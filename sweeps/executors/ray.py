@@ -1,6 +1,7 @@
 """Ray's workers: they denoise several jobs at once, and the parts of a large plan apart."""
 
 import os
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sweeps.unfinished import Unfinished
     from sweeps.worker import PartOutcome, Task
 
+CUDA_DEVICE = re.compile(r"cuda:[0-9]{1,3}")
 RETRIES = 3  # of one part whose worker dies
 PATIENCE = 300  # seconds for the workers to start
 REACH = 10  # seconds for a cluster to answer
@@ -75,6 +77,10 @@ class Ray(Executor):
     name = "ray"
     resumes = True
 
+    def __init__(self, *of_all: Any, **by_name: Any) -> None:
+        super().__init__(*of_all, **by_name)
+        self._visible = checked_devices(self.devices)
+
     @classmethod
     def unavailable(cls) -> str | None:
         return None if find_spec("ray") else "it needs Ray: pip install 'reusebench[ray]'"
@@ -97,7 +103,8 @@ class Ray(Executor):
         mine = not ray.is_initialized()  # a cluster that the caller has connected to stays connected
         try:
             emit(StageStarted("workers", 1))
-            self._pool = self._started(device, spec.offload, spec.acceleration(device))
+            with _seen_by_ray(self._visible):
+                self._pool = self._started(device, spec.offload, spec.acceleration(device))
             emit(StageFinished())
             if any(about["versions"] != versions() for about in self.abouts):
                 emit(Note("a worker has other libraries than this machine: its pictures may differ in their bits"))
@@ -114,6 +121,8 @@ class Ray(Executor):
 
         from sweeps.worker import Worker
 
+        if self.devices:
+            self.workers = len(self.devices)
         threads, gpus = torch.get_num_threads(), int(device.startswith("cuda"))
         # as many threads as here: their number decides the order of sums, and with it the last bits of a picture
         same_threads = acceleration.model_copy(update={"threads": threads})
@@ -337,6 +346,46 @@ class Ray(Executor):
             session.emit(Note(note))
         about = f"made by {self.workers} Ray workers: its seconds are theirs, added up"
         return Outcome(parts.job, execution.model_copy(update={"notes": [*execution.notes, about]}), seconds)
+
+
+def checked_devices(devices: Sequence[str]) -> str | None:
+    """Return what CUDA_VISIBLE_DEVICES has to be, for CUDA devices of this machine; None where none are named.
+
+    Raises:
+        UserError: a device is unknown, not there or named twice.
+    """
+    for device in devices:
+        if device != "cpu" and not CUDA_DEVICE.fullmatch(device):
+            raise UserError(f"--devices: there is no device {device!r}", "write cuda:0,cuda:1 or cpu,cpu")
+    named = [int(device.partition(":")[2]) for device in devices if device != "cpu"]
+    if not named:
+        return None
+    import torch
+
+    count = torch.cuda.device_count()
+    if missing := [number for number in named if number >= count]:
+        there = f"those of this machine are cuda:0 to cuda:{count - 1}" if count else "this machine has no CUDA device"
+        raise UserError(f"--devices: there is no cuda:{missing[0]}", there)
+    if len(set(named)) < len(named):
+        twice = next(number for number in named if named.count(number) > 1)
+        raise UserError(f"--devices names cuda:{twice} twice", "name each once: a worker fills a GPU")
+    seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return ",".join(seen[number] if seen else str(number) for number in named)
+
+
+@contextmanager
+def _seen_by_ray(visible: str | None) -> Iterator[None]:
+    """Let a Ray that starts in this block have these CUDA devices alone; None: all."""
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
+    try:
+        yield
+    finally:
+        if visible is not None:
+            os.environ.pop("CUDA_VISIBLE_DEVICES")
+            if before is not None:
+                os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 def _reach(address: str | None) -> None:
