@@ -16,18 +16,22 @@ from sweeps.record import ExecutionStats
 from sweeps.unfinished import Wave
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from generators.conditioning import Conditioning
     from generators.executor import NodeState
     from generators.node_states import NodeStates
     from generators.noise import NoiseSource
     from generators.sharing.plan import SharingPlan
     from generators.sharing.union import Union
+    from sweeps.grid import Source
     from sweeps.jobs import Job
     from sweeps.session import Session
     from sweeps.unfinished import Unfinished
     from sweeps.writer import Place
 
 Integers = NDArray[np.int64]
+COMBINED = 4  # chunks' bytes, while one is combined: as it was kept, in float32 and in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,22 +204,44 @@ def rows_of(jobs: "Sequence[Job]", plan: "SharingPlan", session: "Session") -> i
     """Return the most rows of a wave of these jobs: as asked for, else as many as memory holds."""
     if session.wave is not None:
         return session.wave
-    held = [held_by(job, session) for job in {job.source.key: job for job in jobs}.values()]
+    runs = {job.source.key: (job.source, job.run) for job in jobs}
+    held = [held_by(source, session, run) for source, run in runs.values()]
     most = {place: max(one[place] for one in held) for place in held[0]}
     return wave_rows(plan.leaves, most, free(session), session.batch_size(jobs[0].source)[0])
 
 
-def held_by(job: "Job", session: "Session") -> dict[str, int]:
-    """Return what a row of a job's plan holds between steps, by device."""
-    family, settings = session.family(job.source), job.source.settings
-    conditioning = session.encoded(job.source, job.run).conditioning
+def held_by(source: "Source", session: "Session", run: "Path | None" = None) -> dict[str, int]:
+    """Return what a row of a source's plan holds between steps, by device; `run` as in `Session.encoded`."""
+    family, settings = session.family(source), source.settings
     return held_bytes(
         session.device,
         family.latent_shape(settings),
         settings.dtype,
         remembered=family.sampler(settings).remembered,
-        conditioning=list(conditioning.shapes.values()),
+        conditioning=list(session.encoded(source, run).conditioning.shapes.values()),
     )
+
+
+def wave_bytes(held: Mapping[str, int], rows: int, batch_size: int) -> dict[str, int]:
+    """Return the bytes that a wave takes at its worst moment beside the weights, by device.
+
+    Where nodes begin, what rows hold is there twice, and so are a batch's; in main memory prompts' conditioning is
+    combined a chunk at a time, in double precision.
+
+    Args:
+        held: bytes a row (`held_bytes`).
+        rows: that are active at once.
+        batch_size: rows a call, at most.
+
+    Examples:
+        >>> wave_bytes({"cpu": 100, "cuda": 10}, rows=4, batch_size=2)
+        {'cpu': 2600, 'cuda': 100}
+    """
+    from generators.conditioning import CHUNK
+
+    between = {device: (2 * rows + min(batch_size, rows)) * taken for device, taken in held.items()}
+    between["cpu"] += COMBINED * min(CHUNK, rows * held["cpu"])
+    return between
 
 
 def free(session: "Session") -> dict[str, float]:
