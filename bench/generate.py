@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench import executors
 from bench import options as o
 from common.errors import UserError
 from common.files import atomic_write, canonical_json, sha256_text
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from sweeps.delivery.files import Receipt
     from sweeps.delivery.formats import PictureFormat
     from sweeps.delivery.target import Target
+    from sweeps.executors.base import Executor
     from sweeps.grid import Cell
     from sweeps.jobs import Job
     from sweeps.session import Session
@@ -84,6 +86,11 @@ def generate(
         bool, typer.Option("--baseline", help="Share nothing, as --tau 0.", rich_help_panel="How prompts share")
     ] = False,
     standard: Annotated[bool, typer.Option("--standard", hidden=True)] = False,
+    executor: executors.Name = "local",
+    address: executors.Address = None,
+    workers: executors.Workers = None,
+    store: executors.Store = None,
+    devices: executors.Devices = None,
     **settings: Any,
 ) -> None:
     """Generate images of some prompts that share early denoising steps, without a sweep or scores.
@@ -96,7 +103,7 @@ def generate(
     from sweeps.delivery.target import Target, target_of
     from sweeps.spec import make_spec
 
-    flags = o.given(settings)
+    flags = executors.of_devices(o.given(settings), devices)
     if (baseline or standard) and "tau" in flags:
         raise UserError("--baseline is tau 0, and --tau was given too", "give one of them")
     if not {"prompt", "prompts", "dataset"} & flags.keys():
@@ -106,14 +113,24 @@ def generate(
     root, url = target_of(out, work)
     own = o.checked_name(name) if name else run_name(spec, root)
     target = Target(root / own, RemoteFolder(f"{url}/{own}") if url else None)
-    _generate(spec, target, files, name_by, grid=grid)
+    at = executors.chosen(executor, address, workers, store, devices)
+    _generate(spec, target, files, name_by, at, grid=grid)
 
 
-def _generate(spec: "SweepSpec", target: "Target", files: "PictureFormat", name_by: str | None, *, grid: bool) -> None:
+def _generate(
+    spec: "SweepSpec",
+    target: "Target",
+    files: "PictureFormat",
+    name_by: str | None,
+    executor: "Executor | None",
+    *,
+    grid: bool,
+) -> None:
     """Make the one cell of a spec in a folder that is new, empty, or its own: then what is missing there is made."""
     from bench.results import seconds_line
     from bench.screen import screen
     from sweeps.continuing import continued
+    from sweeps.executors.local import Local
     from sweeps.generate import generate
     from sweeps.grid import cells
     from sweeps.machine import checked_device
@@ -128,11 +145,11 @@ def _generate(spec: "SweepSpec", target: "Target", files: "PictureFormat", name_
         cell, *more = cells(spec, where)
         if more:
             raise UserError(f"one set of images is one cell; this asks for {1 + len(more)}", "use `bench sweep`")
-        session = Session.of(spec, where, seen)
-        with open_store(folder, spec):
+        session, executor = Session.of(spec, where, seen, executor), executor or Local()
+        with open_store(folder, spec), executor.opened(spec, where, seen):
             atomic_write(folder / "identity.json", canonical_json(cell.identity) + "\n")
             job = _job(cell, target, files, name_by, names, session)
-            manifest = generate([job], session)[folder].manifest
+            manifest = generate([job], session, executor)[folder].manifest
             if isinstance(manifest, Exception):
                 raise manifest
             written, notes = _hand_over(job, target, job.files.known(folder, list(manifest.images)), grid=grid)

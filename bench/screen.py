@@ -75,9 +75,9 @@ class Screen:
         match event:
             case SweepStarted(jobs=jobs):
                 self._cells = self.progress.add_task("cells", total=len(jobs))
-            case StageStarted(stage=name, total=total, job=job):
+            case StageStarted(stage=name, total=total, job=job, before=before):
                 which = f", tau {job.config.tau:f}" if job and job.role == "sharing" else ""
-                stages.append(self.progress.add_task(f"{NAMES.get(name, name)}{which}", total=total))
+                stages.append(self.progress.add_task(f"{NAMES.get(name, name)}{which}", total=total, completed=before))
             case StageAdvanced(done=done) if stages:
                 self.progress.advance(stages[-1], done)
             case StageFinished() if stages:

@@ -32,12 +32,14 @@ class StageStarted:
     Attributes:
         model: whose stage it is, where it is a model's.
         job: for whose pictures alone it is, where it is not for several jobs'.
+        before: units of the total that were done before, by a process that was interrupted.
     """
 
     stage: str
     total: int
     model: str | None = None
     job: "Job | None" = None
+    before: int = 0
 
 
 @dataclass(frozen=True)

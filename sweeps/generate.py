@@ -14,7 +14,6 @@ from common.files import atomic_write, canonical_json, sha256_file, unwritable
 from common.memory import is_out_of_memory
 from common.plugins import no_exit
 from generators.sharing.union import grouped_by_combiner
-from metrics.memory import row_bytes
 from sweeps.events import Note
 from sweeps.executors.base import Executor, Outcome
 from sweeps.executors.local import Local
@@ -40,7 +39,6 @@ from sweeps.unfinished import STATES, belonged, unfinished
 PROMPTS = "prompts.json"
 # Settings in which sources that are denoised as one may differ: they decide noise and conditioning.
 OWN = {"seed", "prior_seed"}
-SHARE = 0.5  # of the memory that is free, for what is kept between steps
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
 
     Every picture that is kept was verified by its hash.
 
-    Jobs are denoised as one as far as their sources, their combiners and the memory allow. A group that fails is made
+    Jobs are denoised as one as far as their sources and their combiners allow. A group that fails is made
     job by job; a job that fails has its error in the result, and the others go on.
 
     Args:
@@ -170,7 +168,7 @@ def _groups(jobs: Sequence[Job], session: Session, executor: Executor) -> Iterat
     for same_kind in by_kind.values():
         together = [job for job in same_kind if not _alone(session)(job)]
         if executor.unites:
-            yield from _fitting(together, session)
+            yield from _by_combiner(together, session)
         elif together:
             yield together
         for job in same_kind:
@@ -178,45 +176,14 @@ def _groups(jobs: Sequence[Job], session: Session, executor: Executor) -> Iterat
                 yield [job]
 
 
-def _fitting(jobs: Sequence[Job], session: Session) -> list[list[Job]]:
-    """Return groups of one combiner each, cut where another job's rows would not fit in the memory with the others."""
-    groups: list[list[Job]] = []
+def _by_combiner(jobs: Sequence[Job], session: Session) -> list[list[Job]]:
     try:
-        for same_combiner in grouped_by_combiner(jobs, lambda job: job.needed(isolate=False)):
-            left = 0.0
-            for number, job in enumerate(same_combiner):
-                takes = np.count_nonzero(job.needed(isolate=False).output >= 0) * _row_bytes(job, session)
-                if number == 0 or takes > left:
-                    groups.append([])
-                    left = SHARE * _free(session)
-                left -= takes
-                groups[-1].append(job)
+        return grouped_by_combiner(jobs, lambda job: job.needed(isolate=False))
     except Exception as error:
         if unwritable(error):
             raise
         _fall_back(len(jobs), error, session)
         return [[job] for job in jobs]
-    return groups
-
-
-def _row_bytes(job: Job, session: Session) -> int:
-    """Return what a row takes between steps where memory is scarce: on an accelerator conditioning is elsewhere."""
-    family, settings = session.family(job.source), job.source.settings
-    on_cpu = family.device.type == "cpu"
-    tensors = session.encoded(job.source, job.run).conditioning.tensors.values() if on_cpu else ()
-    return row_bytes(
-        family.latent_shape(settings),
-        settings.dtype,
-        remembered=family.sampler(settings).remembered,
-        conditioning=[tensor.shape[1:] for tensor in tensors],
-    )
-
-
-def _free(session: Session) -> float:
-    """Return the bytes that are free where denoising happens."""
-    from generators.device_memory import free_bytes
-
-    return float(free_bytes(session.device))
 
 
 def _fall_back(count: int, error: Exception, session: Session) -> None:
