@@ -1,22 +1,34 @@
 """`bench generate`: one set of images, the official code's everyday use: prompts, name, tau in; images, tree out."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench import executors
 from bench import options as o
 from bench.costs import HERE, Priced, priced
 from bench.documents import print_json
 from common.errors import UserError
-from common.files import atomic_write, canonical_json
-from common.pictures import read_picture
+from common.files import atomic_write, canonical_json, sha256_text
+from common.remote import RemoteFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sweeps.delivery.files import Receipt
+    from sweeps.delivery.formats import PictureFormat
+    from sweeps.delivery.target import Target
+    from sweeps.executors.base import Executor
+    from sweeps.grid import Cell
     from sweeps.jobs import Job
+    from sweeps.session import Session
     from sweeps.spec import SweepSpec
 
-COLUMNS, LARGEST = 8, 256  # pictures a row of the grid, pixels of one
+GRID, DENDROGRAM = "grid.png", "dendrogram"
+MOST_LEAVES = 500  # of a tree whose branches can be told apart on a page
+LONG = 5_000  # characters of a prompt and its negative prompt, from which on a file may have no room for them
 
 
 @o.spec_options(
@@ -36,11 +48,52 @@ COLUMNS, LARGEST = 8, 256  # pictures a row of the grid, pixels of one
 @priced
 def generate(
     name: Annotated[str | None, o.name_of("folder")] = None,
-    out: Annotated[Path, o.folder("The folder that holds it.")] = Path("generated"),
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER|URL",
+            help="The folder that holds it, or an address that fsspec reads: s3://, gs://.",
+            rich_help_panel=o.LEAVE,
+            callback=o.with_secrets,
+        ),
+    ] = "generated",
+    work: Annotated[
+        Path | None,
+        o.folder("What goes to an address leaves its plan and checkpoints here.", "a folder in the cache"),
+    ] = None,
+    picture_format: Annotated[
+        str, typer.Option("--format", metavar="png|webp|jpeg", help="What to save.", rich_help_panel=o.LEAVE)
+    ] = "png",
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Of webp and jpeg, 1 to 100; a webp file of 100 is lossless.",
+            show_default="Pillow's: 80 and 75",
+            rich_help_panel=o.LEAVE,
+        ),
+    ] = None,
+    name_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Name files by this column of --prompts.",
+            show_default="numbers",
+            rich_help_panel=o.LEAVE,
+        ),
+    ] = None,
+    grid: Annotated[
+        bool, typer.Option("--grid/--no-grid", help="Draw a contact sheet, grid.png.", rich_help_panel=o.LEAVE)
+    ] = True,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Share nothing, as --tau 0.", rich_help_panel="How prompts share")
     ] = False,
     standard: Annotated[bool, typer.Option("--standard", hidden=True)] = False,
+    executor: executors.Name = "local",
+    address: executors.Address = None,
+    workers: executors.Workers = None,
+    store: executors.Store = None,
+    devices: executors.Devices = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it costs; make nothing.", rich_help_panel=o.LEAVE)
     ] = False,
@@ -50,27 +103,45 @@ def generate(
 ) -> None:
     """Generate images of some prompts that share early denoising steps, without a sweep or scores.
 
-    Writes images/, grid.png, dendrogram.png, plan.npz, tree.npz, sweep.yaml and identity.json into one folder, and
-    prints what sharing saved.
+    Writes images/, manifest.parquet (a row an image), grid.png, dendrogram.png and identity.json, and prints what
+    sharing saved. Every file says how it was made. An interrupted command continues when it is run again.
     """
     from sweeps.continuing import run_name
+    from sweeps.delivery.formats import PictureFormat
+    from sweeps.delivery.target import Target, target_of
     from sweeps.spec import make_spec
 
-    flags = o.given(settings)
+    flags = executors.of_devices(o.given(settings), devices)
     if (baseline or standard) and "tau" in flags:
         raise UserError("--baseline is tau 0, and --tau was given too", "give one of them")
     if not {"prompt", "prompts", "dataset"} & flags.keys():
         raise UserError("no prompts were given", 'add --prompt "...", --prompts FILE or --dataset NAME')
+    files = PictureFormat(picture_format, quality)  # type: ignore[arg-type]
     spec = make_spec([flags, {"tau": "0" if baseline or standard else flags.get("tau", "1")}])
-    folder = out / (o.checked_name(name) if name else run_name(spec, out))
-    _generate(spec, folder, pricing, dry_run=dry_run, as_json=as_json)
+    root, url = target_of(out, work)
+    own = o.checked_name(name) if name else run_name(spec, root)
+    target = Target(root / own, RemoteFolder(f"{url}/{own}") if url else None)
+    at = executors.chosen(executor, address, workers, store, devices)
+    _generate(spec, target, files, name_by, at, pricing, grid=grid, dry_run=dry_run, as_json=as_json)
 
 
-def _generate(spec: "SweepSpec", folder: Path, pricing: Priced, *, dry_run: bool, as_json: bool) -> None:
+def _generate(
+    spec: "SweepSpec",
+    target: "Target",
+    files: "PictureFormat",
+    name_by: str | None,
+    executor: "Executor | None",
+    pricing: Priced,
+    *,
+    grid: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Make the one cell of a spec in a folder that is new, empty, or its own: then what is missing there is made."""
     from bench.results import print_bill, seconds_line
     from bench.screen import screen
     from sweeps.continuing import continued
+    from sweeps.executors.local import Local
     from sweeps.generate import generate
     from sweeps.grid import cells
     from sweeps.machine import checked_device
@@ -78,7 +149,8 @@ def _generate(spec: "SweepSpec", folder: Path, pricing: Priced, *, dry_run: bool
     from sweeps.session import Session
     from sweeps.store import open_store, refuse_another
 
-    where = checked_device(spec.device)
+    folder, where = target.folder, checked_device(spec.device)
+    names = _names(spec, files, name_by)  # of the file as it is now, not as a run folder that is there has it
     spec = continued(spec, folder, where)
     refuse_another(folder, spec)
     with screen() as seen:
@@ -86,53 +158,112 @@ def _generate(spec: "SweepSpec", folder: Path, pricing: Priced, *, dry_run: bool
             cell, *more = cells(spec, where)
         if more:
             raise UserError(f"one set of images is one cell; this asks for {1 + len(more)}", "use `bench sweep`")
-        session = Session.of(spec, where, seen)
         if dry_run:
-            job = plan_pictures(cell, folder, session, keep=False)
+            job = plan_pictures(cell, folder, Session.of(spec, where, seen), keep=False)
             print_bill(pricing.bill([job], where, folder.parent), job, as_json=as_json)
             return
-        with open_store(folder, spec):
+        session, executor = Session.of(spec, where, seen, executor), executor or Local()
+        with open_store(folder, spec), executor.opened(spec, where, seen):
             atomic_write(folder / "identity.json", canonical_json(cell.identity) + "\n")
-            job = plan_pictures(cell, folder, session)
+            job = _job(cell, target, files, name_by, names, session)
             pricing.announce([job], where, seen, folder.parent)
-            manifest = generate([job], session)[folder].manifest
+            manifest = generate([job], session, executor)[folder].manifest
             if isinstance(manifest, Exception):
                 raise manifest
-            _draw(job)
+            written, notes = _hand_over(job, target, job.files.known(folder, list(manifest.images)), grid=grid)
+        for note in notes:
+            seen.say(f"note: {note}")
     taken, seconds = manifest.plan, seen.seconds()
     if as_json:
-        print_json({"run": folder, "config": cell.config, "plan": taken, "images": manifest.images, "seconds": seconds})
+        document = {"run": folder, "results": target.shown, "written": written, "config": cell.config, "plan": taken}
+        print_json({**document, "images": manifest.images, "seconds": seconds})
         return
-    typer.echo(
+    state = [f"state    {folder}/ (to go on, and to check what is there)"] if target.remote else []
+    lines = [
         f"{taken.n_prompts} images at tau {cell.config.tau:f}: {taken.node_steps:,} of {taken.baseline_node_steps:,} "
-        f"denoiser steps, {taken.savings:.1%} saved\nresults  {folder}/ (images/, grid.png, dendrogram.png)\n"
-        f"time     {seconds_line(seconds)}{pricing.paid(sum(seconds.values()), where)}"
-    )
+        f"denoiser steps, {taken.savings:.1%} saved",
+        f"results  {target.shown}/ ({', '.join(written)})",
+        *state,
+        f"time     {seconds_line(seconds)}{pricing.paid(sum(seconds.values()), where)}",
+    ]
+    typer.echo("\n".join(lines))
 
 
-def _draw(job: "Job") -> None:
-    """Write the pictures as one grid, and the tree with the share that was saved, where a threshold cuts it."""
+def _names(spec: "SweepSpec", files: "PictureFormat", name_by: str | None) -> list[str]:
+    """Return the names of the pictures' files, without the suffix; nothing where they are numbered."""
+    from generators.prompt_files import read_prompt_file
+    from sweeps.delivery.names import stems
+    from sweeps.grid import prompts_of
+
+    if name_by is None:
+        return []
+    if spec.prompts is None or spec.dataset or spec.prompt:
+        raise UserError("--name-by is a column of the file that all prompts are from", "give --prompts FILE alone")
+    ids = prompts_of(spec)[0].column(name_by)
+    return stems(ids, name_by, files.suffix, where=read_prompt_file(spec.prompts, spec.column).where[: len(ids)])
+
+
+def _job(
+    cell: "Cell", target: "Target", files: "PictureFormat", name_by: str | None, names: list[str], session: "Session"
+) -> "Job":
+    """Return the planned job, with what its pictures' files are like, which the destination has taken by then."""
+    from sweeps.delivery.about import abouts
+    from sweeps.delivery.files import PLAIN, PictureFiles
+    from sweeps.plan import plan_pictures
+
+    hashed = sha256_text(canonical_json(names)) if names else None
+    kind = {"format": files.name, "quality": files.quality, "name_by": name_by, "names": hashed}
+    says = target.claim(kind, cell.id)
+    job = plan_pictures(cell, target.folder, session)
+    if not says:
+        return replace(job, files=PLAIN)
+    about = abouts(job)
+    for prompt, text in enumerate(cell.source.prompts.prompts):
+        if len(text) + len((said := about(prompt)).negative_prompt) >= LONG:
+            files.check(said, f"prompt {prompt + 1}")
+    return replace(job, files=PictureFiles(files, names, about, target.remote))
+
+
+def _hand_over(
+    job: "Job", target: "Target", receipts: "Sequence[Receipt]", *, grid: bool
+) -> tuple[list[str], list[str]]:
+    """Write what stands beside the pictures; return what is there then, and notes on what is not or in part."""
+    from reports.contact_sheet import chosen, contact_sheet
+    from sweeps.delivery.files import IMAGES
+    from sweeps.delivery.table import TABLE, table
+
+    assert job.tree
+    target.put(TABLE, table(job, receipts, IMAGES))
+    written, notes = [f"{IMAGES}/", TABLE], []
+    if grid:
+        rows = chosen(len(receipts))
+        target.put(GRID, contact_sheet([target.get(Path(IMAGES) / receipts[row].name) for row in rows]))
+        written.append(GRID)
+        if len(rows) < len(receipts):
+            notes.append(f"{GRID} shows {len(rows)} of {len(receipts):,} images, at even distances")
+    if len(receipts) > MOST_LEAVES:
+        notes.append(f"no {DENDROGRAM}.png: nobody can read a tree of {len(receipts):,} prompts; it is in tree.npz")
+    else:
+        written += _dendrogram(job, target)
+    if target.remote:
+        target.put("identity.json", (target.folder / "identity.json").read_bytes())
+    return written, notes
+
+
+def _dendrogram(job: "Job", target: "Target") -> list[str]:
+    """Write the tree, with the share that was saved where a threshold cuts it; return its file, if it has branches."""
     from generators.sharing.parting import is_parting
     from reports.figures.dendrogram import draw_tree
     from reports.style import save, theme
 
     assert job.plan
     assert job.tree
-    _mosaic(sorted((job.folder / "images").glob("[0-9]*.png")), job.folder / "grid.png")
     saved = None if is_parting(job.tree, job.plan) else {float(job.config.tau): job.plan.savings}
     with theme():
-        if drawing := draw_tree(job.tree, job.source.prompts.prompts, saved):
-            save(drawing, job.folder / "dendrogram")
-
-
-def _mosaic(pictures: list[Path], path: Path) -> None:
-    """All pictures in prompt order, eight a row."""
-    from PIL import Image
-
-    width, height = (min(length, LARGEST) for length in read_picture(pictures[0]).size)
-    rows = -(-len(pictures) // COLUMNS)
-    grid = Image.new("RGB", (min(len(pictures), COLUMNS) * width, rows * height), "white")
-    for number, picture in enumerate(pictures):
-        row, column = divmod(number, COLUMNS)
-        grid.paste(read_picture(picture).resize((width, height)), (column * width, row * height))
-    grid.save(path)
+        drawing = draw_tree(job.tree, job.source.prompts.prompts, saved)
+        if drawing is None:
+            return []
+        for path in save(drawing, target.folder / DENDROGRAM):
+            if target.remote:
+                target.put(path.name, path.read_bytes())
+    return [f"{DENDROGRAM}.png"]

@@ -10,7 +10,7 @@ from bench import options as o
 from bench.completion import completer
 from bench.costs import HERE, Priced, priced
 from bench.documents import print_json
-from bench.planned import Planned, print_answers
+from bench.planned import Held, Planned, print_answers
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from generators.sharing.plan import Grouping
     from generators.sharing.schedule import Schedule
     from generators.strategies.base import Strategy
-    from sweeps.grid import Cell
+    from sweeps.grid import Cell, Source
+    from sweeps.session import Session
     from sweeps.spec import SweepSpec
 
 MANY = ("model", "dataset", "strategy", "features", "schedule", "steps", "seed", "scheduler", "guidance")
@@ -203,7 +204,19 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
         grouping, _ = session.grouping(cell.source, cell.strategy, cell.config.features)
         rows = session.features(cell.source, cell.config.features)
     title = f"{len(cell.source.prompts)} prompts of {cell.source.prompts.name}"
-    return _of_cell(cell, grouping, rows, title, spec, device, cell.source.classes)
+    planned = _of_cell(cell, grouping, rows, title, spec, device, cell.source.classes)
+    return replace(planned, held=_held(cell.source, session))
+
+
+def _held(source: "Source", session: "Session") -> Held:
+    """Return what waves of a source's pictures are cut by, as whoever makes them does."""
+    from metrics.memory import row_bytes
+    from sweeps.waves import free, held_by
+
+    family, settings = session.family(source), source.settings
+    state = row_bytes(family.latent_shape(settings), settings.dtype, remembered=family.sampler(settings).remembered)
+    encoded, least = session.encoded(source).conditioning.row_bytes, session.batch_size(source)[0]
+    return Held(held_by(source, session), free(session), least, state, encoded, session.wave)
 
 
 def _grower(

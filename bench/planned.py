@@ -1,6 +1,6 @@
 """The answers of `bench plan`: node-steps, savings and FLOPs at some taus, or the tau of a target."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,44 @@ if TYPE_CHECKING:
     from sweeps.grid import Source
     from sweeps.measured import Measured
 
+GIB = 2**30
 MOST_UNITED = 1_000_000  # prompts times taus whose union is worth the seconds that it takes to know
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is held of a row while it is denoised, and what decides how many are denoised at once.
+
+    Attributes:
+        bytes: between steps, by device (`metrics.memory.held_bytes`).
+        free: bytes that are free, by device.
+        least: rows of a batch.
+        state: bytes of a node that waits on disk.
+        encoded: bytes of a prompt's conditioning on disk.
+        wave: the rows that are asked for.
+    """
+
+    bytes: Mapping[str, int]
+    free: Mapping[str, float]
+    least: int
+    state: int
+    encoded: int
+    wave: int | None = None
+
+    def of(self, plan: "SharingPlan") -> dict[str, Any]:
+        """Return into how many waves a plan is cut, and the memory and the disk that they take."""
+        from generators.sharing.parts import most_kept, parts
+        from metrics.memory import wave_rows
+        from sweeps.waves import wave_bytes
+
+        rows = self.wave or wave_rows(plan.leaves, self.bytes, self.free, self.least)
+        cut, most = parts(plan, rows), min(rows, plan.widest)
+        return {
+            "waves": len(cut.nodes),
+            "wave_rows": rows,
+            "wave_memory_bytes": wave_bytes(self.bytes, most, self.least),
+            "disk_bytes": {"conditioning": plan.n_prompts * self.encoded, "states": most_kept(plan, cut) * self.state},
+        }
 
 
 @dataclass(frozen=True)
@@ -34,6 +71,7 @@ class Planned:
         device: the device that this machine would run it on, and the bytes that it has.
         model: the model's name, if one is known.
         source: the model and its settings, if one is known.
+        held: what waves are cut by, if a model and its conditioning are known.
         priced: where the pictures would be made, and `measured` what a run took there.
         grow: gives the growth of node-steps with the set, at some taus, if that is asked.
     """
@@ -49,6 +87,7 @@ class Planned:
     device: tuple[str, int] | None = None
     model: str | None = None
     source: "Source | None" = None
+    held: Held | None = None
     priced: Priced = HERE
     measured: "Measured | None" = None
     grow: "Callable[[Sequence[float]], list[Growth]] | None" = None
@@ -105,6 +144,7 @@ class Planned:
             "steps": self.steps,
             **cost(self.components, n, self.steps, nodes).plain(),
             **self._memory(),
+            **({} if self.held is None else self.held.of(self._plan(tau))),
             **self._money(n, nodes),
             **({} if self.basis is None else {"basis": self.basis}),
             **({} if self.workers is None else {"spread": asdict(spread(self._plan(tau), self.workers))}),
@@ -181,6 +221,22 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
         phases = (f"{phase} {a / 2**30:.3g} to {b / 2**30:.3g}" for phase, (a, b) in rows[0]["memory_by_phase"].items())
         typer.echo(f"by phase: {', '.join(phases)} GiB")
         _print_room(rows[0])
+    _print_waves(rows)
+
+
+def _print_waves(rows: Sequence[dict[str, Any]]) -> None:
+    """Print in how many waves pictures are made, and what is held in memory and on disk meanwhile."""
+    if "waves" not in rows[0]:
+        return
+    for row in rows:
+        places = {"cpu": "main memory"}
+        held = (f"{taken / GIB:.3g} GiB of {places.get(at, at)}" for at, taken in row["wave_memory_bytes"].items())
+        disk = (f"{name} {taken / GIB:.3g}" for name, taken in row["disk_bytes"].items())
+        several = "a wave" if row["waves"] == 1 else f"{row['waves']:,} waves"
+        typer.echo(
+            f"tau {row['tau']:g}: {several} of at most {row['wave_rows']:,} rows, which hold {' and '.join(held)} "
+            f"beside the weights; on disk {', '.join(disk)} GiB"
+        )
 
 
 def _print_curves(rows: Sequence[dict[str, Any]]) -> None:

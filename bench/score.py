@@ -48,25 +48,28 @@ def score(
     """Score the images of a run, or of any folder, by one scorer or several; no image is made.
 
     In a run, new scorers stand beside those that it has, and its tables and figures are written again. For any other
-    folder, --prompts says what its images show and --metric what scores them. Folders that the paper's released code
-    has written are read as they are.
+    folder, --prompts says what its images show and --metric what scores them. Folders that `bench generate` or the
+    paper's released code has written are read as they are; the former say themselves what their images show.
     """
     from sweeps.axes import items
+    from sweeps.delivery.table import TABLE
     from sweeps.machine import checked_device
     from sweeps.record import SPEC
 
     asked, where = list(dict.fromkeys(items(settings["metric"] or []))), checked_device(settings["device"])
-    is_run = (folder / SPEC).is_file()
+    # of what `bench generate` made, a table names the pictures: it is scored as any folder of pictures is
+    made = (folder / TABLE).is_file() and not (folder / "cells").is_dir()
+    is_run = (folder / SPEC).is_file() and not made
     if prompts is not None and is_run:
         raise UserError(f"{folder} is a run folder, which knows its prompts", "leave --prompts out")
-    if prompts is not None and rescore:
+    if (prompts is not None or made) and rescore:
         raise UserError("--rescore is for a run folder", "leave it out: other pictures are always measured")
     if not is_run and (settings["audit"] is not None or settings["indifference"] is not None):
         raise UserError("--audit and --indifference are for a run folder", "audit other pictures with `bench audit`")
-    if prompts is not None:
-        _score_pictures(folder, prompts, column, against, out, asked, where, as_json)
-    elif column is not None:
+    if column is not None and prompts is None:
         raise UserError("--column is of a file of prompts, and none is given", "add --prompts FILE")
+    if prompts is not None or made:
+        _score_pictures(folder, prompts or folder / TABLE, column, against, out, asked, where, as_json)
     elif against or out:
         raise UserError(f"--{'against' if against else 'out'} is for a folder of pictures", "add --prompts FILE")
     elif not is_run:

@@ -41,6 +41,7 @@ def begin(
     address: executors.Address = None,
     workers: executors.Workers = None,
     store: executors.Store = None,
+    devices: executors.Devices = None,
     rescore: Annotated[
         bool, typer.Option("--rescore", help="Score the images again; make none.", rich_help_panel="What to score")
     ] = False,
@@ -75,7 +76,7 @@ def begin(
     from sweeps.continuing import run_name
     from sweeps.spec import make_spec, read_preset, read_yaml
 
-    flags = o.given(settings)
+    flags = executors.of_devices(o.given(settings), devices)
     layers: list[Mapping[str, Any]] = [read_preset(flags["preset"])] if "preset" in flags else []
     asked = make_spec([*adapt([*layers, *([read_yaml(spec)] if spec else [])]), flags])
     failed = carry_out(
@@ -87,7 +88,7 @@ def begin(
         system_metrics=system_metrics,
         experiment=experiment,
         tables=tables,
-        executor=executors.chosen(executor, address, workers, store),
+        executor=executors.chosen(executor, address, workers, store, devices),
         pricing=pricing,
         as_json=as_json,
     )

@@ -28,7 +28,7 @@ from generators.families.prompt_returns import packed
 from generators.model_entry import ModelEntry
 from generators.settings import GenerationSettings
 from generators.sharing.critical import spread
-from generators.sharing.parts import branch_node_steps, part_size
+from generators.sharing.parts import branch_node_steps, part_rows
 from generators.sharing.plan import SharingPlan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.strategies.base import get_strategy
@@ -110,7 +110,7 @@ def simulated(
     """
     rng = np.random.default_rng(0)
     total = per_prompt * prompts
-    size = part_size(int(total), steps, workers, steps * BATCH)
+    size = part_rows(prompts, workers, BATCH) * per_prompt
     if roots.max() > size:
         raise SystemExit(f"a tree of {roots.max():,} node-steps is larger than a part of {size:,.0f}: fewer workers")
     # a part's trees are many: their sum is drawn as a normal number of its mean and variance

@@ -250,7 +250,7 @@ def _caller(family: Family, conditioning: Conditioning, settings: GenerationSett
     def call(rows: int) -> None:
         places = torch.arange(rows) % len(conditioning)
         latents = torch.randn(rows, *shape, generator=generator) * sampler.init_sigma
-        repeated = {name: tensor[places] for name, tensor in conditioning.tensors.items()}
+        repeated = dict(conditioning.read(places))
         family.predict(latents.to(family.device, family.dtype), sampler.K // 2, sampler, repeated, settings)
 
     return call

@@ -1,50 +1,94 @@
-"""The conditioning that a family feeds its denoiser, a row a prompt."""
+"""The conditioning that a family feeds its denoiser, a row a prompt, read from where it lies when a node needs it."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from common.errors import UserError
 from common.files import atomic_path
-from generators.combiners.base import MASK, get_combiner
+from generators.combiners.base import MASK, Members, get_combiner
+from generators.row_tables import STREAM, Held, Integers, Stored, Table
 
 if TYPE_CHECKING:
     from generators.sharing.plan import SharingPlan
 
-STREAM = ".stream"
+# Bytes of float32 rows that are read at once: a cluster of more is combined chunk by chunk. No machine's memory decides
+# it, as the last bit of a sum may follow from it.
+CHUNK = 2**28
+WIDE = 4  # bytes of a float32
 
 
-@dataclass(frozen=True, eq=False)
 class Conditioning:
-    """Named float32 tensors on the CPU whose first axis is the prompt.
+    """Named tensors whose first axis is the prompt, in the dtypes in which they were made; whoever reads gets float32.
 
-    Attributes:
-        tensors: ``NAME.mask`` [N, L] of 0 and 1, if there is one, says which positions of ``NAME`` [N, L, ...] hold.
+    Args:
+        tensors: held in memory; ``NAME.mask`` [N, L], if there is one, says which positions of ``NAME`` [N, L, ...]
+            hold. Or tables of the same names, one behind the other.
         stream: uint8, the state of the generator that all prompts' noise was drawn from, where it was one
             (the noise policy ``official``), after the last of them.
+
+    Attributes:
+        shapes: of one row, by name; sequences under a mask are as long as the longest, padded behind.
+
+    Raises:
+        ValueError: tensors do not belong together.
+
+    Examples:
+        >>> prompts = Conditioning({"pooled": torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.bfloat16)})
+        >>> len(prompts), prompts.shapes, prompts.row_bytes
+        (3, {'pooled': (1,)}, 2)
+        >>> prompts.taken([2, 0, 2]).tensors["pooled"].flatten().tolist()
+        [3.0, 1.0, 3.0]
     """
 
-    tensors: dict[str, Tensor]
-    stream: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        lengths = {name: len(tensor) for name, tensor in self.tensors.items()}
-        if len(set(lengths.values())) != 1:
-            raise ValueError(f"conditioning tensors need one row a prompt, got {lengths}")
-        for name, tensor in self.tensors.items():
-            if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
-                raise ValueError(f"conditioning {name!r} is {tensor.dtype} on {tensor.device}, not float32 on the CPU")
+    def __init__(self, tensors: Mapping[str, Tensor] | Sequence[Table], stream: Tensor | None = None) -> None:
+        tables = (Held(tensors),) if isinstance(tensors, Mapping) else tuple(tensors)
+        self.shapes = _shapes(tables)
+        self.stream = stream
+        self._tables = tables
+        self._at: Integers | None = None  # the row of the tables behind each other that each prompt's is; None: its own
 
     def __len__(self) -> int:
-        return len(next(iter(self.tensors.values())))
+        return sum(map(len, self._tables)) if self._at is None else len(self._at)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row, all tensors, as it is kept."""
+        dtypes = self._tables[0].dtypes
+        return sum(prod(shape) * dtypes[name].itemsize for name, shape in self.shapes.items())
+
+    @property
+    def wide_bytes(self) -> int:
+        """Bytes of one row, all tensors, as it is combined and fed to a denoiser: in float32."""
+        return WIDE * sum(map(prod, self.shapes.values()))
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All rows at once, float32: of few prompts."""
+        return dict(self.read(np.arange(len(self))))
+
+    def taken(self, rows: ArrayLike) -> Self:
+        """Return the conditioning of these rows, in that order; nothing is read yet.
+
+        Args:
+            rows: int [n], repeats allowed.
+
+        Raises:
+            ValueError: there are no such rows.
+        """
+        rows = np.asarray(rows, dtype=np.int64).reshape(-1)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise ValueError(f"rows {rows.min()} to {rows.max()} of a conditioning of {len(self)}")
+        return self._of(self._tables, rows if self._at is None else self._at[rows])
 
     @classmethod
     def joined(cls, parts: "Sequence[Conditioning]") -> "Conditioning":
-        """Return the conditioning of several parts' prompts, in order.
+        """Return the conditioning of several parts' prompts, in order; nothing is read yet.
 
         Sequences under a mask may be longer in other parts: they are padded behind, where no mask holds.
 
@@ -54,17 +98,23 @@ class Conditioning:
             >>> Conditioning.joined(parts).tensors["text.mask"].tolist()
             [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
         """
-        names = parts[0].tensors
-        masked = {name for name in names if name.endswith(MASK) or name + MASK in names}
+        joined = cls([table for part in parts for table in part._tables], parts[-1].stream)
+        if any(part._at is not None for part in parts):
+            sizes = [sum(map(len, part._tables)) for part in parts]
+            at = [np.arange(size) if part._at is None else part._at for part, size in zip(parts, sizes, strict=True)]
+            starts = np.cumsum([0, *sizes[:-1]])
+            joined._at = np.concatenate([own + start for own, start in zip(at, starts, strict=True)])
+        return joined
 
-        def whole(name: str) -> Tensor:
-            tensors = [part.tensors[name] for part in parts]
-            if name in masked:
-                longest = max(tensor.shape[1] for tensor in tensors)
-                tensors = [padded(tensor, longest) for tensor in tensors]
-            return torch.cat(tensors)
+    def read(self, rows: ArrayLike) -> "LazyRows":
+        """Return these rows, float32 [n, ...] by name, each tensor read when it is asked for."""
+        rows = np.asarray(rows, dtype=np.int64).reshape(-1)
+        return LazyRows(self, rows)
 
-        return cls({name: whole(name) for name in names})
+    def chunks(self) -> Iterator["LazyRows"]:
+        """Yield all rows, in order, as many at once as `CHUNK` holds."""
+        for start in range(0, len(self), self._most):
+            yield self.read(np.arange(start, min(start + self._most, len(self))))
 
     @property
     def forms(self) -> dict[str, tuple[int | None, ...]]:
@@ -79,7 +129,12 @@ class Conditioning:
         return Conditioning({name: tensor[places] for name, tensor in self.tensors.items()})
 
     def rows(self, plan: "SharingPlan", nodes: Iterable[int]) -> dict[str, Tensor]:
-        """Return each plan node's conditioning, [n nodes, ...]: its prompts' rows under the plan's combiner.
+        """Return each plan node's conditioning, float32 [n nodes, ...]: its prompts' rows under the plan's combiner.
+
+        Of the prompts no more are in memory at once than a chunk holds, but under a combiner that needs all of them.
+
+        Raises:
+            UserError: a node's prompts do not fit in memory, under a combiner that needs all at once.
 
         Examples:
             >>> from generators.sharing.plan import build_plan
@@ -90,44 +145,144 @@ class Conditioning:
             >>> prompts.rows(plan, [0, 2])["image_embeds"].tolist()
             [[0.0, 2.0], [2.0, 1.0]]
         """
-        combiner = get_combiner(plan.combiner)
+        combiner, nodes = get_combiner(plan.combiner), list(nodes)
+        combined = {name: torch.empty(len(nodes), *shape) for name, shape in self.shapes.items()}
 
-        def row(node: int) -> dict[str, Tensor]:
-            members = torch.tensor(plan.members(node))
-            return combiner.node({name: tensor[members] for name, tensor in self.tensors.items()})
+        def put(place: int, row: Mapping[str, Tensor]) -> None:
+            for name, tensor in combined.items():
+                tensor[place] = row[name]
 
-        rows = [row(node) for node in nodes]
-        return {name: torch.stack([row[name] for row in rows]) for name in self.tensors}
+        for group in self._groups([plan.members(node) for node in nodes]):
+            place, members = group[0]
+            if len(members) > self._most:
+                put(place, combiner.combined(Members(len(members), self._most, self.taken(members).read)))
+                continue
+            held, start = dict(self.read(np.concatenate([members for _, members in group]))), 0
+            for place, members in group:
+                own = {name: tensor[start : start + len(members)] for name, tensor in held.items()}
+                start += len(members)
+                alone = len(members) == 1
+                put(place, {name: tensor[0] for name, tensor in own.items()} if alone else combiner.node(own))
+        return combined
 
     def save(self, path: Path) -> None:
-        """Write it as safetensors; the file is whole or absent."""
+        """Write it as one safetensors file, each tensor in its dtype; the file is whole or absent."""
         from safetensors.torch import save_file
 
+        stored = self._as_kept(list(self.shapes), np.arange(len(self)))
+        if self.stream is not None:
+            stored[STREAM] = self.stream
         with atomic_path(path) as beside:
-            stored = self.tensors if self.stream is None else {**self.tensors, STREAM: self.stream}
             save_file({name: tensor.contiguous() for name, tensor in stored.items()}, beside)
 
     @classmethod
     def load(cls, path: Path) -> "Conditioning":
-        """Read what `save` wrote.
+        """Return what `save` wrote, of which rows are read when they are asked for.
 
         Raises:
             UserError: the file is damaged or holds something else.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        table, stream = Stored.opened(path)
+        return cls([table], stream)
 
-        try:
-            stored = load_file(path)
-            return cls({name: tensor for name, tensor in stored.items() if name != STREAM}, stored.get(STREAM))
-        except (SafetensorError, ValueError) as error:
-            raise UserError(
-                f"{path} holds no readable conditioning: {error}", "delete it and run the same command again"
-            ) from None
+    @property
+    def _most(self) -> int:
+        """The rows of a chunk."""
+        return max(1, CHUNK // max(1, self.wide_bytes))
+
+    def _of(self, tables: tuple[Table, ...], at: Integers) -> Self:
+        """Return these rows of the tables; shapes stay, and tables of which there are none are left out."""
+        ends = np.cumsum([len(table) for table in tables])
+        used = np.unique(np.searchsorted(ends, at, side="right"))
+        other = object.__new__(type(self))
+        other.shapes, other.stream = self.shapes, self.stream
+        gone = np.cumsum([0 if number in used else len(table) for number, table in enumerate(tables)])
+        other._tables = tuple(tables[number] for number in used) or tables[:1]
+        other._at = at - gone[np.searchsorted(ends, at, side="right")]
+        return other
+
+    def _groups(self, members: Sequence[Integers]) -> Iterator[list[tuple[int, Integers]]]:
+        """Yield places and members of nodes that are read together: as many as a chunk holds, or a single one."""
+        group: list[tuple[int, Integers]] = []
+        held = 0
+        for place, own in enumerate(members):
+            if group and held + len(own) > self._most:
+                yield group
+                group, held = [], 0
+            group.append((place, own))
+            held += len(own)
+        if group:
+            yield group
+
+    def _as_kept(self, names: Sequence[str], rows: Integers) -> dict[str, Tensor]:
+        """Return these rows, [n, ...], of the tensors of these names, each in its dtype, padded to `shapes`."""
+        at = rows if self._at is None else self._at[rows]
+        ends = np.cumsum([len(table) for table in self._tables])
+        which = np.searchsorted(ends, at, side="right")
+        found: dict[str, Tensor] = {}
+        for number in np.unique(which).tolist():
+            table, here = self._tables[number], np.flatnonzero(which == number)
+            part = table.read(names, at[here] - (int(ends[number]) - len(table)))
+            for name, tensor in part.items():
+                if len(here) == len(rows) and tensor.shape[1:] == self.shapes[name]:
+                    found[name] = tensor
+                    continue
+                if name not in found:
+                    found[name] = torch.zeros(len(rows), *self.shapes[name], dtype=tensor.dtype)
+                elif found[name].dtype != tensor.dtype:  # of two sources with encoders of two dtypes
+                    found[name] = found[name].to(torch.promote_types(found[name].dtype, tensor.dtype))
+                places = torch.from_numpy(here)
+                whole = (places, slice(0, tensor.shape[1])) if tensor.ndim > 1 else (places,)
+                found[name][whole] = tensor.to(found[name].dtype)
+        if not len(rows):
+            dtypes = self._tables[0].dtypes
+            return {name: torch.zeros(0, *self.shapes[name], dtype=dtypes[name]) for name in names}
+        return found
 
 
-def padded(tensor: Tensor, length: int) -> Tensor:
-    """Return the tensor [n, l, ...] with zeros behind, [n, length, ...]; itself where it is as long."""
-    if tensor.shape[1] == length:
-        return tensor
-    return torch.cat([tensor, tensor.new_zeros(len(tensor), length - tensor.shape[1], *tensor.shape[2:])], dim=1)
+class LazyRows(Mapping[str, Tensor]):
+    """Some rows of a conditioning, float32 [n, ...] by name; a tensor is read when it is first asked for.
+
+    Attributes:
+        shapes: of one row, by name, which need no reading.
+        count: n.
+    """
+
+    def __init__(self, conditioning: Conditioning, rows: Integers) -> None:
+        self._conditioning, self._rows = conditioning, rows
+        self._read: dict[str, Tensor] = {}
+        self.shapes, self.count = conditioning.shapes, len(rows)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._read:
+            if name not in self.shapes:
+                raise KeyError(name)
+            self._read[name] = self._conditioning._as_kept([name], self._rows)[name].float()
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+def _shapes(tables: Sequence[Table]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of a row, by name, where the tables are one behind the other.
+
+    Raises:
+        ValueError: they hold other tensors, or rows of other shapes.
+    """
+    first = tables[0].shapes
+    shapes = dict(first)
+    for table in tables[1:]:
+        if set(table.shapes) != set(first):
+            raise ValueError(f"conditioning of {sorted(first)} and of {sorted(table.shapes)}")
+        for name, shape in table.shapes.items():
+            masked = name.endswith(MASK) or name + MASK in first
+            if masked:
+                longest = max(shape[0], shapes[name][0])
+                shape, shapes[name] = (longest, *shape[1:]), (longest, *shapes[name][1:])
+            if shape != shapes[name]:
+                raise ValueError(f"conditioning {name!r} has rows of {shapes[name]} and of {shape}")
+    return shapes

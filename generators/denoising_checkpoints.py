@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.files import atomic_path
+from generators.hashed_tensors import read_tensors, write_tensors
 from generators.scheduler_state import Rows
 
 KEPT = 2
@@ -72,16 +72,11 @@ class DenoisingCheckpoints:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint; the one before it is kept, older ones are deleted."""
-        from safetensors.torch import save_file
-
         start = time.monotonic()
         tensors = {NODES: checkpoint.nodes, LATENTS: checkpoint.latents, OVERFLOW: checkpoint.overflow}
         tensors |= {f"{MEMORY}{i}": leaf for i, leaf in enumerate(checkpoint.memory)}
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         numbers = {name: str(getattr(checkpoint, name)) for name in NUMBERS}
-        about = {"identity": self.identity, **numbers}
-        with atomic_path(self._path(checkpoint.k)) as beside:
-            save_file(tensors, beside, metadata={**about, "sha256": _digest(tensors, about)})
+        write_tensors(self._path(checkpoint.k), tensors, {"identity": self.identity, **numbers})
         for old in {*self.folder.glob("state-*.safetensors")} - {*self._paths()[:KEPT]}:
             old.unlink(missing_ok=True)
         self._saved = time.monotonic()
@@ -97,6 +92,15 @@ class DenoisingCheckpoints:
                 self._on_damage(f"{path} cannot be used ({' '.join(str(error).split()) or type(error).__name__})")
         return None
 
+    def rows(self) -> int:
+        """Return how many rows the run had denoised at the latest checkpoint that can be read; 0 if there is none."""
+        for path in self._paths():
+            try:
+                return self._read(path).rows
+            except Exception:  # `load` tells of it
+                continue
+        return 0
+
     def clear(self) -> None:
         """Delete the run's checkpoints, and the folder if nothing else is in it: the run is over."""
         for path in self._paths():
@@ -105,16 +109,9 @@ class DenoisingCheckpoints:
             self.folder.rmdir()
 
     def _read(self, path: Path) -> Checkpoint:
-        from safetensors import safe_open
-
-        with safe_open(path, framework="pt") as file:
-            about = dict(file.metadata())
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        digest = about.pop("sha256")
+        tensors, about = read_tensors(path)
         if about["identity"] != self.identity:
             raise ValueError("it is of another run")
-        if digest != _digest(tensors, about):
-            raise ValueError("its content is not what was written")
         tensors.setdefault(OVERFLOW, torch.full_like(tensors[NODES], -1))  # one that an earlier release left
         own = {name: tensors.pop(name) for name in (NODES, LATENTS, OVERFLOW)}
         memory = tuple(tensors[f"{MEMORY}{i}"] for i in range(len(tensors)))
@@ -127,11 +124,3 @@ class DenoisingCheckpoints:
     def _paths(self) -> list[Path]:
         """Return the run's files, the latest first."""
         return sorted(self.folder.glob(f"{self._name}-[0-9]*.safetensors"), reverse=True)
-
-
-def _digest(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
-    digest = hashlib.sha256(repr(sorted(about.items())).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -15,6 +15,7 @@ from generators.batching import Batches
 from generators.conditioning import Conditioning
 from generators.denoising_checkpoints import Checkpoint, DenoisingCheckpoints
 from generators.families.base import Family
+from generators.node_states import NodeState
 from generators.noise import NoiseSource, node_key
 from generators.overflow import overflow_error, within
 from generators.pace import Pace
@@ -64,26 +65,6 @@ class Execution:
     overflows: Mapping[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
-class NodeState:
-    """Everything that some nodes of a plan need to go on from a step: what one part of a plan leaves to another.
-
-    Attributes:
-        k: the step that begins.
-        nodes: int64 [n], ascending: the plan's nodes that stop there, of an exported state; those that begin there, of
-            an initial one.
-        latents: [n, *latent shape].
-        memory: the scheduler's memory of each node, [n, ...] each.
-        overflow: int64 [n], the step at which each node's numbers first overflowed, or -1; None: none's did.
-    """
-
-    k: int
-    nodes: Tensor
-    latents: Tensor
-    memory: Rows
-    overflow: Tensor | None = None
-
-
 @torch.no_grad()
 def execute(
     plan: "SharingPlan",
@@ -96,7 +77,7 @@ def execute(
     batch_size: int,
     observers: Sequence[Observer] = (),
     ends: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
-    wanted: NDArray[np.bool_] | None = None,
+    needed: NDArray[np.bool_] | None = None,
     checkpoints: DenoisingCheckpoints | None = None,
     initial_states: Sequence[NodeState] = (),
     on_exit: Callable[[NodeState], None] | None = None,
@@ -119,9 +100,9 @@ def execute(
         observers: called after every batch with (k, nodes, latents, predicted x0); whoever keeps latents copies them.
         ends: the nodes, each denoised to the end, whose latents are wanted, and the prompts that these belong to ([R]
             both); the plan's outputs unless given (see `sharing.union`).
-        wanted: bool [R]; where it is given, batches without a node that leads to a latent that is wanted are passed
-            over, and in the others the rows of other nodes are filled with a copy: so these latents are what they would
-            be, and the rest are copies of one of them.
+        needed: bool [n]; where it is given, batches without a node that is needed are passed over, and in the others
+            the rows of other nodes are filled with a copy: so those nodes' latents are what they would be, and the rest
+            are copies of one of them (see `leading_to`).
         checkpoints: where the run is saved from time to time; it is resumed from the latest one that is there.
         initial_states: of a part of a plan (see `sharing.parts`), one a step: where nodes begin that have no source in
             it.
@@ -138,8 +119,7 @@ def execute(
     options = family.accelerate()
     batches = Batches(batch_size, few_sizes=family.acceleration.compiled)
     run = _Run(plan, family, conditioning, keys, settings, noise, batches, observers)
-    if wanted is not None:
-        run.needed = _leading_to(plan, (plan.ends if ends is None else ends)[0][wanted])
+    run.needed = needed
     run.initial_states, run.on_exit = {state.k: state for state in initial_states}, on_exit
     if cache and (checkpoints or initial_states or on_exit):
         raise ValueError("a run under a denoiser cache is whole, from its first step to its last")
@@ -154,8 +134,8 @@ def execute(
     return run.finish(*(plan.ends if ends is None else ends), options)
 
 
-def _leading_to(plan: "SharingPlan", nodes: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return a mask of the plan's nodes that these begin from, themselves included."""
+def leading_to(plan: "SharingPlan", nodes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return bool [n], the plan's nodes that these begin from, themselves included."""
     needed = np.zeros(len(plan.first), dtype=np.bool_)
     while len(nodes):
         needed[nodes] = True
@@ -380,14 +360,19 @@ class _Run:
 
     def _condition(self, nodes: NDArray[np.int64], begins: NDArray[np.bool_]) -> None:
         """Set the nodes' conditioning, [n nodes, ...]: combined when a node begins, kept while it runs."""
+        if not begins.any() and np.array_equal(nodes, self.nodes):
+            return
+        before, self.conditioned = self.conditioned, {}
+        places, goes_on = torch.from_numpy(self._places(nodes[~begins])), torch.from_numpy(~begins)
         fresh = self.conditioning.rows(self.plan, nodes[begins]) if begins.any() else {}
-        places = self._places(nodes[~begins])
-        for name, tensor in self.conditioning.tensors.items():
-            rows = torch.empty(len(nodes), *tensor.shape[1:])
+        if begins.all():
+            self.conditioned = fresh
+            return
+        for name, shape in self.conditioning.shapes.items():  # one by one: what is copied is there twice
+            rows = torch.empty(len(nodes), *shape)
             if name in fresh:
-                rows[begins] = fresh[name]
-            if len(places):
-                rows[~begins] = self.conditioned[name][places]
+                rows[~goes_on] = fresh.pop(name)
+            rows[goes_on] = before.pop(name)[places]
             self.conditioned[name] = rows
 
     def step(self, k: int) -> None:

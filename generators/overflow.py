@@ -73,16 +73,27 @@ def overflow_error(model: str, dtype: str, where: Mapping[int, str], prompts: Se
     return UserError(f"numbers of {model} overflow in {dtype} {where[first]}: {what}", HINTS.get(dtype))
 
 
-def check_conditioning(conditioning: Conditioning, model: str, dtype: str, prompts: Sequence[str]) -> None:
-    """Refuse prompts whose encodings, N rows, have overflowed: text encoders' and priors' alike.
+def check_conditioning(
+    conditioning: Conditioning, model: str, dtype: str, prompts: Sequence[str], first: int = 0
+) -> None:
+    """Refuse prompts whose encodings have overflowed: text encoders' and priors' alike.
+
+    Args:
+        conditioning: of some prompts, one behind the other.
+        model: its name.
+        dtype: of its weights, as the setting has it.
+        prompts: all texts, N.
+        first: the number of the first of these among all.
 
     Raises:
         UserError: a row is not finite; the prompt and the tensor are named.
     """
     where: dict[int, str] = {}
-    for name, tensor in conditioning.tensors.items():
-        finite = tensor.reshape(len(tensor), -1).isfinite().all(dim=1)  # a mask may hold the most negative number
-        for row in torch.nonzero(~finite).flatten().tolist():
-            where.setdefault(row, f"in encoding ({name})")
+    for chunk in conditioning.chunks():
+        for name, tensor in chunk.items():
+            finite = tensor.reshape(len(tensor), -1).isfinite().all(dim=1)  # a mask may hold the most negative number
+            for row in torch.nonzero(~finite).flatten().tolist():
+                where.setdefault(first + row, f"in encoding ({name})")
+        first += chunk.count
     if where:
         raise overflow_error(model, dtype, where, prompts)

@@ -1,6 +1,6 @@
 """Memory of a run, from shapes alone: weights, latents, and what its modules compute on the way."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import ceil, prod
 
@@ -8,6 +8,7 @@ from metrics.flops import Component, Phase
 from metrics.live_bytes import activations
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+SHARE = 0.5  # of the memory that is free, for what is kept between steps: where nodes begin it is there twice
 CONDITIONING = BYTES["fp32"]  # it stays float32 in main memory whatever the denoiser's type, so that means round once
 
 
@@ -70,6 +71,52 @@ def row_bytes(
     """
     held = ceil(prod(latent_shape) * (1 + remembered)) * BYTES[dtype]
     return held + CONDITIONING * sum(prod(shape) for shape in conditioning)
+
+
+def held_bytes(
+    device: str,
+    latent_shape: Sequence[int],
+    dtype: str,
+    *,
+    remembered: float = 0.0,
+    conditioning: Iterable[Sequence[int]] = (),
+) -> dict[str, int]:
+    """Return the bytes that one active node holds between two steps, by device; ``cpu`` stands for main memory.
+
+    Where denoising is elsewhere, conditioning waits in main memory, and finished latents go there. The arguments are
+    those of `row_bytes`.
+
+    Examples:
+        >>> held_bytes("cpu", (4, 64, 64), "fp16", conditioning=[(77, 768)])
+        {'cpu': 269312}
+        >>> held_bytes("cuda", (4, 64, 64), "fp16", remembered=2.0, conditioning=[(77, 768)])
+        {'cpu': 269312, 'cuda': 98304}
+    """
+    here = row_bytes(latent_shape, dtype, remembered=remembered)
+    if device == "cpu":
+        return {"cpu": here + row_bytes((0,), dtype, conditioning=conditioning)}
+    return {"cpu": row_bytes(latent_shape, dtype, conditioning=conditioning), device: here}
+
+
+def wave_rows(leaves: int, held: Mapping[str, int], free: Mapping[str, float], least: int) -> int:
+    """Return how many rows are denoised at once at most: all, if memory holds them, else a power of two that fits.
+
+    A power of two, so that on one machine it is the same again whatever else runs there, and batches are full.
+
+    Args:
+        leaves: of the plan, which is the most rows that can be.
+        held: bytes a row, by device (`held_bytes`).
+        free: bytes that are free, by device; `SHARE` of them are for this.
+        least: rows of a batch: no fewer are worth it, and whoever runs out of memory then halves its batches.
+
+    Examples:
+        >>> wave_rows(20_000, {"cpu": 2**20}, {"cpu": 64 * 2**30}, least=32)
+        20000
+        >>> wave_rows(20_000, {"cpu": 2**23, "cuda": 2**19}, {"cpu": 64 * 2**30, "cuda": 40 * 2**30}, least=32)
+        4096
+    """
+    fit = int(min(SHARE * free[device] / taken for device, taken in held.items() if taken))
+    return leaves if leaves <= fit else max(least, 1 << max(fit.bit_length() - 1, 0))
 
 
 def peaks(

@@ -17,7 +17,8 @@ from common.pictures import MOST_PIXELS, SUFFIXES, is_blank, read_picture
 from generators.prompt_files import found_column
 from generators.prompts import PromptSet, load_prompts
 from reports.formats import harmless
-from reusebench.pairing import COLUMNS, Pairing, by_column, by_names
+from reusebench.pairing import COLUMNS, Pairing, by_column, by_names, by_table
+from sweeps.delivery.table import read_table
 from sweeps.events import Emit
 from sweeps.pictures import picture_name, write_pictures
 from sweeps.record import Result
@@ -68,7 +69,8 @@ class Manifest:
     def pictures(self, folder: Path, unpacked: Path) -> Pairing:
         """Return the picture of every prompt, and what says so.
 
-        They are the files that are named, else those that a folder's layout pairs (`by_names`). Of a folder that the
+        They are the files that are named, else those of a folder's own table, which `bench generate` leaves, else those
+        that its layout pairs (`by_names`). Of a folder that the
         paper's code left it is the rows of ``denoised_images.pt``, which are in prompt order; they are written to
         `unpacked`.
 
@@ -80,6 +82,8 @@ class Manifest:
         texts = self.prompts.prompts
         if self.files is not None:
             return by_column(folder, self.files, self.column, self.path, texts)
+        if (named := read_table(folder)) is not None:
+            return by_table(folder, named, texts, self.path)
         if not (folder / OFFICIAL).is_file():
             return by_names(folder, texts, self.path)
         rows = _rows(folder / OFFICIAL)

@@ -4,14 +4,15 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 from common.errors import UserError
 from common.pictures import SUFFIXES
 from generators.prompts import short
+from sweeps.delivery.table import TABLE
 
 # What people call the column of files; capitals, spaces, underscores and hyphens make no difference.
 COLUMNS = {
@@ -92,6 +93,38 @@ def by_column(folder: Path, files: Sequence[str], column: str, table: Path, prom
     notes = [f"{_name(several[0], folder)} is named for {len(owners[several[0]])} prompts"] if several else []
     names = tuple(_name(image, folder) for image in images)
     return Pairing(images, names, f"the column {column!r} of {table}", tuple(notes))
+
+
+def by_table(folder: Path, named: Mapping[str, Sequence[str]], prompts: Sequence[str], table: Path) -> Pairing:
+    """Return the pictures that a folder's own table names for these prompts, whatever their order.
+
+    Args:
+        folder: of the pictures.
+        named: the table's columns ``prompt`` and ``file``; of equal prompts the first picture is the first one's.
+        prompts: that are asked for.
+        table: where they are from, for errors.
+
+    Raises:
+        UserError: the table has no picture of one, or a picture is missing.
+    """
+    by_prompt: dict[str, list[str]] = {}
+    for text, file in zip(named["prompt"], named["file"], strict=True):
+        by_prompt.setdefault(text, []).append(file)
+    left = {text: iter(files) for text, files in by_prompt.items()}
+    names = []
+    for number, text in enumerate(prompts, 1):
+        if (name := next(left.get(text, iter(())), None)) is None:
+            has = len(by_prompt.get(text, ()))
+            raise UserError(
+                f"{folder / TABLE} has {has or 'no'} picture{'s' if has > 1 else ''} of prompt {number} of {table} "
+                f"({short(text)!r})",
+                "give the prompts that the pictures were made of",
+            )
+        names.append(name)
+    paired = by_column(folder, names, "file", folder / TABLE, prompts)
+    others = len(named["file"]) - len(names)
+    notes = [f"{others:,} pictures of other prompts are left out"] if others else []
+    return replace(paired, by=TABLE, notes=(*paired.notes, *notes))
 
 
 def by_names(folder: Path, prompts: Sequence[str], table: Path) -> Pairing:

@@ -14,7 +14,6 @@ from common.files import atomic_write, canonical_json, sha256_file, unwritable
 from common.memory import is_out_of_memory
 from common.plugins import no_exit
 from generators.sharing.union import grouped_by_combiner
-from metrics.memory import row_bytes
 from sweeps.events import Note
 from sweeps.executors.base import Executor, Outcome
 from sweeps.executors.local import Local
@@ -40,7 +39,6 @@ from sweeps.unfinished import STATES, belonged, unfinished
 PROMPTS = "prompts.json"
 # Settings in which sources that are denoised as one may differ: they decide noise and conditioning.
 OWN = {"seed", "prior_seed"}
-SHARE = 0.5  # of the memory that is free, for what is kept between steps
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
 
     Every picture that is kept was verified by its hash.
 
-    Jobs are denoised as one as far as their sources, their combiners and the memory allow. A group that fails is made
+    Jobs are denoised as one as far as their sources and their combiners allow. A group that fails is made
     job by job; a job that fails has its error in the result, and the others go on.
 
     Args:
@@ -73,7 +71,7 @@ def generate(picture_sets: Sequence[Job], session: Session, executor: Executor |
     for job in picture_sets:
         if job.error:
             folders[job.folder] = Made(job.error, kept=False)
-        elif (manifest := read_manifest(job.folder, session.damaged, owner(job))) is not None:
+        elif (manifest := read_manifest(job.folder, session.damaged, owner(job), job.files)) is not None:
             folders[job.folder] = Made(manifest, kept=True)
             _flag_versions(manifest, session)
     # once more, for pictures that were there beside a baseline that had to be made anew
@@ -170,7 +168,7 @@ def _groups(jobs: Sequence[Job], session: Session, executor: Executor) -> Iterat
     for same_kind in by_kind.values():
         together = [job for job in same_kind if not _alone(session)(job)]
         if executor.unites:
-            yield from _fitting(together, session)
+            yield from _by_combiner(together, session)
         elif together:
             yield together
         for job in same_kind:
@@ -178,45 +176,14 @@ def _groups(jobs: Sequence[Job], session: Session, executor: Executor) -> Iterat
                 yield [job]
 
 
-def _fitting(jobs: Sequence[Job], session: Session) -> list[list[Job]]:
-    """Return groups of one combiner each, cut where another job's rows would not fit in the memory with the others."""
-    groups: list[list[Job]] = []
+def _by_combiner(jobs: Sequence[Job], session: Session) -> list[list[Job]]:
     try:
-        for same_combiner in grouped_by_combiner(jobs, lambda job: job.needed(isolate=False)):
-            left = 0.0
-            for number, job in enumerate(same_combiner):
-                takes = np.count_nonzero(job.needed(isolate=False).output >= 0) * _row_bytes(job, session)
-                if number == 0 or takes > left:
-                    groups.append([])
-                    left = SHARE * _free(session)
-                left -= takes
-                groups[-1].append(job)
+        return grouped_by_combiner(jobs, lambda job: job.needed(isolate=False))
     except Exception as error:
         if unwritable(error):
             raise
         _fall_back(len(jobs), error, session)
         return [[job] for job in jobs]
-    return groups
-
-
-def _row_bytes(job: Job, session: Session) -> int:
-    """Return what a row takes between steps where memory is scarce: on an accelerator conditioning is elsewhere."""
-    family, settings = session.family(job.source), job.source.settings
-    on_cpu = family.device.type == "cpu"
-    tensors = session.encoded(job.source, job.run).conditioning.tensors.values() if on_cpu else ()
-    return row_bytes(
-        family.latent_shape(settings),
-        settings.dtype,
-        remembered=family.sampler(settings).remembered,
-        conditioning=[tensor.shape[1:] for tensor in tensors],
-    )
-
-
-def _free(session: Session) -> float:
-    """Return the bytes that are free where denoising happens."""
-    from generators.device_memory import free_bytes
-
-    return float(free_bytes(session.device))
 
 
 def _fall_back(count: int, error: Exception, session: Session) -> None:
@@ -232,7 +199,7 @@ def _outcomes(group: Sequence[Job], lacking: Sequence[Job], session: Session, ex
             if executor.resumes:
                 reopen(job.folder)
             else:
-                clear(job.folder)
+                clear(job.folder, files=job.files)
         except OSError as error:
             if unwritable(error):
                 raise
@@ -328,9 +295,15 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
     blank: list[str] = []
 
     def made(images: dict[str, str]) -> Manifest:
-        blank.extend(blank_pictures(job.folder, images))
+        contents = list(images.values())
+        if job.files.about:  # files of equal pictures differ in what they say
+            known = job.files.known(job.folder, list(images))
+            contents = [picture.pixels for picture in known]
+            blank.extend(picture.name for picture in known if picture.blank)
+        else:
+            blank.extend(blank_pictures(job.folder, images))
         blank_rows = [name in blank for name in images]
-        about["notes"] += (odd := picture_notes(list(images.values()), blank_rows, job.source.prompts.prompts))
+        about["notes"] += (odd := picture_notes(contents, blank_rows, job.source.prompts.prompts))
         for note in odd:
             session.emit(Note(f"{_place(job)}: {note}"))
         return Manifest(
@@ -348,7 +321,7 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
             joules=outcome.joules,
         )
 
-    return finish(job.folder, job.plan.n_prompts, made)
+    return finish(job.folder, job.plan.n_prompts, made, job.files)
 
 
 def _place(job: Job) -> str:

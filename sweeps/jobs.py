@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generators.families.base import get_family
+from sweeps.delivery.files import PLAIN, PictureFiles
 from sweeps.record import CellConfig, Record, Role
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Job:
         strategy_source: where the strategy's code is from, if it is somebody else's (`Plugin.provenance`).
         seconds: what planning took, by stage.
         error: why there is no plan.
+        files: what its pictures' files are called and hold, and where they go.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Job:
     strategy_source: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: Exception | None = None
+    files: PictureFiles = PLAIN
 
     @property
     def node_steps(self) -> int:

@@ -4,15 +4,16 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from common.errors import UserError
-from common.files import canonical_json, make_folder, read_sealed, sha256_file, sha256_text, write_sealed
+from common.files import canonical_json, make_folder, read_sealed, sha256_text, write_sealed
 from common.pictures import is_blank, opened
+from sweeps.delivery.files import IMAGES, PLAIN, PictureFiles
+from sweeps.delivery.formats import PNG
 from sweeps.record import RECORD, ExecutionStats, Part, PlanCost, read_record
 
 if TYPE_CHECKING:
@@ -101,10 +102,12 @@ def picture_name(prompt: int) -> str:
         >>> picture_name(7)
         '00007.png'
     """
-    return f"{prompt:05d}.png"
+    return PLAIN.name(prompt)
 
 
-def read_manifest(folder: Path, on_damage: Callable[[str], None], of: str | None = None) -> Manifest | None:
+def read_manifest(
+    folder: Path, on_damage: Callable[[str], None], of: str | None = None, files: PictureFiles = PLAIN
+) -> Manifest | None:
     """Return the manifest of a folder whose pictures are all whole, or None if they have to be made.
 
     Every picture is hashed: `on_damage` hears of one that is not what was made, and it is not scored.
@@ -113,6 +116,7 @@ def read_manifest(folder: Path, on_damage: Callable[[str], None], of: str | None
         folder: where they lie.
         on_damage: hears what is wrong.
         of: the cell or source that they are to be of; that of the folder's name unless given.
+        files: what they are called, and where they lie if that is elsewhere.
     """
     path = folder / MANIFEST
     try:
@@ -125,34 +129,23 @@ def read_manifest(folder: Path, on_damage: Callable[[str], None], of: str | None
     if manifest.id and manifest.id != (of or folder.name):
         on_damage(f"{path} is of another cell, {manifest.id}")
         return None
-    for name, expected in manifest.images.items():
-        picture = folder / "images" / name
-        try:
-            whole = sha256_file(picture) == expected
-        except OSError:
-            whole = False
-        if not whole:
-            on_damage(f"{picture} is {'damaged' if os.path.lexists(picture) else 'missing'}")
-            return None
+    images = files.images(folder)
+    for name, fault in images.faults(manifest.images):
+        on_damage(f"{images.place(name)} is {fault}")
+        return None
     return manifest
 
 
-def clear(folder: Path, keep: Collection[int] = ()) -> None:
+def clear(folder: Path, keep: Collection[int] = (), files: PictureFiles = PLAIN) -> None:
     """Remove pictures and their manifest, the manifest first; the folder for pictures is there then.
 
     Args:
         folder: as in `reopen`, with the same errors.
         keep: prompts whose pictures stay.
+        files: what they are called, and where they lie if that is elsewhere.
     """
     reopen(folder)
-    names = set(map(picture_name, keep))
-    if not names:
-        shutil.rmtree(folder / "images", ignore_errors=True)
-        make_folder(folder / "images")
-        return
-    for picture in (folder / "images").iterdir():
-        if picture.name not in names:
-            picture.unlink()
+    files.images(folder).keep(set(map(files.name, keep)))
 
 
 def reopen(folder: Path) -> None:
@@ -171,7 +164,7 @@ def reopen(folder: Path) -> None:
     if not tied:
         (folder / RECORD).unlink(missing_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
-    make_folder(folder / "images")
+    make_folder(folder / IMAGES)
 
 
 def blank_pictures(folder: Path, names: Iterable[str]) -> list[str]:
@@ -193,24 +186,8 @@ def blank_pictures(folder: Path, names: Iterable[str]) -> list[str]:
 
 def write_pictures(folder: Path, prompts: Iterable[int], pixels: "NDArray[np.uint8]") -> None:
     """Write the rows of `pixels` [B, H, W, 3] as PNG files named by prompt number."""
-    write_files(folder, prompts, map(png, pixels))
-
-
-def png(pixels: "NDArray[np.uint8]") -> bytes:
-    """Return one picture [H, W, 3] as the bytes of a PNG file."""
-    from PIL import Image
-
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def write_files(folder: Path, prompts: Iterable[int], files: Iterable[bytes]) -> None:
-    """Write PNG files named by prompt number."""
-    images = folder / "images"
-    make_folder(images)
-    for prompt, file in zip(prompts, files, strict=True):
-        (images / picture_name(prompt)).write_bytes(file)
+    for prompt, picture in zip(prompts, pixels, strict=True):
+        PLAIN.write(folder, prompt, PNG.encode(picture))
 
 
 def reuse_pictures(folder: Path, baseline: Path, prompts: Iterable[int]) -> None:
@@ -230,9 +207,11 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def finish(folder: Path, n_prompts: int, make: Callable[[dict[str, str]], Manifest]) -> Manifest:
-    """Hash the pictures and write their manifest, which `make` gives for the hashes by file name: it is complete."""
-    names = [picture_name(prompt) for prompt in range(n_prompts)]
-    manifest = make({name: sha256_file(folder / "images" / name) for name in names})
+def finish(
+    folder: Path, n_prompts: int, make: Callable[[dict[str, str]], Manifest], files: PictureFiles = PLAIN
+) -> Manifest:
+    """Write the manifest of a folder's pictures, which `make` gives for their hashes by file name: it is complete."""
+    names = [files.name(prompt) for prompt in range(n_prompts)]
+    manifest = make(files.hashes(folder, names))
     write_sealed(folder / MANIFEST, json.loads(manifest.model_dump_json()))
     return manifest

@@ -48,6 +48,11 @@ class Encoded:
     notes: tuple[str, ...] = ()
 
 
+def clock() -> float:
+    """Return the seconds of a clock that stands still while weights are loaded."""
+    return time.perf_counter() - seconds_loading()
+
+
 class Session:
     """The state that passes over a run folder share while one process works on it.
 
@@ -62,6 +67,7 @@ class Session:
         isolate: make every set of pictures by itself, warmed up, so that its seconds are measured.
         energy: read what the accelerator takes.
         save_every: seconds between the checkpoints of a denoising run; None: none is written.
+        wave: pictures that are denoised at once, at most; None: as many as memory holds.
 
     Raises:
         UserError: weights are to wait in main memory for a device that is the main memory.
@@ -79,10 +85,11 @@ class Session:
         isolate: bool = False,
         energy: bool = False,
         save_every: float | None = None,
+        wave: int | None = None,
     ) -> None:
         self.device, self.emit = device, emit
         self._encoder = encoder
-        self.isolate, self.save_every = isolate, save_every
+        self.isolate, self.save_every, self.wave = isolate, save_every, wave
         self._families = Families(device, offload, acceleration)
         self._joules = self._meter() if energy else None
         self._batch_size = batch_size
@@ -107,6 +114,7 @@ class Session:
             isolate=spec.alone,
             energy=spec.energy,
             save_every=spec.save_every,
+            wave=spec.wave,
         )
 
     def family(self, source: "Source") -> Family:
@@ -134,18 +142,20 @@ class Session:
         self.emit(Note(f"{what}: made again"))
 
     @contextmanager
-    def stage(self, name: str, total: int, source: "Source", job: "Job | None" = None) -> Iterator[dict[str, float]]:
+    def stage(
+        self, name: str, total: int, source: "Source", job: "Job | None" = None, before: int = 0
+    ) -> Iterator[dict[str, float]]:
         """Announce a stage, and count its seconds, those of loading weights left out.
 
-        `job` is the one that the stage is for, if it is for one alone.
+        `job` is the one that the stage is for, if it is for one alone; `before` of its units were done before.
 
         Yields:
             A mapping that has the seconds under the stage's name when it is over.
         """
         seconds: dict[str, float] = {}
         # a stage within which weights happen to be loaded for the first time would look slow in every comparison
-        start = time.perf_counter() - seconds_loading()
-        self.emit(StageStarted(name, total, source.entry.name, job))
+        start = clock()
+        self.emit(StageStarted(name, total, source.entry.name, job, before))
         try:
             yield seconds
         except NoRoomError as error:
@@ -153,7 +163,7 @@ class Session:
             raise
         finally:
             self.emit(StageFinished())
-            seconds[name] = time.perf_counter() - seconds_loading() - start
+            seconds[name] = clock() - start
 
     def encoded(self, source: "Source", run: Path | None = None, job: "Job | None" = None) -> Encoded:
         """Return the prompts' conditioning, encoded if it is not there.
@@ -272,7 +282,7 @@ class Session:
         with self.stage("warm-up", 1, source), torch.no_grad():
             family.accelerate()
             for size in compiled or [rows]:
-                conditioned = {name: tensor[:size] for name, tensor in conditioning.tensors.items()}
+                conditioned = dict(conditioning.read(np.arange(size)))
                 family.predict(latents[:size], 0, family.sampler(settings), conditioned, settings)
             with suppress(FloatingPointError):  # whoever decodes pictures says of which
                 family.decode(latents, settings, lambda shape, _: torch.zeros(shape))

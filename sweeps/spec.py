@@ -154,6 +154,8 @@ class SweepSpec(BaseModel):
         device: Where to compute.
         batch_size: The most rows in one call of the denoiser. auto measures once which size is worth it, and
             remembers it.
+        wave: The most images that are denoised at once. A larger set is made in waves, and the images of a wave are
+            written when it ends.
         offload: For small GPUs: keep in main memory what is not in use, by whole components (model) or by
             layers (sequential, slow).
         channels_last: Store the weights of convolutions channels-last, as tensor cores read them fastest.
@@ -218,6 +220,7 @@ class SweepSpec(BaseModel):
         BeforeValidator(parse_batch_size),
         Flag(RUN, "N|auto", "auto on CUDA, 32 elsewhere"),
     ] = None
+    wave: Annotated[int | None, Field(ge=1), Flag(RUN, "N", "as many as memory holds")] = None
     offload: Annotated[Literal["none", "model", "sequential"], Flag(RUN, "none|model|sequential")] = "none"
     channels_last: Annotated[bool | None, Flag(RUN, default="on with CUDA, else off")] = None
     compilation: Annotated[Compilation | None, Flag(RUN, "no|regional|full", "no", names=("--compile",))] = None

@@ -2,7 +2,8 @@
 
 ``states/group-<hash>.jsonl`` is there from before the first denoiser call until the group's last manifest is, so that a
 killed group goes on as the same group: in its first line who belongs to it, then a line a picture that was written,
-with its hash. ``groups.json`` keeps who belonged together, for a folder whose pictures are lost later.
+with its hash, and a line a wave that is done. ``groups.json`` keeps who belonged together, and how wide their waves
+were, for a folder whose pictures are lost later.
 """
 
 import json
@@ -12,14 +13,41 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from common.files import atomic_write, canonical_json, sha256_file, sha256_text
-from sweeps.pictures import picture_name
+from pydantic import Field, ValidationError
+
+from common.files import atomic_write, canonical_json, sha256_text
+from sweeps.delivery.files import PLAIN
+from sweeps.record import ExecutionStats, Part
 
 if TYPE_CHECKING:
-    from sweeps.writer import Place
+    from sweeps.writer import Files, Place
 
 STATES = "states"  # of a run folder; checkpoints of the denoising lie there too
 GROUPS = "groups.json"
+ROWS = "rows"
+
+
+class Wave(Part):
+    """A wave of a group that is done: its pictures are written, or what begins from it lies on disk.
+
+    Attributes:
+        of: the number, in the group, of the folder whose plan was cut; 0 where the whole group's was.
+        wave: its place in the order.
+        rows: of the cut that it belongs to.
+        execution: what it took.
+        seconds: of it, by stage.
+    """
+
+    of: int = 0
+    wave: int
+    rows: int
+    execution: ExecutionStats
+    seconds: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """Return what tells it from other waves of the group."""
+        return self.of, self.rows, self.wave
 
 
 class Unfinished:
@@ -38,16 +66,43 @@ class Unfinished:
         self._file: TextIO | None = None
         self._lock = threading.Lock()
 
-    def whole(self) -> set["Place"]:
-        """Return the pictures that were written and are what was written: every one is hashed."""
+    def whole(self, files: "Files | None" = None) -> set["Place"]:
+        """Return the pictures that were written and are what was written: every one is hashed.
+
+        `files` say, by folder, what its pictures' files are like; plain PNG files unless given.
+        """
         places: dict[Place, str] = {}
         for line in _lines(self.path)[1:]:
             try:
-                number, prompt, content = json.loads(line)
+                number, prompt, content = _listed(line)
                 places[self.run / self.folders[number], int(prompt)] = content
             except (ValueError, TypeError, IndexError):  # the last line of a killed process may be torn
                 continue
-        return {place for place, content in places.items() if _hash(place) == content}
+        found: set[Place] = set()
+        for folder in {folder for folder, _ in places}:
+            kind = (files or {}).get(folder, PLAIN)
+            mine = {prompt: content for (owner, prompt), content in places.items() if owner == folder}
+            whole = kind.whole(folder, {kind.name(prompt): content for prompt, content in mine.items()})
+            found |= {(folder, prompt) for prompt in mine if kind.name(prompt) in whole}
+        return found
+
+    @property
+    def rows(self) -> int | None:
+        """Rows a wave at most, as the group was begun or, its pictures having been lost, as it was made before."""
+        rows = None
+        for line in _lines(self.path)[1:]:
+            with suppress(ValueError, TypeError, KeyError):
+                rows = int(json.loads(line)[ROWS])
+        return rows or next(filter(None, map(_waved(self.run).get, self.folders)), None)
+
+    def waves(self) -> list[Wave]:
+        """Return what is known of the waves that were done, however the group was cut; each once, as it was last."""
+        found: dict[tuple[int, int, int], Wave] = {}
+        for line in _lines(self.path)[1:]:
+            with suppress(ValidationError):
+                wave = Wave.model_validate_json(line)
+                found[wave.key] = wave
+        return list(found.values())
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -61,20 +116,40 @@ class Unfinished:
     def written(self, place: "Place", content: str) -> None:
         """Note that a picture lies in its folder, with the hash of its file; from any thread, while it is `writing`."""
         folder, prompt = place
-        line = json.dumps([self._numbers[folder], prompt, content]) + "\n"
+        self._note(json.dumps([self._numbers[folder], prompt, content]))
+
+    def cut(self, rows: int) -> None:
+        """Note how many rows a wave has from now on, while it is `writing`."""
+        self._note(json.dumps({ROWS: rows}))
+
+    def done(self, wave: Wave) -> None:
+        """Note that a wave is done, while it is `writing`."""
+        self._note(wave.model_dump_json())
+
+    def _note(self, line: str) -> None:
         with self._lock:
             assert self._file
-            self._file.write(line)
+            self._file.write(line + "\n")
             self._file.flush()
 
-    def end(self) -> None:
-        """Note who belonged together, and forget the rest: all manifests are there."""
+    def end(self, *, together: bool = True) -> None:
+        """Note who belonged together, and forget the rest: all manifests are there.
+
+        `together` is False where each was denoised by itself.
+        """
         groups = {name: group for name, group in belonged(self.run).items() if name not in self.made}
-        if len(self.folders) > 1:
+        if together and len(self.folders) > 1:
             groups |= dict.fromkeys(self.made, self.folders)
         kept = sorted({tuple(group) for group in groups.values()})
-        content = {"groups": kept, "of": {name: kept.index(tuple(group)) for name, group in groups.items()}}
-        if groups or (self.run / GROUPS).exists():
+        waved = {name: rows for name, rows in _waved(self.run).items() if name not in self.made}
+        if (rows := self.rows) and any(wave.wave and wave.rows == rows for wave in self.waves()):
+            waved |= dict.fromkeys(self.made, rows)
+        content = {
+            "groups": kept,
+            "of": {name: kept.index(tuple(group)) for name, group in groups.items()},
+            **({ROWS: waved} if waved else {}),
+        }
+        if groups or waved or (self.run / GROUPS).exists():
             atomic_write(self.run / GROUPS, canonical_json(content) + "\n")
         self.path.unlink(missing_ok=True)
         with suppress(OSError):
@@ -122,6 +197,21 @@ def belonged(run: Path) -> dict[str, list[str]]:
         return {}  # then what is lost is made by itself
 
 
+def _waved(run: Path) -> dict[str, int]:
+    """Return, by folder, how many rows the waves had in which its pictures were made, where those were several."""
+    try:
+        content = json.loads((run / GROUPS).read_text(encoding="utf-8"))
+        return {str(name): int(rows) for name, rows in content[ROWS].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _listed(line: str) -> list[Any]:
+    if not isinstance(found := json.loads(line), list):
+        raise TypeError("this is no picture's line")
+    return found
+
+
 def _names(value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise TypeError("these are no names")
@@ -133,11 +223,3 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-
-
-def _hash(place: "Place") -> str | None:
-    folder, prompt = place
-    try:
-        return sha256_file(folder / "images" / picture_name(prompt))
-    except OSError:
-        return None

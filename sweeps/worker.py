@@ -3,30 +3,29 @@
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import torch
 
 from common.errors import NoRoomError, UserError
 from generators.batching import Batches
 from generators.conditioning import Conditioning
-from generators.executor import Execution, NodeState, decode_images, execute
+from generators.executor import Execution, decode_images, execute
 from generators.families.base import Family
 from generators.model_entry import ModelEntry
+from generators.node_states import NodeState, inherited
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
 from generators.sharing.parts import Integers, Part
+from sweeps.delivery.formats import PNG, Encoded, PictureFormat
 from sweeps.encodings import read_rows
 from sweeps.families import Families
 from sweeps.machine import machine, versions
-from sweeps.pictures import png
 
 if TYPE_CHECKING:
     from generators.acceleration import Acceleration
     from generators.checkpoints import Offload
+    from sweeps.delivery.about import About
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +33,12 @@ class Task:
     """A part of a plan, with all that a worker needs to know of it.
 
     Attributes:
-        work, place: whose part it is, and which, of trunks and of subtrees apart.
+        work, place: whose part it is, and which.
         keys: of the part's prompts.
         conditioning: where that of all prompts is.
-        heirs: of a trunk, for each part that waits for it: which of the trunk's nodes its own begin from, and the
-            steps and the numbers in that part of those that do.
+        heirs: of a trunk, for each part that waits for it: what that begins from (`Part.inherits`).
+        format: of the pictures' files.
+        abouts: what they say of how they were made, by the whole plan's number of the prompt; none: nothing.
     """
 
     work: int
@@ -50,6 +50,8 @@ class Task:
     conditioning: str
     batch_size: int
     heirs: tuple[tuple[Integers, Integers, Integers], ...] = ()
+    format: PictureFormat = PNG
+    abouts: "Mapping[int, About]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ class PartOutcome:
 
     Attributes:
         trunk: whether it was a trunk.
-        files: PNG files, by the whole plan's number of the prompt.
+        files: picture files, by the whole plan's number of the prompt.
         conditioning: of the prompts that were to be encoded.
         seconds: by stage.
         options: how the denoiser computed.
@@ -69,7 +71,7 @@ class PartOutcome:
     work: int
     place: int
     trunk: bool = False
-    files: dict[int, bytes] = field(default_factory=dict)
+    files: dict[int, Encoded] = field(default_factory=dict)
     conditioning: Conditioning | None = None
     calls: int = 0
     rows: int = 0
@@ -120,25 +122,27 @@ class Worker:
         rows, notes = len(task.prompts), tuple(batches.notes)
         return PartOutcome(task.work, task.place, conditioning=conditioning, rows=rows, notes=notes)
 
-    def part(self, task: Task, initial_states: Sequence[NodeState] = ()) -> PartOutcome:
-        """Return the pictures of a part, which begins from noise and from the states that its trunk exported."""
-        try:
-            return self._pictured(task, initial_states)
-        except Exception as error:  # a worker goes on
-            return self._failed(task, error)
+    def part(
+        self, task: Task, initial_states: Sequence[NodeState] = ()
+    ) -> "PartOutcome | tuple[PartOutcome | Sequence[NodeState], ...]":
+        """Return what became of a part, which begins from noise and from the states that its trunk exported.
 
-    def trunk(self, task: Task) -> tuple[PartOutcome | list[NodeState], ...]:
-        """Return the trunk's outcome, then the initial states of each of its heirs."""
+        Those are its pictures or, of a trunk, its outcome and then the initial states of each of its heirs.
+        """
         exported: dict[int, NodeState] = {}
+        states: list[Sequence[NodeState]] = [() for _ in task.heirs]
         try:
-            execution, seconds = self._denoised(task, (), exported)
-            inherited = [_inheritance(exported, *heir) for heir in task.heirs]
+            execution, seconds = self._denoised(task, initial_states, exported)
+            if not task.heirs:
+                return self._pictured(task, execution, seconds)
+            states = [inherited(exported.__getitem__, *heir) for heir in task.heirs]
+            outcome = _outcome(task, execution, {"denoise": seconds}, {})
         except Exception as error:  # a worker goes on
-            return self._failed(task, error), *([] for _ in task.heirs)
-        return _outcome(task, execution, {"denoise": seconds}, {}), *inherited
+            outcome = self._failed(task, error)
+        return (outcome, *states) if task.heirs else outcome
 
     def _denoised(
-        self, task: Task, initial_states: Sequence[NodeState], exported: dict[int, NodeState] | None = None
+        self, task: Task, initial_states: Sequence[NodeState], exported: dict[int, NodeState]
     ) -> tuple[Execution, float]:
         family = self._family(task)
         conditioning = read_rows(task.conditioning, task.part.prompts)
@@ -152,14 +156,13 @@ class Worker:
             noise=_noise(task.settings),
             batch_size=task.batch_size,
             initial_states=initial_states,
-            on_exit=None if exported is None else lambda state: exported.update({state.k: state}),
+            on_exit=(lambda state: exported.update({state.k: state})) if task.heirs else None,
         )
         return execution, time.perf_counter() - start
 
-    def _pictured(self, task: Task, initial_states: Sequence[NodeState]) -> PartOutcome:
-        execution, denoising = self._denoised(task, initial_states)
+    def _pictured(self, task: Task, execution: Execution, denoising: float) -> PartOutcome:
         start, batches, done = time.perf_counter(), Batches(execution.batch_size_used), 0
-        files: dict[int, bytes] = {}
+        files: dict[int, Encoded] = {}
         lost: dict[int, str] = {}
         for pixels in decode_images(
             self._family(task),
@@ -171,7 +174,8 @@ class Worker:
             overflows=lost,
         ):
             mine = task.part.prompts[execution.prompts[done : done + len(pixels)]].tolist()
-            files |= dict(zip(mine, map(png, pixels), strict=True))
+            for prompt, picture in zip(mine, pixels, strict=True):
+                files[prompt] = task.format.encode(picture, task.abouts.get(prompt))
             done += len(pixels)
         seconds = {"denoise": denoising, "decode": time.perf_counter() - start}
         overflows = {int(task.part.prompts[execution.prompts[row]]): where for row, where in lost.items()}
@@ -198,23 +202,8 @@ def _noise(settings: GenerationSettings) -> KeyedNoise:
     return KeyedNoise(settings.seed, settings.noise)
 
 
-def _inheritance(
-    exported: dict[int, NodeState], sources: Integers, steps: Integers, nodes: Integers
-) -> list[NodeState]:
-    """Return the initial states of these nodes at these steps: those that the trunk's nodes `sources` exported."""
-    states = []
-    for k in np.unique(steps).tolist():
-        here = steps == k
-        rows = torch.from_numpy(np.searchsorted(exported[k].nodes.numpy(), sources[here]))
-        left = exported[k]
-        memory = tuple(leaf[rows] for leaf in left.memory)
-        overflow = None if left.overflow is None else left.overflow[rows]
-        states.append(NodeState(k, torch.from_numpy(nodes[here]), left.latents[rows], memory, overflow))
-    return states
-
-
 def _outcome(
-    task: Task, execution: Execution, seconds: dict[str, float], files: dict[int, bytes], notes: Sequence[str] = ()
+    task: Task, execution: Execution, seconds: dict[str, float], files: dict[int, Encoded], notes: Sequence[str] = ()
 ) -> PartOutcome:
     return PartOutcome(
         task.work,

@@ -1,14 +1,58 @@
 """Combiners: the ways in which the conditioning of a cluster's prompts becomes the cluster's."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from common.errors import UserError
+from common.memory import free_memory
 from common.plugins import Plugin, discover, find
 
 MASK = ".mask"
+COPIES = 3  # of its prompts' rows, that a combiner which takes all of them at once may need: theirs, and in float64
+
+ReadRows: TypeAlias = Callable[[NDArray[np.int64]], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Members:
+    """The rows of a node's prompts, too many for one chunk: read a chunk at a time, as often as they are asked for.
+
+    Attributes:
+        count: m, the prompts.
+        most: the rows of a chunk.
+        read: returns some of the rows, float32 [c, ...] by name.
+    """
+
+    count: int
+    most: int
+    read: ReadRows
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for start in range(0, self.count, self.most):
+            yield dict(self.read(np.arange(start, min(start + self.most, self.count))))
+
+    def whole(self) -> dict[str, Tensor]:
+        """Return all rows at once.
+
+        Raises:
+            UserError: they and what is computed from them do not fit in the memory that is free.
+        """
+        one = self.read(np.arange(1)).values()
+        need, free = COPIES * self.count * sum(row.nbytes for row in one), free_memory()
+        if need > free:
+            raise UserError(
+                f"a cluster of {self.count:,} prompts takes {need / 2**30:.1f} GiB of memory under this combiner, "
+                f"which needs all of them at once: {free / 2**30:.1f} GiB are free",
+                "use --combiner mean, which reads them one after the other, or a smaller tau",
+            )
+        return dict(self.read(np.arange(self.count)))
 
 
 class Combiner(Plugin, ABC):
@@ -35,6 +79,19 @@ class Combiner(Plugin, ABC):
             return self.combine(rows) if mask is None else self._masked(rows, mask > 0)
 
         return {name: row(name, rows) for name, rows in members.items()}
+
+    def combined(self, members: Members) -> dict[str, Tensor]:
+        """Return a node's row of every tensor where its prompts' rows are more than a chunk holds.
+
+        All of them at once, unless overridden by whoever can do with a chunk at a time.
+
+        Raises:
+            UserError: they do not fit in memory.
+        """
+        try:
+            return self.node(members.whole())
+        except UserError as error:
+            raise UserError(f"the combiner {self.name!r}: {error.message}", error.hint) from None
 
     def _masked(self, rows: Tensor, holds: Tensor) -> Tensor:
         """Return the members' rows [m, L, ...] combined where `holds` [m, L]; where it holds for none, all of them."""

@@ -1,12 +1,13 @@
 """One prompt for all."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from generators.combiners.base import MASK, Combiner
+from generators.combiners.base import MASK, Combiner, Members
 from generators.combiners.mean import Mean
 
 # Distances nearer than this, relative to the smallest, are one: what is left is rounding.
@@ -31,19 +32,33 @@ class Medoid(Combiner):
         return self.node({"": rows})[""]
 
     def node(self, members: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        chosen = _nearest_the_mean(members)
+        gaps = _all_gaps(members, Mean().node(members))
+        chosen = _nearest(gaps, lambda prompt: _digest(members, prompt))
         return {name: rows[chosen] for name, rows in members.items()}
 
+    def combined(self, members: Members) -> dict[str, Tensor]:
+        means = Mean().combined(members)
+        parts = [_all_gaps(chunk, means) for chunk in members]
+        gaps = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        chosen = _nearest(gaps, lambda prompt: _digest(members.read(np.array([prompt])), 0))
+        return {name: rows[0] for name, rows in members.read(np.array([chosen])).items()}
 
-def _nearest_the_mean(members: Mapping[str, Tensor]) -> int:
-    means = Mean().node(members)
-    away = torch.zeros(len(next(iter(members.values()))), dtype=torch.float64)
-    for name, rows in members.items():
-        if not name.endswith(MASK):
-            gaps = _gaps(rows, means[name].double(), members.get(name + MASK))
-            away += gaps / gaps.mean() if gaps.any() else gaps
-    nearest = torch.nonzero(away <= away.min() * (1 + TIE)).flatten().tolist()
-    return int(min(nearest, key=lambda prompt: _digest(members, prompt)))
+
+def _all_gaps(members: Mapping[str, Tensor], means: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: _gaps(rows, means[name].double(), members.get(name + MASK))
+        for name, rows in members.items()
+        if not name.endswith(MASK)
+    }
+
+
+def _nearest(gaps: Mapping[str, Tensor], digest: Callable[[int], bytes]) -> int:
+    """Return the prompt with the smallest gaps, float64 [m] for each tensor; of several, that of the smallest hash."""
+    away = torch.zeros(len(next(iter(gaps.values()))), dtype=torch.float64)
+    for own in gaps.values():
+        away += own / own.mean() if own.any() else own
+    nearest: list[int] = torch.nonzero(away <= away.min() * (1 + TIE)).flatten().tolist()
+    return min(nearest, key=digest)
 
 
 def _gaps(rows: Tensor, mean: Tensor, mask: Tensor | None) -> Tensor:

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from generators.combiners.base import Combiner
+from generators.combiners.summing import Summing
 
 # A mean shorter than this share of its prompts' length has lost its direction to rounding.
 SHORTEST = 1e-6
 
 
-class RestoredMean(Combiner):
+class RestoredMean(Summing):
     """The mean's direction at the mean length of the prompts' vectors: means of unlike vectors are short.
 
     Vectors lie along the last axis: an embedding is one, a sequence of text states one a position. Vectors that cancel
@@ -22,13 +22,18 @@ class RestoredMean(Combiner):
 
     name = "restored-mean"
 
-    def combine(self, rows: Tensor) -> Tensor:
+    def terms(self, rows: Tensor) -> tuple[Tensor, ...]:
         exact = rows.double()
-        share = torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)
-        mean = torch.einsum("m,m...->...", share, exact)
-        if rows.dim() < 2:
-            return mean.to(rows.dtype)
-        length = torch.einsum("m,m...->...", share, exact.norm(dim=-1))
-        short = mean.norm(dim=-1)
+        return (exact,) if rows.dim() < 2 else (exact, exact.norm(dim=-1))
+
+    def mean(self, term: Tensor) -> Tensor:
+        share = torch.full((len(term),), 1 / len(term), dtype=torch.float64)
+        return torch.einsum("m,m...->...", share, term)
+
+    def of_means(self, *means: Tensor) -> Tensor:
+        mean, *lengths = means
+        if not lengths:
+            return mean
+        short, length = mean.norm(dim=-1), lengths[0]
         scale = torch.where(short > SHORTEST * length, length / short, 1.0)
-        return (mean * scale[..., None]).to(rows.dtype)
+        return mean * scale[..., None]

@@ -19,7 +19,7 @@ from generators.acceleration import Acceleration
 from generators.batching import Batches
 from generators.checkpoints import Offload, has_index, pipeline_class
 from generators.component import Component
-from generators.conditioning import Conditioning
+from generators.conditioning import Conditioning, LazyRows
 from generators.device_memory import give_back
 from generators.model_entry import FAMILIES, ModelEntry, ModelFamily
 from generators.overflow import refuse_overflow, within
@@ -172,9 +172,23 @@ class Family(ModelFamily, ABC, Generic[S]):
         if self.offload != "none":
             give_back(self.device)
 
-    @abstractmethod
     def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
-        """Return the features that strategies cluster, float64 [N, D]; `option` is one of `features_options`."""
+        """Return the features that strategies cluster, float64 [N, D], read chunk by chunk.
+
+        Args:
+            conditioning: of N prompts.
+            option: one of `features_options`.
+
+        Raises:
+            UserError: it is none of them.
+        """
+        if option not in self.features_options:
+            raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(self.features_options))
+        return np.concatenate([self.features_of(rows, option) for rows in conditioning.chunks()])
+
+    @abstractmethod
+    def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
+        """Return the features of some prompts, float64 [n, D]: of their rows no more is read than is asked for."""
 
     @abstractmethod
     def sampler(self, settings: S) -> Sampler:

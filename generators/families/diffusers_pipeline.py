@@ -15,7 +15,7 @@ from common.logs import errors_alone
 from generators.batching import Batches
 from generators.checkpoints import load_pipeline, named_pipeline, pipeline_class
 from generators.component import Component
-from generators.conditioning import Conditioning
+from generators.conditioning import Conditioning, LazyRows
 from generators.families import seams, traced
 from generators.families.base import DTYPES, ROLE, Family, decoder_watched, pictures_of, torch_device
 from generators.families.described import PROMPT, Described, described, described_at, unheard
@@ -163,8 +163,9 @@ class DiffusersPipeline(Family[PipelineSettings]):
                 returns = seams.encoded(stock, arguments)
             listener.note([batch, arguments.get("negative_prompt", [""] * len(batch))], rows.start + 1)
             tensors = packed(leaves, returns, len(batch))
-            states = states_leaf(tensors)
-            unsaid = {POOLED: pooled_leaf(tensors) is None, TOKENS: not states.masked}
+            shapes = {name: tensor.shape[1:] for name, tensor in tensors.items()}
+            states = states_leaf(shapes)
+            unsaid = {POOLED: pooled_leaf(shapes) is None, TOKENS: not states.masked}
             heard = listener.rows(batch, tensors[states.name].shape[1])
             tensors |= {name: rows for name, rows in heard.items() if unsaid[name]}
             if on_progress is not None:
@@ -179,11 +180,9 @@ class DiffusersPipeline(Family[PipelineSettings]):
             batches.notes += [f"prompts were cut, {kind} says: {message}" for message in dict.fromkeys(cut)]
         return conditioning
 
-    def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
+    def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
         """Return the `pooled` vector or, where there is none, the `mean_token`; or all states `flattened`."""
-        if option not in FEATURES:
-            raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(FEATURES))
-        return features(conditioning.tensors, pooled=option == POOLED, flattened=option == "flattened")
+        return features(rows, rows.shapes, pooled=option == POOLED, flattened=option == "flattened")
 
     def sampler(self, settings: PipelineSettings) -> Sampler:
         return self._model.sampler(settings, self.device)

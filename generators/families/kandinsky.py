@@ -15,7 +15,7 @@ from common.logs import errors_alone
 from generators.batching import Batches
 from generators.checkpoints import check_pipeline, load_config, load_pipeline
 from generators.component import Component, diffusers_module, transformers_module
-from generators.conditioning import Conditioning
+from generators.conditioning import Conditioning, LazyRows
 from generators.families.base import DTYPES, Family, pictures_of, torch_device
 from generators.families.encoding import cut_note, torch_generator
 from generators.model_entry import ModelEntry, locate, models
@@ -153,10 +153,8 @@ class Kandinsky(Family[PriorSettings]):
         embeds = {"image_embeds": image_embeds, "negative_image_embeds": negative_image_embeds}
         return Conditioning(embeds, stream.get_state() if stream else None)
 
-    def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
-        if option not in self.features_options:
-            raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(self.features_options))
-        return conditioning.tensors[option].double().numpy()
+    def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
+        return rows[option].double().numpy()
 
     def sampler(self, settings: PriorSettings) -> Sampler:
         config = load_config(self.entry.source("decoder"), "scheduler", "scheduler_config.json")

@@ -17,7 +17,7 @@ from common.logs import errors_alone
 from generators.batching import Batches
 from generators.checkpoints import check_pipeline, load_config
 from generators.component import Component, diffusers_module, transformers_module
-from generators.conditioning import Conditioning
+from generators.conditioning import Conditioning, LazyRows
 from generators.families.base import DTYPES, ROLE, Family, pictures_of, torch_device
 from generators.families.encoding import cut_note, torch_generator
 from generators.families.unclip import (
@@ -175,10 +175,8 @@ class Karlo(Family[KarloSettings]):
         embedding: Tensor = prior.post_process_latents(latents)
         return embedding
 
-    def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
-        if option not in self.features_options:
-            raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(self.features_options))
-        return conditioning.tensors[option].double().numpy()
+    def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
+        return rows[option].double().numpy()
 
     def sampler(self, settings: KarloSettings) -> Sampler:
         """Return the decoder's sampler.

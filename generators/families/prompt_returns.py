@@ -7,7 +7,7 @@ needs no text encoder.
 """
 
 from ast import literal_eval
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cache, cached_property
 from typing import Any
@@ -196,7 +196,7 @@ def _with_mask(own: list[Leaf], mask: Leaf, value: Tensor, values: Sequence[Any]
 
 
 def packed(parts: Sequence[Leaf], returns: Sequence[Any], prompts: int) -> dict[str, Tensor]:
-    """Return the calls' returns for some prompts as float32 tensors on the CPU, a row a prompt, with masks beside.
+    """Return the calls' returns for some prompts as tensors on the CPU, a row a prompt, with masks beside.
 
     Their names say the dtypes that were returned now, which are those of the text encoders' weights.
     """
@@ -217,9 +217,9 @@ def packed(parts: Sequence[Leaf], returns: Sequence[Any], prompts: int) -> dict[
             mask = _mask(leaf, returns[leaf.call], tensor) if leaf.masked else None
         if leaf.left:
             tensor, mask = tensor.flip(1), None if mask is None else mask.flip(1)
-        rows[leaf.name] = tensor.float().cpu().contiguous()
+        rows[leaf.name] = tensor.cpu().contiguous()
         if mask is not None:
-            rows[leaf.name + MASK] = mask.float().cpu().contiguous()
+            rows[leaf.name + MASK] = mask.cpu().contiguous()
     return rows
 
 
@@ -295,33 +295,37 @@ def batches_of(rows: Mapping[str, Tensor], count: int, most: int | None = None) 
     return [part for group in groups for part in torch.split(group, most or count)]
 
 
-def pooled_leaf(tensors: Mapping[str, Tensor]) -> Leaf | None:
-    """Return the first call's pooled vector; None where there is none."""
-    vectors = (leaf for leaf in _of_prompts(tensors) if tensors[leaf.name].ndim == 2)
+def pooled_leaf(shapes: Mapping[str, Sequence[int]]) -> Leaf | None:
+    """Return the first call's pooled vector, of tensors whose rows have these shapes; None where there is none."""
+    vectors = (leaf for leaf in _of_prompts(shapes) if len(shapes[leaf.name]) == 1)
     return next((leaf for leaf in vectors if leaf.dtype.startswith(("float", "bfloat"))), None)
 
 
-def states_leaf(tensors: Mapping[str, Tensor]) -> Leaf:
-    """Return the first call's first sequence of states."""
-    return next(leaf for leaf in _of_prompts(tensors) if tensors[leaf.name].ndim > 2)
+def states_leaf(shapes: Mapping[str, Sequence[int]]) -> Leaf:
+    """Return the first call's first sequence of states, of tensors whose rows have these shapes."""
+    return next(leaf for leaf in _of_prompts(shapes) if len(shapes[leaf.name]) > 1)
 
 
-def _of_prompts(tensors: Mapping[str, Tensor]) -> list[Leaf]:
-    return [leaf for leaf in leaves(list(tensors)) if leaf.call == 0 and leaf.form in (ROWS, LIST)]
+def _of_prompts(names: Iterable[str]) -> list[Leaf]:
+    return [leaf for leaf in leaves(list(names)) if leaf.call == 0 and leaf.form in (ROWS, LIST)]
 
 
-def features(tensors: Mapping[str, Tensor], *, pooled: bool, flattened: bool = False) -> NDArray[np.float64]:
+def features(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]], *, pooled: bool, flattened: bool = False
+) -> NDArray[np.float64]:
     """Return one vector a prompt, float64 [N, D], of what the first call returns.
 
     Args:
-        tensors: of the conditioning; `POOLED` and `TOKENS` stand in where a pooled vector or a mask is not returned.
+        tensors: of the conditioning, of which no more is asked for than is needed; `POOLED` and `TOKENS` stand in where
+            a pooled vector or a mask is not returned.
+        shapes: of one row of each.
         pooled: the pooled vector, where there is one.
         flattened: all of the first sequence in one row, where none is asked for.
     """
-    vector = pooled_leaf(tensors)
+    vector = pooled_leaf(shapes)
     if pooled and (vector or POOLED in tensors):
         return tensors[vector.name if vector else POOLED].double().numpy()
-    sequence = states_leaf(tensors)
+    sequence = states_leaf(shapes)
     states = tensors[sequence.name].double()
     if flattened:
         return states.flatten(1).numpy()

@@ -1,6 +1,6 @@
 """The second stage of Stable unCLIP: CLIP's text states, a UNet under them, a VAE between latents and pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,9 +80,8 @@ def text_rows(pipeline: Any, prompts: list[str], negative: str, device: torch.de
     }
 
 
-def text_features(conditioning: Conditioning, option: str) -> NDArray[np.float64]:
-    """Return the text's [N, D]: ``pooled``, ``flattened`` (all states in a row), ``mean_token`` (over the tokens)."""
-    tensors = conditioning.tensors
+def text_features(tensors: Mapping[str, Tensor], option: str) -> NDArray[np.float64]:
+    """Return the text's [n, D]: ``pooled``, ``flattened`` (all states in a row), ``mean_token`` (over the tokens)."""
     if option == "pooled":
         return tensors["pooled"].double().numpy()
     states = tensors["text_states"].double()

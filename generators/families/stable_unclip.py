@@ -15,7 +15,7 @@ from common.logs import errors_alone
 from generators.batching import Batches
 from generators.checkpoints import load_pipeline, pipeline_class
 from generators.component import Component, diffusers_module, transformers_module
-from generators.conditioning import Conditioning
+from generators.conditioning import Conditioning, LazyRows
 from generators.families.base import DTYPES, ROLE, Family, torch_device
 from generators.families.encoding import cut_note, torch_generator
 from generators.families.stable import (
@@ -199,13 +199,11 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
         embedding: Tensor = prior.post_process_latents(latents)
         return embedding
 
-    def features(self, conditioning: Conditioning, option: str) -> NDArray[np.float64]:
+    def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
         """Return ``image_embeds`` without the noise level's embedding, which is everybody's, or the text's features."""
-        if option not in self.features_options:
-            raise UserError(f"{self.name} has no features {option!r}", "known: " + ", ".join(self.features_options))
         if option != "image_embeds":
-            return text_features(conditioning, option)
-        embeds, _ = conditioning.tensors["image_embeds"].chunk(2, dim=1)
+            return text_features(rows, option)
+        embeds, _ = rows["image_embeds"].chunk(2, dim=1)
         return embeds.double().numpy()
 
     def sampler(self, settings: StableUnCLIPSettings) -> Sampler:

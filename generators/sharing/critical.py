@@ -1,17 +1,16 @@
-"""The time that a plan takes on many workers: at least, and when trunks are denoised before their subtrees.
+"""The time that a plan takes on many workers: at least, and when its parts are handed out.
 
 Time is counted in node-steps: what one worker does while a row is denoised one step.
 """
 
 import heapq
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.sharing.parts import parts
+from generators.sharing.parts import part_rows, parts
 from generators.sharing.plan import SharingPlan
 
 
@@ -23,10 +22,10 @@ class Spread:
         workers: W.
         critical_path: the longest chain of node-steps that wait for each other: K.
         least_time: the shortest time that any schedule reaches (`least_time`).
-        trunk: node-steps of all trunks, after which subtrees begin.
-        longest_trunk: of the largest of them, which one worker does.
-        subtrees: their number.
-        time: of trunks and subtrees as they are handed out (`handed_out`).
+        trunk: node-steps of trunks, the parts that others begin from.
+        longest_trunk: the most that are denoised in trunks one after the other.
+        subtrees: the number of the other parts.
+        time: of parts as they are handed out (`handed_out`).
         speed_up_bound, speed_up: the plan's node-steps over `least_time`, over `time`.
     """
 
@@ -42,7 +41,7 @@ class Spread:
 
 
 def spread(plan: SharingPlan, workers: int, least: int = 1) -> Spread:
-    """Return the times of a plan on so many workers; arguments and errors are those of `parts.parts`.
+    """Return the times of a plan on so many workers; arguments and errors are those of `parts.part_rows`.
 
     Examples:
         >>> from generators.sharing.plan import baseline_plan
@@ -50,12 +49,15 @@ def spread(plan: SharingPlan, workers: int, least: int = 1) -> Spread:
         >>> on_four.time, on_four.speed_up, on_four.critical_path
         (20, 4.0, 10)
     """
-    cut, size = parts(plan, workers, least), plan.stop - plan.first
-    trunks = [int(size[nodes].sum()) for nodes in cut.trunks]
-    work = [int(size[nodes].sum()) for nodes in cut.subtrees]
-    time, bound = handed_out(trunks, work, cut.waits.tolist(), workers), least_time(plan, workers)
-    longest, total = max(trunks, default=0), plan.node_steps
-    return Spread(workers, plan.steps, bound, sum(trunks), longest, len(work), time, total / bound, total / time)
+    cut, size = parts(plan, part_rows(plan.leaves, workers, least)), plan.stop - plan.first
+    work = [int(size[nodes].sum()) for nodes in cut.nodes]
+    trunks = [steps if heirs else 0 for steps, heirs in zip(work, cut.heirs, strict=True)]
+    longest = list(trunks)
+    for part, before in enumerate(cut.waits.tolist()):
+        longest[part] += longest[before] if before >= 0 else 0
+    time, bound, total = handed_out(work, cut.waits.tolist(), workers), least_time(plan, workers), plan.node_steps
+    others = trunks.count(0)
+    return Spread(workers, plan.steps, bound, sum(trunks), max(longest), others, time, total / bound, total / time)
 
 
 def active_counts(plan: SharingPlan) -> NDArray[np.int64]:
@@ -94,32 +96,46 @@ def least_time(plan: SharingPlan, workers: int) -> int:
     return int((np.arange(plan.steps) + -(-after // workers)).max())
 
 
-def handed_out(trunks: Sequence[int], work: Sequence[int], waits: Sequence[int], workers: int) -> int:
-    """Return the time until all is done, when whoever is free takes what has been ready longest: trunks first.
+def handed_out(work: Sequence[int], waits: Sequence[int], workers: int) -> int:
+    """Return the time until all is done, when whoever is free takes the part that most depends on, of those ready.
+
+    That is how many parts follow from it, one after the other; of equal ones the first.
 
     Args:
-        trunks: node-steps of each trunk.
-        work: node-steps of each other part.
-        waits: the number of the trunk that each part begins from; -1 for none.
-        workers: W.
+        work: node-steps of each part.
+        waits: the number of the part that each begins from, which comes before it; -1 for none.
 
     Examples:
-        >>> handed_out(trunks=[5], work=[10, 10, 3], waits=[0, 0, -1], workers=2)
+        >>> handed_out(work=[5, 10, 10, 3], waits=[-1, 0, 0, -1], workers=2)
         15
     """
-    ready = deque(
-        [*((size, i) for i, size in enumerate(trunks)), *((s, -1) for s, w in zip(work, waits, strict=True) if w < 0)]
-    )
+    follow = following(waits)
+    ready = [(-follow[part], part) for part, trunk in enumerate(waits) if trunk < 0]
     heirs: dict[int, list[int]] = {}
-    for size, trunk in zip(work, waits, strict=True):
-        heirs.setdefault(trunk, []).append(size)
+    for part, trunk in enumerate(waits):
+        heirs.setdefault(trunk, []).append(part)
     running: list[tuple[int, int]] = []
     now = 0
+    heapq.heapify(ready)
     while ready or running:
         while ready and len(running) < workers:
-            size, trunk = ready.popleft()
-            heapq.heappush(running, (now + size, trunk))
-        now, trunk = heapq.heappop(running)
-        if trunk >= 0:
-            ready += [(size, -1) for size in heirs.get(trunk, ())]
+            _, part = heapq.heappop(ready)
+            heapq.heappush(running, (now + work[part], part))
+        now, done = heapq.heappop(running)
+        for part in heirs.get(done, ()):
+            heapq.heappush(ready, (-follow[part], part))
     return now
+
+
+def following(waits: Sequence[int]) -> list[int]:
+    """Return how many parts follow from each, one after the other.
+
+    Examples:
+        >>> following([-1, 0, 1, 0, -1])
+        [2, 1, 0, 0, 0]
+    """
+    follow = [0] * len(waits)
+    for part in reversed(range(len(waits))):
+        if waits[part] >= 0:
+            follow[waits[part]] = max(follow[waits[part]], follow[part] + 1)
+    return follow

@@ -1,4 +1,4 @@
-"""A plan cut into parts that workers denoise apart: trunks, and subtrees that begin from their latents."""
+"""A plan cut into parts that are denoised apart, one after another or by workers: trunks, and what begins from them."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from generators.sharing.plan import SharingPlan
 
 Integers = NDArray[np.int64]
-PIECES = 4  # subtrees a worker at least, so that one that ends early finds another
-LARGEST = 64  # times the smallest, however many there are: what is lost when a worker dies
+PIECES = 4  # parts a worker at least, so that one that ends early finds another
+LARGEST = 64  # full batches at most, however many pictures there are: what is lost when a worker dies
 
 
 class PartPlan(SharingPlan):
@@ -41,6 +41,14 @@ class Part:
     nodes: Integers
     prompts: Integers
     sources: Integers
+
+    def inherits(self, trunk: Integers) -> tuple[Integers, Integers, Integers]:
+        """Return what it begins from: nodes of the part `trunk` by their numbers there, the steps, and its own nodes.
+
+        int64 [g] each.
+        """
+        begins = self.plan.from_states
+        return np.searchsorted(trunk, self.sources), self.plan.first[begins], begins
 
     @classmethod
     def of(cls, plan: SharingPlan, nodes: Integers) -> Self:
@@ -82,85 +90,142 @@ class Parts:
     """A plan as parts; every node of it is in exactly one.
 
     Attributes:
-        trunks: nodes whose own and whose descendants' node-steps are too many for a part; closed towards the roots. Of
-            several trees, apart.
-        subtrees: nodes of each other part, whole branches; those first that begin from noise.
-        waits: int64, of each subtree the trunk that it begins from, -1 if it begins from noise.
+        nodes: int64 of each part, ascending. A part comes after the one that it begins from, and all that begins from
+            it comes before the next that begins from the same one: few latents wait at a time.
+        waits: int64, of each part the one from whose latents it begins; -1 if it begins from noise.
     """
 
-    trunks: tuple[Integers, ...]
-    subtrees: tuple[Integers, ...]
+    nodes: tuple[Integers, ...]
     waits: Integers
 
+    @property
+    def heirs(self) -> list[list[int]]:
+        """Of each part, those that begin from its latents; a part that ends with pictures has none."""
+        heirs: list[list[int]] = [[] for _ in self.nodes]
+        for part, trunk in enumerate(self.waits.tolist()):
+            if trunk >= 0:
+                heirs[trunk].append(part)
+        return heirs
 
-def parts(plan: SharingPlan, workers: int, least: int = 1) -> Parts:
-    """Cut `plan` for so many workers: into parts of at most `part_size` node-steps, and the trunks above them.
 
-    A subtree is a node with all that starts from it. Neighbours in the plan's order are put together up to that size,
-    and so are trees' trunks; one tree's trunk is not cut, and may be larger.
+def parts(plan: SharingPlan, rows: int, *, whole_trees: bool = False) -> Parts:
+    """Cut `plan` into parts in each of which at most `rows` nodes are active at any step.
+
+    A node's branch is the node with all that starts from it, and its leaves are what nothing starts from. A part is
+    of branches with at most `rows` leaves, whole; or of nodes whose branches have more than ``rows ** j`` leaves and at
+    most ``rows ** (j + 1)``, for one j: of those that are active at a step no two share a leaf, so there are fewer than
+    `rows`. Neighbours that begin from the same part are put together as far as that holds.
 
     Args:
         plan: of any kind, a union too.
-        workers: how many parts are denoised at once.
-        least: node-steps that a part may have however many workers there are, so that its batches are full; K if less.
+        rows: at least 1.
+        whole_trees: cut between trees alone: a larger tree is a part by itself.
 
     Raises:
-        ValueError: there are no workers.
+        ValueError: there are no rows.
 
     Examples:
         >>> from generators.sharing.plan import build_plan
         >>> from generators.sharing.schedule import get_schedule
         >>> from generators.sharing.tree import Tree
         >>> tree = Tree.from_linkage([[0, 1, 0.2, 2], [2, 3, 0.2, 2], [4, 5, 0.5, 4]])
-        >>> cut = parts(build_plan(tree, get_schedule("eq7"), 1.0, 10), workers=2)
-        >>> [nodes.tolist() for nodes in cut.trunks], [nodes.tolist() for nodes in cut.subtrees], cut.waits.tolist()
-        ([[6]], [[0, 1, 4], [2, 3, 5]], [0, 0])
+        >>> cut = parts(build_plan(tree, get_schedule("eq7"), 1.0, 10), rows=2)
+        >>> [nodes.tolist() for nodes in cut.nodes], cut.waits.tolist()
+        ([[6], [0, 1, 4], [2, 3, 5]], [-1, 0, 0])
     """
-    size = part_size(plan.node_steps, plan.steps, workers, least)
-    work = branch_node_steps(plan)
-    high = work > size
-    above = np.append(high, False)[plan.source]  # for the source -1 too
-    roots = ~high & ((plan.source < 0) | above)
-    tree = _settled(np.where(plan.source < 0, np.arange(len(work)), plan.source))
-    trunk_of = np.full(len(work), -1)  # by tree
-    tall, own = np.unique(tree[high], return_inverse=True)
-    steps = np.bincount(own.reshape(-1), weights=(plan.stop - plan.first)[high], minlength=len(tall)).astype(np.int64)
-    for number, group in enumerate(_filled(steps, size)):
-        trunk_of[tall[group]] = number
-    trunk_of = trunk_of[tree]
-
-    bins, waits = np.full(len(work), -1), list[int]()
-    starts = np.flatnonzero(roots)
-    origin = np.where(above[starts], trunk_of[starts], -1)
-    by_origin = np.argsort(origin, kind="stable")
-    starts, origin = starts[by_origin], origin[by_origin]
-    for here in np.split(starts, np.flatnonzero(np.diff(origin)) + 1):
-        for group in _filled(work[here], size):
-            bins[here[group]] = len(waits)
-            waits.append(int(trunk_of[here[0]]) if above[here[0]] else -1)
-    bins = bins[_settled(np.where(high | roots, np.arange(len(work)), plan.source))]
-    trunks = _gathered(np.where(high, trunk_of, -1), int(trunk_of.max(initial=-1)) + 1)
-    return Parts(trunks, _gathered(bins, len(waits)), np.array(waits, dtype=np.int64))
+    if rows < 1:
+        raise ValueError(f"in a part of {rows} rows nothing is denoised")
+    leaves = branch_leaves(plan)
+    most = np.array([leaves.sum()]) if whole_trees else _bounds(leaves, rows)
+    level = np.searchsorted(most, leaves)
+    own, begins = np.arange(len(leaves)), plan.source < 0
+    starts = begins | (level[plan.source] != level)
+    top = _settled(np.where(starts, own, plan.source))
+    part, waits = np.full(len(leaves), -1), list[int]()  # by the node that its piece of the part begins with
+    for at in np.unique(level)[::-1].tolist():
+        here = np.flatnonzero(starts & (level == at))
+        origin = np.where(begins[here], -1, part[top[plan.source[here]]])
+        order = np.lexsort((here, plan.lo[here], origin))
+        here, origin = here[order], origin[order]
+        cuts = np.flatnonzero(np.diff(origin)) + 1
+        for siblings, trunks in zip(np.split(here, cuts), np.split(origin, cuts), strict=True):
+            for group in _filled(leaves[siblings], rows if whole_trees else int(most[at])):
+                part[siblings[group]] = len(waits)
+                waits.append(int(trunks[0]))
+    order = _depth_first(waits)
+    place = np.empty(len(order) + 1, dtype=np.int64)
+    place[order], place[-1] = np.arange(len(order)), -1
+    return Parts(_gathered(place[part[top]], len(order)), place[np.array(waits, dtype=np.int64)[order]])
 
 
-def part_size(node_steps: int, steps: int, workers: int, least: int = 1) -> int:
-    """Return the most node-steps of a part: a quarter of a worker's share, but from `least` (or K) to 64 times that.
+def part_rows(pictures: int, workers: int, least: int = 1) -> int:
+    """Return the rows of a part for so many workers: a quarter of a worker's share, from `least` to 64 times that.
+
+    Args:
+        pictures: that the plan makes.
+        workers: how many parts are denoised at once.
+        least: rows that fill a batch.
 
     Raises:
         ValueError: there are no workers.
 
     Examples:
-        >>> part_size(8000, 10, workers=20), part_size(8000, 10, workers=1000)
-        (100, 10)
+        >>> part_rows(8000, workers=20), part_rows(8000, workers=1000, least=32)
+        (64, 32)
     """
     if workers < 1:
         raise ValueError(f"{workers} workers denoise nothing")
-    smallest = max(least, steps)
-    return max(smallest, min(-(-node_steps // (PIECES * workers)), LARGEST * smallest))
+    return max(least, min(-(-pictures // (PIECES * workers)), LARGEST * least))
+
+
+def most_kept(plan: SharingPlan, cut: Parts) -> int:
+    """Return of how many nodes the latents are kept at once where parts are denoised in their order.
+
+    A part's are there until the last that begins from it is done.
+
+    Examples:
+        >>> from generators.sharing.plan import baseline_plan
+        >>> most_kept(baseline_plan(8, 10), parts(baseline_plan(8, 10), rows=2))
+        0
+    """
+    kept = most = 0
+    exported, heirs = [len(nodes) for nodes in exported_nodes(plan, cut)], cut.heirs
+    for part, trunk in enumerate(cut.waits.tolist()):
+        kept += exported[part]
+        most = max(most, kept)
+        if trunk >= 0 and part == heirs[trunk][-1]:
+            kept -= exported[trunk]
+    return most
+
+
+def exported_nodes(plan: SharingPlan, cut: Parts) -> tuple[Integers, ...]:
+    """Return of each part its nodes from whose latents another begins, int64, ascending."""
+    of = np.empty(len(plan.first), dtype=np.int64)
+    for part, nodes in enumerate(cut.nodes):
+        of[nodes] = part
+    leaves = np.unique(plan.source[(plan.source >= 0) & (of[plan.source] != of)])
+    exported = np.full(len(of), -1)
+    exported[leaves] = of[leaves]
+    return _gathered(exported, len(cut.nodes))
+
+
+def branch_leaves(plan: SharingPlan) -> Integers:
+    """Return int64 [n]: of each node's branch, the nodes that nothing starts from.
+
+    Examples:
+        >>> from generators.sharing.plan import build_plan
+        >>> from generators.sharing.schedule import get_schedule
+        >>> from generators.sharing.tree import Tree
+        >>> branch_leaves(build_plan(Tree.from_linkage([[0, 1, 0.5, 2]]), get_schedule("eq7"), 1.1, 4)).tolist()
+        [1, 1, 2]
+    """
+    leaves = np.ones(len(plan.first), dtype=np.int64)
+    leaves[plan.source[plan.source >= 0]] = 0
+    return _of_branches(plan, leaves)
 
 
 def branch_node_steps(plan: SharingPlan) -> Integers:
-    """Return int64 [n]: the node-steps of each node and of all that starts from it.
+    """Return int64 [n]: the node-steps of each node's branch.
 
     Examples:
         >>> from generators.sharing.plan import build_plan
@@ -169,12 +234,37 @@ def branch_node_steps(plan: SharingPlan) -> Integers:
         >>> branch_node_steps(build_plan(Tree.from_linkage([[0, 1, 0.5, 2]]), get_schedule("eq7"), 1.1, 4)).tolist()
         [2, 2, 6]
     """
-    work = plan.stop - plan.first
-    for begins in np.unique(plan.first)[::-1].tolist():
-        if begins:
-            here = np.flatnonzero(plan.first == begins)
-            np.add.at(work, plan.source[here], work[here])
-    return work
+    return _of_branches(plan, plan.stop - plan.first)
+
+
+def _of_branches(plan: SharingPlan, own: Integers) -> Integers:
+    """Return of each node the sum over its branch of what is each node's own, which is written over."""
+    for begins in np.unique(plan.first)[::-1]:
+        here = np.flatnonzero((plan.first == begins) & (plan.source >= 0))
+        np.add.at(own, plan.source[here], own[here])
+    return own
+
+
+def _bounds(leaves: Integers, rows: int) -> Integers:
+    """Return the most leaves of a branch of each level; with one row, all nodes of a level are of one path."""
+    if rows == 1:
+        return np.unique(leaves)
+    bounds = [rows]
+    while bounds[-1] < leaves.max():
+        bounds.append(bounds[-1] * rows)
+    return np.array(bounds)
+
+
+def _depth_first(waits: list[int]) -> list[int]:
+    """Return the parts in an order in which each is followed by all that begins from it."""
+    heirs: dict[int, list[int]] = {}
+    for part, trunk in enumerate(waits):
+        heirs.setdefault(trunk, []).append(part)
+    order, left = [], heirs.get(-1, [])[::-1]
+    while left:
+        order.append(left.pop())
+        left += heirs.get(order[-1], [])[::-1]
+    return order
 
 
 def whole(plan: SharingPlan) -> Part:

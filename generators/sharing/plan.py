@@ -129,6 +129,16 @@ class SharingPlan:
         return solo
 
     @property
+    def leaves(self) -> int:
+        """The number of nodes that nothing starts from.
+
+        Examples:
+            >>> baseline_plan(3, 10).leaves
+            3
+        """
+        return len(self.first) - len(np.unique(self.source[self.source >= 0]))
+
+    @property
     def widest(self) -> int:
         """The most nodes that are active at one step.
 

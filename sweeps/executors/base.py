@@ -44,6 +44,7 @@ class Executor(Plugin, ABC):
         address: of machines to connect to; None: this one.
         workers: how many there are to be; None: as many as fit.
         store: a URL that all workers can read, for what they all need; None: the run folder.
+        devices: of this machine, a worker each; (): as the sweep's device says.
 
     Attributes:
         resumes: whether it takes an interrupted group up again (`sweeps.unfinished`): it clears the folders itself, and
@@ -55,8 +56,14 @@ class Executor(Plugin, ABC):
     resumes: bool = False
     unites: bool = False
 
-    def __init__(self, address: str | None = None, workers: int | None = None, store: str | None = None) -> None:
-        self.address, self.workers, self.store = address, workers, store
+    def __init__(
+        self,
+        address: str | None = None,
+        workers: int | None = None,
+        store: str | None = None,
+        devices: Sequence[str] = (),
+    ) -> None:
+        self.address, self.workers, self.store, self.devices = address, workers, store, devices
 
     @contextmanager
     def opened(self, spec: "SweepSpec", device: str, emit: "Emit") -> Iterator[None]:

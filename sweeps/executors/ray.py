@@ -1,6 +1,7 @@
-"""Ray's workers: they denoise several jobs at once, and the subtrees of a large plan apart."""
+"""Ray's workers: they denoise several jobs at once, and the parts of a large plan apart."""
 
 import os
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,24 +13,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.errors import UserError
-from common.files import sha256_file
+from common.files import canonical_json, sha256_file, sha256_text
 from sweeps.events import Note, StageAdvanced, StageFinished, StageStarted
 from sweeps.executors.base import Executor, Outcome, overflowed
-from sweeps.executors.local import Local
-from sweeps.pictures import write_files
+from sweeps.executors.local import Local, finished, made_by, missing_places, plain, relative
 from sweeps.record import ExecutionStats
+from sweeps.unfinished import Wave, begun
+from sweeps.waves import Waves, added, rows_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from generators.acceleration import Acceleration
     from generators.conditioning import Conditioning
-    from generators.sharing.parts import Part
     from sweeps.events import Emit
     from sweeps.grid import Source
     from sweeps.jobs import Job
     from sweeps.session import Encoded, Session
     from sweeps.spec import SweepSpec
+    from sweeps.unfinished import Unfinished
     from sweeps.worker import PartOutcome, Task
 
+CUDA_DEVICE = re.compile(r"cuda:[0-9]{1,3}")
 RETRIES = 3  # of one part whose worker dies
 PATIENCE = 300  # seconds for the workers to start
 REACH = 10  # seconds for a cluster to answer
@@ -40,14 +45,16 @@ class _Parts:
     """A piece of work that was cut in parts.
 
     Attributes:
+        job: whose pictures they make; None for prompts that are encoded.
         left: how many parts are not back yet.
+        waves: of the job: which of them are done, and what those took.
         waiting: by the place of the trunk, the parts that wait for it.
         done: the outcomes that are back.
-        job: whose pictures they make; None for prompts that are encoded.
     """
 
     job: "Job | None"
     left: int
+    waves: "Waves | None" = None
     waiting: "dict[int, list[Task]]" = field(default_factory=dict)
     done: "list[PartOutcome]" = field(default_factory=list)
 
@@ -67,6 +74,11 @@ class Ray(Executor):
     """Ray's workers, on this machine or on those at --address: one GPU each where the device is one."""
 
     name = "ray"
+    resumes = True
+
+    def __init__(self, *of_all: Any, **by_name: Any) -> None:
+        super().__init__(*of_all, **by_name)
+        self._visible = checked_devices(self.devices)
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -90,7 +102,8 @@ class Ray(Executor):
         mine = not ray.is_initialized()  # a cluster that the caller has connected to stays connected
         try:
             emit(StageStarted("workers", 1))
-            self._pool = self._started(device, spec.offload, spec.acceleration(device))
+            with _seen_by_ray(self._visible):
+                self._pool = self._started(device, spec.offload, spec.acceleration(device))
             emit(StageFinished())
             if any(about["versions"] != versions() for about in self.abouts):
                 emit(Note("a worker has other libraries than this machine: its pictures may differ in their bits"))
@@ -107,6 +120,8 @@ class Ray(Executor):
 
         from sweeps.worker import Worker
 
+        if self.devices:
+            self.workers = len(self.devices)
         threads, gpus = torch.get_num_threads(), int(device.startswith("cuda"))
         # as many threads as here: their number decides the order of sums, and with it the last bits of a picture
         same_threads = acceleration.model_copy(update={"threads": threads})
@@ -176,49 +191,92 @@ class Ray(Executor):
             # one stream of noise is drawn in one place, and what a cache remembers does not travel
             yield from Local().run(jobs, session)
             return
-        session.emit(StageStarted("denoise", sum(job.needed(isolate=session.isolate).node_steps for job in jobs)))
+        jobs = sorted(jobs, key=lambda job: job.folder)
+        run, made = jobs[0].run, made_by(jobs)
+        identity = sha256_text(canonical_json([self.name, *(job.id for job in jobs), *(job.id for job in made)]))
+        group = begun(run, identity, relative(jobs, run), relative(made, run))
+        rows = self._rows(jobs, group, session)
+        cut = [self._waves(number, job, rows, group, session) for number, job in enumerate(jobs) if not finished(job)]
+        left = {id(waves): waves.left(lacking) for _, waves, lacking in cut}
+        total = sum(waves.plan.node_steps for _, waves, _ in cut)
+        ahead = sum(waves.node_steps(left[id(waves)]) for _, waves, _ in cut)
+        session.emit(StageStarted("denoise", total, before=total - ahead))
         try:
-            mine = {number: parts for job in jobs for number, parts in [self._submitted(job, session)]}
-            while mine:
-                for number, parts in list(mine.items()):
-                    if parts.error or not parts.left:
-                        del mine[number], self._open[number]
-                        yield self._outcome(parts, session)
-                if mine and self._heard() is None:
-                    error = UserError("workers died making this, and nothing can be sent again", "see what killed them")
-                    yield from (Outcome(parts.job, error=error) for parts in mine.values() if parts.job)
-                    return
+            with group.writing():
+                if group.rows != rows:
+                    group.cut(rows)
+                mine = dict(self._submitted(job, waves, left[id(waves)], session) for job, waves, _ in cut)
+                while mine:
+                    for number, parts in list(mine.items()):
+                        if parts.error or not parts.left:
+                            del mine[number], self._open[number]
+                            yield self._outcome(parts, session)
+                    if mine and self._heard() is None:
+                        error = UserError(
+                            "workers died making this, and nothing can be sent again", "see what killed them"
+                        )
+                        yield from (Outcome(parts.job, error=error) for parts in mine.values() if parts.job)
+                        return
         finally:
             session.emit(StageFinished())
+        if all(map(finished, jobs)):
+            group.end(together=False)
 
-    def _submitted(self, job: "Job", session: "Session") -> "tuple[int, _Parts]":
-        """Submit those parts of a job that wait for no trunk; the others go out as their trunks come back."""
-        from generators.sharing.parts import Part, parts
-        from sweeps.worker import Task
+    def _rows(self, jobs: "Sequence[Job]", group: "Unfinished", session: "Session") -> int:
+        """Return the most rows of a part: a share of the work that memory holds, or as it was begun."""
+        from generators.sharing.parts import part_rows
 
         assert self.workers
-        source, plan = job.source, job.needed(isolate=session.isolate)
+        if group.rows and session.wave in (None, group.rows):
+            return group.rows
+        plans = [job.needed(isolate=session.isolate) for job in jobs]
+        share = part_rows(sum(plan.leaves for plan in plans), self.workers, session.batch_size(jobs[0].source)[0])
+        if session.wave is not None:
+            return min(session.wave, share)
+        if self.address:  # of other machines' memory nothing is known here
+            return share
+        most = max((rows_of([job], plan, session) for job, plan in zip(jobs, plans, strict=True)), default=share)
+        return max(1, min(share, most // self.workers if most < share * self.workers else share))
+
+    def _waves(
+        self, number: int, job: "Job", rows: int, group: "Unfinished", session: "Session"
+    ) -> "tuple[Job, Waves, NDArray[np.bool_]]":
+        """Return a job's waves, and bool [R], which of its pictures are not there."""
+        waves = Waves(plain(job, job.needed(isolate=session.isolate), session), rows, group, None, of=number)
+        return job, waves, np.array([bool(places) for places in missing_places([job], waves, session)], dtype=np.bool_)
+
+    def _submitted(self, job: "Job", waves: "Waves", left: Sequence[int], session: "Session") -> "tuple[int, _Parts]":
+        """Submit those parts of a job that wait for no trunk; the others go out as their trunks come back."""
+        from generators.sharing.critical import following
+        from sweeps.worker import Task
+
+        source = job.source
         keys, (batch_size, _), entry = source.keys, session.batch_size(source), source.entry.pinned()
         conditioning = self._published(session.encoded(source, job.run))
-        cut = parts(plan, self.workers, least=plan.steps * batch_size)
-        number, pieces = self._new(job, len(cut.subtrees) + len(cut.trunks))
-
-        def task(place: int, part: "Part", **more: Any) -> Task:
-            own_keys = tuple(keys[prompt] for prompt in part.prompts.tolist())
-            return Task(number, place, entry, source.settings, part, own_keys, conditioning, batch_size, **more)
-
-        subtrees = [task(place, Part.of(plan, nodes)) for place, nodes in enumerate(cut.subtrees)]
-        for subtree, trunk in zip(subtrees, cut.waits.tolist(), strict=True):
-            pieces.waiting.setdefault(trunk, []).append(subtree)
-        for trunk, nodes in enumerate(cut.trunks):
-            waiting = [(subtree.part, subtree.part.plan) for subtree in pieces.waiting[trunk]]
-            heirs = tuple(
-                (np.searchsorted(nodes, part.sources), heir.first[heir.from_states], heir.from_states)
-                for part, heir in waiting
+        number, pieces = self._new(job, len(left))
+        pieces.waves = waves
+        parts, heirs = {wave: waves.part(wave) for wave in left}, waves.cut.heirs
+        follow = following(waves.cut.waits.tolist())
+        about = job.files.about
+        for wave in sorted(left, key=lambda wave: -follow[wave]):  # first those that most depends on
+            part, nodes, trunk = parts[wave], waves.cut.nodes[wave], int(waves.cut.waits[wave])
+            ends = part.prompts[part.plan.output >= 0].tolist()
+            said = {prompt: about(prompt) for prompt in ends} if about else {}
+            task = Task(
+                *(number, wave, entry, source.settings, part),
+                tuple(keys[prompt] for prompt in part.prompts.tolist()),
+                conditioning,
+                batch_size,
+                tuple(parts[heir].inherits(nodes) for heir in heirs[wave] if heir in parts),
+                job.files.format,
+                said,
             )
-            self._pool.submit(self._send_trunk, task(trunk, Part.of(plan, nodes), heirs=heirs))
-        for subtree in pieces.waiting.pop(-1, []):
-            self._pool.submit(lambda actor, ready: actor.part.remote(ready), subtree)
+            if trunk >= 0:
+                pieces.waiting.setdefault(trunk, []).append(task)
+            else:
+                self._pool.submit(self._send, (task, ()))
+        for tasks in pieces.waiting.values():
+            tasks.sort(key=lambda task: task.place)  # as their trunk has them
         return number, pieces
 
     def _new(self, job: "Job | None", parts: int) -> "tuple[int, _Parts]":
@@ -235,11 +293,13 @@ class Ray(Executor):
             self._urls[encoded.path] = publish(encoded.path, name, self.store)
         return self._urls[encoded.path]
 
-    def _send_trunk(self, actor: Any, task: "Task") -> Any:
-        """Return a trunk's outcome; its exported states stay in the object store until its heirs take them."""
-        outcome, *self._exported[task.work, task.place] = actor.trunk.options(num_returns=1 + len(task.heirs)).remote(
-            task
-        )
+    def _send(self, actor: Any, ready: "tuple[Task, Any]") -> Any:
+        """Return a part's outcome; what a trunk exports stays in the object store until its heirs take it."""
+        task, initial_states = ready
+        if not task.heirs:
+            return actor.part.remote(task, initial_states)
+        returns = 1 + len(task.heirs)
+        outcome, *self._exported[task.work, task.place] = actor.part.options(num_returns=returns).remote(*ready)
         return outcome
 
     def _heard(self) -> "PartOutcome | None":
@@ -257,19 +317,32 @@ class Ray(Executor):
                 continue
             parts.left -= 1
             parts.done.append(outcome)
-            if parts.job and outcome.files:
-                write_files(parts.job.folder, outcome.files, outcome.files.values())
-                outcome.files.clear()
-            if parts.job:
-                self._emit(StageAdvanced(outcome.rows))
-            if states:
-                for task, initial in zip(parts.waiting.pop(outcome.place), states, strict=True):
-                    if outcome.error:
-                        parts.left -= 1  # without its trunk it never runs
-                    else:
-                        self._pool.submit(lambda actor, ready: actor.part.remote(*ready), (task, initial))
+            if parts.job and parts.waves:
+                self._taken(outcome, parts.job, parts.waves)
+            if not outcome.error:
+                for task, initial in zip(parts.waiting.pop(outcome.place, ()), states, strict=True):
+                    self._pool.submit(self._send, (task, initial))
             return outcome
         return None
+
+    def _taken(self, outcome: "PartOutcome", job: "Job", waves: Waves) -> None:
+        """Write a part's pictures, and note that it is done if none is lacking."""
+        for prompt, file in outcome.files.items():
+            job.files.write(job.folder, prompt, file)
+            waves.group.written((job.folder, prompt), file.sha256)
+        outcome.files.clear()
+        self._emit(StageAdvanced(outcome.rows))
+        if outcome.error:
+            return
+        execution = ExecutionStats(
+            calls=outcome.calls,
+            rows=outcome.rows,
+            batch_size=outcome.batch_size,
+            options=outcome.options,
+            notes=list(outcome.notes),
+        )
+        wave = Wave(of=waves.of, wave=outcome.place, rows=waves.rows, execution=execution, seconds=outcome.seconds)
+        waves.took(wave, (), noted=not outcome.overflows)
 
     def _outcome(self, parts: _Parts, session: "Session") -> Outcome:
         """Return what became of a job whose parts are all back, or one of which failed."""
@@ -280,20 +353,53 @@ class Ray(Executor):
             return Outcome(parts.job, error=error)
         if where := {prompt: text for outcome in parts.done for prompt, text in outcome.overflows.items()}:
             return Outcome(parts.job, error=overflowed(parts.job, where))
-        notes = list(dict.fromkeys(note for outcome in parts.done for note in outcome.notes))
-        for note in notes:
-            session.emit(Note(note))
+        assert parts.waves
         # as if one after the other: what the pictures took, not who waited how long
-        took = [outcome.seconds for outcome in parts.done]
-        seconds = {stage: sum(one.get(stage, 0.0) for one in took) for stage in ("denoise", "decode")}
-        execution = ExecutionStats(
-            calls=sum(outcome.calls for outcome in parts.done),
-            rows=sum(outcome.rows for outcome in parts.done),
-            batch_size=min(outcome.batch_size for outcome in parts.done),
-            options=parts.done[0].options,
-            notes=[*notes, f"made by {self.workers} Ray workers: its seconds are theirs, added up"],
-        )
-        return Outcome(parts.job, execution, seconds)
+        execution, seconds = added(parts.waves.known)
+        for note in execution.notes:
+            session.emit(Note(note))
+        about = f"made by {self.workers} Ray workers: its seconds are theirs, added up"
+        return Outcome(parts.job, execution.model_copy(update={"notes": [*execution.notes, about]}), seconds)
+
+
+def checked_devices(devices: Sequence[str]) -> str | None:
+    """Return what CUDA_VISIBLE_DEVICES has to be, for CUDA devices of this machine; None where none are named.
+
+    Raises:
+        UserError: a device is unknown, not there or named twice.
+    """
+    for device in devices:
+        if device != "cpu" and not CUDA_DEVICE.fullmatch(device):
+            raise UserError(f"--devices: there is no device {device!r}", "write cuda:0,cuda:1 or cpu,cpu")
+    named = [int(device.partition(":")[2]) for device in devices if device != "cpu"]
+    if not named:
+        return None
+    import torch
+
+    count = torch.cuda.device_count()
+    if missing := [number for number in named if number >= count]:
+        there = f"those of this machine are cuda:0 to cuda:{count - 1}" if count else "this machine has no CUDA device"
+        raise UserError(f"--devices: there is no cuda:{missing[0]}", there)
+    if len(set(named)) < len(named):
+        twice = next(number for number in named if named.count(number) > 1)
+        raise UserError(f"--devices names cuda:{twice} twice", "name each once: a worker fills a GPU")
+    seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return ",".join(seen[number] if seen else str(number) for number in named)
+
+
+@contextmanager
+def _seen_by_ray(visible: str | None) -> Iterator[None]:
+    """Let a Ray that starts in this block have these CUDA devices alone; None: all."""
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
+    try:
+        yield
+    finally:
+        if visible is not None:
+            os.environ.pop("CUDA_VISIBLE_DEVICES")
+            if before is not None:
+                os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 def _reach(address: str | None) -> None:

@@ -11,7 +11,6 @@ import pytest
         ("sweep", "--tau", "1"),
         ("sweep", "--tau", "1", "--dry-run"),
         ("compare", "--strategies", "none"),
-        ("generate", "--prompt", "a red fox"),
         ("paper", "run", "table1"),
         ("paper", "tables", "runs/x"),
         ("report", "runs/x", "runs/y"),

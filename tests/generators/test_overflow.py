@@ -11,8 +11,9 @@ from generators.batching import Batches
 from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.denoising_checkpoints import DenoisingCheckpoints
-from generators.executor import NodeState, decode_images, execute
+from generators.executor import decode_images, execute
 from generators.families.kandinsky import Kandinsky
+from generators.node_states import NodeState, inherited
 from generators.noise import KeyedNoise
 from generators.overflow import check_conditioning, overflow_error, within
 from generators.settings import GenerationSettings
@@ -155,15 +156,12 @@ def test_it_is_known_after_a_resumption(family, conditioning, settings, plan, sp
 
 
 def test_it_is_known_to_the_parts_that_go_on_elsewhere(family, conditioning, settings, plan, spoilt):
-    from sweeps.worker import _inheritance
-
     spoilt(float("inf"), [0, 1], step=0)
     trunk = Part.of(plan, np.flatnonzero(plan.first == 0))
     exported: dict[int, NodeState] = {}
     run(trunk.plan, family, conditioning, settings, on_exit=lambda state: exported.update({state.k: state}))
     subtree = Part.of(plan, np.flatnonzero(plan.first > 0))
-    nodes = subtree.plan.from_states
-    states = _inheritance(exported, np.searchsorted(trunk.nodes, subtree.sources), subtree.plan.first[nodes], nodes)
+    states = inherited(exported.__getitem__, *subtree.inherits(trunk.nodes))
     done = run(subtree.plan, family, conditioning, settings, initial_states=states)
     assert done.overflows == dict.fromkeys((0, 1), f"at step 1 of {K}")
 

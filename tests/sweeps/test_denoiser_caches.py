@@ -12,7 +12,7 @@ from common.errors import UserError
 from generators.denoiser_caches.base import get_denoiser_cache
 from generators.executor import execute
 from generators.noise import KeyedNoise
-from generators.sharing.plan import build_plan
+from generators.sharing.plan import SharingPlan, build_plan
 from metrics.flops import price
 from sweeps.events import Note
 from sweeps.executors.base import get_executor
@@ -134,6 +134,14 @@ def test_a_kept_cell_is_kept_and_a_killed_one_is_made_again_the_same(spec, tmp_p
         (first.folder(tmp_path / "run") / lost).unlink()
     (again,) = run(asked, tmp_path / "run")
     assert again.flops == first.flops and again.execution.skipped == first.execution.skipped
+
+
+def test_its_memory_stays_with_a_tree_which_is_a_wave_by_itself(spec, both, tmp_path: Path) -> None:
+    (record,) = run(spec(denoiser_cache=CACHE, tau="1", wave=1), tmp_path / "run")
+    trees = SharingPlan.load(record.folder(tmp_path / "run") / "plan.npz").roots
+    assert f"denoised in {trees} waves of at most 1 rows" in record.execution.notes
+    assert "a tree under a denoiser cache is not cut" in " ".join(record.execution.notes)
+    assert record.execution.skipped.keys() == both[CACHE, "1"].execution.skipped.keys()
 
 
 def test_ray_leaves_such_cells_to_this_process(spec, tmp_path: Path) -> None:

@@ -88,24 +88,22 @@ def test_other_combiners_are_executions_of_their_own(sweep, tmp_path):
     assert sorted(note.partition(" ")[0] for note in of_union(heard)) == ["2", "3"], "standard goes with the mean"
 
 
-def test_what_memory_cannot_hold_at_once_is_cut(sweep, whole, tmp_path, monkeypatch):
-    from sweeps import generate
-
-    monkeypatch.setattr(generate, "_free", lambda session: 1.0)
+def test_what_memory_cannot_hold_at_once_is_denoised_in_waves(sweep, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweeps.waves.free", lambda session: {"cpu": 1.0})
     heard = []
-    records = sweep(tmp_path / "run", events=heard)
-    assert of_union(heard) == [], "one set after the other"
+    records = sweep(tmp_path / "run", events=heard, batch_size=2)
+    assert len(of_union(heard)) == 1, "together all the same"
+    assert "waves of at most 2 rows" in " ".join(records[0].execution.notes)
     assert [record.status for record in records] == ["done", "done"]
-    assert not any(record.shared_seconds for record in records)
 
 
-@pytest.mark.parametrize("where", ["sweeps.executors.local._executed", "sweeps.generate._row_bytes"])
+@pytest.mark.parametrize("where", ["sweeps.executors.local._executed", "sweeps.generate.grouped_by_combiner"])
 def test_a_group_that_fails_is_made_job_by_job(sweep, tmp_path, monkeypatch, where):
     module, name = where.rsplit(".", 1)
     work = getattr(importlib.import_module(module), name)
 
     def broken(jobs, *rest):
-        if name == "_row_bytes" or len(jobs) > 1:
+        if name == "grouped_by_combiner" or len(jobs) > 1:
             raise RuntimeError("the union fell over")
         return work(jobs, *rest)
 

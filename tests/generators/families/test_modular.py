@@ -170,7 +170,7 @@ def test_animas_states_are_kept_with_the_tokens_that_are_not_padding(case):
     """By which a cluster's positions are the means of the prompts that reach them; behind them are zeros."""
     one = case(ANIMA)
     conditioning = one.family.encode(PROMPTS, KEYS, one.settings())
-    name = states_leaf(conditioning.tensors).name
+    name = states_leaf(conditioning.shapes).name
     states, mask = conditioning.tensors[name], conditioning.tensors[name + MASK]
     assert mask.sum(dim=1).tolist() == [len(one.stock.t5_tokenizer(prompt).input_ids) for prompt in PROMPTS]
     assert states.shape[1] == 128

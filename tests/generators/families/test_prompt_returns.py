@@ -95,8 +95,10 @@ def test_prompts_of_other_lengths_are_apart_where_nothing_tells_where_they_end()
 def test_features_are_the_pooled_vector_or_the_mean_where_the_mask_holds():
     means = torch.stack([states(prompt).mean(0) for prompt in PROMPTS]).double().numpy()
     for form, pooled in ((lengths, True), (masked, True), (listed, False)):
-        assert features(rows_of(form, PROMPTS).tensors, pooled=pooled) == pytest.approx(means)
-    assert features(rows_of(masked, PROMPTS).tensors, pooled=False, flattened=True).shape == (3, 2 * len(PROMPTS[1]))
+        rows = rows_of(form, PROMPTS)
+        assert features(rows.tensors, rows.shapes, pooled=pooled) == pytest.approx(means)
+    rows = rows_of(masked, PROMPTS)
+    assert features(rows.tensors, rows.shapes, pooled=False, flattened=True).shape == (3, 2 * len(PROMPTS[1]))
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,14 @@ def test_no_division_beats_the_bound(forests, taus, data, workers):
     assert found.speed_up_bound <= plan.node_steps / K
 
 
-def test_parts_are_handed_to_whoever_is_free_and_wait_for_the_trunk():
-    assert handed_out([], [4, 3, 3], [-1, -1, -1], 2) == 6
-    assert handed_out([5], [4, 3, 3], [0, -1, 0], 2) == 9
-    assert handed_out([5, 2], [1, 6], [0, 1], 2) == 8
-    assert handed_out([5], [], [], 3) == 5
-    assert handed_out([], [2] * 10, [-1] * 10, 5) == 4
+def test_parts_are_handed_to_whoever_is_free_and_wait_for_the_one_that_they_begin_from():
+    assert handed_out([4, 3, 3], [-1, -1, -1], 2) == 6
+    assert handed_out([5, 4, 3, 3], [-1, 0, -1, 0], 2) == 9
+    assert handed_out([5, 1, 2, 6], [-1, 0, -1, 2], 2) == 8
+    assert handed_out([5], [-1], 3) == 5
+    assert handed_out([2] * 10, [-1] * 10, 5) == 4
+    assert handed_out([9, 1, 1, 1], [-1, -1, 1, 2], 1) == 12
+    assert handed_out([2, 2, 1, 1, 1, 1], [-1, -1, -1, 2, 3, 4], 2) == 4, "what most depends on goes first"
 
 
 def test_nobody_sharing_divides_evenly():

@@ -135,19 +135,22 @@ def test_killed_while_decoding_what_is_written_counts_and_a_torn_picture_does_no
 
 
 def test_what_is_measured_is_decoded_as_a_whole(sweep, tmp_path, monkeypatch):
-    finish = generate.finish
+    """Killed in the middle of the second set's pictures: those of the first are there, and their seconds known."""
+    written, told = [], Unfinished.written
 
-    def killed(*_):
-        raise Death
+    def killed(self, place, content):
+        if len(written) == 6:
+            raise Death
+        written.append(place)
+        told(self, place, content)
 
     with monkeypatch.context() as patch, pytest.raises(Death):
-        patch.setattr(generate, "finish", killed)
+        patch.setattr(Unfinished, "written", killed)
         sweep(tmp_path / "run", isolate=True)
-    assert generate.finish is finish
     heard = []
     (record, _) = sweep(tmp_path / "run", isolate=True, events=heard)
     assert done(heard, "denoise") > 0, "of the cells"
-    assert done(heard, "decode") == 3 * 4, "the seconds of a part are not those of all"
+    assert done(heard, "decode") == 2 * 4, "the seconds of a part are not those of all"
     assert record.baseline_timings["denoise"] > 0, "those of the process that was killed"
 
 
@@ -190,3 +193,91 @@ def test_a_checkpoint_is_of_the_plan_that_was_denoised_and_of_no_other(sweep, ki
     for ours, theirs in zip(records, whole.records, strict=True):
         files = [path.read_bytes() for path in ours.pictures(tmp_path / "run")]
         assert same_but_for_rounding(files, [path.read_bytes() for path in theirs.pictures(whole.run)])
+
+
+IN_WAVES = {"tau": "0,0.3,0.6", "batch_size": 2, "wave": 2}
+
+
+@pytest.fixture(scope="module")
+def in_waves(sweep, tmp_path_factory):
+    """The cells of three taus in waves of two rows, and what was heard."""
+    folder, heard = tmp_path_factory.mktemp("waves") / "run", []
+    records = sweep(folder, events=heard, **IN_WAVES)
+    return pictures(folder), records, heard
+
+
+def test_in_waves_no_more_rows_are_denoised_at_once_and_records_are_those_of_the_whole(
+    sweep, undisturbed, in_waves, tmp_path
+):
+    made, records, heard = in_waves
+    whole = sweep(tmp_path / "run", **{**IN_WAVES, "wave": None})
+    assert max(event.done for event in heard if isinstance(event, StageAdvanced)) <= 2
+    assert same_but_for_rounding(made.values(), undisturbed.values())
+    for ours, theirs in zip(records, whole, strict=True):
+        assert (ours.id, ours.plan, ours.flops) == (theirs.id, theirs.plan, theirs.flops)
+        assert ours.execution.rows == theirs.execution.rows
+        assert ours.execution.rows == 0 or "waves of at most 2 rows" in " ".join(ours.execution.notes)
+    (total,) = [event.total for event in heard if isinstance(event, StageStarted) and event.stage == "denoise"]
+    assert done(heard, "denoise") == total, "of all waves together"
+
+
+@pytest.mark.parametrize("written", [1, 9])
+def test_killed_in_a_wave_finished_waves_are_kept_and_a_damaged_pictures_wave_is_made_again(
+    sweep, in_waves, tmp_path, monkeypatch, written
+):
+    whole, records, heard = in_waves
+    places, told = [], Unfinished.written
+
+    def killed(self, place, content):
+        if len(places) == written:
+            raise Death
+        places.append(place)
+        told(self, place, content)
+
+    before, again = [], []
+    with monkeypatch.context() as patch, pytest.raises(Death):
+        patch.setattr(Unfinished, "written", killed)
+        sweep(tmp_path / "run", events=before, save_every=None, **IN_WAVES)
+    ours = sweep(tmp_path / "run", events=again, save_every=None, **{**IN_WAVES, "wave": None})
+    total, widest = done(heard, "denoise"), 2 * 3
+    assert 0 <= done(before, "denoise") + done(again, "denoise") - total <= widest, "at most one wave"
+    (begun,) = [event for event in again if isinstance(event, StageStarted) and event.stage == "denoise"]
+    assert begun.before + done(again, "denoise") == begun.total == total, "what was there counts as done"
+    assert pictures(tmp_path / "run") == whole, "in the waves that it was begun in"
+    assert [one.execution.calls for one in ours] == [one.execution.calls for one in records]
+    assert not (tmp_path / "run" / "states").exists()
+    # of what is lost after all, the wave is made again, in the same batches
+    (lost,) = (path for path in [ours[-1].folder(tmp_path / "run") / "images" / "00003.png"] if path.exists())
+    lost.write_bytes(lost.read_bytes()[:-9])
+    heard_of_it = []
+    sweep(tmp_path / "run", events=heard_of_it, **{**IN_WAVES, "wave": None})
+    assert 0 < done(heard_of_it, "denoise") < total
+    assert pictures(tmp_path / "run") == whole
+
+
+def test_what_trunks_left_that_is_damaged_is_denoised_again(sweep, in_waves, tmp_path, monkeypatch):
+    places, told = [], Unfinished.written
+
+    def killed(self, place, content):
+        if list((tmp_path / "run/states").glob("trunk-*")):
+            raise Death
+        places.append(place)
+        told(self, place, content)
+
+    with monkeypatch.context() as patch, pytest.raises(Death):
+        patch.setattr(Unfinished, "written", killed)
+        sweep(tmp_path / "run", **IN_WAVES)
+    for left in (tmp_path / "run/states").glob("trunk-*"):
+        content = bytearray(left.read_bytes())
+        content[-1] ^= 1
+        left.write_bytes(content)
+    sweep(tmp_path / "run", **IN_WAVES)
+    assert pictures(tmp_path / "run") == in_waves[0]
+
+
+def test_one_stream_of_noise_is_not_cut_and_says_so(sweep, tmp_path):
+    heard, official = [], {"noise": "official", "schedule": "official", "scheduler": "DDPMScheduler"}
+    records = sweep(tmp_path / "run", events=heard, tau="0", wave=1, **official)
+    assert {record.status for record in records} == {"done"}
+    told = [event.text for event in heard if isinstance(event, Note)]
+    assert "what draws from one stream of noise is not cut: 4 rows at once where 1 were to be" in told

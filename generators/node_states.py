@@ -1,0 +1,112 @@
+"""What the parts of a plan leave to each other, on disk: where nodes begin whose sources another part denoised."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from generators.hashed_tensors import read_tensors, write_tensors
+from generators.scheduler_state import Rows
+
+Integers = NDArray[np.int64]
+NODES, LATENTS, OVERFLOW, MEMORY = "nodes", "latents", "overflow", "memory."
+
+
+@dataclass(frozen=True, eq=False)
+class NodeState:
+    """Everything that some nodes of a plan need to go on from a step: what one part of a plan leaves to another.
+
+    Attributes:
+        k: the step that begins.
+        nodes: int64 [n], ascending: the plan's nodes that stop there, of an exported state; those that begin there, of
+            an initial one.
+        latents: [n, *latent shape].
+        memory: the scheduler's memory of each node, [n, ...] each.
+        overflow: int64 [n], the step at which each node's numbers first overflowed, or -1; None: none's did.
+    """
+
+    k: int
+    nodes: Tensor
+    latents: Tensor
+    memory: Rows
+    overflow: Tensor | None = None
+
+
+class NodeStates:
+    """The states that parts of one plan exported, in a folder: a file a part and a step, whole or absent.
+
+    Args:
+        folder: made when the first is saved.
+        identity: of the plan and how it is cut; a file of any other is passed over.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder, self.identity = folder, identity
+
+    def save(self, part: int, state: NodeState) -> None:
+        """Write what a part exports at a step."""
+        tensors = {NODES: state.nodes, LATENTS: state.latents}
+        tensors |= {f"{MEMORY}{i}": leaf for i, leaf in enumerate(state.memory)}
+        if state.overflow is not None:
+            tensors[OVERFLOW] = state.overflow
+        write_tensors(self._path(part, state.k), tensors, {"identity": self.identity})
+
+    def load(self, part: int, k: int) -> NodeState:
+        """Return what a part exported at a step.
+
+        Raises:
+            Exception: it is not there, damaged or another plan's.
+        """
+        tensors, about = read_tensors(self._path(part, k))
+        if about["identity"] != self.identity:
+            raise ValueError("it is of another run")
+        nodes, latents, overflow = tensors.pop(NODES), tensors.pop(LATENTS), tensors.pop(OVERFLOW, None)
+        memory = tuple(tensors[f"{MEMORY}{i}"] for i in range(len(tensors)))
+        return NodeState(k, nodes, latents, memory, overflow)
+
+    def whole(self, part: int, steps: Iterable[int]) -> bool:
+        """Return whether what a part exported at these steps is there and not damaged."""
+        try:
+            return all(self.load(part, k) is not None for k in steps)
+        except Exception:  # damaged files fail in many ways; each only means to denoise the part again
+            return False
+
+    def delete(self, part: int) -> None:
+        """Delete what a part exported."""
+        for path in self.folder.glob(f"trunk-{part:05d}-*.safetensors"):
+            path.unlink(missing_ok=True)
+
+    def delete_others(self, parts: Collection[int] = ()) -> None:
+        """Delete what any but these parts exported, of whichever plan."""
+        kept = tuple(f"trunk-{part:05d}-" for part in parts)
+        for path in self.folder.glob("trunk-*.safetensors"):
+            if not kept or not path.name.startswith(kept):
+                path.unlink(missing_ok=True)
+
+    def _path(self, part: int, k: int) -> Path:
+        return self.folder / f"trunk-{part:05d}-{k:05d}.safetensors"
+
+
+def inherited(
+    exported: Callable[[int], NodeState], sources: Integers, steps: Integers, nodes: Integers
+) -> Sequence[NodeState]:
+    """Return the initial states of these nodes at these steps: those that the nodes `sources` of another part exported.
+
+    Args:
+        exported: gives what that part exported at a step.
+        sources: int64 [g], by their numbers in that part.
+        steps: int64 [g].
+        nodes: int64 [g], ascending.
+    """
+    states = []
+    for k in np.unique(steps).tolist():
+        here, left = steps == k, exported(k)
+        rows = torch.from_numpy(np.searchsorted(left.nodes.numpy(), sources[here]))
+        memory = tuple(leaf[rows] for leaf in left.memory)
+        overflow = None if left.overflow is None else left.overflow[rows]
+        states.append(NodeState(k, torch.from_numpy(nodes[here]), left.latents[rows], memory, overflow))
+    return states
