@@ -123,11 +123,6 @@ class Conditioning:
         shapes = {name: tuple(tensor.shape[1:]) for name, tensor in self.tensors.items()}
         return {name: (None, *shape[1:]) if name in masked else shape for name, shape in shapes.items()}
 
-    def taken(self, rows: Sequence[int]) -> "Conditioning":
-        """Return the conditioning of these rows' prompts, in this order."""
-        places = torch.as_tensor(rows)
-        return Conditioning({name: tensor[places] for name, tensor in self.tensors.items()})
-
     def rows(self, plan: "SharingPlan", nodes: Iterable[int]) -> dict[str, Tensor]:
         """Return each plan node's conditioning, float32 [n nodes, ...]: its prompts' rows under the plan's combiner.
 
