@@ -161,7 +161,7 @@ class Conditioning:
         if self.stream is not None:
             stored[STREAM] = self.stream
         with atomic_path(path) as beside:
-            save_file({name: tensor.contiguous() for name, tensor in stored.items()}, beside)
+            save_file({name: _of_its_own(tensor) for name, tensor in stored.items()}, beside)
 
     @classmethod
     def load(cls, path: Path) -> "Conditioning":
@@ -253,6 +253,12 @@ class LazyRows(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self.shapes)
+
+
+def _of_its_own(tensor: Tensor) -> Tensor:
+    """Return the tensor, contiguous, in memory that is no other's, as safetensors needs it."""
+    alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _shapes(tables: Sequence[Table]) -> dict[str, tuple[int, ...]]:
