@@ -1,6 +1,8 @@
 """The conditioning that a family feeds its denoiser, a row a prompt, read from where it lies when a node needs it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -106,6 +108,19 @@ class Conditioning:
             joined._at = np.concatenate([own + start for own, start in zip(at, starts, strict=True)])
         return joined
 
+    def at(self, urls: Mapping[str, str]) -> Self:
+        """Return the same rows, read from other places: the URL of each file by the one that it has now.
+
+        Raises:
+            ValueError: some rows are in memory.
+        """
+        tables = [replace(table, url=urls[table.url]) for table in self._tables if isinstance(table, Stored)]
+        if len(tables) != len(self._tables):
+            raise ValueError("conditioning in memory is in no file")
+        other = copy(self)
+        other._tables = tuple(tables)
+        return other
+
     def read(self, rows: ArrayLike) -> "LazyRows":
         """Return these rows, float32 [n, ...] by name, each tensor read when it is asked for."""
         rows = np.asarray(rows, dtype=np.int64).reshape(-1)
@@ -182,8 +197,7 @@ class Conditioning:
         """Return these rows of the tables; shapes stay, and tables of which there are none are left out."""
         ends = np.cumsum([len(table) for table in tables])
         used = np.unique(np.searchsorted(ends, at, side="right"))
-        other = object.__new__(type(self))
-        other.shapes, other.stream = self.shapes, self.stream
+        other = copy(self)
         gone = np.cumsum([0 if number in used else len(table) for number, table in enumerate(tables)])
         other._tables = tuple(tables[number] for number in used) or tables[:1]
         other._at = at - gone[np.searchsorted(ends, at, side="right")]

@@ -1,11 +1,15 @@
 """Memory of a run, from shapes alone: weights, latents, and what its modules compute on the way."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import ceil, prod
+from typing import TYPE_CHECKING
 
 from metrics.flops import Component, Phase
 from metrics.live_bytes import activations
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 CONDITIONING = BYTES["fp32"]  # it stays float32 in main memory whatever the denoiser's type, so that means round once
@@ -48,6 +52,21 @@ def largest_layer(component: Component) -> int:
     with torch.device("meta"):
         layers = component.build().modules()
     return max(sum(parameter.numel() for parameter in layer.parameters(recurse=False)) for layer in layers)
+
+
+def conditioning_bytes(row: Mapping[str, "Tensor"], prompts: int = 1) -> int:
+    """Return the bytes of prompts' conditioning as it is kept on disk, each tensor in the dtype that it is made in.
+
+    Args:
+        row: of one prompt (`Family.conditioning_of`).
+        prompts: how many there are.
+
+    Examples:
+        >>> import torch
+        >>> conditioning_bytes({"text": torch.empty(512, 4096, dtype=torch.bfloat16, device="meta")}, prompts=20_000)
+        83886080000
+    """
+    return prompts * sum(tensor.nbytes for tensor in row.values())
 
 
 def row_bytes(

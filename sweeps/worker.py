@@ -19,7 +19,6 @@ from generators.model_entry import ModelEntry
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
 from generators.sharing.parts import Integers, Part
-from sweeps.encodings import read_rows
 from sweeps.families import Families
 from sweeps.machine import machine, versions
 from sweeps.pictures import png
@@ -36,7 +35,7 @@ class Task:
     Attributes:
         work, place: whose part it is, and which, of trunks and of subtrees apart.
         keys: of the part's prompts.
-        conditioning: where that of all prompts is.
+        conditioning: of the part's prompts, in files that the worker reads when it needs them.
         heirs: of a trunk, for each part that waits for it: which of the trunk's nodes its own begin from, and the
             steps and the numbers in that part of those that do.
     """
@@ -47,7 +46,7 @@ class Task:
     settings: GenerationSettings
     part: Part
     keys: tuple[str, ...]
-    conditioning: str
+    conditioning: Conditioning
     batch_size: int
     heirs: tuple[tuple[Integers, Integers, Integers], ...] = ()
 
@@ -141,12 +140,11 @@ class Worker:
         self, task: Task, initial_states: Sequence[NodeState], exported: dict[int, NodeState] | None = None
     ) -> tuple[Execution, float]:
         family = self._family(task)
-        conditioning = read_rows(task.conditioning, task.part.prompts)
         start = time.perf_counter()
         execution = execute(
             task.part.plan,
             family,
-            conditioning,
+            task.conditioning,
             task.keys,
             task.settings,
             noise=_noise(task.settings),

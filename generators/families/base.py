@@ -152,6 +152,17 @@ class Family(ModelFamily, ABC, Generic[S]):
                 on_progress(len(part))
         return Conditioning.joined(parts)
 
+    @classmethod
+    def conditioning_of(cls, model: ModelEntry, settings: S) -> dict[str, Tensor]:
+        """Return one prompt's row of conditioning without data, from configurations alone: on the meta device, by name.
+
+        Sequences that are as long as their prompts are as long as a sentence's. Empty where a family cannot tell.
+
+        Raises:
+            UserError: a configuration cannot be had.
+        """
+        return {}
+
     @property
     def network(self) -> nn.Module | None:
         """The module that denoises, as its component ``denoiser`` describes it; None where it is not one module."""

@@ -24,6 +24,7 @@ from generators.families.heard import Listener
 from generators.families.pipeline_classes import NAME, PROVED, is_served, unserved
 from generators.families.pipeline_settings import PipelineSettings
 from generators.families.prompt_returns import (
+    LONG,
     POOLED,
     TOKENS,
     batches_of,
@@ -171,6 +172,16 @@ class DiffusersPipeline(Family[PipelineSettings]):
         batches.notes += listener.notes(len(prompts))
         if batches.memo["unread"]:
             batches.notes += [f"prompts were cut, {kind} says: {message}" for message in said]
+
+    @classmethod
+    def conditioning_of(cls, model: ModelEntry, settings: PipelineSettings) -> dict[str, Tensor]:
+        known = described(model)
+        rows = packed(known.leaves(settings), known.returns(settings, 1, LONG), 1)
+        wide, dtype = torch.float32, DTYPES[settings.dtype]  # modules without weights answer in float32
+        return {
+            name: torch.empty(row.shape[1:], dtype=dtype if row.dtype == wide else row.dtype, device="meta")
+            for name, row in rows.items()
+        }
 
     def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
         """Return the `pooled` vector or, where there is none, the `mean_token`; or all states `flattened`."""

@@ -142,6 +142,11 @@ class Kandinsky(Family[PriorSettings]):
 
         yield from (Batches(1) if stream else batches).map(len(prompts), work)
 
+    @classmethod
+    def conditioning_of(cls, model: ModelEntry, settings: PriorSettings) -> dict[str, Tensor]:
+        one = torch.empty(model.config("prior", "prior")["embedding_dim"], dtype=DTYPES[settings.dtype], device="meta")
+        return {"image_embeds": one, "negative_image_embeds": one}
+
     def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
         return rows[option].double().numpy()
 

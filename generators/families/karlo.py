@@ -20,6 +20,7 @@ from generators.component import Component, diffusers_module, transformers_modul
 from generators.conditioning import Conditioning, LazyRows
 from generators.families.base import DTYPES, ROLE, Family, pictures_of, torch_device
 from generators.families.encoding import cut_note, torch_generator
+from generators.families.stable import text_length
 from generators.families.unclip import (
     PIPELINE,
     TEXT_PROJECTION,
@@ -138,6 +139,16 @@ class Karlo(Family[KarloSettings]):
             return Conditioning({name: tensor.cpu() for name, tensor in tensors.items()})
 
         yield from batches.map(len(prompts), work)
+
+    @classmethod
+    def conditioning_of(cls, model: ModelEntry, settings: KarloSettings) -> dict[str, Tensor]:
+        width, dtype = model.config(ROLE, "prior")["embedding_dim"], DTYPES[settings.dtype]
+        tokens = text_length(model)
+        text = {"text_embeds": (width,), "text_states": (tokens, width)}
+        shapes = {"image_embeds": (width,), **text, **{f"negative_{name}": shape for name, shape in text.items()}}
+        masks = {f"{name}.mask": (tokens,) for name in ("text_states", "negative_text_states")}
+        rows = {name: torch.empty(shape, dtype=dtype, device="meta") for name, shape in shapes.items()}
+        return rows | {name: torch.empty(shape, dtype=torch.bool, device="meta") for name, shape in masks.items()}
 
     def _image_embeds(
         self, text: Sequence[Tensor], generators: list[torch.Generator], settings: KarloSettings

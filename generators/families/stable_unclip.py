@@ -28,6 +28,7 @@ from generators.families.stable import (
     pictures,
     text_encoder_component,
     text_features,
+    text_length,
     text_rows,
     trained_size,
 )
@@ -192,6 +193,19 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
             latents = scheduler.step(predicted, timestep, latents, **further).prev_sample
         embedding: Tensor = prior.post_process_latents(latents)
         return embedding
+
+    @classmethod
+    def conditioning_of(cls, model: ModelEntry, settings: StableUnCLIPSettings) -> dict[str, Tensor]:
+        dtype, tokens = DTYPES[settings.dtype], text_length(model)
+        width = model.config(ROLE, "text_encoder")["hidden_size"]
+        embedding = model.config("prior", "prior")["embedding_dim"]
+        states = (tokens, width)
+        shapes = {"image_embeds": (2 * embedding,), "text_states": states, "negative_text_states": states}
+        shapes |= {"pooled": (width,), "token_mask": (tokens,)}
+        return {
+            name: torch.empty(shape, dtype=torch.float32 if name == "token_mask" else dtype, device="meta")
+            for name, shape in shapes.items()
+        }
 
     def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
         """Return ``image_embeds`` without the noise level's embedding, which is everybody's, or the text's features."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.errors import UserError
-from common.files import sha256_file
 from sweeps.events import Note, StageAdvanced, StageFinished, StageStarted
 from sweeps.executors.base import Executor, Outcome, overflowed
 from sweeps.executors.local import Local
@@ -21,12 +20,14 @@ from sweeps.record import ExecutionStats
 
 if TYPE_CHECKING:
     from generators.acceleration import Acceleration
+    from generators.batching import Batches
     from generators.conditioning import Conditioning
     from generators.sharing.parts import Part
+    from sweeps.encodings import Encoded
     from sweeps.events import Emit
     from sweeps.grid import Source
     from sweeps.jobs import Job
-    from sweeps.session import Encoded, Session
+    from sweeps.session import Session
     from sweeps.spec import SweepSpec
     from sweeps.worker import PartOutcome, Task
 
@@ -85,7 +86,7 @@ class Ray(Executor):
 
         self._open: dict[int, _Parts] = {}
         self._exported: dict[tuple[int, int], list[Any]] = {}
-        self._urls: dict[Path, str] = {}
+        self._conditionings: dict[tuple[Path, ...], Conditioning] = {}
         self._emit, self._numbers = emit, 0
         mine = not ray.is_initialized()  # a cluster that the caller has connected to stays connected
         try:
@@ -132,34 +133,43 @@ class Ray(Executor):
             raise UserError(f"the workers do not start: {error}", "see docs/scaling.md") from error
         return ActorPool(actors)
 
-    def encode(self, session: "Session", source: "Source") -> "tuple[Conditioning, list[str]]":
-        from generators.conditioning import Conditioning
+    def encode(self, session: "Session", source: "Source", batches: "Batches") -> "Iterator[Conditioning]":
         from generators.sharing.parts import PIECES
+        from metrics.memory import conditioning_bytes
+        from sweeps.encodings import SHARD
         from sweeps.worker import Encoding
 
-        prompts, settings, (size, _) = source.prompts, source.settings, session.batch_size(source)
+        prompts, settings, size = source.prompts, source.settings, batches.size
         if settings.noise == "official":
-            return super().encode(session, source)
+            yield from super().encode(session, source, batches)
+            return
         assert self.workers
-        chunk = size * -(-len(prompts) // (size * PIECES * self.workers))  # whole batches: the same as in one process
-        starts = range(0, len(prompts), chunk)
+        one = conditioning_bytes(session.family(source).conditioning_of(source.entry, settings))
+        most = min(-(-len(prompts) // (size * PIECES * self.workers)), max(1, SHARD // (size * one)))
+        chunk = size * most  # whole batches: the same as in one process
+        starts = range(batches.start, len(prompts), chunk)
         number, parts = self._new(None, len(starts))
         entry = source.entry.pinned()
         for place, start in enumerate(starts):
             rows = slice(start, start + chunk)
             task = Encoding(number, place, entry, settings, prompts.prompts[rows], prompts.keys[rows], size)
             self._pool.submit(lambda actor, ready: actor.encode.remote(ready), task)
+        notes: dict[int, tuple[str, ...]] = {}
+        place = 0  # whose turn it is; those behind it wait
         while parts.left and not parts.error:
-            outcome = self._heard()
-            if outcome is None:
+            if self._heard() is None:
                 raise UserError("workers died encoding these prompts", "see what killed them")
-            session.emit(StageAdvanced(outcome.rows))
+            ready = {outcome.place: outcome for outcome in parts.done}
+            while place in ready and not parts.error:
+                outcome = ready[place]
+                parts.done.remove(outcome)
+                notes[place] = outcome.notes
+                if outcome.conditioning:
+                    yield outcome.conditioning
+                place += 1
         del self._open[number]
         parts.check()
-        done = sorted(parts.done, key=lambda outcome: outcome.place)
-        encoded = [outcome.conditioning for outcome in done if outcome.conditioning]
-        notes = list(dict.fromkeys(note for outcome in done for note in outcome.notes))
-        return Conditioning.joined(encoded), notes
+        batches.notes += dict.fromkeys(note for _, own in sorted(notes.items()) for note in own)
 
     def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:
         if jobs[0].cache or jobs[0].one_stream:
@@ -195,7 +205,8 @@ class Ray(Executor):
 
         def task(place: int, part: "Part", **more: Any) -> Task:
             own_keys = tuple(keys[prompt] for prompt in part.prompts.tolist())
-            return Task(number, place, entry, source.settings, part, own_keys, conditioning, batch_size, **more)
+            own_rows = conditioning.taken(part.prompts)
+            return Task(number, place, entry, source.settings, part, own_keys, own_rows, batch_size, **more)
 
         subtrees = [task(place, Part.of(plan, nodes)) for place, nodes in enumerate(cut.subtrees)]
         for subtree, trunk in zip(subtrees, cut.waits.tolist(), strict=True):
@@ -216,14 +227,11 @@ class Ray(Executor):
         self._open[self._numbers] = _Parts(job, parts)
         return self._numbers, self._open[self._numbers]
 
-    def _published(self, encoded: "Encoded") -> str:
-        from sweeps.encodings import publish
-
-        assert encoded.path
-        if encoded.path not in self._urls:
-            name = f"{sha256_file(encoded.path)}.safetensors"
-            self._urls[encoded.path] = publish(encoded.path, name, self.store)
-        return self._urls[encoded.path]
+    def _published(self, encoded: "Encoded") -> "Conditioning":
+        files = tuple(encoded.files)
+        if files not in self._conditionings:
+            self._conditionings[files] = encoded.published(self.store)
+        return self._conditionings[files]
 
     def _send_trunk(self, actor: Any, task: "Task") -> Any:
         """Return a trunk's outcome; its exported states stay in the object store until its heirs take them."""
