@@ -156,9 +156,9 @@ def test_parts_of_other_kinds_are_not_joined():
 @pytest.mark.parametrize("combiner", ["mean", "restored-mean", "medoid"])
 def test_no_more_prompts_are_in_memory_than_a_chunk_holds(tmp_path, monkeypatch, combiner):
     """A trunk of all prompts, on which each level of the tree reads each prompt once, or thrice for the medoid."""
-    made = prompts(200, 4, torch.bfloat16)
+    made = prompts(60, 4, torch.bfloat16)
     for number in range(4):
-        made.taken(np.arange(50 * number, 50 * number + 50)).save(tmp_path / f"{number}")
+        made.taken(np.arange(15 * number, 15 * number + 15)).save(tmp_path / f"{number}")
     stored = Conditioning.joined([Conditioning.load(tmp_path / f"{number}") for number in range(4)])
     tree = get_strategy("ward-cosine").tree(made.tensors["pooled"].double().numpy(), seed=0)
     schedule = get_schedule("eq7")
