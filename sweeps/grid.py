@@ -34,7 +34,7 @@ PRIOR = ("prior_steps", "prior_guidance", "prior_seed")
 
 
 @dataclass(frozen=True)
-class Encoding:
+class ToEncode:
     """Prompts that are encoded with the same settings.
 
     Attributes:
@@ -122,14 +122,14 @@ class Source:
         ]
 
     @cached_property
-    def encodings(self) -> "list[Encoding]":
+    def encodings(self) -> "list[ToEncode]":
         """Return what is to be encoded: the prompts of one negative prompt after those of another."""
         keys = prompt_keys(self.prompts.prompts, self.own) if self.settings.own_embedding_seed else self.keys
         rows: dict[str, list[int]] = {}
         for row, one in enumerate(self.own):
             rows.setdefault(one.negative_prompt, []).append(row)
         return [
-            Encoding(
+            ToEncode(
                 self.settings.model_copy(update={"negative_prompt": negative}),
                 tuple(places),
                 tuple(self.prompts.prompts[row] for row in places),

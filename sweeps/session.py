@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from generators.overflow import check_conditioning
 from generators.sharing.labels import fcluster_order
 from generators.sharing.plan import Grouping, treed
 from generators.strategies.base import get_strategy, grouped
-from sweeps.encodings import CONDITIONING, joined, load_encoding, save_encoding
+from sweeps.encodings import Encoded, EncodingWriter, joined, load_encoding
 from sweeps.energy import meter
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
 from sweeps.families import Families
@@ -34,18 +34,9 @@ if TYPE_CHECKING:
     from generators.sharing.plan import SharingPlan
     from generators.strategies.base import Strategy
     from sweeps.executors.base import Executor
-    from sweeps.grid import Source
+    from sweeps.grid import Source, ToEncode
     from sweeps.jobs import Job
     from sweeps.spec import SweepSpec
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """Prompts' conditioning, where it lies on disk if it does, and what a record should say of it."""
-
-    conditioning: Conditioning
-    path: Path | None
-    notes: tuple[str, ...] = ()
 
 
 def clock() -> float:
@@ -176,11 +167,7 @@ class Session:
         key = source.conditioning_key
         if key not in self._encoded:
             folder = run / "shared" / key if run else None
-            kept = load_encoding(folder, lambda what: self.emit(Note(f"{what}: encoding the prompts again")))
-            if kept and folder:
-                self._encoded[key] = Encoded(kept[0], folder / CONDITIONING, tuple(kept[1]))
-            else:
-                self._encoded[key] = self._encode(source, folder, job)
+            self._encoded[key] = self._all_encoded(source, folder, job)
             self._encoding_notes[key] = self._encoded[key].notes
         return self._encoded[key]
 
@@ -293,30 +280,43 @@ class Session:
         _, nodes, *_ = done
         self.emit(StageAdvanced(len(nodes)))
 
-    def encode(self, source: "Source") -> tuple[Conditioning, list[str]]:
-        """Return the conditioning of a source's prompts, encoded in this process, and notes for records.
+    def encode(self, source: "Source", one: "ToEncode", batches: Batches) -> Iterator[Conditioning]:
+        """Yield the conditioning of some of a source's prompts, encoded in this process, batch by batch.
 
-        The encoders stay in memory until something is denoised.
+        The encoders stay in memory until something is denoised. Arguments are those of `Executor.encode`.
         """
-        family, parts, notes = self.family(source), list[Conditioning](), list[str]()
-        for one in source.encodings:
-            batches = Batches(self.batch_size(source)[0])
-            advance = lambda done: self.emit(StageAdvanced(done))  # noqa: E731
-            parts.append(family.encode(one.prompts, one.keys, one.settings, batches, advance))
-            notes += one.told(batches.notes)
-        return joined(source, parts), notes
+        yield from self.family(source).encode_batches(one.prompts, one.keys, one.settings, batches)
 
-    def _encode(self, source: "Source", folder: Path | None, job: "Job | None") -> Encoded:
-        with self.stage("encode", len(source.prompts), source, job) as seconds:
-            conditioning, raw_notes = self._encoder.encode(self, source) if self._encoder else self.encode(source)
-        check_conditioning(conditioning, source.entry.name, source.settings.dtype, source.prompts.prompts)
-        notes = tuple(f"encoding: {note}" for note in raw_notes)
+    def _all_encoded(self, source: "Source", folder: Path | None, job: "Job | None") -> Encoded:
+        """Return a source's conditioning, encoded as far as it is not there, by each of its negative prompts."""
+        encoded = []
+        for number, one in enumerate(source.encodings):
+            own = folder / f"negative-{number:05d}" if folder and one.several else folder
+            encoded.append(load_encoding(own, self._encoding_again) or self._encode(source, one, own, job))
+        return encoded[0] if len(encoded) == 1 else joined(source, encoded)
+
+    def _encode(self, source: "Source", one: "ToEncode", folder: Path | None, job: "Job | None") -> Encoded:
+        size, one_stream = self.batch_size(source)[0], source.settings.noise == "official"
+        writer = EncodingWriter(folder, size, resumes=not one_stream, on_damage=self._encoding_again)
+        batches, done, prompts = writer.batches, writer.batches.start, one.prompts
+        if done:
+            self.emit(Note(f"{source.entry.name}: {done:,} of {len(prompts):,} prompts were encoded before"))
+        encode = partial(self._encoder.encode, self) if self._encoder else self.encode
+        with self.stage("encode", len(prompts) - done, source, job) as seconds:
+            for part in encode(source, one, batches):
+                check_conditioning(part, source.entry.name, source.settings.dtype, prompts, done)
+                writer.add(part)
+                done += len(part)
+                self.emit(StageAdvanced(len(part)))
+        notes = tuple(f"encoding: {note}" for note in one.told(dict.fromkeys(batches.notes)))
         for note in notes:
             self.emit(Note(note))
-        self._encoding_seconds[source.conditioning_key] = seconds
-        if folder:
-            save_encoding(conditioning, notes, folder)
-        return Encoded(conditioning, folder and folder / CONDITIONING, notes)
+        before = self._encoding_seconds.get(source.conditioning_key, {}).get("encode", 0.0)
+        self._encoding_seconds[source.conditioning_key] = {"encode": before + seconds["encode"]}
+        return writer.finish(notes)
+
+    def _encoding_again(self, what: str) -> None:
+        self.emit(Note(f"{what}: encoding the prompts again"))
 
     def _meter(self) -> Any:
         try:

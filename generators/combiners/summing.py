@@ -1,6 +1,7 @@
 """Combiners that follow from sums over a cluster's prompts, so that a cluster of any size is read chunk by chunk."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -28,21 +29,28 @@ class Summing(Combiner):
         return self.of_means(*(self.mean(term) for term in self.terms(rows))).to(rows.dtype)
 
     def combined(self, members: Members) -> dict[str, Tensor]:
-        sums: dict[str, _Sums] = {}
         masks: dict[str, Tensor] = {}
+        sums: dict[str, _Sums] = {}
         names: list[str] = []
         for chunk in members:
             names = list(chunk)
-            for name, rows in chunk.items():
-                if name.endswith(MASK):
-                    most = rows.amax(dim=0)
-                    masks[name] = torch.maximum(masks.get(name, most), most)
-                    continue
-                terms, mask = self.terms(rows), chunk.get(name + MASK)
-                if mask is not None and any(term.shape[:2] != rows.shape[:2] for term in terms):
-                    return super().combined(members)  # a term of all positions at once: their masks differ
-                sums.setdefault(name, _Sums()).add(terms, None if mask is None else mask > 0)
+            if not self._add(chunk, masks, sums):
+                return super().combined(members)
+            del chunk  # before the next one is read
         return {name: masks[name] if name in masks else self.of_means(*sums[name].means()).float() for name in names}
+
+    def _add(self, chunk: Mapping[str, Tensor], masks: dict[str, Tensor], sums: dict[str, "_Sums"]) -> bool:
+        """Add some prompts' rows; return False where a term is one of all positions at once, whose masks differ."""
+        for name, rows in chunk.items():
+            if name.endswith(MASK):
+                most = rows.amax(dim=0)
+                masks[name] = torch.maximum(masks.get(name, most), most)
+                continue
+            terms, mask = self.terms(rows), chunk.get(name + MASK)
+            if mask is not None and any(term.shape[:2] != rows.shape[:2] for term in terms):
+                return False
+            sums.setdefault(name, _Sums()).add(terms, None if mask is None else mask > 0)
+        return True
 
 
 @dataclass

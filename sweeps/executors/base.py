@@ -11,9 +11,10 @@ from sweeps.record import ExecutionStats
 
 if TYPE_CHECKING:
     from common.errors import UserError
+    from generators.batching import Batches
     from generators.conditioning import Conditioning
     from sweeps.events import Emit
-    from sweeps.grid import Source
+    from sweeps.grid import Source, ToEncode
     from sweeps.jobs import Job
     from sweeps.session import Session
     from sweeps.spec import SweepSpec
@@ -74,9 +75,19 @@ class Executor(Plugin, ABC):
         """
         yield
 
-    def encode(self, session: "Session", source: "Source") -> "tuple[Conditioning, list[str]]":
-        """Return the conditioning of a source's prompts, and notes for records; in this process unless overridden."""
-        return session.encode(source)
+    def encode(
+        self, session: "Session", source: "Source", one: "ToEncode", batches: "Batches"
+    ) -> "Iterator[Conditioning]":
+        """Yield the conditioning of some of a source's prompts, part by part, in order; in this process by default.
+
+        Args:
+            session: the device and the models.
+            source: the model and all prompts.
+            one: which of them, of `Source.encodings`.
+            batches: how many prompts are encoded at once, and which is the first (`Batches.start`); its notes say what
+                records should.
+        """
+        return session.encode(source, one, batches)
 
     @abstractmethod
     def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:
