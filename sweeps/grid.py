@@ -148,8 +148,8 @@ class Source:
             ("negative prompt", prompts.negative_prompts, "--negative-prompt"),
         ):
             if values and (lacking := values.count(None)):
-                has = f"{len(values) - lacking:,} of {len(values):,} prompts have a {what} of their own"
-                notes.append(f"{prompts.name}: {has}, the others that of {flag}")
+                has = f"prompts with a {what} of their own: {len(values) - lacking:,} of {len(values):,}"
+                notes.append(f"{prompts.name}: {has}; the others have that of {flag}")
         if self.classes is not None and self.classes.max() + 1 == len(prompts):
             what = "seed" if prompts.negative_prompts is None else "seed or negative prompt"
             notes.append(f"{prompts.name}: every prompt has another {what}: none can share with another")
