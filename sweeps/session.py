@@ -289,10 +289,13 @@ class Session:
         The encoders stay in memory until something is denoised.
         """
         family, parts, notes = self.family(source), list[Conditioning](), list[str]()
+
+        def count(done: int) -> None:
+            self.emit(StageAdvanced(done))
+
         for one in source.encodings:
             batches = Batches(self.batch_size(source)[0])
-            advance = lambda done: self.emit(StageAdvanced(done))  # noqa: E731
-            parts.append(family.encode(one.prompts, one.keys, one.settings, batches, advance))
+            parts.append(family.encode(one.prompts, one.keys, one.settings, batches, count))
             notes += one.told(batches.notes)
         return joined(source, parts), notes
 
