@@ -25,7 +25,7 @@ METADATA = "metadata.jsonl"  # GenEval's, beside `samples`
 MOST_METADATA = 1 << 16  # bytes that are read of it
 SHOWN = 3  # pairs
 ORDER = "the natural order of their names"
-NAMED = "name each prompt's picture in a column 'file' of a .csv or .jsonl file"
+NAMED = "name each prompt's picture in a column 'file' of a table, such as a .csv file"
 
 
 @dataclass(frozen=True)

@@ -147,9 +147,9 @@ class Source:
             ("seed", prompts.seeds, "--seed"),
             ("negative prompt", prompts.negative_prompts, "--negative-prompt"),
         ):
-            if values and (lacking := values.count(None)):
-                has = f"{len(values) - lacking:,} of {len(values):,} prompts have a {what} of their own"
-                notes.append(f"{prompts.name}: {has}, the others that of {flag}")
+            if values:
+                has = f"prompts with a {what} of their own: {len(values) - values.count(None):,} of {len(values):,}"
+                notes.append(f"{prompts.name}: {has}" + (f"; the others have that of {flag}" if None in values else ""))
         if self.classes is not None and self.classes.max() + 1 == len(prompts):
             what = "seed" if prompts.negative_prompts is None else "seed or negative prompt"
             notes.append(f"{prompts.name}: every prompt has another {what}: none can share with another")

@@ -31,7 +31,7 @@ def test_at_tau_0_a_prompts_picture_is_that_of_a_run_with_its_seed_and_negative_
     (tmp_path / "mine.csv").write_text(PROMPTS)
     arguments = [*arguments, "--tau", 0, "--noise", noise]
     own, result = pictures(bench, *arguments, "--prompts", "mine.csv", "--seed", 9, name="own")
-    assert "mine: 4 of 5 prompts have a seed of their own, the others that of --seed" in result.stderr
+    assert "mine: prompts with a seed of their own: 4 of 5; the others have that of --seed" in result.stderr
     for seed, negative, rows in ((7, None, [0, 1]), (8, None, [2]), (9, None, [3]), (7, "a tree", [4])):
         texts = [PROMPTS.splitlines()[1 + row].partition(",")[0] for row in rows]
         given = [argument for text in texts for argument in ("--prompt", text)]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from generators.noise import OFFICIAL_BATCH, KeyedNoise, NamespacedNoise, OfficialNoise, in_namespace, node_key
+from generators.noise import OFFICIAL_BATCH, KeyedNoise, NamespacedNoise, OfficialNoise, in_namespace, node_key, seeded
 from generators.sharing.plan import baseline_plan
 
 SHAPE = (4, 8, 8)
@@ -122,3 +122,20 @@ def test_in_a_realm_noise_is_that_of_its_source_alone():
             assert torch.equal(row, sources[namespace].step([key], k, (2, 2), draw=1)[0])
     for row, namespace, key in zip(both.initial(keys, (2, 2)), "abab", alone, strict=True):
         assert torch.equal(row, sources[namespace].initial([key], (2, 2))[0])
+
+
+@pytest.mark.parametrize("policy", ["per-root", "shared"])
+def test_prompts_with_seeds_of_their_own_have_the_noise_of_a_run_with_that_seed_also_among_several_sources(policy):
+    run = KeyedNoise(42, policy)
+    both = NamespacedNoise({"a": run, "b": KeyedNoise(1, policy)})
+    members = ["x", "y"]
+    cluster = node_key([in_namespace("a", seeded(7, key)) for key in members])
+    lone = node_key([in_namespace("a", seeded(8, "x"))])
+    of_the_run = node_key([in_namespace("a", "x")])
+    keys, own = [cluster, of_the_run, lone], [node_key(members), node_key(["x"]), node_key(["x"])]
+    for row, key, seed in zip(both.initial(keys, (3,)), own, (7, 42, 8), strict=True):
+        assert torch.equal(row, KeyedNoise(seed, policy).initial([key], (3,))[0])
+    for row, key, seed in zip(both.step(keys, 2, (3,)), own, (7, 42, 8), strict=True):
+        assert torch.equal(row, KeyedNoise(seed, policy).step([key], 2, (3,))[0])
+    plain = [key.removeprefix("a/") for key in keys]
+    assert torch.equal(run.step(plain, 2, (3,)), both.step(keys, 2, (3,))), "as in a source by itself"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from common.plugins import skipped
 from generators import prompts
-from generators.prompts import KnownPrompts, PromptSet, given_prompts, load_prompts, prompt_set, prompt_sets
+from generators.prompts import KnownPrompts, PromptSet, classes, given_prompts, load_prompts, prompt_set, prompt_sets
 
 PAPER = {"animals": 500, "genai_bench": 1600, "prompt_templates": 2000, "style_variations": 100}
 
@@ -46,6 +46,56 @@ def test_the_hash_is_of_the_texts_in_order_alone() -> None:
     assert PromptSet("x", ("a", "b"), "here").hash == PromptSet("y", ("a", "b"), "there").hash
     hashes = {PromptSet("x", texts, "here").hash for texts in [("a", "b"), ("b", "a"), ("ab",), ("a,b",), ('a","b',)]}
     assert len(hashes) == 5
+
+
+def test_prompts_with_something_of_their_own_are_another_set_and_a_column_of_nothing_is_none() -> None:
+    plain = PromptSet("x", ("a", "b"), "here")
+    seeded, guided = (
+        PromptSet("x", ("a", "b"), "here", **{name: values})
+        for name, values in (
+            ("seeds", (7, None)),
+            ("negative_prompts", (None, "a tree")),
+        )
+    )
+    assert len({plain.hash, seeded.hash, guided.hash}) == 3
+    assert len({each.hash_of_texts for each in (plain, seeded, guided)}) == 1
+    nothing = PromptSet("x", ("a", "b"), "here", seeds=(None, None), negative_prompts=(None, None))
+    assert (nothing, nothing.hash, nothing.hash_of_own) == (plain, plain.hash_of_texts, None)
+    assert classes(plain.own(42, "")) is None
+    assert classes(PromptSet("x", ("a", "b"), "here", seeds=(42, None)).own(42, "")) is None, "the run's own seed"
+    assert classes(seeded.own(42, "")).tolist() == classes(guided.own(42, "")).tolist() == [0, 1]
+
+
+def test_a_tables_cells_go_with_their_prompts(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("SKU,prompt,seed,negative prompt\nA1,a cat,7,\nA2,a dog,,rain\nA3,a fox,8,\n")
+    whole = load_prompts(path)
+    assert (whole.column("sku"), whole.column("SKU")) == (("A1", "A2", "A3"),) * 2
+    with pytest.raises(UserError, match=r"mine\.csv has no column 'SKUs' \(did you mean 'SKU'\?\)"):
+        whole.column("SKUs")
+    with pytest.raises(UserError, match="--prompt has no columns, so none called 'sku'"):
+        given_prompts(["a cat"]).column("sku")
+    two = whole.first(2)
+    assert (two.prompts, two.column("sku"), two.seeds, two.negative_prompts) == (
+        ("a cat", "a dog"),
+        ("A1", "A2"),
+        (7, None),
+        (None, "rain"),
+    )
+    assert two.notes == (*whole.notes, "mine: only the first 2 of 3 prompts are used")
+    assert whole.first(3) is whole.first(None) is whole
+    assert whole.taken([1]).seeds is None, "none is left"
+    path.write_text('prompt,negative_prompt\na cat,\na dog,"a\x0cb"\n')
+    with pytest.raises(
+        UserError, match=r"mine\.csv, line 3, the negative prompt has the control character U\+000C at 2"
+    ):
+        load_prompts(path)
+
+
+def test_what_shows_nothing_is_left_out_of_prompts_on_the_command_line_too() -> None:
+    found = given_prompts(["a\u200b cat", "a dog"])
+    assert found.prompts == ("a cat", "a dog")
+    assert found.notes == ("--prompt: invisible characters (zero width, soft hyphens) left out: 1",)
 
 
 # What is refused

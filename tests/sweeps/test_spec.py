@@ -268,3 +268,16 @@ def test_a_spec_without_families_own_settings_takes_no_torch():
     code = "import sys; from sweeps.spec import make_spec; make_spec([{'tau': '1'}]); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_column_goes_with_its_file_of_prompts() -> None:
+    asked = {"prompts": "mine.csv", "column": "caption"}
+    assert make_spec([asked, {"tau": 1}]).column == "caption"
+    assert make_spec([{"prompts": "mine.csv"}, {"column": "text"}]).column == "text"
+    assert make_spec([asked, {"prompts": "other.csv"}]).column is None
+    assert make_spec([asked, {"dataset": "mini_templates"}]).column is None
+    with pytest.raises(UserError, match="--column is of a file of prompts, and none is given"):
+        make_spec([{"column": "caption"}])
+    plain, named = make_spec([{"prompts": "mine.csv"}]), make_spec([asked])
+    assert "column" not in plain.changes_result()
+    assert plain.default_name() != named.default_name()

@@ -3,11 +3,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import Field
 
 from common.errors import UserError
-from generators.sharing.plan import Planner
+from generators.sharing.plan import Planner, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from generators.strategies.base import (
@@ -150,3 +152,34 @@ def test_memory_that_ends_all_the_same_is_one_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("generators.strategies.base.free_memory", lambda: 1)
     with pytest.raises(UserError, match="make its parts smaller"):
         refuse_too_large(get_strategy("partitioned-ward"), 1_000_000)
+
+
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=1, max_size=14),
+    name=st.sampled_from(["ward-cosine", "average", "none", "random-balanced", "hdbscan", "bisecting-kmeans"]),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=40)
+def test_classes_share_among_themselves_as_if_they_were_alone(labels: list[int], name: str, seed: int) -> None:
+    classes, strategy = np.array(labels), get_strategy(name)
+    rows = np.random.default_rng(seed).normal(size=(len(labels), 5))
+    forest = grouped(strategy, rows, seed=seed, classes=classes)
+    assert isinstance(forest, Tree)
+    schedule = get_schedule("eq7")
+    for tau in (0.0, 0.7, 100.0):
+        plan = build_plan(forest, schedule, tau, 6)
+        assert all(len(set(classes[plan.members(node)])) == 1 for node in range(len(plan.first)))
+        alone = 0
+        for label in set(labels):
+            part = rows[classes == label]
+            tree = strategy.tree(part, seed=seed) if len(part) > 1 else Tree.singletons(1)
+            alone += build_plan(tree, schedule, tau, 6).node_steps
+        assert plan.node_steps == alone
+
+
+def test_a_strategy_that_plans_by_itself_keeps_no_prompts_apart() -> None:
+    rows, classes = np.eye(4), np.array([0, 0, 1, 1])
+    with pytest.raises(UserError, match="'cache' plans by itself and cannot keep prompts of several seeds or negative"):
+        grouped(get_strategy("cache"), rows, classes=classes)
+    with pytest.raises(UserError, match="row 3 of 4 holds NaN"):
+        grouped(get_strategy("ward-cosine"), np.where(np.arange(4)[:, None] == 2, np.nan, rows), classes=classes)
