@@ -47,7 +47,8 @@ class Measured:
 def measured_here(source: "Source", device: str, folders: Iterable[Path]) -> Measured | None:
     """Return what the newest finished run of the same model took on this machine; None where none is there.
 
-    Seconds of a score are those of the newest that has scored. Other prompts, seeds, numbers of steps and ways to share do not matter; what decides one call of the denoiser does.
+    Seconds of a score are those of the newest that has scored. Other prompts, seeds, numbers of steps and ways to share
+    do not matter; what decides one call of the denoiser does.
 
     Args:
         source: the model and its settings.
