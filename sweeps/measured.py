@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,8 @@ class Measured:
 def measured_here(source: "Source", device: str, folders: Iterable[Path]) -> Measured | None:
     """Return what the newest finished run of the same model took on this machine; None where none is there.
 
-    Other prompts, seeds, numbers of steps and ways to share do not matter; what decides one call of the denoiser does.
+    Seconds of a score are those of the newest that has scored. Other prompts, seeds, numbers of steps and ways to share
+    do not matter; what decides one call of the denoiser does.
 
     Args:
         source: the model and its settings.
@@ -59,15 +60,20 @@ def measured_here(source: "Source", device: str, folders: Iterable[Path]) -> Mea
     here = _hardware(machine(device))
     names = sorted(source.settings.in_denoiser_calls)
     settings = _calls(source.settings.model_dump(mode="json"), names)
+    found: Measured | None = None
     for run in _newest(folders):
-        for model, identity, on, measured in _measurements(run):
-            if (
-                model == source.entry.name
-                and _hardware(on) == here
-                and _calls(identity.get("settings", {}), names) == settings
-            ):
-                return measured
-    return None
+        same = (
+            measured
+            for model, identity, on, measured in _measurements(run)
+            if model == source.entry.name
+            and _hardware(on) == here
+            and _calls(identity.get("settings", {}), names) == settings
+        )
+        if (measured := next(same, None)) is not None:
+            found = replace(found, score=measured.score) if found else measured
+            if found.score is not None:
+                break
+    return found
 
 
 def _hardware(machine: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,9 +82,14 @@ def test_what_a_run_took_here_is_what_the_next_is_told_to_take(bench, tiny, tiny
     assert cost["cost"] == pytest.approx(3 * cost["gpu_hours"])
     scored = bench(*tiny_sweep, "--tau", "0.8", "--seed", 5, "--metric", f"vqa={tiny.vqa}", "--no-audit", "--dry-run")
     assert re.search(r"\d+ scores of pictures, [\d.e-]+ (s|min) of them", scored.stdout)
+    made = bench("generate", *tiny_sweep[1:-3], "--tau", "0.8", "--name", "one")
+    assert "seconds as runs/first took" in made.stderr
+    newest = bench(*tiny_sweep, "--tau", "0.8", "--seed", 5, "--metric", f"vqa={tiny.vqa}", "--no-audit", "--dry-run")
+    assert "seconds as generated/one took" in newest.stdout
+    assert "scores of pictures, not" not in newest.stdout, "the newest run that has scored says what scores take"
     other = bench(*tiny_sweep, "--tau", "0.8", "--guidance", 1, "--dry-run")
     assert "no seconds of a step are known here" in other.stdout, "without guidance a step is another"
     planned = bench("plan", *tiny_sweep[1:-3], "--tau", "0.8", "--json")
     (row,) = json.loads(planned.stdout)
-    assert row["gpu_hours_rest_on"] == "seconds as runs/first took"
+    assert row["gpu_hours_rest_on"] == "seconds as generated/one took"
     assert "cost" not in row, "no hour has a price"
