@@ -77,8 +77,8 @@ class LatentCache:
     """At most `size` latents (None: all); `eviction` says which one goes when another comes.
 
     ``lru``: the one whose last use, or making, is longest ago. ``lcbfu``, least computationally beneficial and
-    frequently used: the least of uses x the steps it saves; of equals, and so of those that nobody used yet, as ``lru``.
-    Making it is no use.
+    frequently used: the least of uses x the steps it saves, where making it is no use; of equals, and so of those that
+    nobody used yet, as ``lru``.
     """
 
     size: int | None

@@ -19,11 +19,11 @@ class Cache(Strategy):
     1 - similarity < tau (1 - similarity[i]), so tau 1 is the table and at tau 0 nobody shares. If the latent of that
     step was evicted, an earlier one of the same prompt does. The schedule changes nothing: the table is one.
 
-    Table, uses counted from 0 and storing on misses only are those of Nirvana in MoDM's public code (stsxxx/MoDM at
-    fafff88, ``serving/serving_system_N.py``): 5 to 25 of 50 steps above similarities of 0.65 to 0.95. It compares CLIP's
-    text embeddings; this, whatever features it is given, by exact inner products, in spaces in which these similarities
-    may mean little: compare at equal savings. It also makes room for a prompt by letting go of latents until some prompt
-    has none; here just as many go as come.
+    Table, uses counted from 0, and storing on misses only are those of Nirvana in MoDM's public code (stsxxx/MoDM at
+    fafff88, ``serving/serving_system_N.py``): 5 to 25 of 50 steps above similarities of 0.65 to 0.95. It compares
+    CLIP's text embeddings; this, whatever features it is given, by exact inner products, in spaces where these
+    similarities may mean little: compare at equal savings. It also makes room by letting go of latents until some
+    prompt has none; here just as many go as come.
     """
 
     name = "cache"

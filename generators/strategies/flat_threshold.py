@@ -9,7 +9,6 @@ from generators.strategies.base import Strategy
 from generators.strategies.contents import by_distinct_content
 from generators.strategies.distances import cosine_distances
 
-
 BELOW = 1e-4  # relative: a tau of four digits still reaches its step, and no step of fewer than 1 / BELOW lies between
 
 
@@ -19,9 +18,9 @@ class FlatThreshold(Strategy):
     A tree of two levels. All groups have the same height, the cosine distance 1 - similarity, so all split at one step:
     under eq7, tau = (1 - similarity) / (1 - f) shares the first fraction f of the steps, and up to tau = 1 - similarity
     nothing is shared. SAGE's 40% at its similarity of 0.5 is tau 0.8333. How much can be saved at all depends on
-    `similarity`. The groups are those of complete linkage cut at that height. As eq7 gives a height that it meets to the
-    smaller cluster, theirs is put a hair lower: the step at which phi meets it is still shared. SAGE also trains the
-    model for it; this does not.
+    `similarity`. The groups are those of complete linkage cut at that height. eq7 gives a height that phi meets to the
+    smaller cluster, so theirs is put a hair lower: that step is still shared. SAGE also trains the model for it; this
+    does not.
     """
 
     name = "flat-threshold"

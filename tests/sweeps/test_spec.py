@@ -268,3 +268,21 @@ def test_a_spec_without_families_own_settings_takes_no_torch():
     code = "import sys; from sweeps.spec import make_spec; make_spec([{'tau': '1'}]); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("axis", "written", "right"),
+    [
+        ("strategy", "cache:size=200,eviction=lru", "cache:size=200:eviction=lru"),
+        ("strategy", "average,cache:similarity=[0.2, 0.6],share=[0.2, 0.6],size=9,single", "cache:similarity=[0.2, 0.6]"
+         ":share=[0.2, 0.6]:size=9"),
+        ("strategy", ["hdbscan:min_samples=2", "min_cluster_size=3"], "hdbscan:min_samples=2:min_cluster_size=3"),
+        ("strategy", "size=200", "NAME:size=200"),
+        ("schedule", "snr:shift=-2,bias=3", "snr:shift=-2:bias=3"),
+        ("denoiser_cache", "none,taylorseer:interval=2,warmup=2", "taylorseer:interval=2:warmup=2"),
+    ],
+)  # fmt: skip
+def test_a_parameter_that_a_comma_parted_from_its_name_is_refused_with_the_right_form(axis, written, right):
+    with pytest.raises(UserError, match="is a parameter without a name") as refused:
+        make_spec([{axis: written}])
+    assert refused.value.hint == f"commas part values, colons join parameters: write {right!r}"

@@ -91,7 +91,7 @@ def test_savings_never_fall_with_tau_where_all_is_stored_and_nothing_evicted(eac
 
 
 def test_savings_may_fall_with_tau_where_hits_store_nothing() -> None:
-    """At tau 1 the second prompt is far off and lends its 6th step; at tau 1.1 it starts from the first and stores none."""
+    """At tau 1 the second prompt is far off and lends its 6th; at tau 1.1 it starts from the first and stores none."""
     each = stream(turned(0, 60, 60), storing="misses")
     assert [start.latent for start in each.starts(EQ7, 1, 10)] == [None, None, (1, 6)]
     assert [start.latent for start in each.starts(EQ7, 1.1, 10)] == [None, (0, 2), (0, 2)]
