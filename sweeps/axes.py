@@ -11,7 +11,7 @@ from common.errors import UserError
 
 TAU_STEP = Decimal("0.25")
 MAX_VALUES = 1000
-PARAMETER = re.compile(r"\s*(\w+)\s*=")  # begins an item that has no name before it
+PARAMETER = re.compile(r"\w+=")  # begins an item that has no name before it
 
 
 def items(value: Any) -> list[str]:
@@ -64,7 +64,7 @@ def refuse_parted(found: Sequence[str], named: Callable[[str], bool] = lambda na
         ...
         common.errors.UserError: 'eviction=lru' is a parameter without a name before it ...
     """
-    alone = [bool(match := PARAMETER.match(item)) and not named(match[1]) for item in found]
+    alone = [bool(PARAMETER.match(item)) and not named(item.partition("=")[0]) for item in found]
     for first in (place for place, is_alone in enumerate(alone) if is_alone):
         end = next((place for place in range(first, len(found)) if not alone[place]), len(found))
         whole = ":".join(found[max(first - 1, 0) : end]) if first else f"NAME:{':'.join(found[:end])}"
