@@ -11,8 +11,8 @@ from sweeps.record import CellConfig, Record, Result
 AXES = tuple(name for name in CellConfig.model_fields if name != "tau")
 WIN_RATE = ".win_rate"
 SHARED = (
-    "wall time saved is not given where cells were denoised together: a cell's seconds are its share by denoiser "
-    "evaluations; --isolate measures it"
+    "wall time saved is not given: a cell's seconds are its share of what was denoised together, or not warmed up; "
+    "--isolate measures it"
 )
 MAKING = ("encode", "cluster", "plan", "denoise", "decode", "write", "reused")
 

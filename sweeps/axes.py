@@ -1,6 +1,7 @@
 """The values of an axis from what a user writes: ``0..2:0.1``, ``20,40``, ``a,b``, or a YAML list of the same."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from common.errors import UserError
 
 TAU_STEP = Decimal("0.25")
 MAX_VALUES = 1000
+PARAMETER = re.compile(r"\w+=")  # begins an item that has no name before it
 
 
 def items(value: Any) -> list[str]:
@@ -32,6 +34,44 @@ def items(value: Any) -> list[str]:
     if isinstance(value, Iterable):
         return [item for part in value for item in items(part)]
     return [str(value)]
+
+
+def ways(value: Any) -> list[str]:
+    """Return the items of an axis whose values have parameters, as `items`; errors are those of both.
+
+    Examples:
+        >>> ways("ward-cosine,cache:size=200:eviction=lru")
+        ['ward-cosine', 'cache:size=200:eviction=lru']
+    """
+    found = items(value)
+    refuse_parted(found)
+    return found
+
+
+def refuse_parted(found: Sequence[str], named: Callable[[str], bool] = lambda name: False) -> None:
+    """Refuse an item that is a parameter of the one before it, which a comma or another option parted from its name.
+
+    Args:
+        found: the items of an axis.
+        named: whether a word before an equals sign is a name after all, as in ``vqa=CHECKPOINT``.
+
+    Raises:
+        UserError: there is one; the right form is named.
+
+    Examples:
+        >>> refuse_parted(["cache:size=200", "eviction=lru", "average"])
+        Traceback (most recent call last):
+        ...
+        common.errors.UserError: 'eviction=lru' is a parameter without a name before it ...
+    """
+    alone = [bool(PARAMETER.match(item)) and not named(item.partition("=")[0]) for item in found]
+    for first in (place for place, is_alone in enumerate(alone) if is_alone):
+        end = next((place for place in range(first, len(found)) if not alone[place]), len(found))
+        whole = ":".join(found[max(first - 1, 0) : end]) if first else f"NAME:{':'.join(found[:end])}"
+        raise UserError(
+            f"{found[first]!r} is a parameter without a name before it",
+            f"commas part values, colons join parameters: write {whole!r}",
+        )
 
 
 def parse_taus(value: Any) -> tuple[Decimal, ...]:

@@ -55,7 +55,7 @@ def describe(
             "results": {**kept, **measured},
             "timings": {**record.timings, **ours.timings, **seconds},
             "baseline_timings": theirs.timings,
-            "shared_seconds": bool(ours.execution.united or theirs.execution.united),
+            "shared_seconds": not (_measured(ours) and _measured(theirs)),
             "joules": ours.joules,
             "baseline_joules": theirs.joules,
             "execution": ours.execution,
@@ -73,6 +73,12 @@ def describe(
             "scored": {**record.scored, **scored},
         }
     )
+
+
+def _measured(made: Manifest) -> bool:
+    """Return True where the seconds are of these pictures alone: isolated, or, in older manifests, not united."""
+    execution = made.execution
+    return not execution.united if execution.isolated is None else execution.isolated
 
 
 def with_indifference(

@@ -263,7 +263,7 @@ def _finished(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
 
 
 def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) -> Manifest:
-    job, execution = outcome.job, outcome.execution
+    job, execution = outcome.job, outcome.execution.model_copy(update={"isolated": session.isolate})
     assert job.plan
     timings = {**job.seconds, **outcome.seconds}
     baseline_hash = None

@@ -111,6 +111,8 @@ class ExecutionStats(Part):
     before (`generators.batch_search`).
     `united`: with how many sets of pictures, this one among them, they were denoised as one: rows are then what they
     would have been alone, calls those of all, and seconds this one's share of all by rows. 0: alone.
+    `isolated`: whether it was denoised by itself, all of it and warmed up, so that its seconds are measured; None in
+    records made before it was kept.
     `first_call`: seconds of its first denoiser call, and `steady` mean seconds a row of the others (`generators.pace`).
     `skipped`: for how many rows a denoiser cache skipped a module, by its path in the denoiser.
     `options`: how the denoiser computed (`generators.acceleration`): what held, not what was requested.
@@ -122,6 +124,7 @@ class ExecutionStats(Part):
     batch_size_from: Literal["given", "default", "measured", "remembered"] | None = None
     reused: int = 0
     united: int = 0
+    isolated: bool | None = None
     first_call: float | None = None
     steady: float | None = None
     skipped: dict[str, int] = Field(default_factory=dict)
@@ -154,8 +157,8 @@ class Record(Part):
         plan, flops: what the pictures cost, beside the baseline.
         results: named ``<scorer>.<result>``, such as ``vqa.win_rate``.
         timings: seconds by stage, and `baseline_timings` those of the baseline.
-        shared_seconds: seconds are a share of what several sets of pictures took that were denoised as one, and say
-            nothing of what sharing saves.
+        shared_seconds: seconds say nothing of what sharing saves: they are a share of what several sets of pictures
+            took that were denoised as one, or those of a part of the pictures, or not warmed up.
         joules: what an accelerator took for the pictures, where that was measured; `baseline_joules` likewise.
         execution: what the executor did. Prompts that are denoised exactly as in the baseline have its pictures, in
             this cell's folder too; `execution.reused` counts them.

@@ -18,10 +18,10 @@ from generators.batching import Batches
 from generators.device_memory import give_back
 from generators.model_entry import ModelEntry, locate
 from generators.prompts import short
-from metrics.base import Metric, ResultInfo, get_metric
+from metrics.base import Metric, ResultInfo, get_metric, metrics
 from metrics.duplicates import SOURCE, compare_duplicates, exact_duplicates
 from metrics.statistics import Estimate
-from sweeps.axes import parse_parameters
+from sweeps.axes import parse_parameters, refuse_parted
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
 from sweeps.record import Result
 from sweeps.scores import Scores, same_scorer
@@ -105,6 +105,7 @@ class Scorers:
         self._asked: list[Asked] = []
         self._refused: dict[str, NoRoomError] = {}
         checkpoints = entry.checkpoints if entry else {}
+        refuse_parted(asked, lambda name: name in metrics())
         for text in asked or tuple(entry.scorers if entry else ()):
             if text == NONE:
                 continue

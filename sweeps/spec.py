@@ -21,7 +21,7 @@ from common.bounded_yaml import parse_yaml
 from common.errors import UserError, nearest
 from common.files import canonical_json, cut_to_bytes, input_file, sha256_file, sha256_text
 from generators.acceleration import Acceleration, Compilation
-from sweeps.axes import canonical, items, parse_batch_size, parse_integers, parse_savings, parse_taus
+from sweeps.axes import canonical, items, parse_batch_size, parse_integers, parse_savings, parse_taus, ways
 
 DEFAULT_MODEL = "mini-kandinsky"
 DEFAULT_DATASET = "mini_templates"
@@ -90,6 +90,8 @@ def _guidances(value: Any) -> tuple[float, ...]:
 
 MaybeNames = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(dict.fromkeys(items(value))))]
 Names = Annotated[MaybeNames, Field(min_length=1)]
+# names with parameters
+Ways = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(dict.fromkeys(ways(value)))), Field(min_length=1)]
 Steps = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST_STEPS)], ...], BeforeValidator(parse_integers)]
 Seeds = Annotated[
     tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], BeforeValidator(parse_integers), Field(min_length=1)
@@ -208,12 +210,12 @@ class SweepSpec(BaseModel):
     settings: dict[str, Any] = {}
     tau: Annotated[Taus, Flag(SHARE, "0..2", DEFAULT_TAUS)] = ()
     savings: Annotated[Savings, Flag(SHARE, "0.3,0.5")] = ()
-    strategy: Annotated[Names, Flag(SHARE, "NAME", completes="strategies")] = ("ward-cosine",)
+    strategy: Annotated[Ways, Flag(SHARE, "NAME", completes="strategies")] = ("ward-cosine",)
     features: Annotated[Names, Flag(SHARE, "NAME", "the family's first")] = ("default",)
-    schedule: Annotated[Names, Flag(SHARE, "NAME", completes="schedules")] = ("eq7",)
+    schedule: Annotated[Ways, Flag(SHARE, "NAME", completes="schedules")] = ("eq7",)
     combiner: Annotated[Names, Flag(SHARE, "NAME", completes="combiners")] = ("mean",)
     noise: Annotated[Names, Flag(SHARE, "per-root|shared|official")] = ("per-root",)
-    denoiser_cache: Annotated[Names, Flag(SHARE, "NAME", completes="denoiser-caches")] = ("none",)
+    denoiser_cache: Annotated[Ways, Flag(SHARE, "NAME", completes="denoiser-caches")] = ("none",)
     device: Annotated[str | None, Flag(RUN, "cpu|cuda|cuda:1", "cuda where there is one, else cpu")] = None
     batch_size: Annotated[
         int | Literal["auto"] | None,

@@ -12,6 +12,7 @@ from generators.sharing.plan import Planner, SharingPlan
 from generators.sharing.schedule import Schedule
 
 Eviction = Literal["lcbfu", "lru"]
+Storing = Literal["misses", "all"]
 Latent: TypeAlias = tuple[int, int]  # the prompt whose denoising left it, and the step that it stands before
 BLOCK, KNOWN = 128, 32
 # Similarities that agree so far are equal, and go to whoever came first: a batch of products rounds unlike single ones.
@@ -76,12 +77,13 @@ class LatentCache:
     """At most `size` latents (None: all); `eviction` says which one goes when another comes.
 
     ``lru``: the one whose last use, or making, is longest ago. ``lcbfu``, least computationally beneficial and
-    frequently used: the least of uses x the steps it saves, where making it counts as a use; of equals, as ``lru``.
+    frequently used: the least of uses x the steps it saves, where making it is no use; of equals, and so of those that
+    nobody used yet, as ``lru``.
     """
 
     size: int | None
     eviction: Eviction
-    _kept: dict[Latent, tuple[int, int]] = field(default_factory=dict)  # its uses, and when it was used last
+    _kept: dict[Latent, tuple[int, int]] = field(default_factory=dict)  # its uses, and when it was put or used last
     _queue: list[tuple[int, int, Latent]] = field(default_factory=list)  # by worth; entries that are no longer so stay
     _clock: int = 0
 
@@ -91,34 +93,38 @@ class LatentCache:
     def __contains__(self, latent: Latent) -> bool:
         return latent in self._kept
 
+    def put(self, latent: Latent) -> list[Latent]:
+        """Put a latent there that nobody used yet; return those that it took the place of."""
+        gone: list[Latent] = []
+        while self.size is not None and len(self._kept) >= self.size:
+            _, clock, least = heapq.heappop(self._queue)
+            if least in self._kept and self._kept[least][1] == clock:
+                del self._kept[least]
+                gone.append(least)
+        self._count(latent, 0)
+        return gone
+
     def use(self, latent: Latent) -> None:
-        """Count a use of the latent; one that is not there is put there."""
+        """Count a use of a latent that is there."""
+        self._count(latent, self._kept[latent][0] + 1)
+
+    def _count(self, latent: Latent, uses: int) -> None:
         self._clock += 1
-        uses = 1 + self._kept.get(latent, (0, 0))[0]
         self._kept[latent] = uses, self._clock
         if self.size is not None:
             worth = uses * latent[1] if self.eviction == "lcbfu" else 0
             heapq.heappush(self._queue, (worth, self._clock, latent))
-
-    def make_room(self) -> list[Latent]:
-        """Let go of as many latents as one more needs; return them."""
-        gone: list[Latent] = []
-        while self.size is not None and len(self._kept) >= self.size:
-            _, clock, latent = heapq.heappop(self._queue)
-            if latent in self._kept and self._kept[latent][1] == clock:
-                del self._kept[latent]
-                gone.append(latent)
-        return gone
 
 
 class Stream(Planner):
     """A stream of prompts before a cache.
 
     A prompt is compared with the nearest earlier one that has a latent in the cache, and starts from the furthest of
-    that one's latents that their similarity allows. It leaves there the latents it makes itself. The latent that it
-    starts from, and those before, are on its path too, and found under its name as well. `order` and `tau` decide all:
-    with tau every distance that the table allows grows, and at tau 0 nobody shares. Without a bound to the cache,
-    savings never fall with tau; with one they may, here and there, as another latent is evicted.
+    that one's latents that their similarity allows. One that starts from noise leaves there the latents that it makes;
+    where all are stored, so does one that started from a latent, and this latent, and those before, are found under its
+    name as well. Order and tau decide all: with tau every distance that the table allows grows, and at tau 0 nobody
+    shares. Where all are stored and nothing is evicted, savings never fall with tau; else they may, here and there, as
+    other latents are in the cache.
 
     Args:
         rows: float64 [N, D], of length 1, in prompt order.
@@ -127,6 +133,7 @@ class Stream(Planner):
         shares: rising, where distances fall; each above 0 and below 1.
         size: latents that the cache holds; None holds all.
         eviction: which one goes.
+        storing: who leaves latents there: prompts that start from noise (``misses``), or ``all``.
     """
 
     def __init__(
@@ -137,11 +144,12 @@ class Stream(Planner):
         shares: Sequence[float],
         size: int | None,
         eviction: Eviction,
+        storing: Storing,
     ) -> None:
         self.n_leaves, self._arrivals = len(rows), arrivals
         self._neighbours = Neighbours(rows[arrivals])
         self._distances, self._shares = np.array(distances), np.array(shares)
-        self._size, self._eviction = size, eviction
+        self._size, self._eviction, self._storing = size, eviction, storing
 
     @property
     def arrivals(self) -> NDArray[np.int64]:
@@ -196,20 +204,22 @@ class Stream(Planner):
                 allowed = [step for step, distance in reach if 1 - near[1] < distance]
                 path = {step: start for step, start in kept[near[0]].items() if allowed and step <= allowed[-1]}
                 latent = path[max(path)] if path else None
+            starts.append(Start(prompt, latent))
             if latent:
                 cache.use(latent)
+                if self._storing == "misses":
+                    kept.append({})
+                    continue
             for ours in path.values():
                 names[ours].append(i)
             kept.append(path)
-            starts.append(Start(prompt, latent))
             for step, _ in reach:
                 if latent is None or step > latent[1]:
-                    for gone in cache.make_room():
+                    own = prompt, step
+                    for gone in cache.put(own):
                         for name in names.pop(gone):
                             del kept[name][gone[1]]
                             there[name] = bool(kept[name])
-                    own = prompt, step
-                    cache.use(own)
                     names[own] = [i]
                     path[step] = own
             there[i] = bool(path)

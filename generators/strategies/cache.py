@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from generators.sharing.stream import Eviction, Stream
+from generators.sharing.stream import Eviction, Storing, Stream
 from generators.strategies.base import Strategy, check_features
 from generators.strategies.contents import unit
 
@@ -15,22 +15,25 @@ class Cache(Strategy):
     """A stream of prompts, each starting from a cached latent of the nearest earlier one, at a step set by similarity.
 
     After Nirvana. Above `similarity[i]` a prompt skips the first `share[i]` of its steps; its nearest neighbour among
-    the prompts before it alone conditioned those, or whoever that one started from. tau stretches the distances:
+    the prompts that are stored alone conditioned those, or whoever that one started from. tau stretches the distances:
     1 - similarity < tau (1 - similarity[i]), so tau 1 is the table and at tau 0 nobody shares. If the latent of that
     step was evicted, an earlier one of the same prompt does. The schedule changes nothing: the table is one.
 
-    Nirvana compares CLIP's text embeddings; this, whatever features it is given, by exact inner products. The shares
-    are Nirvana's (5 to 25 of 50 steps); the similarities are its selector's at second hand, and mean little in other
-    spaces: compare at equal savings.
+    Table, uses counted from 0, and storing on misses only are those of Nirvana in MoDM's public code (stsxxx/MoDM at
+    fafff88, ``serving/serving_system_N.py``): 5 to 25 of 50 steps above similarities of 0.65 to 0.95. It compares
+    CLIP's text embeddings; this, whatever features it is given, by exact inner products, in spaces where these
+    similarities may mean little: compare at equal savings. It also makes room by letting go of latents until some
+    prompt has none; here just as many go as come.
     """
 
     name = "cache"
+    version = 2
     online = True
     complexity = "O(N^2 D) inner products"
     memory = "O(N D) and 500 bytes a prompt for its nearest neighbours"
     pair_bytes = 0
     value_bytes = 48
-    source = "after Nirvana, arXiv 2312.04429 (NSDI 2024): its steps are 5 to 25 of 50, its eviction is lcbfu"
+    source = "after Nirvana, arXiv 2312.04429 (NSDI 2024), as in the public code of MoDM, arXiv 2503.11972"
 
     similarity: tuple[float, ...] = Field(
         (0.65, 0.75, 0.85, 0.9, 0.95), min_length=1, description="cosine similarities, rising"
@@ -41,6 +44,9 @@ class Cache(Strategy):
     size: int | None = Field(1000, ge=1, description="latents that the cache holds; null: all")
     eviction: Eviction = Field(
         "lcbfu", description="which latent goes: lru, or lcbfu, the least of uses x steps saved (Nirvana)"
+    )
+    store: Storing = Field(
+        "misses", description="whose latents are stored: of prompts that found none to start from (misses), or all"
     )
     order: Literal["given", "drawn"] = Field(
         "given", description="the order in which prompts arrive: as they are given, or drawn by the seed"
@@ -65,4 +71,4 @@ class Cache(Strategy):
         if self.order == "drawn":
             arrivals = np.random.Generator(np.random.Philox(seed)).permutation(arrivals)
         distances = 1 - np.array(self.similarity)
-        return Stream(rows, arrivals, distances.tolist(), self.share, self.size, self.eviction)
+        return Stream(rows, arrivals, distances.tolist(), self.share, self.size, self.eviction, self.store)

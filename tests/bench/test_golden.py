@@ -40,7 +40,7 @@ UNPINNED = {
     "scored",
     "sha256",
 }
-EXECUTION = {"calls", "first_call", "steady", "options", "notes"}
+EXECUTION = {"calls", "isolated", "first_call", "steady", "options", "notes"}
 NUMBER = re.compile(r"[-+]?\d")
 KEYS = ("role", "strategy", "combiner", "schedule", "denoiser_cache", "seed", "tau")
 

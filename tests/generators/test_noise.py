@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from drawn_shapes import drawn_shapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +89,21 @@ def test_official_noise_is_one_stream_in_its_own_order_and_batches(dtype: torch.
         halves = [noise.step(NODES[start : start + 20], k, SHAPE) for start in (0, 20)]
         assert torch.equal(torch.cat(halves), expected)
         assert torch.equal(noise.step(NODES[5:6], k, SHAPE)[0], expected[5]), "asked again, it is the same"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "batches"), [(1, [1]), (31, [31]), (32, [32]), (33, [32, 1]), (64, [32, 32]), (70, [32, 32, 6])]
+)
+def test_official_noise_is_drawn_32_nodes_at_a_time(nodes, batches):
+    keys = [f"prompt {i}#0" for i in range(nodes)]
+    own = [node_key([key]) for key in keys]
+    noise = OfficialNoise(torch.Generator(), torch.float32, baseline_plan(nodes, 2), np.arange(nodes), keys)
+    with drawn_shapes() as shapes:
+        noise.initial(own, SHAPE)
+        for k in (0, 1):
+            for key in own:
+                noise.step([key], k, SHAPE)
+    assert shapes == [(rows, *SHAPE) for rows in (1, *batches, *batches)]
 
 
 def test_official_noise_of_a_run_that_is_taken_up_again_is_that_of_the_whole_run():

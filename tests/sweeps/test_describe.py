@@ -39,8 +39,14 @@ def described(ours: Manifest, baseline: Manifest, images: str | None = None, **m
 
 
 @pytest.mark.parametrize(("ours", "theirs", "shared"), [(0, 0, False), (3, 0, True), (0, 3, True), (3, 3, True)])
-def test_seconds_are_shared_where_either_was_denoised_in_company(ours, theirs, shared):
+def test_in_older_manifests_seconds_are_shared_where_either_was_denoised_in_company(ours, theirs, shared):
     made, baseline = (manifest(execution=ExecutionStats(united=united)) for united in (ours, theirs))
+    assert described(made, baseline).shared_seconds is shared
+
+
+@pytest.mark.parametrize(("ours", "theirs", "shared"), [(True, True, False), (False, True, True), (True, False, True)])
+def test_seconds_are_those_of_the_pictures_where_both_were_isolated(ours, theirs, shared):
+    made, baseline = (manifest(execution=ExecutionStats(isolated=isolated)) for isolated in (ours, theirs))
     assert described(made, baseline).shared_seconds is shared
 
 

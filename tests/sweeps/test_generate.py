@@ -9,6 +9,7 @@ import pytest
 from rounding import same_but_for_rounding
 
 from common.files import read_sealed, write_sealed
+from reports.frame import wall_savings
 from sweeps.events import Note, StageStarted
 from sweeps.grid import cells
 from sweeps.passes import sweep as run_sweep
@@ -112,7 +113,7 @@ def test_a_group_that_fails_is_made_job_by_job(sweep, tmp_path, monkeypatch, whe
     records = sweep(tmp_path / "run", events=heard)
     assert [record.status for record in records] == ["done", "done"]
     assert any("the union fell over" in event.text for event in heard if isinstance(event, Note))
-    assert not any(record.shared_seconds for record in records)
+    assert not any(record.execution.united for record in records)
 
 
 def test_a_denoiser_cache_or_one_stream_of_noise_is_never_united(tiny_spec, tmp_path):
@@ -122,9 +123,13 @@ def test_a_denoiser_cache_or_one_stream_of_noise_is_never_united(tiny_spec, tmp_
     assert of_union(heard) == []
 
 
-def test_one_set_alone_is_measured(sweep, tmp_path):
-    (record,) = sweep(tmp_path / "run", tau="0")
-    assert not record.shared_seconds, "it is standard's"
+@pytest.mark.parametrize("alone", [{"noise": "official", "schedule": "official", "scheduler": "DDPMScheduler"}, {}])
+def test_seconds_are_measured_where_cells_are_isolated_and_nowhere_else(sweep, tmp_path, alone):
+    """One stream of noise is denoised alone too, but not warmed up: the baseline comes first, and pays for that."""
+    (record,) = sweep(tmp_path / "run", tau="0.6", another_seed=False, **alone)
+    assert record.shared_seconds and wall_savings(record) is None
+    (record,) = sweep(tmp_path / "isolated", tau="0.6", another_seed=False, isolate=True, **alone)
+    assert not record.shared_seconds and wall_savings(record) is not None
 
 
 def test_seconds_of_the_baselines_pictures_count_for_every_cell_that_reuses_them(sweep, tiny_spec, tmp_path):

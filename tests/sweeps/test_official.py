@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import KandinskyV22Pipeline, KandinskyV22PriorPipeline
+from drawn_shapes import drawn_shapes
 from PIL import Image
 from tiny_kandinsky import save_tiny_kandinsky
 
@@ -31,12 +32,13 @@ SAME = 1e-4
 
 @dataclass(frozen=True)
 class Both:
-    """One set of prompts by our code and by the published procedure."""
+    """One set of prompts by our code and by the published procedure, and the shapes of noise that the latter drew."""
 
     session: Session
     cell: Cell
     plan: SharingPlan
     theirs: Published
+    drawn: list[tuple[int, ...]]
     movq: torch.nn.Module
 
 
@@ -76,21 +78,22 @@ def both(request, folder: Path) -> Both:
     prior = KandinskyV22PriorPipeline.from_pretrained(folder / "prior", use_safetensors=True)
     decoder = KandinskyV22Pipeline.from_pretrained(folder / "decoder", use_safetensors=True)
     prior.set_progress_bar_config(disable=True)
-    theirs = published(
-        prior,
-        decoder,
-        PROMPTS,
-        tau=request.param,
-        steps=STEPS,
-        guidance=10.0,
-        prior_steps=PRIOR_STEPS,
-        prior_guidance=4.0,
-        seed=SEED,
-        height=settings.height,
-        width=settings.width,
-    )
+    with drawn_shapes() as shapes:
+        theirs = published(
+            prior,
+            decoder,
+            PROMPTS,
+            tau=request.param,
+            steps=STEPS,
+            guidance=10.0,
+            prior_steps=PRIOR_STEPS,
+            prior_guidance=4.0,
+            seed=SEED,
+            height=settings.height,
+            width=settings.width,
+        )
     session = session_of()
-    return Both(session, cell, plan_of(session, cell), theirs, decoder.movq)
+    return Both(session, cell, plan_of(session, cell), theirs, shapes, decoder.movq)
 
 
 def test_the_plan_has_their_clusters(both: Both):
@@ -115,15 +118,19 @@ def test_embeddings_are_theirs(both: Both):
 @pytest.mark.parametrize("batch_size", [32, 7])
 def test_latents_and_pictures_are_theirs(both: Both, batch_size: int):
     session, source = both.session, both.cell.source
-    done = execute(
-        both.plan,
-        session.family(source),
-        session.encoded(source).conditioning,
-        source.prompts.keys,
-        source.settings,
-        noise=session.noise(source, both.plan),
-        batch_size=batch_size,
-    )
+    conditioning, noise = session.encoded(source).conditioning, session.noise(source, both.plan)
+    with drawn_shapes() as shapes:
+        done = execute(
+            both.plan,
+            session.family(source),
+            conditioning,
+            source.prompts.keys,
+            source.settings,
+            noise=noise,
+            batch_size=batch_size,
+        )
+    theirs = [shape for shape in both.drawn if shape[1:] == shapes[0][1:]]
+    assert shapes == theirs, "drawn in their batches, whatever ours are"
     assert 0.5 < both.theirs.latents.std() < 5
     assert (done.latents - both.theirs.latents).abs().max() <= SAME
     assert (decoded(both.movq, done.latents) - both.theirs.pictures).abs().max() <= SAME

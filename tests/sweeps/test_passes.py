@@ -21,7 +21,9 @@ def tables(records) -> list[dict]:
     """What two runs of one sweep have in common: all but seconds, hashes, what was denoised together, interruptions."""
     seconds = {"timings": True, "baseline_timings": True, "shared_seconds": True, "picture_sets": True, "scored": True}
     return [
-        record.model_dump(exclude={**seconds, "execution": {"calls", "united", "first_call", "steady", "notes"}})
+        record.model_dump(
+            exclude={**seconds, "execution": {"calls", "united", "isolated", "first_call", "steady", "notes"}}
+        )
         for record in records
     ]
 

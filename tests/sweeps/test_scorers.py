@@ -278,3 +278,11 @@ def test_prompts_of_one_length_are_scored_together_and_scores_stay_with_their_pi
     ((_, columns, _),) = measure(scorers, ["reader"], [Path(f"{each}.png") for each in prompts], prompts, print)
     assert columns["letters"].tolist() == list(map(len, prompts))
     assert reader.read == [[1, 1], [1, 2], [2, 3]]
+
+
+def test_a_metrics_parameter_that_a_comma_parted_is_refused_and_a_checkpoint_is_none():
+    with pytest.raises(UserError, match="'foo=2' is a parameter") as refused:
+        Scorers(None, ("clip_diversity:images=all", "foo=2"), "cpu")
+    assert refused.value.hint and "'clip_diversity:images=all:foo=2'" in refused.value.hint
+    with pytest.raises(UserError, match="nowhere"):
+        Scorers(None, ("none", "vqa=hf:nowhere/at-all"), "cpu")

@@ -281,3 +281,21 @@ def test_a_column_goes_with_its_file_of_prompts() -> None:
     plain, named = make_spec([{"prompts": "mine.csv"}]), make_spec([asked])
     assert "column" not in plain.changes_result()
     assert plain.default_name() != named.default_name()
+
+
+@pytest.mark.parametrize(
+    ("axis", "written", "right"),
+    [
+        ("strategy", "cache:size=200,eviction=lru", "cache:size=200:eviction=lru"),
+        ("strategy", "average,cache:similarity=[0.2, 0.6],share=[0.2, 0.6],size=9,single", "cache:similarity=[0.2, 0.6]"
+         ":share=[0.2, 0.6]:size=9"),
+        ("strategy", ["hdbscan:min_samples=2", "min_cluster_size=3"], "hdbscan:min_samples=2:min_cluster_size=3"),
+        ("strategy", "size=200", "NAME:size=200"),
+        ("schedule", "snr:shift=-2,bias=3", "snr:shift=-2:bias=3"),
+        ("denoiser_cache", "none,taylorseer:interval=2,warmup=2", "taylorseer:interval=2:warmup=2"),
+    ],
+)  # fmt: skip
+def test_a_parameter_that_a_comma_parted_from_its_name_is_refused_with_the_right_form(axis, written, right):
+    with pytest.raises(UserError, match="is a parameter without a name") as refused:
+        make_spec([{axis: written}])
+    assert refused.value.hint == f"commas part values, colons join parameters: write {right!r}"

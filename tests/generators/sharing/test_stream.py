@@ -24,16 +24,19 @@ def turned(*degrees: float) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def stream(rows: np.ndarray, size: int | None = None, eviction: Any = "lru", order: Any = None) -> Stream:
-    return Stream(rows, np.arange(len(rows)) if order is None else order, DISTANCES, SHARES, size, eviction)
+def stream(
+    rows: np.ndarray, size: int | None = None, eviction: Any = "lru", order: Any = None, storing: Any = "all"
+) -> Stream:
+    return Stream(rows, np.arange(len(rows)) if order is None else order, DISTANCES, SHARES, size, eviction, storing)
 
 
 @st.composite
-def streams(draw: Any, bounded: bool = True) -> Stream:
+def streams(draw: Any, bounded: bool = True, storing: tuple[str, ...] = ("misses", "all")) -> Stream:
     n = draw(st.integers(1, 14))
     rows = turned(*draw(st.lists(st.integers(0, 90), min_size=n, max_size=n)))
     size = draw(st.integers(1, 8) | st.none()) if bounded else None
-    return stream(rows, size, draw(st.sampled_from(["lru", "lcbfu"])), np.array(draw(st.permutations(range(n)))))
+    order = np.array(draw(st.permutations(range(n))))
+    return stream(rows, size, draw(st.sampled_from(["lru", "lcbfu"])), order, draw(st.sampled_from(storing)))
 
 
 taus = st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, 7.0, 1e9])
@@ -81,10 +84,24 @@ def test_tau_0_is_standard_generation(each: Stream, steps: int) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(each=streams(bounded=False), steps=st.integers(1, 12))
-def test_savings_never_fall_with_tau_where_nothing_is_evicted(each: Stream, steps: int) -> None:
+@given(each=streams(bounded=False, storing=("all",)), steps=st.integers(1, 12))
+def test_savings_never_fall_with_tau_where_all_is_stored_and_nothing_evicted(each: Stream, steps: int) -> None:
     costs = [node_steps(each, EQ7, tau, steps) for tau in (0.0, 0.1, 0.3, 0.5, 1.0, 2.0, 7.0, 1e9)]
     assert costs == sorted(costs, reverse=True)
+
+
+def test_savings_may_fall_with_tau_where_hits_store_nothing() -> None:
+    """At tau 1 the second prompt is far off and lends its 6th; at tau 1.1 it starts from the first and stores none."""
+    each = stream(turned(0, 60, 60), storing="misses")
+    assert [start.latent for start in each.starts(EQ7, 1, 10)] == [None, None, (1, 6)]
+    assert [start.latent for start in each.starts(EQ7, 1.1, 10)] == [None, (0, 2), (0, 2)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(each=streams(storing=("misses",)), tau=taus, steps=st.integers(1, 12))
+def test_where_only_misses_are_stored_every_lender_started_from_noise(each: Stream, tau: float, steps: int) -> None:
+    starts = {start.prompt: start.latent for start in each.starts(EQ7, tau, steps)}
+    assert all(starts[latent[0]] is None for latent in starts.values() if latent)
 
 
 @settings(max_examples=60, deadline=None)
@@ -92,9 +109,10 @@ def test_savings_never_fall_with_tau_where_nothing_is_evicted(each: Stream, step
 def test_the_cache_never_holds_more_than_its_size(uses: list[tuple[int, int]], size: int) -> None:
     cache = LatentCache(size, "lcbfu")
     for latent in uses:
-        if latent not in cache:
-            cache.make_room()
-        cache.use(latent)
+        if latent in cache:
+            cache.use(latent)
+        else:
+            cache.put(latent)
         assert latent in cache and len(cache) <= size
 
 
@@ -123,31 +141,48 @@ def test_what_a_prompt_started_from_is_found_under_its_name_too() -> None:
 
 def test_lru_lets_go_of_what_was_used_longest_ago() -> None:
     cache = LatentCache(2, "lru")
-    cache.use((0, 6)), cache.use((1, 2)), cache.use((0, 6))
-    assert cache.make_room() == [(1, 2)]
-    cache.use((2, 2))
-    assert cache.make_room() == [(0, 6)]
+    assert cache.put((0, 6)) == cache.put((1, 2)) == []
+    cache.use((0, 6))
+    assert cache.put((2, 2)) == [(1, 2)]
+    assert cache.put((3, 2)) == [(0, 6)]
 
 
 def test_lcbfu_lets_go_of_the_least_uses_times_steps() -> None:
     cache = LatentCache(3, "lcbfu")
     for latent in ((0, 6), (1, 2), (2, 4)):
+        cache.put(latent)
+    for latent in ((0, 6), (1, 2), (1, 2), (1, 2), (1, 2), (2, 4)):
         cache.use(latent)
-    for _ in range(3):
-        cache.use((1, 2))  # 4 x 2, more than 1 x 6
-    assert cache.make_room() == [(2, 4)]
-    cache.use((3, 6))  # worth what (0, 6) is, and used later
-    assert cache.make_room() == [(0, 6)]
+    assert cache.put((3, 6)) == [(2, 4)], "1 x 4, less than 1 x 6 and 4 x 2"
+    cache.use((3, 6))
+    assert cache.put((4, 6)) == [(0, 6)], "(3, 6) is worth as much, and was used later"
+
+
+def test_making_a_latent_is_no_use_of_it() -> None:
+    """Else the cache fills with the furthest steps, which hardly anyone is near enough to start from."""
+    cache = LatentCache(2, "lcbfu")
+    cache.put((0, 2))
+    cache.put((1, 25))
+    cache.use((0, 2))
+    assert cache.put((2, 2)) == [(1, 25)], "nobody used it, however far it is"
+    assert cache.put((3, 25)) == [(2, 2)], "of unused ones the first to come goes, not the one that saves least"
 
 
 def test_policies_part_on_a_stream_made_by_hand() -> None:
-    """Ten steps, three latents. Prompt 1 lies far off and pushes some of prompt 0's out; prompt 2 is prompt 0 again.
+    """Ten steps, three latents. Prompt 1 uses prompt 0's 6th, prompt 2 lies far off and stores its own, 3 is 0 again.
 
-    After prompts 0 and 1 lru holds prompt 1's three. lcbfu, all used once, holds the far steps: the 6ths of both.
+    lru lets go of prompt 0's three; lcbfu keeps the one that was used, for prompt 2's 2nd.
     """
-    rows = turned(0, 90, 0)
-    assert stream(rows, 3, "lru").starts(EQ7, 1, 10)[2].latent is None
-    assert stream(rows, 3, "lcbfu").starts(EQ7, 1, 10)[2].latent == (0, 6)
+    rows = turned(0, 0, 90, 0)
+    assert stream(rows, 3, "lru", storing="misses").starts(EQ7, 1, 10)[3].latent is None
+    assert stream(rows, 3, "lcbfu", storing="misses").starts(EQ7, 1, 10)[3].latent == (0, 6)
+
+
+def test_a_hit_stores_its_own_latents_or_nothing() -> None:
+    """The second starts from the first's 2nd step; the third is the second again."""
+    rows = turned(0, 45, 45)
+    assert stream(rows, storing="all").starts(EQ7, 1, 10)[2].latent == (1, 6)
+    assert stream(rows, storing="misses").starts(EQ7, 1, 10)[2].latent == (0, 2)
 
 
 def test_where_the_step_was_evicted_an_earlier_one_does() -> None:
