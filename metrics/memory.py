@@ -8,7 +8,7 @@ from metrics.flops import Component, Phase
 from metrics.live_bytes import activations
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-SHARE = 0.5  # of the memory that is free, for what is kept between steps: where nodes begin it is there twice
+SHARE = 1 / 3  # of the memory that is free, for what is kept between steps: where nodes begin it is there thrice
 CONDITIONING = BYTES["fp32"]  # it stays float32 in main memory whatever the denoiser's type, so that means round once
 
 
@@ -113,7 +113,7 @@ def wave_rows(leaves: int, held: Mapping[str, int], free: Mapping[str, float], l
         >>> wave_rows(20_000, {"cpu": 2**20}, {"cpu": 64 * 2**30}, least=32)
         20000
         >>> wave_rows(20_000, {"cpu": 2**23, "cuda": 2**19}, {"cpu": 64 * 2**30, "cuda": 40 * 2**30}, least=32)
-        4096
+        2048
     """
     fit = int(min(SHARE * free[device] / taken for device, taken in held.items() if taken))
     return leaves if leaves <= fit else max(least, 1 << max(fit.bit_length() - 1, 0))

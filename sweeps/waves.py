@@ -225,8 +225,8 @@ def held_by(source: "Source", session: "Session", run: "Path | None" = None) -> 
 def wave_bytes(held: Mapping[str, int], rows: int, batch_size: int) -> dict[str, int]:
     """Return the bytes that a wave takes at its worst moment beside the weights, by device.
 
-    Where nodes begin, what rows hold is there twice, and so are a batch's; in main memory prompts' conditioning is
-    combined a chunk at a time, in double precision.
+    Where nodes begin, what rows hold is there as it was, as far as it is new, and as it is then; a batch's is copied. In
+    main memory prompts' conditioning is combined a chunk at a time, in double precision.
 
     Args:
         held: bytes a row (`held_bytes`).
@@ -235,11 +235,11 @@ def wave_bytes(held: Mapping[str, int], rows: int, batch_size: int) -> dict[str,
 
     Examples:
         >>> wave_bytes({"cpu": 100, "cuda": 10}, rows=4, batch_size=2)
-        {'cpu': 2600, 'cuda': 100}
+        {'cpu': 3000, 'cuda': 140}
     """
     from generators.conditioning import CHUNK
 
-    between = {device: (2 * rows + min(batch_size, rows)) * taken for device, taken in held.items()}
+    between = {device: (3 * rows + min(batch_size, rows)) * taken for device, taken in held.items()}
     between["cpu"] += COMBINED * min(CHUNK, rows * held["cpu"])
     return between
 

@@ -143,8 +143,8 @@ def test_rows_of_a_wave_are_all_that_fit_or_a_power_of_two():
         "cpu": row_bytes(SHAPE, "fp16", conditioning=[(77, 8)]),
         "cuda": row_bytes(SHAPE, "fp16", remembered=1),
     }
-    free = {"cpu": 2 * 100 * held["cpu"], "cuda": 2 * 1000 * held["cuda"]}
+    free = {"cpu": 3 * 100 * held["cpu"] + 1, "cuda": 3 * 1000 * held["cuda"] + 1}
     assert wave_rows(100, held, free, least=8) == 100
     assert wave_rows(101, held, free, least=8) == 64, "main memory is what is scarce"
-    assert wave_rows(101, held, {**free, "cuda": 2 * 20 * held["cuda"]}, least=8) == 16
+    assert wave_rows(101, held, {**free, "cuda": 3 * 20 * held["cuda"] + 1}, least=8) == 16
     assert wave_rows(101, held, {**free, "cuda": 0}, least=8) == 8, "a batch all the same"
