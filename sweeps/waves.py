@@ -225,7 +225,7 @@ def held_by(source: "Source", session: "Session", run: "Path | None" = None) -> 
 def wave_bytes(held: Mapping[str, int], rows: int, batch_size: int) -> dict[str, int]:
     """Return the bytes that a wave takes at its worst moment beside the weights, by device.
 
-    Where nodes begin, what rows hold is there as it was, as far as it is new, and as it is then; a batch's is copied. In
+    Where nodes begin, what rows hold is there as it was, as far as it is new, and as it is then; a batch is copied. In
     main memory prompts' conditioning is combined a chunk at a time, in double precision.
 
     Args:
