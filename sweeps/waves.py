@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from sweeps.writer import Place
 
 Integers = NDArray[np.int64]
-COMBINED = 4  # chunks' bytes, while one is combined: as it was kept, in float32 and in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,28 +219,6 @@ def held_by(source: "Source", session: "Session", run: "Path | None" = None) -> 
         remembered=family.sampler(settings).remembered,
         conditioning=list(session.encoded(source, run).conditioning.shapes.values()),
     )
-
-
-def wave_bytes(held: Mapping[str, int], rows: int, batch_size: int) -> dict[str, int]:
-    """Return the bytes that a wave takes at its worst moment beside the weights, by device.
-
-    Where nodes begin, what rows hold is there as it was, as far as it is new, and as it is then; a batch is copied. In
-    main memory prompts' conditioning is combined a chunk at a time, in double precision.
-
-    Args:
-        held: bytes a row (`held_bytes`).
-        rows: that are active at once.
-        batch_size: rows a call, at most.
-
-    Examples:
-        >>> wave_bytes({"cpu": 100, "cuda": 10}, rows=4, batch_size=2)
-        {'cpu': 3000, 'cuda': 140}
-    """
-    from generators.conditioning import CHUNK
-
-    between = {device: (3 * rows + min(batch_size, rows)) * taken for device, taken in held.items()}
-    between["cpu"] += COMBINED * min(CHUNK, rows * held["cpu"])
-    return between
 
 
 def free(session: "Session") -> dict[str, float]:

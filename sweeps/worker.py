@@ -17,7 +17,6 @@ from generators.node_states import NodeState, inherited
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
 from generators.sharing.parts import Integers, Part
-from sweeps.encodings import read_rows
 from sweeps.families import Families
 from sweeps.machine import machine, versions
 from sweeps.pictures import png
@@ -34,7 +33,7 @@ class Task:
     Attributes:
         work, place: whose part it is, and which.
         keys: of the part's prompts.
-        conditioning: where that of all prompts is.
+        conditioning: of the part's prompts, in files that the worker reads when it needs them.
         heirs: of a trunk, for each part that waits for it: what that begins from (`Part.inherits`).
     """
 
@@ -44,7 +43,7 @@ class Task:
     settings: GenerationSettings
     part: Part
     keys: tuple[str, ...]
-    conditioning: str
+    conditioning: Conditioning
     batch_size: int
     heirs: tuple[tuple[Integers, Integers, Integers], ...] = ()
 
@@ -140,12 +139,11 @@ class Worker:
         self, task: Task, initial_states: Sequence[NodeState], exported: dict[int, NodeState]
     ) -> tuple[Execution, float]:
         family = self._family(task)
-        conditioning = read_rows(task.conditioning, task.part.prompts)
         start = time.perf_counter()
         execution = execute(
             task.part.plan,
             family,
-            conditioning,
+            task.conditioning,
             task.keys,
             task.settings,
             noise=_noise(task.settings),
