@@ -109,18 +109,21 @@ class Waves:
         """What all waves took that were denoised, in this cut of the plan or in one before."""
         return list(self._known.values())
 
-    def left(self, missing: NDArray[np.bool_]) -> list[int]:
+    def left(self, missing: NDArray[np.bool_], wanted: NDArray[np.bool_] | None = None) -> list[int]:
         """Return the waves that are still to be denoised, in order, and forget states that none of them begins from.
 
         Args:
             missing: bool [R], the rows of the work whose pictures are not there.
+            wanted: bool [R], those whose pictures the group makes; None: all.
         """
-        lacking = np.bincount(self.wave_of[missing], minlength=len(self)) > 0
+        wave_of = self.wave_of
+        lacking = np.bincount(wave_of[missing], minlength=len(self)) > 0
+        asked = np.bincount(wave_of if wanted is None else wave_of[wanted], minlength=len(self)) > 0
         todo: set[int] = set()
         needed: set[int] = set()
         for wave, heirs in reversed(list(enumerate(self.cut.heirs))):
             if not heirs:
-                if lacking[wave] or not self.noted(wave):
+                if lacking[wave] or (asked[wave] and not self.noted(wave)):  # what it took is to be known
                     todo.add(wave)
             elif todo & set(heirs):
                 if self.states and self.noted(wave) and self.states.whole(wave, self._left_at(wave)):
