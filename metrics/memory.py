@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-SHARE = 0.5  # of the memory that is free, for what is kept between steps: where nodes begin it is there twice
+SHARE = 1 / 3  # of the memory that is free, for what is kept between steps: where nodes begin it is there thrice
 CONDITIONING = BYTES["fp32"]  # of active nodes, in main memory whatever the denoiser's type, so that means round once
 COMBINING = 2**30  # bytes at most, while clusters' conditioning is read and combined, chunk by chunk
 
@@ -134,10 +134,30 @@ def wave_rows(leaves: int, held: Mapping[str, int], free: Mapping[str, float], l
         >>> wave_rows(20_000, {"cpu": 2**20}, {"cpu": 64 * 2**30}, least=32)
         20000
         >>> wave_rows(20_000, {"cpu": 2**23, "cuda": 2**19}, {"cpu": 64 * 2**30, "cuda": 40 * 2**30}, least=32)
-        4096
+        2048
     """
     fit = int(min(SHARE * free[device] / taken for device, taken in held.items() if taken))
     return leaves if leaves <= fit else max(least, 1 << max(fit.bit_length() - 1, 0))
+
+
+def wave_bytes(held: Mapping[str, int], rows: int, batch_size: int) -> dict[str, int]:
+    """Return the bytes that a wave takes at its worst moment beside the weights, by device.
+
+    Where nodes begin, what rows hold is there as it was, as far as it is new, and as it is then; a batch is copied. In
+    main memory prompts' conditioning is combined a chunk at a time, in double precision.
+
+    Args:
+        held: bytes a row (`held_bytes`).
+        rows: that are active at once.
+        batch_size: rows a call, at most.
+
+    Examples:
+        >>> wave_bytes({"cpu": 100, "cuda": 10}, rows=4, batch_size=2)
+        {'cpu': 3000, 'cuda': 140}
+    """
+    between = {device: (3 * rows + min(batch_size, rows)) * taken for device, taken in held.items()}
+    between["cpu"] += min(COMBINING, 4 * rows * held["cpu"])
+    return between
 
 
 def peaks(

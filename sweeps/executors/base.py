@@ -50,8 +50,7 @@ class Executor(Plugin, ABC):
     Attributes:
         resumes: whether it takes an interrupted group up again (`sweeps.unfinished`): it clears the folders itself, and
             may be given jobs whose manifests are there, of which it makes no pictures and yields nothing.
-        unites: whether a group becomes one execution in this process, so that a group has to fit into its memory and
-            prompts that several jobs denoise alike are denoised once.
+        unites: whether a group becomes one plan, so that prompts that several jobs denoise alike are denoised once.
     """
 
     resumes: bool = False

@@ -238,8 +238,9 @@ class Ray(Executor):
             return min(session.wave, share)
         if self.address:  # of other machines' memory nothing is known here
             return share
-        most = max((rows_of([job], plan, session) for job, plan in zip(jobs, plans, strict=True)), default=share)
-        return max(1, min(share, most // self.workers if most < share * self.workers else share))
+        fit = [rows_of([job], plan, session) for job, plan in zip(jobs, plans, strict=True)]
+        scarce = [rows // self.workers for rows, plan in zip(fit, plans, strict=True) if rows < plan.leaves]
+        return max(1, min([share, *scarce]))
 
     def _waves(
         self, number: int, job: "Job", rows: int, group: "Unfinished", session: "Session"
