@@ -21,7 +21,8 @@ def chosen(count: int, most: int = MOST) -> list[int]:
         >>> chosen(3), chosen(9, most=4)
         ([0, 1, 2], [0, 3, 5, 8])
     """
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+    rows: list[int] = np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+    return rows
 
 
 def contact_sheet(pictures: "Sequence[Path | bytes]") -> bytes:
@@ -43,6 +44,6 @@ def contact_sheet(pictures: "Sequence[Path | bytes]") -> bytes:
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
         sheet.paste(tile, (column * width + (width - tile.width) // 2, row * height + (height - tile.height) // 2))
-    file = BytesIO()
-    sheet.save(file, "PNG")
-    return file.getvalue()
+    written = BytesIO()
+    sheet.save(written, "PNG")
+    return written.getvalue()

@@ -145,6 +145,8 @@ def clear(folder: Path, keep: Collection[int] = (), files: PictureFiles = PLAIN)
         files: what they are called, and where they lie if that is elsewhere.
     """
     reopen(folder)
+    if not keep:
+        files.forget(folder)
     files.images(folder).keep(set(map(files.name, keep)))
 
 

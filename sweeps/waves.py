@@ -239,8 +239,8 @@ def added(waves: Sequence[Wave]) -> tuple[ExecutionStats, dict[str, float]]:
         _add(seconds, wave.seconds)
         _add(skipped, wave.execution.skipped)
     each = [wave.execution for wave in waves]
-    if len(each) == 1:
-        return each[0], seconds
+    if len(each) <= 1:  # none, where all pictures of a finished set were there
+        return each[0] if each else ExecutionStats(), seconds
     steady = [(one.steady, one.rows) for one in each if one.steady is not None]
     notes = dict.fromkeys(note for one in each for note in one.notes)
     execution = ExecutionStats(

@@ -238,6 +238,11 @@ class PictureFiles:
         """Return the receipts of the job whose folder this is."""
         return self._receipts.setdefault(folder, Receipts(folder / LOG))
 
+    def forget(self, folder: Path) -> None:
+        """Remove the receipts of the job whose folder this is, before its pictures."""
+        self._receipts.pop(folder, None)
+        (folder / LOG).unlink(missing_ok=True)
+
     def write(self, folder: Path, prompt: int, file: Encoded) -> None:
         """Put a prompt's file into its place, then note it.
 
@@ -268,6 +273,13 @@ class PictureFiles:
         if self.about:
             return {receipt.name: receipt.sha256 for receipt in self.known(folder, names)}
         return {name: sha256_file(folder / IMAGES / name) for name in names}
+
+    def received(self, folder: Path, n_prompts: int) -> set[int]:
+        """Return the prompts whose pictures have a receipt and are whole; plain files have none."""
+        receipts = self.receipts(folder).by_name() if self.about else {}
+        prompts = {self.name(prompt): prompt for prompt in range(n_prompts)} if receipts else {}
+        hashes = {name: receipts[name].sha256 for name in prompts if name in receipts}
+        return {prompts[name] for name in self.whole(folder, hashes)}
 
     def whole(self, folder: Path, hashes: Mapping[str, str]) -> set[str]:
         """Return the names of the pictures that are what was written.

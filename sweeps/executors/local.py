@@ -293,7 +293,8 @@ def missing_places(jobs: "Sequence[Job]", waves: Waves, session: "Session") -> "
         noted = [waves.noted(wave) for wave in waves.wave_of.tolist()]
         whole &= {place for of_row, there in zip(places, noted, strict=True) if there for place in of_row}
     for job in jobs:
-        if not finished(job):
+        if not finished(job):  # of a set that was finished, what is lost is made again and nothing else
+            whole |= {(job.folder, prompt) for prompt in job.files.received(job.folder, len(job.source.prompts))}
             clear(job.folder, {prompt for folder, prompt in whole if folder == job.folder}, job.files)
     done = {job.folder for job in jobs if finished(job)}
     return [[place for place in of_row if place[0] not in done and place not in whole] for of_row in places]

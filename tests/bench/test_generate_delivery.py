@@ -165,6 +165,7 @@ def test_pictures_go_to_a_bucket_and_what_is_lost_there_is_made_again(bench, arg
     assert bench(*asked).exit_code == 0
     assert {one.key: one.last_modified for one in shop.objects.filter(Prefix="catalogue/night/images/")} == changed
 
+    kept = {one.last_modified for one in shop.objects.filter(Prefix="catalogue/night/images/F-2")}
     shop.Object("catalogue/night/images/F-1.webp").delete()
     damaged = bytearray(there["catalogue/night/images/C-1.webp"])
     damaged[-3] ^= 1
@@ -173,6 +174,7 @@ def test_pictures_go_to_a_bucket_and_what_is_lost_there_is_made_again(bench, arg
     assert again.exit_code == 0, again.output
     assert "s3://shop/catalogue/night/images/F-1.webp is missing" in again.stderr
     assert objects(shop) == there
+    assert {one.last_modified for one in shop.objects.filter(Prefix="catalogue/night/images/F-2")} == kept
 
     other = bench(*asked, "--work", "elsewhere", "--negative-prompt", "rain", "--seed", 1)
     assert other.exit_code == 2
