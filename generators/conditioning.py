@@ -1,11 +1,13 @@
 """The conditioning that a family feeds its denoiser, a row a prompt."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from common.errors import UserError
@@ -86,6 +88,17 @@ class Conditioning:
 
         rows = [row(node) for node in nodes]
         return {name: torch.stack([row[name] for row in rows]) for name in self.tensors}
+
+    def taken(self, rows: ArrayLike) -> "Conditioning":
+        """Return the conditioning of the prompts at these places, in this order; repeats are allowed.
+
+        Examples:
+            >>> prompts = Conditioning({"text": torch.tensor([[1.0], [2.0]])})
+            >>> prompts.taken([0, 0, 1]).tensors["text"].tolist()
+            [[1.0], [1.0], [2.0]]
+        """
+        places = torch.as_tensor(np.asarray(rows, dtype=np.int64))
+        return replace(self, tensors={name: tensor[places] for name, tensor in self.tensors.items()})
 
     def save(self, path: Path) -> None:
         """Write it as safetensors; the file is whole or absent."""

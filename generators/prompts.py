@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -40,6 +40,7 @@ class PromptSet:
         name: what results call it.
         prompts: the texts, N of them; equal ones are allowed.
         source: where they came from.
+        per_prompt: how many pictures of each are made: so many equal texts stand one after the other.
 
     Examples:
         >>> twice = PromptSet("mine", ("a fox", "a fox"), "--prompt")
@@ -50,6 +51,7 @@ class PromptSet:
     name: str
     prompts: tuple[str, ...]
     source: str
+    per_prompt: int = 1
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -72,6 +74,17 @@ class PromptSet:
             keys.append(f"{sha256_text(prompt)}#{seen[prompt]}")
             seen[prompt] += 1
         return keys
+
+
+    def repeated(self, per_prompt: int) -> "PromptSet":
+        """Return the set with each prompt so many times in a row, for so many pictures of it.
+
+        Examples:
+            >>> PromptSet("mine", ("a fox", "a cat"), "--prompt").repeated(2).prompts
+            ('a fox', 'a fox', 'a cat', 'a cat')
+        """
+        prompts = tuple(prompt for prompt in self.prompts for _ in range(per_prompt))
+        return replace(self, prompts=prompts, per_prompt=self.per_prompt * per_prompt)
 
 
 class KnownPrompts(BaseModel):

@@ -95,7 +95,7 @@ def read_rows(url: str, rows: "NDArray[np.int64]") -> "Conditioning":
 
     Args:
         url: of a safetensors file, as `publish` returns it.
-        rows: int [n], ascending.
+        rows: int [n], never falling.
 
     Raises:
         UserError: it cannot be read.

@@ -7,6 +7,9 @@ from functools import cache, cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from common.errors import UserError
 from common.files import canonical_json, sha256_text
 from generators.catalogue import model
@@ -39,6 +42,7 @@ class Source:
         scheduler: the class that the settings' scheduler resolves to; its configuration is among the weights.
         stream: whose generator draws all noise, under the noise policy ``official``; None: noise knows no device.
         log_snr: of the latents before each step, for schedules that follow it; None where the scheduler does not tell.
+        copies_height: where the pictures of one prompt part in the tree of prompts (`Tree.with_copies`).
     """
 
     entry: ModelEntry
@@ -49,6 +53,7 @@ class Source:
     scheduler: str
     stream: str | None = None
     log_snr: tuple[float, ...] | None = None
+    copies_height: float = 0.0
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -73,6 +78,13 @@ class Source:
             **one_stream,
         }
 
+    @property
+    def copies(self) -> dict[str, Any]:
+        """Return what a cell's tree has of several pictures a prompt; nothing where there is one of each."""
+        if self.prompts.per_prompt == 1:
+            return {}
+        return {"per_prompt": self.prompts.per_prompt, "height": self.copies_height}
+
     @cached_property
     def key(self) -> str:
         """Return the name of the baseline's folder."""
@@ -83,7 +95,23 @@ class Source:
         """Return the name of the conditioning's folder: fewer settings change it."""
         idle = self.settings.not_in_conditioning
         settings = {name: value for name, value in self.identity["settings"].items() if name not in idle}
-        return short_hash({**self.identity, "settings": settings, "scheduler": None, "K": None})
+        once = {"per_prompt": self.prompts.per_prompt} if self._encoded_once else {}
+        return short_hash({**self.identity, "settings": settings, "scheduler": None, "K": None, **once})
+
+    @property
+    def texts(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the prompts to encode and their keys: each once, or each picture's where encoding draws noise."""
+        every = self.prompts.per_prompt if self._encoded_once else 1
+        return self.prompts.prompts[::every], self.prompts.keys[::every]
+
+    @property
+    def encoded_rows(self) -> NDArray[np.int64]:
+        """Return int64 [N]: of each picture's prompt its place among the `texts`."""
+        return np.arange(len(self.prompts)) // (self.prompts.per_prompt if self._encoded_once else 1)
+
+    @property
+    def _encoded_once(self) -> bool:
+        return self.prompts.per_prompt > 1 and not self.settings.encoding_draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +142,7 @@ class Cell:
             "schedule": self.schedule.identity,
             "tau": canonical(self.config.tau),
             **({"denoiser_cache": self.denoiser_cache.identity} if self.denoiser_cache else {}),
+            **({"copies": copies} if (copies := self.source.copies) else {}),
         }
 
     @cached_property
@@ -205,7 +234,7 @@ def prompts_of(spec: SweepSpec) -> list[PromptSet]:
         sets.append(given_prompts(spec.prompt))
     by_name: dict[str, PromptSet] = {}
     for prompts in sets:
-        cut = PromptSet(prompts.name, prompts.prompts[: spec.limit], prompts.source)
+        cut = PromptSet(prompts.name, prompts.prompts[: spec.limit], prompts.source).repeated(spec.per_prompt)
         if by_name.setdefault(cut.name, cut).hash != cut.hash:
             raise UserError(
                 f"two prompt sets are called {cut.name!r}: {by_name[cut.name].source} and {cut.source}",
@@ -243,7 +272,8 @@ def sources(
         for (entry, settings), sampler in zip(known, samplers, strict=True):
             scheduler = sampler.identity["class"]
             stream = generator_name(device) if settings.noise == "official" else None
-            yield Source(entry, weights[entry.name], prompts, settings, sampler.K, scheduler, stream, sampler.log_snr)
+            told = scheduler, stream, sampler.log_snr, spec.copies_height
+            yield Source(entry, weights[entry.name], prompts, settings, sampler.K, *told)
 
 
 def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[GenerationSettings]:
@@ -317,7 +347,10 @@ def sampler_of(entry: ModelEntry, settings: GenerationSettings, device: str) -> 
         )
     family = kind.load(entry, device, settings.dtype)
     family.latent_shape(settings)
-    return family.sampler(settings)
+    sampler = family.sampler(settings)
+    if settings.renoise:
+        sampler.check_renoise()
+    return sampler
 
 
 @cache

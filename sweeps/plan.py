@@ -106,7 +106,7 @@ def check(
     refuse_another(run, spec)
     for cell in shared:
         if not (run / "cells" / cell.id / MANIFEST).exists():  # of one that is there, its tree is read
-            refuse_too_large(cell.strategy, len(cell.source.prompts))
+            refuse_too_large(cell.strategy, len(cell.source.prompts) // cell.source.prompts.per_prompt)
             if cell.source.settings.noise == "official":  # drawn in the order of that tree
                 refuse_too_large(get_strategy("ward-cosine"), len(cell.source.prompts))
     probe = path_beside(next(place for place in (run, *run.parents) if place.exists()) / "probe")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
 from generators.overflow import check_conditioning
 from generators.settings import PriorSettings
 from generators.sharing.labels import fcluster_order
-from generators.sharing.plan import Grouping, treed
+from generators.sharing.plan import Grouping, treed, with_copies
 from generators.strategies.base import get_strategy, grouped
 from sweeps.encodings import CONDITIONING, load_encoding, save_encoding
 from sweeps.energy import meter
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Prompts' conditioning, where it lies on disk if it does, and what a record should say of it."""
+    """Conditioning of each picture's prompt; where that of each text lies on disk if it does; notes for records."""
 
     conditioning: Conditioning
     path: Path | None
@@ -169,9 +169,12 @@ class Session:
             folder = run / "shared" / key if run else None
             kept = load_encoding(folder, lambda what: self.emit(Note(f"{what}: encoding the prompts again")))
             if kept and folder:
-                self._encoded[key] = Encoded(kept[0], folder / CONDITIONING, tuple(kept[1]))
+                encoded = Encoded(kept[0], folder / CONDITIONING, tuple(kept[1]))
             else:
-                self._encoded[key] = self._encode(source, folder, job)
+                encoded = self._encode(source, folder, job)
+            if len(encoded.conditioning) != len(source.prompts):
+                encoded = replace(encoded, conditioning=encoded.conditioning.taken(source.encoded_rows))
+            self._encoded[key] = encoded
             self._encoding_notes[key] = self._encoded[key].notes
         return self._encoded[key]
 
@@ -197,9 +200,11 @@ class Session:
         key = (source.key, f"{strategy.name} {strategy.model_dump_json()}", features)
         if key not in self._groupings:
             self.encoded(source, run)  # in a stage of its own
+            n = source.prompts.per_prompt
             with self.stage("cluster", 1, source) as seconds:
-                rows = self.features(source, features, run)
+                rows = self.features(source, features, run)[::n]
                 grouping = grouped(strategy, rows, seed=source.settings.seed)
+                grouping = with_copies(grouping, n, source.copies_height, strategy.name)
             self._groupings[key] = grouping, seconds["cluster"]
         return self._groupings[key]
 
@@ -286,20 +291,21 @@ class Session:
         self.emit(StageAdvanced(len(nodes)))
 
     def encode(self, source: "Source") -> tuple[Conditioning, list[str]]:
-        """Return the conditioning of a source's prompts, encoded in this process, and notes for records.
+        """Return the conditioning of a source's `texts`, encoded in this process, and notes for records.
 
         The encoders stay in memory until something is denoised.
         """
-        prompts, family, batches = source.prompts, self.family(source), Batches(self.batch_size(source)[0])
+        (prompts, keys), family, batches = source.texts, self.family(source), Batches(self.batch_size(source)[0])
         conditioning = family.encode(
-            prompts.prompts, prompts.keys, source.settings, batches, lambda done: self.emit(StageAdvanced(done))
+            prompts, keys, source.settings, batches, lambda done: self.emit(StageAdvanced(done))
         )
         return conditioning, batches.notes
 
     def _encode(self, source: "Source", folder: Path | None, job: "Job | None") -> Encoded:
-        with self.stage("encode", len(source.prompts), source, job) as seconds:
+        texts = source.texts[0]
+        with self.stage("encode", len(texts), source, job) as seconds:
             conditioning, raw_notes = self._encoder.encode(self, source) if self._encoder else self.encode(source)
-        check_conditioning(conditioning, source.entry.name, source.settings.dtype, source.prompts.prompts)
+        check_conditioning(conditioning, source.entry.name, source.settings.dtype, texts)
         notes = tuple(f"encoding: {note}" for note in raw_notes)
         for note in notes:
             self.emit(Note(note))

@@ -25,6 +25,8 @@ from sweeps.machine import machine, versions
 from sweeps.pictures import png
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from generators.acceleration import Acceleration
     from generators.checkpoints import Offload
 
@@ -36,9 +38,11 @@ class Task:
     Attributes:
         work, place: whose part it is, and which, of trunks and of subtrees apart.
         keys: of the part's prompts.
-        conditioning: where that of all prompts is.
+        conditioning: where that of all texts is.
+        rows: the place there of each of the part's prompts.
         heirs: of a trunk, for each part that waits for it: which of the trunk's nodes its own begin from, and the
             steps and the numbers in that part of those that do.
+        renoised: as `execute` takes it.
     """
 
     work: int
@@ -48,8 +52,10 @@ class Task:
     part: Part
     keys: tuple[str, ...]
     conditioning: str
+    rows: Integers
     batch_size: int
     heirs: tuple[tuple[Integers, Integers, Integers], ...] = ()
+    renoised: "NDArray[np.bool_] | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +147,7 @@ class Worker:
         self, task: Task, initial_states: Sequence[NodeState], exported: dict[int, NodeState] | None = None
     ) -> tuple[Execution, float]:
         family = self._family(task)
-        conditioning = read_rows(task.conditioning, task.part.prompts)
+        conditioning = read_rows(task.conditioning, task.rows)
         start = time.perf_counter()
         execution = execute(
             task.part.plan,
@@ -153,6 +159,7 @@ class Worker:
             batch_size=task.batch_size,
             initial_states=initial_states,
             on_exit=None if exported is None else lambda state: exported.update({state.k: state}),
+            renoised=task.renoised,
         )
         return execution, time.perf_counter() - start
 
@@ -209,7 +216,8 @@ def _inheritance(
         left = exported[k]
         memory = tuple(leaf[rows] for leaf in left.memory)
         overflow = None if left.overflow is None else left.overflow[rows]
-        states.append(NodeState(k, torch.from_numpy(nodes[here]), left.latents[rows], memory, overflow))
+        x0 = None if left.x0 is None else left.x0[rows]
+        states.append(NodeState(k, torch.from_numpy(nodes[here]), left.latents[rows], memory, overflow, x0))
     return states
 
 

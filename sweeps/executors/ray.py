@@ -137,7 +137,7 @@ class Ray(Executor):
         from generators.sharing.parts import PIECES
         from sweeps.worker import Encoding
 
-        prompts, settings, (size, _) = source.prompts, source.settings, session.batch_size(source)
+        (prompts, keys), settings, (size, _) = source.texts, source.settings, session.batch_size(source)
         if settings.noise == "official":
             return super().encode(session, source)
         assert self.workers
@@ -147,7 +147,7 @@ class Ray(Executor):
         entry = source.entry.pinned()
         for place, start in enumerate(starts):
             rows = slice(start, start + chunk)
-            task = Encoding(number, place, entry, settings, prompts.prompts[rows], prompts.keys[rows], size)
+            task = Encoding(number, place, entry, settings, prompts[rows], keys[rows], size)
             self._pool.submit(lambda actor, ready: actor.encode.remote(ready), task)
         while parts.left and not parts.error:
             outcome = self._heard()
@@ -183,6 +183,7 @@ class Ray(Executor):
 
     def _submitted(self, job: "Job", session: "Session") -> "tuple[int, _Parts]":
         """Submit those parts of a job that wait for no trunk; the others go out as their trunks come back."""
+        from generators.renoising import renoised_nodes
         from generators.sharing.parts import Part, parts
         from sweeps.worker import Task
 
@@ -192,10 +193,13 @@ class Ray(Executor):
         conditioning = self._published(session.encoded(source, job.run))
         cut = parts(plan, self.workers, least=plan.steps * batch_size)
         number, pieces = self._new(job, len(cut.subtrees) + len(cut.trunks))
+        fresh = renoised_nodes(plan, keys) if source.settings.renoise else None
 
         def task(place: int, part: "Part", **more: Any) -> Task:
             own_keys = tuple(keys[prompt] for prompt in part.prompts.tolist())
-            return Task(number, place, entry, source.settings, part, own_keys, conditioning, batch_size, **more)
+            more["renoised"] = None if fresh is None else fresh[part.nodes]
+            stored = conditioning, source.encoded_rows[part.prompts]
+            return Task(number, place, entry, source.settings, part, own_keys, *stored, batch_size, **more)
 
         subtrees = [task(place, Part.of(plan, nodes)) for place, nodes in enumerate(cut.subtrees)]
         for subtree, trunk in zip(subtrees, cut.waits.tolist(), strict=True):
