@@ -85,9 +85,10 @@ def _generate(spec: "SweepSpec", folder: Path) -> None:
                 raise manifest
             _draw(job)
     taken = manifest.plan
+    distinct = "" if taken.distinct_savings is None else f" ({taken.distinct_savings:.1%} without repeated images)"
     typer.echo(
         f"{taken.n_prompts} images at tau {cell.config.tau:f}: {taken.node_steps:,} of {taken.baseline_node_steps:,} "
-        f"denoiser steps, {taken.savings:.1%} saved\nresults  {folder}/ (images/, grid.png, dendrogram.png)\n"
+        f"denoiser steps, {taken.savings:.1%} saved{distinct}\nresults  {folder}/ (images/, grid.png, dendrogram.png)\n"
         f"time     {seconds_line(seen.seconds())}"
     )
 

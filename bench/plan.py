@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sweeps.spec import SweepSpec
 
 MANY = ("model", "dataset", "strategy", "features", "schedule", "steps", "seed", "scheduler", "guidance")
-WITHOUT_MODEL = {"model", "dataset", "prompts", "prompt", "limit", "seed", "steps"}  # mean something where none runs
+WITHOUT_MODEL = {"model", "dataset", "prompts", "prompt", "limit", "per_prompt", "seed", "steps"}  # mean something where none runs
 
 
 @o.spec_options(
@@ -102,6 +102,8 @@ def plan(
     planned = replace(planned, workers=workers)
     if not curve:
         planned = replace(planned, grow=None)
+    elif spec.per_prompt > 1:
+        raise UserError("--curve is of prompts, each once", "leave out --per-prompt")
     elif target_savings is not None:
         raise UserError("--curve is of taus", "ask for the tau first, then --tau TAU --curve")
     elif planned.grouping.n_leaves < 2 * LEAST:
@@ -124,7 +126,7 @@ def _from_embeddings(spec: "SweepSpec", path: Path, flags: dict[str, Any]) -> Pl
 
     named = any(name in flags for name in ("dataset", "prompts", "prompt"))
     _refuse(spec, flags, "ready embeddings", *([] if named else ["limit"]))
-    rows = load_embeddings(path, sum(map(len, prompts_of(spec))) if named else None)
+    rows = load_embeddings(path, sum(map(len, prompts_of(spec))) // spec.per_prompt if named else None)
     return _clustered(spec, rows, f"{len(rows)} embeddings of {path}", flags)
 
 
@@ -136,9 +138,9 @@ def _from_text(spec: "SweepSpec", encoder: str, flags: dict[str, Any]) -> Planne
 
     _refuse(spec, flags, "text embeddings")
     (prompts,) = prompts_of(spec)
-    refuse_too_large(parse_strategy(spec.strategy[0]), len(prompts))
+    refuse_too_large(parse_strategy(spec.strategy[0]), len(prompts) // spec.per_prompt)
     with screen() as seen, seen.stage("encode"):
-        rows = text_embeddings(encoder, prompts.prompts)
+        rows = text_embeddings(encoder, prompts.prompts[:: spec.per_prompt])
     return replace(_clustered(spec, rows, f"{len(rows)} prompts of {prompts.name}", flags), basis=basis(encoder))
 
 
@@ -159,6 +161,7 @@ def _refuse(spec: "SweepSpec", flags: dict[str, Any], what: str, *more: str) -> 
 def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flags: dict[str, Any]) -> Planned:
     """Return the plan of embeddings [N, D] that are no model's of ours; a model that is named says K and FLOPs."""
     from bench.screen import screen
+    from generators.sharing.plan import with_copies
     from generators.strategies.base import grouped
     from sweeps.grid import cells, parse_schedule, parse_strategy, sources
 
@@ -167,12 +170,13 @@ def _clustered(spec: "SweepSpec", rows: "NDArray[np.floating]", title: str, flag
     strategy, schedule = parse_strategy(spec.strategy[0]), parse_schedule(spec.schedule[0])
     with screen() as seen, seen.stage("cluster"):
         grouping = grouped(strategy, rows, seed=spec.seed[0])
+        grouping = with_copies(grouping, spec.per_prompt, spec.copies_height, strategy.name)
     if "model" not in flags:
         grow = _grower(rows, strategy, grouping, schedule, spec.steps[0], spec.seed[0])
         return Planned(grouping, schedule, spec.steps[0], title, grow=grow)
     from generators.prompts import PromptSet
 
-    texts = PromptSet("embeddings", ("",) * len(rows), title)  # in place of those that were embedded
+    texts = PromptSet("embeddings", ("",) * grouping.n_leaves, title)  # in place of those that were embedded
     cell = cells(spec, "cpu", sources(spec, "cpu", [texts], hashed=False))[0]
     return _of_cell(cell, grouping, rows, title, spec, spec.device or "cpu")
 
@@ -186,7 +190,7 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
 
     device = checked_device(spec.device)
     cell = cells(spec, device)[0]  # the others have other taus
-    refuse_too_large(cell.strategy, len(cell.source.prompts))
+    refuse_too_large(cell.strategy, len(cell.source.prompts) // spec.per_prompt)
     with screen() as seen:
         session = Session.of(spec, device, seen)
         grouping, _ = session.grouping(cell.source, cell.strategy, cell.config.features)
@@ -228,7 +232,11 @@ def _of_cell(
     from sweeps.cost import components
     from sweeps.executors.local import DECODED
 
+    from sweeps.plan import repeated_prompts, repeats_line
+
     entry, settings = cell.source.entry, cell.source.settings
+    # of embeddings, the texts are not known
+    again = repeated_prompts(cell.source) & bool(cell.source.prompts.prompts[0])
     family = get_family(entry.family).load(entry, "cpu", settings.dtype)
     priced, shape, remembered = (
         components(cell.source),
@@ -256,4 +264,6 @@ def _of_cell(
         device=(device, total_bytes(device)),
         model=entry.name,
         grow=_grower(rows, cell.strategy, grouping, cell.schedule, cell.source.steps, settings.seed),
+        repeated=again,
+        repeats=repeats_line(cell.source, again),
     )

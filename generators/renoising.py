@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 def renoised_nodes(plan: "SharingPlan", keys: Sequence[str]) -> NDArray[np.bool_]:
     """Return the nodes at whose beginning copies of one prompt part, bool [n].
 
-    All prompts of such a node have one text, and its source serves others of that text: a sibling would have the same
-    conditioning and begin from the same latents. A node that only goes on with its source's prompts is none, and which
-    siblings are there does not matter: so a node is one or not in every part of a plan (`restricted`, `sharing.union`).
+    All prompts of such a node have one text, and its source serves others of that text: theirs would be the same
+    picture, made from the same latents. A node that only goes on with its source's prompts is none, and which siblings
+    are there does not matter: so a node is one or not in every part of a plan (`restricted`, `sharing.union`).
 
     Args:
         plan: whole, or of whole nodes with their sources.
@@ -37,5 +37,9 @@ def renoised_nodes(plan: "SharingPlan", keys: Sequence[str]) -> NDArray[np.bool_
     changes = np.cumsum(np.append(0, of_place[1:] != of_place[:-1]))
     alike = changes[plan.hi - 1] == changes[plan.lo]
     source, text = plan.source, of_place[plan.lo] * places
-    there = np.searchsorted(codes, text + plan.hi[source]) - np.searchsorted(codes, text + plan.lo[source])
-    return (source >= 0) & alike & (there > plan.hi - plan.lo)
+    start, stop = (np.searchsorted(codes, text + ends[source]) for ends in (plan.lo, plan.hi))
+    fresh = (source >= 0) & alike & (stop > start)
+    for node in np.flatnonzero(fresh):  # a source need not serve what begins from it: planners let prompts join others
+        of_text = plan.order[codes[start[node] : stop[node]] % places]
+        fresh[node] = not set(of_text.tolist()) <= set(plan.members(node).tolist())
+    return fresh

@@ -318,3 +318,14 @@ def test_a_scheduler_without_x0_is_refused_before_anything_is_denoised(family, c
     plan = build_plan(Tree.singletons(3).with_copies(COPIES, 0.5), get_schedule("eq7"), 1.0, K)
     with pytest.raises(UserError, match="EDMEulerScheduler"):
         run(plan, family, conditioning, settings)
+
+
+def test_a_prompt_that_joins_an_equal_ones_path_gets_fresh_noise_and_the_other_keeps_its_own():
+    path, joined = [0, 0, 0], [1]  # prompt 0 alone over two nodes, and prompt 1 from the first of them
+    members = [*path[:2], *joined]
+    plan = SharingPlan(
+        2, 6, np.array([0, 3, 3]), np.array([3, 6, 6]), np.array([-1, 0, 0]), np.array(members),
+        np.arange(3), np.arange(3) + 1, np.array([1, 2]), "mean",
+    )  # fmt: skip
+    assert renoised_nodes(plan, ["fox#0", "fox#1"]).tolist() == [False, False, True]
+    assert not renoised_nodes(plan, ["fox#0", "dog#0"]).any()
