@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from sweeps.spec import SweepSpec
 
 MANY = ("model", "dataset", "strategy", "features", "schedule", "steps", "seed", "scheduler", "guidance")
-WITHOUT_MODEL = {"model", "dataset", "prompts", "prompt", "limit", "per_prompt", "seed", "steps"}  # mean something where none runs
+WITHOUT_MODEL = {
+    "model",
+    "dataset",
+    "prompts",
+    "prompt",
+    "limit",
+    "per_prompt",
+    "seed",
+    "steps",
+}  # mean something where none runs
 
 
 @o.spec_options(
@@ -231,7 +240,6 @@ def _of_cell(
     from metrics.memory import peaks
     from sweeps.cost import components
     from sweeps.executors.local import DECODED
-
     from sweeps.plan import repeated_prompts, repeats_line
 
     entry, settings = cell.source.entry, cell.source.settings

@@ -91,9 +91,7 @@ def scored(cell: Cell, session: Session, plans: Sequence[SharingPlan], scorers: 
     )
     with TemporaryDirectory() as folder:
         paths = [Path(folder) / picture_name(row) for row in range(len(whole.ends))]
-        made = decode_images(
-            family, execution, source.prompts.keys, source.settings, noise=noise, batches=Batches(32)
-        )
+        made = decode_images(family, execution, source.prompts.keys, source.settings, noise=noise, batches=Batches(32))
         for path, picture in zip(paths, (picture for batch in made for picture in batch), strict=True):
             path.write_bytes(png(picture))
         texts = [source.prompts.prompts[prompt] for prompt in whole.prompts]
@@ -142,10 +140,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="mini-sd,mini-kandinsky")
     parser.add_argument("--dataset", default="mini_templates")
-    parser.add_argument("--prompts", type=int, default=30)
+    parser.add_argument("--prompts", type=int, default=20)
     parser.add_argument("--per-prompt", type=int, default=4)
-    parser.add_argument("--taus", type=_numbers, default=[0.25, 0.5, 1.0, 1.5, 2.0])
-    parser.add_argument("--strengths", type=_numbers, default=[0.0, RENOISE])
+    parser.add_argument("--taus", type=_numbers, default=[0.5, 1.0, 1.5, 2.0])
+    parser.add_argument("--strengths", type=_numbers, default=[RENOISE])
     parser.add_argument("--heights", type=_numbers, default=[COPIES_HEIGHT])
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()

@@ -75,7 +75,6 @@ class PromptSet:
             seen[prompt] += 1
         return keys
 
-
     def repeated(self, per_prompt: int) -> "PromptSet":
         """Return the set with each prompt so many times in a row, for so many pictures of it.
 

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 SOURCE = "pictures"  # stands where results of metrics have their scorer's name
+REPEATS = f"{SOURCE}.repeats"
+WHAT_REPEATS = (
+    "repeats: pictures that are, bit for bit, an earlier one of the same prompt; the steps that they save are no "
+    "savings, as nobody makes one picture twice"
+)
 # Of the baseline's pictures, the share that has to pass for a copy of itself: a near duplicate is as alike as that.
 COPIES = 0.95
 EQUAL = 1 - 1e-6  # the cosine of equal pictures, but for rounding
@@ -41,7 +46,7 @@ def duplicate_figures(name: str, label: str) -> dict[str, ResultInfo]:
     }
 
 
-# Results of files alone, which need no scorer; those of repeats and of pictures of one colour only where there are some.
+# Results of files alone, which need no scorer; those of repeats and of pictures of one colour only where some are.
 RESULTS: Mapping[str, ResultInfo] = {
     **duplicate_figures("duplicates", "exact duplicates"),
     "repeats": ResultInfo("repeats", False, "count"),

@@ -47,7 +47,7 @@ REMOVED = {"attention": "other kernels gained 0 to 3%"}  # former settings; null
 RELATIVE = ("./", "../")
 SAVE_EVERY = 60.0  # seconds
 # where pictures of one prompt part, and how much of their noise is replaced there: measured, see docs/results.md
-COPIES_HEIGHT, RENOISE = 0.5, 0.7
+COPIES_HEIGHT, RENOISE = 0.5, 1.0
 MOST_PER_PROMPT = 1000
 MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
 LONGEST_NAME, LONGEST_SHOWN = 100, 200  # bytes, characters
@@ -122,7 +122,7 @@ class SweepSpec(BaseModel):
         prompt: One prompt; repeat the option for more.
         limit: Use only the first N prompts of each set.
         per_prompt: Pictures of each prompt. They share their early steps and part by fresh noise (--noise
-            per-root:renoise=0.7 unless --noise says otherwise); at tau 0 each is drawn alone.
+            per-root:renoise=1 unless --noise says otherwise); at tau 0 each is drawn alone.
         seed: Random seeds: one, or several as 1,2 or 0..3.
         steps: Denoising steps.
         scheduler: A scheduler by its class in diffusers, such as DDIMScheduler.
@@ -148,7 +148,7 @@ class SweepSpec(BaseModel):
         combiner: How the conditioning of a cluster is computed from that of its prompts, of `bench combiners
             list`.
         copies_height: With --per-prompt, the height of the tree at which the pictures of one prompt part, in the
-            strategy's units as tau is: lower is later. Never higher than where their prompt merges with others.
+            strategy's units as tau is: lower is later. Clusters of prompts that are more alike part there too.
         noise: What images begin from. per-root: every tree of prompts has an initial latent of its own (the
             paper), so that a prompt that shares does not begin from its baseline image's; shared: one initial
             latent for all (its released code); official: all noise from one random stream, drawn in the order of
