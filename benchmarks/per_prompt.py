@@ -2,7 +2,8 @@
 
 How alike the pictures of one prompt are (mean cosine similarity of their pairs, to CLIP and to an encoder that reads no
 text) and their VQAScore, at several taus, each less that of the same prompts' pictures drawn alone; 95% intervals by
-bootstrap over prompts. Several strengths or heights give the grid that the defaults were chosen from.
+bootstrap over prompts. Several strengths or heights give the grid that the defaults were chosen from. Writes the
+figure of docs/results.md too.
 """
 
 import argparse
@@ -31,6 +32,12 @@ from sweeps.session import Session
 from sweeps.spec import COPIES_HEIGHT, RENOISE, SweepSpec, make_spec
 
 RESULTS = Path(__file__).parent / "results" / "per_prompt.json"
+PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "per_prompt.png"
+HEADINGS = {
+    "clip": "more alike to CLIP",
+    "structure": "more alike to an encoder\nthat reads no text",
+    "vqa": "VQAScore less that\nof pictures drawn alone",
+}
 ALIKE = {"clip": "clip_diversity:images=all", "structure": f"structure_diversity:images=all={EFFICIENTNET}"}
 DRAWN_ALONE = "alone"
 
@@ -132,6 +139,27 @@ def _means(of: Scored) -> dict[str, list[float]]:
     return {name: estimate(getattr(of, name)) for name in vars(of)}
 
 
+def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw what sharing costs the pictures of one prompt against the steps that it saves, a column a measure."""
+    import matplotlib.pyplot as plt
+
+    from reports.style import theme
+
+    shared = [row for row in rows if row["way"] != DRAWN_ALONE]
+    with theme():
+        figure, axes = plt.subplots(1, len(HEADINGS), figsize=(11, 3.6), layout="constrained")
+        for axis, (name, heading) in zip(axes, HEADINGS.items(), strict=True):
+            for model in dict.fromkeys(row["model"] for row in shared):
+                own = [row for row in shared if row["model"] == model]
+                saved = [100 * row["savings"] for row in own]
+                mean, low, high = np.array([row[f"{name}_less_alone"] for row in own]).T
+                axis.errorbar(saved, mean, [mean - low, high - mean], marker="o", capsize=3, label=model)
+            axis.axhline(0, color="0.6", linestyle=":")
+            axis.set(title=heading, xlabel="steps saved, %")
+        axes[0].legend(frameon=False)
+        figure.savefig(path, dpi=100)
+
+
 def _numbers(text: str) -> list[float]:
     return [float(item) for item in text.split(",")]
 
@@ -140,16 +168,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="mini-sd,mini-kandinsky")
     parser.add_argument("--dataset", default="mini_templates")
-    parser.add_argument("--prompts", type=int, default=20)
+    parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--per-prompt", type=int, default=4)
     parser.add_argument("--taus", type=_numbers, default=[0.5, 1.0, 1.5, 2.0])
     parser.add_argument("--strengths", type=_numbers, default=[RENOISE])
     parser.add_argument("--heights", type=_numbers, default=[COPIES_HEIGHT])
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--picture", type=Path, default=PICTURE)
     options = parser.parse_args()
     rows = [row for model in options.models.split(",") for row in measured(model, options)]
     about = {name: getattr(options, name) for name in ("dataset", "prompts", "per_prompt")}
     atomic_write(options.out, json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    draw(rows, options.picture)
 
 
 if __name__ == "__main__":
