@@ -39,7 +39,9 @@ def renoised_nodes(plan: "SharingPlan", keys: Sequence[str]) -> NDArray[np.bool_
     source, text = plan.source, of_place[plan.lo] * places
     start, stop = (np.searchsorted(codes, text + ends[source]) for ends in (plan.lo, plan.hi))
     fresh: NDArray[np.bool_] = (source >= 0) & alike & (stop > start)
-    for node in np.flatnonzero(fresh).tolist():  # a source need not serve what begins from it: planners let prompts join others
+    for node in np.flatnonzero(
+        fresh
+    ).tolist():  # a source need not serve what begins from it: planners let prompts join others
         of_text = plan.order[codes[start[node] : stop[node]] % places]
         fresh[node] = not set(of_text.tolist()) <= set(plan.members(node).tolist())
     return fresh

@@ -177,7 +177,8 @@ def test_a_worker_returns_the_other_prompts_pictures(family, conditioning, setti
     doing = worker.Worker("cpu", "none", Acceleration())
     monkeypatch.setattr(doing._families, "get", lambda *_: family)
     whole = Part.of(plan, np.arange(len(plan.first)))
-    outcome = doing.part(worker.Task(0, 0, family.entry, settings, whole, tuple(KEYS), "here", batch_size=4))
+    stored = "here", np.arange(len(KEYS))
+    outcome = doing.part(worker.Task(0, 0, family.entry, settings, whole, tuple(KEYS), *stored, batch_size=4))
     assert outcome.error is None
     assert sorted(outcome.files) == [0, 1, 2]
     assert outcome.overflows == {3: f"at step 4 of {K}"}
