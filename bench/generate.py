@@ -178,10 +178,11 @@ def _generate(
         document = {"run": folder, "results": target.shown, "written": written, "config": cell.config, "plan": taken}
         print_json({**document, "images": manifest.images, "seconds": seconds})
         return
+    distinct = "" if taken.distinct_savings is None else f" ({taken.distinct_savings:.1%} without repeated images)"
     state = [f"state    {folder}/ (to go on, and to check what is there)"] if target.remote else []
     lines = [
         f"{taken.n_prompts} images at tau {cell.config.tau:f}: {taken.node_steps:,} of {taken.baseline_node_steps:,} "
-        f"denoiser steps, {taken.savings:.1%} saved",
+        f"denoiser steps, {taken.savings:.1%} saved{distinct}",
         f"results  {target.shown}/ ({', '.join(written)})",
         *state,
         f"time     {seconds_line(seconds)}{pricing.paid(sum(seconds.values()), where)}",
@@ -199,8 +200,11 @@ def _names(spec: "SweepSpec", files: "PictureFormat", name_by: str | None) -> li
         return []
     if spec.prompts is None or spec.dataset or spec.prompt:
         raise UserError("--name-by is a column of the file that all prompts are from", "give --prompts FILE alone")
-    ids = prompts_of(spec)[0].column(name_by)
-    return stems(ids, name_by, files.suffix, where=read_prompt_file(spec.prompts, spec.column).where[: len(ids)])
+    ids, times = prompts_of(spec)[0].column(name_by), spec.per_prompt
+    where = read_prompt_file(spec.prompts, spec.column).where[: len(ids) // times]
+    numbers = [number % times for number in range(len(ids))] if times > 1 else []
+    lines = [line for line in where for _ in range(times)]
+    return stems(ids, name_by, files.suffix, where=lines, numbers=numbers)
 
 
 def _job(

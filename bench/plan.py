@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MANY = ("model", "dataset", "strategy", "features", "schedule", "steps", "seed", "scheduler", "guidance")
 # what means something where no model runs
-WITHOUT_MODEL = {"model", "dataset", "prompts", "column", "prompt", "limit", "seed", "steps"}
+WITHOUT_MODEL = {"model", "dataset", "prompts", "column", "prompt", "limit", "per_prompt", "seed", "steps"}
 
 
 @o.spec_options(
@@ -101,6 +101,8 @@ def plan(
     planned = replace(planned, workers=workers)
     if not curve:
         planned = replace(planned, grow=None)
+    elif spec.per_prompt > 1:
+        raise UserError("--curve is of prompts, each once", "leave out --per-prompt")
     elif target_savings is not None:
         raise UserError("--curve is of taus", "ask for the tau first, then --tau TAU --curve")
     elif planned.grouping.n_leaves < 2 * LEAST:
@@ -125,7 +127,7 @@ def _from_embeddings(spec: "SweepSpec", path: Path, flags: dict[str, Any]) -> Pl
     named = any(name in flags for name in ("dataset", "prompts", "prompt"))
     _refuse(spec, flags, "ready embeddings", *([] if named else ["limit"]))
     sets = prompts_of(spec) if named else []
-    rows = load_embeddings(path, sum(map(len, sets)) if named else None)
+    rows = load_embeddings(path, sum(map(len, sets)) // spec.per_prompt if named else None)
     return _clustered(spec, rows, f"{len(rows)} embeddings of {path}", flags, sets)
 
 
@@ -137,9 +139,9 @@ def _from_text(spec: "SweepSpec", encoder: str, flags: dict[str, Any]) -> Planne
 
     _refuse(spec, flags, "text embeddings")
     (prompts,) = prompts_of(spec)
-    refuse_too_large(parse_strategy(spec.strategy[0]), len(prompts))
+    refuse_too_large(parse_strategy(spec.strategy[0]), len(prompts) // spec.per_prompt)
     with screen() as seen, seen.stage("encode"):
-        rows = text_embeddings(encoder, prompts.prompts)
+        rows = text_embeddings(encoder, prompts.prompts[:: spec.per_prompt])
     title = f"{len(rows)} prompts of {prompts.name}"
     return replace(_clustered(spec, rows, title, flags, [prompts]), basis=basis(encoder))
 
@@ -167,6 +169,7 @@ def _clustered(
     """
     from bench.screen import screen
     from generators.prompts import PromptSet, classes
+    from generators.sharing.plan import with_copies
     from generators.strategies.base import grouped
     from sweeps.events import Note
     from sweeps.grid import cells, parse_schedule, parse_strategy, sources
@@ -174,15 +177,17 @@ def _clustered(
     if "model" not in flags and not spec.steps:
         raise UserError("without a model, the number of steps is not known", "add for example --steps 40")
     strategy, schedule = parse_strategy(spec.strategy[0]), parse_schedule(spec.schedule[0])
-    apart = classes([one for prompts in sets for one in prompts.own(spec.seed[0], spec.negative_prompt or "")])
+    own = [one for prompts in sets for one in prompts.own(spec.seed[0], spec.negative_prompt or "")]
+    apart = classes(own[:: spec.per_prompt])
     with screen() as seen, seen.stage("cluster"):
         for note in (note for prompts in sets for note in prompts.notes):
             seen(Note(note))
         grouping = grouped(strategy, rows, seed=spec.seed[0], classes=apart)
+        grouping = with_copies(grouping, spec.per_prompt, spec.copies_height, strategy.name)
     if "model" not in flags:
         grow = _grower(rows, strategy, grouping, schedule, spec.steps[0], spec.seed[0], apart)
         return Planned(grouping, schedule, spec.steps[0], title, grow=grow)
-    texts = PromptSet("embeddings", ("",) * len(rows), title)  # in place of those that were embedded
+    texts = PromptSet("embeddings", ("",) * grouping.n_leaves, title)  # in place of those that were embedded
     cell = cells(spec, "cpu", sources(spec, "cpu", [texts], hashed=False))[0]
     return _of_cell(cell, grouping, rows, title, spec, spec.device or "cpu", apart)
 
@@ -196,7 +201,7 @@ def _from_prompts(spec: "SweepSpec") -> Planned:
 
     device = checked_device(spec.device)
     cell = cells(spec, device)[0]  # the others have other taus
-    refuse_too_large(cell.strategy, len(cell.source.prompts))
+    refuse_too_large(cell.strategy, len(cell.source.prompts) // spec.per_prompt)
     with screen() as seen:
         session = Session.of(spec, device, seen)
         for note in cell.source.notes:
@@ -214,7 +219,8 @@ def _held(source: "Source", session: "Session") -> Held:
     from sweeps.waves import free, held_by
 
     family, settings = session.family(source), source.settings
-    state = row_bytes(family.latent_shape(settings), settings.dtype, remembered=family.sampler(settings).remembered)
+    beside = family.sampler(settings).remembered + bool(settings.renoise)  # with the x0 that fresh noise is added to
+    state = row_bytes(family.latent_shape(settings), settings.dtype, remembered=beside)
     encoded, least = session.encoded(source).conditioning.row_bytes, session.batch_size(source)[0]
     return Held(held_by(source, session), free(session), least, state, encoded, session.wave)
 
@@ -259,8 +265,11 @@ def _of_cell(
     from metrics.memory import peaks
     from sweeps.cost import components
     from sweeps.executors.local import DECODED
+    from sweeps.plan import repeated_prompts, repeats_line
 
     entry, settings = cell.source.entry, cell.source.settings
+    # of embeddings, the texts are not known
+    again = repeated_prompts(cell.source) & bool(cell.source.prompts.prompts[0])
     family = get_family(entry.family).load(entry, "cpu", settings.dtype)
     parts, shape, remembered = (
         components(cell.source),
@@ -289,4 +298,6 @@ def _of_cell(
         model=entry.name,
         source=cell.source,
         grow=_grower(rows, cell.strategy, grouping, cell.schedule, cell.source.steps, settings.seed, apart),
+        repeated=again,
+        repeats=repeats_line(cell.source, again),
     )

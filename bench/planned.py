@@ -11,6 +11,9 @@ from bench.costs import HERE, Priced
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from generators.component import Component, Phase
     from generators.growth import Growth
     from generators.sharing.plan import Grouping, SharingPlan
@@ -73,6 +76,9 @@ class Planned:
         held: what waves are cut by, if a model and its conditioning are known.
         priced: where the pictures would be made, and `measured` what a run took there.
         grow: gives the growth of node-steps with the set, at some taus, if that is asked.
+        repeated: bool [N], the prompts whose pictures will be those of earlier equal ones where they share steps; None
+            where that is not known.
+        repeats: in words, what becomes of those.
     """
 
     grouping: "Grouping"
@@ -90,6 +96,8 @@ class Planned:
     priced: Priced = HERE
     measured: "Measured | None" = None
     grow: "Callable[[Sequence[float]], list[Growth]] | None" = None
+    repeated: "NDArray[np.bool_] | None" = None
+    repeats: str = ""
 
     def answers(self, taus: "Sequence[Decimal]") -> list[dict[str, Any]]:
         """Return one object a tau; of several, each also says what all take when they are denoised together."""
@@ -142,12 +150,20 @@ class Planned:
             "prompts": n,
             "steps": self.steps,
             **cost(self.components, n, self.steps, nodes).plain(),
+            **self._distinct(tau),
             **self._memory(),
             **({} if self.held is None else self.held.of(self._plan(tau))),
             **self._money(n, nodes),
             **({} if self.basis is None else {"basis": self.basis}),
             **({} if self.workers is None else {"spread": asdict(spread(self._plan(tau), self.workers))}),
         }
+
+    def _distinct(self, tau: float) -> dict[str, Any]:
+        """Return how many prompts repeat earlier ones, and what the others save, where some do."""
+        if not tau or self.repeated is None or not self.repeated.any():
+            return {}
+        distinct = self._plan(tau).restricted(~self.repeated).savings
+        return {"repeats": int(self.repeated.sum()), "distinct_savings": distinct, "about_repeats": self.repeats}
 
     def _memory(self) -> dict[str, Any]:
         """Return what the whole run takes at its worst moment, and the phases of a run at the usual batch size."""
@@ -191,6 +207,7 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
         if not row["reached"]:
             answer = f"{row['target']:.1%} is out of reach: the most is {saved}, at tau {row['tau']:g}"
         typer.echo(f"{title}: {answer}")
+        _print_repeats(rows)
         _print_spread(rows)
         return
     stdout().print(f"{title}, {rows[0]['steps']} steps", soft_wrap=True)
@@ -209,6 +226,7 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
         about = f"hours on {rows[0]['gpu']}, by {rows[0]['gpu_hours_rest_on']}{money}"
         stdout().print(f"{about}; scoring is not in them", soft_wrap=True)
     _print_curves(rows)
+    _print_repeats(rows)
     if "all_taus" in rows[0]:
         stdout().print(united_line(**rows[0]["all_taus"]), soft_wrap=True)
     _print_spread(rows)
@@ -236,6 +254,15 @@ def _print_waves(rows: Sequence[dict[str, Any]]) -> None:
             f"tau {row['tau']:g}: {several} of at most {row['wave_rows']:,} rows, which hold {' and '.join(held)} "
             f"beside the weights; on disk {', '.join(disk)} GiB"
         )
+
+
+def _print_repeats(rows: Sequence[dict[str, Any]]) -> None:
+    """Print that prompts repeat others, and what is saved without them, where some do."""
+    from bench.results import stdout
+
+    if said := [row for row in rows if "repeats" in row]:
+        without = ", ".join(f"{row['distinct_savings']:.1%} at tau {row['tau']:g}" for row in said)
+        stdout().print(f"{said[0]['about_repeats']}\nsteps saved without repeats: {without}", soft_wrap=True)
 
 
 def _print_curves(rows: Sequence[dict[str, Any]]) -> None:

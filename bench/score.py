@@ -136,8 +136,8 @@ def _score_pictures(
     pairing = manifest.pictures(folder, place)
     theirs = manifest.pictures(against, place / "against") if against else None
     with screen() as seen:
-        for note in manifest.prompts.notes:
-            seen(Note(note))
+        for of_prompts in manifest.prompts.notes:
+            seen(Note(of_prompts))
         for where, pairs in ((folder, pairing), (against, theirs)):
             for said in pairs.said(where, manifest.prompts.prompts) if where and pairs else ():
                 seen(Note(said))

@@ -15,7 +15,7 @@ from generators.scheduler_state import Rows
 KEPT = 2
 NUMBERS = {"k": int, "calls": int, "rows": int, "batch_size": int, "seconds": float}
 SPARED = 20  # saving takes no more than one part in so many of a run's time
-NODES, LATENTS, OVERFLOW, MEMORY = "nodes", "latents", "overflow", "memory."
+NODES, LATENTS, OVERFLOW, X0, MEMORY = "nodes", "latents", "overflow", "x0", "memory."
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,7 @@ class Checkpoint:
         calls, rows: denoiser calls and rows so far.
         batch_size: the batch size by then: halved where memory ran out.
         seconds: of the run so far.
+        x0: [n, *latent shape], predicted in the last step; only where a node that begins next needs it.
     """
 
     k: int
@@ -42,6 +43,7 @@ class Checkpoint:
     rows: int
     batch_size: int
     seconds: float = 0.0
+    x0: Tensor | None = None
 
 
 class DenoisingCheckpoints:
@@ -75,6 +77,7 @@ class DenoisingCheckpoints:
         start = time.monotonic()
         tensors = {NODES: checkpoint.nodes, LATENTS: checkpoint.latents, OVERFLOW: checkpoint.overflow}
         tensors |= {f"{MEMORY}{i}": leaf for i, leaf in enumerate(checkpoint.memory)}
+        tensors |= {} if checkpoint.x0 is None else {X0: checkpoint.x0}
         numbers = {name: str(getattr(checkpoint, name)) for name in NUMBERS}
         write_tensors(self._path(checkpoint.k), tensors, {"identity": self.identity, **numbers})
         for old in {*self.folder.glob("state-*.safetensors")} - {*self._paths()[:KEPT]}:
@@ -113,7 +116,7 @@ class DenoisingCheckpoints:
         if about["identity"] != self.identity:
             raise ValueError("it is of another run")
         tensors.setdefault(OVERFLOW, torch.full_like(tensors[NODES], -1))  # one that an earlier release left
-        own = {name: tensors.pop(name) for name in (NODES, LATENTS, OVERFLOW)}
+        own = {name: tensors.pop(name) for name in (NODES, LATENTS, OVERFLOW, X0) if name in tensors}
         memory = tuple(tensors[f"{MEMORY}{i}"] for i in range(len(tensors)))
         numbers = {name: read(about[name]) for name, read in NUMBERS.items()}
         return Checkpoint(memory=memory, **own, **numbers)  # type: ignore[arg-type]

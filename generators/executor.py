@@ -19,6 +19,7 @@ from generators.node_states import NodeState
 from generators.noise import NoiseSource, node_key
 from generators.overflow import overflow_error, within
 from generators.pace import Pace
+from generators.renoising import renoised_nodes
 from generators.sampler import Draw
 from generators.scheduler_state import Rows, join, pick, put
 from generators.settings import GenerationSettings
@@ -84,6 +85,7 @@ def execute(
     initial_states: Sequence[NodeState] = (),
     on_exit: Callable[[NodeState], None] | None = None,
     cache: "DenoiserCache | None" = None,
+    renoised: NDArray[np.bool_] | None = None,
 ) -> Execution:
     """Denoise every node of `plan` over its steps (Algorithm 1 of the paper).
 
@@ -110,12 +112,15 @@ def execute(
             it.
         on_exit: called with the exported state of nodes that stop, at every step where some do.
         cache: reuse between the steps of each path; its memory is neither in checkpoints nor in exported states.
+        renoised: bool [n], the nodes that begin with fresh noise, if the settings have any (`renoised_nodes`); to be
+            given for a part of a plan, in which their sources may not be.
 
     Returns:
         The latents that are wanted, and what they took.
 
     Raises:
-        UserError: memory runs out with a single node in the batch.
+        UserError: memory runs out with a single node in the batch, or nodes begin with fresh noise and the scheduler
+            does not tell x0.
         ValueError: plan, conditioning, keys and scheduler do not belong together, or an initial state is missing.
     """
     options = family.accelerate()
@@ -123,6 +128,10 @@ def execute(
     run = _Run(plan, family, conditioning, keys, settings, noise, batches, observers)
     run.needed = needed
     run.initial_states, run.on_exit = {state.k: state for state in initial_states}, on_exit
+    if settings.renoise:
+        run.renoised = renoised_nodes(plan, keys) if renoised is None else renoised
+        if run.renoised.any() or on_exit:
+            run.sampler.check_renoise()
     if cache and (checkpoints or initial_states or on_exit):
         raise ValueError("a run under a denoiser cache is whole, from its first step to its last")
     with _hooked(cache, family) as run.hooked:
@@ -280,6 +289,8 @@ class _Run:
         self.on_exit: Callable[[NodeState], None] | None = None
         self.hooked: Hooked | None = None
         self.needed: NDArray[np.bool_] | None = None
+        self.renoised: NDArray[np.bool_] = np.zeros(len(self.plan.first), dtype=np.bool_)
+        self.x0: Tensor | None = None  # predicted in the last step, where nodes begin with fresh noise in the next
 
     def resume(self, checkpoint: Checkpoint | None) -> int:
         """Go back to a checkpoint, if there is one; return the step to go on with."""
@@ -289,6 +300,7 @@ class _Run:
         self.latents = checkpoint.latents.to(self.latents)
         self.memory = tuple(leaf.to(self.family.device) for leaf in checkpoint.memory)
         self.overflow = checkpoint.overflow.numpy()
+        self.x0 = None if checkpoint.x0 is None else checkpoint.x0.to(self.latents)
         self.calls, self.rows, self.batches.size = checkpoint.calls, checkpoint.rows, checkpoint.batch_size
         self.seconds_before = checkpoint.seconds
         self.keys = [self._key(node) for node in self.nodes.tolist()]
@@ -301,7 +313,8 @@ class _Run:
         nodes, memory = torch.from_numpy(self.nodes), self.memory if k < self.plan.steps else ()
         seconds = self.seconds_before + time.perf_counter() - self.start
         overflow = torch.from_numpy(self.overflow)
-        return Checkpoint(k, nodes, self.latents, memory, overflow, self.calls, self.rows, self.batches.size, seconds)
+        taken = self.calls, self.rows, self.batches.size, seconds
+        return Checkpoint(k, nodes, self.latents, memory, overflow, *taken, x0=self.x0)
 
     def enter(self, k: int) -> None:
         """Let nodes that begin at step k take their places, and those that stopped leave."""
@@ -325,17 +338,35 @@ class _Run:
             latents[fresh] = drawn.to(latents) * self.sampler.init_sigma
         if self.memory:
             self.memory = pick(self.memory, places)
+        x0 = None if self.x0 is None else torch.empty_like(latents)
+        if x0 is not None and self.x0 is not None:
+            x0[origin >= 0] = self.x0[places]
         if resumed.any():
             state, rows = self._initial_state(k, nodes[resumed])
             latents[resumed] = state.latents[rows].to(latents)
+            if state.x0 is not None:
+                x0 = torch.empty_like(latents) if x0 is None else x0
+                x0[resumed] = state.x0[rows].to(latents)
             if state.overflow is not None:
                 overflow[resumed] = state.overflow.numpy()[rows]
             memory = tuple(leaf[rows].to(self.family.device) for leaf in state.memory)
             self.memory = join(self.memory, memory, resumed)
+        if (parting := begins & self.renoised[nodes]).any():
+            self._renoise(k, np.flatnonzero(parting), latents, x0)
         self._condition(nodes, begins)
         if self.hooked:
             self.hooked.enter(nodes, origin)
         self.nodes, self.latents, self.overflow = nodes, latents, overflow
+
+    def _renoise(self, k: int, places: NDArray[np.int64], latents: Tensor, x0: Tensor | None) -> None:
+        """Give the nodes at these places fresh noise before step k, in `latents` and in the scheduler's memory."""
+        if x0 is None:
+            raise ValueError(f"nodes begin at step {k} with fresh noise, and nobody has the x0 that they keep")
+        drawn = self.noise.renoise([self.keys[place] for place in places], k, self.shape)
+        strength, memory = self.settings.renoise, pick(self.memory, places)
+        latents[places], memory = self.sampler.renoised(k, latents[places], x0[places], memory, drawn, strength)
+        for whole, rows in zip(self.memory, memory, strict=True):
+            whole[places] = rows
 
     def _export(self, k: int) -> None:
         """Export the state of the nodes that stop at step k, if anyone listens."""
@@ -349,6 +380,7 @@ class _Run:
                     self.latents[stop].cpu(),
                     tuple(leaf.cpu() for leaf in pick(self.memory, stop)),
                     torch.from_numpy(self.overflow[stop]),
+                    None if self.x0 is None else self.x0[stop].cpu(),
                 )
             )
 
@@ -375,13 +407,14 @@ class _Run:
             if name in fresh:
                 rows[torch.from_numpy(begins)] = fresh.pop(name)
             kept = before.pop(name)
-            for some in torch.arange(len(places)).split(COPIED):  # of all at once there would be a third copy
+            for some in torch.split(torch.arange(len(places)), COPIED):  # of all at once there would be a third copy
                 rows[goes_on[some]] = kept[places[some]]
             self.conditioned[name] = rows
 
     def step(self, k: int) -> None:
         """Take every active node one step on."""
         memory: Rows | None = None
+        self.x0 = torch.zeros_like(self.latents) if self._needs_x0(k) else None
         held: list[tuple[slice, Tensor]] = []
         self.batches.wanted = None if self.needed is None else self.needed[self.nodes]
         for rows, x0, remembered, fine in self.batches.map(len(self.nodes), lambda rows: self._timed_rows(k, rows)):
@@ -389,6 +422,9 @@ class _Run:
             self.calls += 1
             self.rows += rows.stop - rows.start
             memory = put(memory, rows, remembered, len(self.nodes))
+            if self.x0 is not None:
+                assert x0 is not None  # `Sampler.check_renoise` has refused schedulers that tell none
+                self.x0[rows] = x0
             for observer in self.observers:
                 observer(k, self.nodes[rows], self.latents[rows], x0)
         self.pace.settle()
@@ -397,6 +433,12 @@ class _Run:
             stepped = np.concatenate([np.arange(rows.start, rows.stop) for rows, _ in held])
             lost = stepped[~torch.cat([fine for _, fine in held]).cpu().numpy()]
             self.overflow[lost[self.overflow[lost] < 0]] = k
+
+    def _needs_x0(self, k: int) -> bool:
+        """Return whether a node begins after step k with fresh noise, here or in another part of the plan."""
+        if self.settings.renoise and self.on_exit and (self.plan.stop[self.nodes] == k + 1).any():
+            return True
+        return bool((self.plan.first[self.renoised] == k + 1).any())
 
     def hopeless(self, k: int) -> bool:
         """Return whether no node that is active after step k, or begins later, can become a picture."""

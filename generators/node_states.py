@@ -13,7 +13,7 @@ from generators.hashed_tensors import read_tensors, write_tensors
 from generators.scheduler_state import Rows
 
 Integers = NDArray[np.int64]
-NODES, LATENTS, OVERFLOW, MEMORY = "nodes", "latents", "overflow", "memory."
+NODES, LATENTS, OVERFLOW, X0, MEMORY = "nodes", "latents", "overflow", "x0", "memory."
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class NodeState:
         latents: [n, *latent shape].
         memory: the scheduler's memory of each node, [n, ...] each.
         overflow: int64 [n], the step at which each node's numbers first overflowed, or -1; None: none's did.
+        x0: [n, *latent shape], predicted in the step before; None where no node may begin with fresh noise.
     """
 
     k: int
@@ -34,6 +35,12 @@ class NodeState:
     latents: Tensor
     memory: Rows
     overflow: Tensor | None = None
+    x0: Tensor | None = None
+
+    def taken(self, rows: Tensor, nodes: Tensor) -> "NodeState":
+        """Return the state of these of its rows, int64 [m], as that of other nodes, int64 [m]."""
+        overflow, x0 = (None if one is None else one[rows] for one in (self.overflow, self.x0))
+        return NodeState(self.k, nodes, self.latents[rows], tuple(leaf[rows] for leaf in self.memory), overflow, x0)
 
 
 class NodeStates:
@@ -51,8 +58,8 @@ class NodeStates:
         """Write what a part exports at a step."""
         tensors = {NODES: state.nodes, LATENTS: state.latents}
         tensors |= {f"{MEMORY}{i}": leaf for i, leaf in enumerate(state.memory)}
-        if state.overflow is not None:
-            tensors[OVERFLOW] = state.overflow
+        further = {OVERFLOW: state.overflow, X0: state.x0}
+        tensors |= {name: tensor for name, tensor in further.items() if tensor is not None}
         write_tensors(self._path(part, state.k), tensors, {"identity": self.identity})
 
     def load(self, part: int, k: int) -> NodeState:
@@ -64,9 +71,11 @@ class NodeStates:
         tensors, about = read_tensors(self._path(part, k))
         if about["identity"] != self.identity:
             raise ValueError("it is of another run")
-        nodes, latents, overflow = tensors.pop(NODES), tensors.pop(LATENTS), tensors.pop(OVERFLOW, None)
+        nodes, latents, overflow, x0 = (tensors.pop(name, None) for name in (NODES, LATENTS, OVERFLOW, X0))
         memory = tuple(tensors[f"{MEMORY}{i}"] for i in range(len(tensors)))
-        return NodeState(k, nodes, latents, memory, overflow)
+        if nodes is None or latents is None:
+            raise ValueError("it is no state of nodes")
+        return NodeState(k, nodes, latents, memory, overflow, x0)
 
     def whole(self, part: int, steps: Iterable[int]) -> bool:
         """Return whether what a part exported at these steps is there and not damaged."""
@@ -106,7 +115,5 @@ def inherited(
     for k in np.unique(steps).tolist():
         here, left = steps == k, exported(k)
         rows = torch.from_numpy(np.searchsorted(left.nodes.numpy(), sources[here]))
-        memory = tuple(leaf[rows] for leaf in left.memory)
-        overflow = None if left.overflow is None else left.overflow[rows]
-        states.append(NodeState(k, torch.from_numpy(nodes[here]), left.latents[rows], memory, overflow))
+        states.append(left.taken(rows, torch.from_numpy(nodes[here])))
     return states

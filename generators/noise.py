@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common.errors import UserError
-from generators.settings import KeyedPolicy
+from generators.settings import noise_policy
 
 if TYPE_CHECKING:
     from generators.sharing.plan import SharingPlan
@@ -33,6 +33,10 @@ class NoiseSource(Protocol):
 
     def step(self, node_keys: Sequence[str], k: int, shape: tuple[int, ...], draw: int = 0) -> Tensor:
         """Return the `draw`-th noise that a scheduler asks for at step k, [len(node_keys), *shape]."""
+        ...
+
+    def renoise(self, node_keys: Sequence[str], k: int, shape: tuple[int, ...]) -> Tensor:
+        """Return the fresh noise of copies of a prompt that part before step k, [len(node_keys), *shape]."""
         ...
 
 
@@ -118,8 +122,8 @@ class KeyedNoise:
 
     Args:
         seed: of the pictures whose keys name none of their own (`seeded`); several of one prompt are several seeds.
-        policy: ``per-root`` draws an initial latent for every cluster active at the first step
-            (Algorithm 1, line 13), ``shared`` one for all (the official code).
+        policy: as settings have it (`noise_policy`): ``per-root`` draws an initial latent for every cluster active at
+            the first step (Algorithm 1, line 13), ``shared`` one for all (the official code).
 
     Examples:
         >>> noise = KeyedNoise(42)
@@ -130,9 +134,9 @@ class KeyedNoise:
         (3, 4, 8, 8)
     """
 
-    def __init__(self, seed: int, policy: KeyedPolicy = "per-root") -> None:
+    def __init__(self, seed: int, policy: str = "per-root") -> None:
         self.seed = seed
-        self.policy = policy
+        self.policy = noise_policy(policy).source
 
     def initial(self, node_keys: Sequence[str], shape: tuple[int, ...]) -> Tensor:
         own = [own_seed(key, self.seed) for key in node_keys]
@@ -144,6 +148,10 @@ class KeyedNoise:
     def step(self, node_keys: Sequence[str], k: int, shape: tuple[int, ...], draw: int = 0) -> Tensor:
         own = [own_seed(key, self.seed) for key in node_keys]
         return torch.stack([self._row(seed, ("step", key, k, draw), shape) for seed, key in own])
+
+    def renoise(self, node_keys: Sequence[str], k: int, shape: tuple[int, ...]) -> Tensor:
+        own = [own_seed(key, self.seed) for key in node_keys]
+        return torch.stack([self._row(seed, ("renoise", key, k), shape) for seed, key in own])
 
     def _row(self, seed: int, what: tuple[object, ...], shape: tuple[int, ...]) -> Tensor:
         generator = np.random.Generator(np.random.Philox(key=derived_key(seed, *what)))
@@ -171,6 +179,9 @@ class NamespacedNoise:
 
     def step(self, node_keys: Sequence[str], k: int, shape: tuple[int, ...], draw: int = 0) -> Tensor:
         return self._drawn(node_keys, lambda source, keys: source.step(keys, k, shape, draw))
+
+    def renoise(self, node_keys: Sequence[str], k: int, shape: tuple[int, ...]) -> Tensor:
+        return self._drawn(node_keys, lambda source, keys: source.renoise(keys, k, shape))
 
     def _drawn(self, node_keys: Sequence[str], draw: Callable[[NoiseSource, list[str]], Tensor]) -> Tensor:
         """Return what each key's source draws for it, in the order of the keys."""
@@ -239,6 +250,9 @@ class OfficialNoise:
             self._k += 1
             self._rows = self._step_rows(self._k, shape)
         return torch.stack([self._rows[key] for key in node_keys])
+
+    def renoise(self, node_keys: Sequence[str], k: int, shape: tuple[int, ...]) -> Tensor:
+        raise ValueError("the released code's one stream has no noise for copies that part")  # settings refuse it
 
     def _step_rows(self, k: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
         """Return the noise of step k, a row by node key."""

@@ -38,7 +38,7 @@ def predicted_x0(scheduler: Any, k: int, model_output: Tensor, latents: Tensor) 
         return None
     x = latents.float()
     output = model_output[:, : latents.shape[1]].float()
-    kind = "flow_prediction" if _flows(scheduler) else _own(scheduler, "prediction_type")
+    kind = _kind(scheduler)
     if kind == "epsilon":
         x0 = (x - level.sigma * output) / level.alpha
     elif kind == "sample":
@@ -71,6 +71,18 @@ def noise_level(scheduler: Any, k: int) -> Level | None:
         kept = float(scheduler.alphas_cumprod[int(steps[k])])
         return Level(kept**0.5, (1 - kept) ** 0.5, preserving=True)
     return None
+
+
+def answer_to_noise(scheduler: Any, k: int) -> float | None:
+    """Return what a model answers at step k where x0 is 0 and the noise 1; None where that is not known."""
+    level, kind = noise_level(scheduler, k), _kind(scheduler)
+    if level is None or (kind == "v_prediction" and not level.preserving):
+        return None
+    return {"epsilon": 1.0, "sample": 0.0, "v_prediction": level.alpha, "flow_prediction": 1.0}.get(str(kind))
+
+
+def _kind(scheduler: Any) -> Any:
+    return "flow_prediction" if _flows(scheduler) else _own(scheduler, "prediction_type")
 
 
 def _flows(scheduler: Any) -> bool:

@@ -59,6 +59,7 @@ class PromptSet:
         seeds: each prompt's own seed, None where it has none; None: no prompt has one.
         negative_prompts: likewise.
         notes: what a user should know of how they were read.
+        per_prompt: how many pictures of each are made: so many equal texts stand one after the other.
 
     Examples:
         >>> twice = PromptSet("mine", ("a fox", "a fox"), "--prompt")
@@ -73,6 +74,7 @@ class PromptSet:
     seeds: tuple[int | None, ...] | None = None
     negative_prompts: tuple[str | None, ...] | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
+    per_prompt: int = 1
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -147,6 +149,16 @@ class PromptSet:
             negative_prompts=self.negative_prompts and at(self.negative_prompts),
             notes=(*self.notes, *notes),
         )
+
+    def repeated(self, per_prompt: int) -> "PromptSet":
+        """Return the set with each prompt so many times in a row, for so many pictures of it.
+
+        Examples:
+            >>> PromptSet("mine", ("a fox", "a cat"), "--prompt").repeated(2).prompts
+            ('a fox', 'a fox', 'a cat', 'a cat')
+        """
+        places = [place for place in range(len(self)) for _ in range(per_prompt)]
+        return replace(self.taken(places), per_prompt=self.per_prompt * per_prompt)
 
     def reseeded(self, other: Callable[[int], int]) -> "PromptSet":
         """Return the same prompts, each with another seed in place of its own."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from functools import cache
+from functools import cache, cached_property
 from itertools import count, repeat
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError, nearest
-from generators.predicted_x0 import noise_level, predicted_x0
+from generators.predicted_x0 import answer_to_noise, noise_level, predicted_x0
 from generators.scheduler_state import Rows, Template, snapshot, templates
 
 Draw = Callable[[tuple[int, ...], int], Tensor]
@@ -24,6 +24,7 @@ Draw = Callable[[tuple[int, ...], int], Tensor]
 # Their noise is one Brownian path over all steps, which cannot be drawn a step and a node at a time.
 BROWNIAN = ("CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler")
 PROBE_SIZES, PROBED = (2, 3), (4, 2, 2)
+INEXACT = 0.5  # of a noise level, the most that a step may miss it by: an inverse scheduler's goes the other way
 # Schedulers before their first step and what `Sampler` learned of them, by class and settings: to prepare one and to
 # learn takes as long as some steps of a small denoiser.
 LEARNED: dict[str, tuple[Any, list[Template], float]] = {}
@@ -146,6 +147,89 @@ class Sampler:
         if x0 is None:
             x0 = predicted_x0(self._scheduler, k, model_output, latents)
         return Step(output.prev_sample, x0, after)
+
+    def check_renoise(self) -> None:
+        """Refuse a scheduler whose latents cannot be taken apart into x0 and noise, as `renoised` does.
+
+        Raises:
+            UserError: it does not tell how noisy they are or what its model predicts, or a step of it leads elsewhere
+                than it tells.
+        """
+        known = self.log_snr is not None and all(answer_to_noise(self._scheduler, k) is not None for k in range(self.K))
+        if not known or self._noise_in_memory is None:
+            name = type(self._scheduler).__name__
+            raise UserError(
+                f"{name} does not tell the clean latents that copies of a prompt keep where they part",
+                "leave out renoise: --noise per-root, or choose another --scheduler",
+            )
+
+    def renoised(
+        self, k: int, latents: Tensor, x0: Tensor, memory: Rows, noise: Tensor, strength: float
+    ) -> tuple[Tensor, Rows]:
+        """Return latents before step k with a part of their noise replaced, and the memory that belongs to them.
+
+        Of the noise n = x - alpha x0 the share sqrt(1 - strength^2) stays, and fresh noise is added so that the
+        variance stays what it is. That is more than strength * sigma: the x0 that a model predicts is a mean, n is less
+        than the noise that there is, and what is missing is the variance of x0 given x (Bao et al. 2022, Analytic-DPM).
+
+        What the scheduler remembers of former steps is kept, moved as far as if that noise had been there all along:
+        former latents by their own sigma, former outputs by what a model would have said. A solver of a higher order
+        would otherwise go back to the old noise; to forget it would take a step of another order.
+
+        Args:
+            latents: [b, ...].
+            x0: predicted in the step before, as `latents`.
+            memory: of the step before.
+            noise: N(0, I), as `latents`.
+            strength: from 0, nothing changes, to 1, only x0 stays.
+        """
+        level, remembered = noise_level(self._scheduler, k), self._noise_in_memory
+        assert level is not None
+        assert remembered is not None  # `check_renoise` comes before
+        x, clean, fresh = latents.float(), x0.to(latents.device).float(), noise.to(latents.device).float()
+        old, kept = x - level.alpha * clean, (1 - strength**2) ** 0.5
+        explained = old.square().flatten(1).mean(1).reshape(-1, *[1] * (old.ndim - 1))
+        missing = (level.sigma**2 - explained).clamp(min=0)
+        change = (kept - 1) * old + ((strength * level.sigma) ** 2 + (1 - kept) ** 2 * missing).sqrt() * fresh
+        shares = (share / level.sigma for share in remembered[k])
+        moved = [
+            (leaf.float() + share * change).to(leaf.dtype) if share else leaf
+            for leaf, share in zip(memory, shares, strict=True)
+        ]
+        return (x + change).to(latents.dtype), tuple(moved)
+
+    @cached_property
+    def _noise_in_memory(self) -> list[tuple[float, ...]] | None:
+        """Of each row tensor in the memory before each step, what it holds of a noise that is 1 everywhere.
+
+        None where a step without a draw takes such latents elsewhere than to the next step's noise level: what is told
+        of their noise is then not so.
+        """
+        memory: Rows = ()
+        found: list[tuple[float, ...]] = [()]
+        drawn: list[int] = []
+
+        def nothing(shape: tuple[int, ...], draw: int) -> Tensor:
+            drawn.append(draw)
+            return torch.zeros(shape)
+
+        for k in range(self.K):
+            level, answer = noise_level(self._scheduler, k), answer_to_noise(self._scheduler, k)
+            assert level is not None
+            assert answer is not None
+            latents = torch.full((1, *PROBED), level.sigma, device=self.timesteps.device)
+            output = torch.full_like(latents, answer)
+            if self.learned_variance:
+                output = torch.cat([output, torch.zeros_like(output)], dim=1)
+            after = self.step(output, k, latents, nothing, memory)
+            memory = after.memory
+            if k + 1 < self.K and not drawn:
+                ahead = noise_level(self._scheduler, k + 1)
+                assert ahead is not None
+                if (after.latents - ahead.sigma).abs().max() > INEXACT * ahead.sigma:
+                    return None
+            found.append(tuple(float(leaf.double().mean()) if leaf.is_floating_point() else 0.0 for leaf in memory))
+        return found
 
     def _learn(self, prepared: Callable[[], Any]) -> list[Template]:
         """Learn which of the scheduler's memory belongs to the rows, by running it on small batches of two sizes."""

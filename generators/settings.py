@@ -4,7 +4,7 @@ A family may need more than others do: it declares its own fields in a subclass,
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
@@ -12,11 +12,60 @@ from common.errors import UserError, nearest
 from generators.prompts import checked_text
 
 KeyedPolicy = Literal["per-root", "shared"]
-NoisePolicy = Literal[KeyedPolicy, "official"]
 Dtype = Literal["fp32", "fp16", "bf16"]
 
 Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class NoisePolicy(NamedTuple):
+    """Where noise comes from.
+
+    Attributes:
+        source: of initial latents: one a root, one for all, or the one stream of the paper's released code.
+        renoise: the strength at which copies of one prompt get fresh noise where they part, from 0, none, to 1: of
+            the noise that they had in common nothing stays.
+    """
+
+    source: Literal[KeyedPolicy, "official"]
+    renoise: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """It as users write it, the same for the same policy."""
+        return f"{self.source}:renoise={self.renoise:g}" if self.renoise else self.source
+
+
+def noise_policy(text: str) -> NoisePolicy:
+    """Return the noise policy that a user wrote: ``per-root``, ``shared``, ``official`` or ``per-root:renoise=0.7``.
+
+    Raises:
+        UserError: it is none.
+
+    Examples:
+        >>> noise_policy("per-root:renoise=0.70").text
+        'per-root:renoise=0.7'
+        >>> noise_policy("shared:renoise=0").text
+        'shared'
+    """
+    source, _, rest = text.partition(":")
+    known = (*get_args(KeyedPolicy), "official")
+    if source not in known:
+        raise UserError(f"noise = {text!r} is no noise policy", nearest(source, known))
+    if not rest:
+        return NoisePolicy(source)  # type: ignore[arg-type]
+    parameter, _, value = rest.partition("=")
+    if parameter != "renoise":
+        raise UserError(f"noise = {text!r}: it has no parameter {parameter!r}", "write per-root:renoise=0.7")
+    try:
+        renoise = float(value)
+    except ValueError:
+        renoise = -1
+    if not 0 <= renoise <= 1:
+        raise UserError(f"noise = {text!r}: renoise is a number from 0 to 1", "write per-root:renoise=0.7")
+    if renoise and source == "official":
+        raise UserError("the released code's one stream of noise has no place for renoise", "use per-root or shared")
+    return NoisePolicy(source, renoise)  # type: ignore[arg-type]
 
 
 def _checked_negative(text: str) -> str:
@@ -31,6 +80,7 @@ class GenerationSettings(BaseModel):
             its own.
         in_denoiser_calls: the settings that decide the shapes and the numbers' width in one call of the denoiser;
             likewise.
+        encoding_draws: whether copies of one prompt are encoded differently, each from noise of its own.
         steps: what the scheduler is asked for, which need not be the number of denoiser evaluations it answers with.
         guidance: w of Imagen's equation 2; 1 or less: no unconditional rows.
         height, width: in pixels.
@@ -40,6 +90,7 @@ class GenerationSettings(BaseModel):
 
     not_in_conditioning: ClassVar[frozenset[str]] = frozenset({"steps", "guidance", "height", "width", "noise", "seed"})
     in_denoiser_calls: ClassVar[frozenset[str]] = frozenset({"height", "width", "dtype", "guidance"})
+    encoding_draws: ClassVar[bool] = False
 
     steps: Annotated[int, Field(ge=1)]
     guidance: Finite
@@ -48,7 +99,7 @@ class GenerationSettings(BaseModel):
     negative_prompt: Annotated[str, AfterValidator(_checked_negative)] = ""
     scheduler: Annotated[str, StringConstraints(pattern=r"^\w+$")] = "default"
     seed: Seed = 42
-    noise: NoisePolicy = "per-root"
+    noise: Annotated[str, AfterValidator(lambda text: noise_policy(text).text)] = "per-root"
     dtype: Dtype = "fp32"
 
     @property
@@ -60,6 +111,11 @@ class GenerationSettings(BaseModel):
     def own_embedding_seed(self) -> bool:
         """Whether prompts are encoded with a seed that is not the pictures'."""
         return False
+
+    @property
+    def renoise(self) -> float:
+        """The strength of fresh noise where copies of one prompt part (`NoisePolicy.renoise`)."""
+        return noise_policy(self.noise).renoise
 
     @classmethod
     def own_names(cls) -> list[str]:
@@ -112,6 +168,8 @@ class GenerationSettings(BaseModel):
 class PriorSettings(GenerationSettings):
     """The settings of a family with a prior, which makes image embeddings of text.
 
+    Each copy of a prompt has an embedding of its own.
+
     Attributes:
         prior_steps: of the prior's own diffusion; UnCLIPScheduler spaces its timesteps over (steps - 1) gaps.
         prior_guidance: as `guidance`.
@@ -119,6 +177,7 @@ class PriorSettings(GenerationSettings):
     """
 
     not_in_conditioning: ClassVar[frozenset[str]] = GenerationSettings.not_in_conditioning | {"prior_seed"}
+    encoding_draws: ClassVar[bool] = True
 
     prior_steps: Annotated[int, Field(ge=2)] = 25
     prior_guidance: Finite = 4.0

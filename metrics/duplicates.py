@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 SOURCE = "pictures"  # stands where results of metrics have their scorer's name
+REPEATS = f"{SOURCE}.repeats"
+WHAT_REPEATS = (
+    "repeats: pictures that are, bit for bit, an earlier one of the same prompt; the steps that they save are no "
+    "savings, as nobody makes one picture twice"
+)
 # Of the baseline's pictures, the share that has to pass for a copy of itself: a near duplicate is as alike as that.
 COPIES = 0.95
 EQUAL = 1 - 1e-6  # the cosine of equal pictures, but for rounding
@@ -41,9 +46,12 @@ def duplicate_figures(name: str, label: str) -> dict[str, ResultInfo]:
     }
 
 
-# Results of files alone, which need no scorer; those of pictures of one colour only where there are some.
+# Results of files alone, which need no scorer; those of repeats and of pictures of one colour only where some are.
 RESULTS: Mapping[str, ResultInfo] = {
     **duplicate_figures("duplicates", "exact duplicates"),
+    "repeats": ResultInfo("repeats", False, "count"),
+    "repeats_standard": ResultInfo("repeats, baseline", False, "count", detail=True),
+    "distinct_savings": ResultInfo("steps saved, repeats left out", True, "fraction"),
     "blank": ResultInfo("of one colour", False, "count"),
     "blank_standard": ResultInfo("of one colour, baseline", False, "count", detail=True),
 }
@@ -77,6 +85,28 @@ def exact_duplicates(pictures: Sequence[Hashable], prompts: Sequence[str]) -> ND
         repeats[i] = bool(owners) and prompt not in owners
         owners.add(prompt)
     return repeats
+
+
+def repeats(pictures: Sequence[Hashable], prompts: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which pictures are an earlier picture of the same prompt, bit for bit: so many need not have been made.
+
+    Arguments and errors are those of `exact_duplicates`, which counts pictures of different prompts.
+
+    Returns:
+        bool [N].
+
+    Examples:
+        >>> repeats(["a", "b", "a", "a"], ["a fox", "a fox", "a wolf", "a fox"]).tolist()
+        [False, False, False, True]
+    """
+    if len(pictures) != len(prompts):
+        raise UserError(f"{len(pictures)} pictures have {len(prompts)} prompts", "give one prompt a picture")
+    seen: set[tuple[Hashable, str]] = set()
+    found = np.zeros(len(pictures), dtype=np.bool_)
+    for i, pair in enumerate(zip(pictures, prompts, strict=True)):
+        found[i] = pair in seen
+        seen.add(pair)
+    return found
 
 
 def near_threshold(copies: ArrayLike) -> float:

@@ -34,7 +34,7 @@ def noise_draws(run: Path, records: Sequence[Record]) -> int | None:
     It is the number of roots of the plan; 1 where the noise policy draws once for all prompts. None where a plan cannot
     be read.
     """
-    if records[0].config.noise != "per-root":
+    if records[0].config.noise.partition(":")[0] != "per-root":
         return 1
     try:
         return min(

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from metrics.duplicates import SOURCE
 from metrics.flops import price
 from sweeps.pictures import Manifest
-from sweeps.record import FlopCost, PlanCost, Record
+from sweeps.record import FlopCost, PlanCost, Record, Result
 from sweeps.score import Compared
 from sweeps.scorers import Scorers, picture_results, results
 from sweeps.scores import digests
@@ -40,6 +41,8 @@ def describe(
         **results(scorers, compared.baseline.scores, compared.ours.scores, compared.same),
         **picture_results(list(theirs.images.values()), list(ours.images.values()), compared.prompts, blank),
     }
+    if (distinct := ours.plan.distinct_savings) is not None:
+        measured[f"{SOURCE}.distinct_savings"] = Result(value=distinct)
     kept = {
         name: result
         for name, result in record.results.items()

@@ -14,6 +14,7 @@ from common.files import atomic_write, canonical_json, sha256_file, unwritable
 from common.memory import is_out_of_memory
 from common.plugins import no_exit
 from generators.sharing.union import grouped_by_combiner
+from metrics.duplicates import repeats
 from sweeps.events import Note
 from sweeps.executors.base import Executor, Outcome
 from sweeps.executors.local import Local
@@ -293,6 +294,7 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
         savings=job.plan.savings,
     )
     blank: list[str] = []
+    further: dict[str, Any] = {}
 
     def made(images: dict[str, str]) -> Manifest:
         contents = list(images.values())
@@ -303,15 +305,19 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
         else:
             blank.extend(blank_pictures(job.folder, images))
         blank_rows = [name in blank for name in images]
-        about["notes"] += (odd := picture_notes(contents, blank_rows, job.source.prompts.prompts))
+        texts = job.source.prompts.prompts
+        about["notes"] += (odd := picture_notes(contents, blank_rows, texts))
         for note in odd:
             session.emit(Note(f"{_place(job)}: {note}"))
+        assert job.plan
+        if (again := repeats(contents, texts)).any():
+            further["distinct_savings"] = job.plan.restricted(~again).savings
         return Manifest(
             images=images,
             id=owner(job),
             files={name: sha256_file(job.folder / name) for name in (PLAN, TREE) if job.tree},
             blank=blank,
-            plan=plan,
+            plan=plan.model_copy(update=further),
             execution=execution.model_copy(update=about),
             timings=timings,
             versions=versions(),
@@ -326,7 +332,7 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
 
 def _place(job: Job) -> str:
     """Name the pictures of a job in a few words."""
-    what = f"tau {job.config.tau:f}" if job.reuses and job.config else "baseline"
+    what = f"tau {job.config.tau:f}" if job.role == "sharing" else "baseline"
     return f"{job.source.entry.name}, seed {job.source.settings.seed}, {what}"
 
 

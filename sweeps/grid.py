@@ -8,6 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.files import canonical_json, sha256_text
@@ -38,7 +39,7 @@ class ToEncode:
     """Prompts that are encoded with the same settings.
 
     Attributes:
-        rows: which of a source's prompts they are.
+        rows: which of those they are that a source has encoded (`Source.encoded_rows`).
         keys: from which what is drawn in encoding is drawn.
         several: whether others of the source are encoded with another negative prompt.
     """
@@ -65,6 +66,7 @@ class Source:
         scheduler: the class that the settings' scheduler resolves to; its configuration is among the weights.
         stream: whose generator draws all noise, under the noise policy ``official``; None: noise knows no device.
         log_snr: of the latents before each step, for schedules that follow it; None where the scheduler does not tell.
+        copies_height: where the pictures of one prompt part in the tree of prompts (`Tree.with_copies`).
     """
 
     entry: ModelEntry
@@ -75,6 +77,7 @@ class Source:
     scheduler: str
     stream: str | None = None
     log_snr: tuple[float, ...] | None = None
+    copies_height: float = 0.0
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -100,13 +103,20 @@ class Source:
             **one_stream,
         }
 
+    @property
+    def copies(self) -> dict[str, Any]:
+        """Return what a cell's tree has of several pictures a prompt; nothing where there is one of each."""
+        if self.prompts.per_prompt == 1:
+            return {}
+        return {"per_prompt": self.prompts.per_prompt, "height": self.copies_height}
+
     @cached_property
     def own(self) -> list[Own]:
         """Return what each prompt is made with: its own seed and negative prompt or, for want of one, the settings'."""
         return self.prompts.own(self.settings.seed, self.settings.negative_prompt)
 
     @cached_property
-    def classes(self) -> "NDArray[np.int64] | None":
+    def classes(self) -> NDArray[np.int64] | None:
         """Return which prompts may share, as `generators.prompts.classes`."""
         return classes(self.own)
 
@@ -125,19 +135,29 @@ class Source:
     def encodings(self) -> "list[ToEncode]":
         """Return what is to be encoded: the prompts of one negative prompt after those of another."""
         keys = prompt_keys(self.prompts.prompts, self.own) if self.settings.own_embedding_seed else self.keys
-        rows: dict[str, list[int]] = {}
-        for row, one in enumerate(self.own):
+        texts, keys, rows = self.prompts.prompts[:: self._times], keys[:: self._times], dict[str, list[int]]()
+        for row, one in enumerate(self.own[:: self._times]):
             rows.setdefault(one.negative_prompt, []).append(row)
         return [
             ToEncode(
                 self.settings.model_copy(update={"negative_prompt": negative}),
                 tuple(places),
-                tuple(self.prompts.prompts[row] for row in places),
+                tuple(texts[row] for row in places),
                 tuple(keys[row] for row in places),
                 several=len(rows) > 1,
             )
             for negative, places in rows.items()
         ]
+
+    @property
+    def encoded_rows(self) -> NDArray[np.int64]:
+        """Return int64 [N]: of each picture's prompt its place among those that are encoded."""
+        return np.arange(len(self.prompts)) // self._times
+
+    @property
+    def _times(self) -> int:
+        """Return how many pictures have one encoding: those of one prompt, unless encoding draws noise."""
+        return 1 if self.settings.encoding_draws else self.prompts.per_prompt
 
     @property
     def notes(self) -> list[str]:
@@ -165,7 +185,8 @@ class Source:
         """Return the name of the conditioning's folder: fewer settings change it."""
         idle = self.settings.not_in_conditioning
         settings = {name: value for name, value in self.identity["settings"].items() if name not in idle}
-        return short_hash({**self.identity, "settings": settings, "scheduler": None, "K": None})
+        once = {"per_prompt": self._times} if self._times > 1 else {}
+        return short_hash({**self.identity, "settings": settings, "scheduler": None, "K": None, **once})
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +217,7 @@ class Cell:
             "schedule": self.schedule.identity,
             "tau": canonical(self.config.tau),
             **({"denoiser_cache": self.denoiser_cache.identity} if self.denoiser_cache else {}),
+            **({"copies": copies} if (copies := self.source.copies) else {}),
         }
 
     @cached_property
@@ -290,7 +312,7 @@ def prompts_of(spec: SweepSpec) -> list[PromptSet]:
         sets.append(given_prompts(spec.prompt))
     by_name: dict[str, PromptSet] = {}
     for prompts in sets:
-        cut = prompts.first(spec.limit)
+        cut = prompts.first(spec.limit).repeated(spec.per_prompt)
         if by_name.setdefault(cut.name, cut).hash != cut.hash:
             raise UserError(
                 f"two prompt sets are called {cut.name!r}: {by_name[cut.name].source} and {cut.source}",
@@ -328,9 +350,8 @@ def sources(
         for (entry, settings), sampler in zip(known, samplers, strict=True):
             scheduler = sampler.identity["class"]
             stream = generator_name(device) if settings.noise == "official" else None
-            source = Source(
-                entry, weights[entry.name], prompts, settings, sampler.K, scheduler, stream, sampler.log_snr
-            )
+            told = scheduler, stream, sampler.log_snr, spec.copies_height
+            source = Source(entry, weights[entry.name], prompts, settings, sampler.K, *told)
             _check_own(source, spec, device)
             yield source
 
@@ -430,7 +451,10 @@ def sampler_of(entry: ModelEntry, settings: GenerationSettings, device: str) -> 
         )
     family = kind.load(entry, device, settings.dtype)
     family.latent_shape(settings)
-    return family.sampler(settings)
+    sampler = family.sampler(settings)
+    if settings.renoise:
+        sampler.check_renoise()
+    return sampler
 
 
 @cache

@@ -8,6 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from common.errors import NoRoomError, NotHereError, UserError, without_frames
 from common.files import atomic_path, path_beside, sha256_file, unwritable
 from common.plugins import no_exit
@@ -17,6 +20,7 @@ from generators.sharing.savings import tau_near_savings
 from generators.sharing.tree import Tree
 from generators.sharing.union import grouped_by_combiner, union
 from generators.strategies.base import get_strategy, refuse_too_large
+from metrics.duplicates import repeats
 from sweeps.axes import canonical
 from sweeps.cost import Cost, components, cost
 from sweeps.events import Note
@@ -28,7 +32,7 @@ from sweeps.references import EqualCompute, Reference, equal_compute, seed_contr
 from sweeps.scorers import Absent, Scorers
 from sweeps.scores import scorers_of
 from sweeps.session import Session
-from sweeps.spec import SweepSpec
+from sweeps.spec import RENOISE, SweepSpec
 from sweeps.store import refuse_another, refuse_others
 
 
@@ -121,7 +125,7 @@ def check(
     refuse_another(run, spec)
     for cell in shared:
         if not (run / "cells" / cell.id / MANIFEST).exists():  # of one that is there, its tree is read
-            refuse_too_large(cell.strategy, len(cell.source.prompts))
+            refuse_too_large(cell.strategy, len(cell.source.prompts) // cell.source.prompts.per_prompt)
             if cell.source.settings.noise == "official":  # drawn in the order of that tree
                 refuse_too_large(get_strategy("ward-cosine"), len(cell.source.prompts))
     probe = path_beside(next(place for place in (run, *run.parents) if place.exists()) / "probe")
@@ -176,6 +180,7 @@ def plan_pictures(cell: Cell, folder: Path, session: Session, *, keep: bool = Tr
     for note in cell.source.notes:
         session.note(note)
     job = _sharing_job(cell, None, folder, folder)
+    _note_repeats([cell], session)
     if there := _on_disk(folder, cell.id, session):
         return replace(job, **there)
     kept = folder if keep or folder.exists() else None
@@ -184,6 +189,37 @@ def plan_pictures(cell: Cell, folder: Path, session: Session, *, keep: bool = Tr
     if keep:
         _write(job)
     return job
+
+
+def repeated_prompts(source: Source) -> NDArray[np.bool_]:
+    """Return the prompts whose picture will be that of an earlier equal one where they share steps, bool [N].
+
+    Equal prompts have equal conditioning, unless encoding draws noise, and part without a difference, unless it is
+    fresh noise; a scheduler's own may part them too.
+    """
+    prompts = source.prompts.prompts
+    parted = source.settings.renoise or source.settings.encoding_draws
+    return repeats([None] * len(prompts), prompts) & (not parted)
+
+
+def repeats_line(source: Source, again: NDArray[np.bool_]) -> str:
+    """Say which prompts repeat others, what becomes of their pictures, and what to do."""
+    texts = source.prompts.prompts
+    several = len({text for text, repeated in zip(texts, again, strict=True) if repeated})
+    stand = f"{several:,} prompt{'s stand' if several > 1 else ' stands'} more than once"
+    if (n := source.prompts.per_prompt) > 1:
+        stand = f"{n} pictures of each prompt get no fresh noise"
+    return (
+        f"{stand}: where they share steps their pictures will be equal, unless the scheduler draws noise "
+        f"({again.sum():,} of {len(texts):,} repeat another, and count as saved); "
+        f"--per-prompt N, or --noise per-root:renoise={RENOISE:g}, makes them differ"
+    )
+
+
+def _note_repeats(same_source: Sequence[Cell], session: Session) -> None:
+    source = same_source[0].source
+    if any(cell.config.tau for cell in same_source) and (again := repeated_prompts(source)).any():
+        session.note(repeats_line(source, again))
 
 
 def baseline_job(source: Source, run: Path, cell: "Cell | None" = None, error: Exception | None = None) -> Job:
@@ -227,6 +263,7 @@ class _Planning:
         for _, group in groupby(shared, key=lambda cell: cell.source.key):
             same_source = list(group)
             baseline = self._baseline(same_source)
+            _note_repeats(same_source, self.session)
             jobs = {cell.id: self._job(cell, baseline) for cell in same_source}
             yield from jobs.values()
             if self.spec.equal_compute:

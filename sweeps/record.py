@@ -84,6 +84,8 @@ class PlanCost(Part):
     """The cost of a plan in denoiser evaluations; `K` is their number a prompt, `steps_requested` the config's steps.
 
     `node_steps` and `savings` of old runs count their `probe_rows` too: what a strategy had the denoiser evaluate.
+    `distinct_savings`: of the pictures that repeat no earlier one of their prompt, bit for bit, where some do: to make
+    one picture twice saves nothing.
     """
 
     n_prompts: int
@@ -93,6 +95,7 @@ class PlanCost(Part):
     baseline_node_steps: int
     savings: float
     probe_rows: int = 0
+    distinct_savings: float | None = None
 
 
 class FlopCost(Part):

@@ -19,7 +19,7 @@ from generators.device_memory import give_back
 from generators.model_entry import ModelEntry, locate
 from generators.prompts import short
 from metrics.base import Metric, ResultInfo, get_metric, metrics
-from metrics.duplicates import SOURCE, compare_duplicates, exact_duplicates
+from metrics.duplicates import SOURCE, compare_duplicates, exact_duplicates, repeats
 from metrics.statistics import Estimate
 from sweeps.axes import parse_parameters, refuse_parted
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
@@ -270,7 +270,7 @@ def picture_results(
 ) -> dict[str, Result]:
     """Return the results of pictures that need no scorer, named ``pictures.<result>``.
 
-    They are exact duplicates and, where there are some, pictures of one colour.
+    They are exact duplicates and, where there are some, repeats of one prompt's picture and pictures of one colour.
 
     Args:
         baseline: of each of the baseline's pictures a hash that equal ones alone have in common [N].
@@ -282,6 +282,9 @@ def picture_results(
         return {}
     before, after = (exact_duplicates(hashes, prompts) for hashes in (baseline, ours))
     compared = compare_duplicates("duplicates", before, after)
+    again = [int(np.count_nonzero(repeats(hashes, prompts))) for hashes in (baseline, ours)]
+    if any(again):
+        compared |= {"repeats": again[1], "repeats_standard": again[0]}
     if any(blank):
         compared |= {"blank": blank[1], "blank_standard": blank[0]}
     return {f"{SOURCE}.{key}": _result(value) for key, value in compared.items()}
@@ -300,7 +303,11 @@ def picture_notes(contents: Sequence[str], blank: Sequence[bool], prompts: Seque
         ["1 of 3 pictures is another prompt's, the first that of prompt 3 ('a wolf')"]
     """
     notes = []
-    for what, rows in (("of one colour", blank), ("another prompt's", exact_duplicates(contents, prompts))):
+    for what, rows in (
+        ("of one colour", blank),
+        ("another prompt's", exact_duplicates(contents, prompts)),
+        ("an earlier one of the same prompt", repeats(contents, prompts)),
+    ):
         if n := int(np.count_nonzero(rows)):
             first = int(np.argmax(rows))
             which = f"the first that of prompt {first + 1} ({short(prompts[first])!r})"

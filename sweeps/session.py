@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from generators.families.base import Family
 from generators.noise import KeyedNoise, NoiseSource, OfficialNoise
 from generators.overflow import check_conditioning
 from generators.sharing.labels import fcluster_order
-from generators.sharing.plan import Grouping, treed
+from generators.sharing.plan import Grouping, treed, with_copies
 from generators.strategies.base import get_strategy, grouped
 from sweeps.encodings import Encoded, EncodingWriter, joined, load_encoding
 from sweeps.energy import meter
@@ -167,7 +168,10 @@ class Session:
         key = source.conditioning_key
         if key not in self._encoded:
             folder = run / "shared" / key if run else None
-            self._encoded[key] = self._all_encoded(source, folder, job)
+            encoded = self._all_encoded(source, folder, job)
+            if len(encoded.conditioning) != len(source.prompts):
+                encoded = replace(encoded, conditioning=encoded.conditioning.taken(source.encoded_rows))
+            self._encoded[key] = encoded
             self._encoding_notes[key] = self._encoded[key].notes
         return self._encoded[key]
 
@@ -193,9 +197,12 @@ class Session:
         key = (source.key, f"{strategy.name} {strategy.model_dump_json()}", features)
         if key not in self._groupings:
             self.encoded(source, run)  # in a stage of its own
+            n = source.prompts.per_prompt
             with self.stage("cluster", 1, source) as seconds:
-                rows = self.features(source, features, run)
-                grouping = grouped(strategy, rows, seed=source.settings.seed, classes=source.classes)
+                rows = self.features(source, features, run)[::n]
+                apart = None if source.classes is None else source.classes[::n]
+                grouping = grouped(strategy, rows, seed=source.settings.seed, classes=apart)
+                grouping = with_copies(grouping, n, source.copies_height, strategy.name)
             self._groupings[key] = grouping, seconds["cluster"]
         return self._groupings[key]
 

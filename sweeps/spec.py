@@ -47,11 +47,14 @@ OFFICIAL: dict[str, Any] = {
 REMOVED = {"attention": "other kernels gained 0 to 3%"}  # former settings; null in the specs of old runs
 RELATIVE = ("./", "../")
 SAVE_EVERY = 60.0  # seconds
+# where pictures of one prompt part, and how much of their noise is replaced there: measured, see docs/results.md
+COPIES_HEIGHT, RENOISE = 0.5, 1.0
+MOST_PER_PROMPT = 1000
 MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no scheduler
 LONGEST_NAME, LONGEST_SHOWN = 100, 200  # bytes, characters
 ANY = "\0"  # stands for any text, where names are looked for
 # settings that came later: where they say nothing, a run's name is as it was
-LATER = {"savings", "denoiser_cache", "settings", "revision", "variant", "column"}
+LATER = {"savings", "denoiser_cache", "settings", "revision", "variant", "column", "per_prompt", "copies_height"}
 
 ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)  # of a Google-style docstring
 MAKE, SHARE, RUN, SCORE = "What to make", "How prompts share", "How to run", "What to score"
@@ -123,6 +126,8 @@ class SweepSpec(BaseModel):
         column: The column of --prompts that holds them.
         prompt: One prompt; repeat the option for more.
         limit: Use only the first N prompts of each set.
+        per_prompt: Pictures of each prompt. They share their early steps and part by fresh noise (--noise
+            per-root:renoise=1 unless --noise says otherwise); at tau 0 each is drawn alone.
         seed: Random seeds: one, or several as 1,2 or 0..3.
         steps: Denoising steps.
         scheduler: A scheduler by its class in diffusers, such as DDIMScheduler.
@@ -147,10 +152,13 @@ class SweepSpec(BaseModel):
             `bench schedules list` has them all.
         combiner: How the conditioning of a cluster is computed from that of its prompts, of `bench combiners
             list`.
+        copies_height: With --per-prompt, the height of the tree at which the pictures of one prompt part, in the
+            strategy's units as tau is: lower is later. Clusters of prompts that are more alike part there too.
         noise: What images begin from. per-root: every tree of prompts has an initial latent of its own (the
             paper), so that a prompt that shares does not begin from its baseline image's; shared: one initial
             latent for all (its released code); official: all noise from one random stream, drawn in the order of
-            that code.
+            that code. per-root:renoise=X: where pictures of one prompt part, X of their noise, from 0 to 1, is
+            replaced.
         denoiser_cache: Also reuse computation between the steps of one image, by a cache of `bench
             denoiser-caches list`. none,first-block:threshold=0.1 measures sharing without it and with it.
         device: Where to compute.
@@ -196,6 +204,7 @@ class SweepSpec(BaseModel):
     column: Annotated[str | None, Flag(MAKE, "NAME", "prompt, or what is called alike")] = None
     prompt: Annotated[Texts, Flag(MAKE, "TEXT")] = ()
     limit: Annotated[int | None, Field(ge=1), Flag(MAKE, "N", "all prompts")] = None
+    per_prompt: Annotated[int, Field(ge=1, le=MOST_PER_PROMPT), Flag(MAKE, "N")] = 1
     seed: Annotated[Seeds, Flag(MAKE, "N|N,N|N..N")] = (42,)
     steps: Annotated[Steps, Flag(MAKE, "N|N,N", THE_MODELS)] = ()
     scheduler: Annotated[Names, Flag(MAKE, "CLASS", THE_MODELS)] = ("default",)
@@ -214,6 +223,7 @@ class SweepSpec(BaseModel):
     features: Annotated[Names, Flag(SHARE, "NAME", "the family's first")] = ("default",)
     schedule: Annotated[Ways, Flag(SHARE, "NAME", completes="schedules")] = ("eq7",)
     combiner: Annotated[Names, Flag(SHARE, "NAME", completes="combiners")] = ("mean",)
+    copies_height: Annotated[float, Field(ge=0, allow_inf_nan=False), Flag(SHARE, "X")] = COPIES_HEIGHT
     noise: Annotated[Names, Flag(SHARE, "per-root|shared|official")] = ("per-root",)
     denoiser_cache: Annotated[Ways, Flag(SHARE, "NAME", completes="denoiser-caches")] = ("none",)
     device: Annotated[str | None, Flag(RUN, "cpu|cuda|cuda:1", "cuda where there is one, else cpu")] = None
@@ -256,6 +266,12 @@ class SweepSpec(BaseModel):
             )
         if self.tau and self.savings:
             raise UserError("tau and savings both say how much to share", "give one of them")
+        if self.per_prompt > 1 and "noise" not in self.model_fields_set:
+            object.__setattr__(self, "noise", (f"per-root:renoise={RENOISE:g}",))
+        if self.per_prompt > 1 and "official" in self.noise:
+            raise UserError("the released code makes one picture of a prompt", "leave out --per-prompt, or --official")
+        if self.per_prompt == 1 and self.copies_height != COPIES_HEIGHT:
+            raise UserError("copies_height is of pictures of one prompt, and there is one of each", "add --per-prompt")
         if not self.tau and not self.savings:
             object.__setattr__(self, "tau", parse_taus(DEFAULT_TAUS))
         compiled = self.compilation not in (None, "no")

@@ -5,7 +5,7 @@ A wave ends with its pictures in their places, or with what other waves begin fr
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from generators.conditioning import Conditioning
-    from generators.executor import NodeState
-    from generators.node_states import NodeStates
+    from generators.node_states import NodeState, NodeStates
     from generators.noise import NoiseSource
+    from generators.settings import GenerationSettings
     from generators.sharing.plan import SharingPlan
     from generators.sharing.union import Union
     from sweeps.grid import Source
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sweeps.writer import Place
 
 Integers = NDArray[np.int64]
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +101,12 @@ class Waves:
         wave: Integers = of[self.work.union.ends]
         return wave
 
+    def renoised(self, settings: "GenerationSettings") -> NDArray[np.bool_] | None:
+        """Return bool [n], the plan's nodes that begin with fresh noise; None where the settings have none."""
+        from generators.renoising import renoised_nodes
+
+        return renoised_nodes(self.plan, self.work.keys) if settings.renoise else None
+
     def noted(self, wave: int) -> bool:
         """Return whether a wave was done, whatever has become of its files since."""
         return (self.of, self.rows, wave) in self._known
@@ -160,12 +167,7 @@ class Waves:
         exported = np.searchsorted(self.cut.nodes[wave], self._exported[wave])
         here = torch.from_numpy(np.flatnonzero(np.isin(state.nodes.numpy(), exported)))
         if len(here):
-            memory = tuple(leaf[here] for leaf in state.memory)
-            overflow = None if state.overflow is None else state.overflow[here]
-            self.states.save(
-                wave,
-                replace(state, nodes=state.nodes[here], latents=state.latents[here], memory=memory, overflow=overflow),
-            )
+            self.states.save(wave, state.taken(here, state.nodes[here]))
 
     def took(self, wave: Wave, left: Sequence[int], *, noted: bool = True) -> None:
         """Take in what a wave took, and forget what it began from if none of those that are left does.
@@ -256,6 +258,6 @@ def added(waves: Sequence[Wave]) -> tuple[ExecutionStats, dict[str, float]]:
     return execution, seconds
 
 
-def _add(to: dict[str, float] | dict[str, int], more: Mapping[str, float] | Mapping[str, int]) -> None:
+def _add(to: dict[str, N], more: Mapping[str, N]) -> None:
     for name, value in more.items():
         to[name] = to.get(name, 0) + value

@@ -22,6 +22,9 @@ from sweeps.families import Families
 from sweeps.machine import machine, versions
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from generators.acceleration import Acceleration
     from generators.checkpoints import Offload
     from sweeps.delivery.about import About
@@ -38,6 +41,7 @@ class Task:
         heirs: of a trunk, for each part that waits for it: what that begins from (`Part.inherits`).
         format: of the pictures' files.
         abouts: what they say of how they were made, by the whole plan's number of the prompt; none: nothing.
+        renoised: as `execute` takes it.
     """
 
     work: int
@@ -51,6 +55,7 @@ class Task:
     heirs: tuple[tuple[Integers, Integers, Integers], ...] = ()
     format: PictureFormat = PNG
     abouts: "Mapping[int, About]" = field(default_factory=dict)
+    renoised: "NDArray[np.bool_] | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +160,7 @@ class Worker:
             batch_size=task.batch_size,
             initial_states=initial_states,
             on_exit=(lambda state: exported.update({state.k: state})) if task.heirs else None,
+            renoised=task.renoised,
         )
         return execution, time.perf_counter() - start
 

@@ -268,6 +268,19 @@ def treed(grouping: Grouping, strategy: str) -> Tree:
     raise UserError(f"the strategy {strategy!r} makes no tree: it plans by itself", "choose another strategy")
 
 
+def with_copies(grouping: Grouping, n: int, height: float, strategy: str) -> Grouping:
+    """Return a strategy's grouping of prompts as one of `n` copies of each (`Tree.with_copies`).
+
+    Raises:
+        UserError: it is no tree, so that nothing says where copies part.
+
+    Examples:
+        >>> with_copies(Tree.singletons(3), 2, 0.5, "none").n_leaves
+        6
+    """
+    return grouping if n == 1 else treed(grouping, strategy).with_copies(n, height)
+
+
 def build_plan(tree: Grouping, schedule: Schedule, tau: float, steps: int, combiner: str = "mean") -> SharingPlan:
     """Return the plan of `tree` under `schedule` (Algorithm 1); a planner gives its own.
 

@@ -182,6 +182,40 @@ class Tree:
         hi = np.array(end, dtype=np.int64)
         return hi - np.array(size, dtype=np.int64), hi
 
+    def with_copies(self, n: int, height: float) -> "Tree":
+        """Return the tree of `n` copies of each prompt, those of prompt i being leaves ``n * i`` to ``n * i + n - 1``.
+
+        Each leaf becomes a cluster of its copies, which part at `height`. Heights do not fall towards the root, so
+        clusters of prompts that are more alike than that split there too: how long copies share does not depend on
+        which other prompts there are.
+
+        Args:
+            n: 1 or more; of 1 the tree is itself.
+            height: as merge heights; 0 or more.
+
+        Raises:
+            UserError: n or the height is out of range.
+
+        Examples:
+            >>> pair = Tree([2, 2, -1], [0, 0, 0.5], n_leaves=2)
+            >>> apart = pair.with_copies(2, height=0.2)
+            >>> apart.parent.tolist(), apart.score.tolist()
+            ([4, 4, 5, 5, 6, 6, -1], [0.0, 0.0, 0.0, 0.0, 0.2, 0.2, 0.5])
+            >>> pair.with_copies(2, height=0.8).score.tolist()
+            [0.0, 0.0, 0.0, 0.0, 0.8, 0.8, 0.8]
+        """
+        if n < 1 or not (np.isfinite(height) and height >= 0):
+            raise UserError(f"{n} copies that part at {height}", "1 or more copies part at a height from 0 up")
+        if n == 1:
+            return self
+        leaves, copies = self.n_leaves, n * self.n_leaves
+        parents = np.where(self.parent < 0, -1, self.parent + copies)
+        return Tree(
+            np.concatenate([copies + np.repeat(np.arange(leaves), n), parents]),
+            np.concatenate([np.zeros(copies), np.full(leaves, height), np.maximum(height, self.score[leaves:])]),
+            copies,
+        )
+
     def to_linkage(self) -> NDArray[np.float64]:
         """Return this tree as a SciPy linkage matrix [N-1, 4], for dendrograms.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from metrics.duplicates import SOURCE
+from metrics.duplicates import REPEATS, SOURCE, WHAT_REPEATS
 from reports.base import RunView, Table
 from reports.frame import frame, result_names, varying_axes
 from reports.labels import MISSING, Label, axis_text, title
@@ -42,12 +42,14 @@ class SetLosses(Table):
             return None
         encoders = _encoders(records)
         axes = varying_axes(records)
+        repeats = any(REPEATS in record.results for record in records)
         columns = [
             *(Column(axis, not isinstance(getattr(records[0].config, axis), str), key=True) for axis in axes),
             Column("tau", key=True),
             Column("pictures"),
             Column("exact duplicates"),
             Column("baseline's"),
+            *([Column("repeats")] if repeats else []),
         ]
         if encoders:
             columns += [
@@ -59,10 +61,10 @@ class SetLosses(Table):
         rows = [(record, encoder) for record in records for encoder in encoders or [""]]
         return Sheet(
             columns,
-            rows=[_entries(record, encoder, axes) for record, encoder in rows],
+            rows=[_entries(record, encoder, axes, repeats) for record, encoder in rows],
             data=frame(records),
             caption="what the set of pictures lost, beside the baseline's",
-            notes=[*losses(run), *NOTES, *(BY_ENCODERS if encoders else ())],
+            notes=[*losses(run), *NOTES, *([WHAT_REPEATS] if repeats else []), *(BY_ENCODERS if encoders else ())],
             groups=[record.config.model_copy(update={"tau": 0}) for record, _ in rows],
         )
 
@@ -126,14 +128,15 @@ def _encoders(records: Sequence[Record]) -> list[str]:
     return [name.removesuffix(NEAR) for name in result_names(records) if name.endswith(NEAR)]
 
 
-def _entries(record: Record, encoder: str, axes: Sequence[str]) -> list[Entry]:
-    """Return a row; without an encoder it ends with the exact duplicates."""
+def _entries(record: Record, encoder: str, axes: Sequence[str], repeats: bool) -> list[Entry]:
+    """Return a row; without an encoder it ends with the exact duplicates, and the repeats if these are shown."""
     entries = [
         *(Entry(axis_text(getattr(record.config, axis))) for axis in axes),
         Entry(f"{record.config.tau:f}"),
         Entry(str(record.plan.n_prompts) if record.plan else MISSING),
         Entry(_count(record, EXACT)),
         Entry(_count(record, f"{EXACT}_standard")),
+        *([Entry(_count(record, REPEATS) if REPEATS in record.results else "0")] if repeats else []),
     ]
     if not encoder:
         return entries

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from common.errors import UserError
+from metrics.duplicates import REPEATS, WHAT_REPEATS
 from reports.base import RunView, Table
 from reports.claims import BASELINE_MEAN, BROKEN, claim_of
 from reports.frame import SHARED, frame, paired_metrics, result_names, shared_axes, varying_axes, wall_savings
@@ -233,6 +234,7 @@ def _notes(records: Sequence[Record], every: Sequence[Record], failed: Sequence[
     intervals = [f"{method} ({'; '.join(headings)})" for method, headings in methods.items()]
     notes = [f"95% intervals: {', '.join(intervals)}"] if intervals else []
     notes += [f"scorers: {', '.join(scorers)}"] if scorers else []
+    notes += [WHAT_REPEATS] if any(REPEATS in record.results for record in every) else []
     notes += _blank_notes(every)
     notes += [SHARED] if any(record.shared_seconds for record in every) else []
     return [*notes, *(_failure(record) for record in failed)]

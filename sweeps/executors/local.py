@@ -172,6 +172,7 @@ def _executed(
     for note in notes:
         session.emit(Note(note))
     needed = None if wanted.all() else leading_to(plan, work.union.ends[wanted])
+    renoised = waves.renoised(jobs[0].source.settings)
     used = [wave.execution.batch_size for wave in waves.known if wave.execution.batch_size]
     size = min([*used, *(size for size, _ in sizes.values())], default=0)
     overflows: Overflows = {}
@@ -184,7 +185,8 @@ def _executed(
         denoising.enter_context(session.stage("denoise", plan.node_steps, jobs[0].source, one_job, before))
         for number, wave in enumerate(left, 1):
             checkpoints = _checkpoints(jobs, waves, wave, identity, session)
-            execution, own, of_work, seconds = _denoised(jobs[0], waves, wave, size, needed, checkpoints, session)
+            asked = wave, size, needed, renoised, checkpoints
+            execution, own, of_work, seconds = _denoised(jobs[0], waves, *asked, session)
             size = execution.batch_size_used
             if number == len(left):
                 denoising.close()
@@ -228,9 +230,10 @@ def _denoised(
     wave: int,
     batch_size: int,
     needed: "NDArray[np.bool_] | None",
+    renoised: "NDArray[np.bool_] | None",
     checkpoints: "DenoisingCheckpoints | None",
     session: "Session",
-) -> "tuple[Execution, Work, Sequence[int], dict[str, float]]":
+) -> "tuple[Execution, Work, NDArray[np.int64], dict[str, float]]":
     """Denoise a wave.
 
     Returns:
@@ -265,6 +268,7 @@ def _denoised(
         initial_states=waves.initial_states(wave, part),
         on_exit=keep if trunk else None,
         cache=job.cache,
+        renoised=None if renoised is None else renoised[part.nodes],
     )
     seconds = clock() - start - kept - (checkpoints.seconds if checkpoints else 0.0) + execution.seconds_before
     return execution, own, rows, {"denoise": seconds}

@@ -258,6 +258,7 @@ class Ray(Executor):
         keys, (batch_size, _), entry = source.keys, session.batch_size(source), source.entry.pinned()
         conditioning = self._published(session.encoded(source, job.run))
         number, pieces = self._new(job, len(left))
+        renoised = waves.renoised(source.settings)
         pieces.waves = waves
         parts, heirs = {wave: waves.part(wave) for wave in left}, waves.cut.heirs
         follow = following(waves.cut.waits.tolist())
@@ -274,6 +275,7 @@ class Ray(Executor):
                 tuple(parts[heir].inherits(nodes) for heir in heirs[wave] if heir in parts),
                 job.files.format,
                 said,
+                None if renoised is None else renoised[part.nodes],
             )
             if trunk >= 0:
                 pieces.waiting.setdefault(trunk, []).append(task)

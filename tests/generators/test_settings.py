@@ -22,6 +22,8 @@ def test_overrides_win_and_none_means_not_asked():
         ("guidance", -1.0),
         ("height", 0),
         ("noise", "pink"),
+        ("noise", "per-root:renoise=1.5"),
+        ("noise", "per-root:eta=1"),
         ("dtype", "fp8"),
         ("seed", -1),
         ("scheduler", "../DDPM"),

@@ -170,3 +170,22 @@ def test_a_saved_tree_is_checked_again(tmp_path: Path) -> None:
     write_npz(path, KIND, {"parent": np.array([2, 2, -1])})
     with pytest.raises(UserError, match="no whole tree"):
         Tree.load(path)
+
+
+@given(st.data(), st.integers(1, 4), st.floats(0, 3))
+def test_copies_stand_where_their_prompt_stood_and_part_at_one_height(
+    forests: Forests, data: st.DataObject, n: int, height: float
+) -> None:
+    tree = data.draw(forests())
+    whole = tree.with_copies(n, height)
+    assert whole.n_leaves == n * tree.n_leaves
+    own = [frozenset(range(n * i, n * i + n)) for i in range(tree.n_leaves)]
+    expected = [
+        (sorted(leaf for prompt in members(tree, node) for leaf in own[prompt]), max(height, float(tree.score[node])))
+        for node in range(tree.n_leaves if n > 1 else 0, len(tree.parent))
+    ]
+    copies = [([leaf], 0.0) for leaf in range(whole.n_leaves)] + [(sorted(group), height) for group in own]
+    assert clusters(whole) == (sorted([*expected, *copies]) if n > 1 else clusters(tree))
+    for group in own if n > 1 else []:  # whatever prompts stand beside them
+        (parent,) = {int(whole.parent[leaf]) for leaf in group}
+        assert whole.score[parent] == height
