@@ -5,7 +5,7 @@ A wave ends with its pictures in their places, or with what other waves begin fr
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from generators.conditioning import Conditioning
-    from generators.executor import NodeState
-    from generators.node_states import NodeStates
+    from generators.node_states import NodeState, NodeStates
     from generators.noise import NoiseSource
     from generators.sharing.plan import SharingPlan
     from generators.sharing.union import Union
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from sweeps.writer import Place
 
 Integers = NDArray[np.int64]
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,6 +256,6 @@ def added(waves: Sequence[Wave]) -> tuple[ExecutionStats, dict[str, float]]:
     return execution, seconds
 
 
-def _add(to: dict[str, float] | dict[str, int], more: Mapping[str, float] | Mapping[str, int]) -> None:
+def _add(to: dict[str, Number], more: Mapping[str, Number]) -> None:
     for name, value in more.items():
-        to[name] = to.get(name, 0) + value
+        to[name] = to[name] + value if name in to else value

@@ -267,7 +267,7 @@ def _denoised(
         cache=job.cache,
     )
     seconds = clock() - start - kept - (checkpoints.seconds if checkpoints else 0.0) + execution.seconds_before
-    return execution, own, rows, {"denoise": seconds}
+    return execution, own, rows.tolist(), {"denoise": seconds}
 
 
 def _took(execution: "Execution", notes: Sequence[str]) -> ExecutionStats:
