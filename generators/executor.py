@@ -407,8 +407,8 @@ class _Run:
             if name in fresh:
                 rows[torch.from_numpy(begins)] = fresh.pop(name)
             kept = before.pop(name)
-            for some in torch.split(torch.arange(len(places)), COPIED):  # of all at once there would be a third copy
-                rows[goes_on[some]] = kept[places[some]]
+            for start in range(0, len(places), COPIED):  # of all at once there would be a third copy
+                rows[goes_on[start : start + COPIED]] = kept[places[start : start + COPIED]]
             self.conditioned[name] = rows
 
     def step(self, k: int) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sweeps.writer import Place
 
 Integers = NDArray[np.int64]
-N = TypeVar("N", int, float)
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,6 +258,6 @@ def added(waves: Sequence[Wave]) -> tuple[ExecutionStats, dict[str, float]]:
     return execution, seconds
 
 
-def _add(to: dict[str, N], more: Mapping[str, N]) -> None:
+def _add(to: dict[str, Number], more: Mapping[str, Number]) -> None:
     for name, value in more.items():
-        to[name] = to.get(name, 0) + value
+        to[name] = to[name] + value if name in to else value

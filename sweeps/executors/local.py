@@ -271,7 +271,7 @@ def _denoised(
         renoised=None if renoised is None else renoised[part.nodes],
     )
     seconds = clock() - start - kept - (checkpoints.seconds if checkpoints else 0.0) + execution.seconds_before
-    return execution, own, rows, {"denoise": seconds}
+    return execution, own, rows.tolist(), {"denoise": seconds}
 
 
 def _took(execution: "Execution", notes: Sequence[str]) -> ExecutionStats:

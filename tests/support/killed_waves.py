@@ -17,7 +17,7 @@ from tests.campaign.kills import die, forked, warm
 ASKED = ("generate", "--model", "mini-sd", "--dataset", "mini_templates", "--steps", "3", "--batch-size", "4")
 RUN = Path("generated/run")
 PICTURES, WAVE = 20, 6
-COMMAND = (*ASKED, "--tau", "1", "--limit", str(PICTURES), "--wave", str(WAVE), "--name", "run")
+COMMAND = (*ASKED, "--tau", "4", "--limit", str(PICTURES), "--wave", str(WAVE), "--name", "run")
 
 
 def counted() -> None:
@@ -72,7 +72,7 @@ def main() -> None:
     moments = {
         "a picture in the middle": (Unfinished, "written", 11),
         "the last picture": (Unfinished, "written", PICTURES),
-        "a trunk's states": (NodeStates, "save", 2),
+        "a trunk's states": (NodeStates, "save", 1),
         "a wave's end": (Unfinished, "done", 3),
     }
     for name, moment in moments.items():
