@@ -22,6 +22,7 @@ COLUMNS, LARGEST = 8, 256  # pictures a row of the grid, pixels of one
         "title": "it makes no tables and figures",
         "preset": "a preset is a grid of cells",
         "savings": "it is one tau",
+        "sample": "it makes every picture",
         "isolate": "its one cell is always made by itself",
         "energy": "it measures nothing",
         **dict.fromkeys(("metric", "audit", "indifference", "seed_control", "equal_compute"), "it scores nothing"),

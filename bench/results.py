@@ -121,6 +121,8 @@ def print_costs(plan: "Plan", costs: "Sequence[tuple[Job, Cost]]", *, together: 
     console.print(table)
     if together:
         console.print(united_line(*plan.united()), soft_wrap=True)
+    if plan.spec.sample:
+        console.print(sample_line(plan), soft_wrap=True)
     if copies:
         console.print(
             f"the audit needs {copies:,} scores: of copies of baseline pictures under edits that nobody sees, and of "
@@ -138,6 +140,14 @@ def united_line(one_by_one: int, together: int) -> str:
     """Say what it saves to denoise once what several plans have in common."""
     fewer = (one_by_one - together) / one_by_one
     return f"denoised together: {together:,} node-steps for all, {fewer:.1%} fewer than the {one_by_one:,} one by one"
+
+
+def sample_line(plan: "Plan") -> str:
+    """Say what a sample costs beside all pictures."""
+    sets = {job.source.prompts.name: job.source for job in plan.jobs}
+    drawn = [f"{name}: {of.sample.text}" for name, of in sets.items() if of.sample] or ["all prompts"]
+    spent, whole = plan.spent(), plan.spent(whole=True)
+    return f"pictures of {'; '.join(drawn)}: {spent:,} node-steps, {spent / whole:.1%} of the {whole:,} of all"
 
 
 def seconds_line(seconds: Mapping[str, float]) -> str:

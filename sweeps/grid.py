@@ -17,7 +17,8 @@ from generators.settings import GenerationSettings
 from generators.sharing.schedule import Schedule, get_schedule
 from generators.strategies.base import Strategy, get_strategy, split_name
 from sweeps.axes import canonical, parse_parameters
-from sweeps.record import CellConfig, Role
+from sweeps.record import CellConfig, Role, Sample
+from sweeps.sample import drawn
 from sweeps.spec import OFFICIAL, SweepSpec
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Source:
         scheduler: the class that the settings' scheduler resolves to; its configuration is among the weights.
         stream: whose generator draws all noise, under the noise policy ``official``; None: noise knows no device.
         log_snr: of the latents before each step, for schedules that follow it; None where the scheduler does not tell.
+        sample: the prompts whose pictures are made; None: all.
     """
 
     entry: ModelEntry
@@ -49,6 +51,12 @@ class Source:
     scheduler: str
     stream: str | None = None
     log_snr: tuple[float, ...] | None = None
+    sample: Sample | None = None
+
+    @property
+    def pictures(self) -> int:
+        """Return the number of prompts whose pictures are made."""
+        return len(self.sample) if self.sample else len(self.prompts)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -61,6 +69,7 @@ class Source:
 
         family = get_family(self.entry.family)
         one_stream = {"stream": self.stream} if self.stream else {}
+        sample = {"sample": sha256_text(self.sample.model_dump_json())} if self.sample else {}
         return {
             "algorithm": ALGORITHM_VERSION,
             "family": {"name": family.name, "version": family.version},
@@ -71,6 +80,7 @@ class Source:
             "K": self.steps,
             "embedding_seed": self.settings.embedding_seed,
             **one_stream,
+            **sample,
         }
 
     @cached_property
@@ -83,7 +93,8 @@ class Source:
         """Return the name of the conditioning's folder: fewer settings change it."""
         idle = self.settings.not_in_conditioning
         settings = {name: value for name, value in self.identity["settings"].items() if name not in idle}
-        return short_hash({**self.identity, "settings": settings, "scheduler": None, "K": None})
+        encoded = {name: value for name, value in self.identity.items() if name != "sample"}
+        return short_hash({**encoded, "settings": settings, "scheduler": None, "K": None})
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,10 +251,13 @@ def sources(
     weights = {entry.name: entry.weights_hash() if hashed else entry.name for entry in entries}
     samplers = [sampler_of(entry, settings, device) for entry, settings in known]
     for prompts in prompt_sets:
+        sample = drawn(prompts, spec.sample, spec.seed[0]) if spec.sample else None
         for (entry, settings), sampler in zip(known, samplers, strict=True):
             scheduler = sampler.identity["class"]
             stream = generator_name(device) if settings.noise == "official" else None
-            yield Source(entry, weights[entry.name], prompts, settings, sampler.K, scheduler, stream, sampler.log_snr)
+            yield Source(
+                entry, weights[entry.name], prompts, settings, sampler.K, scheduler, stream, sampler.log_snr, sample
+            )
 
 
 def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[GenerationSettings]:

@@ -230,9 +230,12 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def finish(folder: Path, n_prompts: int, make: Callable[[dict[str, str]], Manifest]) -> Manifest:
-    """Hash the pictures and write their manifest, which `make` gives for the hashes by file name: it is complete."""
-    names = [picture_name(prompt) for prompt in range(n_prompts)]
+def finish(folder: Path, prompts: Iterable[int], make: Callable[[dict[str, str]], Manifest]) -> Manifest:
+    """Hash the pictures and write their manifest, which `make` gives for the hashes by file name: it is complete.
+
+    `prompts` are those that have one, by their place in the set, ascending.
+    """
+    names = [picture_name(prompt) for prompt in prompts]
     manifest = make({name: sha256_file(folder / "images" / name) for name in names})
     write_sealed(folder / MANIFEST, json.loads(manifest.model_dump_json()))
     return manifest

@@ -75,12 +75,29 @@ class Plan:
 
         Those that are the baseline's are not denoised again.
         """
-        by_source: dict[str, list[SharingPlan]] = {}
-        for job in self.picture_sets:
-            if job.plan and (not job.alone or job.role == "baseline"):
-                by_source.setdefault(job.source.key, []).append(job.plan)
-        totals = [united_steps(plans) for plans in by_source.values()]
-        return sum(alone for alone, _ in totals), sum(together for _, together in totals)
+        return _united([job for job in self.picture_sets if not job.alone or job.role == "baseline"], whole=True)
+
+    def spent(self, *, whole: bool = False) -> int:
+        """Return the node-steps that the run takes if it makes every picture: what is denoised together once.
+
+        Args:
+            whole: of all prompts, where only a sample's pictures are made.
+        """
+        alone = [job for job in self.picture_sets if job.plan and (self.spec.alone or job.alone)]
+        together = [job for job in self.picture_sets if job not in alone]
+        by_itself = [job.plan if whole else job.needed(isolate=self.spec.alone) for job in alone]
+        return sum(plan.node_steps for plan in by_itself if plan) + _united(together, whole=whole)[1]
+
+
+def _united(jobs: Sequence[Job], *, whole: bool) -> tuple[int, int]:
+    """Return the node-steps of these jobs one by one, and together, of all their prompts or those that are drawn."""
+    by_source: dict[str, list[SharingPlan]] = {}
+    for job in jobs:
+        if job.plan:
+            plan = job.plan if whole else job.plan.restricted(job.pictured)
+            by_source.setdefault(job.source.key, []).append(plan)
+    totals = [united_steps(plans) for plans in by_source.values()]
+    return sum(alone for alone, _ in totals), sum(together for _, together in totals)
 
 
 def check(
@@ -144,6 +161,9 @@ def plan_sweep(
     if spec.savings:
         shared = planning.at_savings(shared)
     _refuse_others(run, shared)
+    for source in {cell.source.prompts.name: cell.source for cell in shared}.values():
+        if source.sample:
+            session.note(f"{source.prompts.name}: pictures of {source.sample.text}; plans are of all of them")
     return Plan(spec, run, tuple(planning.jobs(shared)))
 
 
