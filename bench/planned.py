@@ -28,11 +28,19 @@ class Priced:
     utilisation: float
     seconds_per_step: float | None = None
 
-    def of(self, model: str, components: "Sequence[Component]", prompts: int, node_steps: int) -> dict[str, Any]:
-        """Return GPU hours and money of a plan's pictures, and what they rest on."""
+    def of(
+        self,
+        model: str,
+        components: "Sequence[Component]",
+        prompts: int,
+        node_steps: int,
+        images: int | None = None,
+    ) -> dict[str, Any]:
+        """Return GPU hours and money of a plan's pictures, one a prompt unless `images` says, and what they rest on."""
         from metrics.flops import price
 
-        whole, rest = (price(components, prompts, count, prompts).total for count in (node_steps, 0))
+        images = prompts if images is None else images
+        whole, rest = (price(components, prompts, count, images).total for count in (node_steps, 0))
         seconds, basis = self.gpu.seconds(
             model,
             node_steps,

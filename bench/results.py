@@ -146,7 +146,7 @@ def sample_line(plan: "Plan") -> str:
     """Say what a sample costs beside all pictures."""
     sets = {job.source.prompts.name: job.source for job in plan.jobs}
     drawn = [f"{name}: {of.sample.text}" for name, of in sets.items() if of.sample] or ["all prompts"]
-    spent, whole = plan.spent(), plan.spent(whole=True)
+    spent, whole = (sum(plan.spent(whole=whole).values()) for whole in (False, True))
     return f"pictures of {'; '.join(drawn)}: {spent:,} node-steps, {spent / whole:.1%} of the {whole:,} of all"
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bench.screen import Screen
     from reports.tracking import MlflowTracker
     from reusebench import Run
+    from sweeps.events import SweepStarted
     from sweeps.executors.base import Executor
     from sweeps.spec import SweepSpec
 
@@ -23,6 +24,8 @@ FAILED = 1
 def begin(
     adapt: "Callable[[list[Mapping[str, Any]]], list[Mapping[str, Any]]]" = list,
     tables: "Sequence[str]" = (),
+    settle: "Callable[[SweepSpec], SweepSpec] | None" = None,
+    carry: "Callable[..., bool] | None" = None,
     *,
     spec: Annotated[
         Path | None,
@@ -63,6 +66,8 @@ def begin(
     Args:
         adapt: from the settings of the preset and of the file, to the layers that stand beneath the flags.
         tables: those to print; all unless given.
+        settle: from the spec that was asked for, to the one that is run.
+        carry: what runs it, as `carry_out` does unless given.
         settings: of a spec, as flags.
     """
     from sweeps.continuing import run_name
@@ -71,7 +76,8 @@ def begin(
     flags = o.given(settings)
     layers: list[Mapping[str, Any]] = [read_preset(flags["preset"])] if "preset" in flags else []
     asked = make_spec([*adapt([*layers, *([read_yaml(spec)] if spec else [])]), flags])
-    failed = carry_out(
+    asked = settle(asked) if settle else asked
+    failed = (carry or carry_out)(
         asked,
         out / (o.checked_name(name) if name else run_name(asked, out)),
         o.tracking(tracking_uri, out, mlflow),
@@ -118,7 +124,6 @@ def carry_out(
     import reusebench
     from bench.results import print_answer, print_costs, print_places, print_tables, seconds_line
     from bench.screen import screen
-    from reports.tracking import MlflowTracker
     from sweeps.audit import short_copies
     from sweeps.events import Note
 
@@ -129,12 +134,8 @@ def carry_out(
             )
             costs = planned.inner.costs(planned.session)
         else:
-            tracker = None
-            if uri:
-                tracker = MlflowTracker(
-                    uri, lambda line: seen(Note(line)), system_metrics=system_metrics, experiment=experiment
-                )
-            run = _run(asked, folder, seen, rescore, tracker, executor)
+            tracker = tracker_of(uri, seen, system_metrics, experiment)
+            run = run_shown(asked, folder, seen, rescore, tracker, executor)
     if dry_run:
         copies = short_copies(planned.jobs, planned.scorers) if asked.audit else 0
         print_costs(planned.inner, costs, together=not asked.alone, copies=copies)
@@ -147,21 +148,41 @@ def carry_out(
     return bool(run.failed)
 
 
-def _run(
+def tracker_of(
+    uri: str | None, seen: "Screen", system_metrics: bool = False, experiment: str | None = None
+) -> "MlflowTracker | None":
+    """Return what logs a run to MLflow; None where there is to be none."""
+    from reports.tracking import MlflowTracker
+    from sweeps.events import Note
+
+    if not uri:
+        return None
+    return MlflowTracker(uri, lambda line: seen(Note(line)), system_metrics=system_metrics, experiment=experiment)
+
+
+def run_shown(
     spec: "SweepSpec",
     folder: Path,
     seen: "Screen",
     rescore: bool,
     tracker: "MlflowTracker | None",
     executor: "Executor | None",
+    *,
+    delta: float | None = None,
+    began: "Callable[[SweepStarted], None]" = lambda event: None,
 ) -> "Run":
-    """Run the sweep, then write its report, then what MLflow gets of it: all from the records that are on disk."""
+    """Run the sweep, then write its report, then what MLflow gets of it: all from the records that are on disk.
+
+    `began` hears, before any picture is made, which jobs there are; `delta` is the report's.
+    """
     import reusebench
     from common.files import full_disk_told, watched
     from sweeps.events import CellFinished, Event, Note, SweepStarted
 
     def emit(event: Event) -> None:
         seen(event)
+        if isinstance(event, SweepStarted):
+            began(event)
         if tracker and isinstance(event, SweepStarted):
             prompts = {job.source.prompts.name: job.source.prompts.prompts for job in event.jobs}
             with seen.stage("track"):
@@ -173,7 +194,7 @@ def _run(
     with watched(folder), full_disk_told(folder, "free some space and run the same command again: it continues"):
         run = reusebench.sweep(spec, folder=folder, emit=emit, rescore=rescore, executor=executor, reports=False)
         with seen.stage("report"):
-            report = reusebench.report(run)
+            report = reusebench.report(run, delta=delta)
         for note in report.notes:
             seen(Note(note))
         if tracker:

@@ -77,16 +77,20 @@ class Plan:
         """
         return _united([job for job in self.picture_sets if not job.alone or job.role == "baseline"], whole=True)
 
-    def spent(self, *, whole: bool = False) -> int:
-        """Return the node-steps that the run takes if it makes every picture: what is denoised together once.
+    def spent(self, *, whole: bool = False) -> dict[str, int]:
+        """Return by model the node-steps that the run takes to make every picture: what is denoised together once.
 
         Args:
             whole: of all prompts, where only a sample's pictures are made.
         """
-        alone = [job for job in self.picture_sets if job.plan and (self.spec.alone or job.alone)]
-        together = [job for job in self.picture_sets if job not in alone]
-        by_itself = [job.plan if whole else job.needed(isolate=self.spec.alone) for job in alone]
-        return sum(plan.node_steps for plan in by_itself if plan) + _united(together, whole=whole)[1]
+        spent: dict[str, int] = {}
+        for name in dict.fromkeys(job.source.entry.name for job in self.picture_sets):
+            own = [job for job in self.picture_sets if job.source.entry.name == name and job.plan]
+            alone = [job for job in own if self.spec.alone or job.alone]
+            by_itself = [job.plan if whole else job.needed(isolate=self.spec.alone) for job in alone]
+            together = _united([job for job in own if job not in alone], whole=whole)[1]
+            spent[name] = sum(plan.node_steps for plan in by_itself if plan) + together
+        return spent
 
 
 def _united(jobs: Sequence[Job], *, whole: bool) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from common.errors import UserError
 from common.files import canonical_json, parse_json, read_sealed, sha256_file, sha256_text, write_sealed
@@ -249,6 +249,12 @@ class Record(Part):
     def made(self, run: Path) -> Path:
         """Return the folder of this cell's pictures and of their scores."""
         return run / self.images if self.images else self.folder(run)
+
+    @model_serializer(mode="wrap")
+    def _without_idle(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave a field out that came later and says nothing: a record of all prompts is written as it always was."""
+        written: dict[str, Any] = serialise(self)
+        return {name: value for name, value in written.items() if name != "sample" or value is not None}
 
     @property
     def made_prompts(self) -> int:

@@ -1,0 +1,355 @@
+"""`bench tune`: how much a whole prompt set can share, by a random sample of its pictures, and the line to run."""
+
+import json
+import shlex
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench import options as o
+from bench.planned import Priced
+from bench.sweep import begin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reports.whole_set import WholeSet
+    from reusebench import Run
+    from sweeps.executors.base import Executor
+    from sweeps.plan import Plan
+    from sweeps.spec import SweepSpec
+
+LEAST, PART = 100, 10  # prompts of a sample unless it is given: so many, or one of so many
+TAUS = "0.25..1:0.25"
+
+
+@o.spec_options(
+    begin,
+    changed={
+        "sample": {"default": f"one in {PART} prompts, {LEAST} at least"},
+        "tau": {"default": TAUS},
+        "seed_control": {"default": "off"},
+    },
+)
+def tune(
+    delta: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.49, metavar="X", help="No worse: how far below one half a win rate may lie; 0.05 is 5 points."
+        ),
+    ] = 0.05,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="h100|...", help="Also say hours and money on this accelerator.")
+    ] = None,
+    price: o.Price = 2.5,
+    utilisation: o.Utilisation = 0.4,
+    seconds_per_step: o.SecondsPerStep = None,
+    as_json: o.Json = False,
+    **options: Any,
+) -> None:
+    """Find the most sharing that leaves a whole prompt set no worse, from a random sample of its pictures.
+
+    All prompts are planned, and the pictures of a sample made at each tau: those that a full run would make, at a part
+    of its cost, which is told before. It ends with the line that makes them all. The same command continues it.
+    """
+    from sweeps.accelerators import accelerator
+
+    priced = Priced(accelerator(gpu), price, utilisation, seconds_per_step) if gpu else None
+    begin(_defaults, (), _sampled, partial(_carry_out, delta=delta, priced=priced, as_json=as_json), **options)
+
+
+def _defaults(layers: "Sequence[Mapping[str, Any]]") -> "list[Mapping[str, Any]]":
+    return [{"tau": TAUS, "seed_control": False}, *layers]
+
+
+def _sampled(asked: "SweepSpec") -> "SweepSpec":
+    """Return the spec with the size of a sample."""
+    from sweeps.grid import prompts_of
+
+    if asked.sample:
+        return asked
+    largest = max(map(len, prompts_of(asked)))
+    return asked.model_copy(update={"sample": max(LEAST, -(-largest // PART))})
+
+
+def _carry_out(
+    asked: "SweepSpec",
+    folder: Path,
+    uri: str | None,
+    *,
+    dry_run: bool,
+    rescore: bool,
+    system_metrics: bool,
+    experiment: str | None,
+    tables: "Sequence[str]",
+    executor: "Executor | None",
+    delta: float,
+    priced: Priced | None,
+    as_json: bool,
+) -> bool:
+    """Run it as `bench.sweep.carry_out` does a sweep, and print what it says of the whole set."""
+    import reusebench
+    from bench.results import print_places, seconds_line
+    from bench.screen import screen
+    from bench.sweep import run_shown, tracker_of
+    from sweeps.events import Note, SweepStarted
+    from sweeps.plan import Plan
+
+    plans: list[Plan] = []
+    with screen() as seen:
+
+        def began(event: SweepStarted) -> None:
+            plans.append(Plan(event.spec, event.run, tuple(event.jobs)))
+            seen(Note(_told(_cost(plans[0], priced))))
+
+        if dry_run:
+            planned = reusebench.plan(
+                asked, folder=folder, emit=seen, executor=executor, absent=lambda line: seen(Note(line))
+            )
+            planned.inner.costs(planned.session)  # raises what cannot be planned
+            plans.append(planned.inner)
+        else:
+            tracker = tracker_of(uri, seen, system_metrics, experiment)
+            run = run_shown(asked, folder, seen, rescore, tracker, executor, delta=delta, began=began)
+    cost = _cost(plans[0], priced)
+    if dry_run:
+        typer.echo(json.dumps({"cost": cost}) if as_json else _told(cost))
+        return False
+    answered = _answers(run, plans[0], priced)
+    if as_json:
+        typer.echo(json.dumps({"cost": cost, "folder": str(folder), **answered}))
+        return bool(run.failed)
+    _print(run, cost, answered, priced)
+    assert run.report
+    print_places(folder, run.report, uri if tracker and tracker.worked else None)
+    typer.echo(f"time     {seconds_line(seen.seconds())}")
+    return bool(run.failed)
+
+
+def _cost(plan: "Plan", priced: Priced | None) -> dict[str, Any]:
+    """Return what the run takes, its share of what all pictures would, and on an accelerator hours and money."""
+    import numpy as np
+
+    from sweeps.cost import components
+
+    spent, whole = plan.spent(), plan.spent(whole=True)
+    pictures = {job.source.prompts.name: job.source for job in plan.jobs}
+    cost: dict[str, Any] = {
+        "pictures_of": {name: of.pictures for name, of in pictures.items()},
+        "prompts": {name: len(of.prompts) for name, of in pictures.items()},
+        "node_steps": sum(spent.values()),
+        "whole_node_steps": sum(whole.values()),
+        "share": sum(spent.values()) / max(sum(whole.values()), 1),
+    }
+    if priced is None:
+        return cost
+    cost |= {"gpu": priced.gpu.description, "price": priced.price, "gpu_hours": 0.0, "cost": 0.0}
+    for model, node_steps in spent.items():
+        own = [job for job in plan.picture_sets if job.source.entry.name == model and job.plan]
+        encoded = {job.source.conditioning_key: len(job.source.prompts) for job in own}
+        needed = [job.needed(isolate=plan.spec.alone).output for job in own]
+        images = sum(int(np.count_nonzero(output >= 0)) for output in needed)
+        taken = priced.of(model, components(own[0].source), sum(encoded.values()), node_steps, images)
+        cost |= {name: cost[name] + taken[name] for name in ("gpu_hours", "cost")}
+        cost["gpu_hours_rest_on"] = taken["gpu_hours_rest_on"]
+    return cost
+
+
+def _told(cost: "Mapping[str, Any]") -> str:
+    """Say what the run takes in one line."""
+    made = (f"{n:,} of the {cost['prompts'][name]:,} prompts of {name}" for name, n in cost["pictures_of"].items())
+    text = (
+        f"pictures of {' and '.join(made)}: {cost['node_steps']:,} denoiser evaluations, {cost['share']:.1%} of the "
+        f"{cost['whole_node_steps']:,} that all pictures would take"
+    )
+    if "gpu" not in cost:
+        return text
+    return (
+        f"{text}; {cost['gpu_hours']:.3g} hours and {cost['cost']:.3g} on {cost['gpu']}, by {cost['gpu_hours_rest_on']}"
+    )
+
+
+def _answers(run: "Run", plan: "Plan", priced: Priced | None) -> dict[str, Any]:
+    """Return the estimates of the whole set, and what follows for each way to share."""
+    from reports.tables.whole_set import row
+    from reports.whole_set import whole_sets
+    from sweeps.cost import components
+
+    assert run.report
+    assert run.report.view
+    found = run.report.view.once(whole_sets)
+    source = {job.source.entry.name: job.source for job in plan.jobs}
+    rows = []
+    for one in found:
+        record = one.records[0]
+        about = row(one)
+        if record.flops:
+            about |= {"flops": record.flops.total, "standard_flops": record.flops.baseline_total}
+        if priced and record.plan:
+            own = source[record.config.model]
+            n, priced_parts = record.plan.n_prompts, components(own)
+            about |= priced.of(own.entry.name, priced_parts, n, record.plan.node_steps)
+            alone = priced.of(own.entry.name, priced_parts, n, record.plan.baseline_node_steps)
+            about |= {f"standard_{name}": alone[name] for name in ("gpu_hours", "cost")}
+        rows.append(about)
+    by_way: dict[Any, list[int]] = {}
+    for number, one in enumerate(found):
+        by_way.setdefault(one.config.model_copy(update={"tau": 0, "seed": 0}), []).append(number)
+    ways = [_of_way(plan.spec, [found[i] for i in numbers], [rows[i] for i in numbers]) for numbers in by_way.values()]
+    return {"delta": run.report.view.delta, "rows": rows, "ways": ways}
+
+
+def _of_way(spec: "SweepSpec", found: "Sequence[WholeSet]", rows: "Sequence[dict[str, Any]]") -> dict[str, Any]:
+    """Return the tau at which a way to share saves most and is no worse by every metric; or the one nearest to it."""
+    from reports.whole_set import HOLD
+
+    by_tau: dict[Any, list[int]] = {}
+    for number, one in enumerate(found):
+        by_tau.setdefault(one.config.tau, []).append(number)
+    held = [
+        numbers
+        for numbers in by_tau.values()
+        if all(found[i].verdict in HOLD and not found[i].unshared for i in numbers)
+    ]
+    if held:
+        best = max(held, key=lambda numbers: found[numbers[0]].savings)
+        return {"chosen": rows[best[0]], "line": generate_line(spec, found[best[0]])}
+    # what shares nothing is no worse, and no answer
+    tested = [numbers for numbers in by_tau.values() if not found[numbers[0]].unshared] or list(by_tau.values())
+    nearest = min(tested, key=lambda numbers: max(found[i].p or 0.0 for i in numbers))
+    worst = max(nearest, key=lambda i: found[i].p or 0.0)
+    return {"chosen": None, "nearest": rows[worst]}
+
+
+def generate_line(spec: "SweepSpec", chosen: "WholeSet") -> str:
+    """Return the command that makes every picture of a set at one tau, as one pastes it into a shell."""
+    from bench.generate import generate
+    from generators.catalogue import model
+    from sweeps.spec import FLAGS, SweepSpec
+
+    config, fields = chosen.config, SweepSpec.model_fields
+    given = {
+        name: value
+        for name in FLAGS
+        if name in fields and name not in generate.taken.without  # type: ignore[attr-defined]
+        if (value := getattr(spec, name)) != fields[name].default
+    }
+    named = {"dataset": None, "prompts": None, "prompt": None}
+    if config.dataset in spec.dataset:
+        named["dataset"] = config.dataset
+    elif spec.prompts is not None and spec.prompts.stem == config.dataset:
+        named["prompts"] = spec.prompts
+    else:
+        named["prompt"] = spec.prompt
+    given |= {name: getattr(config, name) for name in given if name in type(config).model_fields}
+    models = [asked for asked in spec.model if model(asked, spec.variant).name == config.model]
+    given |= {**named, "tau": f"{config.tau:f}", **({"model": models[0]} if "model" in given else {})}
+    words = ["bench", "generate"]
+    for name, value in given.items():
+        option = next(iter(FLAGS[name].names), f"--{name.replace('_', '-')}")
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{name.replace('_', '-')}")
+            continue
+        for one in value if isinstance(value, tuple) else (value,):
+            words += [option, f"{one:g}" if isinstance(one, float) else str(one)]
+    for name, value in spec.settings.items():
+        words += ["--set", f"{name}={value}"]
+    return shlex.join(words)
+
+
+def _print(run: "Run", cost: "Mapping[str, Any]", answered: "Mapping[str, Any]", priced: Priced | None) -> None:
+    from bench.results import columns, stdout
+    from reports.labels import title
+    from reports.tables.whole_set import notes, sizes
+    from reports.whole_set import whole_sets
+
+    assert run.report
+    assert run.report.view
+    view, console, rows = run.report.view, stdout(), answered["rows"]
+    if not rows:
+        console.print("nothing was scored, so nothing can be said: add for example --metric vqa", soft_wrap=True)
+        return
+    found = view.once(whole_sets)
+    axes = [axis for axis in view.naming_axes() if axis != "seed"]
+    several = len({row["metric"] for row in rows}) > 1
+    money = ("GPU hours", "of", "money", "of") if priced else ()
+    table = columns(
+        (*(["metric"] if several else []), *axes),
+        ("tau", "NFE", "of", "saved", "FLOPs saved", *money, "win rate, %", "strict, %", "mean difference", "p"),
+    )
+    table.add_column("verdict")
+    for row in rows:
+        of = round(row["node_steps"] / (1 - row["savings"])) if row["savings"] < 1 else 0
+        spent = (row[name] for name in ("gpu_hours", "standard_gpu_hours", "cost", "standard_cost") if priced)
+        table.add_row(
+            *([title(row["metric"])] if several else []),
+            *(str(row[axis]) for axis in axes),
+            *(f"{row['tau']:g}", f"{row['node_steps']:,}", f"{of:,}", f"{row['savings']:.1%}"),
+            "-" if row["flop_savings"] is None else f"{row['flop_savings']:.1%}",
+            *(f"{value:.3g}" for value in spent),
+            *(_interval(row, name, 100, 1) for name in ("win_rate", "strict_win_rate")),
+            _interval(row, "difference", 1, 4),
+            "-" if row["no_worse_p"] is None else f"{row['no_worse_p']:.3f}",
+            row["verdict"],
+        )
+    metrics = ", ".join(dict.fromkeys(title(row["metric"]) for row in rows))
+    console.print(f"estimates by {metrics} for {sizes(found)}", soft_wrap=True)
+    console.print(table)
+    for note in notes(view, found)[:-1]:
+        console.print(note)
+    if priced:
+        console.print(
+            f"GPU hours on {priced.gpu.description}, by {rows[0]['gpu_hours_rest_on']}; "
+            f"money at {priced.price:g} an hour; scoring is in neither"
+        )
+    console.print(_told(cost))
+    for way in answered["ways"]:
+        console.print("")
+        for line in _sentences(way, axes, answered["delta"], priced):
+            console.print(line, soft_wrap=True)
+
+
+def _interval(row: "Mapping[str, Any]", name: str, scale: float, digits: int) -> str:
+    value, low, high = (row[name + end] for end in ("", "_low", "_high"))
+    text = f"{scale * value:.{digits}f}"
+    return text if low is None or low == high else f"{text} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+
+
+def _sentences(way: "Mapping[str, Any]", axes: "Sequence[str]", delta: float, priced: Priced | None) -> "list[str]":
+    """Say at which tau a way to share can be run, what that costs, and how; or that there is none, and what would do."""
+    from common.units import si
+
+    row = way["chosen"] or way["nearest"]
+    name = ", ".join(str(row[axis]) for axis in axes)
+    within, of = f"within {100 * delta:g} points", f"all {row['prompts']:,} prompts of {row['dataset']}"
+    rate = f"at an estimated win rate of {_interval(row, 'win_rate', 100, 1)}%"
+    if way["chosen"]:
+        saved = f"{row['savings']:.1%} of denoiser evaluations"
+        takes = [f"{row['node_steps']:,} denoiser evaluations"]
+        takes += [f"{si(row['flops'])} FLOPs of {si(row['standard_flops'])}"] if "flops" in row else []
+        if priced:
+            takes.append(
+                f"{row['gpu_hours']:.3g} hours of {row['standard_gpu_hours']:.3g} and {row['cost']:.3g} of "
+                f"{row['standard_cost']:.3g} on {priced.gpu.description}"
+            )
+        return [
+            f"{name + ': ' if name else ''}tau {row['tau']:g} is no worse {within} for {of}, {rate}: it saves {saved}",
+            f"it takes {', '.join(takes)}",
+            f"run      {way['line']}",
+        ]
+    told = f"{name + ': ' if name else ''}no tau of these is shown to be no worse {within} for {of}"
+    nearest = f"tau {row['tau']:g} comes nearest, {rate}"
+    if row["prompts_needed"] is None:
+        more = "no sample would show it, were that the rate: try smaller taus, or a larger --delta"
+    elif row["prompts_needed"] <= row["made_prompts"]:
+        more = "a sample of this size shows it in 4 of 5 draws, were that the rate: try another --seed"
+    else:
+        more = (
+            f"{row['prompts_needed'] - row['made_prompts']:,} more would show it in 4 of 5 draws, were that the rate: "
+            f"--sample {row['prompts_needed']}"
+        )
+    return [f"{told}; {nearest}", more]
