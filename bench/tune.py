@@ -320,7 +320,7 @@ def _interval(row: "Mapping[str, Any]", name: str, scale: float, digits: int) ->
 
 
 def _sentences(way: "Mapping[str, Any]", axes: "Sequence[str]", delta: float, priced: Priced | None) -> "list[str]":
-    """Say at which tau a way to share can be run, what that costs, and how; or that there is none, and what would do."""
+    """Say at which tau a way to share can be run, its cost and its command; or that there is none, and what would do."""
     from common.units import si
 
     row = way["chosen"] or way["nearest"]

@@ -1,4 +1,4 @@
-"""What a sample of a prompt set tells of the whole set: its quality at each tau, and the most sharing that is no worse."""
+"""What a sample of a prompt set tells of the whole set: its quality at each tau, and how much sharing is no worse."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,8 @@ class WholeSet:
         records: one for each seed.
         metric: whose scores decide.
         delta: how far below 1/2 the win rate may lie and still be no worse.
-        outcomes: shares of wins, ties and losses of the whole set.
+        outcomes: shares of wins, ties and losses of the whole set; within the scorer's zone of indifference is a tie.
+        every: the same where every difference counts, as in published tables.
         difference: the mean of ours less the baseline's score.
         baseline: its mean score; None where it was not recorded.
         verdict: at 2.5%, one-sided, each way's taus tested from the least sharing to the most.
@@ -39,6 +40,7 @@ class WholeSet:
     metric: str
     delta: float
     outcomes: WholeOutcomes
+    every: WholeOutcomes
     difference: Estimate
     baseline: Baseline | None = None
     verdict: str = NOT_SHOWN
@@ -63,6 +65,11 @@ class WholeSet:
     def rate(self) -> Estimate:
         """The half-tie win rate of the whole set; differences within the scorer's zone of indifference tie."""
         return Estimate(0.5, 0.5, 0.5, self.outcomes.n, SAME) if self.unshared else self.outcomes.rate()
+
+    @property
+    def strict(self) -> Estimate:
+        """The share of prompts on which ours scores higher by any difference, ties counted as none."""
+        return Estimate(0.0, 0.0, 0.0, self.outcomes.n, SAME) if self.unshared else self.every.strict()
 
     @property
     def unshared(self) -> bool:
@@ -104,12 +111,14 @@ def whole_sets(run: RunView) -> list[WholeSet]:
 
 
 def most_sharing(found: Sequence[WholeSet]) -> WholeSet | None:
-    """Return the one that saves most of those that are no worse; None where none is.
+    """Return the one that saves most of those that are no worse; None where none is that shares anything.
 
     Args:
         found: of one way to share, by one metric.
     """
-    return max((one for one in found if one.verdict in HOLD), key=lambda one: one.savings, default=None)
+    return max(
+        (one for one in found if one.verdict in HOLD and not one.unshared), key=lambda one: one.savings, default=None
+    )
 
 
 def _of_way(run: RunView, records: Sequence[Record], metric: str, read: Read) -> WholeSet:
@@ -118,13 +127,17 @@ def _of_way(run: RunView, records: Sequence[Record], metric: str, read: Read) ->
         raise UserError("the seeds of one way to share have different samples", "run it as a sweep of its own")
     (sample,) = samples
     strata = Strata(sample.labels, sample.sizes) if sample else Strata.whole(records[0].made_prompts)
-    won = [outcomes(run.path, record, metric, read) for record in records]
+    won, by_any = (
+        whole_outcomes(np.array([outcomes(run.path, record, metric, read, zone=zone) for record in records]), strata)
+        for zone in (None, 0.0)
+    )
     gaps = [better(record, metric) * score_differences(run.path, record, metric, read) for record in records]
     return WholeSet(
         tuple(records),
         metric,
         run.delta,
-        whole_outcomes(np.array(won), strata),
+        won,
+        by_any,
         whole_mean(np.mean(gaps, axis=0), strata),
         baseline_of(run, records, metric),
     )

@@ -8,6 +8,7 @@ from reports.base import RunView, Table
 from reports.claims import BROKEN
 from reports.frame import difference_result, place, varying_axes, with_interval
 from reports.labels import MISSING, Label, axis_text, p_value, title
+from reports.paired_scores import zone_note
 from reports.sheet import Column, Entry, Sheet
 from reports.tables.savings_at_parity import tolerance
 from reports.whole_set import AFTER, NO_WORSE, NOT_SHOWN, WORSE, WholeSet, whole_sets
@@ -47,7 +48,7 @@ def whole_set(run: RunView, found: Sequence[WholeSet]) -> Sheet:
             Entry(SHARE.number(one.savings)),
             Entry(SHARE.number(one.flop_savings)),
             Entry(SHARE.number(one.rate.value), SHARE.interval(one.rate)),
-            Entry(SHARE.number(one.outcomes.strict().value), SHARE.interval(one.outcomes.strict())),
+            Entry(SHARE.number(one.strict.value), SHARE.interval(one.strict)),
             _difference(run, one),
             Entry(p_value(one.p)),
             Entry(one.verdict),
@@ -80,8 +81,8 @@ def notes(run: RunView, found: Sequence[WholeSet]) -> list[str]:
     """Return the methods, and what the verdicts mean."""
     verdicts = {one.verdict for one in found}
     methods = {one.rate.method: "win rate" for one in found if one.rate.low != one.rate.high}
-    methods |= {one.outcomes.strict().method: "strict" for one in found if one.outcomes.n < one.outcomes.of}
-    methods |= {one.difference.method: "mean difference" for one in found if one.outcomes.n < one.outcomes.of}
+    methods |= {one.strict.method: "strict" for one in found if one.strict.low != one.strict.high}
+    methods |= {one.difference.method: "mean difference" for one in found if one.difference.low != one.difference.high}
     meanings = {
         NO_WORSE: f"no worse: p < {ALPHA / 2:.3g}, one-sided, of a win rate above {tolerance(run.delta)}, each way's "
         "taus tested from the smallest up until one is not shown",
@@ -93,6 +94,8 @@ def notes(run: RunView, found: Sequence[WholeSet]) -> list[str]:
     return [
         "steps and FLOPs saved are the whole set's plan's; intervals (95%) are over draws of the sample, for these "
         "prompts and seeds and no others",
+        *zone_note([record for one in found for record in one.records], {one.metric for one in found}),
+        "strict: the share of prompts that score higher by any difference, ties counted as none, as published",
         *([f"intervals: {', '.join(f'{name} ({of})' for name, of in methods.items())}"] if methods else []),
         *(meaning for verdict, meaning in meanings.items() if verdict in verdicts),
         "duplicates and diversity in other tables are of the pictures that were made: a whole set has more of both",
@@ -120,7 +123,7 @@ def row(one: WholeSet) -> dict[str, Any]:
         "savings": one.savings,
         "flop_savings": one.flop_savings,
         **with_interval("win_rate", one.rate),
-        **with_interval("strict_win_rate", one.outcomes.strict()),
+        **with_interval("strict_win_rate", one.strict),
         **with_interval("difference", one.difference),
         "ties": one.outcomes.ties,
         "effective_pairs": one.outcomes.effective,
