@@ -236,7 +236,7 @@ def generate_line(spec: "SweepSpec", chosen: "WholeSet") -> str:
         if name in fields and name not in generate.taken.without  # type: ignore[attr-defined]
         if (value := getattr(spec, name)) != fields[name].default
     }
-    named = {"dataset": None, "prompts": None, "prompt": None}
+    named: dict[str, Any] = {"dataset": None, "prompts": None, "prompt": None}
     if config.dataset in spec.dataset:
         named["dataset"] = config.dataset
     elif spec.prompts is not None and spec.prompts.stem == config.dataset:
@@ -320,7 +320,7 @@ def _interval(row: "Mapping[str, Any]", name: str, scale: float, digits: int) ->
 
 
 def _sentences(way: "Mapping[str, Any]", axes: "Sequence[str]", delta: float, priced: Priced | None) -> "list[str]":
-    """Say at which tau a way to share can be run, its cost and its command; or that there is none, and what would do."""
+    """Say at which tau a way to share can be run, its cost and its command; or that none is, and what would do."""
     from common.units import si
 
     row = way["chosen"] or way["nearest"]

@@ -10,10 +10,11 @@ Graubard, Survey Methodology 24, 1998, 193-201), which is at most what a sample 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, inf
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from common.errors import UserError
 from metrics.hypotheses import noninferiority_p
@@ -44,8 +45,8 @@ class Strata:
     sizes: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        few = [number for number, size in enumerate(self.sizes) if self.counts[number] < min(2, size)]
-        if len(self.counts) != len(self.sizes) or few or (self.counts > self.sizes).any():
+        whole = len(self.counts) == len(self.sizes)
+        if not whole or (self.counts < np.minimum(2, self.sizes)).any() or (self.counts > self.sizes).any():
             raise UserError("a stratum of the sample has too few prompts, or more than there are", "draw two of each")
 
     @classmethod
@@ -62,8 +63,8 @@ class Strata:
         """N."""
         return sum(self.sizes)
 
-    @property
-    def counts(self) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
         """The number of prompts drawn of each stratum [H]."""
         return np.bincount(np.asarray(self.labels, dtype=np.int64), minlength=len(self.sizes)).astype(np.int64)
 

@@ -69,7 +69,7 @@ class Source:
 
         family = get_family(self.entry.family)
         one_stream = {"stream": self.stream} if self.stream else {}
-        sample = {"sample": sha256_text(self.sample.model_dump_json())} if self.sample else {}
+        sample = {"sample": self.sample.hash} if self.sample else {}
         return {
             "algorithm": ALGORITHM_VERSION,
             "family": {"name": family.name, "version": family.version},

@@ -116,6 +116,11 @@ class Sample(Part):
         return tuple(size for size, _ in self.strata)
 
     @property
+    def hash(self) -> str:
+        """Return what tells a sample of a set from any other."""
+        return sha256_text(self.model_dump_json())
+
+    @property
     def text(self) -> str:
         """Return how many of how many prompts were drawn, in words."""
         return f"{len(self):,} of {self.of:,} prompts, taken at random"
