@@ -1,9 +1,10 @@
 """Does a sample tell what a full run would give? ``python -m benchmarks.sampled_tau --runs FOLDER``.
 
-A catalogue of 1,000 captions of the miniature's grammar, sorted, is made in full at some taus, and once more as its
-first 100 alone, which is what ``--limit 100`` does. The outcomes of every prompt are stored. Samples of 100 are then
-drawn of the full run's own outcomes, by the very functions of ``--sample 100``, and it is counted how often their
-intervals hold what the full run gave. It continues where it was interrupted; the full run takes minutes to hours.
+A catalogue of 1,000 captions of the miniature's grammar is made in full at some taus, and its first 100 as runs of their
+own, which is what ``--limit 100`` does: of a file in alphabetical order, and of one in no order. The outcomes of every
+prompt are stored. Samples of 100 are then drawn of the full run's own outcomes, by the very functions of ``--sample
+100``, and it is counted how often their intervals hold what the full run gave. It continues where it was interrupted;
+the full run takes minutes to hours.
 """
 
 import argparse
@@ -26,9 +27,11 @@ PROMPTS, SAMPLE, FIRST = 1000, 100, 100
 TAUS = ("0.25", "0.5", "1")
 MODEL, STEPS, METRIC = "mini-sd", 10, "vqa"
 DRAWS = 1000
+LIMITED = {"sorted": "first-100", "mixed": "first-100-mixed"}  # by the order of the file, the run of its first prompts
 CAPTION = (
     f"Samples of {SAMPLE} of {PROMPTS:,} prompts against the full run ({MODEL}, {STEPS} steps, VQA): the share of "
-    f"{DRAWS:,} draws whose 95% interval holds what the full run gave, and what its first {FIRST} prompts alone give."
+    f"{DRAWS:,} draws whose 95% interval holds what the full run gave; and what its first {FIRST} prompts give as a run of "
+    "their own, of a file in no order."
 )
 
 
@@ -111,7 +114,7 @@ def _scores(run: Path, tau: str) -> tuple[NDArray[np.float64], NDArray[np.float6
 
 def row(finding: dict[str, Any]) -> dict[str, str]:
     """A tau, as text by column."""
-    rate, first = finding["sample"]["rate"], finding["first"]
+    rate, first = finding["sample"]["rate"], finding["first"]["mixed"]
     return {
         "tau": f"{finding['tau']:g}",
         "steps saved, %": f"{100 * finding['savings']:.1f}",
@@ -139,42 +142,47 @@ def measured(asked: argparse.Namespace, argv: list[str] | None = None) -> None:
     import reusebench
     from metrics.statistics import win_rate
 
-    prompts_file = asked.runs / "catalogue.txt"
-    atomic_write(prompts_file, "\n".join(catalogue()) + "\n")
-    prompts = load_prompts(prompts_file)
+    texts = catalogue()
+    mixed = [texts[i] for i in np.random.default_rng(18).permutation(len(texts))]
+    for name, lines in (("catalogue", texts), ("mixed", mixed)):
+        atomic_write(asked.runs / f"{name}.txt", "\n".join(lines) + "\n")
+    prompts = load_prompts(asked.runs / "catalogue.txt")
     spec = {
         "model": MODEL,
-        "prompts": str(prompts_file),
         "steps": STEPS,
         "tau": TAUS,
         "metric": METRIC,
         "seed_control": False,
     }
-    for name, limit in (("first-100", FIRST), ("full", None)):
+    for name, of in {"full": {}, **dict.fromkeys(LIMITED.values(), {"limit": FIRST})}.items():
+        file = asked.runs / ("mixed.txt" if name == LIMITED["mixed"] else "catalogue.txt")
         run = reusebench.sweep(
-            {**spec, **({"limit": limit} if limit else {})}, folder=asked.runs / name, device=asked.device
+            {**spec, **of, "prompts": str(file)}, folder=asked.runs / name, device=asked.device, reports=False
         )
         assert not run.failed
     digest = sha256_text(canonical_json(list(prompts.prompts)))
     results = Results("sampled_tau", asked, argv, prompts=digest, sample=SAMPLE, draws=DRAWS)
     for tau in TAUS:
         ours, baseline, zone, savings, order = _scores(asked.runs / "full", tau)
-        few_ours, few_baseline, few_zone, few_savings, _ = _scores(asked.runs / "first-100", tau)
         gaps = np.round(ours, 5) - np.round(baseline, 5)
         by_text = np.array(sorted(range(len(prompts)), key=lambda i: prompts.prompts[i]))
         variance = {
             kind: variances(outside(gaps, zone), by, SAMPLE // 4, SAMPLE)
             for kind, by in (("texts", by_text), ("tree", np.asarray(order)))
         }
-        few = outside(few_ours - few_baseline, few_zone)
-        first = win_rate(few, np.zeros(len(few))).half_tie
+        first = {}
+        for order_of, name in LIMITED.items():
+            few_ours, few_baseline, few_zone, few_savings, _ = _scores(asked.runs / name, tau)
+            few = outside(few_ours - few_baseline, few_zone)
+            rate = win_rate(few, np.zeros(len(few))).half_tie
+            first[order_of] = {"savings": few_savings, "rate": rate.value, "low": rate.low, "high": rate.high}
         results.add(
             tau=float(tau),
             savings=savings,
             zone=zone,
             sample=coverage(prompts, gaps, zone, DRAWS),
             beside_simple={kind: stratified / simple for kind, (simple, stratified) in variance.items()},
-            first={"savings": few_savings, "rate": first.value, "low": first.low, "high": first.high},
+            first=first,
             ours=np.round(ours, 5).tolist(),
             baseline=np.round(baseline, 5).tolist(),
         )

@@ -38,7 +38,8 @@ def noise_draws(run: Path, records: Sequence[Record]) -> int | None:
         return 1
     try:
         return min(
-            record.made_prompts if record.role != "sharing" else made_plan(run, record).roots for record in records
+            record.made_prompts if record.role != "sharing" and record.plan else made_plan(run, record).roots
+            for record in records
         )
     except UserError:
         return None

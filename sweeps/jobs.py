@@ -100,9 +100,9 @@ class Job:
     @cached_property
     def pictured(self) -> NDArray[np.bool_]:
         """Return a mask of the prompts whose pictures are made, bool [N]."""
-        mask = np.ones(len(self.source.prompts), dtype=np.bool_)
+        assert self.plan
+        mask = np.full(self.plan.n_prompts, self.source.sample is None)
         if self.source.sample:
-            mask[:] = False
             mask[list(self.source.sample.rows)] = True
         return mask
 

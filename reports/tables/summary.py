@@ -215,8 +215,9 @@ def _caption(records: Sequence[Record], several: bool) -> str:
     shared = [
         f"{name} {axis_text(value)}" for name, value in shared_axes(records).items() if not (several and name == "seed")
     ]
-    counts = {record.sample.text if record.sample else f"{record.made_prompts} prompts" for record in records}
-    return ", ".join([*shared, *(counts if len(counts) == 1 and all(record.plan for record in records) else ())])
+    planned = [record for record in records if record.plan]
+    counts = {record.sample.text if record.sample else f"{record.made_prompts} prompts" for record in planned}
+    return ", ".join([*shared, *(counts if len(counts) == 1 else ())])
 
 
 def _notes(records: Sequence[Record], every: Sequence[Record], failed: Sequence[Record]) -> list[str]:

@@ -120,6 +120,7 @@ def row(one: WholeSet) -> dict[str, Any]:
         "prompts": one.outcomes.of,
         "made_prompts": one.outcomes.n,
         "node_steps": plan.node_steps if plan else None,
+        "made_node_steps": sum(record.execution.rows for record in one.records) / len(one.records),
         "savings": one.savings,
         "flop_savings": one.flop_savings,
         **with_interval("win_rate", one.rate),
