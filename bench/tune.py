@@ -215,7 +215,14 @@ def _of_way(spec: "SweepSpec", found: "Sequence[WholeSet]", rows: "Sequence[dict
     ]
     if held:
         best = max(held, key=lambda numbers: found[numbers[0]].savings)
-        return {"chosen": rows[best[0]], "line": generate_line(spec, found[best[0]])}
+        # of those that save more, the first that a larger sample may yet show to be no worse
+        further = [i for numbers in by_tau.values() for i in numbers if found[i].savings > found[best[0]].savings]
+        open_ones = sorted((i for i in further if found[i].needed), key=lambda i: found[i].savings)
+        return {
+            "chosen": rows[best[0]],
+            "line": generate_line(spec, found[best[0]]),
+            "next": rows[open_ones[0]] if open_ones else None,
+        }
     # what shares nothing is no worse, and no answer
     tested = [numbers for numbers in by_tau.values() if not found[numbers[0]].unshared] or list(by_tau.values())
     nearest = min(tested, key=lambda numbers: max(found[i].p or 0.0 for i in numbers))
@@ -292,7 +299,7 @@ def _print(run: "Run", cost: "Mapping[str, Any]", answered: "Mapping[str, Any]",
             "-" if row["flop_savings"] is None else f"{row['flop_savings']:.1%}",
             *(f"{value:.3g}" for value in spent),
             *(_interval(row, name, 100, 1) for name in ("win_rate", "strict_win_rate")),
-            _interval(row, "difference", 1, 4),
+            _interval(row, "difference", 1, 3),
             "-" if row["no_worse_p"] is None else f"{row['no_worse_p']:.3f}",
             row["verdict"],
         )
@@ -327,6 +334,7 @@ def _sentences(way: "Mapping[str, Any]", axes: "Sequence[str]", delta: float, pr
     name = ", ".join(str(row[axis]) for axis in axes)
     within, of = f"within {100 * delta:g} points", f"all {row['prompts']:,} prompts of {row['dataset']}"
     rate = f"at an estimated win rate of {_interval(row, 'win_rate', 100, 1)}%"
+    nearer = way.get("next")
     if way["chosen"]:
         saved = f"{row['savings']:.1%} of denoiser evaluations"
         takes = [f"{row['node_steps']:,} denoiser evaluations"]
@@ -339,17 +347,18 @@ def _sentences(way: "Mapping[str, Any]", axes: "Sequence[str]", delta: float, pr
         return [
             f"{name + ': ' if name else ''}tau {row['tau']:g} is no worse {within} for {of}, {rate}: it saves {saved}",
             f"it takes {', '.join(takes)}",
+            *([f"next, tau {nearer['tau']:g} saves {nearer['savings']:.1%}: {_more(nearer)}"] if nearer else []),
             f"run      {way['line']}",
         ]
     told = f"{name + ': ' if name else ''}no tau of these is shown to be no worse {within} for {of}"
-    nearest = f"tau {row['tau']:g} comes nearest, {rate}"
-    if row["prompts_needed"] is None:
-        more = "no sample would show it, were that the rate: try smaller taus, or a larger --delta"
-    elif row["prompts_needed"] <= row["made_prompts"]:
-        more = "a sample of this size shows it in 4 of 5 draws, were that the rate: try another --seed"
-    else:
-        more = (
-            f"{row['prompts_needed'] - row['made_prompts']:,} more would show it in 4 of 5 draws, were that the rate: "
-            f"--sample {row['prompts_needed']}"
-        )
-    return [f"{told}; {nearest}", more]
+    return [f"{told}; tau {row['tau']:g} comes nearest, {rate}", _more(row)]
+
+
+def _more(row: "Mapping[str, Any]") -> str:
+    """Say how many more prompts would show that a tau is no worse, were its rate as estimated."""
+    needed, made = row["prompts_needed"], row["made_prompts"]
+    if needed is None:
+        return "no sample would show it, were that its rate: try smaller taus, or a larger --delta"
+    if needed <= made:
+        return "a sample of this size shows it in 4 of 5 draws, were that its rate: try another --seed"
+    return f"{needed - made:,} more prompts would show it in 4 of 5 draws, were that its rate: --sample {needed}"

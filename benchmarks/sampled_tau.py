@@ -1,7 +1,7 @@
 """Does a sample tell what a full run would give? ``python -m benchmarks.sampled_tau --runs FOLDER``.
 
-A catalogue of 1,000 captions of the miniature's grammar is made in full at some taus, and its first 100 as runs of their
-own, which is what ``--limit 100`` does: of a file in alphabetical order, and of one in no order. The outcomes of every
+A catalogue of 1,000 captions of the miniature's grammar is made in full at some taus, and its first 100 as runs of
+their own, which is what ``--limit 100`` does: of a file in alphabetical order, and of one in no order. The outcomes of every
 prompt are stored. Samples of 100 are then drawn of the full run's own outcomes, by the very functions of ``--sample
 100``, and it is counted how often their intervals hold what the full run gave. It continues where it was interrupted;
 the full run takes minutes to hours.
@@ -30,8 +30,8 @@ DRAWS = 1000
 LIMITED = {"sorted": "first-100", "mixed": "first-100-mixed"}  # by the order of the file, the run of its first prompts
 CAPTION = (
     f"Samples of {SAMPLE} of {PROMPTS:,} prompts against the full run ({MODEL}, {STEPS} steps, VQA): the share of "
-    f"{DRAWS:,} draws whose 95% interval holds what the full run gave; and what its first {FIRST} prompts give as a run of "
-    "their own, of a file in no order."
+    f"{DRAWS:,} draws whose 95% interval holds what the full run gave; and what its first {FIRST} prompts give as a "
+    "run of their own, of a file in no order."
 )
 
 
@@ -154,7 +154,7 @@ def measured(asked: argparse.Namespace, argv: list[str] | None = None) -> None:
         "metric": METRIC,
         "seed_control": False,
     }
-    for name, of in {"full": {}, **dict.fromkeys(LIMITED.values(), {"limit": FIRST})}.items():
+    for name, of in {"full": {}, **{name: {"limit": FIRST} for name in LIMITED.values()}}.items():
         file = asked.runs / ("mixed.txt" if name == LIMITED["mixed"] else "catalogue.txt")
         run = reusebench.sweep(
             {**spec, **of, "prompts": str(file)}, folder=asked.runs / name, device=asked.device, reports=False
