@@ -1,10 +1,10 @@
 """Does a sample tell what a full run would give? ``python -m benchmarks.sampled_tau --runs FOLDER``.
 
 A catalogue of 1,000 captions of the miniature's grammar is made in full at some taus, and its first 100 as runs of
-their own, which is what ``--limit 100`` does: of a file in alphabetical order, and of one in no order. The outcomes of every
-prompt are stored. Samples of 100 are then drawn of the full run's own outcomes, by the very functions of ``--sample
-100``, and it is counted how often their intervals hold what the full run gave. It continues where it was interrupted;
-the full run takes minutes to hours.
+their own, which is what ``--limit 100`` does: of a file in alphabetical order, and of one in no order. The outcomes of
+every prompt are stored. Samples of 100 are then drawn of the full run's own outcomes, by the very functions of
+``--sample 100``, and it is counted how often their intervals hold what the full run gave. It continues where it was
+interrupted; the full run takes minutes to hours.
 """
 
 import argparse

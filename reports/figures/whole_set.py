@@ -28,7 +28,8 @@ class WholeSetFigure(Figure):
         figure = canvas(5.6 * len(metrics), 4.1, layout="constrained")
         for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
             _draw(axes, run, [one for one in found if one.metric == metric])
-            finish(axes, "denoiser evaluations of the whole set, % of the baseline's", f"{title(metric)} win rate, %")
+            cost = "denoiser evaluations of the whole set, % of the baseline's"
+            finish(axes, f"{cost}\n(bars: 95% intervals over draws of the sample)", f"{title(metric)} win rate, %")
         figure.suptitle(f"estimates for {sizes(found)}", fontsize=8.5, color=MUTED)
         return figure
 
