@@ -270,7 +270,7 @@ def generate_line(spec: "SweepSpec", chosen: "WholeSet") -> str:
 
 def _print(run: "Run", cost: "Mapping[str, Any]", answered: "Mapping[str, Any]", priced: Priced | None) -> None:
     from bench.results import columns, stdout
-    from reports.labels import title
+    from reports.labels import p_value, title
     from reports.tables.whole_set import notes, sizes
     from reports.whole_set import whole_sets
 
@@ -283,7 +283,7 @@ def _print(run: "Run", cost: "Mapping[str, Any]", answered: "Mapping[str, Any]",
     found = view.once(whole_sets)
     axes = [axis for axis in view.naming_axes() if axis != "seed"]
     several = len({row["metric"] for row in rows}) > 1
-    money = ("GPU hours", "of", "money", "of") if priced else ()
+    money = ("GPU hours", "money") if priced else ()
     table = columns(
         (*(["metric"] if several else []), *axes),
         ("tau", "NFE", "of", "saved", "FLOPs saved", *money, "win rate, %", "strict, %", "mean difference", "p"),
@@ -291,7 +291,7 @@ def _print(run: "Run", cost: "Mapping[str, Any]", answered: "Mapping[str, Any]",
     table.add_column("verdict")
     for row in rows:
         of = round(row["node_steps"] / (1 - row["savings"])) if row["savings"] < 1 else 0
-        spent = (row[name] for name in ("gpu_hours", "standard_gpu_hours", "cost", "standard_cost") if priced)
+        spent = (row[name] for name in ("gpu_hours", "cost") if priced)
         table.add_row(
             *([title(row["metric"])] if several else []),
             *(str(row[axis]) for axis in axes),
@@ -300,7 +300,7 @@ def _print(run: "Run", cost: "Mapping[str, Any]", answered: "Mapping[str, Any]",
             *(f"{value:.3g}" for value in spent),
             *(_interval(row, name, 100, 1) for name in ("win_rate", "strict_win_rate")),
             _interval(row, "difference", 1, 3),
-            "-" if row["no_worse_p"] is None else f"{row['no_worse_p']:.3f}",
+            p_value(row["no_worse_p"]),
             row["verdict"],
         )
     metrics = ", ".join(dict.fromkeys(title(row["metric"]) for row in rows))
