@@ -1,4 +1,4 @@
-"""A sample of a real full run covers what the full run gave; the first prompts, planned by themselves, do not.
+"""A sample of a real full run covers what the full run gave; the first prompts share otherwise than all of them.
 
 The outcomes are those that `benchmarks/sampled_tau.py` made: 1,000 prompts of the miniature's grammar in full, and the
 first 100 of them as a run of their own.
@@ -13,7 +13,6 @@ from benchmarks.measuring import RESULTS
 from benchmarks.sampled_tau import DRAWS, FIRST, METRIC, PROMPTS, SAMPLE, catalogue, coverage, row, variances
 from common.files import canonical_json, sha256_text
 from generators.prompts import given_prompts
-from metrics.scorer_audit import outside as won
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +42,21 @@ def test_intervals_of_a_sample_hold_what_the_full_run_gave(made, prompts):
 
 
 def test_the_first_prompts_alone_are_of_another_depth_of_sharing(made):
-    outside = []
+    """They save less at every tau, half as much in no order; so what they lose at a cost is not what the set loses."""
     for finding in made["results"]:
-        for first in finding["first"].values():
-            assert first["savings"] < finding["savings"] - 0.02, finding["tau"]
-        mixed, truth = finding["first"]["mixed"], 0.5 + np.mean(won(gaps(finding), finding["zone"])) / 2
-        outside += [] if mixed["low"] <= truth <= mixed["high"] else [finding["tau"]]
-    assert outside, "at no tau would --limit have misled"
+        assert finding["first"]["sorted"]["savings"] < finding["savings"] - 0.02, finding["tau"]
+        assert finding["first"]["mixed"]["savings"] < 0.7 * finding["savings"], finding["tau"]
+    first = made["results"][-1]["first"]["mixed"]
+    savings, rates = zip(*((one["savings"], one["sample"]["rate"]["truth"]) for one in made["results"]), strict=True)
+    assert savings[0] < first["savings"] < savings[-1]
+    at_its_cost = np.interp(first["savings"], savings, rates)
+    assert not first["low"] <= at_its_cost <= first["high"]
 
 
 def test_strata_lose_nothing():
     values, order = np.repeat([0.0, 1.0], 50), np.arange(100)
-    simple, stratified = variances(values, order, 5, 20)
-    assert stratified < 0.2 * simple
+    simple, stratified = variances(values, order, 4, 20)
+    assert stratified == 0 < simple
     assert {"tau", "steps saved, %", f"first {FIRST}: steps saved, %"} <= set(
         row(json.loads((RESULTS / "sampled_tau.json").read_text())["results"][0])
     )
