@@ -9,6 +9,7 @@ interrupted; the full run takes minutes to hours.
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from generators.prompts import PromptSet, load_prompts
 from metrics.sampling import Strata, whole_mean, whole_outcomes
 from metrics.scorer_audit import outside
 from miniature.world import BACKGROUNDS, CONCEPTS, STYLES, Scene, caption, has_drawing
+from sweeps.record import Sample
 from sweeps.sample import drawn
 
 PROMPTS, SAMPLE, FIRST = 1000, 100, 100
@@ -42,22 +44,23 @@ def catalogue() -> list[str]:
     return sorted({caption(every[i]) for i in rng.choice(len(every), PROMPTS, replace=False)})
 
 
-def coverage(prompts: PromptSet, gaps: NDArray[np.float64], zone: float, draws: int, n: int = SAMPLE) -> dict[str, Any]:
+def samples(prompts: PromptSet, draws: int, n: int = SAMPLE) -> list[Sample]:
+    """As many samples of n prompts as there are draws, each by another seed."""
+    return [sample for seed in range(draws) if (sample := drawn(prompts, n, seed))]
+
+
+def coverage(of: Sequence[Sample], gaps: NDArray[np.float64], zone: float) -> dict[str, Any]:
     """How often the intervals of samples hold what all prompts give, and how wide they are.
 
     Args:
-        prompts: all of them [N].
+        of: the samples.
         gaps: how much higher each prompt's shared picture scores than its baseline's [N].
         zone: half the width of the zone of indifference.
-        draws: how many samples are drawn.
-        n: the size of one.
     """
     won, by_any = outside(gaps, zone), outside(gaps, 0.0)
     truth = {"rate": 0.5 + won.mean() / 2, "strict": (by_any > 0).mean(), "difference": gaps.mean()}
     held, errors, widths = (dict[str, list[float]]() for _ in range(3))
-    for seed in range(draws):
-        sample = drawn(prompts, n, seed)
-        assert sample
+    for sample in of:
         rows, strata = list(sample.rows), Strata(sample.labels, sample.sizes)
         estimates = {
             "rate": whole_outcomes(won[rows], strata).rate(),
@@ -162,6 +165,7 @@ def measured(asked: argparse.Namespace, argv: list[str] | None = None) -> None:
         assert not run.failed
     digest = sha256_text(canonical_json(list(prompts.prompts)))
     results = Results("sampled_tau", asked, argv, prompts=digest, sample=SAMPLE, draws=DRAWS)
+    draws = samples(prompts, DRAWS)
     for tau in TAUS:
         ours, baseline, zone, savings, order = _scores(asked.runs / "full", tau)
         gaps = np.round(ours, 5) - np.round(baseline, 5)
@@ -180,7 +184,7 @@ def measured(asked: argparse.Namespace, argv: list[str] | None = None) -> None:
             tau=float(tau),
             savings=savings,
             zone=zone,
-            sample=coverage(prompts, gaps, zone, DRAWS),
+            sample=coverage(draws, gaps, zone),
             beside_simple={kind: stratified / simple for kind, (simple, stratified) in variance.items()},
             first=first,
             ours=np.round(ours, 5).tolist(),
