@@ -42,6 +42,7 @@ from bench import (  # noqa: E402
     show,
     sweep,
     track,
+    tune,
 )
 from bench.options import signed  # noqa: E402
 from bench.voice import Voice, speaking, voice  # noqa: E402
@@ -62,6 +63,7 @@ RUN, LOOK, COMPARE, SET_UP = "Run", "Look", "Compare", "Set up"
 COMMANDS: dict[str, tuple[str, Callable[..., None] | typer.Typer, str]] = {
     "sweep": (RUN, sweep.sweep, "bench sweep --model mini-sd --tau 0..2 --limit 16"),
     "generate": (RUN, generate.generate, 'bench generate --prompt "a red fox" --prompt "a red wolf" --tau 0.8'),
+    "tune": (RUN, tune.tune, "bench tune --prompts prompts.txt --tau 0.25,0.5,1 --sample 100 --gpu h100"),
     "score": (RUN, score.score, "bench score runs/NAME --metric clip_score"),
     "audit": (RUN, audit.audit, "bench audit runs/NAME --metric vqa"),
     "paper": (RUN, paper.paper, "bench paper run table1 --miniature"),

@@ -109,13 +109,15 @@ def spec_options(
 ) -> Callable[[Command], Command]:
     """Mark a command that takes the spec's settings as options, into its ``**settings``; `signed` then makes them.
 
-    The command has the keyword-only options of the function `like`, if one is given, else its own; the others are as in
-    `_Taken`.
+    The command has its own options, and the keyword-only ones of the function `like`, if one is given; the others are
+    as in `_Taken`.
     """
 
     def mark(command: Command) -> Command:
-        own = list(inspect.signature(like or command).parameters.values())
-        own = [one for one in own if one.kind is (one.KEYWORD_ONLY if like else one.POSITIONAL_OR_KEYWORD)]
+        own = [*inspect.signature(command).parameters.values()]
+        own = [one for one in own if one.kind is one.POSITIONAL_OR_KEYWORD]
+        if like:
+            own += [one for one in inspect.signature(like).parameters.values() if one.kind is one.KEYWORD_ONLY]
         command.taken = _Taken(own, without or {}, only, changed or {})  # type: ignore[attr-defined]
         return command
 

@@ -169,6 +169,8 @@ def print_costs(dry: DryRun, *, as_json: bool = False) -> None:
     console.print(table)
     if dry.united:
         console.print(united_line(*dry.united), soft_wrap=True)
+    if dry.plan.spec.sample:
+        console.print(sample_line(dry.plan), soft_wrap=True)
     if dry.copies:
         console.print(
             f"the audit needs {dry.copies:,} scores: of copies of baseline pictures under edits that nobody sees, and "
@@ -232,6 +234,14 @@ def united_line(one_by_one: int, together: int) -> str:
     """Say what it saves to denoise once what several plans have in common."""
     fewer = (one_by_one - together) / one_by_one
     return f"denoised together: {together:,} node-steps for all, {fewer:.1%} fewer than the {one_by_one:,} one by one"
+
+
+def sample_line(plan: "Plan") -> str:
+    """Say what a sample costs beside all pictures."""
+    sets = {job.source.prompts.name: job.source for job in plan.jobs}
+    drawn = [f"{name}: {of.sample.text}" for name, of in sets.items() if of.sample] or ["all prompts"]
+    spent, whole = (sum(plan.spent(whole=whole).values()) for whole in (False, True))
+    return f"pictures of {'; '.join(drawn)}: {spent:,} node-steps, {spent / whole:.1%} of the {whole:,} of all"
 
 
 def seconds_line(seconds: Mapping[str, float]) -> str:

@@ -28,6 +28,8 @@ FAILED = 1
 def begin(
     adapt: "Callable[[list[Mapping[str, Any]]], list[Mapping[str, Any]]]" = list,
     tables: "Sequence[str]" = (),
+    settle: "Callable[[SweepSpec], SweepSpec] | None" = None,
+    carry: "Callable[..., bool] | None" = None,
     *,
     spec: Annotated[
         Path | None,
@@ -71,6 +73,8 @@ def begin(
     Args:
         adapt: from the settings of the preset and of the file, to the layers that stand beneath the flags.
         tables: those to print; all unless given.
+        settle: from the spec that was asked for, to the one that is run.
+        carry: what runs it, as `carry_out` does unless given.
         settings: of a spec, as flags.
     """
     from sweeps.continuing import run_name
@@ -79,7 +83,8 @@ def begin(
     flags = executors.of_devices(o.given(settings), devices)
     layers: list[Mapping[str, Any]] = [read_preset(flags["preset"])] if "preset" in flags else []
     asked = make_spec([*adapt([*layers, *([read_yaml(spec)] if spec else [])]), flags])
-    failed = carry_out(
+    asked = settle(asked) if settle else asked
+    failed = (carry or carry_out)(
         asked,
         out / (o.checked_name(name) if name else run_name(asked, out)),
         o.tracking(tracking_uri, out, mlflow),
@@ -199,11 +204,12 @@ def run_shown(
     tracker: "MlflowTracker | None",
     executor: "Executor | None",
     *,
+    delta: float | None = None,
     began: "Callable[[SweepStarted], None]" = lambda event: None,
 ) -> "Run":
     """Run the sweep, then write its report, then what MLflow gets of it: all from the records that are on disk.
 
-    `began` hears, before any picture is made, which jobs there are.
+    `began` hears, before any picture is made, which jobs there are; `delta` is the report's.
     """
     import reusebench
     from common.files import full_disk_told, watched
@@ -224,7 +230,7 @@ def run_shown(
     with watched(folder), full_disk_told(folder, "free some space and run the same command again: it continues"):
         run = reusebench.sweep(spec, folder=folder, emit=emit, rescore=rescore, executor=executor, reports=False)
         with seen.stage("report"):
-            report = reusebench.report(run)
+            report = reusebench.report(run, delta=delta)
         for note in report.notes:
             seen(Note(note))
         if tracker:

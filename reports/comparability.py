@@ -8,8 +8,9 @@ from common.files import canonical_json
 from metrics.duplicates import SOURCE
 from reports.frame import paired_metrics, result_names
 from reports.labels import title
-from sweeps.record import Record
+from sweeps.record import Record, Sample
 
+PromptSet: TypeAlias = tuple[str | None, int | None, Sample | None]
 Runs: TypeAlias = Mapping[str, Sequence[Record]]
 Verdict = Literal["refused", "flagged"]
 
@@ -55,9 +56,9 @@ def scorer(record: Record, metric: str) -> dict[str, Any]:
     return {name: value for name, value in about.items() if name != "checkpoint"} if "sha256" in about else about
 
 
-def prompt_set(record: Record) -> tuple[str | None, int | None]:
-    """Return the hash and the number of a record's prompts, which tell apart two sets of one name."""
-    return record.identity.get("prompts"), record.plan.n_prompts if record.plan else None
+def prompt_set(record: Record) -> PromptSet:
+    """Return the hash and the number of a record's prompts, and its sample: they tell apart two sets of one name."""
+    return record.identity.get("prompts"), record.plan.n_prompts if record.plan else None, record.sample
 
 
 def mismatches(runs: Runs) -> list[Mismatch]:
@@ -94,8 +95,11 @@ def _scorers(runs: Runs) -> Iterator[Mismatch]:
 
 
 def _prompts(runs: Runs) -> Iterator[Mismatch]:
-    def words(prompt_sets: Collection[tuple[str | None, int | None]]) -> str:
-        return ", ".join(f"{n or '?'} prompts" + (f", hash {text[:8]}" if text else "") for text, n in prompt_sets)
+    def words(prompt_sets: Collection[PromptSet]) -> str:
+        return ", ".join(
+            f"{n or '?'} prompts{f', hash {text[:8]}' if text else ''}{f', {sample.text}' if sample else ''}"
+            for text, n, sample in prompt_sets
+        )
 
     for dataset, of_run in _by(runs, lambda record: record.config.dataset).items():
         values = {run: dict.fromkeys(map(prompt_set, records)) for run, records in of_run.items()}

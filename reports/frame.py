@@ -89,10 +89,11 @@ def wall_savings(record: Record) -> float | None:
     """Return the share of the baseline's seconds that this cell saved; None where that was not measured.
 
     Counted is what makes pictures: encoding the prompts, clustering, planning, denoising, decoding. Prompts are encoded
-    once for both, and baseline pictures are reused where they are the same: each counts in full for the cell too.
+    once for both, and baseline pictures are reused where they are the same: each counts in full for the cell too. Of a
+    sample it is not known: what all prompts share is spread over fewer.
     """
     baseline = sum(record.baseline_timings.get(stage, 0.0) for stage in MAKING)
-    if not baseline or not record.timings or record.shared_seconds:
+    if not baseline or not record.timings or record.shared_seconds or record.sample:
         return None
     once = {"encode": record.baseline_timings.get("encode", 0.0)}
     return 1 - sum({**once, **record.timings}.get(stage, 0.0) for stage in MAKING) / baseline
@@ -104,6 +105,8 @@ def row(record: Record) -> dict[str, Any]:
     cells["tau"] = float(record.config.tau)
     if record.plan:
         cells |= record.plan.model_dump()
+    if record.sample:
+        cells["made_prompts"] = record.made_prompts
     if flops := record.flops:
         cells |= {"flops": flops.total, "standard_flops": flops.baseline_total, "flop_savings": flops.savings}
         cells |= {f"flops.{name}": value for name, value in flops.components.items()}

@@ -148,6 +148,7 @@ def provenance(view: RunView) -> list[str]:
         "hub": [_pairs(record.hub) for record in records],
         "prompts": [
             f"{record.config.dataset}{f', {record.plan.n_prompts} prompts' if record.plan else ''}"
+            f"{f', pictures of {record.sample.text}' if record.sample else ''}"
             f"{_hash(record.identity.get('prompts'), ', hash')}"
             for record in records
         ],

@@ -38,13 +38,25 @@ def noise_draws(run: Path, records: Sequence[Record]) -> int | None:
         return 1
     try:
         return min(
-            record.plan.n_prompts
-            if record.role != "sharing" and record.plan
-            else SharingPlan.load(record.artifact(run, "plan.npz")).roots
+            record.made_prompts if record.role != "sharing" and record.plan else made_plan(run, record).roots
             for record in records
         )
     except UserError:
         return None
+
+
+def made_plan(run: Path, record: Record) -> SharingPlan:
+    """Return the part of a cell's plan that its pictures were made by: all of it, but of a sample.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    plan = SharingPlan.load(record.artifact(run, "plan.npz"))
+    if record.sample is None:
+        return plan
+    mask = np.zeros(plan.n_prompts, dtype=np.bool_)
+    mask[list(record.sample.rows)] = True
+    return plan.restricted(mask)
 
 
 def same_pictures(record: Record, metric: str) -> bool:

@@ -11,7 +11,7 @@ from pydantic import Field
 from common.errors import UserError
 from metrics.parity import DELTA
 from reports.base import RunView
-from reports.comparability import Mismatch, mismatches, prompt_set, scorer
+from reports.comparability import Mismatch, PromptSet, mismatches, prompt_set, scorer
 from sweeps.record import CellConfig, Record
 
 RUN = "run"
@@ -163,14 +163,18 @@ def _one_scorer(view: RunComparison) -> RunComparison:
 def _told_apart(view: RunComparison) -> RunComparison:
     """Return the view with prompt sets named by their size or hash where several share one name."""
     records = [*view.records, *view.references]
-    sets: dict[str, dict[tuple[str | None, int | None], None]] = {}
+    sets: dict[str, dict[PromptSet, None]] = {}
     for record in records:
         sets.setdefault(record.config.dataset, {})[prompt_set(record)] = None
-    names: dict[tuple[str, tuple[str | None, int | None]], str] = {}
+    names: dict[tuple[str, PromptSet], str] = {}
     for dataset, variants in sets.items():
-        by_size = len({n for _, n in variants}) == len(variants)
-        for text, n in variants if len(variants) > 1 else ():
-            names[dataset, (text, n)] = f"{dataset} ({f'{n} prompts' if by_size else (text or 'no hash')[:8]})"
+        sizes = {variant: variant[2].text if variant[2] else f"{variant[1]} prompts" for variant in variants}
+        hashes = {
+            (text, n, sample): ", ".join([(text or "no hash")[:8], *([f"sample {sample.hash[:8]}"] if sample else [])])
+            for text, n, sample in variants
+        }
+        told = sizes if len(set(sizes.values())) == len(variants) else hashes
+        names |= {(dataset, variant): f"{dataset} ({told[variant]})" for variant in variants if len(variants) > 1}
     return _with_replaced(
         view,
         {

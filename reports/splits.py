@@ -57,7 +57,7 @@ def splits(series: RunView) -> list[Split]:
         if not columns:
             continue
         plan = SharingPlan.load(record.artifact(series.path, PLAN))
-        shared = shared_steps(plan)
+        shared = shared_steps(plan, record.sample.rows if record.sample else None)
         for column in columns:
             bands = split_similarity(baseline_columns[column], shared_columns[column], shared, plan.steps)
             series_splits.append(Split(record, column, tuple(bands)))

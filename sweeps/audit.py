@@ -220,7 +220,7 @@ def short_copies(jobs: Sequence[Job], scorers: Mapping[str, Scorers]) -> int:
         jobs: of the sweep.
         scorers: by model.
     """
-    sizes = {(job.config.model, job.config.dataset): len(job.source.prompts) for job in jobs}
+    sizes = {(job.config.model, job.config.dataset): job.source.pictures for job in jobs}
     return sum(audit_scores(size) * len(_pairwise(scorers[model])) for (model, _), size in sizes.items())
 
 

@@ -84,5 +84,5 @@ def cost(components: "Sequence[Component]", n_prompts: int, steps: int, node_ste
 def picture_bytes(picture_sets: Sequence["Job"]) -> int:
     """Return the bytes that folders of pictures take at most: uncompressed."""
     return sum(
-        len(job.source.prompts) * job.source.settings.height * job.source.settings.width * RGB for job in picture_sets
+        job.source.pictures * job.source.settings.height * job.source.settings.width * RGB for job in picture_sets
     )

@@ -171,7 +171,7 @@ def _of_jobs(spec: SweepSpec, of: Sequence[Source], session: "_WithoutWeights") 
         # Equal compute is then the baseline's own, whose pictures would do. A bound has to count others.
         controls = [job for job in plan.jobs if job.role == "fewer-steps"]
         made += [job for job in controls if job.baseline and job.folder == job.baseline.folder]
-    sets = [(job.source, len(job.source.prompts), job.node_steps) for job in made]
+    sets = [(job.source, job.source.pictures, job.needed(isolate=True).node_steps) for job in made]
     estimate = _priced(sets, "; ".join(sorted(set(basis.values()))) or "no sharing")
     return replace(estimate, scores=_scores(spec, of[0], estimate.images))
 
@@ -180,7 +180,7 @@ def _scores(spec: SweepSpec, of: Source, images: int) -> int:
     """Return how many scores a sweep of one model on one prompt set needs, those of its scorers' audits among them."""
     asked = [Asked.parse(text).metric for text in spec.metric or tuple(of.entry.scorers) if text != NONE]
     audited = [name for name in asked if "win_rate" in get_metric(name).results]
-    return images * len(asked) + (audit_scores(len(of.prompts)) * len(audited) if spec.audit else 0)
+    return images * len(asked) + (audit_scores(of.pictures) * len(audited) if spec.audit else 0)
 
 
 def _of_study(study: str, spec: SweepSpec, of: Sequence[Source]) -> Estimate:

@@ -87,6 +87,7 @@ def _spec(spec: SweepSpec, record: Record, prompts: Sequence[str], steps: tuple[
         "prompts": None,
         "prompt": tuple(prompts),
         "limit": None,
+        "sample": None,
         "seed": (config.seed,),
         "steps": steps,
         "noise": (config.noise,),

@@ -108,9 +108,11 @@ def owner(job: Job) -> str:
 
 
 def kind(source: Source) -> str:
-    """Name what sources have in common that may be denoised as one: everything but prompts and seeds."""
+    """Name what sources have in common that may be denoised as one: everything but prompts, samples and seeds."""
     identity: dict[str, Any] = {
-        name: value for name, value in source.identity.items() if name not in ("prompts", "own", "embedding_seed")
+        name: value
+        for name, value in source.identity.items()
+        if name not in ("prompts", "own", "embedding_seed", "sample")
     }
     settings = {name: value for name, value in identity["settings"].items() if name not in OWN}
     return short_hash({**identity, "settings": settings})
@@ -275,12 +277,13 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
         if isinstance(baseline, Exception):
             raise UserError(f"its baseline could not be made: {baseline}", "see why")
         baseline_hash = baseline.hash
-        reuse_pictures(job.folder, job.reuses.folder, np.flatnonzero(job.solo).tolist())
+        reused = job.solo & job.pictured
+        reuse_pictures(job.folder, job.reuses.folder, np.flatnonzero(reused).tolist())
         if not session.isolate:
-            execution = execution.model_copy(update={"reused": int(job.solo.sum())})
+            execution = execution.model_copy(update={"reused": int(reused.sum())})
             # what the pictures taken from the baseline took there: without it sharing would look faster than it is
             taken = sum(baseline.timings.get(stage, 0.0) for stage in ("denoise", "decode", "write"))
-            timings["reused"] = taken * float(job.solo.mean())
+            timings["reused"] = taken * float(reused.sum() / job.pictured.sum())
     about: dict[str, Any] = {
         "notes": [*session.encoding_notes(job.source), *execution.notes],
         "batch_size_from": session.batch_size(job.source)[1] if execution.batch_size else None,
@@ -295,6 +298,7 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
     )
     blank: list[str] = []
     further: dict[str, Any] = {}
+    rows = np.flatnonzero(job.pictured).tolist()
 
     def made(images: dict[str, str]) -> Manifest:
         contents = list(images.values())
@@ -305,12 +309,12 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
         else:
             blank.extend(blank_pictures(job.folder, images))
         blank_rows = [name in blank for name in images]
-        texts = job.source.prompts.prompts
+        texts = [job.source.prompts.prompts[row] for row in rows]
         about["notes"] += (odd := picture_notes(contents, blank_rows, texts))
         for note in odd:
             session.emit(Note(f"{_place(job)}: {note}"))
         assert job.plan
-        if (again := repeats(contents, texts)).any():
+        if (again := repeats(contents, texts)).any() and not job.source.sample:
             further["distinct_savings"] = job.plan.restricted(~again).savings
         return Manifest(
             images=images,
@@ -327,7 +331,7 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
             joules=outcome.joules,
         )
 
-    return finish(job.folder, job.plan.n_prompts, made, job.files)
+    return finish(job.folder, rows, made, job.files)
 
 
 def _place(job: Job) -> str:

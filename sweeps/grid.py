@@ -20,7 +20,8 @@ from generators.settings import GenerationSettings
 from generators.sharing.schedule import Schedule, get_schedule
 from generators.strategies.base import Strategy, get_strategy, refuse_planner, split_name
 from sweeps.axes import canonical, parse_parameters
-from sweeps.record import CellConfig, Role
+from sweeps.record import CellConfig, Role, Sample
+from sweeps.sample import drawn
 from sweeps.spec import OFFICIAL, SweepSpec
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Source:
         stream: whose generator draws all noise, under the noise policy ``official``; None: noise knows no device.
         log_snr: of the latents before each step, for schedules that follow it; None where the scheduler does not tell.
         copies_height: where the pictures of one prompt part in the tree of prompts (`Tree.with_copies`).
+        sample: the prompts whose pictures are made; None: all.
     """
 
     entry: ModelEntry
@@ -78,6 +80,12 @@ class Source:
     stream: str | None = None
     log_snr: tuple[float, ...] | None = None
     copies_height: float = 0.0
+    sample: Sample | None = None
+
+    @property
+    def pictures(self) -> int:
+        """Return the number of prompts whose pictures are made."""
+        return len(self.sample) if self.sample else len(self.prompts)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -90,6 +98,7 @@ class Source:
 
         family = get_family(self.entry.family)
         one_stream = {"stream": self.stream} if self.stream else {}
+        sample = {"sample": self.sample.hash} if self.sample else {}
         return {
             "algorithm": ALGORITHM_VERSION,
             "family": {"name": family.name, "version": family.version},
@@ -101,6 +110,7 @@ class Source:
             "K": self.steps,
             "embedding_seed": self.settings.embedding_seed,
             **one_stream,
+            **sample,
         }
 
     @property
@@ -185,8 +195,9 @@ class Source:
         """Return the name of the conditioning's folder: fewer settings change it."""
         idle = self.settings.not_in_conditioning
         settings = {name: value for name, value in self.identity["settings"].items() if name not in idle}
+        encoded = {name: value for name, value in self.identity.items() if name != "sample"}
         once = {"per_prompt": self._times} if self._times > 1 else {}
-        return short_hash({**self.identity, "settings": settings, "scheduler": None, "K": None, **once})
+        return short_hash({**encoded, "settings": settings, "scheduler": None, "K": None, **once})
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,10 +358,11 @@ def sources(
     weights = {entry.name: entry.weights_hash() if hashed else entry.name for entry in entries}
     samplers = [sampler_of(entry, settings, device) for entry, settings in known]
     for prompts in prompt_sets:
+        sample = drawn(prompts, spec.sample, spec.seed[0]) if spec.sample else None
         for (entry, settings), sampler in zip(known, samplers, strict=True):
             scheduler = sampler.identity["class"]
             stream = generator_name(device) if settings.noise == "official" else None
-            told = scheduler, stream, sampler.log_snr, spec.copies_height
+            told = scheduler, stream, sampler.log_snr, spec.copies_height, sample
             source = Source(entry, weights[entry.name], prompts, settings, sampler.K, *told)
             _check_own(source, spec, device)
             yield source

@@ -100,14 +100,24 @@ class Job:
         solo = self.plan.solo & (self.cache is None)
         return solo & solo.all() if self.one_stream else solo
 
+    @cached_property
+    def pictured(self) -> NDArray[np.bool_]:
+        """Return a mask of the prompts whose pictures are made, bool [N]."""
+        assert self.plan
+        mask = np.full(self.plan.n_prompts, self.source.sample is None)
+        if self.source.sample:
+            mask[list(self.source.sample.rows)] = True
+        return mask
+
     def needed(self, *, isolate: bool) -> "SharingPlan":
         """Return the part of the plan that has to be denoised where the baseline's pictures are at hand.
 
         Args:
-            isolate: denoise everything, so that the seconds are those of the whole plan.
+            isolate: denoise all pictures that are made, so that the seconds are theirs.
         """
         assert self.plan
-        return self.plan if self.reuses is None or isolate else self.plan.restricted(~self.solo)
+        wanted = self.pictured if self.reuses is None or isolate else self.pictured & ~self.solo
+        return self.plan if wanted.all() else self.plan.restricted(wanted)
 
     def place(self) -> dict[str, Any]:
         """Return what the run folder says of it before there is a record: its role, and where it stands on the axes."""
@@ -127,4 +137,5 @@ class Job:
             identity=dict(self.identity),
             baseline=self.baseline.folder.relative_to(self.run).as_posix(),
             images=None if self.role == "sharing" else self.folder.relative_to(self.run).as_posix(),
+            sample=self.source.sample,
         )

@@ -210,10 +210,13 @@ def link(source: Path, target: Path) -> None:
 
 
 def finish(
-    folder: Path, n_prompts: int, make: Callable[[dict[str, str]], Manifest], files: PictureFiles = PLAIN
+    folder: Path, prompts: Iterable[int], make: Callable[[dict[str, str]], Manifest], files: PictureFiles = PLAIN
 ) -> Manifest:
-    """Write the manifest of a folder's pictures, which `make` gives for their hashes by file name: it is complete."""
-    names = [files.name(prompt) for prompt in range(n_prompts)]
+    """Write the manifest of a folder's pictures, which `make` gives for their hashes by file name: it is complete.
+
+    `prompts` are those that have one, by their place in the set, ascending.
+    """
+    names = [files.name(prompt) for prompt in prompts]
     manifest = make(files.hashes(folder, names))
     write_sealed(folder / MANIFEST, json.loads(manifest.model_dump_json()))
     return manifest

@@ -82,17 +82,33 @@ class Plan:
         totals = list(united(self.picture_sets).values())
         return sum(alone for alone, _ in totals), sum(together for _, together in totals)
 
+    def spent(self, *, whole: bool = False) -> dict[str, int]:
+        """Return by model the node-steps that the run takes to make every picture: what is denoised together once.
 
-def united(picture_sets: Sequence[Job]) -> dict[str, tuple[int, int]]:
+        Args:
+            whole: of all prompts, where only a sample's pictures are made.
+        """
+        spent: dict[str, int] = {}
+        for name in dict.fromkeys(job.source.entry.name for job in self.picture_sets):
+            own = [job for job in self.picture_sets if job.source.entry.name == name and job.plan]
+            alone = [job for job in own if self.spec.alone or job.alone]
+            by_itself = [job.plan if whole else job.needed(isolate=self.spec.alone) for job in alone]
+            together = united([job for job in own if job not in alone], whole=whole).values()
+            spent[name] = sum(plan.node_steps for plan in by_itself if plan) + sum(steps for _, steps in together)
+        return spent
+
+
+def united(picture_sets: Sequence[Job], *, whole: bool = False) -> dict[str, tuple[int, int]]:
     """Return by source the node-steps of its sets of pictures that can be denoised together: one by one, and together.
 
     Args:
         picture_sets: a job a folder, baselines before what is compared with them.
+        whole: of all prompts, where only a sample's pictures are made.
     """
     by_source: dict[str, list[SharingPlan]] = {}
     for job in picture_sets:
         if job.plan and (not job.alone or job.role == "baseline"):
-            by_source.setdefault(job.source.key, []).append(job.needed(isolate=False))
+            by_source.setdefault(job.source.key, []).append(job.plan if whole else job.needed(isolate=False))
     return {
         key: (
             sum(plan.node_steps for plan in plans),
@@ -165,6 +181,9 @@ def plan_sweep(
     if spec.savings:
         shared = planning.at_savings(shared)
     _refuse_others(run, shared)
+    for source in {cell.source.prompts.name: cell.source for cell in shared}.values():
+        if source.sample:
+            session.note(f"{source.prompts.name}: pictures of {source.sample.text}; plans are of all of them")
     return Plan(spec, run, tuple(planning.jobs(shared)))
 
 

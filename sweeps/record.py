@@ -13,7 +13,7 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from common.errors import UserError
 from common.files import canonical_json, parse_json, read_sealed, sha256_file, sha256_text, write_sealed
@@ -78,6 +78,52 @@ class Result(Part):
     high: float | None = None
     n: int | None = None
     method: str | None = None
+
+
+class Sample(Part):
+    """The prompts of a set of which pictures are made: drawn at random within strata, planned with all the others.
+
+    Attributes:
+        of: N, the number of prompts of the whole set.
+        strata: of each stratum, its number of prompts and those that were drawn of it, by their place in the set.
+
+    Examples:
+        >>> sample = Sample(of=10, strata=((5, (4, 1)), (5, (7, 6))))
+        >>> sample.rows, sample.labels, len(sample)
+        ((1, 4, 6, 7), (0, 0, 1, 1), 4)
+    """
+
+    of: int
+    strata: tuple[tuple[int, tuple[int, ...]], ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Return the prompts that were drawn, ascending, as their pictures and scores stand."""
+        return tuple(sorted(row for _, rows in self.strata for row in rows))
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Return the number of the stratum of each of `rows`."""
+        of = {row: number for number, (_, rows) in enumerate(self.strata) for row in rows}
+        return tuple(of[row] for row in self.rows)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Return the number of prompts of each stratum."""
+        return tuple(size for size, _ in self.strata)
+
+    @property
+    def hash(self) -> str:
+        """Return what tells a sample of a set from any other."""
+        return sha256_text(self.model_dump_json())
+
+    @property
+    def text(self) -> str:
+        """Return how many of how many prompts were drawn, in words."""
+        return f"{len(self):,} of {self.of:,} prompts, taken at random"
 
 
 class PlanCost(Part):
@@ -173,6 +219,8 @@ class Record(Part):
         picture_sets: by folder, relative to the run, the hash of the pictures that it describes (`Manifest.hash`).
         scored: by scorer, the hashes of its scores of these pictures and of the baseline's (`sweeps.scores.digests`).
             Records of earlier versions have neither: their files cannot be checked.
+        sample: the prompts whose pictures these are, where they are not all of the set's; plan and FLOPs are the whole
+            set's all the same, and `execution.rows` what was denoised.
         error: why it failed.
     """
 
@@ -202,6 +250,7 @@ class Record(Part):
     images: str | None = None
     picture_sets: dict[str, str] = Field(default_factory=dict)
     scored: dict[str, tuple[str, str]] = Field(default_factory=dict)
+    sample: Sample | None = None
     error: Failure | None = None
 
     def folder(self, run: Path) -> Path:
@@ -212,8 +261,28 @@ class Record(Part):
         """Return the folder of this cell's pictures and of their scores."""
         return run / self.images if self.images else self.folder(run)
 
+    @model_serializer(mode="wrap")
+    def _without_idle(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave a field out that came later and says nothing: a record of all prompts is written as it always was."""
+        written: dict[str, Any] = serialise(self)
+        return {name: value for name, value in written.items() if name != "sample" or value is not None}
+
+    @property
+    def made_prompts(self) -> int:
+        """Return the number of prompts whose pictures these are; 0 where no plan says so."""
+        return len(self.sample) if self.sample else self.plan.n_prompts if self.plan else 0
+
     def prompts(self, run: Path) -> list[str]:
-        """Return the prompts, in order.
+        """Return the prompts whose pictures these are, in order: of a sample those that were drawn.
+
+        Raises:
+            UserError: as `every_prompt`.
+        """
+        prompts = self.every_prompt(run)
+        return [prompts[row] for row in self.sample.rows] if self.sample else prompts
+
+    def every_prompt(self, run: Path) -> list[str]:
+        """Return the prompts that were planned, in order.
 
         Raises:
             UserError: the cell failed before they were written, or their file is missing, damaged or of other prompts.

@@ -14,7 +14,7 @@ from common.errors import UserError, without_frames
 from common.files import unwritable
 from common.plugins import no_exit
 from sweeps.events import Emit, Note
-from sweeps.pictures import Manifest, blank_pictures, picture_name, read_manifest, same_pictures
+from sweeps.pictures import Manifest, blank_pictures, read_manifest, same_pictures
 from sweeps.record import AGAIN, SCORES, Record
 from sweeps.scorers import Scorers, measure
 from sweeps.scores import Scores, read_scores, same_scorer, write_scores
@@ -164,8 +164,8 @@ class _Scoring:
         known = {} if self.again else scores.scorers
         missing = [name for name, identity in scorers.identities.items() if not same_scorer(known.get(name), identity)]
         own = np.ones(len(prompts), dtype=np.bool_) if same is None else ~same
-        rows = np.flatnonzero(own).tolist()
-        images = [folder / "images" / picture_name(row) for row in rows]
+        rows, names = np.flatnonzero(own).tolist(), list(manifest.images)
+        images = [folder / "images" / names[row] for row in rows]
         for name, columns, about in measure(scorers, missing, images, [prompts[row] for row in rows], self.emit, model):
             if baseline:
                 # not measured again: equal files must tie, also by a scorer that is not the same bits in every batch

@@ -54,7 +54,9 @@ MOST_STEPS = 10_000  # above any scheduler's; plans from embeddings know no sche
 LONGEST_NAME, LONGEST_SHOWN = 100, 200  # bytes, characters
 ANY = "\0"  # stands for any text, where names are looked for
 # settings that came later: where they say nothing, a run's name is as it was
-LATER = {"savings", "denoiser_cache", "settings", "revision", "variant", "column", "per_prompt", "copies_height"}
+LATER = {
+    *("savings", "denoiser_cache", "settings", "revision", "variant", "column", "per_prompt", "copies_height", "sample")
+}
 
 ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)  # of a Google-style docstring
 MAKE, SHARE, RUN, SCORE = "What to make", "How prompts share", "How to run", "What to score"
@@ -128,6 +130,8 @@ class SweepSpec(BaseModel):
         limit: Use only the first N prompts of each set.
         per_prompt: Pictures of each prompt. They share their early steps and part by fresh noise (--noise
             per-root:renoise=1 unless --noise says otherwise); at tau 0 each is drawn alone.
+        sample: Make only N prompts of each set, taken at random from the plan of the whole set: the pictures are those
+            that all prompts would give, at a part of the cost. The first --seed decides which.
         seed: Random seeds: one, or several as 1,2 or 0..3.
         steps: Denoising steps.
         scheduler: A scheduler by its class in diffusers, such as DDIMScheduler.
@@ -205,6 +209,7 @@ class SweepSpec(BaseModel):
     prompt: Annotated[Texts, Flag(MAKE, "TEXT")] = ()
     limit: Annotated[int | None, Field(ge=1), Flag(MAKE, "N", "all prompts")] = None
     per_prompt: Annotated[int, Field(ge=1, le=MOST_PER_PROMPT), Flag(MAKE, "N")] = 1
+    sample: Annotated[int | None, Field(ge=2), Flag(MAKE, "N", "all prompts")] = None
     seed: Annotated[Seeds, Flag(MAKE, "N|N,N|N..N")] = (42,)
     steps: Annotated[Steps, Flag(MAKE, "N|N,N", THE_MODELS)] = ()
     scheduler: Annotated[Names, Flag(MAKE, "CLASS", THE_MODELS)] = ("default",)
@@ -279,6 +284,9 @@ class SweepSpec(BaseModel):
             raise UserError("a compiled denoiser decides nothing as it runs, as a denoiser cache does", "leave out one")
         if compiled and self.offload != "none":
             raise UserError("--compile and --offload both take the place of what the denoiser runs", "leave out one")
+        if self.sample and "official" in self.noise:
+            what = "in one stream of noise a picture depends on all prompts, so that a part of them is made otherwise"
+            raise UserError(what, "leave out --sample, or --noise official")
         return self
 
     def acceleration(self, device: str) -> Acceleration:

@@ -1,5 +1,7 @@
 """The steps at which the paths of prompts part, and the tree that they form."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,10 +9,11 @@ from generators.sharing.plan import Grouping, SharingPlan
 from generators.sharing.tree import Tree
 
 
-def shared_steps(plan: SharingPlan) -> NDArray[np.int16]:
+def shared_steps(plan: SharingPlan, of: Sequence[int] | None = None) -> NDArray[np.int16]:
     """Return int16 [N, N]: over how many steps each two prompts are denoised as one, 0 where they never are.
 
     The step at which their paths part, counted from 0; K on the diagonal. A prompt without an output shares nothing.
+    `of` are some of the prompts, n of them, where only theirs are wanted: then it is [n, n].
 
     Examples:
         >>> from generators.sharing.plan import build_plan
@@ -21,8 +24,9 @@ def shared_steps(plan: SharingPlan) -> NDArray[np.int16]:
                [ 7, 10,  4],
                [ 4,  4, 10]], dtype=int16)
     """
-    shared = np.zeros((plan.n_prompts, plan.n_prompts), dtype=np.int16)
-    for node in _nodes(plan):
+    nodes = _nodes(plan) if of is None else _nodes(plan)[:, list(of)]
+    shared = np.zeros((nodes.shape[1], nodes.shape[1]), dtype=np.int16)
+    for node in nodes:
         shared += (node[:, None] == node) & (node >= 0)
     return shared
 

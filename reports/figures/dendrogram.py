@@ -31,9 +31,9 @@ class Dendrogram(Figure):
         record = run.records[0]
         tree = Tree.load(record.artifact(run.path, "tree.npz"))
         if is_parting(tree, SharingPlan.load(record.artifact(run.path, "plan.npz"))):
-            return draw_tree(tree, record.prompts(run.path), None)
+            return draw_tree(tree, record.every_prompt(run.path), None)
         saved = {float(cell.config.tau): cell.plan.savings for cell in run.records if cell.plan}
-        return draw_tree(tree, record.prompts(run.path), saved)
+        return draw_tree(tree, record.every_prompt(run.path), saved)
 
 
 def draw_tree(tree: Tree, prompts: Sequence[str], saved: Mapping[float, float] | None) -> "mpl.Figure | None":

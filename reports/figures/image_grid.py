@@ -37,7 +37,11 @@ class ImageGrid(Figure):
         shown = [shared[i] for i in evenly(len(shared), MOST_TAUS)]
         first = shown[0]
         prompts = first.prompts(run.path)
-        columns = neighbours(Tree.load(first.artifact(run.path, "tree.npz")).leaf_order.tolist(), COLUMNS)
+        order = Tree.load(first.artifact(run.path, "tree.npz")).leaf_order.tolist()
+        if first.sample:
+            place = {row: number for number, row in enumerate(first.sample.rows)}
+            order = [place[leaf] for leaf in order if leaf in place]
+        columns = neighbours(order, COLUMNS)
         rows = {"baseline": first.whole_pictures(run.path, of_baseline=True, rows=columns)}
         rows |= {_row_name(record): record.whole_pictures(run.path, rows=columns) for record in shown}
         return draw_grid(rows, [prompts[column] for column in columns], group=PAIR)

@@ -72,7 +72,7 @@ def _deciding(record: Record) -> float | None:
 
 
 def _joules(record: Record) -> float | None:
-    return None if record.joules is None or not record.plan else record.joules / record.plan.n_prompts
+    return None if record.joules is None or not record.plan else record.joules / record.made_prompts
 
 
 def _energy_savings(record: Record) -> float | None:

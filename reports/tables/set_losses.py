@@ -133,7 +133,7 @@ def _entries(record: Record, encoder: str, axes: Sequence[str], repeats: bool) -
     entries = [
         *(Entry(axis_text(getattr(record.config, axis))) for axis in axes),
         Entry(f"{record.config.tau:f}"),
-        Entry(str(record.plan.n_prompts) if record.plan else MISSING),
+        Entry(str(record.made_prompts) if record.plan else MISSING),
         Entry(_count(record, EXACT)),
         Entry(_count(record, f"{EXACT}_standard")),
         *([Entry(_count(record, REPEATS) if REPEATS in record.results else "0")] if repeats else []),

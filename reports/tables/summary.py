@@ -216,8 +216,9 @@ def _caption(records: Sequence[Record], several: bool) -> str:
     shared = [
         f"{name} {axis_text(value)}" for name, value in shared_axes(records).items() if not (several and name == "seed")
     ]
-    counts = {record.plan.n_prompts for record in records if record.plan}
-    return ", ".join([*shared, *(f"{n} prompts" for n in counts if len(counts) == 1)])
+    planned = [record for record in records if record.plan]
+    counts = {record.sample.text if record.sample else f"{record.made_prompts} prompts" for record in planned}
+    return ", ".join([*shared, *(counts if len(counts) == 1 else ())])
 
 
 def _notes(records: Sequence[Record], every: Sequence[Record], failed: Sequence[Record]) -> list[str]:

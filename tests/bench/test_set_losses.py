@@ -36,7 +36,7 @@ def save_set(folder: Path, pictures: Sequence[Image.Image], **about: object) -> 
     for number, picture in enumerate(pictures):
         picture.save(folder / "images" / picture_name(number))
     plan = record_at(asked("1"), N).plan
-    return finish(folder, N, lambda images: Manifest(images=images, plan=plan, **about))
+    return finish(folder, range(N), lambda images: Manifest(images=images, plan=plan, **about))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from generators.sharing.plan import SharingPlan, baseline_plan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from sweeps.jobs import Job
+from sweeps.record import Sample
 
 # of three prompts, two share two of four steps, and the third shares nothing
 PLAN = build_plan(Tree.from_linkage([[0, 1, 0.5, 2], [2, 3, 9.0, 3]]), get_schedule("eq7"), 1.1, 4)
@@ -17,7 +18,7 @@ CACHE = object()
 
 
 def job(role: Any = "sharing", *, noise: str = "per-root", cache: Any = None, plan: SharingPlan = PLAN) -> Job:
-    source: Any = SimpleNamespace(settings=SimpleNamespace(noise=noise))
+    source: Any = SimpleNamespace(settings=SimpleNamespace(noise=noise), sample=None)
     about: dict[str, Any] = {"config": None, "identity": {}, "source": source, "run": Path("run")}
     baseline = Job("baseline", "baseline", **about, plan=baseline_plan(3, 4), folder=Path("run/shared"))
     return Job("job", role, **about, plan=plan, folder=Path("run/cells"), cache=cache, baseline=baseline)
@@ -56,3 +57,16 @@ def test_what_a_cache_or_a_stream_remembers_and_what_is_to_be_timed_is_of_one_jo
     assert job("fewer-steps").alone
     assert not job().alone
     assert not job("another-seed").alone
+
+
+def test_of_a_sample_the_paths_of_those_that_were_drawn_are_denoised_and_whole_nodes_of_them() -> None:
+    sampled = job()
+    sampled.source.sample = Sample(of=3, strata=((3, (2, 0)),))
+    assert sampled.pictured.tolist() == [True, False, True]
+    needed = sampled.needed(isolate=False)
+    assert needed.output.tolist().count(-1) == 2, "the third is the baseline's, the second is not drawn"
+    assert needed.node_steps == 4, "the shared steps, and its own two"
+    root = int((needed.source < 0).nonzero()[0][0])
+    assert sorted(needed.members(root).tolist()) == [0, 1], "a node is conditioned on all its members"
+    assert sampled.needed(isolate=True).node_steps == 8
+    assert sampled.node_steps == PLAN.node_steps, "the cost is the whole set's"

@@ -60,7 +60,7 @@ def folder_of(folder: Path, numbers: Sequence[str], beside: str | None = None) -
     (folder / "images").mkdir(parents=True)
     for row, number in enumerate(numbers):
         (folder / "images" / picture_name(row)).write_text(number)
-    return finish(folder, 4, lambda images: Manifest(images=images, blank=[], plan=plan, baseline=beside))
+    return finish(folder, range(4), lambda images: Manifest(images=images, blank=[], plan=plan, baseline=beside))
 
 
 @pytest.fixture
