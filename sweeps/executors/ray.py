@@ -145,7 +145,7 @@ class Ray(Executor):
             return
         assert self.workers
         one = conditioning_bytes(session.family(source).conditioning_of(source.entry, settings))
-        most = min(-(-len(prompts) // (size * PIECES * self.workers)), max(1, SHARD // (size * one)))
+        most = min(-(-len(prompts) // (size * PIECES * self.workers)), max(1, SHARD // max(1, size * one)))
         chunk = size * most  # whole batches: the same as in one process
         starts = range(batches.start, len(prompts), chunk)
         number, parts = self._new(None, len(starts))
