@@ -163,7 +163,7 @@ class Ray(Executor):
             return
         assert self.workers
         row = conditioning_bytes(session.family(source).conditioning_of(source.entry, settings))
-        most = min(-(-count // (size * PIECES * self.workers)), max(1, SHARD // (size * row)))
+        most = min(-(-count // (size * PIECES * self.workers)), max(1, SHARD // max(1, size * row)))
         chunk = size * most  # whole batches: the same as in one process
         starts = range(batches.start, count, chunk)
         number, parts = self._new(None, len(starts))
