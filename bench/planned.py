@@ -69,8 +69,7 @@ class Held:
     def of(self, plan: "SharingPlan") -> dict[str, Any]:
         """Return into how many waves a plan is cut, and the memory and the disk that they take."""
         from generators.sharing.parts import most_kept, parts
-        from metrics.memory import wave_rows
-        from sweeps.waves import wave_bytes
+        from metrics.memory import wave_bytes, wave_rows
 
         rows = self.wave or wave_rows(plan.leaves, self.bytes, self.free, self.least)
         cut, most = parts(plan, rows), min(rows, plan.widest)

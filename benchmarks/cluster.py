@@ -23,20 +23,15 @@ from benchmarks.scale import write_embeddings
 from common.files import atomic_write
 from generators.catalogue import model
 from generators.families.base import DTYPES, get_family, resolve_settings
-from generators.families.described import described
-from generators.families.prompt_returns import packed
-from generators.model_entry import ModelEntry
-from generators.settings import GenerationSettings
 from generators.sharing.critical import spread
 from generators.sharing.parts import branch_node_steps, part_rows
 from generators.sharing.plan import SharingPlan, build_plan
 from generators.sharing.schedule import get_schedule
 from generators.strategies.base import get_strategy
+from metrics.memory import conditioning_bytes
 
 RESULTS = Path(__file__).parent / "results" / "cluster.json"
 MODELS = ("kandinsky-2.2", "karlo", "sd15", "flux-dev", "flux-schnell")
-FLOAT = 4
-CLIP_TOKENS = 77
 BATCH = 32
 RGB = 3
 
@@ -59,23 +54,10 @@ def crossing(name: str) -> Crossing:
     item = DTYPES[settings.dtype].itemsize
     return Crossing(
         name,
-        FLOAT * sum(prod(shape) for shape in conditioning_shapes(entry, settings)),
+        conditioning_bytes(family.conditioning_of(entry, settings)),
         item * prod(family.latent_shape(settings)),
         RGB * settings.height * settings.width,
     )
-
-
-def conditioning_shapes(entry: ModelEntry, settings: GenerationSettings) -> list[tuple[int, ...]]:
-    """Of one prompt, as the family's `encode` says."""
-    if entry.family == "kandinsky":
-        width = entry.config("prior", "prior")["embedding_dim"]
-        return [(width,)] * 2  # image_embeds, negative_image_embeds
-    if entry.family == "karlo":
-        width = entry.config("pipeline", "prior")["embedding_dim"]
-        return [(width,), *[(width,), (CLIP_TOKENS, width), (CLIP_TOKENS,)] * 2]
-    model = described(entry)
-    one = packed(model.leaves(settings), model.returns(settings, 1), 1)
-    return [tuple(tensor.shape[1:]) for tensor in one.values()]
 
 
 @dataclass(frozen=True)

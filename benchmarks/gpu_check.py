@@ -16,6 +16,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
@@ -111,7 +112,7 @@ def seconds_per_row(
     shape = family.latent_shape(settings)
     family.accelerate()
     for batch in batches:
-        rows = {name: tensor[:batch] for name, tensor in conditioning.tensors.items()}
+        rows = dict(conditioning.read(np.arange(batch)))
         times = []
         try:
             latents = torch.randn(batch, *shape).to(family.device, family.dtype)

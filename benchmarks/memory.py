@@ -78,7 +78,7 @@ def measured(
     """One plan at one batch size; `peak` gives the bytes that a piece of work takes at most beside the weights."""
     settings, family, n = model.settings, model.family, len(model)
     active = max(len(plan.active(k)) for k in range(plan.steps))
-    on_cpu, conditioning = model.device == "cpu", model.conditioning.tensors.values()
+    on_cpu = model.device == "cpu"
     predicted = peaks(
         [part for part in family.components(settings) if part.phase != "encode"],
         family.latent_shape(settings),
@@ -87,10 +87,10 @@ def measured(
         batch_size=batch,
         active=active,
         remembered=family.sampler(settings).remembered,
-        conditioning=[tensor.shape[1:] for tensor in conditioning] if on_cpu else (),
+        conditioning=list(model.conditioning.shapes.values()) if on_cpu else (),
     )
     weights = weight_bytes(model)
-    before = weights + (sum(tensor.nbytes for tensor in conditioning) if on_cpu else 0)
+    before = weights  # prompts' conditioning is on disk in a run
     done = model.denoised(plan, batch)  # what the first call brings with it is not the plan's
     after = before + (done.latents.nbytes if on_cpu else 0)
     about = (model.entry.name, settings.dtype, name, batch, n, active)

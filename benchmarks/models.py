@@ -59,8 +59,7 @@ class Loaded:
 
     def first(self, n: int) -> "Loaded":
         """Its first n prompts."""
-        tensors = {name: tensor[:n] for name, tensor in self.conditioning.tensors.items()}
-        rows = Conditioning(tensors, self.conditioning.stream)
+        rows = self.conditioning.taken(np.arange(n))
         return Loaded(self.entry, self.family, self.settings, rows, self.prompts[:n], self.keys[:n], self.device)
 
     def tree(self) -> Tree:

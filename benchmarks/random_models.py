@@ -140,7 +140,7 @@ def any_conditioning(family: DiffusersPipeline, settings: GenerationSettings, pr
         if told or rows.any():  # what is not zero is no answer of a module without weights
             return rows
         centres = torch.randn(GROUPS, *rows.shape[1:], generator=dice)
-        return centres[group] + 0.5 * torch.randn(rows.shape, generator=dice)
+        return (centres[group] + 0.5 * torch.randn(rows.shape, generator=dice)).to(rows.dtype)
 
     made = tree_map(lambda part: part.to(family.dtype) if torch.is_floating_point(part) else part, returns)
     rows = packed(model.leaves(settings), made, prompts)

@@ -109,7 +109,7 @@ def _kandinsky(stock: Stock, rows: slice, **further: Any) -> Any:
 
 
 def _of_one_family(stock: Stock, rows: slice, **further: Any) -> Any:
-    tensors = {name: tensor[rows] for name, tensor in stock.loaded.conditioning.tensors.items()}
+    tensors = dict(stock.loaded.conditioning.read(np.arange(len(stock.loaded))[rows]))
     (returned,) = unpacked(tensors, torch.device(stock.loaded.device))
     embeds = dict(zip(RETURNED[type(stock.pipeline).__name__], returned, strict=False))
     return stock.pipeline(**embeds, **stock.asked, **further)

@@ -34,16 +34,17 @@ from generators.sharing.parts import most_kept, parts
 from generators.sharing.plan import SharingPlan, build_plan
 from generators.sharing.savings import tau_for_savings
 from generators.strategies.base import get_strategy, grouped
-from metrics.memory import BYTES, row_bytes, wave_rows
+from metrics.memory import BYTES, row_bytes, wave_bytes, wave_rows
+from sweeps.encodings import Encoded
 from sweeps.events import Event, StageAdvanced
 from sweeps.executors.local import Local
 from sweeps.grid import cells
 from sweeps.jobs import Job
 from sweeps.machine import versions
-from sweeps.session import Encoded, Session
+from sweeps.session import Session
 from sweeps.spec import make_spec
 from sweeps.unfinished import STATES
-from sweeps.waves import held_by, wave_bytes
+from sweeps.waves import held_by
 
 TEXT = (512, 4096)  # of FLUX: tokens, numbers each
 BATCH = 32
@@ -186,7 +187,7 @@ def measured(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         of_planning = memory.peak
         session = Session("cpu", heard, batch_size=BATCH)
         family = stand_in(session.family(job.source))
-        session.encoded = lambda *_, **__: Encoded(conditioning, path)  # type: ignore[method-assign]
+        session.encoded = lambda *_, **__: Encoded(conditioning, {})  # type: ignore[method-assign]
         session._families.get = lambda *_: family  # type: ignore[method-assign]
         before, held = anonymous(), held_by(job.source, session)
         session.wave = rows = wave_rows(job.plan.leaves, held, {"cpu": asked.memory * GIB - before}, BATCH)

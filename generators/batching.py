@@ -1,7 +1,7 @@
 """Rows cut into batches that fit in memory, and into few sizes where every size has to be compiled."""
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,28 +21,34 @@ class Batches:
         few_sizes: cut rows into batches of `size`, `size`/2, ... 1 alone, the largest first: for a compiled denoiser,
             which then meets log2(`size`) + 1 shapes at most, halvings included.
         wanted: bool [count]; a batch without a row that is wanted is passed over: those of the others are as without.
+        start: the row to begin with, where those before it are done.
 
     Attributes:
         size: rows a batch, as of now.
         rows: those of the batch that was yielded last.
         notes: a sentence for every halving; whoever works in these batches may add what a record should say.
+        memo: what whoever works in these batches remembers of the rows that are done, as JSON has it: who begins behind
+            them gets it back.
     """
 
-    def __init__(self, size: int, *, few_sizes: bool = False, wanted: NDArray[np.bool_] | None = None) -> None:
+    def __init__(
+        self, size: int, *, few_sizes: bool = False, wanted: NDArray[np.bool_] | None = None, start: int = 0
+    ) -> None:
         if size < 1:
             raise UserError(f"a batch of {size} holds nothing", "use a batch size of 1 or more")
         self.size = size
         self.few_sizes, self.wanted = few_sizes, wanted
-        self.rows = slice(0, 0)
+        self.start, self.rows = start, slice(0, 0)
         self.notes: list[str] = []
+        self.memo: dict[str, Any] = {}
 
     def map(self, count: int, work: Callable[[slice], T]) -> Iterator[T]:
-        """Yield `work(rows)` for rows 0..count-1 in order; rows that did not fit are tried again in a smaller batch.
+        """Yield `work(rows)` for rows start..count-1, in order; what did not fit is tried again in a smaller batch.
 
         Raises:
             UserError: a single row does not fit.
         """
-        start = 0
+        start = self.start
         while start < count:
             rows = slice(start, start + self._next(count - start))
             if self.wanted is not None and not self.wanted[rows].any():

@@ -1,6 +1,8 @@
 """The conditioning that a family feeds its denoiser, a row a prompt, read from where it lies when a node needs it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -106,6 +108,19 @@ class Conditioning:
             joined._at = np.concatenate([own + start for own, start in zip(at, starts, strict=True)])
         return joined
 
+    def at(self, urls: Mapping[str, str]) -> Self:
+        """Return the same rows, read from other places: the URL of each file by the one that it has now.
+
+        Raises:
+            ValueError: some rows are in memory.
+        """
+        tables = [replace(table, url=urls[table.url]) for table in self._tables if isinstance(table, Stored)]
+        if len(tables) != len(self._tables):
+            raise ValueError("conditioning in memory is in no file")
+        other = copy(self)
+        other._tables = tuple(tables)
+        return other
+
     def read(self, rows: ArrayLike) -> "LazyRows":
         """Return these rows, float32 [n, ...] by name, each tensor read when it is asked for."""
         rows = np.asarray(rows, dtype=np.int64).reshape(-1)
@@ -161,7 +176,7 @@ class Conditioning:
         if self.stream is not None:
             stored[STREAM] = self.stream
         with atomic_path(path) as beside:
-            save_file({name: tensor.contiguous() for name, tensor in stored.items()}, beside)
+            save_file({name: _of_its_own(tensor) for name, tensor in stored.items()}, beside)
 
     @classmethod
     def load(cls, path: Path) -> "Conditioning":
@@ -182,8 +197,7 @@ class Conditioning:
         """Return these rows of the tables; shapes stay, and tables of which there are none are left out."""
         ends = np.cumsum([len(table) for table in tables])
         used = np.unique(np.searchsorted(ends, at, side="right"))
-        other = object.__new__(type(self))
-        other.shapes, other.stream = self.shapes, self.stream
+        other = copy(self)
         gone = np.cumsum([0 if number in used else len(table) for number, table in enumerate(tables)])
         other._tables = tuple(tables[number] for number in used) or tables[:1]
         other._at = at - gone[np.searchsorted(ends, at, side="right")]
@@ -253,6 +267,12 @@ class LazyRows(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self.shapes)
+
+
+def _of_its_own(tensor: Tensor) -> Tensor:
+    """Return the tensor, contiguous, in memory that is no other's, as safetensors needs it."""
+    alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _shapes(tables: Sequence[Table]) -> dict[str, tuple[int, ...]]:

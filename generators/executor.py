@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from generators.denoiser_caches.hooked import Hooked
     from generators.sharing.plan import SharingPlan
 
+COPIED = 32  # rows of conditioning at once
+
 # (k, plan nodes [b], their latents after step k, the x0 predicted at step k or None)
 Observer = Callable[[int, NDArray[np.int64], Tensor, Tensor | None], None]
 
@@ -363,7 +365,7 @@ class _Run:
         if not begins.any() and np.array_equal(nodes, self.nodes):
             return
         before, self.conditioned = self.conditioned, {}
-        places, goes_on = torch.from_numpy(self._places(nodes[~begins])), torch.from_numpy(~begins)
+        places, goes_on = torch.from_numpy(self._places(nodes[~begins])), torch.from_numpy(np.flatnonzero(~begins))
         fresh = self.conditioning.rows(self.plan, nodes[begins]) if begins.any() else {}
         if begins.all():
             self.conditioned = fresh
@@ -371,8 +373,10 @@ class _Run:
         for name, shape in self.conditioning.shapes.items():  # one by one: what is copied is there twice
             rows = torch.empty(len(nodes), *shape)
             if name in fresh:
-                rows[~goes_on] = fresh.pop(name)
-            rows[goes_on] = before.pop(name)[places]
+                rows[torch.from_numpy(begins)] = fresh.pop(name)
+            kept = before.pop(name)
+            for some in torch.arange(len(places)).split(COPIED):  # of all at once there would be a third copy
+                rows[goes_on[some]] = kept[places[some]]
             self.conditioned[name] = rows
 
     def step(self, k: int) -> None:

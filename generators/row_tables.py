@@ -155,7 +155,7 @@ class Stored(Table):
         for name in names:
             tensor = torch.empty(len(ascending), *self.shapes[name], dtype=self.dtypes[name])
             size, at = prod(self.shapes[name]) * tensor.itemsize, 0
-            content = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+            content = tensor.reshape(-1).view(torch.uint8).numpy().data
             for run in runs:
                 begin = self.begins[name] + int(run[0]) * size
                 ranges.append((begin, begin + len(run) * size))

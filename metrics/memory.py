@@ -3,13 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import ceil, prod
+from typing import TYPE_CHECKING
 
 from metrics.flops import Component, Phase
 from metrics.live_bytes import activations
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-SHARE = 0.5  # of the memory that is free, for what is kept between steps: where nodes begin it is there twice
-CONDITIONING = BYTES["fp32"]  # it stays float32 in main memory whatever the denoiser's type, so that means round once
+SHARE = 1 / 3  # of the memory that is free, for what is kept between steps: where nodes begin it is there thrice
+CONDITIONING = BYTES["fp32"]  # of active nodes, in main memory whatever the denoiser's type, so that means round once
+COMBINING = 2**30  # bytes at most, while clusters' conditioning is read and combined, chunk by chunk
 
 
 @lru_cache(maxsize=256)
@@ -51,6 +56,21 @@ def largest_layer(component: Component) -> int:
     return max(sum(parameter.numel() for parameter in layer.parameters(recurse=False)) for layer in layers)
 
 
+def conditioning_bytes(row: Mapping[str, "Tensor"], prompts: int = 1) -> int:
+    """Return the bytes of prompts' conditioning as it is kept on disk, each tensor in the dtype that it is made in.
+
+    Args:
+        row: of one prompt (`Family.conditioning_of`).
+        prompts: how many there are.
+
+    Examples:
+        >>> import torch
+        >>> conditioning_bytes({"text": torch.empty(512, 4096, dtype=torch.bfloat16, device="meta")}, prompts=20_000)
+        83886080000
+    """
+    return prompts * sum(tensor.nbytes for tensor in row.values())
+
+
 def row_bytes(
     latent_shape: Sequence[int], dtype: str, *, remembered: float = 0.0, conditioning: Iterable[Sequence[int]] = ()
 ) -> int:
@@ -60,8 +80,9 @@ def row_bytes(
         latent_shape: of one row.
         dtype: of latents and of the scheduler state: ``fp32``, ``fp16`` or ``bf16``.
         remembered: numbers of the scheduler state for each number of a latent (`Sampler.remembered`).
-        conditioning: the shape of one row of each tensor; they are float32, in main memory whatever the device is, so
-            whoever bounds an accelerator's memory leaves them out.
+        conditioning: the shape of one row of each tensor; an active node's are float32, in main memory whatever the
+            device is, so whoever bounds an accelerator's memory leaves them out. Prompts' own are on disk
+            (`conditioning_bytes`).
 
     Examples:
         >>> row_bytes((4, 64, 64), "fp16")
@@ -113,10 +134,30 @@ def wave_rows(leaves: int, held: Mapping[str, int], free: Mapping[str, float], l
         >>> wave_rows(20_000, {"cpu": 2**20}, {"cpu": 64 * 2**30}, least=32)
         20000
         >>> wave_rows(20_000, {"cpu": 2**23, "cuda": 2**19}, {"cpu": 64 * 2**30, "cuda": 40 * 2**30}, least=32)
-        4096
+        2048
     """
     fit = int(min(SHARE * free[device] / taken for device, taken in held.items() if taken))
     return leaves if leaves <= fit else max(least, 1 << max(fit.bit_length() - 1, 0))
+
+
+def wave_bytes(held: Mapping[str, int], rows: int, batch_size: int) -> dict[str, int]:
+    """Return the bytes that a wave takes at its worst moment beside the weights, by device.
+
+    Where nodes begin, what rows hold is there as it was, as far as it is new, and as it is then; a batch is copied. In
+    main memory prompts' conditioning is combined a chunk at a time, in double precision.
+
+    Args:
+        held: bytes a row (`held_bytes`).
+        rows: that are active at once.
+        batch_size: rows a call, at most.
+
+    Examples:
+        >>> wave_bytes({"cpu": 100, "cuda": 10}, rows=4, batch_size=2)
+        {'cpu': 3000, 'cuda': 140}
+    """
+    between = {device: (3 * rows + min(batch_size, rows)) * taken for device, taken in held.items()}
+    between["cpu"] += min(COMBINING, 4 * rows * held["cpu"])
+    return between
 
 
 def peaks(
@@ -172,14 +213,14 @@ def peaks(
         weights[phase] += own
         working[phase] = max(working[phase], computed)
         alone[phase] = max(alone[phase], own + computed)
-    encoded = CONDITIONING * n_prompts * sum(prod(shape) for shape in conditioning)
+    combining = min(COMBINING, CONDITIONING * n_prompts * sum(prod(shape) for shape in conditioning))
     # while a step runs, the scheduler state is there twice: as it was before, and as far as it is made anew
     between = active * row_bytes(latent_shape, dtype, remembered=2 * remembered, conditioning=conditioning)
     if offload != "none":  # finished latents wait in main memory
         return {"encode": alone["encode"], "denoise": alone["denoise"] + between, "decode": alone["decode"]}
-    both = weights["denoise"] + weights["decode"] + encoded
+    both = weights["denoise"] + weights["decode"]
     return {
         "encode": weights["encode"] + working["encode"],
-        "denoise": both + between + working["denoise"],
+        "denoise": both + between + max(working["denoise"], combining),
         "decode": both + n_prompts * row_bytes(latent_shape, dtype) + working["decode"],
     }

@@ -248,7 +248,7 @@ def _of_memory(error: Exception, session: Session) -> Exception:
     """Return what a user can do where memory ended outside a batch: with latents, say, which are all there at once."""
     if isinstance(error, UserError):
         return error
-    hint = "use --offload model, fewer prompts at once (--limit), smaller pictures, or a larger device"
+    hint = "use --offload model, fewer prompts at once (--wave), smaller pictures, or a larger device"
     return UserError(f"memory ran out on {session.device}", hint)
 
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from generators.settings import PriorSettings
 from generators.sharing.labels import fcluster_order
 from generators.sharing.plan import Grouping, treed
 from generators.strategies.base import get_strategy, grouped
-from sweeps.encodings import CONDITIONING, load_encoding, save_encoding
+from sweeps.encodings import Encoded, EncodingWriter, load_encoding
 from sweeps.energy import meter
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
 from sweeps.families import Families
@@ -38,15 +37,6 @@ if TYPE_CHECKING:
     from sweeps.grid import Source
     from sweeps.jobs import Job
     from sweeps.spec import SweepSpec
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """Prompts' conditioning, where it lies on disk if it does, and what a record should say of it."""
-
-    conditioning: Conditioning
-    path: Path | None
-    notes: tuple[str, ...] = ()
 
 
 def clock() -> float:
@@ -177,11 +167,8 @@ class Session:
         key = source.conditioning_key
         if key not in self._encoded:
             folder = run / "shared" / key if run else None
-            kept = load_encoding(folder, lambda what: self.emit(Note(f"{what}: encoding the prompts again")))
-            if kept and folder:
-                self._encoded[key] = Encoded(kept[0], folder / CONDITIONING, tuple(kept[1]))
-            else:
-                self._encoded[key] = self._encode(source, folder, job)
+            kept = load_encoding(folder, self._encoding_again)
+            self._encoded[key] = kept or self._encode(source, folder, job)
             self._encoding_notes[key] = self._encoded[key].notes
         return self._encoded[key]
 
@@ -295,28 +282,34 @@ class Session:
         _, nodes, *_ = done
         self.emit(StageAdvanced(len(nodes)))
 
-    def encode(self, source: "Source") -> tuple[Conditioning, list[str]]:
-        """Return the conditioning of a source's prompts, encoded in this process, and notes for records.
+    def encode(self, source: "Source", batches: Batches) -> Iterator[Conditioning]:
+        """Yield the conditioning of a source's prompts, encoded in this process, batch by batch.
 
-        The encoders stay in memory until something is denoised.
+        The encoders stay in memory until something is denoised. Arguments are those of `Executor.encode`.
         """
-        prompts, family, batches = source.prompts, self.family(source), Batches(self.batch_size(source)[0])
-        conditioning = family.encode(
-            prompts.prompts, prompts.keys, source.settings, batches, lambda done: self.emit(StageAdvanced(done))
-        )
-        return conditioning, batches.notes
+        prompts, family = source.prompts, self.family(source)
+        yield from family.encode_batches(prompts.prompts, prompts.keys, source.settings, batches)
 
     def _encode(self, source: "Source", folder: Path | None, job: "Job | None") -> Encoded:
-        with self.stage("encode", len(source.prompts), source, job) as seconds:
-            conditioning, raw_notes = self._encoder.encode(self, source) if self._encoder else self.encode(source)
-        check_conditioning(conditioning, source.entry.name, source.settings.dtype, source.prompts.prompts)
-        notes = tuple(f"encoding: {note}" for note in raw_notes)
+        size, one_stream = self.batch_size(source)[0], source.settings.noise == "official"
+        writer = EncodingWriter(folder, size, resumes=not one_stream, on_damage=self._encoding_again)
+        batches, done, prompts = writer.batches, writer.batches.start, source.prompts.prompts
+        if done:
+            self.emit(Note(f"{source.entry.name}: {done:,} of {len(prompts):,} prompts were encoded before"))
+        with self.stage("encode", len(prompts) - done, source, job) as seconds:
+            for part in self._encoder.encode(self, source, batches) if self._encoder else self.encode(source, batches):
+                check_conditioning(part, source.entry.name, source.settings.dtype, prompts, done)
+                writer.add(part)
+                done += len(part)
+                self.emit(StageAdvanced(len(part)))
+        notes = tuple(f"encoding: {note}" for note in dict.fromkeys(batches.notes))
         for note in notes:
             self.emit(Note(note))
         self._encoding_seconds[source.conditioning_key] = seconds
-        if folder:
-            save_encoding(conditioning, notes, folder)
-        return Encoded(conditioning, folder and folder / CONDITIONING, notes)
+        return writer.finish(notes)
+
+    def _encoding_again(self, what: str) -> None:
+        self.emit(Note(f"{what}: encoding the prompts again"))
 
     def _meter(self) -> Any:
         try:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from sweeps.writer import Place
 
 Integers = NDArray[np.int64]
-COMBINED = 4  # chunks' bytes, while one is combined: as it was kept, in float32 and in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,18 +109,21 @@ class Waves:
         """What all waves took that were denoised, in this cut of the plan or in one before."""
         return list(self._known.values())
 
-    def left(self, missing: NDArray[np.bool_]) -> list[int]:
+    def left(self, missing: NDArray[np.bool_], wanted: NDArray[np.bool_] | None = None) -> list[int]:
         """Return the waves that are still to be denoised, in order, and forget states that none of them begins from.
 
         Args:
             missing: bool [R], the rows of the work whose pictures are not there.
+            wanted: bool [R], those whose pictures the group makes; None: all.
         """
-        lacking = np.bincount(self.wave_of[missing], minlength=len(self)) > 0
+        wave_of = self.wave_of
+        lacking = np.bincount(wave_of[missing], minlength=len(self)) > 0
+        asked = np.bincount(wave_of if wanted is None else wave_of[wanted], minlength=len(self)) > 0
         todo: set[int] = set()
         needed: set[int] = set()
         for wave, heirs in reversed(list(enumerate(self.cut.heirs))):
             if not heirs:
-                if lacking[wave] or not self.noted(wave):
+                if lacking[wave] or (asked[wave] and not self.noted(wave)):  # what it took is to be known
                     todo.add(wave)
             elif todo & set(heirs):
                 if self.states and self.noted(wave) and self.states.whole(wave, self._left_at(wave)):
@@ -220,28 +222,6 @@ def held_by(source: "Source", session: "Session", run: "Path | None" = None) -> 
         remembered=family.sampler(settings).remembered,
         conditioning=list(session.encoded(source, run).conditioning.shapes.values()),
     )
-
-
-def wave_bytes(held: Mapping[str, int], rows: int, batch_size: int) -> dict[str, int]:
-    """Return the bytes that a wave takes at its worst moment beside the weights, by device.
-
-    Where nodes begin, what rows hold is there twice, and so are a batch's; in main memory prompts' conditioning is
-    combined a chunk at a time, in double precision.
-
-    Args:
-        held: bytes a row (`held_bytes`).
-        rows: that are active at once.
-        batch_size: rows a call, at most.
-
-    Examples:
-        >>> wave_bytes({"cpu": 100, "cuda": 10}, rows=4, batch_size=2)
-        {'cpu': 2600, 'cuda': 100}
-    """
-    from generators.conditioning import CHUNK
-
-    between = {device: (2 * rows + min(batch_size, rows)) * taken for device, taken in held.items()}
-    between["cpu"] += COMBINED * min(CHUNK, rows * held["cpu"])
-    return between
 
 
 def free(session: "Session") -> dict[str, float]:

@@ -18,7 +18,6 @@ from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
 from generators.sharing.parts import Integers, Part
 from sweeps.delivery.formats import PNG, Encoded, PictureFormat
-from sweeps.encodings import read_rows
 from sweeps.families import Families
 from sweeps.machine import machine, versions
 
@@ -35,7 +34,7 @@ class Task:
     Attributes:
         work, place: whose part it is, and which.
         keys: of the part's prompts.
-        conditioning: where that of all prompts is.
+        conditioning: of the part's prompts, in files that the worker reads when it needs them.
         heirs: of a trunk, for each part that waits for it: what that begins from (`Part.inherits`).
         format: of the pictures' files.
         abouts: what they say of how they were made, by the whole plan's number of the prompt; none: nothing.
@@ -47,7 +46,7 @@ class Task:
     settings: GenerationSettings
     part: Part
     keys: tuple[str, ...]
-    conditioning: str
+    conditioning: Conditioning
     batch_size: int
     heirs: tuple[tuple[Integers, Integers, Integers], ...] = ()
     format: PictureFormat = PNG
@@ -145,12 +144,11 @@ class Worker:
         self, task: Task, initial_states: Sequence[NodeState], exported: dict[int, NodeState]
     ) -> tuple[Execution, float]:
         family = self._family(task)
-        conditioning = read_rows(task.conditioning, task.part.prompts)
         start = time.perf_counter()
         execution = execute(
             task.part.plan,
             family,
-            conditioning,
+            task.conditioning,
             task.keys,
             task.settings,
             noise=_noise(task.settings),

@@ -32,6 +32,7 @@ S = TypeVar("S", bound=GenerationSettings, default=Any)
 HALVES = (torch.float16, torch.bfloat16)
 DECODERS = ("vae", "movq")  # what pipelines call the module that makes pictures of latents
 ROLE = "pipeline"  # of models that are one pipeline
+ENCODE_BATCH = 32  # prompts encoded at once, where nobody says
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -117,6 +118,19 @@ class Family(ModelFamily, ABC, Generic[S]):
         """
 
     @abstractmethod
+    def encode_batches(
+        self, prompts: Sequence[str], keys: Sequence[str], settings: S, batches: Batches
+    ) -> Iterator[Conditioning]:
+        """Yield the prompts' conditioning batch by batch, in order, each tensor in the dtype that it is made in.
+
+        Args:
+            prompts: N texts.
+            keys: one a prompt; what is drawn for a prompt is drawn from its key.
+            settings: of the pictures.
+            batches: how many prompts are encoded at once, and where to begin (`Batches.start`); its notes say what
+                records should.
+        """
+
     def encode(
         self,
         prompts: Sequence[str],
@@ -125,15 +139,29 @@ class Family(ModelFamily, ABC, Generic[S]):
         batches: Batches | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Conditioning:
-        """Return the prompts' conditioning.
+        """Return the prompts' conditioning, all of it in memory.
 
         Args:
-            prompts: N texts.
-            keys: one a prompt; what is drawn for a prompt is drawn from its key.
-            settings: of the pictures.
-            batches: how many prompts are encoded at once; its notes say what records should.
+            prompts, keys, settings, batches: as `encode_batches`.
             on_progress: called after every batch with the number of prompts in it.
         """
+        parts = []
+        for part in self.encode_batches(prompts, keys, settings, batches or Batches(ENCODE_BATCH)):
+            parts.append(part)
+            if on_progress is not None:
+                on_progress(len(part))
+        return Conditioning.joined(parts)
+
+    @classmethod
+    def conditioning_of(cls, model: ModelEntry, settings: S) -> dict[str, Tensor]:
+        """Return one prompt's row of conditioning without data, from configurations alone: on the meta device, by name.
+
+        Sequences that are as long as their prompts are as long as a sentence's. Empty where a family cannot tell.
+
+        Raises:
+            UserError: a configuration cannot be had.
+        """
+        return {}
 
     @property
     def network(self) -> nn.Module | None:

@@ -221,12 +221,12 @@ class Described:
 
         return self.once("leaves", settings, learn)
 
-    def returns(self, settings: PipelineSettings, prompts: int) -> list[Any]:
-        """Return what `encode_prompt` returns for some prompts, with zeros for the states of text."""
+    def returns(self, settings: PipelineSettings, prompts: int, prompt: str = PROMPT) -> list[Any]:
+        """Return what `encode_prompt` returns for so many of a prompt, with zeros for the states of text."""
         return self.once(
-            f"returns {prompts}",
+            f"returns {prompts} {prompt}",
             settings,
-            lambda: seams.encoded(self.pipeline, self.arguments(settings, [PROMPT] * prompts)),
+            lambda: seams.encoded(self.pipeline, self.arguments(settings, [prompt] * prompts)),
         )
 
     def latent_shape(self, settings: PipelineSettings) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Any classic text-to-image pipeline of diffusers, computed by that pipeline's own call."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -24,6 +24,7 @@ from generators.families.heard import Listener
 from generators.families.pipeline_classes import NAME, PROVED, is_served, unserved
 from generators.families.pipeline_settings import PipelineSettings
 from generators.families.prompt_returns import (
+    LONG,
     POOLED,
     TOKENS,
     batches_of,
@@ -37,7 +38,6 @@ from generators.families.shells import UNUSED
 from generators.model_entry import ModelEntry, models
 from generators.sampler import Draw, Sampler
 
-ENCODE_BATCH = 32
 FEATURES = (POOLED, "mean_token", "flattened")
 
 
@@ -134,22 +134,17 @@ class DiffusersPipeline(Family[PipelineSettings]):
             stock = load_pipeline(model.name, self._source, self.dtype, self.device, parts, offload, variant)
         return seams.placed(stock, self.device)
 
-    def encode(
-        self,
-        prompts: Sequence[str],
-        keys: Sequence[str],
-        settings: PipelineSettings,
-        batches: Batches | None = None,
-        on_progress: Callable[[int], None] | None = None,
-    ) -> Conditioning:
+    def encode_batches(
+        self, prompts: Sequence[str], keys: Sequence[str], settings: PipelineSettings, batches: Batches
+    ) -> Iterator[Conditioning]:
         """Encode by the stock `encode_prompt` as the pipeline's call calls it.
 
         Tensors are named by `Leaf`s. Where no pooled vector or no mask is among them, `pooled` and `token_mask` are
         beside them as far as the text encoders say them (see `heard`): prompts are clustered by these. Prompts that are
         too long are cut, as in stock; `batches.notes` says which.
         """
-        batches = batches or Batches(ENCODE_BATCH)
-        stock, listener = self.encoders, Listener(self.encoders)
+        stock, listener = self.encoders, Listener(self.encoders, batches.memo)
+        said = batches.memo.setdefault("said", [])
         leaves, kind = self._model.leaves(settings), self._model.name
         if kind not in PROVED:
             batches.notes.append(f"no test shows that a {kind} gives stock's pictures bit for bit")
@@ -159,8 +154,11 @@ class DiffusersPipeline(Family[PipelineSettings]):
         def work(rows: slice) -> Conditioning:
             batch = list(prompts[rows])
             arguments = self._model.arguments(settings, batch)
-            with listener.batch():
+            with errors_alone("transformers"), warnings_kept("diffusers") as messages, listener.batch():
                 returns = seams.encoded(stock, arguments)
+            # what comes behind the colon is what was cut, which may be as long as all prompts
+            cut = [message.partition(":")[0] for message in messages if "truncated" in message]
+            said.extend(message for message in dict.fromkeys(cut) if message not in said)
             listener.note([batch, arguments.get("negative_prompt", [""] * len(batch))], rows.start + 1)
             tensors = packed(leaves, returns, len(batch))
             shapes = {name: tensor.shape[1:] for name, tensor in tensors.items()}
@@ -168,17 +166,22 @@ class DiffusersPipeline(Family[PipelineSettings]):
             unsaid = {POOLED: pooled_leaf(shapes) is None, TOKENS: not states.masked}
             heard = listener.rows(batch, tensors[states.name].shape[1])
             tensors |= {name: rows for name, rows in heard.items() if unsaid[name]}
-            if on_progress is not None:
-                on_progress(len(batch))
             return Conditioning(tensors)
 
-        with errors_alone("transformers"), warnings_kept("diffusers") as messages:
-            conditioning = Conditioning.joined(list(batches.map(len(prompts), work)))
+        yield from batches.map(len(prompts), work)
         batches.notes += listener.notes(len(prompts))
-        if listener.unread:  # what comes behind the colon is what was cut, which may be as long as all prompts
-            cut = [message.partition(":")[0] for message in messages if "truncated" in message]
-            batches.notes += [f"prompts were cut, {kind} says: {message}" for message in dict.fromkeys(cut)]
-        return conditioning
+        if batches.memo["unread"]:
+            batches.notes += [f"prompts were cut, {kind} says: {message}" for message in said]
+
+    @classmethod
+    def conditioning_of(cls, model: ModelEntry, settings: PipelineSettings) -> dict[str, Tensor]:
+        known = described(model)
+        rows = packed(known.leaves(settings), known.returns(settings, 1, LONG), 1)
+        wide, dtype = torch.float32, DTYPES[settings.dtype]  # modules without weights answer in float32
+        return {
+            name: torch.empty(row.shape[1:], dtype=dtype if row.dtype == wide else row.dtype, device="meta")
+            for name, row in rows.items()
+        }
 
     def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
         """Return the `pooled` vector or, where there is none, the `mean_token`; or all states `flattened`."""

@@ -57,7 +57,7 @@ def cut_lengths(tokenizer: Any, texts: Sequence[str], limit: int) -> list[tuple[
     return [(place, length) for place, length in enumerate(lengths) if length > limit]
 
 
-def cut_sentence(kind: str, total: int, limit: int, cut: Sequence[tuple[int, int]], reader: str) -> str:
+def cut_sentence(kind: str, total: int, limit: int, cut: Sequence[Sequence[int]], reader: str) -> str:
     """Return what records say of texts that are cut, each its number from 1 and its length in tokens."""
     first = f"{kind} {cut[0][0]} with {cut[0][1]}"
     return f"{len(cut)} of {total} {kind}s cut to the {limit} tokens {reader} reads, first {first}"

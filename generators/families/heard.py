@@ -20,16 +20,19 @@ class Listener:
     """Hears a loaded pipeline encode, batch by batch.
 
     Attributes:
-        cut: the prompts that a text encoder cuts and their tokens, by its name, what a text is called and how many
-            tokens it reads.
-        unread: whether a text encoder was given something else than the prompts' own tokens (a chat, say), so that what
-            it cuts is not known.
+        memo: what it knows of the batches heard, as JSON has it: ``cut``, the prompts that a text encoder cuts and
+            their tokens, by its name, what a text is called and how many tokens it reads; ``unread``, whether a text
+            encoder was given something else than the prompts' own tokens (a chat, say), so that what it cuts is not
+            known.
     """
 
     pipeline: Any
-    cut: dict[tuple[str, str, int], list[tuple[int, int]]] = field(default_factory=dict)
-    unread: bool = False
+    memo: dict[str, Any] = field(default_factory=dict)
     _calls: dict[str, list[tuple[Tensor | None, Any]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.memo.setdefault("cut", {})
+        self.memo.setdefault("unread", False)
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -63,22 +66,23 @@ class Listener:
         for name, calls in self._calls.items():
             for kind, batch, (ids, _) in zip(("prompt", "negative prompt"), texts, calls, strict=False):
                 if ids is None or self._tokens(name, batch, ids) is None:
-                    self.unread |= kind == "prompt"
+                    self.memo["unread"] |= kind == "prompt"
                     continue
                 tokenizer, limit = self._tokenizer(name), ids.shape[1]
-                known = self.cut.setdefault((name, kind, limit), [])
+                known = self.memo["cut"].setdefault(f"{name}/{kind}/{limit}", [])
                 if kind == "prompt":
-                    known += [(first + place, length) for place, length in cut_lengths(tokenizer, batch, limit)]
+                    known += [[first + place, length] for place, length in cut_lengths(tokenizer, batch, limit)]
                 elif not known:
-                    known += [(1, length) for _, length in cut_lengths(tokenizer, batch[:1], limit)]
+                    known += [[1, length] for _, length in cut_lengths(tokenizer, batch[:1], limit)]
 
     def notes(self, prompts: int) -> list[str]:
         """Return a sentence for each text encoder that cut some."""
         sentences = []
-        for (name, kind, limit), cut in self.cut.items():
+        for key, cut in self.memo["cut"].items():
             if cut:
+                name, kind, limit = key.split("/")
                 total = prompts if kind == "prompt" else 1
-                sentences.append(cut_sentence(kind, total, limit, cut, f"the {name.replace('_', ' ')}"))
+                sentences.append(cut_sentence(kind, total, int(limit), cut, f"the {name.replace('_', ' ')}"))
         return sentences
 
     def rows(self, prompts: Sequence[str], length: int) -> dict[str, Tensor]:
@@ -96,7 +100,7 @@ class Listener:
         for name, ((ids, output), *_) in self._calls.items():
             pooled = getattr(output, "pooler_output", None)
             if POOLED not in found and isinstance(pooled, Tensor) and len(pooled) == len(prompts):
-                found[POOLED] = pooled.float().cpu()
+                found[POOLED] = pooled.cpu()
             if ids is not None and ids.shape[1] == length and (mask := self._tokens(name, prompts, ids)) is not None:
                 found[TOKENS] = mask.float()
         return found

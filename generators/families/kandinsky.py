@@ -1,6 +1,6 @@
 """Kandinsky 2.2, computed as diffusers' own pipelines compute it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,7 @@ from generators.batching import Batches
 from generators.checkpoints import check_pipeline, load_config, load_pipeline
 from generators.component import Component, diffusers_module, transformers_module
 from generators.conditioning import Conditioning, LazyRows
-from generators.families.base import DTYPES, Family, pictures_of, torch_device
+from generators.families.base import DTYPES, ENCODE_BATCH, Family, pictures_of, torch_device
 from generators.families.encoding import cut_note, torch_generator
 from generators.model_entry import ModelEntry, locate, models
 from generators.overflow import refuse_overflow, within
@@ -24,7 +24,6 @@ from generators.sampler import Draw, Sampler
 from generators.settings import PriorSettings
 
 PIPELINES = {"prior": "KandinskyV22PriorPipeline", "decoder": "KandinskyV22Pipeline"}
-ENCODE_BATCH = 32
 
 
 class Kandinsky(Family[PriorSettings]):
@@ -109,14 +108,9 @@ class Kandinsky(Family[PriorSettings]):
         offload, variant = self.offload, self.entry.variant
         return load_pipeline(PIPELINES[role], source, self.dtype, self.device, offload=offload, variant=variant)
 
-    def encode(
-        self,
-        prompts: Sequence[str],
-        keys: Sequence[str],
-        settings: PriorSettings,
-        batches: Batches | None = None,
-        on_progress: Callable[[int], None] | None = None,
-    ) -> Conditioning:
+    def encode_batches(
+        self, prompts: Sequence[str], keys: Sequence[str], settings: PriorSettings, batches: Batches
+    ) -> Iterator[Conditioning]:
         """Encode by the stock prior's own call: `image_embeds` and `negative_image_embeds`, [N, D].
 
         Every prompt has a noise stream of its own, so that its embedding does not depend on its batch; but under the
@@ -125,33 +119,33 @@ class Kandinsky(Family[PriorSettings]):
         Prompts longer than the text encoder reads are cut, as in stock; `batches.notes` says how many.
         """
         seed, negative = settings.embedding_seed, settings.negative_prompt
-        batches = batches or Batches(ENCODE_BATCH)
         batches.notes += cut_note(self.prior.tokenizer, "prompt", prompts)
         batches.notes += cut_note(self.prior.tokenizer, "negative prompt", [negative])
 
         stream = torch.Generator(self.device).manual_seed(seed) if settings.noise == "official" else None
 
-        def work(rows: slice) -> tuple[Tensor, Tensor]:
+        def work(rows: slice) -> Conditioning:
             batch, batch_keys = list(prompts[rows]), keys[rows]
             generators = [torch_generator(seed, "prior", key) for key in batch_keys]
             if negative:  # the stock prior embeds the negative prompts as further rows of the batch
                 generators += [torch_generator(seed, "negative prior", key) for key in batch_keys]
-            output = self.prior(
-                batch,
-                negative_prompt=[negative] * len(batch) if negative else None,
-                num_inference_steps=settings.prior_steps,
-                guidance_scale=settings.prior_guidance,
-                generator=stream or generators,
-            )
-            if on_progress is not None:
-                on_progress(len(batch))
-            return output.image_embeds.float().cpu(), output.negative_image_embeds.float().cpu()
+            with errors_alone(type(self.prior).__module__, "transformers.tokenization_utils_base"):
+                output = self.prior(
+                    batch,
+                    negative_prompt=[negative] * len(batch) if negative else None,
+                    num_inference_steps=settings.prior_steps,
+                    guidance_scale=settings.prior_guidance,
+                    generator=stream or generators,
+                )
+            embeds = {name: output[name].cpu() for name in ("image_embeds", "negative_image_embeds")}
+            return Conditioning(embeds, stream.get_state() if stream else None)
 
-        with errors_alone(type(self.prior).__module__, "transformers.tokenization_utils_base"):
-            done = list((Batches(1) if stream else batches).map(len(prompts), work))
-        image_embeds, negative_image_embeds = (torch.cat(part) for part in zip(*done, strict=True))
-        embeds = {"image_embeds": image_embeds, "negative_image_embeds": negative_image_embeds}
-        return Conditioning(embeds, stream.get_state() if stream else None)
+        yield from (Batches(1) if stream else batches).map(len(prompts), work)
+
+    @classmethod
+    def conditioning_of(cls, model: ModelEntry, settings: PriorSettings) -> dict[str, Tensor]:
+        one = torch.empty(model.config("prior", "prior")["embedding_dim"], dtype=DTYPES[settings.dtype], device="meta")
+        return {"image_embeds": one, "negative_image_embeds": one}
 
     def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
         return rows[option].double().numpy()

@@ -1,6 +1,6 @@
 """Karlo (unCLIP), computed as diffusers' own pipeline computes it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import count, zip_longest
 from typing import Annotated, Any, ClassVar, Self
@@ -20,6 +20,7 @@ from generators.component import Component, diffusers_module, transformers_modul
 from generators.conditioning import Conditioning, LazyRows
 from generators.families.base import DTYPES, ROLE, Family, pictures_of, torch_device
 from generators.families.encoding import cut_note, torch_generator
+from generators.families.stable import text_length
 from generators.families.unclip import (
     PIPELINE,
     TEXT_PROJECTION,
@@ -37,7 +38,6 @@ from generators.settings import PriorSettings
 ENCODERS = ("text_encoder", "tokenizer", "prior")
 DENOISERS = ("decoder", "super_res_first", "super_res_last")
 TEXT = ("text_embeds", "text_states", "text_states.mask")
-ENCODE_BATCH = 32
 
 
 class KarloSettings(PriorSettings):
@@ -109,14 +109,9 @@ class Karlo(Family[KarloSettings]):
         return module
 
     @torch.no_grad()
-    def encode(
-        self,
-        prompts: Sequence[str],
-        keys: Sequence[str],
-        settings: KarloSettings,
-        batches: Batches | None = None,
-        on_progress: Callable[[int], None] | None = None,
-    ) -> Conditioning:
+    def encode_batches(
+        self, prompts: Sequence[str], keys: Sequence[str], settings: KarloSettings, batches: Batches
+    ) -> Iterator[Conditioning]:
         """Encode N prompts of at most L tokens by the stock text encoder and prior:
 
         ``image_embeds``, ``text_embeds`` [N, D], ``text_states`` [N, L, D] with ``text_states.mask`` [N, L], and with
@@ -129,24 +124,31 @@ class Karlo(Family[KarloSettings]):
             UserError: there is a negative prompt, which the stock pipeline does not have.
         """
         _refuse_negative_prompt(settings)
-        batches, pipeline = batches or Batches(ENCODE_BATCH), self.encoders
+        pipeline = self.encoders
         batches.notes += cut_note(pipeline.tokenizer, "prompt", prompts)
 
-        def work(rows: slice) -> dict[str, Tensor]:
+        def work(rows: slice) -> Conditioning:
             generators = [torch_generator(settings.embedding_seed, "prior", key) for key in keys[rows]]
-            text = pipeline._encode_prompt(list(prompts[rows]), self.device, 1, True)
+            with errors_alone(type(pipeline).__module__, "transformers.tokenization_utils_base"):
+                text = pipeline._encode_prompt(list(prompts[rows]), self.device, 1, True)
             negative, positive = zip(*(part.chunk(2) for part in text), strict=True)
             guided = settings.prior_guidance > 1
             tensors = dict(zip(TEXT, positive, strict=True))
             tensors |= {f"negative_{name}": part for name, part in zip(TEXT, negative, strict=True)}
             tensors["image_embeds"] = self._image_embeds(text if guided else positive, generators, settings)
-            if on_progress is not None:
-                on_progress(len(generators))
-            return {name: tensor.float().cpu() for name, tensor in tensors.items()}
+            return Conditioning({name: tensor.cpu() for name, tensor in tensors.items()})
 
-        with errors_alone(type(pipeline).__module__, "transformers.tokenization_utils_base"):
-            done = list(batches.map(len(prompts), work))
-        return Conditioning({name: torch.cat([part[name] for part in done]) for name in done[0]})
+        yield from batches.map(len(prompts), work)
+
+    @classmethod
+    def conditioning_of(cls, model: ModelEntry, settings: KarloSettings) -> dict[str, Tensor]:
+        width, dtype = model.config(ROLE, "prior")["embedding_dim"], DTYPES[settings.dtype]
+        tokens = text_length(model)
+        text = {"text_embeds": (width,), "text_states": (tokens, width)}
+        shapes = {"image_embeds": (width,), **text, **{f"negative_{name}": shape for name, shape in text.items()}}
+        masks = {f"{name}.mask": (tokens,) for name in ("text_states", "negative_text_states")}
+        rows = {name: torch.empty(shape, dtype=dtype, device="meta") for name, shape in shapes.items()}
+        return rows | {name: torch.empty(shape, dtype=torch.bool, device="meta") for name, shape in masks.items()}
 
     def _image_embeds(
         self, text: Sequence[Tensor], generators: list[torch.Generator], settings: KarloSettings

@@ -1,6 +1,6 @@
 """The second stage of Stable unCLIP: CLIP's text states, a UNet under them, a VAE between latents and pictures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,19 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.logs import errors_alone
-from generators.batching import Batches
 from generators.checkpoints import load_config
 from generators.component import Component, diffusers_module, transformers_module
-from generators.conditioning import Conditioning
-from generators.families.base import ROLE, pictures_of
+from generators.families.base import ENCODE_BATCH, ROLE, pictures_of
 from generators.families.heard import Listener
 from generators.model_entry import ModelEntry
 from generators.overflow import refuse_overflow, within
 from generators.sampler import Sampler
 from generators.settings import GenerationSettings
 
-ENCODE_BATCH = 32
 CLIP_TOKENS = 77
 # The stock pipelines refuse other sizes whatever their VAE's scale is.
 STOCK_UNIT = 8
@@ -37,25 +33,6 @@ def listed(source: str) -> list[str]:
     """Return the components that the pipeline's model_index.json names, loaded or not."""
     index = load_config(source, "", "model_index.json")
     return [name for name, value in index.items() if isinstance(value, list)]
-
-
-def encoded(
-    prompts: Sequence[str],
-    batches: Batches,
-    on_progress: Callable[[int], None] | None,
-    rows_of: Callable[[slice], dict[str, Tensor]],
-) -> Conditioning:
-    """Return the conditioning that `rows_of` gives a batch at a time, on the CPU in float32, without warnings."""
-
-    def work(rows: slice) -> dict[str, Tensor]:
-        done = {name: tensor.float().cpu() for name, tensor in rows_of(rows).items()}
-        if on_progress is not None:
-            on_progress(rows.stop - rows.start)
-        return done
-
-    with errors_alone("diffusers.pipelines.stable_diffusion", "transformers.tokenization_utils_base"):
-        parts = list(batches.map(len(prompts), work))
-    return Conditioning({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 
 @torch.no_grad()

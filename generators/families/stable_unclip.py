@@ -1,6 +1,6 @@
 """Stable unCLIP, computed as diffusers' own pipeline computes it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Self
 
@@ -19,10 +19,8 @@ from generators.conditioning import Conditioning, LazyRows
 from generators.families.base import DTYPES, ROLE, Family, torch_device
 from generators.families.encoding import cut_note, torch_generator
 from generators.families.stable import (
-    ENCODE_BATCH,
     decoder_component,
     denoiser_component,
-    encoded,
     guided_noise,
     kept,
     latent_shape,
@@ -30,6 +28,7 @@ from generators.families.stable import (
     pictures,
     text_encoder_component,
     text_features,
+    text_length,
     text_rows,
     trained_size,
 )
@@ -141,14 +140,9 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
             return load_pipeline(kind, source, self.dtype, self.device, parts, self.offload, variant)
 
     @torch.no_grad()
-    def encode(
-        self,
-        prompts: Sequence[str],
-        keys: Sequence[str],
-        settings: StableUnCLIPSettings,
-        batches: Batches | None = None,
-        on_progress: Callable[[int], None] | None = None,
-    ) -> Conditioning:
+    def encode_batches(
+        self, prompts: Sequence[str], keys: Sequence[str], settings: StableUnCLIPSettings, batches: Batches
+    ) -> Iterator[Conditioning]:
         """Encode by `text_rows`, and ``image_embeds`` [N, 2D]: the noised embedding and its noise level's.
 
         Every prompt has a noise stream of its own, so that its embedding does not depend on its batch.
@@ -159,19 +153,20 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
         """
         _check_noise_level(self.entry, settings)
         pipeline, negative = self.encoder, settings.negative_prompt
-        batches = batches or Batches(ENCODE_BATCH)
         notes = cut_note(pipeline.prior_tokenizer, "prompt", prompts) + cut_note(pipeline.tokenizer, "prompt", prompts)
         batches.notes += dict.fromkeys(notes)  # the two tokenizers may say the same
         batches.notes += cut_note(pipeline.tokenizer, "negative prompt", [negative])
 
-        def rows_of(rows: slice) -> dict[str, Tensor]:
+        def work(rows: slice) -> Conditioning:
             batch = list(prompts[rows])
             generators = [torch_generator(settings.embedding_seed, "prior", key) for key in keys[rows]]
-            embeds = self._image_embeds(batch, generators, settings)
-            noised = pipeline.noise_image_embeddings(embeds, settings.noise_level, generator=generators)
-            return {"image_embeds": noised, **text_rows(pipeline, batch, negative, self.device)}
+            with errors_alone("diffusers.pipelines.stable_diffusion", "transformers.tokenization_utils_base"):
+                embeds = self._image_embeds(batch, generators, settings)
+                noised = pipeline.noise_image_embeddings(embeds, settings.noise_level, generator=generators)
+                tensors = {"image_embeds": noised, **text_rows(pipeline, batch, negative, self.device)}
+            return Conditioning({name: tensor.cpu() for name, tensor in tensors.items()})
 
-        return encoded(prompts, batches, on_progress, rows_of)
+        yield from batches.map(len(prompts), work)
 
     def _image_embeds(
         self, prompts: list[str], generators: list[torch.Generator], settings: StableUnCLIPSettings
@@ -198,6 +193,19 @@ class StableUnCLIP(Family[StableUnCLIPSettings]):
             latents = scheduler.step(predicted, timestep, latents, **further).prev_sample
         embedding: Tensor = prior.post_process_latents(latents)
         return embedding
+
+    @classmethod
+    def conditioning_of(cls, model: ModelEntry, settings: StableUnCLIPSettings) -> dict[str, Tensor]:
+        dtype, tokens = DTYPES[settings.dtype], text_length(model)
+        width = model.config(ROLE, "text_encoder")["hidden_size"]
+        embedding = model.config("prior", "prior")["embedding_dim"]
+        states = (tokens, width)
+        shapes = {"image_embeds": (2 * embedding,), "text_states": states, "negative_text_states": states}
+        shapes |= {"pooled": (width,), "token_mask": (tokens,)}
+        return {
+            name: torch.empty(shape, dtype=torch.float32 if name == "token_mask" else dtype, device="meta")
+            for name, shape in shapes.items()
+        }
 
     def features_of(self, rows: LazyRows, option: str) -> NDArray[np.float64]:
         """Return ``image_embeds`` without the noise level's embedding, which is everybody's, or the text's features."""

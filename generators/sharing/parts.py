@@ -152,10 +152,10 @@ def parts(plan: SharingPlan, rows: int, *, whole_trees: bool = False) -> Parts:
             for group in _filled(leaves[siblings], rows if whole_trees else int(most[at])):
                 part[siblings[group]] = len(waits)
                 waits.append(int(trunks[0]))
-    order = _depth_first(waits)
-    place = np.empty(len(order) + 1, dtype=np.int64)
-    place[order], place[-1] = np.arange(len(order)), -1
-    return Parts(_gathered(place[part[top]], len(order)), place[np.array(waits, dtype=np.int64)[order]])
+    followed = _depth_first(waits)
+    place = np.empty(len(followed) + 1, dtype=np.int64)
+    place[followed], place[-1] = np.arange(len(followed)), -1
+    return Parts(_gathered(place[part[top]], len(followed)), place[np.array(waits, dtype=np.int64)[followed]])
 
 
 def part_rows(pictures: int, workers: int, least: int = 1) -> int:

@@ -11,6 +11,7 @@ from sweeps.record import ExecutionStats
 
 if TYPE_CHECKING:
     from common.errors import UserError
+    from generators.batching import Batches
     from generators.conditioning import Conditioning
     from sweeps.events import Emit
     from sweeps.grid import Source
@@ -49,8 +50,7 @@ class Executor(Plugin, ABC):
     Attributes:
         resumes: whether it takes an interrupted group up again (`sweeps.unfinished`): it clears the folders itself, and
             may be given jobs whose manifests are there, of which it makes no pictures and yields nothing.
-        unites: whether a group becomes one execution in this process, so that a group has to fit into its memory and
-            prompts that several jobs denoise alike are denoised once.
+        unites: whether a group becomes one plan, so that prompts that several jobs denoise alike are denoised once.
     """
 
     resumes: bool = False
@@ -74,9 +74,16 @@ class Executor(Plugin, ABC):
         """
         yield
 
-    def encode(self, session: "Session", source: "Source") -> "tuple[Conditioning, list[str]]":
-        """Return the conditioning of a source's prompts, and notes for records; in this process unless overridden."""
-        return session.encode(source)
+    def encode(self, session: "Session", source: "Source", batches: "Batches") -> "Iterator[Conditioning]":
+        """Yield the conditioning of a source's prompts, part by part, in order; in this process unless overridden.
+
+        Args:
+            session: the device and the models.
+            source: the model and the prompts.
+            batches: how many prompts are encoded at once, and which is the first (`Batches.start`); its notes say what
+                records should.
+        """
+        return session.encode(source, batches)
 
     @abstractmethod
     def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:

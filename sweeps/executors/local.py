@@ -145,6 +145,7 @@ def _executed(
     Returns:
         What it took, of all waves and all attempts, the seconds of it by stage, and what there are no pictures of.
     """
+    from generators.executor import leading_to
     from generators.node_states import NodeStates
 
     plan, one_job = work.union.plan, jobs[0] if len(jobs) == 1 else None
@@ -155,7 +156,8 @@ def _executed(
     waves = Waves(work, rows, group, NodeStates(jobs[0].run / STATES, f"{identity} {rows}"), cut)
     missing = missing_places(jobs, waves, session)
     lacking = np.array([bool(places) for places in missing], dtype=np.bool_)
-    left = waves.left(lacking)
+    wanted = _wanted(work, group)
+    left = waves.left(lacking, wanted)
     sizes = {
         key: session.batch_size(one, session.encoded(one, jobs[0].run).conditioning, min(plan.widest, rows))
         for key, one in (sources if left else {}).items()
@@ -169,7 +171,7 @@ def _executed(
         notes.append(f"{count:,} of {len(lacking):,} pictures were there")
     for note in notes:
         session.emit(Note(note))
-    needed = _needed(work, group)
+    needed = None if wanted.all() else leading_to(plan, work.union.ends[wanted])
     used = [wave.execution.batch_size for wave in waves.known if wave.execution.batch_size]
     size = min([*used, *(size for size, _ in sizes.values())], default=0)
     overflows: Overflows = {}
@@ -180,22 +182,22 @@ def _executed(
         for saved in (_checkpoints(jobs, waves, wave, identity, session) for wave in left):
             before += saved.rows() if saved else 0
         denoising.enter_context(session.stage("denoise", plan.node_steps, jobs[0].source, one_job, before))
-        for place, wave in enumerate(left):
+        for number, wave in enumerate(left, 1):
             checkpoints = _checkpoints(jobs, waves, wave, identity, session)
             execution, own, of_work, seconds = _denoised(jobs[0], waves, wave, size, needed, checkpoints, session)
             size = execution.batch_size_used
-            if place + 1 == len(left):
+            if number == len(left):
                 denoising.close()
             decoding: list[str] = []
             lost: Overflows = {}
             if not waves.cut.heirs[wave]:
-                wanted = [missing[row] for row in of_work]
-                more, decoding, lost = _written(execution, own, wanted, group, session, jobs)
+                places = [missing[row] for row in of_work]
+                more, decoding, lost = _written(execution, own, places, group, session, jobs)
                 seconds |= more
             for note in (of_wave := [*execution.notes, *decoding]):
                 session.emit(Note(note))
             took = _took(execution, of_wave)
-            waves.took(Wave(wave=wave, rows=rows, execution=took, seconds=seconds), left[place + 1 :], noted=not lost)
+            waves.took(Wave(wave=wave, rows=rows, execution=took, seconds=seconds), left[number:], noted=not lost)
             if checkpoints and not lost:  # what has overflowed is decoded once more by the same command
                 checkpoints.clear()
             for folder, where in lost.items():
@@ -214,13 +216,10 @@ def _rows(jobs: "Sequence[Job]", plan: "SharingPlan", group: Unfinished, session
     return rows_of(jobs, plan, session)
 
 
-def _needed(work: Work, group: Unfinished) -> "NDArray[np.bool_] | None":
-    """Return bool [n], the nodes that the group's pictures need; None where it makes all that its plan does."""
-    from generators.executor import leading_to
-
+def _wanted(work: Work, group: Unfinished) -> "NDArray[np.bool_]":
+    """Return bool [R], the rows whose pictures the group makes: others' were there when it was begun."""
     folders = {group.run / name for name in group.made}
-    wanted = np.array([any(folder in folders for folder, _ in places) for places in work.places], dtype=np.bool_)
-    return None if wanted.all() else leading_to(work.union.plan, work.union.ends[wanted])
+    return np.array([any(folder in folders for folder, _ in places) for places in work.places], dtype=np.bool_)
 
 
 def _denoised(

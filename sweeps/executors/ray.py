@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.errors import UserError
-from common.files import canonical_json, sha256_file, sha256_text
+from common.files import canonical_json, sha256_text
 from sweeps.events import Note, StageAdvanced, StageFinished, StageStarted
 from sweeps.executors.base import Executor, Outcome, overflowed
 from sweeps.executors.local import Local, finished, made_by, missing_places, plain, relative
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from generators.acceleration import Acceleration
+    from generators.batching import Batches
     from generators.conditioning import Conditioning
+    from sweeps.encodings import Encoded
     from sweeps.events import Emit
     from sweeps.grid import Source
     from sweeps.jobs import Job
-    from sweeps.session import Encoded, Session
+    from sweeps.session import Session
     from sweeps.spec import SweepSpec
     from sweeps.unfinished import Unfinished
     from sweeps.worker import PartOutcome, Task
@@ -97,7 +99,7 @@ class Ray(Executor):
 
         self._open: dict[int, _Parts] = {}
         self._exported: dict[tuple[int, int], list[Any]] = {}
-        self._urls: dict[Path, str] = {}
+        self._conditionings: dict[tuple[Path, ...], Conditioning] = {}
         self._emit, self._numbers = emit, 0
         mine = not ray.is_initialized()  # a cluster that the caller has connected to stays connected
         try:
@@ -147,34 +149,43 @@ class Ray(Executor):
             raise UserError(f"the workers do not start: {error}", "see docs/scaling.md") from error
         return ActorPool(actors)
 
-    def encode(self, session: "Session", source: "Source") -> "tuple[Conditioning, list[str]]":
-        from generators.conditioning import Conditioning
+    def encode(self, session: "Session", source: "Source", batches: "Batches") -> "Iterator[Conditioning]":
         from generators.sharing.parts import PIECES
+        from metrics.memory import conditioning_bytes
+        from sweeps.encodings import SHARD
         from sweeps.worker import Encoding
 
-        prompts, settings, (size, _) = source.prompts, source.settings, session.batch_size(source)
+        prompts, settings, size = source.prompts, source.settings, batches.size
         if settings.noise == "official":
-            return super().encode(session, source)
+            yield from super().encode(session, source, batches)
+            return
         assert self.workers
-        chunk = size * -(-len(prompts) // (size * PIECES * self.workers))  # whole batches: the same as in one process
-        starts = range(0, len(prompts), chunk)
+        one = conditioning_bytes(session.family(source).conditioning_of(source.entry, settings))
+        most = min(-(-len(prompts) // (size * PIECES * self.workers)), max(1, SHARD // (size * one)))
+        chunk = size * most  # whole batches: the same as in one process
+        starts = range(batches.start, len(prompts), chunk)
         number, parts = self._new(None, len(starts))
         entry = source.entry.pinned()
         for place, start in enumerate(starts):
             rows = slice(start, start + chunk)
             task = Encoding(number, place, entry, settings, prompts.prompts[rows], prompts.keys[rows], size)
             self._pool.submit(lambda actor, ready: actor.encode.remote(ready), task)
+        notes: dict[int, tuple[str, ...]] = {}
+        place = 0  # whose turn it is; those behind it wait
         while parts.left and not parts.error:
-            outcome = self._heard()
-            if outcome is None:
+            if self._heard() is None:
                 raise UserError("workers died encoding these prompts", "see what killed them")
-            session.emit(StageAdvanced(outcome.rows))
+            ready = {outcome.place: outcome for outcome in parts.done}
+            while place in ready and not parts.error:
+                outcome = ready[place]
+                parts.done.remove(outcome)
+                notes[place] = outcome.notes
+                if outcome.conditioning:
+                    yield outcome.conditioning
+                place += 1
         del self._open[number]
         parts.check()
-        done = sorted(parts.done, key=lambda outcome: outcome.place)
-        encoded = [outcome.conditioning for outcome in done if outcome.conditioning]
-        notes = list(dict.fromkeys(note for outcome in done for note in outcome.notes))
-        return Conditioning.joined(encoded), notes
+        batches.notes += dict.fromkeys(note for _, own in sorted(notes.items()) for note in own)
 
     def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:
         if jobs[0].cache or jobs[0].one_stream:
@@ -225,8 +236,9 @@ class Ray(Executor):
             return min(session.wave, share)
         if self.address:  # of other machines' memory nothing is known here
             return share
-        most = max((rows_of([job], plan, session) for job, plan in zip(jobs, plans, strict=True)), default=share)
-        return max(1, min(share, most // self.workers if most < share * self.workers else share))
+        fit = [rows_of([job], plan, session) for job, plan in zip(jobs, plans, strict=True)]
+        scarce = [rows // self.workers for rows, plan in zip(fit, plans, strict=True) if rows < plan.leaves]
+        return max(1, min([share, *scarce]))
 
     def _waves(
         self, number: int, job: "Job", rows: int, group: "Unfinished", session: "Session"
@@ -255,7 +267,7 @@ class Ray(Executor):
             task = Task(
                 *(number, wave, entry, source.settings, part),
                 tuple(keys[prompt] for prompt in part.prompts.tolist()),
-                conditioning,
+                conditioning.taken(part.prompts),
                 batch_size,
                 tuple(parts[heir].inherits(nodes) for heir in heirs[wave] if heir in parts),
                 job.files.format,
@@ -274,14 +286,11 @@ class Ray(Executor):
         self._open[self._numbers] = _Parts(job, parts)
         return self._numbers, self._open[self._numbers]
 
-    def _published(self, encoded: "Encoded") -> str:
-        from sweeps.encodings import publish
-
-        assert encoded.path
-        if encoded.path not in self._urls:
-            name = f"{sha256_file(encoded.path)}.safetensors"
-            self._urls[encoded.path] = publish(encoded.path, name, self.store)
-        return self._urls[encoded.path]
+    def _published(self, encoded: "Encoded") -> "Conditioning":
+        files = tuple(encoded.files)
+        if files not in self._conditionings:
+            self._conditionings[files] = encoded.published(self.store)
+        return self._conditionings[files]
 
     def _send(self, actor: Any, ready: "tuple[Task, Any]") -> Any:
         """Return a part's outcome; what a trunk exports stays in the object store until its heirs take it."""

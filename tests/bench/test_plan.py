@@ -263,3 +263,21 @@ def test_workers_are_told_the_critical_path_and_what_bounds_them(bench, embeddin
     said = bench(*plan, "--workers", 16)
     assert "on 16 workers" in said.output
     assert "spread" not in json.loads(bench(*plan, "--json").stdout)[0]
+
+
+def test_waves_their_memory_and_their_disk_are_said(bench, tiny):
+    asked = [
+        "plan",
+        "--model",
+        tiny.model,
+        *(one for text in ("a fox", "a wolf", "a car", "a van") for one in ("--prompt", text)),
+    ]
+    asked += ["--steps", 3, "--prior-steps", 2, "--tau", "0,1"]
+    (whole, _), (alone, shared) = (json.loads(bench(*asked, *more, "--json").stdout) for more in ((), ("--wave", 2)))
+    assert (whole["waves"], whole["wave_rows"]) == (1, 4)
+    assert (alone["waves"], alone["wave_rows"]) == (2, 2)
+    assert 0 < alone["wave_memory_bytes"]["cpu"] < whole["wave_memory_bytes"]["cpu"]
+    assert (
+        alone["disk_bytes"]["states"] == 0 < alone["disk_bytes"]["conditioning"] == shared["disk_bytes"]["conditioning"]
+    )
+    assert "2 waves of at most 2 rows" in bench(*asked, "--wave", 2).output

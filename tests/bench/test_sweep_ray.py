@@ -1,8 +1,11 @@
-"""`bench sweep --executor ray`: the same pictures and tables as here, even if a worker is killed; what is refused."""
+"""`bench sweep` and `generate` on Ray's workers: the same pictures as here, whoever is killed; what is refused."""
 
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from importlib.util import find_spec
@@ -12,8 +15,10 @@ import pandas as pd
 import psutil
 import pytest
 
+from common.errors import UserError
 from generators.sharing.parts import parts
 from generators.sharing.plan import SharingPlan
+from sweeps.executors.ray import checked_devices
 from sweeps.record import load_records
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'reusebench[ray]'")
@@ -24,6 +29,9 @@ MINIATURE = (
     *(argument for prompt in PROMPTS for argument in ("--prompt", prompt)),
 )
 WORKERS = ("--executor", "ray", "--workers", 2)
+GENERATE = ("generate", "--model", "mini-sd", "--dataset", "mini_templates", "--limit", 12, "--steps", 6, "--tau", 1)
+GENERATE += ("--batch-size", 1, "--wave", 2)
+ROOT = Path(__file__).parents[2]
 
 
 class Killer(threading.Thread):
@@ -80,20 +88,43 @@ def test_with_a_worker_killed_in_mid_cell_pictures_and_tables_are_those_of_one_p
         assert one.results == other.results
         assert one.execution.rows == other.execution.rows, "nothing was counted twice"
         assert "2 Ray workers" in other.execution.notes[-1]
-        plan = SharingPlan.load(other.folder(far) / "plan.npz")
-        assert len(parts(plan, 2, plan.steps).trunks), "some of it was handed from worker to worker"
+    (rows,) = set(json.loads((far / "groups.json").read_text())["rows"].values())
+    plans = [SharingPlan.load(record.folder(far) / "plan.npz") for record in load_records(far)]
+    assert any((parts(plan, rows).waits >= 0).any() for plan in plans), "some was handed from worker to worker"
     (stored,) = (tmp_path / "store").iterdir()
     assert stored.name.endswith(".safetensors"), "what workers read, whole and alone"
 
 
+def interrupted(run: Path) -> None:
+    """Start `bench generate` with two workers, and kill it, the driver, when a few pictures are there."""
+    command = [sys.executable, "-m", "bench.main", *map(str, GENERATE), "--name", run.name, "--devices", "cpu,cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    started = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while started.poll() is None and len(list(run.glob("images/*.png"))) < 3:
+        time.sleep(0.02)
+    started.kill()
+    assert started.wait() == -signal.SIGKILL, "it was killed before its end"
+
+
 @needs_ray
-def test_what_fails_on_a_worker_is_told_as_if_it_had_failed_here(bench):
-    result = bench(*MINIATURE, "--name", "lost", *WORKERS, "--store", "memory://of-this-process")
-    assert result.exit_code == 1
-    assert "a worker cannot read memory://of-this-process" in " ".join(result.output.split())
-    for record in load_records(Path("runs/lost")):
-        assert record.error.type == "UserError"
-        assert "--store" in record.error.hint
+def test_generate_on_two_devices_goes_on_after_its_driver_was_killed_and_says_what_fails_on_a_worker(bench):
+    far, here = Path("generated/far"), Path("generated/here")
+    interrupted(far)
+    kept = {path: path.stat().st_mtime_ns for path in (far / "images").iterdir()}
+    noted = (far / "states").glob("group-*.jsonl")
+    known = {json.loads(line)[1] for path in noted for line in path.read_text().splitlines() if line.startswith("[")}
+    result = bench(*GENERATE, "--name", "far", "--devices", "cpu,cpu")
+    assert result.exit_code == 0, result.output
+    assert known, "pictures are noted as they come back"
+    for prompt in known:
+        path = far / "images" / f"{prompt:05d}.png"
+        assert path.stat().st_mtime_ns == kept[path], "a picture that was there is not made again"
+    assert not (far / "states").exists()
+    assert bench(*GENERATE, "--name", "here").exit_code == 0
+    assert pictures(far) == pictures(here)
+    lost = bench(*GENERATE, "--name", "lost", "--devices", "cpu,cpu", "--store", "memory://of-this-process")
+    assert lost.exit_code == 2
+    assert "memory://of-this-process" in " ".join(lost.output.split())
 
 
 @pytest.mark.parametrize(
@@ -102,6 +133,11 @@ def test_what_fails_on_a_worker_is_told_as_if_it_had_failed_here(bench):
         (("--workers", 2), "--workers means nothing to this process"),
         (("--address", "auto"), "--address means nothing to this process"),
         (("--executor", "rai"), "did you mean 'ray'?"),
+        (("--devices", "cuda:0,cpu"), "name devices of one kind"),
+        pytest.param(("--devices", "gpu,gpu"), "there is no device 'gpu'", marks=needs_ray),
+        pytest.param(("--devices", "cuda:777"), "there is no cuda:777", marks=needs_ray),
+        (("--devices", "cpu,cpu", "--workers", 2), "--workers was given"),
+        (("--devices", "cpu,cpu", "--device", "cpu"), "both say where to compute"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(bench, tiny_sweep, options, told):
@@ -115,6 +151,15 @@ def test_without_ray_it_says_how_to_get_it(bench, tiny_sweep, monkeypatch):
     result = bench(*tiny_sweep, "--tau", "1", "--executor", "ray")
     assert result.exit_code == 2
     assert "pip install 'reusebench[ray]'" in result.stderr
+
+
+def test_a_gpu_is_named_once(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert checked_devices(["cuda:1", "cuda:0"]) == "6,4", "as the machine counts them"
+    assert checked_devices(["cpu", "cpu"]) is None
+    with pytest.raises(UserError, match="cuda:1 twice"):
+        checked_devices(["cuda:1", "cuda:1"])
 
 
 @needs_ray

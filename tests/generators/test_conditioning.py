@@ -1,11 +1,20 @@
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from common.errors import UserError
+from generators import conditioning as room
 from generators.conditioning import Conditioning
-from generators.sharing.plan import SharingPlan, baseline_plan
+from generators.row_tables import Stored
+from generators.sharing.plan import SharingPlan, baseline_plan, build_plan
+from generators.sharing.savings import tau_for_savings
+from generators.sharing.schedule import get_schedule
+from generators.strategies.base import get_strategy
 
 TENSORS = {"image_embeds": torch.randn(3, 5), "states": torch.randn(3, 2, 4)}
 
@@ -82,3 +91,98 @@ def test_damaged_file_is_named(tmp_path: Path):
 def test_rows_and_dtype_are_checked(second: torch.Tensor):
     with pytest.raises(ValueError, match="conditioning"):
         Conditioning({"a": torch.randn(3, 5), "b": second})
+
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.int64, torch.bool]
+
+
+def prompts(n: int, length: int, dtype: torch.dtype, seed: int = 0) -> Conditioning:
+    """Sequences of up to `length` tokens under a mask, as one batch of a pipeline returns them, and a vector."""
+    dice = torch.Generator().manual_seed(seed)
+    states = (8 * torch.randn(n, length, 3, generator=dice)).round() / 8
+    mask = torch.arange(length) < torch.randint(1, length + 1, (n, 1), generator=dice)
+    pooled = torch.randn(n, 4, generator=dice)
+    return Conditioning({"text": states.to(dtype), "text.mask": mask, "pooled": pooled.to(dtype)})
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    parts=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5)), min_size=1, max_size=4),
+    dtype=st.sampled_from(DTYPES),
+    data=st.data(),
+)
+def test_rows_taken_of_shards_are_those_of_the_whole(parts, dtype, data):
+    """However they are cut into files, whatever their dtype and their lengths; taken twice, joined again."""
+    made = [prompts(n, length, dtype, seed) for seed, (n, length) in enumerate(parts)]
+    whole = Conditioning.joined(made).tensors
+    with TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.safetensors" for number in range(len(made))]
+        for part, path in zip(made, paths, strict=True):
+            part.save(path)
+        stored = Conditioning.joined([Conditioning.load(path) for path in paths])
+        assert stored.shapes == {name: tuple(tensor.shape[1:]) for name, tensor in whole.items()}
+        first = data.draw(st.lists(st.integers(0, len(stored) - 1), min_size=1, max_size=9))
+        second = data.draw(st.lists(st.integers(0, len(first) - 1), min_size=1, max_size=9))
+        taken = stored.taken(first).taken(second)
+        both = Conditioning.joined([taken, stored])
+        places = [first[place] for place in second]
+        assert len(taken) == len(second)
+        for name, tensor in whole.items():
+            assert tensor.dtype == torch.float32
+            assert torch.equal(taken.tensors[name], tensor[places])
+            assert torch.equal(both.tensors[name], torch.cat([tensor[places], tensor]))
+            assert torch.equal(taken.read([0])[name], tensor[[places[0]]])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_files_hold_each_number_once_in_the_dtype_that_it_was_made_in(tmp_path, dtype):
+    made = Conditioning({"text": torch.randn(50, 100, dtype=dtype)})
+    made.save(tmp_path / "x")
+    size = 50 * 100 * dtype.itemsize
+    assert made.row_bytes == size // 50
+    assert size < (tmp_path / "x").stat().st_size < size + 1000
+
+
+def test_rows_that_are_not_there_are_no_rows():
+    with pytest.raises(ValueError, match="rows -1 to 3 of a conditioning of 3"):
+        Conditioning(TENSORS).taken([-1, 3])
+
+
+def test_parts_of_other_kinds_are_not_joined():
+    with pytest.raises(ValueError, match="rows of"):
+        Conditioning.joined([Conditioning(TENSORS), Conditioning({**TENSORS, "states": torch.randn(3, 3, 4)})])
+
+
+@pytest.mark.parametrize("combiner", ["mean", "restored-mean", "medoid"])
+def test_no_more_prompts_are_in_memory_than_a_chunk_holds(tmp_path, monkeypatch, combiner):
+    """A trunk of all prompts, on which each level of the tree reads each prompt once, or thrice for the medoid."""
+    made = prompts(60, 4, torch.bfloat16)
+    for number in range(4):
+        made.taken(np.arange(15 * number, 15 * number + 15)).save(tmp_path / f"{number}")
+    stored = Conditioning.joined([Conditioning.load(tmp_path / f"{number}") for number in range(4)])
+    tree = get_strategy("ward-cosine").tree(made.tensors["pooled"].double().numpy(), seed=0)
+    schedule = get_schedule("eq7")
+    plan = build_plan(tree, schedule, tau_for_savings(tree, schedule, 10, 0.7).tau, 10, combiner)
+    expected = [made.rows(plan, plan.active(k)) for k in range(plan.steps)]
+
+    read: list[int] = []
+    stock = Stored.read
+
+    def counted(self, names, rows):
+        read.append(len(rows) * len(names))
+        return stock(self, names, rows)
+
+    monkeypatch.setattr(Stored, "read", counted)
+    monkeypatch.setattr(room, "CHUNK", 8 * stored.wide_bytes)
+    for k in range(plan.steps):
+        nodes = plan.active(k)
+        before, members = len(read), sum(len(plan.members(node)) for node in nodes)
+        rows = stored.rows(plan, nodes)
+        assert max(read) <= 8
+        passes = {"medoid": 2}.get(combiner, 1)
+        large = sum(len(plan.members(node)) > 8 for node in nodes)  # of a medoid, the chosen row is read once more
+        assert sum(read[before:]) <= len(stored.shapes) * (passes * members + 9 * large)
+        for name, tensor in expected[k].items():
+            assert torch.allclose(rows[name], tensor, rtol=3e-7, atol=1e-7)
+            if combiner != "restored-mean":
+                assert torch.equal(rows[name], tensor)

@@ -171,11 +171,10 @@ def test_a_worker_returns_the_other_prompts_pictures(family, conditioning, setti
     from sweeps import worker
 
     spoilt(float("nan"), [3], step=3)
-    monkeypatch.setattr(worker, "read_rows", lambda place, prompts: conditioning)
     doing = worker.Worker("cpu", "none", Acceleration())
     monkeypatch.setattr(doing._families, "get", lambda *_: family)
     whole = Part.of(plan, np.arange(len(plan.first)))
-    outcome = doing.part(worker.Task(0, 0, family.entry, settings, whole, tuple(KEYS), "here", batch_size=4))
+    outcome = doing.part(worker.Task(0, 0, family.entry, settings, whole, tuple(KEYS), conditioning, batch_size=4))
     assert outcome.error is None
     assert sorted(outcome.files) == [0, 1, 2]
     assert outcome.overflows == {3: f"at step 4 of {K}"}

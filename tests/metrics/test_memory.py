@@ -13,7 +13,7 @@ from generators.component import Component
 from generators.families.base import get_family, resolve_settings
 from generators.sampler import Sampler
 from metrics.live_bytes import activations
-from metrics.memory import parameters, peaks, row_bytes
+from metrics.memory import held_bytes, parameters, peaks, row_bytes, wave_rows
 
 
 @dataclass(frozen=True)
@@ -135,3 +135,16 @@ def test_every_familys_modules_run_on_shapes_and_take_more_for_more_rows(name: s
         assert 0 < one < two
         assert four - two == pytest.approx(2 * (two - one), rel=0.02)
     assert {part.together for part in parts if part.unit == "node_step"} == {1 if name == "mini-flux" else 2}
+
+
+def test_rows_of_a_wave_are_all_that_fit_or_a_power_of_two():
+    held = held_bytes("cuda", SHAPE, "fp16", remembered=1, conditioning=[(77, 8)])
+    assert held == {
+        "cpu": row_bytes(SHAPE, "fp16", conditioning=[(77, 8)]),
+        "cuda": row_bytes(SHAPE, "fp16", remembered=1),
+    }
+    free = {"cpu": 3 * 100 * held["cpu"] + 1, "cuda": 3 * 1000 * held["cuda"] + 1}
+    assert wave_rows(100, held, free, least=8) == 100
+    assert wave_rows(101, held, free, least=8) == 64, "main memory is what is scarce"
+    assert wave_rows(101, held, {**free, "cuda": 3 * 20 * held["cuda"] + 1}, least=8) == 16
+    assert wave_rows(101, held, {**free, "cuda": 0}, least=8) == 8, "a batch all the same"

@@ -199,15 +199,15 @@ def test_a_prompt_whose_numbers_overflow_fails_its_cells_by_name_and_others_go_o
 def test_prompts_whose_encodings_overflow_fail_by_name(tiny_spec, tmp_path, monkeypatch):
     from generators.families.kandinsky import Kandinsky
 
-    encode = Kandinsky.encode
+    encode = Kandinsky.encode_batches
 
     def spoilt(self, *args):
-        conditioning = encode(self, *args)
-        if args[2].seed == 2:
-            conditioning.tensors["image_embeds"][1] = float("nan")
-        return conditioning
+        for conditioning in encode(self, *args):
+            if args[2].seed == 2:
+                conditioning.tensors["image_embeds"][1] = float("nan")
+            yield conditioning
 
-    monkeypatch.setattr(Kandinsky, "encode", spoilt)
+    monkeypatch.setattr(Kandinsky, "encode_batches", spoilt)
     spec = tiny_spec(tau="0.6", seed="1,2")
     good, bad = run_sweep(spec, tmp_path / "run", device="cpu", emit=lambda event: None)
     assert good.status == "done"

@@ -204,14 +204,14 @@ def test_a_failing_cell_is_a_record_and_the_others_go_on(sweep, tmp_path, monkey
 def test_a_source_that_fails_takes_only_its_own_cells_along(sweep, tmp_path, monkeypatch):
     from generators.families.kandinsky import Kandinsky
 
-    encode = Kandinsky.encode
+    encode = Kandinsky.encode_batches
 
     def broken(self, prompts, keys, settings, *rest):
         if settings.seed == 1:
             raise UserError("seed 1 cannot be encoded", "take another")
         return encode(self, prompts, keys, settings, *rest)
 
-    monkeypatch.setattr(Kandinsky, "encode", broken)
+    monkeypatch.setattr(Kandinsky, "encode_batches", broken)
     records = sweep(tmp_path / "run", seed="1,2", tau="0.6,0.8")
     assert [record.status for record in records] == ["failed", "failed", "done", "done"]
     assert records[0].error.message == "seed 1 cannot be encoded"

@@ -1,11 +1,14 @@
 """What holds of every combiner, masks included."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generators.combiners.base import combiners, get_combiner
+from common.errors import UserError
+from generators.combiners import base
+from generators.combiners.base import Combiner, Members, combiners, get_combiner
 
 EVERY = sorted(combiners())
 RANDOM = torch.Generator().manual_seed(0)
@@ -66,3 +69,58 @@ def test_what_masks_hide_changes_nothing_that_they_show(name: str, who: list[int
 @pytest.mark.parametrize("name", ["mean", "restored-mean"])
 def test_a_node_has_words_where_any_prompt_has(name: str) -> None:
     assert get_combiner(name).node(picked([0, 2]))["states.mask"].tolist() == [1, 1, 1, 0]
+
+
+def in_chunks(rows: dict[str, torch.Tensor], most: int) -> Members:
+    """The rows as they are read where a chunk holds so many of them; more at once is refused."""
+
+    def read(places: np.ndarray) -> dict[str, torch.Tensor]:
+        assert len(places) <= most
+        return {name: tensor[torch.from_numpy(places)] for name, tensor in rows.items()}
+
+    return Members(len(rows["pooled"]), most, read)
+
+
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=30)
+@given(
+    who=st.lists(st.integers(0, 6), min_size=2, max_size=12),
+    most=st.integers(1, 12),
+    hidden=st.sets(st.integers(0, 3)),
+)
+def test_a_cluster_read_chunk_by_chunk_is_that_read_at_once(name: str, who: list[int], most: int, hidden: set[int]):
+    """Of sums that are exact bit for bit; positions that no prompt holds included."""
+    rows = {key: (8 * tensor[who]).round() / 8 for key, tensor in MEMBERS.items()}
+    rows["states.mask"][:, sorted(hidden)] = 0
+    whole, streamed = get_combiner(name).node(rows), get_combiner(name).combined(in_chunks(rows, most))
+    assert list(streamed) == list(whole)
+    for key in rows:
+        assert streamed[key].dtype == torch.float32
+        if name == "restored-mean":
+            assert torch.allclose(streamed[key], whole[key], rtol=2e-7, atol=1e-7)
+        else:
+            assert torch.equal(streamed[key], whole[key])
+
+
+class Largest(Combiner):
+    """Somebody's own, who wrote `combine` and nothing else."""
+
+    name = "largest"
+
+    def combine(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.amax(dim=0)
+
+
+def test_a_combiner_that_needs_all_prompts_at_once_gets_them_or_says_what_they_take(monkeypatch):
+    def read(places: np.ndarray) -> dict[str, torch.Tensor]:
+        return {name: tensor[torch.from_numpy(places)] for name, tensor in MEMBERS.items()}
+
+    members, whole = Members(7, 2, read), Largest().node(MEMBERS)
+    found = Largest().combined(members)
+    assert all(torch.equal(found[name], whole[name]) for name in MEMBERS)
+    row = sum(tensor[0].nbytes for tensor in MEMBERS.values())
+    monkeypatch.setattr(base, "free_memory", lambda: 3 * 7 * row - 1)
+    with pytest.raises(
+        UserError, match=r"'largest': a cluster of 7 prompts takes .* GiB are free \(use --combiner mean"
+    ):
+        Largest().combined(members)

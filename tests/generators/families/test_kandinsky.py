@@ -18,8 +18,8 @@ from generators.batching import Batches
 from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.executor import decode_images, execute
-from generators.families.base import get_family, resolve_settings
-from generators.families.kandinsky import ENCODE_BATCH, Kandinsky
+from generators.families.base import ENCODE_BATCH, get_family, resolve_settings
+from generators.families.kandinsky import Kandinsky
 from generators.model_entry import ModelEntry
 from generators.noise import derived_key, node_key
 from generators.settings import GenerationSettings

@@ -25,8 +25,8 @@ from generators.batching import Batches
 from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.executor import Execution, decode_images, execute
-from generators.families.base import get_family, resolve_settings
-from generators.families.karlo import ENCODE_BATCH, Karlo
+from generators.families.base import ENCODE_BATCH, get_family, resolve_settings
+from generators.families.karlo import Karlo
 from generators.families.unclip import text_projection_class
 from generators.model_entry import embedded_path
 from generators.noise import node_key

@@ -20,8 +20,7 @@ from generators.batching import Batches
 from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.executor import decode_images, execute
-from generators.families.base import get_family
-from generators.families.stable import ENCODE_BATCH
+from generators.families.base import ENCODE_BATCH, get_family
 from generators.families.stable_unclip import StableUnCLIP
 from generators.model_entry import models
 from generators.noise import derived_key, node_key
