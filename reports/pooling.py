@@ -78,7 +78,7 @@ def pooled_outcomes(run: Path, records: Sequence[Record], metric: str, read: Rea
         UserError: scores cannot be read, or seeds have different numbers of prompts.
     """
     rows = [outcomes(run, record, metric, read) for record in records]
-    return pool_outcomes(_table(rows), noise_draws(run, records))
+    return pool_outcomes(_table(records, rows), noise_draws(run, records))
 
 
 def mean_difference(run: Path, records: Sequence[Record], metric: str, read: Read) -> Estimate:
@@ -88,22 +88,25 @@ def mean_difference(run: Path, records: Sequence[Record], metric: str, read: Rea
         UserError: as in `pooled_outcomes`.
     """
     rows = [score_differences(run, record, metric, read) for record in records]
-    return pooled_difference(_table(rows), noise_draws(run, records))
+    return pooled_difference(_table(records, rows), noise_draws(run, records))
 
 
 def pooled_record(run: Path, records: Sequence[Record], read: Read) -> Record:
     """Return one record for all seeds of a way to share: paired results pooled, counts added, all else averaged.
 
-    Averages of results have no interval. Of a single seed it is the record itself.
+    Averages of results have no interval. Of a single seed with one picture a prompt it is the record itself.
 
     Raises:
         UserError: as in `pooled_outcomes`.
     """
     first = records[0]
-    if len(records) == 1:
+    if len(records) == 1 and not first.per_prompt:
         return first
     names = [name for name in result_names(records) if all(name in record.results for record in records)]
-    results = {name: _average([record.results[name] for record in records]) for name in names}
+    results = {
+        name: _average([record.results[name] for record in records]) if len(records) > 1 else first.results[name]
+        for name in names
+    }
     for metric in paired_metrics(names):
         for count in (f"{metric}.{name}" for name in COUNTS if f"{metric}.{name}" in names):
             results[count] = Result(value=sum(record.results[count].value for record in records))
@@ -111,7 +114,8 @@ def pooled_record(run: Path, records: Sequence[Record], read: Read) -> Record:
             results[f"{metric}{WIN_RATE}"] = first.results[f"{metric}{WIN_RATE}"]
             continue
         gaps = [score_differences(run, record, metric, read) for record in records]
-        pairs = pool_outcomes(_table([better(first, metric) * np.sign(row) for row in gaps]), noise_draws(run, records))
+        signs = [better(first, metric) * np.sign(row) for row in gaps]
+        pairs = pool_outcomes(_table(records, signs), noise_draws(run, records))
         results[f"{metric}{WIN_RATE}"] = _result(pairs.estimate())
         if difference := difference_result(first, metric):
             results[difference] = _result(mean_difference(run, records, metric, read))
@@ -186,7 +190,12 @@ def _result(estimate: Estimate) -> Result:
     return Result(value=value, low=low, high=high, n=n, method=method)
 
 
-def _table(rows: Sequence[Floats]) -> Floats:
+def _table(records: Sequence[Record], rows: Sequence[Floats]) -> Floats:
+    """Return what all seeds' pictures have, [draws, prompts]: each of a prompt's pictures is a draw, as each seed is.
+
+    So pictures of one prompt are no independent pairs. A sample may have some of a prompt's pictures, and is one draw.
+    """
     if len({len(row) for row in rows}) > 1:
         raise UserError("its seeds have different numbers of prompts", "run it as a sweep of its own")
-    return np.array(rows)
+    times = [1 if record.sample else record.per_prompt or 1 for record in records]
+    return np.concatenate([row.reshape(-1, each).T for row, each in zip(rows, times, strict=True)])

@@ -138,4 +138,5 @@ class Job:
             baseline=self.baseline.folder.relative_to(self.run).as_posix(),
             images=None if self.role == "sharing" else self.folder.relative_to(self.run).as_posix(),
             sample=self.source.sample,
+            per_prompt=per_prompt if (per_prompt := self.source.prompts.per_prompt) > 1 else None,
         )

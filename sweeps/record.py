@@ -190,6 +190,9 @@ class Failure(Part):
     traceback: str | None = None
 
 
+LATER = {"sample", "per_prompt"}  # fields that came later: a record in which they say nothing is as it always was
+
+
 class Record(Part):
     """One cell of a sweep, or one of the references that it is held against.
 
@@ -221,6 +224,7 @@ class Record(Part):
             Records of earlier versions have neither: their files cannot be checked.
         sample: the prompts whose pictures these are, where they are not all of the set's; plan and FLOPs are the whole
             set's all the same, and `execution.rows` what was denoised.
+        per_prompt: pictures of each prompt, one after the other, where they are several.
         error: why it failed.
     """
 
@@ -251,6 +255,7 @@ class Record(Part):
     picture_sets: dict[str, str] = Field(default_factory=dict)
     scored: dict[str, tuple[str, str]] = Field(default_factory=dict)
     sample: Sample | None = None
+    per_prompt: int | None = None
     error: Failure | None = None
 
     def folder(self, run: Path) -> Path:
@@ -265,7 +270,7 @@ class Record(Part):
     def _without_idle(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave a field out that came later and says nothing: a record of all prompts is written as it always was."""
         written: dict[str, Any] = serialise(self)
-        return {name: value for name, value in written.items() if name != "sample" or value is not None}
+        return {name: value for name, value in written.items() if name not in LATER or value is not None}
 
     @property
     def made_prompts(self) -> int:
