@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 SHARE = 1 / 3  # of the memory that is free, for what is kept between steps: where nodes begin it is there thrice
 CONDITIONING = BYTES["fp32"]  # of active nodes, in main memory whatever the denoiser's type, so that means round once
-COMBINING = 2**30  # bytes at most, while clusters' conditioning is read and combined, chunk by chunk
+COMBINING = 3 * 2**29  # bytes at most, while clusters' conditioning is read and combined, chunk by chunk
 
 
 @lru_cache(maxsize=256)
