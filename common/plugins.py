@@ -175,6 +175,8 @@ def no_exit() -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich's answer to a reader that has gone
+            raise error.__context__ from None
         what = f"a plug-in or a library tried to end the process: sys.exit({error.code!r})"
         raise UserError(what, "have it raise an error instead") from error
 

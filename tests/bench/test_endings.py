@@ -108,9 +108,10 @@ def test_where_standard_error_is_closed_nothing_is_said_where_tables_go():
     assert (done.returncode, done.stdout) == (2, "")
 
 
-def test_whoever_stops_reading_is_not_told(tmp_path):
-    done = shell("| head -1", "datasets", "list")
-    assert done.stdout.startswith("name")
+@pytest.mark.parametrize("arguments", [("datasets", "list"), ("generate", "--help")])
+def test_whoever_stops_reading_is_not_told(arguments):
+    done = shell("| head -2", *arguments)
+    assert done.stdout.strip()
     assert done.stderr == ""
 
 
