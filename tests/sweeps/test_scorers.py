@@ -98,19 +98,19 @@ def test_memory_that_runs_out_while_encoding_or_scoring_is_in_the_record(sweep, 
     from generators.families.kandinsky import Kandinsky
     from metrics.vqa import VQAScore
 
-    encode, measure = Kandinsky.encode, VQAScore.measure
+    encode, measure = Kandinsky.encode_batches, VQAScore.measure
 
-    def small_encode(self, prompts, keys, settings, batches, on_progress):
+    def small_encode(self, prompts, keys, settings, batches):
         batches.size = 2
         batches.notes.append("memory ran out at batch size 4: went on with 2")
-        return encode(self, prompts, keys, settings, batches, on_progress)
+        return encode(self, prompts, keys, settings, batches)
 
     def small_measure(self, images, prompts):
         if len(images) > 2:
             raise RuntimeError("CUDA out of memory")
         return measure(self, images, prompts)
 
-    monkeypatch.setattr(Kandinsky, "encode", small_encode)
+    monkeypatch.setattr(Kandinsky, "encode_batches", small_encode)
     monkeypatch.setattr(VQAScore, "measure", small_measure)
     events = []
     (record,) = sweep(tmp_path / "run", tau="0.1", noise="shared", metric=[f"vqa={tiny.vqa}"], events=events)
