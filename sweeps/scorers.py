@@ -105,7 +105,8 @@ class Scorers:
         self._asked: list[Asked] = []
         self._refused: dict[str, NoRoomError] = {}
         checkpoints = entry.checkpoints if entry else {}
-        refuse_parted(asked, lambda name: name in metrics())
+        # what comes first is a metric, if one that nobody knows
+        refuse_parted(asked, lambda name: name in metrics() or asked[0].startswith(f"{name}="))
         for text in asked or tuple(entry.scorers if entry else ()):
             if text == NONE:
                 continue
