@@ -99,7 +99,8 @@ class Strata:
         parts = (sizes / self.of) ** 2 * (1 - counts / sizes) * within / counts
         variance, squares = float(parts.sum()), float((parts[free > 0] ** 2 / free[free > 0]).sum())
         degrees = variance**2 / squares if squares > 0 else float(max(free.sum(), 1))
-        return float(self.weights @ values), variance, degrees
+        # of equal values it is that value, to the last bit
+        return float((sizes * (sums / counts)).sum() / self.of), variance, degrees
 
 
 def whole_mean(values: ArrayLike, strata: Strata, *, level: float = LEVEL) -> Estimate:
@@ -172,7 +173,9 @@ class WholeOutcomes:
         quantile = 0.5 + level / 2
         worth = self.effective_wins * float(norm.ppf(quantile) / t.ppf(quantile, self.degrees)) ** 2
         low, high = proportion_confint(worth * self.wins, worth, alpha=1 - level, method="wilson")
-        return Estimate(self.wins, float(low), float(high), self.n, "Wilson, stratified", level)
+        # of no wins at all rounding leaves a little more than none
+        low, high = min(float(low), self.wins), max(float(high), self.wins)
+        return Estimate(self.wins, low, high, self.n, "Wilson, stratified", level)
 
     def noninferiority_p(self, delta: float) -> float:
         """Return the one-sided p-value of "the whole set's rate is above 1/2 - delta".

@@ -26,6 +26,7 @@ NEAR = 0.02  # of denoiser steps saved: cells of so nearly the same savings may 
 Role = Literal["sharing", "fewer-steps", "another-seed"]
 
 
+LATER = {"sample", "per_prompt", "distinct_savings"}  # fields that came after the first release
 # What files call these fields: their names of the first release, so that every version reads every run.
 ON_DISK = {
     "config": "asked",
@@ -126,6 +127,11 @@ class Sample(Part):
         return f"{len(self):,} of {self.of:,} prompts, taken at random"
 
 
+def _without_later(written: dict[str, Any]) -> dict[str, Any]:
+    """Return what is written of a record without fields that came later and say nothing: it is as it always was."""
+    return {name: value for name, value in written.items() if name not in LATER or value is not None}
+
+
 class PlanCost(Part):
     """The cost of a plan in denoiser evaluations; `K` is their number a prompt, `steps_requested` the config's steps.
 
@@ -142,6 +148,10 @@ class PlanCost(Part):
     savings: float
     probe_rows: int = 0
     distinct_savings: float | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_always(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_later(serialise(self))
 
 
 class FlopCost(Part):
@@ -188,9 +198,6 @@ class Failure(Part):
     message: str
     hint: str | None = None
     traceback: str | None = None
-
-
-LATER = {"sample", "per_prompt"}  # fields that came later: a record in which they say nothing is as it always was
 
 
 class Record(Part):
@@ -267,10 +274,8 @@ class Record(Part):
         return run / self.images if self.images else self.folder(run)
 
     @model_serializer(mode="wrap")
-    def _without_idle(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave a field out that came later and says nothing: a record of all prompts is written as it always was."""
-        written: dict[str, Any] = serialise(self)
-        return {name: value for name, value in written.items() if name not in LATER or value is not None}
+    def _as_always(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_later(serialise(self))
 
     @property
     def made_prompts(self) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny_stable_diffusion import save_tiny_stable_diffusion
 
+from common.pictures import read_picture
 from generators.sharing.plan import SharingPlan
 from sweeps.record import load_records
 from sweeps.store import saved_spec
@@ -29,7 +30,8 @@ def generate(bench, pipeline, tmp_path):
         result = bench("generate", "--model", model, "--steps", STEPS, *SIDE, *texts, "--name", name, *more)
         assert result.exit_code == 0, result.output
         run.output = result.output
-        return [path.read_bytes() for path in sorted((tmp_path / "generated" / name / "images").iterdir())]
+        # pixels: what files say of how they were made differs
+        return [read_picture(path).tobytes() for path in sorted((tmp_path / "generated" / name / "images").iterdir())]
 
     return run
 

@@ -8,6 +8,7 @@ import pytest
 from tiny_karlo import save_tiny_karlo
 from tiny_pipelines import save_tiny_pipeline
 
+from common.pictures import read_picture
 from generators.sharing.plan import SharingPlan
 
 PROMPTS = "prompt,seed,negative_prompt\na red fox,7,\na red wolf,7,\na red fox,8,\na red fox,,\na red fox,7,a tree\n"
@@ -21,7 +22,8 @@ def arguments(tiny):
 def pictures(bench, *arguments, name):
     result = bench(*arguments, "--name", name)
     assert result.exit_code == 0, result.output
-    return [path.read_bytes() for path in sorted(Path(f"generated/{name}/images").iterdir())], result
+    # pixels: what files say of how they were made differs
+    return [read_picture(path).tobytes() for path in sorted(Path(f"generated/{name}/images").iterdir())], result
 
 
 @pytest.mark.parametrize("noise", ["per-root", "shared"])
