@@ -66,6 +66,19 @@ def pictures(folder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / "images").iterdir())}
 
 
+def steps_in_common(plan: SharingPlan, one: int, other: int) -> int:
+    """At how many steps the paths of two prompts are the same nodes."""
+
+    def path(prompt: int) -> set[int]:
+        nodes, node = set(), int(plan.output[prompt])
+        while node >= 0:
+            nodes.add(node)
+            node = int(plan.source[node])
+        return nodes
+
+    return sum(int(plan.stop[node] - plan.first[node]) for node in path(one) & path(other))
+
+
 def test_files_are_named_by_a_column_say_how_they_were_made_and_are_told_in_a_table(bench, arguments, tmp_path):
     result = bench(*arguments)
     assert result.exit_code == 0, result.output
@@ -93,7 +106,13 @@ def test_files_are_named_by_a_column_say_how_they_were_made_and_are_told_in_a_ta
     assert by_id["F-2"]["negative_prompt"] == "snow"
     assert sum(rows.column("steps_shared").to_pylist()) == pytest.approx(plan.node_steps)
     assert set(rows.column("steps_alone").to_pylist()) == {3}
-    assert by_id["C-2"]["siblings"][0] == {"id": "C-1", "steps": 2}
+    ids = rows.column("id").to_pylist()
+    for number, name in enumerate(ids):
+        told = {one["id"]: one["steps"] for one in by_id[name]["siblings"]}
+        shared = {other: steps_in_common(plan, number, place) for place, other in enumerate(ids) if other != name}
+        assert told == {other: steps for other, steps in shared.items() if steps}
+        assert list(told.values()) == sorted(told.values(), reverse=True)
+    assert any(by_id[name]["siblings"] for name in ids)
     assert set(rows.column("duplicate_of").to_pylist()) == {None}
     assert json.loads(rows.schema.metadata[b"reusebench"])["run"] == said["run"]
 

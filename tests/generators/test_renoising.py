@@ -1,5 +1,6 @@
 """Copies of one prompt part by fresh noise: how much there is, whose it is, and what solvers remember."""
 
+from functools import partial
 from pathlib import Path
 
 import diffusers
@@ -14,8 +15,9 @@ from common.errors import UserError
 from generators.catalogue import model
 from generators.conditioning import Conditioning
 from generators.denoising_checkpoints import DenoisingCheckpoints
-from generators.executor import NodeState, execute
+from generators.executor import execute
 from generators.families.kandinsky import Kandinsky
+from generators.node_states import NodeStates, inherited
 from generators.noise import KeyedNoise
 from generators.predicted_x0 import noise_level
 from generators.renoising import renoised_nodes
@@ -270,46 +272,25 @@ def test_a_killed_run_goes_on_with_the_x0_that_copies_keep(family, conditioning,
     assert torch.equal(whole, run(plan, family, conditioning, settings, checkpoints=state))
 
 
-def test_parts_are_the_whole_plan(family, conditioning):
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_parts_are_the_whole_plan_through_states_on_disk(family, conditioning, tmp_path, rows):
     plan, settings = plan_of(), settings_of(family)
     fresh = renoised_nodes(plan, KEYS)
     whole = run(plan, family, conditioning, settings, batch_size=1)
-    cut = parts(plan, workers=3)
-    assert cut.trunks
-    exported: dict[int, NodeState] = {}
-    for nodes in cut.trunks:
-        trunk = Part.of(plan, nodes)
-
-        def kept(state: NodeState, nodes=nodes) -> None:
-            for place, node in enumerate(nodes[state.nodes.numpy()]):
-                exported[int(node)] = NodeState(
-                    state.k, torch.tensor([0]), state.latents[[place]],
-                    tuple(leaf[[place]] for leaf in state.memory), x0=state.x0[[place]],
-                )  # fmt: skip
-
-        keys = [KEYS[prompt] for prompt in trunk.prompts]
-        run(
-            trunk.plan, family, conditioning.taken(trunk.prompts), settings, keys,
-            batch_size=1, on_exit=kept, renoised=fresh[trunk.nodes],
-        )  # fmt: skip
-    begun = 0
-    for nodes in cut.subtrees:
+    cut, states, begun = parts(plan, rows), NodeStates(tmp_path, "this"), 0
+    for number, (nodes, trunk) in enumerate(zip(cut.nodes, cut.waits.tolist(), strict=True)):
         part = Part.of(plan, nodes)
-        begins, sources = part.plan.from_states, part.sources.tolist()
-        initial = []
-        for k in np.unique(part.plan.first[begins]).tolist():
-            here = np.flatnonzero(part.plan.first[begins] == k)
-            states = [exported[sources[place]] for place in here]
-            memory = tuple(torch.cat(leaves) for leaves in zip(*(state.memory for state in states), strict=True))
-            latents, x0 = (torch.cat([getattr(state, name) for state in states]) for name in ("latents", "x0"))
-            initial.append(NodeState(k, torch.from_numpy(begins[here]), latents, memory, x0=x0))
-        begun += int(fresh[part.nodes][begins].sum())
-        keys = [KEYS[prompt] for prompt in part.prompts]
+        begins = partial(states.load, trunk)
+        initial = inherited(begins, *part.inherits(cut.nodes[trunk])) if trunk >= 0 else ()
+        begun += int(fresh[part.nodes][part.plan.from_states].sum())
         made = run(
-            part.plan, family, conditioning.taken(part.prompts), settings, keys,
+            part.plan, family, conditioning.taken(part.prompts), settings,
+            [KEYS[prompt] for prompt in part.prompts],
             batch_size=1, initial_states=initial, renoised=fresh[part.nodes],
+            on_exit=partial(states.save, number) if cut.heirs[number] else None,
         )  # fmt: skip
         assert torch.equal(made, whole[part.prompts[part.plan.ends[1]]])
+    assert any(cut.heirs)
     assert begun, "copies must part where a part of the plan begins for this test to mean something"
 
 
