@@ -222,8 +222,9 @@ def _held(source: "Source", session: "Session") -> Held:
     family, settings = session.family(source), source.settings
     beside = family.sampler(settings).remembered + bool(settings.renoise)  # with the x0 that fresh noise is added to
     state = row_bytes(family.latent_shape(settings), settings.dtype, remembered=beside)
-    encoded, least = session.encoded(source).conditioning.row_bytes, session.batch_size(source)[0]
-    return Held(held_by(source, session), free(session), least, state, encoded, session.wave)
+    conditioning, least = session.encoded(source).conditioning, session.batch_size(source)[0]
+    encoded, wide = conditioning.row_bytes, conditioning.wide_bytes
+    return Held(held_by(source, session), free(session), least, state, encoded, wide, session.wave)
 
 
 def _grower(

@@ -35,6 +35,7 @@ class Held:
         least: rows of a batch.
         state: bytes of a node that waits on disk.
         encoded: bytes of a prompt's conditioning on disk.
+        wide: bytes of a row's conditioning in main memory.
         wave: the rows that are asked for.
     """
 
@@ -43,6 +44,7 @@ class Held:
     least: int
     state: int
     encoded: int
+    wide: int
     wave: int | None = None
 
     def of(self, plan: "SharingPlan") -> dict[str, Any]:
@@ -55,7 +57,9 @@ class Held:
         return {
             "waves": len(cut.nodes),
             "wave_rows": rows,
-            "wave_memory_bytes": wave_bytes(self.bytes, most, self.least),
+            "wave_memory_bytes": wave_bytes(
+                self.bytes, most, self.least, conditioning=self.wide, prompts=plan.n_prompts
+            ),
             "disk_bytes": {"conditioning": plan.n_prompts * self.encoded, "states": most_kept(plan, cut) * self.state},
         }
 

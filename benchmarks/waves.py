@@ -193,7 +193,9 @@ def measured(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         session.wave = rows = wave_rows(job.plan.leaves, held, {"cpu": asked.memory * GIB - before}, BATCH)
         cut = parts(job.plan, rows)
         state = row_bytes(family.latent_shape(job.source.settings), "fp32")
-        predicted = before + wave_bytes(held, min(rows, job.plan.widest), BATCH)["cpu"]
+        most, wide = min(rows, job.plan.widest), conditioning.wide_bytes
+        taken = wave_bytes(held, most, BATCH, conditioning=wide, prompts=asked.prompts)["cpu"]
+        predicted = before + taken
         began = time.perf_counter()
         with suppress(Stopped):
             (outcome,) = Local().run([job], session)

@@ -138,10 +138,11 @@ class Conditioning:
         masked = {name for name in names if name.endswith(MASK) or name + MASK in names}
         return {name: (None, *shape[1:]) if name in masked else shape for name, shape in names.items()}
 
-    def rows(self, plan: "SharingPlan", nodes: Iterable[int]) -> dict[str, Tensor]:
-        """Return each plan node's conditioning, float32 [n nodes, ...]: its prompts' rows under the plan's combiner.
+    def rows(self, plan: "SharingPlan", nodes: Iterable[int]) -> list[dict[str, Tensor]]:
+        """Return each plan node's conditioning, float32 by name: its prompts' rows under the plan's combiner.
 
-        Of the prompts no more are in memory at once than a chunk holds, but under a combiner that needs all of them.
+        A node's tensors are its own: their memory is free when the node is gone, whichever others go on. Of the prompts
+        no more are in memory at once than a chunk holds, but under a combiner that needs all of them.
 
         Raises:
             UserError: a node's prompts do not fit in memory, under a combiner that needs all at once.
@@ -152,27 +153,31 @@ class Conditioning:
             >>> from generators.sharing.tree import Tree
             >>> plan = build_plan(Tree.from_linkage([[0, 1, 0.5, 2]]), get_schedule("eq7"), 1.1, 4)
             >>> prompts = Conditioning({"image_embeds": torch.tensor([[0.0, 2.0], [4.0, 0.0]])})
-            >>> prompts.rows(plan, [0, 2])["image_embeds"].tolist()
+            >>> [row["image_embeds"].tolist() for row in prompts.rows(plan, [0, 2])]
             [[0.0, 2.0], [2.0, 1.0]]
         """
         combiner, nodes = get_combiner(plan.combiner), list(nodes)
-        combined = {name: torch.empty(len(nodes), *shape) for name, shape in self.shapes.items()}
+        # all of them before a chunk is read: between chunks they would leave holes in the heap
+        combined = [{name: torch.empty(shape) for name, shape in self.shapes.items()} for _ in nodes]
 
         def put(place: int, row: Mapping[str, Tensor]) -> None:
-            for name, tensor in combined.items():
-                tensor[place] = row[name]
+            for name, tensor in combined[place].items():
+                tensor.copy_(row[name])
 
-        for group in self._groups([plan.members(node) for node in nodes]):
+        def put_all(group: list[tuple[int, Integers]]) -> None:  # when it returns, a chunk is free for the next one
             place, members = group[0]
             if len(members) > self._most:
                 put(place, combiner.combined(Members(len(members), self._most, self.taken(members).read)))
-                continue
+                return
             held, start = dict(self.read(np.concatenate([members for _, members in group]))), 0
             for place, members in group:
                 own = {name: tensor[start : start + len(members)] for name, tensor in held.items()}
                 start += len(members)
                 alone = len(members) == 1
                 put(place, {name: tensor[0] for name, tensor in own.items()} if alone else combiner.node(own))
+
+        for group in self._groups([plan.members(node) for node in nodes]):
+            put_all(group)
         return combined
 
     def save(self, path: Path) -> None:

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from generators.denoiser_caches.hooked import Hooked
     from generators.sharing.plan import SharingPlan
 
-COPIED = 32  # rows of conditioning at once
-
 # (k, plan nodes [b], their latents after step k, the x0 predicted at step k or None)
 Observer = Callable[[int, NDArray[np.int64], Tensor, Tensor | None], None]
 
@@ -280,7 +278,7 @@ class _Run:
         self.latents = torch.empty(0, *self.shape, dtype=self.dtype, device=self.family.device)
         self.memory: Rows = ()
         self.overflow: NDArray[np.int64] = np.empty(0, dtype=np.int64)  # of each node the step of its first; or -1
-        self.conditioned: dict[str, Tensor] = {}
+        self.conditioned: dict[int, dict[str, Tensor]] = {}  # by node
         self.keys: list[str] = []
         self.calls = self.rows = 0
         self.pace = Pace(self.family.device)
@@ -393,23 +391,13 @@ class _Run:
         return state, np.searchsorted(known, nodes)
 
     def _condition(self, nodes: NDArray[np.int64], begins: NDArray[np.bool_]) -> None:
-        """Set the nodes' conditioning, [n nodes, ...]: combined when a node begins, kept while it runs."""
+        """Set the nodes' conditioning: combined when a node begins, kept while it runs."""
         if not begins.any() and np.array_equal(nodes, self.nodes):
             return
-        before, self.conditioned = self.conditioned, {}
-        places, goes_on = torch.from_numpy(self._places(nodes[~begins])), torch.from_numpy(np.flatnonzero(~begins))
-        fresh = self.conditioning.rows(self.plan, nodes[begins]) if begins.any() else {}
-        if begins.all():
-            self.conditioned = fresh
-            return
-        for name, shape in self.conditioning.shapes.items():  # one by one: what is copied is there twice
-            rows = torch.empty(len(nodes), *shape)
-            if name in fresh:
-                rows[torch.from_numpy(begins)] = fresh.pop(name)
-            kept = before.pop(name)
-            for start in range(0, len(places), COPIED):  # of all at once there would be a third copy
-                rows[goes_on[start : start + COPIED]] = kept[places[start : start + COPIED]]
-            self.conditioned[name] = rows
+        # what others held is free before more is read
+        self.conditioned = {node: self.conditioned[node] for node in nodes[~begins].tolist()}
+        fresh = nodes[begins].tolist()
+        self.conditioned.update(zip(fresh, self.conditioning.rows(self.plan, fresh), strict=True))
 
     def step(self, k: int) -> None:
         """Take every active node one step on."""
@@ -482,7 +470,8 @@ class _Run:
         # a scheduler may remember the very tensor it was given: it must not be the one that is written to below
         places = self._filled(self.nodes[rows]) + rows.start
         keys, latents = [self.keys[place] for place in places], self.latents[places].clone()
-        conditioning = {name: tensor[places] for name, tensor in self.conditioned.items()}
+        own = [self.conditioned[node] for node in self.nodes[places].tolist()]
+        conditioning = {name: torch.stack([row[name] for row in own]) for name in self.conditioning.shapes}
         if self.hooked:
             output, done = self.hooked.predict(self.nodes[rows], latents, k, self.sampler, conditioning, self.settings)
         else:

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-SHARE = 1 / 3  # of the memory that is free, for what is kept between steps: where nodes begin it is there thrice
+SHARE = 1 / 3  # of the memory that is free, for what is kept between steps: where nodes begin latents are there thrice
 CONDITIONING = BYTES["fp32"]  # of active nodes, in main memory whatever the denoiser's type, so that means round once
 COMBINING = 3 * 2**29  # bytes at most, while clusters' conditioning is read and combined, chunk by chunk
+COMBINED = 6  # of its prompts' rows, that are there meanwhile at most where they are no whole chunk
 
 
 @lru_cache(maxsize=256)
@@ -140,24 +141,30 @@ def wave_rows(leaves: int, held: Mapping[str, int], free: Mapping[str, float], l
     return leaves if leaves <= fit else max(least, 1 << max(fit.bit_length() - 1, 0))
 
 
-def wave_bytes(held: Mapping[str, int], rows: int, batch_size: int) -> dict[str, int]:
+def wave_bytes(
+    held: Mapping[str, int], rows: int, batch_size: int, *, conditioning: int, prompts: int
+) -> dict[str, int]:
     """Return the bytes that a wave takes at its worst moment beside the weights, by device.
 
-    Where nodes begin, what rows hold is there as it was, as far as it is new, and as it is then; a batch is copied. In
-    main memory prompts' conditioning is combined a chunk at a time, in double precision.
+    Where nodes begin, latents are there as they were, as far as they are new, and as they are then; a batch is copied.
+    A row's conditioning is there once, in main memory, where prompts' are combined a chunk at a time, in double
+    precision.
 
     Args:
         held: bytes a row (`held_bytes`).
         rows: that are active at once.
         batch_size: rows a call, at most.
+        conditioning: bytes of `held` that are a row's conditioning (`Conditioning.wide_bytes`).
+        prompts: of the plan.
 
     Examples:
-        >>> wave_bytes({"cpu": 100, "cuda": 10}, rows=4, batch_size=2)
-        {'cpu': 3000, 'cuda': 140}
+        >>> wave_bytes({"cpu": 100, "cuda": 10}, rows=4, batch_size=2, conditioning=90, prompts=5)
+        {'cpu': 3380, 'cuda': 140}
     """
-    between = {device: (3 * rows + min(batch_size, rows)) * taken for device, taken in held.items()}
-    between["cpu"] += min(COMBINING, 4 * rows * held["cpu"])
-    return between
+    copied = min(batch_size, rows)
+    taken = {device: (3 * rows + copied) * own for device, own in held.items()}
+    taken["cpu"] += min(COMBINING, COMBINED * prompts * conditioning) - 2 * rows * conditioning
+    return taken
 
 
 def peaks(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import default_collate
 
 from common.errors import UserError
 from generators import conditioning as room
@@ -36,7 +38,7 @@ def plan() -> SharingPlan:
 
 
 def test_rows_are_means_over_members_of_every_tensor():
-    rows = Conditioning(TENSORS).rows(plan(), [0, 1, 2])
+    rows = default_collate(Conditioning(TENSORS).rows(plan(), [0, 1, 2]))
     for name, tensor in TENSORS.items():
         assert torch.allclose(rows[name][0], tensor.mean(0))
         assert torch.allclose(rows[name][1], (tensor[0] + tensor[2]) / 2)
@@ -45,7 +47,7 @@ def test_rows_are_means_over_members_of_every_tensor():
 
 def test_masked_positions_combine_only_the_prompts_that_have_them():
     states, mask = torch.randn(3, 4, 2), torch.tensor([[1.0, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 0]])
-    rows = Conditioning({"states": states, "states.mask": mask}).rows(plan(), [0, 1, 2])
+    rows = default_collate(Conditioning({"states": states, "states.mask": mask}).rows(plan(), [0, 1, 2]))
     everybody = rows["states"][0]
     assert torch.allclose(everybody[1], states[:, 1].mean(0))
     assert torch.allclose(everybody[2], states[1:, 2].mean(0))
@@ -58,8 +60,16 @@ def test_masked_positions_combine_only_the_prompts_that_have_them():
 
 
 def test_standard_rows_are_the_prompts_own():
-    rows = Conditioning(TENSORS).rows(baseline_plan(3, 4), [2, 0])
+    rows = default_collate(Conditioning(TENSORS).rows(baseline_plan(3, 4), [2, 0]))
     assert torch.equal(rows["image_embeds"], TENSORS["image_embeds"][[2, 0]])
+
+
+@pytest.mark.parametrize("combiner", ["mean", "restored-mean", "medoid"])
+def test_a_nodes_row_holds_no_others_in_memory(combiner):
+    rows = Conditioning(TENSORS).rows(replace(plan(), combiner=combiner), [0, 1, 2])
+    for row in rows:
+        assert all(tensor.untyped_storage().nbytes() == tensor.nbytes for tensor in row.values())
+    assert len({tensor.data_ptr() for row in rows for tensor in row.values()}) == len(rows) * len(TENSORS)
 
 
 def test_saved_and_loaded_bit_for_bit(tmp_path: Path):
@@ -163,7 +173,7 @@ def test_no_more_prompts_are_in_memory_than_a_chunk_holds(tmp_path, monkeypatch,
     tree = get_strategy("ward-cosine").tree(made.tensors["pooled"].double().numpy(), seed=0)
     schedule = get_schedule("eq7")
     plan = build_plan(tree, schedule, tau_for_savings(tree, schedule, 10, 0.7).tau, 10, combiner)
-    expected = [made.rows(plan, plan.active(k)) for k in range(plan.steps)]
+    expected = [default_collate(made.rows(plan, plan.active(k))) for k in range(plan.steps)]
 
     read: list[int] = []
     stock = Stored.read
@@ -177,7 +187,7 @@ def test_no_more_prompts_are_in_memory_than_a_chunk_holds(tmp_path, monkeypatch,
     for k in range(plan.steps):
         nodes = plan.active(k)
         before, members = len(read), sum(len(plan.members(node)) for node in nodes)
-        rows = stored.rows(plan, nodes)
+        rows = default_collate(stored.rows(plan, nodes))
         assert max(read) <= 8
         passes = {"medoid": 2}.get(combiner, 1)
         large = sum(len(plan.members(node)) > 8 for node in nodes)  # of a medoid, the chosen row is read once more

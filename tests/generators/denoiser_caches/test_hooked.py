@@ -10,6 +10,7 @@ from diffusers import FluxPipeline, FluxTransformer2DModel
 from diffusers.hooks import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig, TaylorSeerCacheConfig
 from tiny_flux import save_tiny_flux
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from common.errors import UserError
 from generators.catalogue import model
@@ -133,7 +134,7 @@ def test_every_path_of_a_plan_is_stock_alone_under_the_same_cache(name, folder, 
     found = run(plan, family, conditioning, settings, get_denoiser_cache(name, **parameters))
     nodes = conditioning.rows(plan, np.arange(len(plan.first)))
     for prompt in range(N):
-        rows = [{name: tensor[[node]] for name, tensor in nodes.items()} for node in path_of(plan, prompt)]
+        rows = [default_collate([nodes[node]]) for node in path_of(plan, prompt)]
         assert torch.equal(found.latents[prompt], stock_path(folder, family, settings, rows, make_config)[0])
 
 

@@ -11,6 +11,7 @@ from stock_noise import StockNoise
 from stock_pipelines import KEYS, PROMPTS, Case, stock_of
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
+from torch.utils.data import default_collate
 
 from generators.batching import Batches
 from generators.catalogue import model
@@ -156,7 +157,8 @@ def path_alone(
     key = node_key([KEYS[prompt] for prompt in plan.members(path[0])])
     latents, memory = noise.initial([key], family.latent_shape(settings)) * sampler.init_sigma, ()
     for k, node in enumerate(path):
-        output = family.predict(latents, k, sampler, conditioning.rows(plan, [node]), settings)
+        row = default_collate(conditioning.rows(plan, [node]))
+        output = family.predict(latents, k, sampler, row, settings)
         _, _, memory = step = sampler.step(output, k, latents, lambda shape, _: torch.zeros(shape), memory)
         latents = step.latents
     return latents
