@@ -411,7 +411,6 @@ FAULTS = (
         (
             "tests/generators/test_noise.py::"
             "test_prompts_with_seeds_of_their_own_have_the_noise_of_a_run_with_that_seed_also_among_several_sources",
-            COLUMNS + "test_at_tau_0_a_prompts_picture_is_that_of_a_run_with_its_seed_and_negative_prompt",
         ),
     ),
     Fault(
