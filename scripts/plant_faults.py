@@ -447,10 +447,10 @@ FAULTS = (
     # --- waves, shards and destinations ------------------------------------------------------------------------
     Fault(
         "a wave's states of another cut are believed",
-        "sweeps/executors/local.py",
-        'STATES, f"{identity} {rows}")',
-        "STATES, identity)",
-        (LOCAL + "test_what_trunks_of_another_cut_left_is_not_taken_for_this_cuts",),
+        "generators/node_states.py",
+        'if about["identity"] != self.identity:',
+        "if False:",
+        ("tests/generators/test_node_states.py::test_what_another_cut_or_plan_left_is_not_there",),
     ),
     Fault(
         "a damaged picture's wave is not made again",

@@ -292,23 +292,6 @@ def test_a_picture_that_is_damaged_after_its_wave_was_done_has_its_wave_made_aga
     assert pictures(tmp_path / "run") == in_waves[0]
 
 
-def test_what_trunks_of_another_cut_left_is_not_taken_for_this_cuts(sweep, in_waves, tmp_path, monkeypatch):
-    """Killed in waves of 2 rows, then in waves of 3, then made in those of 2: each as soon as a trunk was left."""
-    told = Unfinished.written
-
-    def killed(self, place, content):
-        if list((tmp_path / "run/states").glob("trunk-*")):
-            raise Death
-        told(self, place, content)
-
-    for rows in (2, 3):
-        with monkeypatch.context() as patch, pytest.raises(Death):
-            patch.setattr(Unfinished, "written", killed)
-            sweep(tmp_path / "run", **{**IN_WAVES, "wave": rows})
-    sweep(tmp_path / "run", **IN_WAVES)
-    assert pictures(tmp_path / "run") == in_waves[0]
-
-
 def test_one_stream_of_noise_is_not_cut_and_says_so(sweep, tmp_path):
     heard, official = [], {"noise": "official", "schedule": "official", "scheduler": "DDPMScheduler"}
     records = sweep(tmp_path / "run", events=heard, tau="0", wave=1, **official)
