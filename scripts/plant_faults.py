@@ -71,6 +71,7 @@ DESCRIBE, SCORE = "tests/sweeps/test_describe.py::", "tests/sweeps/test_score.py
 GENERATE, REFERENCES = "tests/sweeps/test_generate.py::", "tests/sweeps/test_references.py::"
 EXECUTOR, LOCAL = "tests/generators/test_executor.py::", "tests/sweeps/executors/test_local.py::"
 FILES, FRAME, FLOPS = "tests/common/test_files.py::", "tests/reports/test_frame.py::", "tests/metrics/test_flops.py::"
+COLUMNS, DELIVERY = "tests/bench/test_prompt_columns.py::", "tests/bench/test_generate_delivery.py::"
 OWN_CELL = GRID + "test_every_way_to_share_is_a_cell_of_its_own"
 
 FAULTS = (
@@ -156,28 +157,31 @@ FAULTS = (
     Fault(
         "wall savings are claimed of shared seconds",
         "reports/frame.py",
-        " or not record.timings or record.shared_seconds:",
-        " or not record.timings:",
+        " or record.shared_seconds or record.sample:",
+        " or record.sample:",
         (FRAME + "test_no_wall_savings_are_claimed_where_seconds_are_a_share_of_a_unions",),
     ),
     Fault(
         "seconds that the baseline shared are forgotten",
         "sweeps/describe.py",
-        "bool(ours.execution.united or theirs.execution.united)",
-        "bool(ours.execution.united)",
-        (DESCRIBE + "test_seconds_are_shared_where_either_was_denoised_in_company[0-3-True]",),
+        "not (_measured(ours) and _measured(theirs))",
+        "not _measured(ours)",
+        (
+            DESCRIBE + "test_in_older_manifests_seconds_are_shared_where_either_was_denoised_in_company[0-3-True]",
+            DESCRIBE + "test_seconds_are_those_of_the_pictures_where_both_were_isolated[True-False-True]",
+        ),
     ),
     Fault(
         "seconds of reused pictures are not added",
         "sweeps/generate.py",
-        'timings["reused"] = taken * float(job.solo.mean())',
+        'timings["reused"] = taken * float(reused.sum() / job.pictured.sum())',
         'timings["reused"] = 0.0',
         (GENERATE + "test_seconds_of_the_baselines_pictures_count_for_every_cell_that_reuses_them",),
     ),
     Fault(
         "seconds of reused pictures are all added",
         "sweeps/generate.py",
-        'timings["reused"] = taken * float(job.solo.mean())',
+        'timings["reused"] = taken * float(reused.sum() / job.pictured.sum())',
         'timings["reused"] = taken',
         (GENERATE + "test_seconds_of_the_baselines_pictures_count_for_every_cell_that_reuses_them",),
     ),
@@ -340,15 +344,18 @@ FAULTS = (
     ),
     Fault(
         "a torn picture of a killed group counts",
-        "sweeps/unfinished.py",
-        "return {place for place, content in places.items() if _hash(place) == content}",
-        "return set(places)",
-        ("tests/sweeps/test_unfinished.py::test_a_picture_that_is_not_what_was_written_is_not_there",),
+        "sweeps/delivery/files.py",
+        "return set(hashes) - {name for name, _ in self.images(folder).faults(hashes)}",
+        "return set(hashes)",
+        (
+            "tests/sweeps/test_unfinished.py::test_a_picture_that_is_not_what_was_written_is_not_there",
+            LOCAL + "test_killed_while_decoding_what_is_written_counts_and_a_torn_picture_does_not",
+        ),
     ),
     Fault(
         "a column that names pictures is passed over",
         "reusebench/external_images.py",
-        "return cls(path, prompts, tuple(files), column)",
+        "return cls(path, prompts, prompts.columns[named], named)",
         "return cls(path, prompts)",
         ("tests/reusebench/test_pairing.py::test_the_column_of_files_is_found_as_people_write_it",),
     ),
@@ -394,6 +401,80 @@ FAULTS = (
         "if manifest.baseline != baseline.manifest.hash:",
         "if False:",
         (SCORE + "test_pictures_beside_another_baseline_than_their_own_are_not_compared",),
+    ),
+    # --- which prompts are made, and with what -----------------------------------------------------------------
+    Fault(
+        "a prompt's own seed is ignored",
+        "generators/noise.py",
+        "return int(named.removeprefix(SEED)), rest",
+        "return seed, rest",
+        (
+            "tests/generators/test_noise.py::"
+            "test_prompts_with_seeds_of_their_own_have_the_noise_of_a_run_with_that_seed_also_among_several_sources",
+        ),
+    ),
+    Fault(
+        "prompts of different negative prompts share",
+        "generators/prompts.py",
+        "numbers.setdefault(one, len(numbers))",
+        "numbers.setdefault(one._replace(negative_prompt=''), len(numbers))",
+        (COLUMNS + "test_prompts_share_with_their_like_alone",),
+    ),
+    Fault(
+        "a sample is drawn from the first prompts",
+        "sweeps/sample.py",
+        'lots = sorted(stratum, key=lambda row: sha256_text(f"{seed} {keys[row]}"))',
+        "lots = stratum",
+        (
+            "tests/sweeps/test_sample.py::test_every_prompt_is_drawn_as_often_as_any_other",
+            "tests/sweeps/test_sample.py::test_another_seed_draws_others",
+        ),
+    ),
+    Fault(
+        "the sample's finite-population correction is left out",
+        "metrics/sampling.py",
+        " * (1 - counts / sizes) * within",
+        " * within",
+        ("tests/metrics/test_sampling.py::test_over_all_draws_the_mean_and_its_variance_are_unbiased",),
+    ),
+    Fault(
+        "renoise strength ignored",
+        "generators/executor.py",
+        "strength, memory = self.settings.renoise, pick",
+        "strength, memory = 1.0, pick",
+        ("tests/generators/test_renoising.py::test_copies_are_one_picture_without_it_and_differ_with_it",),
+    ),
+    # --- waves, shards and destinations ------------------------------------------------------------------------
+    Fault(
+        "a wave's states of another cut are believed",
+        "generators/node_states.py",
+        'if about["identity"] != self.identity:',
+        "if False:",
+        ("tests/generators/test_node_states.py::test_what_another_cut_or_plan_left_is_not_there",),
+    ),
+    Fault(
+        "a damaged picture's wave is not made again",
+        "sweeps/waves.py",
+        "if lacking[wave] or (asked[wave] and not self.noted(wave)):",
+        "if asked[wave] and not self.noted(wave):",
+        (LOCAL + "test_a_picture_that_is_damaged_after_its_wave_was_done_has_its_wave_made_again",),
+    ),
+    Fault(
+        "an object lost at the destination is not noticed",
+        "sweeps/delivery/files.py",
+        'if listed is None:\n                yield name, "missing"\n',
+        "if listed is None:\n",
+        (
+            DELIVERY + "test_pictures_go_to_a_bucket_and_what_is_lost_there_is_made_again",
+            DELIVERY + "test_an_interrupted_delivery_goes_on",
+        ),
+    ),
+    Fault(
+        "a shard of conditioning is read at the wrong row",
+        "generators/conditioning.py",
+        "at[here] - (int(ends[number]) - len(table))",
+        "np.minimum(at[here], len(table) - 1)",
+        ("tests/generators/test_conditioning.py::test_rows_taken_of_shards_are_those_of_the_whole",),
     ),
     # --- what is on disk ---------------------------------------------------------------------------------------
     Fault(

@@ -59,7 +59,7 @@ def refuse_parted(found: Sequence[str], named: Callable[[str], bool] = lambda na
         UserError: there is one; the right form is named.
 
     Examples:
-        >>> refuse_parted(["cache:size=200", "eviction=lru", "average"])
+        >>> refuse_parted(["cache:size=200", "eviction=lru", "average"])  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
         common.errors.UserError: 'eviction=lru' is a parameter without a name before it ...

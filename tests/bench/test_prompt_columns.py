@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_karlo import save_tiny_karlo
 from tiny_pipelines import save_tiny_pipeline
 
@@ -170,7 +171,6 @@ def test_a_sweeps_controls_have_other_seeds_too_and_ids_tell_them_apart(bench, t
 
 def test_scores_are_of_the_column_that_is_named(bench, tiny, tmp_path):
     (tmp_path / "mine.tsv").write_text("Alt text\tFile name\ta\tb\na red fox\tone.png\t1\t2\na, b; c\ttwo.png\t1\t2\n")
-    from PIL import Image
 
     for number, name in enumerate(("one", "two")):
         (tmp_path / "pictures").mkdir(exist_ok=True)

@@ -205,7 +205,10 @@ def test_doctor_lists_every_plugin_that_is_skipped(bench, dangling, monkeypatch)
     assert all("No module named 'gone'  -> update or uninstall its package" in line for line in lines)
 
 
-def test_a_strategy_of_an_installed_package_is_listed_checked_planned_with_and_compared(tmp_path):
+def test_a_strategy_of_an_installed_package_is_listed_checked_planned_with_and_compared(bench, tmp_path, monkeypatch):
+    """Listed by a process of its own, the rest in this one, which then has the package on its path."""
+    from common import plugins
+
     source, site = tmp_path / "source", tmp_path / "site"
     source.mkdir()
     (source / "somebody_else.py").write_text(MODULE)
@@ -213,32 +216,36 @@ def test_a_strategy_of_an_installed_package_is_listed_checked_planned_with_and_c
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-build-isolation", "--no-deps", "--no-index"]
     subprocess.run([*pip, "--target", str(site), str(source)], check=True, capture_output=True)
     np.save(tmp_path / "embeddings.npy", np.random.default_rng(0).normal(size=(10, 8)).astype(np.float32))
-
-    def bench(*arguments: str) -> str:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(site))), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "bench.main", *arguments]
-        return subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-
-    listed = {row["name"]: row for row in json.loads(bench("strategies", "list", "--json"))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(site))), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "bench.main", "strategies", "list", "--json"]
+    alone = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    listed = {row["name"]: row for row in json.loads(alone)}
     assert listed["all-at-once"]["description"] == "All prompts share until one step."
     assert listed["all-at-once"]["complexity"] == "O(N D)"
-    assert "height: float = 1.0" in bench("strategies", "show", "all-at-once")
-    assert "pass" in bench("strategies", "check", "all-at-once", "--no-growth")
-    plan = ("plan", "--embeddings", "embeddings.npy", "--steps", "20", "--tau", "2", "--json", "--strategy")
-    (row,) = json.loads(bench(*plan, "all-at-once"))
-    assert row["savings"] == pytest.approx(0.405), "nine of ten prompts, over nine of 20 steps"
-    (row,) = json.loads(bench(*plan, "all-at-once:height=1.5"))
-    assert row["savings"] == pytest.approx(0.18)
-    few = (
-        "--model",
-        "mini-sd",
-        "--limit",
-        "12",
-        "--metric",
-        "vqa",
-        "--no-mlflow",
-    )  # 11 of 12 prompts, over 9 of 20 steps
-    told = bench("compare", "--strategies", "ward-cosine,all-at-once", "--savings", "0.4125", "--name", "rivals", *few)
+
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.delitem(sys.modules, "somebody_else", raising=False)
+    plugins._discover.cache_clear()
+
+    def said(*arguments: str) -> str:
+        result = bench(*arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    try:
+        assert "height: float = 1.0" in said("strategies", "show", "all-at-once")
+        assert "pass" in said("strategies", "check", "all-at-once", "--no-growth")
+        plan = ("plan", "--embeddings", "embeddings.npy", "--steps", "20", "--tau", "2", "--json", "--strategy")
+        (row,) = json.loads(said(*plan, "all-at-once"))
+        assert row["savings"] == pytest.approx(0.405), "nine of ten prompts, over nine of 20 steps"
+        (row,) = json.loads(said(*plan, "all-at-once:height=1.5"))
+        assert row["savings"] == pytest.approx(0.18)
+        # 11 of 12 prompts, over 9 of 20 steps
+        few = ("--model", "mini-sd", "--limit", "12", "--metric", "vqa", "--no-mlflow", "--savings", "0.4125")
+        told = said("compare", "--strategies", "ward-cosine,all-at-once", "--name", "rivals", *few)
+    finally:
+        plugins._discover.cache_clear()
+        sys.modules.pop("somebody_else", None)
     assert "ranking of strategies" in told
     ranked = pd.read_csv(tmp_path / "runs/rivals/report/tables/strategy_ranking.csv")
     assert set(ranked.strategy) == {"ward-cosine", "all-at-once"}

@@ -227,11 +227,13 @@ def run(plan, family, conditioning, settings, keys=KEYS, batch_size=4, **more) -
 def test_copies_are_one_picture_without_it_and_differ_with_it(family, conditioning):
     off = run(plan_of(), family, conditioning, settings_of(family, "per-root"))
     none = run(plan_of(), family, conditioning, settings_of(family, "per-root:renoise=0"))
+    little = run(plan_of(), family, conditioning, settings_of(family, "per-root:renoise=0.1"))
     on = run(plan_of(), family, conditioning, settings_of(family))
     assert torch.equal(off, none)
     for first in range(0, len(KEYS), COPIES):
         assert torch.equal(off[first], off[first + 1])
         assert not torch.allclose(on[first], on[first + 1], atol=0.1)
+        assert 0 < (little[first] - little[first + 1]).norm() < (on[first] - on[first + 1]).norm() / 2
     alone = baseline_plan(len(KEYS), K)
     assert torch.equal(
         run(alone, family, conditioning, settings_of(family)),

@@ -275,6 +275,23 @@ def test_what_trunks_left_that_is_damaged_is_denoised_again(sweep, in_waves, tmp
     assert pictures(tmp_path / "run") == in_waves[0]
 
 
+def test_a_picture_that_is_damaged_after_its_wave_was_done_has_its_wave_made_again(
+    sweep, in_waves, tmp_path, monkeypatch
+):
+    def killed(*_):
+        raise Death
+
+    with monkeypatch.context() as patch, pytest.raises(Death):
+        patch.setattr(generate, "finish", killed)
+        sweep(tmp_path / "run", **IN_WAVES)
+    damaged = min((tmp_path / "run").rglob("images/00000.png"))
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    again = []
+    sweep(tmp_path / "run", events=again, **IN_WAVES)
+    assert 0 < done(again, "denoise") < done(in_waves[2], "denoise")
+    assert pictures(tmp_path / "run") == in_waves[0]
+
+
 def test_one_stream_of_noise_is_not_cut_and_says_so(sweep, tmp_path):
     heard, official = [], {"noise": "official", "schedule": "official", "scheduler": "DDPMScheduler"}
     records = sweep(tmp_path / "run", events=heard, tau="0", wave=1, **official)
