@@ -1,5 +1,6 @@
 """How denoisers compute is a flag: recorded, no part of a run's identity, refused by name."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,19 @@ def test_refused_before_anything_is_made(bench, tiny_sweep, flags, said: str):
     assert done.exit_code == 2
     assert said in " ".join(done.output.split())
     assert not Path("runs/refused").exists()
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'reusebench[ray]'")
+def test_rays_workers_compute_as_this_process_does(bench, tiny_sweep):
+    asked = (*tiny_sweep, "--tau", "0.6", "--no-seed-control", "--batch-size", 1, "--autocast")
+    far = bench(*asked, "--name", "far", "--executor", "ray", "--workers", 1)
+    here = bench(*asked, "--name", "here")
+    assert far.exit_code == here.exit_code == 0, far.output
+    (theirs,), (ours,) = load_records(Path("runs/far")), load_records(Path("runs/here"))
+    assert theirs.execution.options == ours.execution.options
+    assert theirs.execution.options["autocast"] is True
+    pairs = zip(theirs.pictures(Path("runs/far")), ours.pictures(Path("runs/here")), strict=True)
+    assert all(one.read_bytes() == other.read_bytes() for one, other in pairs)
 
 
 def test_generate_has_them_too(bench, tiny):
