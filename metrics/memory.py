@@ -15,6 +15,9 @@ BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 SHARE = 1 / 3  # of the memory that is free, for what is kept between steps: where nodes begin latents are there thrice
 CONDITIONING = BYTES["fp32"]  # of active nodes, in main memory whatever the denoiser's type, so that means round once
 COMBINING = 3 * 2**29  # bytes at most, while clusters' conditioning is read and combined, chunk by chunk
+HOLES = (
+    1 / 5
+)  # of what is taken of main memory, beside it: blocks of many sizes come and go, and leave gaps in the heap
 COMBINED = 6  # of its prompts' rows, that are there meanwhile at most where they are no whole chunk
 
 
@@ -148,7 +151,7 @@ def wave_bytes(
 
     Where nodes begin, latents are there as they were, as far as they are new, and as they are then; a batch is copied.
     A row's conditioning is there once, in main memory, where prompts' are combined a chunk at a time, in double
-    precision.
+    precision, and `HOLES` are left.
 
     Args:
         held: bytes a row (`held_bytes`).
@@ -159,11 +162,12 @@ def wave_bytes(
 
     Examples:
         >>> wave_bytes({"cpu": 100, "cuda": 10}, rows=4, batch_size=2, conditioning=90, prompts=5)
-        {'cpu': 3380, 'cuda': 140}
+        {'cpu': 4056, 'cuda': 140}
     """
     copied = min(batch_size, rows)
     taken = {device: (3 * rows + copied) * own for device, own in held.items()}
     taken["cpu"] += min(COMBINING, COMBINED * prompts * conditioning) - 2 * rows * conditioning
+    taken["cpu"] = ceil(taken["cpu"] * (1 + HOLES))
     return taken
 
 

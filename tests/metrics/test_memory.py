@@ -13,7 +13,7 @@ from generators.component import Component
 from generators.families.base import get_family, resolve_settings
 from generators.sampler import Sampler
 from metrics.live_bytes import activations
-from metrics.memory import held_bytes, parameters, peaks, row_bytes, wave_rows
+from metrics.memory import held_bytes, parameters, peaks, row_bytes, wave_bytes, wave_rows
 
 
 @dataclass(frozen=True)
@@ -148,3 +148,15 @@ def test_rows_of_a_wave_are_all_that_fit_or_a_power_of_two():
     assert wave_rows(101, held, free, least=8) == 64, "main memory is what is scarce"
     assert wave_rows(101, held, {**free, "cuda": 3 * 20 * held["cuda"] + 1}, least=8) == 16
     assert wave_rows(101, held, {**free, "cuda": 0}, least=8) == 8, "a batch all the same"
+
+
+def test_a_wave_holds_a_rows_conditioning_once_and_its_latents_thrice():
+    def taken(**changed: int) -> int:
+        return wave_bytes({"cpu": 10**7 + 10**3}, **{**asked, **changed})["cpu"]
+
+    asked = {"rows": 200, "batch_size": 10, "conditioning": 10**7, "prompts": 10_000}
+    holes = 1.2
+    assert taken(rows=300) - taken() == pytest.approx(100 * (10**7 + 3 * 10**3) * holes)
+    assert taken(batch_size=20) - taken() == pytest.approx(10 * (10**7 + 10**3) * holes)
+    assert taken(prompts=10**6) == taken(), "a chunk is the same, however many are combined"
+    assert taken(prompts=20) < taken()
