@@ -36,7 +36,7 @@ from generators.sharing.savings import tau_for_savings
 from generators.strategies.base import get_strategy, grouped
 from metrics.memory import BYTES, row_bytes, wave_bytes, wave_rows
 from sweeps.encodings import Encoded
-from sweeps.events import Event, StageAdvanced
+from sweeps.events import Event
 from sweeps.executors.local import Local
 from sweeps.grid import cells
 from sweeps.jobs import Job
@@ -172,12 +172,9 @@ def measured(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         seconds["plan"] = time.perf_counter() - start
         return plan
 
-    rows_done, began = 0, float("inf")
+    began = float("inf")
 
     def heard(event: Event) -> None:
-        nonlocal rows_done
-        if isinstance(event, StageAdvanced):
-            rows_done += event.done
         if asked.seconds is not None and time.perf_counter() - began > asked.seconds:
             raise Stopped
 
@@ -206,7 +203,6 @@ def measured(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     states = sum(path.stat().st_size for path in (folder / "run" / STATES).glob("trunk-*"))
     return {
         "asked": {"prompts": asked.prompts, "steps": job.plan.steps, "text": TEXT, "memory_gib": asked.memory},
-        "node_steps_done": rows_done,
         "plan": {"savings": job.plan.savings, "node_steps": job.plan.node_steps, "roots": job.plan.roots},
         "waves": {
             "count": len(cut.nodes),
