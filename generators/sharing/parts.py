@@ -199,7 +199,17 @@ def most_kept(plan: SharingPlan, cut: Parts) -> int:
 
 
 def exported_nodes(plan: SharingPlan, cut: Parts) -> tuple[Integers, ...]:
-    """Return of each part its nodes from whose latents another begins, int64, ascending."""
+    """Return of each part its nodes from whose latents another begins, int64, ascending.
+
+    Examples:
+        >>> from generators.sharing.plan import build_plan
+        >>> from generators.sharing.schedule import get_schedule
+        >>> from generators.sharing.tree import Tree
+        >>> tree = Tree.from_linkage([[0, 1, 0.2, 2], [2, 3, 0.2, 2], [4, 5, 0.5, 4]])
+        >>> plan = build_plan(tree, get_schedule("eq7"), 1.0, 10)
+        >>> [nodes.tolist() for nodes in exported_nodes(plan, parts(plan, rows=2))]
+        [[6], [], []]
+    """
     of = np.empty(len(plan.first), dtype=np.int64)
     for part, nodes in enumerate(cut.nodes):
         of[nodes] = part

@@ -49,8 +49,8 @@ class Ended:
 
     @property
     def lines(self) -> list[str]:
-        """Return the lines on standard error but notes and finished cells."""
-        told = ("note: ", "done: ", "scored: ", "failed: ", "hint: ")
+        """Return the lines on standard error but notes, costs, progress and finished cells."""
+        told = ("note: ", "cost: ", "progress: ", "done: ", "scored: ", "failed: ", "hint: ")
         return [line for line in self.err.splitlines() if line.strip() and not line.startswith(told)]
 
     @property
