@@ -59,7 +59,7 @@ class Loaded:
 
     def first(self, n: int) -> "Loaded":
         """Its first n prompts."""
-        rows = self.conditioning.taken(np.arange(n))
+        rows = self.conditioning.taken(np.arange(min(n, len(self.conditioning))))
         return Loaded(self.entry, self.family, self.settings, rows, self.prompts[:n], self.keys[:n], self.device)
 
     def tree(self) -> Tree:
