@@ -142,7 +142,10 @@ class Family(ModelFamily, ABC, Generic[S]):
         """Return the prompts' conditioning, all of it in memory.
 
         Args:
-            prompts, keys, settings, batches: as `encode_batches`.
+            prompts: N texts.
+            keys: one a prompt, as in `encode_batches`.
+            settings: of the pictures.
+            batches: as in `encode_batches`; by default, `ENCODE_BATCH` prompts at once from the first.
             on_progress: called after every batch with the number of prompts in it.
         """
         parts = []
