@@ -26,8 +26,8 @@ RECORD, SCORES, SPEC, CELLS = "record.json", "scores.parquet", "sweep.yaml", "ce
 AGAIN = "run the same sweep again: it makes the cell again"
 ID = 16  # hexadecimal digits of an identity's hash that name its folder
 NEAR = 0.02  # of denoiser steps saved: cells of so nearly the same savings may be compared with each other
-EQUAL = ("fewer-steps", "less-guidance", "less-guidance-and-steps")  # roles of baselines that spend as much as a cell
 Role = Literal["sharing", "fewer-steps", "less-guidance", "less-guidance-and-steps", "another-seed"]
+EQUAL: tuple[Role, ...] = ("fewer-steps", "less-guidance", "less-guidance-and-steps")  # baselines of a cell's compute
 
 
 # fields that came after the first release

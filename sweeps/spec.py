@@ -56,18 +56,8 @@ LONGEST_NAME, LONGEST_SHOWN = 100, 200  # bytes, characters
 ANY = "\0"  # stands for any text, where names are looked for
 # settings that came later: where they say nothing, a run's name is as it was
 LATER = {
-    *(
-        "savings",
-        "denoiser_cache",
-        "settings",
-        "revision",
-        "variant",
-        "column",
-        "per_prompt",
-        "copies_height",
-        "sample",
-    ),
-    *("guidance_interval", "equal_rows", "reuse_unconditional"),
+    *("savings", "denoiser_cache", "settings", "revision", "variant", "column", "per_prompt", "copies_height"),
+    *("sample", "guidance_interval"),
 }
 
 ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)  # of a Google-style docstring
