@@ -212,7 +212,10 @@ class DiffusersPipeline(Family[PipelineSettings]):
         plain = {"negative_prompt": "", "guidance_interval": WHOLE}
         if further.pop(TRUE_GUIDANCE, 1) > 1:
             return settings.model_copy(update={**plain, "arguments": canonical_json(further) if further else ""})
-        at_one, at_none = (settings.model_copy(update={**plain, "guidance": guidance}) for guidance in (1.0, 0.0))
+        at_one, at_none = (
+            settings.model_copy(update={**plain, "guidance": min(guidance, settings.guidance)})
+            for guidance in (1.0, 0.0)
+        )
         rows = {off: _rows(cls.components_of(model, off)) for off in (at_one, at_none)}
         return at_none if rows[at_none] < rows[at_one] else at_one
 
