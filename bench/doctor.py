@@ -153,7 +153,9 @@ def _encodings() -> Iterator[Finding]:
     cache = EncodingCache()
     if sizes := cache.sizes():
         sets = f"{len(sizes)} encoded prompt set{'s' if len(sizes) > 1 else ''}"
-        yield Finding("ok", "encodings", f"{sets}, {size(sum(sizes.values()))} of {size(cache.most)}, in {cache.folder}")
+        yield Finding(
+            "ok", "encodings", f"{sets}, {size(sum(sizes.values()))} of {size(cache.most)}, in {cache.folder}"
+        )
 
 
 def _models() -> Iterator[Finding]:

@@ -141,9 +141,9 @@ def generate(
     when it is run again.
     """
     from sweeps.continuing import run_name
-    from sweeps.encoding_cache import EncodingCache
     from sweeps.delivery.formats import PictureFormat
     from sweeps.delivery.target import Target, target_of
+    from sweeps.encoding_cache import EncodingCache
     from sweeps.spec import make_spec
 
     flags = executors.of_devices(o.given(settings), devices)

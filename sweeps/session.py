@@ -316,7 +316,11 @@ class Session:
 
     def _encode(self, source: "Source", number: int, folder: Path | None, job: "Job | None") -> Encoded:
         """Return the conditioning of one of a source's `encodings`, by its number: taken from the cache, or made."""
-        one, size, one_stream = source.encodings[number], self.batch_size(source)[0], source.settings.noise == "official"
+        one, size, one_stream = (
+            source.encodings[number],
+            self.batch_size(source)[0],
+            source.settings.noise == "official",
+        )
         # workers elsewhere encode in batches and on devices of their own
         kept = self._kept if folder and self._encoder is None else None
         key = kept.key(self._decides(source, number, size)) if kept else ""
