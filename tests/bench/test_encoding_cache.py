@@ -18,8 +18,10 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def generate(bench, tiny):
     def generated(name: str, *more: object) -> dict[str, bytes]:
         """The pictures' files by name."""
-        asked = ["--model", tiny.model, "--steps", 2, "--prior-steps", 2, "--tau", 0.8, "--name", name]
+        asked = ["--model", tiny.model, "--prior-steps", 2, "--name", name]
         asked += [] if "--prompt" in more else ["--dataset", "demo"]
+        for option, value in (("--steps", 2), ("--tau", 0.8)):
+            asked += [] if option in more else [option, value]
         result = bench("generate", *asked, "--no-grid", *more)
         assert result.exit_code == 0, result.output
         generated.stderr = result.stderr
