@@ -10,6 +10,7 @@ from bench import executors
 from bench import options as o
 from bench.costs import HERE, Priced, priced
 from bench.documents import print_json
+from common.addresses import shown
 from common.errors import UserError
 from common.files import atomic_write, canonical_json, sha256_text
 from common.remote import RemoteFolder
@@ -98,7 +99,9 @@ def generate(
     full_grid: Annotated[
         bool,
         typer.Option(
-            "--full-grid", help="Draw one of pictures at their own size too, grid-full.png.", rich_help_panel=o.LEAVE
+            "--full-grid",
+            help="Draw a sheet of pictures at their own size too, grid-full.png.",
+            rich_help_panel=o.LEAVE,
         ),
     ] = False,
     official_files: Annotated[
@@ -155,7 +158,7 @@ def generate(
     spec = make_spec([flags, {"tau": "0" if baseline or standard else flags.get("tau", "1")}])
     root, url = target_of(out, work)
     if official_files and (url or not files.lossless):
-        what = f"--out {url}" if url else f"--format {files.name}"
+        what = f"--out {shown(url)}" if url else f"--format {files.name}"
         hint = "write to a folder, as PNG or as WebP of --quality 100"
         raise UserError(f"--official-files holds every pixel, in a file on a disk: not with {what}", hint)
     kept = EncodingCache() if encoding_cache and spec.dataset else None

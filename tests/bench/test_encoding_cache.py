@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 
 from generators.families.kandinsky import Kandinsky
+from sweeps.grid import cells
+from sweeps.measured import measured_here
+from sweeps.pictures import load_manifest
+from sweeps.store import saved_spec
 
 
 @pytest.fixture
@@ -79,6 +83,15 @@ def test_a_damaged_one_is_made_again(cache, generate, encoded):
     assert f"{path.parent} is damaged: encoding the prompts again" in generate.stderr
     assert generate("third") == first
     assert encoded == [6, 6], "the damaged one was replaced"
+
+
+def test_what_a_prompt_takes_is_known_from_the_run_that_encoded_it(cache, generate):
+    generate("first")
+    generate("second")
+    (cell,) = cells(saved_spec(Path("generated/second")), "cpu")
+    seconds = measured_here(cell.source, "cpu", [Path("generated")])
+    assert seconds.run == Path("generated/second")
+    assert seconds.prompt == load_manifest(Path("generated/first")).timings["encode"] / 6 > 0
 
 
 def test_prompts_of_ones_own_are_not_kept(cache, generate):
