@@ -175,7 +175,7 @@ def _rows_of_one(source: Source, guided: float) -> float:
 EVERY_KIND: tuple[type[EqualCompute], ...] = (FewerSteps, LessGuidance, LessGuidanceAndSteps)
 
 
-def equal_compute(cells: Sequence[Cell], kinds: Sequence[type[EqualCompute]]) -> list[EqualCompute]:
+def equal_compute(cells: Sequence[Cell], kinds: Sequence[type[EqualCompute]] = (FewerSteps,)) -> list[EqualCompute]:
     """Return the equal-compute baselines of one source's cells: one a tau that shares, at the first way to share."""
     first = cells[0].config.model_copy(update={"tau": 0})
     sharing = [cell for cell in cells if cell.config.tau and cell.config.model_copy(update={"tau": 0}) == first]
