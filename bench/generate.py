@@ -36,6 +36,7 @@ LONG = 5_000  # characters of a prompt and its negative prompt, from which on a 
         "title": "it makes no tables and figures",
         "preset": "a preset is a grid of cells",
         "savings": "it is one tau",
+        "variations": "it makes one picture of each prompt",
         "sample": "it makes every picture",
         "isolate": "its one cell is always made by itself",
         "energy": "it measures nothing",

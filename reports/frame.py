@@ -58,9 +58,19 @@ def axes_of(places: Iterable[CellConfig]) -> tuple[str, ...]:
 
 
 def varying_axes(records: Sequence[Record]) -> list[str]:
-    """Return the axes but for tau on which these records differ."""
+    """Return the axes but for tau on which these records differ; not those that follow from the variation."""
     names = axes_of(record.config for record in records)
-    return [name for name in names if len({getattr(record.config, name) for record in records}) > 1]
+    varying = [name for name in names if len({getattr(record.config, name) for record in records}) > 1]
+    if "variation" not in varying:
+        return varying
+    alike: dict[str, list[CellConfig]] = {}
+    for record in records:
+        alike.setdefault(record.config.variation, []).append(record.config)
+    return [
+        name
+        for name in varying
+        if name == "variation" or any(len({getattr(place, name) for place in own}) > 1 for own in alike.values())
+    ]
 
 
 def shared_axes(records: Sequence[Record]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ RECORD, SCORES, SPEC, CELLS = "record.json", "scores.parquet", "sweep.yaml", "ce
 AGAIN = "run the same sweep again: it makes the cell again"
 ID = 16  # hexadecimal digits of an identity's hash that name its folder
 NEAR = 0.02  # of denoiser steps saved: cells of so nearly the same savings may be compared with each other
+BASE = "base"  # the variation of a cell that has none
 Role = Literal["sharing", "fewer-steps", "another-seed"]
 
 
@@ -54,7 +55,11 @@ class Part(BaseModel):
 
 
 class CellConfig(Part):
-    """The cell's place on the axes of its sweep, as the user named it."""
+    """The cell's place on the axes of its sweep, as the user named it.
+
+    `variation` is the one setting, as ``steps=10``, that it changes against the sweep's base; `BASE`: none. It is
+    written where there is one.
+    """
 
     model: str
     dataset: str
@@ -69,6 +74,12 @@ class CellConfig(Part):
     scheduler: str
     guidance: float
     denoiser_cache: str = "none"
+    variation: str = BASE
+
+    @model_serializer(mode="wrap")
+    def _as_always(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written = serialise(self)
+        return {name: value for name, value in written.items() if name != "variation" or value != BASE}
 
 
 class Result(Part):
