@@ -14,6 +14,7 @@ from common.errors import UserError
 if TYPE_CHECKING:
     from bench.screen import Screen
     from generators.component import Component
+    from generators.sharing.evaluations import Evaluations
     from sweeps.accelerators import Accelerator
     from sweeps.estimate import Estimate
     from sweeps.grid import Source
@@ -77,7 +78,7 @@ class Priced:
 
         Args:
             model: its name in the catalogue.
-            node_steps: denoiser evaluations, in rows.
+            node_steps: denoiser evaluations of nodes.
             prompts: to encode.
             pictures: to decode.
             denoising, rest: FLOPs of these evaluations, and of all else.
@@ -106,7 +107,7 @@ class Priced:
         model: str,
         components: "Sequence[Component]",
         prompts: int,
-        node_steps: int,
+        made: "Evaluations",
         images: int | None = None,
         measured: "Measured | None" = None,
     ) -> dict[str, Any]:
@@ -114,13 +115,14 @@ class Priced:
 
         Pictures are one a prompt unless `images` says how many there are.
         """
-        from metrics.flops import price
+        from generators.sharing.evaluations import Evaluations
+        from sweeps.cost import price
 
         images = prompts if images is None else images
-        whole, rest = (price(components, prompts, count, images).total for count in (node_steps, 0))
+        whole, rest = (price(components, prompts, counted, images).total for counted in (made, Evaluations()))
         known = self.seconds(
             model,
-            node_steps,
+            made.node_steps,
             prompts=prompts,
             pictures=images,
             denoising=whole - rest,
@@ -199,6 +201,7 @@ class Priced:
         return Bill(
             self,
             node_steps=sum(estimate.node_steps for estimate in estimates),
+            nfe=sum(estimate.nfe for estimate in estimates),
             flops=sum(estimate.flops for estimate in estimates),
             pictures=sum(estimate.images for estimate in estimates),
             roles=roles,
@@ -249,7 +252,8 @@ class Bill:
 
     Attributes:
         priced: where they would be made.
-        node_steps: denoiser evaluations, in rows.
+        node_steps: denoiser evaluations of nodes.
+        nfe: rows of these: two a node-step with guidance, where a model has it.
         flops: of all components; a multiply-add is 2.
         pictures: that are decoded.
         roles: node-steps by what they are for, each set of pictures by itself.
@@ -261,6 +265,7 @@ class Bill:
 
     priced: Priced
     node_steps: int
+    nfe: int
     flops: float
     pictures: int
     roles: dict[str, int]
@@ -275,6 +280,7 @@ class Bill:
         scoring = {} if self.scoring is None else {"scoring_hours": self.scoring / HOUR}
         return {
             "node_steps": self.node_steps,
+            "nfe": self.nfe,
             "node_steps_by_role": self.roles,
             "flops": self.flops,
             "images": self.pictures,
@@ -288,7 +294,8 @@ class Bill:
         """Say it in a line."""
         from common.units import duration, si
 
-        parts = [f"{self.node_steps:,} node-steps", f"{si(self.flops)}FLOPs for {self.pictures:,} pictures"]
+        evaluated = f"{self.node_steps:,} node-steps, {self.nfe:,} NFE"
+        parts = [evaluated, f"{si(self.flops)}FLOPs for {self.pictures:,} pictures"]
         if self.seconds is None:
             parts.append("no seconds of a step are known here (--gpu or --seconds-per-step says hours)")
         else:

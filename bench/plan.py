@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sweeps.spec import SweepSpec
 
 MANY = ("model", "dataset", "strategy", "features", "schedule", "steps", "seed", "scheduler", "guidance")
+MANY += ("guidance_interval",)
 # what means something where no model runs
 WITHOUT_MODEL = {"model", "dataset", "prompts", "column", "prompt", "limit", "per_prompt", "seed", "steps"}
 
@@ -303,4 +304,6 @@ def _of_cell(
         grow=_grower(rows, cell.strategy, grouping, cell.schedule, cell.source.steps, settings.seed, apart),
         repeated=again,
         repeats=repeats_line(cell.source, again),
+        guided=settings.guided(cell.source.steps),
+        reuse=bool(spec.reuse_unconditional) and family.one_unconditional(settings) and not settings.renoise,
     )

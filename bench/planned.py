@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from generators.component import Component, Phase
     from generators.growth import Growth
+    from generators.sharing.evaluations import Evaluations
     from generators.sharing.plan import Grouping, SharingPlan
     from generators.sharing.schedule import Schedule
     from sweeps.grid import Source
@@ -83,6 +84,8 @@ class Planned:
         repeated: bool [N], the prompts whose pictures will be those of earlier equal ones where they share steps; None
             where that is not known.
         repeats: in words, what becomes of those.
+        guided: bool [K], the steps at which guidance is on; None: all.
+        reuse: whether siblings' unconditional rows are evaluated once.
     """
 
     grouping: "Grouping"
@@ -102,6 +105,8 @@ class Planned:
     grow: "Callable[[Sequence[float]], list[Growth]] | None" = None
     repeated: "NDArray[np.bool_] | None" = None
     repeats: str = ""
+    guided: "NDArray[np.bool_] | None" = None
+    reuse: bool = False
 
     def answers(self, taus: "Sequence[Decimal]") -> list[dict[str, Any]]:
         """Return one object a tau; of several, each also says what all take when they are denoised together."""
@@ -122,13 +127,17 @@ class Planned:
     def _curve(self, found: "Growth") -> dict[str, Any]:
         """Return savings by number of prompts, and what further prompts cost."""
         from generators.growth import ahead
+        from generators.sharing.evaluations import Evaluations
 
         more = ahead(found.prompts)
         each = found.further(more)
         all_of_them = (found.prompts + more) * self.steps
         grown = [1 - (found.node_steps + steps * more) / all_of_them for steps in each]
         further: dict[str, Any] = {"prompts": more, "steps_each": each, "savings": grown}
-        further |= self._cost(more, round(each[0] * more))
+        # guidance counts as it does without sharing
+        on = 1.0 if self.guided is None else float(self.guided.mean())
+        steps = round(each[0] * more)
+        further |= self._cost(more, Evaluations(round(on * steps), steps - round(on * steps)))
         return {
             "savings": {size: found.savings(size) for size in (*found.parts, found.prompts)},
             "further": further,
@@ -144,20 +153,19 @@ class Planned:
 
     def _at(self, tau: float) -> dict[str, Any]:
         from generators.sharing.critical import spread
-        from generators.sharing.savings import node_steps
         from sweeps.cost import cost
 
         n = self.grouping.n_leaves
-        nodes = node_steps(self.grouping, self.schedule, tau, self.steps)
+        made, alone = self._evaluated(tau), self._evaluated(0)
         return {
             "tau": tau,
             "prompts": n,
             "steps": self.steps,
-            **cost(self.components, n, self.steps, nodes).plain(),
+            **cost(self.components, n, made, alone).plain(),
             **self._distinct(tau),
             **self._memory(),
             **({} if self.held is None else self.held.of(self._plan(tau))),
-            **self._money(n, nodes),
+            **self._money(n, made, alone),
             **({} if self.basis is None else {"basis": self.basis}),
             **({} if self.workers is None else {"spread": asdict(spread(self._plan(tau), self.workers))}),
         }
@@ -181,16 +189,21 @@ class Planned:
             **({} if self.device is None else {"device": self.device[0], "device_memory_bytes": self.device[1]}),
         }
 
-    def _money(self, prompts: int, node_steps: int) -> dict[str, Any]:
+    def _evaluated(self, tau: float) -> "Evaluations":
+        from generators.sharing.savings import evaluated
+
+        return evaluated(self.grouping, self.schedule, tau, self.steps, self.guided, reuse=self.reuse)
+
+    def _money(self, prompts: int, made: "Evaluations", alone: "Evaluations") -> dict[str, Any]:
         """Return what the pictures cost with sharing and without, as far as that is known."""
-        ours, alone = (self._cost(prompts, count) for count in (node_steps, prompts * self.steps))
-        standard = {f"standard_{name}": alone[name] for name in ("gpu_hours", "cost") if name in alone}
+        ours, standards = (self._cost(prompts, counted) for counted in (made, alone))
+        standard = {f"standard_{name}": standards[name] for name in ("gpu_hours", "cost") if name in standards}
         return {"gpu": self.priced.where, "price": self.priced.price, **ours, **standard} if ours else {}
 
-    def _cost(self, prompts: int, node_steps: int) -> dict[str, Any]:
+    def _cost(self, prompts: int, made: "Evaluations") -> dict[str, Any]:
         if self.model is None:
             return {}
-        return self.priced.of(self.model, self.components, prompts, node_steps, measured=self.measured)
+        return self.priced.of(self.model, self.components, prompts, made, measured=self.measured)
 
     def _plan(self, tau: float) -> "SharingPlan":
         from generators.sharing.plan import build_plan
@@ -216,11 +229,13 @@ def print_answers(rows: Sequence[dict[str, Any]], title: str) -> None:
         return
     stdout().print(f"{title}, {rows[0]['steps']} steps", soft_wrap=True)
     hours = [*(["hours", "of"] if "gpu" in rows[0] else []), *(["money", "of"] if "cost" in rows[0] else [])]
-    table = columns(numbers=("tau", "node-steps", "of", "steps saved", "FLOPs", "FLOPs saved", *hours))
+    rows_too = ["NFE", "NFE saved"] if "nfe" in rows[0] else []
+    table = columns(numbers=("tau", "node-steps", "of", "steps saved", *rows_too, "FLOPs", "FLOPs saved", *hours))
     for row in rows:
         spent = (row[name] for name in ("gpu_hours", "standard_gpu_hours", "cost", "standard_cost") if name in row)
         table.add_row(
             *(f"{row['tau']:g}", f"{row['node_steps']:,}", f"{row['standard_node_steps']:,}", f"{row['savings']:.1%}"),
+            *([f"{row['nfe']:,}", f"{row['nfe_savings']:.1%}"] if rows_too else []),
             *(si(row.get("flops")), f"{row['flop_savings']:.1%}" if "flop_savings" in row else "-"),
             *(f"{value:.3g}" for value in spent),
         )

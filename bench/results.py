@@ -156,14 +156,15 @@ def print_costs(dry: DryRun, *, as_json: bool = False) -> None:
         return
     table = columns(
         ("cell", "model", "dataset", "strategy", "schedule", "seed"),
-        ("tau", "prompts", "NFE", "NFE saved", "FLOPs", "FLOPs saved"),
+        ("tau", "prompts", "steps saved", "NFE", "NFE saved", "FLOPs", "FLOPs saved"),
     )
     for job, cost in dry.costs:
         asked = job.config
         table.add_row(
             *(job.id[:8], asked.model, asked.dataset, asked.strategy, asked.schedule, str(asked.seed)),
-            *(f"{asked.tau:f}", str(len(job.source.prompts)), f"{cost.node_steps:,}", f"{cost.savings:.1%}"),
-            *(si(cost.flops), "-" if cost.flop_savings is None else f"{cost.flop_savings:.1%}"),
+            *(f"{asked.tau:f}", str(len(job.source.prompts)), f"{cost.savings:.1%}"),
+            *("-" if cost.nfe is None else f"{cost.nfe:,}", _percent(cost.nfe_savings)),
+            *(si(cost.flops), _percent(cost.flop_savings)),
         )
     console = stdout()
     console.print(table)
@@ -181,10 +182,14 @@ def print_costs(dry: DryRun, *, as_json: bool = False) -> None:
     console.print(f"cost: {dry.bill.line()}", soft_wrap=True)
     console.print(
         f"{len(dry.costs)} cells in {dry.plan.run}/, at most {size(picture_bytes(dry.plan.picture_sets))} of pictures. "
-        "NFE is the number of denoiser evaluations. Prompts were encoded to predict this; no image was made and "
-        "nothing written.",
+        "NFE counts rows of the denoiser, two for a step with guidance. Prompts were encoded to predict this; no image "
+        "was made and nothing written.",
         soft_wrap=True,
     )
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
 
 
 def print_bill(bill: "Bill", job: "Job", *, as_json: bool = False) -> None:

@@ -139,14 +139,15 @@ def _cost(plan: "Plan", pricing: Priced) -> dict[str, Any]:
         "share": sum(spent.values()) / max(sum(whole.values()), 1),
     }
     taken = []
-    for model, node_steps in spent.items():
+    for model in spent:
         own = [job for job in plan.picture_sets if job.source.entry.name == model and job.plan]
         encoded = {job.source.conditioning_key: len(job.source.prompts) for job in own}
         needed = [job.needed(isolate=plan.spec.alone).output for job in own]
         images = sum(int(np.count_nonzero(output >= 0)) for output in needed)
         measured = pricing.measured(own[0].source, checked_device(plan.spec.device), plan.run.parent)
         prompts = sum(encoded.values())
-        taken.append(pricing.of(model, components(own[0].source), prompts, node_steps, images, measured))
+        made = plan.evaluated(model)
+        taken.append(pricing.of(model, components(own[0].source), prompts, made, images, measured))
     if all(taken):
         cost["where"] = pricing.where
         for name, _ in HOURS:
@@ -190,8 +191,8 @@ def _answers(run: "Run", plan: "Plan", pricing: Priced) -> dict[str, Any]:
             own = source[record.config.model]
             n, parts = record.plan.n_prompts, components(own)
             measured = pricing.measured(own, checked_device(plan.spec.device), plan.run.parent)
-            about |= pricing.of(own.entry.name, parts, n, record.plan.node_steps, measured=measured)
-            alone = pricing.of(own.entry.name, parts, n, record.plan.baseline_node_steps, measured=measured)
+            about |= pricing.of(own.entry.name, parts, n, record.plan.evaluations, measured=measured)
+            alone = pricing.of(own.entry.name, parts, n, record.plan.baseline_evaluations, measured=measured)
             about |= {f"standard_{name}": alone[name] for name in ("gpu_hours", "cost") if name in alone}
         rows.append(about)
     by_way: dict[Any, list[int]] = {}

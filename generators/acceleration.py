@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from common.errors import UserError
 
@@ -53,6 +53,8 @@ class Acceleration(BaseModel):
             diffusers names them (one compilation serves all of a kind), else ``full``, as of all of it.
         autocast: products of fp32 weights in bf16, sums in fp32; on CPUs by oneDNN. Weights and latents stay fp32,
             unlike with a dtype of bf16, which is another model.
+        reuse_unconditional: at a split, where all children have one latent, what is predicted without a prompt is
+            predicted once (`generators.row_reuse`).
         threads: of one operation on the CPU, for everything that this process computes; None: PyTorch's choice.
     """
 
@@ -61,7 +63,14 @@ class Acceleration(BaseModel):
     channels_last: Annotated[bool, ROUNDING] = False
     compilation: Annotated[Compilation, ROUNDING] = "no"
     autocast: Annotated[bool, Within(output=0.05, latents=0.5)] = False
+    reuse_unconditional: Annotated[bool, ROUNDING] = False
     threads: Annotated[int | None, Field(ge=1), ROUNDING] = None
+
+    @model_serializer(mode="wrap")
+    def _as_always(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what came later and is not on: what was measured and recorded before holds."""
+        written: dict[str, Any] = serialise(self)
+        return {name: value for name, value in written.items() if name != "reuse_unconditional" or value}
 
     @classmethod
     def chosen(cls, device: str, **asked: Any) -> Self:
@@ -102,6 +111,11 @@ class Acceleration(BaseModel):
             raise UserError(f"--compile {self.compilation} cannot run here: {reason}", "install it, or leave it out")
         if self.autocast and settings.dtype != "fp32":
             raise _no_autocast(settings.dtype)
+        if self.compiled and self.reuse_unconditional:
+            raise UserError(
+                f"--compile {self.compilation} is for fixed shapes, and --reuse-unconditional leaves rows out of calls",
+                "use one of them",
+            )
 
     def apply(self, network: "Module | None", device: "Device", dtype: "Dtype", name: str) -> dict[str, Any]:
         """Change a denoiser so that these options hold; to be called once.
@@ -119,7 +133,7 @@ class Acceleration(BaseModel):
 
         held: dict[str, Any] = {**self.model_dump(), "threads": torch.get_num_threads()}
         if network is None:
-            if self.compiled or self.autocast:
+            if self.compiled or self.autocast or self.reuse_unconditional:
                 raise _no_network(name)
             return held | {"channels_last": False}
         held["channels_last"] = self.channels_last and _has_convolutions(network)
@@ -181,4 +195,5 @@ def _no_autocast(dtype: str) -> UserError:
 
 
 def _no_network(name: str) -> UserError:
-    return UserError(f"{name} does not say which module denoises", "leave --compile and --autocast out")
+    hint = "leave --compile, --autocast and --reuse-unconditional out"
+    return UserError(f"{name} does not say which module denoises", hint)

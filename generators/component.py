@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 Phase = Literal["encode", "denoise", "decode"]
-Unit = Literal["prompt", "node_step", "image"]
+Unit = Literal["prompt", "node_step", "unguided_step", "image"]
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 

@@ -272,6 +272,8 @@ class _Run:
         if self.plan.steps != sampler.K:
             raise ValueError(f"a plan of {self.plan.steps} steps, a scheduler of {sampler.K} denoiser evaluations")
         self.sampler = sampler
+        self.guided = self.settings.guided(sampler.K)
+        self.unguided = self.settings if self.guided.all() else self.family.unguided(self.family.entry, self.settings)
         self.shape = self.family.latent_shape(self.settings)
         self.nodes: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.dtype = self.family.latents_dtype(self.settings)
@@ -288,6 +290,7 @@ class _Run:
         self.hooked: Hooked | None = None
         self.needed: NDArray[np.bool_] | None = None
         self.renoised: NDArray[np.bool_] = np.zeros(len(self.plan.first), dtype=np.bool_)
+        self.alike: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.x0: Tensor | None = None  # predicted in the last step, where nodes begin with fresh noise in the next
 
     def resume(self, checkpoint: Checkpoint | None) -> int:
@@ -402,6 +405,7 @@ class _Run:
     def step(self, k: int) -> None:
         """Take every active node one step on."""
         memory: Rows | None = None
+        self.alike = self._alike(k)
         self.x0 = torch.zeros_like(self.latents) if self._needs_x0(k) else None
         held: list[tuple[slice, Tensor]] = []
         self.batches.wanted = None if self.needed is None else self.needed[self.nodes]
@@ -472,10 +476,13 @@ class _Run:
         keys, latents = [self.keys[place] for place in places], self.latents[places].clone()
         own = [self.conditioned[node] for node in self.nodes[places].tolist()]
         conditioning = {name: torch.stack([row[name] for row in own]) for name in self.conditioning.shapes}
+        settings = self.settings if self.guided[k] else self.unguided
         if self.hooked:
-            output, done = self.hooked.predict(self.nodes[rows], latents, k, self.sampler, conditioning, self.settings)
+            output, done = self.hooked.predict(self.nodes[rows], latents, k, self.sampler, conditioning, settings)
         else:
-            output = self.family.predict(latents, k, self.sampler, conditioning, self.settings)
+            reuse = self.family.reuse
+            with reuse.among(self.alike[places].tolist(), k) if reuse and self.guided[k] else nullcontext():
+                output = self.family.predict(latents, k, self.sampler, conditioning, settings)
         after = self.sampler.step(
             output,
             k,
@@ -487,6 +494,19 @@ class _Run:
         if self.hooked:
             done()
         return rows, after.x0, after.memory, within(output) & within(after.latents)
+
+    def _alike(self, k: int) -> NDArray[np.int64]:
+        """Return int64 [n], one number for all active nodes that begin at step k from one latent; -1: from their own.
+
+        That is seen from the latents: siblings may begin in another part of a plan than the node that they begin from.
+        """
+        alike = np.full(len(self.nodes), -1)
+        begin = np.flatnonzero((self.plan.first[self.nodes] == k) & (k > 0))
+        if self.family.reuse and len(begin):
+            sums = self.latents[begin].reshape(len(begin), -1).double().sum(1).cpu().numpy()
+            _, groups, sizes = np.unique(sums, return_inverse=True, return_counts=True)
+            alike[begin] = np.where(sizes[groups] > 1, groups, -1)
+        return alike
 
     def _filled(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the places 0..n-1 of these nodes, for one that is not needed the place of the first that is."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 Phase = Literal["encode", "denoise", "decode"]
-Unit = Literal["prompt", "node_step", "image"]
+Unit = Literal["prompt", "node_step", "unguided_step", "image"]
 DENOISER = "denoiser"
 
 
@@ -80,15 +80,20 @@ def price(
     node_steps: int,
     n_images: int,
     skipped: Mapping[str, int] = MappingProxyType({}),
+    *,
+    unguided_steps: int = 0,
+    reused_rows: int = 0,
 ) -> FlopTable:
     """Return the FLOPs of a run: one call's FLOPs x calls a unit x units, for every component.
 
     Args:
         components: the modules that the family calls.
         n_prompts: prompts encoded.
-        node_steps: the plan's node-steps.
+        node_steps: the plan's node-steps, those at which guidance is on if it is not at all.
         n_images: images decoded.
         skipped: node-steps for which a module was not computed, by its path in the component ``denoiser``.
+        unguided_steps: node-steps outside the guidance interval.
+        reused_rows: rows of the denoiser that a sibling's row stood for.
 
     Raises:
         UserError: as `count`.
@@ -102,11 +107,17 @@ def price(
         >>> price([Linear()], n_prompts=4, node_steps=10, n_images=4).components  # 10 node-steps x 2 calls x 30 FLOPs
         {'denoiser': 600.0}
     """
-    units: dict[Unit, int] = {"prompt": n_prompts, "node_step": node_steps, "image": n_images}
+    units: dict[Unit, int] = {
+        "prompt": n_prompts,
+        "node_step": node_steps,
+        "unguided_step": unguided_steps,
+        "image": n_images,
+    }
     table: dict[str, float] = {}
     for component in components:
         flops = count(component) * component.calls * units[component.unit]
-        if component.name == DENOISER:
+        if component.name == DENOISER and component.unit == "node_step":
+            flops -= count(component) * reused_rows
             parts = count_parts(component) if skipped else {}
             flops -= component.calls * sum(parts.get(path, 0) * times for path, times in skipped.items())
         table[component.name] = table.get(component.name, 0.0) + flops

@@ -14,7 +14,7 @@ from common.plugins import Plugin, discover
 from metrics.parity import DELTA
 from reports.labels import Label, label
 from sweeps.audit_file import AUDIT, read_audits
-from sweeps.record import CellConfig, Record, Role, RunRecords, damaged_files, read_run, run_setting, run_title
+from sweeps.record import EQUAL, CellConfig, Record, Role, RunRecords, damaged_files, read_run, run_setting, run_title
 from sweeps.timeline import NAME as TIMELINE
 from sweeps.timeline import read_timeline
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MOST_SENTENCES = 10  # on what is missing
 LONGEST = 80  # bytes of a file name
-REFERENCES: tuple[Role, ...] = ("fewer-steps", "another-seed")
+REFERENCES: tuple[Role, ...] = (*EQUAL, "another-seed")
 # Baseline images do not depend on these axes: one set of them serves every value.
 SHARING = ("strategy", "features", "schedule", "combiner", "denoiser_cache")
 

@@ -20,9 +20,9 @@ NOT_THE_SCORER = {
     *("figures", "higher_is_better", "probability", "indifference"),
 }
 # Settings that are axes, or follow from one: compared there.
-ON_AXES = {"steps", "guidance", "seed", "noise"}
+ON_AXES = {"steps", "guidance", "guidance_interval", "seed", "noise"}
 # The axes that baseline images depend on.
-OF_STANDARD = ("model", "dataset", "steps", "seed", "noise", "scheduler", "guidance")
+OF_STANDARD = ("model", "dataset", "steps", "seed", "noise", "scheduler", "guidance", "guidance_interval")
 NONE, LONGEST = "not recorded", 12
 
 

@@ -1,8 +1,9 @@
 """Sharing and one other change of how pictures are made: what each costs alone, and what both cost together.
 
-Four sets of pictures of the same prompts and seeds make a 2 x 2 design: the base's standard pictures, shared ones, those
-of a variation of the base, and those that have both. Every score is compared with that of the base's standard picture
-of the same prompt and seed; the interaction is what is left of the difference of both when those of each are taken off.
+Four sets of pictures of the same prompts and seeds make a 2 x 2 design: the base's standard pictures, shared ones,
+those of a variation of the base, and those that have both. Every score is compared with that of the base's standard
+picture of the same prompt and seed; the interaction is what is left of the difference of both when those of each are
+taken off.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ MARGIN = 0.05  # of a score from 0 to 1: an interaction within it is none that m
 EVERY_SET = "all sets"
 STACKS, MORE, LESS, UNSETTLED = "stacks", "costs more together", "costs less together", "unsettled"
 # what follows from a model's name: its family's features, and its own steps, scheduler and guidance
-OF_MODEL = ("features", "steps", "scheduler", "guidance")
+OF_MODEL = ("features", "steps", "scheduler", "guidance", "guidance_interval")
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Composition:
 
         Args:
             records: `shared`, `varied` or `both`.
-            what: ``steps`` for denoiser evaluations, ``flops`` for those of the whole pipeline.
+            what: ``rows`` for what the denoiser evaluates, two rows a step with guidance; ``steps``; or ``flops`` for
+                those of the whole pipeline.
         """
         shares = [_saved(records[place], base, what) for place, base in self.shared.items()]
         known = [share for share in shares if share is not None]
@@ -248,6 +250,10 @@ def _place(record: Record) -> Place:
 
 
 def _saved(record: Record, base: Record, what: str) -> float | None:
+    ours, whole = record.plan, base.plan
     if what == "steps":
-        return 1 - record.plan.node_steps / base.plan.baseline_node_steps if record.plan and base.plan else None
+        return 1 - ours.node_steps / whole.baseline_node_steps if ours and whole else None
+    if what == "rows":
+        known = ours and whole and ours.nfe is not None and whole.baseline_nfe
+        return 1 - ours.nfe / whole.baseline_nfe if known else None
     return 1 - record.flops.total / base.flops.baseline_total if record.flops and base.flops else None

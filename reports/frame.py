@@ -114,7 +114,7 @@ def row(record: Record) -> dict[str, Any]:
     cells: dict[str, Any] = {"id": record.id, "status": record.status, "role": record.role, **place(record.config)}
     cells["tau"] = float(record.config.tau)
     if record.plan:
-        cells |= record.plan.model_dump()
+        cells |= record.plan.model_dump() | {"nfe_savings": record.plan.nfe_savings}
     if record.sample:
         cells["made_prompts"] = record.made_prompts
     if flops := record.flops:

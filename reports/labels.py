@@ -22,7 +22,12 @@ COUNTS = ("wins", "ties", "losses")
 MISSING = "-"
 UNSCORED = {name: asdict(info) for name, info in RESULTS.items()}
 # A reference stands on the axis of strategies by its role, whose name in files is older than these words.
-ROLES = {"another-seed": "seed control (A/A)", "fewer-steps": "equal-compute baseline"}
+ROLES = {
+    "another-seed": "seed control (A/A)",
+    "fewer-steps": "equal-compute baseline",
+    "less-guidance": "equal rows: less guidance",
+    "less-guidance-and-steps": "equal rows: less guidance, fewer steps",
+}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from reports.answer import answer
-from reports.base import Figure, RunView, Table, figures, file_name
+from reports.base import REFERENCES, Figure, RunView, Table, figures, file_name
 from reports.comparability import shorten_hash
 from reports.formats import markdown_line, markdown_text, to_markdown
 from reports.frame import paired_metrics, result_names, wall_savings
@@ -30,7 +30,8 @@ FIRST = "quality_savings"
 MOST_SERIES = 4  # whose own pictures are shown
 BRACKETS, BACKSLASHED = re.compile(r"(?<!\\)[\[\]]"), r"\\\g<0>"
 ROWS = {
-    "savings": "steps saved: the share of denoiser evaluations (NFE) saved, 1 - node-steps / (K x prompts)",
+    "savings": "steps saved: the share of the denoiser's steps saved, 1 - node-steps / (K x prompts)",
+    "nfe": "NFE saved: the share saved of the rows that the denoiser evaluates, two for a step with guidance",
     "flops": "FLOPs saved: the share saved of all FLOPs of the pipeline, with those that sharing cannot reduce",
     "wall": "wall time saved: the share of the seconds of encoding, clustering, planning, denoising and decoding here",
     "rate": "win rate: how often a prompt's shared picture scores higher than the same prompt's baseline picture; "
@@ -43,6 +44,9 @@ ROWS = {
     "similarity": "similarity: the mean over all pairs of pictures of a set; lower is more diverse",
     "another-seed": "seed control (A/A): the baseline against itself from another seed, the spread of chance alone",
     "fewer-steps": "equal-compute baseline: no sharing, with as little compute spent on fewer steps for every prompt",
+    "less-guidance": "equal rows, less guidance: no sharing; guidance is left out of as many of the first steps",
+    "less-guidance-and-steps": "equal rows, less guidance and fewer steps: no sharing; guidance is left out of the first "
+    "quarter of fewer steps",
 }
 
 
@@ -124,6 +128,7 @@ def rows_part(view: RunView) -> list[str]:
     names = result_names(records)
     present = {
         "savings": any(record.plan for record in records),
+        "nfe": any(record.plan and record.plan.nfe_savings is not None for record in records),
         "flops": any(record.flops for record in records),
         "wall": any(wall_savings(record) is not None for record in records),
         "rate": bool(paired_metrics(names)),
@@ -131,7 +136,7 @@ def rows_part(view: RunView) -> list[str]:
         "noninferiority": bool(paired_metrics(names)),
         "roots": any(noise_draws(view.path, [record]) is not None for record in view.records[:1]),
         "similarity": any(name.endswith("_similarity") for name in names),
-        **{role: bool(view.held_against(role)) for role in ("another-seed", "fewer-steps")},  # type: ignore[arg-type]
+        **{role: bool(view.held_against(role)) for role in REFERENCES},
     }
     return [ROWS[name].format(tolerance=tolerance(view.delta)) for name in ROWS if present[name]]
 

@@ -78,7 +78,7 @@ def pooled_outcomes(run: Path, records: Sequence[Record], metric: str, read: Rea
         UserError: scores cannot be read, or seeds have different numbers of prompts.
     """
     rows = [outcomes(run, record, metric, read) for record in records]
-    return pool_outcomes(_table(records, rows), noise_draws(run, records))
+    return pool_outcomes(seeds_table(records, rows), noise_draws(run, records))
 
 
 def mean_difference(run: Path, records: Sequence[Record], metric: str, read: Read) -> Estimate:
@@ -88,7 +88,7 @@ def mean_difference(run: Path, records: Sequence[Record], metric: str, read: Rea
         UserError: as in `pooled_outcomes`.
     """
     rows = [score_differences(run, record, metric, read) for record in records]
-    return pooled_difference(_table(records, rows), noise_draws(run, records))
+    return pooled_difference(seeds_table(records, rows), noise_draws(run, records))
 
 
 def pooled_record(run: Path, records: Sequence[Record], read: Read) -> Record:
@@ -115,7 +115,7 @@ def pooled_record(run: Path, records: Sequence[Record], read: Read) -> Record:
             continue
         gaps = [score_differences(run, record, metric, read) for record in records]
         signs = [better(first, metric) * np.sign(row) for row in gaps]
-        pairs = pool_outcomes(_table(records, signs), noise_draws(run, records))
+        pairs = pool_outcomes(seeds_table(records, signs), noise_draws(run, records))
         results[f"{metric}{WIN_RATE}"] = _result(pairs.estimate())
         if difference := difference_result(first, metric):
             results[difference] = _result(mean_difference(run, records, metric, read))
@@ -157,6 +157,10 @@ def _costs(records: Sequence[Record]) -> dict[str, object]:
             "node_steps": round(float(np.mean([plan.node_steps for plan in plans]))),
             "savings": float(np.mean([plan.savings for plan in plans])),
         }
+        for name in ("nfe", "reused_rows", "unguided_steps"):
+            known = [value for plan in plans if (value := getattr(plan, name)) is not None]
+            if len(known) == len(plans):
+                counted[name] = round(float(np.mean(known)))
         costs["plan"] = plans[0].model_copy(update=counted)
     if len(flops) == len(records):
         means = {
@@ -190,10 +194,17 @@ def _result(estimate: Estimate) -> Result:
     return Result(value=value, low=low, high=high, n=n, method=method)
 
 
-def _table(records: Sequence[Record], rows: Sequence[Floats]) -> Floats:
+def seeds_table(records: Sequence[Record], rows: Sequence[Floats]) -> Floats:
     """Return what all seeds' pictures have, [draws, prompts]: each of a prompt's pictures is a draw, as each seed is.
 
     So pictures of one prompt are no independent pairs. A sample may have some of a prompt's pictures, and is one draw.
+
+    Args:
+        records: one a seed.
+        rows: of each a value a picture, [N].
+
+    Raises:
+        UserError: seeds have different numbers of prompts.
     """
     if len({len(row) for row in rows}) > 1:
         raise UserError("its seeds have different numbers of prompts", "run it as a sweep of its own")

@@ -52,8 +52,8 @@ class Plan:
     def frame(self) -> "pd.DataFrame":
         """Return a row a job: its role and place on the axes, denoiser evaluations (NFE), FLOPs, and what is saved.
 
-        `nfe` counts denoiser evaluations in rows, `baseline_nfe` those of the same prompts without sharing; savings
-        are shares, 0.5 for half.
+        `node_steps` counts nodes of the plan over their steps, and `nfe` rows of the denoiser, two a node-step with
+        guidance; `baseline_...` those of the same prompts without sharing. Savings are shares, 0.5 for half.
         """
         import pandas as pd
 
@@ -66,9 +66,12 @@ class Plan:
                     "role": job.role,
                     **place,
                     "prompts": len(job.source.prompts),
-                    "nfe": cost.node_steps,
-                    "baseline_nfe": cost.baseline_node_steps,
+                    "node_steps": cost.node_steps,
+                    "baseline_node_steps": cost.baseline_node_steps,
                     "savings": cost.savings,
+                    "nfe": cost.nfe,
+                    "baseline_nfe": cost.baseline_nfe,
+                    "nfe_savings": cost.nfe_savings,
                     "flops": cost.flops,
                     "baseline_flops": cost.standard_flops,
                     "flop_savings": cost.flop_savings,

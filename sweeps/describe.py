@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from metrics.duplicates import SOURCE
-from metrics.flops import price
+from sweeps.cost import price
 from sweeps.pictures import Manifest
 from sweeps.record import FlopCost, PlanCost, Record, Result
 from sweeps.score import Compared
@@ -103,14 +103,19 @@ def _plan(record: Record, ours: Manifest, theirs: Manifest) -> PlanCost:
     """Return what the pictures cost beside the baseline; a reference's manifest was written as a baseline's own."""
     if record.images is None:
         return ours.plan
-    savings = 1 - ours.plan.K / theirs.plan.K
-    return ours.plan.model_copy(update={"baseline_node_steps": theirs.plan.node_steps, "savings": savings})
+    baseline = {
+        "baseline_node_steps": theirs.plan.node_steps,
+        "savings": 1 - ours.plan.K / theirs.plan.K,
+        "baseline_nfe": theirs.plan.nfe,
+        "baseline_unguided_steps": theirs.plan.unguided_steps,
+    }
+    return ours.plan.model_copy(update=baseline)
 
 
 def _flops(components: "Sequence[Component]", plan: PlanCost, ours: Manifest) -> FlopCost:
     n = plan.n_prompts
-    spent = price(components, n, plan.node_steps, n, ours.execution.skipped)
-    baseline = price(components, n, plan.baseline_node_steps, n)
+    spent = price(components, n, plan.evaluations, n, ours.execution.skipped)
+    baseline = price(components, n, plan.baseline_evaluations, n)
     return FlopCost(
         components=spent.components,
         total=spent.total,

@@ -18,15 +18,15 @@ from common.errors import UserError
 from generators.catalogue import model
 from generators.model_entry import ModelEntry
 from generators.prompts import PromptSet, known_set
+from generators.sharing.evaluations import Evaluations
 from generators.sharing.plan import Grouping, Planner, SharingPlan, build_plan
 from generators.sharing.schedule import Schedule, get_schedule
 from generators.sharing.tree import Tree
 from generators.strategies.base import grouped
 from metrics.base import get_metric
-from metrics.flops import count
 from metrics.memory import BYTES, parameters
 from sweeps.audit import audit_scores
-from sweeps.cost import RGB, components
+from sweeps.cost import RGB, components, nfe, price
 from sweeps.grid import PRIOR, Source, cells, own_settings, settings_of, sources
 from sweeps.jobs import Job
 from sweeps.plan import plan_sweep, united
@@ -58,7 +58,8 @@ class Estimate:
         steps: K.
         encoded: prompts that are encoded, once for every seed and setting that changes their conditioning.
         images: pictures made.
-        node_steps: denoiser evaluations, in rows.
+        node_steps: denoiser evaluations of nodes.
+        nfe: rows of these: two a node-step with guidance, where a model has it.
         denoising: FLOPs of these, guidance included.
         rest: FLOPs of encoding and decoding.
         picture_bytes: of the pictures, uncompressed: at most.
@@ -73,6 +74,7 @@ class Estimate:
     steps: int
     images: int
     node_steps: int
+    nfe: int
     denoising: float
     rest: float
     picture_bytes: int
@@ -140,13 +142,15 @@ def planned(picture_sets: Sequence[Job], spec: SweepSpec | None = None) -> list[
 
 
 def _planned(jobs: Sequence[Job], spec: SweepSpec | None) -> Estimate:
-    sets, together = list[tuple[Source, int, int]](), spec is None or not spec.alone
-    shared = united(jobs) if together else {}
+    sets, together = list[tuple[Source, int, Evaluations]](), spec is None or not spec.alone
+    reuse, nothing = bool(spec and spec.reuse_unconditional), Evaluations()
+    shared = united(jobs, reuse=reuse) if together else {}
     for job in jobs:
         needed = job.needed(isolate=not together)
         alone = not together or (job.alone and job.role != "baseline")
-        nodes = needed.node_steps if alone else shared.pop(job.source.key, (0, 0))[1]
-        sets.append((job.source, int(np.count_nonzero(needed.output >= 0)), nodes))
+        own = job.evaluations(reuse=reuse, plan=needed) if alone else None
+        made = own or shared.pop(job.source.key, (nothing, nothing))[1]
+        sets.append((job.source, int(np.count_nonzero(needed.output >= 0)), made))
     estimate = _priced(sets, PLANNED)
     return replace(estimate, scores=_scores(spec, jobs[0].source, estimate.images)) if spec else estimate
 
@@ -171,7 +175,10 @@ def _of_jobs(spec: SweepSpec, of: Sequence[Source], session: "_WithoutWeights") 
         # Equal compute is then the baseline's own, whose pictures would do. A bound has to count others.
         controls = [job for job in plan.jobs if job.role == "fewer-steps"]
         made += [job for job in controls if job.baseline and job.folder == job.baseline.folder]
-    sets = [(job.source, job.source.pictures, job.needed(isolate=True).node_steps) for job in made]
+    reuse = bool(spec.reuse_unconditional)
+    sets = [
+        (job.source, job.source.pictures, job.evaluations(reuse=reuse, plan=job.needed(isolate=True))) for job in made
+    ]
     estimate = _priced(sets, "; ".join(sorted(set(basis.values()))) or "no sharing")
     return replace(estimate, scores=_scores(spec, of[0], estimate.images))
 
@@ -187,19 +194,23 @@ def _of_study(study: str, spec: SweepSpec, of: Sequence[Source]) -> Estimate:
     from studies.base import get_study
 
     nodes = get_study(study).node_steps(spec.model_copy(update={"limit": len(of[0].prompts)}))
-    return _priced([(of[0], nodes, nodes), *((source, 0, 0) for source in of[1:])], WHOLE)
+    return _priced([(of[0], nodes, Evaluations(nodes)), *((source, 0, Evaluations()) for source in of[1:])], WHOLE)
 
 
-def _priced(sets: Sequence[tuple[Source, int, int]], basis: str) -> Estimate:
-    """Return the cost of sets of pictures: a source, how many there are, and their node-steps. K is the first's."""
+def _priced(sets: Sequence[tuple[Source, int, Evaluations]], basis: str) -> Estimate:
+    """Return the cost of sets of pictures: a source, how many there are, what they evaluate. K is the first's."""
     first, weights, encoded = sets[0][0], dict[str, int](), dict[str, int]()
-    flops = {"prompt": 0.0, "node_step": 0.0, "image": 0.0}
-    for source, images, nodes in sets:
+    denoising = rest = 0.0
+    rows = 0
+    for source, images, made in sets:
         prompts = 0 if source.conditioning_key in encoded else len(source.prompts)
         encoded[source.conditioning_key] = len(source.prompts)
-        units = {"prompt": prompts, "node_step": nodes, "image": images}
-        for part in components(source):
-            flops[part.unit] += count(part) * part.calls * units[part.unit]
+        parts = components(source)
+        beside = price(parts, prompts, Evaluations(), images).total
+        rest += beside
+        denoising += price(parts, prompts, made, images).total - beside
+        rows += nfe(parts, made) or 0
+        for part in parts:
             if part.calls:
                 weights[part.name] = parameters(part) * BYTES[source.settings.dtype]
     return Estimate(
@@ -208,9 +219,10 @@ def _priced(sets: Sequence[tuple[Source, int, int]], basis: str) -> Estimate:
         prompts=len(first.prompts),
         steps=first.steps,
         images=sum(images for _, images, _ in sets),
-        node_steps=sum(nodes for *_, nodes in sets),
-        denoising=flops["node_step"],
-        rest=flops["prompt"] + flops["image"],
+        node_steps=sum(made.node_steps for *_, made in sets),
+        nfe=rows,
+        denoising=denoising,
+        rest=rest,
         picture_bytes=sum(images * source.settings.height * source.settings.width * RGB for source, images, _ in sets),
         weight_bytes=sum(weights.values()),
         basis=basis,

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -13,8 +14,10 @@ from common.errors import NoRoomError, UserError, without_frames
 from common.files import atomic_write, canonical_json, sha256_file, unwritable
 from common.memory import is_out_of_memory
 from common.plugins import no_exit
+from generators.sharing.evaluations import Evaluations
 from generators.sharing.union import grouped_by_combiner
 from metrics.duplicates import repeats
+from sweeps.cost import components, nfe
 from sweeps.events import Note
 from sweeps.executors.base import Executor, Outcome
 from sweeps.executors.local import Local
@@ -295,6 +298,7 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
         node_steps=job.plan.node_steps,
         baseline_node_steps=job.plan.baseline_node_steps,
         savings=job.plan.savings,
+        **_rows(job, reuse=bool(execution.options.get("reuse_unconditional"))),
     )
     blank: list[str] = []
     further: dict[str, Any] = {}
@@ -332,6 +336,21 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
         )
 
     return finish(job.folder, rows, made, job.files)
+
+
+def _rows(job: Job, *, reuse: bool) -> dict[str, Any]:
+    """Return what a record says of the rows that the denoiser evaluates, as far as its model tells."""
+    made, alone = job.evaluations(reuse=reuse), (job.baseline or job).source
+    on = int(alone.settings.guided(alone.steps).sum()) * len(alone.prompts)
+    baseline = Evaluations(on, alone.steps * len(alone.prompts) - on)
+    rows: dict[str, Any] = {
+        "unguided_steps": made.unguided or None,
+        "baseline_unguided_steps": baseline.unguided or None,
+        "reused_rows": made.reused or None,
+    }
+    with suppress(UserError):  # a component that cannot run on shapes alone: its FLOPs are not known either
+        rows |= {"nfe": nfe(components(job.source), made), "baseline_nfe": nfe(components(alone), baseline)}
+    return rows
 
 
 def _place(job: Job) -> str:

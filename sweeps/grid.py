@@ -16,7 +16,7 @@ from generators.catalogue import model
 from generators.denoiser_caches.base import DenoiserCache, get_denoiser_cache
 from generators.model_entry import ModelEntry, models
 from generators.prompts import Own, PromptSet, classes, given_prompts, load_prompts, prompt_keys, prompt_set, short
-from generators.settings import GenerationSettings
+from generators.settings import WHOLE, GenerationSettings
 from generators.sharing.schedule import Schedule, get_schedule
 from generators.strategies.base import Strategy, get_strategy, refuse_planner, split_name
 from sweeps.axes import canonical, parse_parameters
@@ -300,6 +300,7 @@ def _cells(spec: SweepSpec, device: str, of: Iterable[Source] | None, variation:
                 noise=source.settings.noise,
                 scheduler=source.settings.scheduler,
                 guidance=source.settings.guidance,
+                guidance_interval=source.settings.guidance_interval,
                 denoiser_cache=reuse_text,
                 variation=variation,
             )
@@ -382,8 +383,29 @@ def sources(
             stream = generator_name(device) if settings.noise == "official" else None
             told = scheduler, stream, sampler.log_snr, spec.copies_height, sample
             source = Source(entry, weights[entry.name], prompts, settings, sampler.K, *told)
+            _check_interval(source)
             _check_own(source, spec, device)
             yield source
+
+
+def _check_interval(source: Source) -> None:
+    """Raise a UserError where guidance costs no rows, so that nothing is spared by leaving it out."""
+    from sweeps.cost import rows_of
+
+    interval = source.settings.guidance_interval
+    if interval == WHOLE:
+        return
+    guided, unguided = rows_of(source)
+    if guided <= unguided:
+        why = f"at guidance {source.settings.guidance:g} its denoiser evaluates one row a step as it is"
+        raise UserError(
+            f"a guidance interval of {interval} changes nothing of {source.entry.name}: {why}",
+            "leave --guidance-interval out, or use a --guidance above 1 where the model has classifier-free guidance",
+        )
+    if not source.settings.guided(source.steps).any():
+        raise UserError(
+            f"a guidance interval of {interval} holds none of {source.steps} steps", "use a wider one, or --guidance 1"
+        )
 
 
 def _check_own(source: Source, spec: SweepSpec, device: str) -> None:
@@ -419,11 +441,13 @@ def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[Gen
     from generators.families.base import resolve_settings
 
     own = own_settings(spec, entry)
-    axes = product(spec.scheduler, spec.noise, spec.steps or (None,), spec.guidance or (None,), spec.seed)
-    for scheduler, noise, steps, guidance, seed in axes:
+    guided = product(spec.guidance or (None,), spec.guidance_interval or (None,))
+    axes = product(spec.scheduler, spec.noise, spec.steps or (None,), guided, spec.seed)
+    for scheduler, noise, steps, (guidance, interval), seed in axes:
         overrides = {
             "steps": steps,
             "guidance": guidance,
+            "guidance_interval": interval,
             "seed": seed,
             "noise": noise,
             "scheduler": None if scheduler == "default" else scheduler,

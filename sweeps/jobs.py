@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generators.families.base import get_family
+from generators.renoising import renoised_nodes
+from generators.sharing.evaluations import Evaluations, evaluations
 from sweeps.delivery.files import PLAIN, PictureFiles
-from sweeps.record import CellConfig, Record, Role
+from sweeps.record import EQUAL, CellConfig, Record, Role
 
 if TYPE_CHECKING:
     from generators.denoiser_caches.base import DenoiserCache
@@ -65,6 +67,21 @@ class Job:
         """Return the denoiser evaluations of the whole plan, in rows."""
         return self.plan.node_steps if self.plan else 0
 
+    def evaluations(self, *, reuse: bool = False, plan: "SharingPlan | None" = None) -> Evaluations:
+        """Return what the whole plan, or another of the same prompts, has the denoiser evaluate.
+
+        Args:
+            reuse: whether siblings' unconditional rows are evaluated once (`Acceleration.reuse_unconditional`).
+            plan: that other plan, or a part of this one.
+        """
+        plan, settings = plan or self.plan, self.source.settings
+        if plan is None:
+            return Evaluations()
+        family = get_family(self.source.entry.family)
+        reuse = reuse and family.one_unconditional(settings)
+        renoised = renoised_nodes(plan, self.source.keys) if reuse and settings.renoise else None
+        return evaluations(plan, settings.guided(plan.steps), reuse=reuse, renoised=renoised)
+
     @property
     def baseline_node_steps(self) -> int:
         """Return the same of the pictures that it is compared with."""
@@ -87,7 +104,7 @@ class Job:
         What a denoiser cache remembers belongs to one plan, and so does one stream of noise; the seconds of an
         equal-compute baseline are meant to be compared, and in company they would be a share of everybody's.
         """
-        return self.cache is not None or self.one_stream or self.role == "fewer-steps"
+        return self.cache is not None or self.one_stream or self.role in EQUAL
 
     @cached_property
     def solo(self) -> NDArray[np.bool_]:

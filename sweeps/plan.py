@@ -1,6 +1,6 @@
 """The first pass: from a spec to the jobs of a run folder. Prompts are encoded and clustered; no picture is made."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from common.errors import NoRoomError, NotHereError, UserError, without_frames
 from common.files import atomic_path, path_beside, sha256_file, unwritable
 from common.plugins import no_exit
+from generators.sharing.evaluations import Evaluations
 from generators.sharing.parting import drawn
 from generators.sharing.plan import Grouping, SharingPlan, baseline_plan, build_plan
 from generators.sharing.savings import tau_near_savings
@@ -28,7 +29,7 @@ from sweeps.grid import Cell, Source, cells, sampler_of
 from sweeps.jobs import Job
 from sweeps.pictures import MANIFEST, PLAN, TREE, clear, load_manifest
 from sweeps.record import NEAR, check_file
-from sweeps.references import EqualCompute, Reference, equal_compute, seed_control
+from sweeps.references import EVERY_KIND, EqualCompute, FewerSteps, Reference, equal_compute, seed_control
 from sweeps.scorers import Absent, Scorers
 from sweeps.scores import scorers_of
 from sweeps.session import Session
@@ -70,8 +71,9 @@ class Plan:
         for job in self.jobs:
             if job.error:
                 raise job.error
-            n = len(job.source.prompts)
-            priced.append((job, cost(components(job.source), n, job.baseline_node_steps // n, job.node_steps)))
+            assert job.baseline
+            made, alone = job.evaluations(reuse=bool(self.spec.reuse_unconditional)), job.baseline.evaluations()
+            priced.append((job, cost(components(job.source), len(job.source.prompts), made, alone)))
         return priced
 
     def united(self) -> tuple[int, int]:
@@ -80,7 +82,7 @@ class Plan:
         Those that are the baseline's are not denoised again.
         """
         totals = list(united(self.picture_sets).values())
-        return sum(alone for alone, _ in totals), sum(together for _, together in totals)
+        return sum(alone.node_steps for alone, _ in totals), sum(together.node_steps for _, together in totals)
 
     def spent(self, *, whole: bool = False) -> dict[str, int]:
         """Return by model the node-steps that the run takes to make every picture: what is denoised together once.
@@ -88,34 +90,46 @@ class Plan:
         Args:
             whole: of all prompts, where only a sample's pictures are made.
         """
-        spent: dict[str, int] = {}
-        for name in dict.fromkeys(job.source.entry.name for job in self.picture_sets):
-            own = [job for job in self.picture_sets if job.source.entry.name == name and job.plan]
-            alone = [job for job in own if self.spec.alone or job.alone]
-            by_itself = [job.plan if whole else job.needed(isolate=self.spec.alone) for job in alone]
-            together = united([job for job in own if job not in alone], whole=whole).values()
-            spent[name] = sum(plan.node_steps for plan in by_itself if plan) + sum(steps for _, steps in together)
-        return spent
+        models = dict.fromkeys(job.source.entry.name for job in self.picture_sets)
+        return {model: self.evaluated(model, whole=whole).node_steps for model in models}
+
+    def evaluated(self, model: str, *, whole: bool = False) -> Evaluations:
+        """Return what the run has a model's denoiser evaluate; arguments as for `spent`."""
+        reuse = bool(self.spec.reuse_unconditional)
+        own = [job for job in self.picture_sets if job.source.entry.name == model and job.plan]
+        alone = [job for job in own if self.spec.alone or job.alone]
+        by_itself = [
+            job.evaluations(reuse=reuse, plan=job.plan if whole else job.needed(isolate=self.spec.alone))
+            for job in alone
+        ]
+        together = united([job for job in own if job not in alone], whole=whole, reuse=reuse).values()
+        return sum([*by_itself, *(made for _, made in together)], Evaluations())
 
 
-def united(picture_sets: Sequence[Job], *, whole: bool = False) -> dict[str, tuple[int, int]]:
-    """Return by source the node-steps of its sets of pictures that can be denoised together: one by one, and together.
+def united(
+    picture_sets: Sequence[Job], *, whole: bool = False, reuse: bool = False
+) -> dict[str, tuple[Evaluations, Evaluations]]:
+    """Return by source what its sets of pictures that can be denoised together take: one by one, and together.
 
     Args:
         picture_sets: a job a folder, baselines before what is compared with them.
         whole: of all prompts, where only a sample's pictures are made.
+        reuse: whether siblings' unconditional rows are evaluated once.
     """
-    by_source: dict[str, list[SharingPlan]] = {}
+    by_source: dict[str, list[Job]] = {}
     for job in picture_sets:
         if job.plan and (not job.alone or job.role == "baseline"):
-            by_source.setdefault(job.source.key, []).append(job.plan if whole else job.needed(isolate=False))
-    return {
-        key: (
-            sum(plan.node_steps for plan in plans),
-            sum(union(group).plan.node_steps for group in grouped_by_combiner(plans, lambda plan: plan)),
-        )
-        for key, plans in by_source.items()
-    }
+            by_source.setdefault(job.source.key, []).append(job)
+
+    def taken(jobs: Sequence[Job], plans: Iterable[SharingPlan]) -> Evaluations:
+        return sum((jobs[0].evaluations(reuse=reuse, plan=plan) for plan in plans), Evaluations())
+
+    found = {}
+    for key, jobs in by_source.items():
+        plans = [plan for job in jobs if (plan := job.plan if whole else job.needed(isolate=False))]
+        groups = grouped_by_combiner(plans, lambda plan: plan)
+        found[key] = taken(jobs, plans), taken(jobs, (union(group).plan for group in groups))
+    return found
 
 
 def check(
@@ -272,6 +286,11 @@ class _Planning:
     refused: dict[tuple[str, str], Exception] = field(default_factory=dict)  # by model and hash of the prompts
 
     @property
+    def reuse(self) -> bool:
+        """Return whether siblings' unconditional rows are evaluated once."""
+        return bool(self.spec.reuse_unconditional)
+
+    @property
     def kept(self) -> Path | None:
         """Return the folder of kept conditioning; a plan that writes nothing still reads what a run folder has."""
         return self.run if self.keep or self.run.exists() else None
@@ -285,9 +304,10 @@ class _Planning:
             _note_repeats(same_source, self.session)
             jobs = {cell.id: self._job(cell, baseline) for cell in same_source}
             yield from jobs.values()
-            if self.spec.equal_compute:
-                for reference in equal_compute(same_source):
-                    yield self._equal_compute(reference, jobs[reference.cell.id], baseline)
+            kinds = EVERY_KIND if self.spec.equal_rows else (FewerSteps,) if self.spec.equal_compute else ()
+            for reference in equal_compute(same_source, kinds):
+                if job := self._equal_compute(reference, jobs[reference.cell.id], baseline):
+                    yield job
             if self.spec.seed_control:
                 control = seed_control(same_source, seeds)
                 yield self._reference(control, control.source, baseline)
@@ -383,13 +403,18 @@ class _Planning:
         error = _error(planned)
         return with_plan[0] if error is None else replace(job, error=error)
 
-    def _equal_compute(self, reference: EqualCompute, shared: Job, baseline: Job) -> Job:
+    def _equal_compute(self, reference: EqualCompute, shared: Job, baseline: Job) -> Job | None:
         entry, device = shared.source.entry, self.session.device
         if shared.error:
             why = UserError(f"its compute is that of cell {shared.id}, which has none", "see why that cell failed")
             job = self._reference(reference, shared.source, baseline)
             return replace(job, error=baseline.error or why, plan=None)
-        source = reference.source(shared.node_steps, lambda settings: sampler_of(entry, settings, device).K)
+        made = shared.evaluations(reuse=self.reuse)
+        source = reference.source(made, lambda settings: sampler_of(entry, settings, device).K)
+        if source is None:
+            tau, what = shared.config.tau, reference.role.replace("-", " ")
+            self.session.note(f"{entry.name}, tau {tau:f}: no baseline with {what} takes as many rows: left out")
+            return None
         return self._reference(reference, source, baseline)
 
     def _reference(self, reference: Reference, source: Source, baseline: Job) -> Job:
@@ -516,6 +541,6 @@ def _refuse_others(run: Path, shared: Sequence[Cell]) -> None:
     for _, group in groupby(shared, key=lambda cell: cell.source.key):
         same_source = list(group)
         # whether or not this spec asks for them: another sweep of the same images may have left them here
-        references: list[Reference] = [*equal_compute(same_source), seed_control(same_source, seeds)]
+        references: list[Reference] = [*equal_compute(same_source, EVERY_KIND), seed_control(same_source, seeds)]
         identities |= {reference.id: reference.identity for reference in references}
     refuse_others(run, identities)

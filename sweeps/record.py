@@ -11,12 +11,15 @@ from decimal import Decimal
 from functools import partial
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from common.errors import UserError
 from common.files import canonical_json, parse_json, read_sealed, sha256_file, sha256_text, write_sealed
+
+if TYPE_CHECKING:
+    from generators.sharing.evaluations import Evaluations
 
 SCHEMA_VERSION: Literal[1] = 1
 RECORD, SCORES, SPEC, CELLS = "record.json", "scores.parquet", "sweep.yaml", "cells.json"
@@ -24,10 +27,14 @@ AGAIN = "run the same sweep again: it makes the cell again"
 ID = 16  # hexadecimal digits of an identity's hash that name its folder
 NEAR = 0.02  # of denoiser steps saved: cells of so nearly the same savings may be compared with each other
 BASE = "base"  # the variation of a cell that has none
-Role = Literal["sharing", "fewer-steps", "another-seed"]
+Role = Literal["sharing", "fewer-steps", "less-guidance", "less-guidance-and-steps", "another-seed"]
+EQUAL: tuple[Role, ...] = ("fewer-steps", "less-guidance", "less-guidance-and-steps")  # baselines of a cell's compute
 
 
-LATER = {"sample", "per_prompt", "distinct_savings"}  # fields that came after the first release
+# fields that came after the first release
+LATER = {"sample", "per_prompt", "distinct_savings", "nfe", "baseline_nfe"}
+LATER |= {"unguided_steps", "baseline_unguided_steps", "reused_rows"}
+EVERYWHERE = "0..1"  # the guidance interval of whoever asks for none
 # What files call these fields: their names of the first release, so that every version reads every run.
 ON_DISK = {
     "config": "asked",
@@ -73,13 +80,15 @@ class CellConfig(Part):
     noise: str
     scheduler: str
     guidance: float
+    guidance_interval: str = EVERYWHERE
     denoiser_cache: str = "none"
     variation: str = BASE
 
     @model_serializer(mode="wrap")
     def _as_always(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written = serialise(self)
-        return {name: value for name, value in written.items() if name != "variation" or value != BASE}
+        idle = {("guidance_interval", EVERYWHERE), ("variation", BASE)}  # axes that came later
+        written: dict[str, Any] = serialise(self)
+        return {name: value for name, value in written.items() if (name, value) not in idle}
 
 
 class Result(Part):
@@ -149,6 +158,10 @@ class PlanCost(Part):
     `node_steps` and `savings` of old runs count their `probe_rows` too: what a strategy had the denoiser evaluate.
     `distinct_savings`: of the pictures that repeat no earlier one of their prompt, bit for bit, where some do: to make
     one picture twice saves nothing.
+    `nfe`: rows that the denoiser evaluates, two a node-step with classifier-free guidance, where a model has it; None
+    in records made before it was kept, and where a model's rows cannot be told.
+    `unguided_steps`: node-steps outside the guidance interval, and `reused_rows` what siblings had in common, where
+    there is any.
     """
 
     n_prompts: int
@@ -159,6 +172,32 @@ class PlanCost(Part):
     savings: float
     probe_rows: int = 0
     distinct_savings: float | None = None
+    nfe: int | None = None
+    baseline_nfe: int | None = None
+    unguided_steps: int | None = None
+    baseline_unguided_steps: int | None = None
+    reused_rows: int | None = None
+
+    @property
+    def evaluations(self) -> "Evaluations":
+        """Return what the pictures have the denoiser evaluate."""
+        from generators.sharing.evaluations import Evaluations
+
+        unguided = self.unguided_steps or 0
+        return Evaluations(self.node_steps - unguided, unguided, self.reused_rows or 0)
+
+    @property
+    def baseline_evaluations(self) -> "Evaluations":
+        """Return the same of the baseline."""
+        from generators.sharing.evaluations import Evaluations
+
+        unguided = self.baseline_unguided_steps or 0
+        return Evaluations(self.baseline_node_steps - unguided, unguided)
+
+    @property
+    def nfe_savings(self) -> float | None:
+        """Return the share of the baseline's rows saved; None where rows are not known."""
+        return None if self.nfe is None or not self.baseline_nfe else 1 - self.nfe / self.baseline_nfe
 
     @model_serializer(mode="wrap")
     def _as_always(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -218,7 +257,8 @@ class Record(Part):
 
     Attributes:
         role: ``sharing``: prompts that share. ``another-seed``: the seed control, an A/A test. ``fewer-steps``: the
-            equal-compute baseline. The pictures of these two are baselines of other settings.
+            equal-compute baseline; ``less-guidance``, ``less-guidance-and-steps``: other baselines of as many rows. The
+            pictures of all these are baselines of other settings.
         config: its place on the axes of the sweep, as the user named it.
         conditioned_on: of the model family (see `Family`); None in records made before it was recorded.
         control: whether the strategy is there to be beaten.

@@ -3,6 +3,7 @@
 Both are baselines of other settings, compared with the cell's own baseline as its pictures are.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +11,14 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, ClassVar
 
-from generators.settings import GenerationSettings
+from generators.settings import WHOLE, GenerationSettings, GuidanceInterval
+from generators.sharing.evaluations import Evaluations
+from sweeps.cost import rows_of
 from sweeps.grid import Cell, Source, short_hash
 from sweeps.record import CellConfig, Role
 
 LARGEST_SEED = 2**63 - 1
+FREE = GuidanceInterval(0.25, 1).text  # guidance left out of the first quarter: it costs nothing that was seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,39 +74,100 @@ class SeedControl(Reference):
 
 @dataclass(frozen=True, eq=False)
 class EqualCompute(Reference):
-    """The baseline with as many steps as a cell's denoiser evaluations allow every prompt (the paper's fixed budget).
+    """A baseline that spends as many denoiser evaluations as a cell, without sharing.
 
     In a sweep with denoiser caches the cell is one without.
     """
-
-    role: ClassVar[Role] = "fewer-steps"
 
     @property
     def identity(self) -> dict[str, Any]:
         return {**self.cell.identity, self.role: True}
 
-    def source(self, node_steps: int, evaluations: Callable[[GenerationSettings], int]) -> Source:
-        """Return the source whose baseline costs the cell's `node_steps`, to the nearest number of evaluations.
+    def source(self, made: Evaluations, K: Callable[[GenerationSettings], int]) -> Source | None:
+        """Return the source whose baseline costs nearest to what the cell's plan evaluates; None where none is near.
 
-        A scheduler need not make as many evaluations (K) as it is given steps, so the steps around the guess are tried.
+        Args:
+            made: what the cell's plan evaluates.
+            K: returns how many evaluations a scheduler makes with these settings.
         """
         source = self.cell.source
-        budget = node_steps / len(source.prompts)
-        guess = round(source.settings.steps * budget / source.steps)
-        tried = [
-            replace(source, settings=settings, steps=evaluations(settings))
-            for steps in range(max(1, guess - 1), guess + 2)
-            for settings in [source.settings.model_copy(update={"steps": steps})]
-        ]
-        return min(tried, key=lambda candidate: abs(candidate.steps - budget))
+        guided, unguided = rows_of(source)
+        budget = made.rows(guided, unguided) / len(source.prompts)
+
+        def off(candidate: Source) -> float:
+            return abs(_rows_of_one(candidate, guided) - budget)
+
+        tried = [replace(source, settings=settings, steps=K(settings)) for settings in self._candidates(budget, guided)]
+        nearest = min(tried, key=off, default=None)
+        most = 0.5 * guided  # half a step
+        return nearest if nearest is not None and (off(nearest) <= most or self.role == "fewer-steps") else None
+
+    @abstractmethod
+    def _candidates(self, budget: float, guided: float) -> list[GenerationSettings]:
+        """Return settings whose baselines may cost `budget` rows a prompt, where a guided step costs `guided`."""
 
 
-def equal_compute(cells: Sequence[Cell]) -> list[EqualCompute]:
+class FewerSteps(EqualCompute):
+    """The baseline with as many steps as the evaluations allow every prompt (the paper's fixed budget)."""
+
+    role: ClassVar[Role] = "fewer-steps"
+
+    def _candidates(self, budget: float, guided: float) -> list[GenerationSettings]:
+        """Return the settings with the steps around a guess: a scheduler need not evaluate once a step (K)."""
+        return _with_steps(self.cell.source, self.cell.source.settings, budget)
+
+
+class LessGuidance(EqualCompute):
+    """The baseline with guidance left out of its first steps."""
+
+    role: ClassVar[Role] = "less-guidance"
+
+    def _candidates(self, budget: float, guided: float) -> list[GenerationSettings]:
+        source = self.cell.source
+        if source.settings.guidance_interval != WHOLE or guided <= 1:
+            return []
+        return [_from(source, first) for first in range(1, source.steps)]
+
+
+class LessGuidanceAndSteps(EqualCompute):
+    """The baseline with guidance left out of the first quarter of its steps, and with fewer of them."""
+
+    role: ClassVar[Role] = "less-guidance-and-steps"
+
+    def _candidates(self, budget: float, guided: float) -> list[GenerationSettings]:
+        source = self.cell.source
+        if source.settings.guidance_interval != WHOLE or guided <= 1:
+            return []
+        quarter = source.settings.model_copy(update={"guidance_interval": FREE})
+        return _with_steps(source, quarter, budget)
+
+
+def _with_steps(source: Source, settings: GenerationSettings, budget: float) -> list[GenerationSettings]:
+    of_all = _rows_of_one(replace(source, settings=settings), rows_of(source)[0])
+    guess = round(settings.steps * budget / of_all)
+    return [settings.model_copy(update={"steps": steps}) for steps in range(max(1, guess - 1), guess + 2)]
+
+
+def _from(source: Source, first: int) -> GenerationSettings:
+    """Return the source's settings with guidance from this step on."""
+    share = math.ceil(first / source.steps * 1e5) / 1e5  # in as many digits as are written: the step holds
+    return source.settings.model_copy(update={"guidance_interval": GuidanceInterval(share, 1).text})
+
+
+def _rows_of_one(source: Source, guided: float) -> float:
+    """Return the rows that the denoiser evaluates of one of the source's prompts alone."""
+    on = int(source.settings.guided(source.steps).sum())
+    return Evaluations(on, source.steps - on).rows(guided)
+
+
+EVERY_KIND: tuple[type[EqualCompute], ...] = (FewerSteps, LessGuidance, LessGuidanceAndSteps)
+
+
+def equal_compute(cells: Sequence[Cell], kinds: Sequence[type[EqualCompute]]) -> list[EqualCompute]:
     """Return the equal-compute baselines of one source's cells: one a tau that shares, at the first way to share."""
     first = cells[0].config.model_copy(update={"tau": 0})
-    return [
-        EqualCompute(cell) for cell in cells if cell.config.tau and cell.config.model_copy(update={"tau": 0}) == first
-    ]
+    sharing = [cell for cell in cells if cell.config.tau and cell.config.model_copy(update={"tau": 0}) == first]
+    return [kind(cell) for cell in sharing for kind in kinds]
 
 
 def seed_control(cells: Sequence[Cell], seeds: Sequence[int]) -> SeedControl:

@@ -21,6 +21,7 @@ from common.bounded_yaml import parse_yaml
 from common.errors import UserError, nearest
 from common.files import canonical_json, cut_to_bytes, input_file, sha256_file, sha256_text
 from generators.acceleration import Acceleration, Compilation
+from generators.settings import WHOLE, guidance_interval
 from sweeps.axes import canonical, items, parse_batch_size, parse_integers, parse_savings, parse_taus, ways
 from sweeps.record import BASE
 
@@ -56,18 +57,8 @@ LONGEST_NAME, LONGEST_SHOWN = 100, 200  # bytes, characters
 ANY = "\0"  # stands for any text, where names are looked for
 # settings that came later: where they say nothing, a run's name is as it was
 LATER = {
-    *(
-        "savings",
-        "denoiser_cache",
-        "settings",
-        "revision",
-        "variant",
-        "column",
-        "per_prompt",
-        "copies_height",
-        "sample",
-    ),
-    "variations",
+    *("savings", "denoiser_cache", "settings", "revision", "variant", "column", "per_prompt", "copies_height"),
+    *("sample", "guidance_interval", "variations"),
 }
 
 ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)  # of a Google-style docstring
@@ -132,6 +123,10 @@ Seeds = Annotated[
 ]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Floats = Annotated[tuple[Finite, ...], BeforeValidator(_guidances)]
+Intervals = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: tuple(dict.fromkeys(guidance_interval(item).text for item in items(value)))),
+]
 Canonical = PlainSerializer(lambda values: [canonical(value) for value in values], return_type=list[str])
 Taus = Annotated[
     tuple[Decimal, ...], BeforeValidator(lambda value: () if value in ((), []) else parse_taus(value)), Canonical
@@ -166,6 +161,8 @@ class SweepSpec(BaseModel):
         steps: Denoising steps.
         scheduler: A scheduler by its class in diffusers, such as DDIMScheduler.
         guidance: Guidance scale.
+        guidance_interval: The part of the steps in which guidance is on, in shares of them: 0.25..1 leaves it out in
+            the first quarter. A step without guidance is one row of the denoiser instead of two.
         negative_prompt: What the images should not show.
         height: Height in pixels.
         width: Width in pixels.
@@ -208,6 +205,8 @@ class SweepSpec(BaseModel):
         compilation: Compile the denoiser with torch.compile: the blocks that it repeats (regional), or all of
             it (full). Every batch size then takes about a minute once.
         autocast: Multiply fp32 weights in bf16. Faster where the hardware has it; images change slightly.
+        reuse_unconditional: Where prompts part, predict once what all of them have in common: the prediction without a
+            prompt. Images change by rounding only.
         threads: CPU threads of one operation.
         isolate: Make the images of every cell by themselves, after a warm-up, so that its seconds are measured.
             Otherwise cells are denoised together and divide the seconds between them. --energy and
@@ -224,6 +223,8 @@ class SweepSpec(BaseModel):
             differences than that one mean nothing.
         equal_compute: Also compare each tau with a baseline of fewer steps that spends as many denoiser
             evaluations.
+        equal_rows: Also compare each tau with baselines that share nothing and spend as many rows of the denoiser:
+            with fewer steps; with guidance left out of the first steps; with both.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -246,6 +247,7 @@ class SweepSpec(BaseModel):
     steps: Annotated[Steps, Flag(MAKE, "N|N,N", THE_MODELS)] = ()
     scheduler: Annotated[Names, Flag(MAKE, "CLASS", THE_MODELS)] = ("default",)
     guidance: Annotated[Floats, Flag(MAKE, "X|X,X", THE_MODELS)] = ()
+    guidance_interval: Annotated[Intervals, Flag(MAKE, "START..STOP", WHOLE)] = ()
     negative_prompt: Annotated[str | None, Flag(MAKE, "TEXT")] = None
     height: Annotated[int | None, Field(ge=1), Flag(MAKE, "PIXELS", THE_MODELS)] = None
     width: Annotated[int | None, Field(ge=1), Flag(MAKE, "PIXELS", THE_MODELS)] = None
@@ -275,6 +277,7 @@ class SweepSpec(BaseModel):
     channels_last: Annotated[bool | None, Flag(RUN, default="on with CUDA, else off")] = None
     compilation: Annotated[Compilation | None, Flag(RUN, "no|regional|full", "no", names=("--compile",))] = None
     autocast: Annotated[bool | None, Flag(RUN, default="off")] = None
+    reuse_unconditional: Annotated[bool | None, Flag(RUN, default="off")] = None
     threads: Annotated[int | None, Field(ge=1), Flag(RUN, "N", "one for each core")] = None
     isolate: Annotated[bool, Flag(RUN)] = False
     energy: Annotated[bool, Flag(RUN)] = False
@@ -289,6 +292,7 @@ class SweepSpec(BaseModel):
     ] = None
     seed_control: Annotated[bool, Flag(SCORE, old=("another_seed",))] = True
     equal_compute: Annotated[bool, Flag(SCORE, old=("fewer_steps",))] = False
+    equal_rows: Annotated[bool, Flag(SCORE)] = False
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -315,6 +319,14 @@ class SweepSpec(BaseModel):
         compiled = self.compilation not in (None, "no")
         if compiled and self.denoiser_cache != ("none",):
             raise UserError("a compiled denoiser decides nothing as it runs, as a denoiser cache does", "leave out one")
+        if self.reuse_unconditional and self.denoiser_cache != ("none",):
+            raise UserError(
+                "a denoiser cache keeps every row's own state, and --reuse-unconditional leaves rows out of calls",
+                "leave out one",
+            )
+        if self.denoiser_cache != ("none",) and set(self.guidance_interval) - {WHOLE}:
+            what = "a denoiser cache remembers as many rows as it saw, and a guidance interval changes their number"
+            raise UserError(what, "leave out one")
         if compiled and self.offload != "none":
             raise UserError("--compile and --offload both take the place of what the denoiser runs", "leave out one")
         if self.sample and "official" in self.noise:

@@ -48,7 +48,7 @@ NETWORK = ("nfs", "lustre")
 LOCAL_LOCKS = {"nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock"}
 # Axes to which values may be added in a run: seeds are none, as the seed control of one is the baseline of the next.
 ADDED = (
-    *("model", "dataset", "steps", "scheduler", "guidance", "tau", "savings"),
+    *("model", "dataset", "steps", "scheduler", "guidance", "guidance_interval", "tau", "savings"),
     *("strategy", "features", "schedule", "combiner", "noise", "denoiser_cache", "variations"),
 )
 

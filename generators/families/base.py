@@ -23,8 +23,9 @@ from generators.conditioning import Conditioning, LazyRows
 from generators.device_memory import give_back
 from generators.model_entry import FAMILIES, ModelEntry, ModelFamily
 from generators.overflow import refuse_overflow, within
+from generators.row_reuse import RowReuse
 from generators.sampler import Draw, Sampler
-from generators.settings import GenerationSettings
+from generators.settings import WHOLE, GenerationSettings
 
 # A family's own settings; whoever takes any family says `Family`, and knows no more of them than all families have.
 S = TypeVar("S", bound=GenerationSettings, default=Any)
@@ -53,6 +54,7 @@ class Family(ModelFamily, ABC, Generic[S]):
         dtype: of weights.
         offload: what waits in main memory until it is needed; set before anything is encoded or denoised.
         acceleration: how the denoiser computes; likewise.
+        reuse: of equal rows, where the acceleration has it and denoising has begun.
     """
 
     settings_type: ClassVar[type[GenerationSettings]] = GenerationSettings
@@ -64,6 +66,7 @@ class Family(ModelFamily, ABC, Generic[S]):
     one_stream: ClassVar[bool] = False
     offload: Offload = "none"
     acceleration: Acceleration = Acceleration()
+    reuse: RowReuse | None = None
     _accelerated: dict[str, Any] | None = None
 
     def __init__(self, entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> None:
@@ -183,6 +186,9 @@ class Family(ModelFamily, ABC, Generic[S]):
         self.release_encoders()
         if self._accelerated is None:
             self._accelerated = self.acceleration.apply(self.network, self.device, self.dtype, self.entry.name)
+            if self.acceleration.reuse_unconditional and self.network is not None:
+                self.reuse = RowReuse()
+                self.network.forward = self.reuse.around(self.network)  # type: ignore[method-assign]
         return self._accelerated
 
     def release_encoders(self) -> None:
@@ -236,6 +242,16 @@ class Family(ModelFamily, ABC, Generic[S]):
     def latents_dtype(self, settings: S) -> torch.dtype:
         """Return what latents are kept in between steps: `dtype`, but where a pipeline keeps them wider."""
         return self.dtype
+
+    @classmethod
+    def unguided(cls, model: ModelEntry, settings: S) -> S:
+        """Return the settings of a step outside the guidance interval: the denoiser predicts for the prompt alone."""
+        return settings.model_copy(update={"guidance": 1.0, "guidance_interval": WHOLE})
+
+    @classmethod
+    def one_unconditional(cls, settings: S) -> bool:
+        """Return whether prompts of one negative prompt have the same unconditional conditioning, bit for bit."""
+        return True
 
     @abstractmethod
     def predict(self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: S) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from common.errors import UserError
+from common.files import canonical_json, parse_json
 from common.logs import errors_alone
 from generators.batching import Batches
 from generators.checkpoints import load_pipeline, named_pipeline, pipeline_class
@@ -18,7 +19,7 @@ from generators.component import Component
 from generators.conditioning import Conditioning, LazyRows
 from generators.families import seams, traced
 from generators.families.base import DTYPES, ROLE, Family, decoder_watched, pictures_of, torch_device
-from generators.families.described import PROMPT, Described, described, described_at, unheard
+from generators.families.described import PROMPT, TRUE_GUIDANCE, Described, described, described_at, unheard
 from generators.families.encoding import warnings_kept
 from generators.families.heard import Listener
 from generators.families.pipeline_classes import NAME, PROVED, is_served, unserved
@@ -37,6 +38,7 @@ from generators.families.prompt_returns import (
 from generators.families.shells import UNUSED
 from generators.model_entry import ModelEntry, models
 from generators.sampler import Draw, Sampler
+from generators.settings import WHOLE
 
 FEATURES = (POOLED, "mean_token", "flattened")
 
@@ -199,6 +201,15 @@ class DiffusersPipeline(Family[PipelineSettings]):
             latents, _ = seams.prepared(self.denoiser, arguments, _moved(returns, self.device, self.dtype))
             self._latents_dtype = latents.dtype
         return self._latents_dtype or self.dtype
+
+    @classmethod
+    def unguided(cls, model: ModelEntry, settings: PipelineSettings) -> PipelineSettings:
+        """Return the settings without the guidance that costs rows: beside an embedded one, the true guidance."""
+        further = parse_json(settings.arguments or "{}")
+        plain = {"negative_prompt": "", "guidance_interval": WHOLE}
+        if further.pop(TRUE_GUIDANCE, 1) > 1:
+            return settings.model_copy(update={**plain, "arguments": canonical_json(further) if further else ""})
+        return settings.model_copy(update={**plain, "guidance": 1.0})
 
     @torch.no_grad()
     def predict(

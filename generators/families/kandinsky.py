@@ -157,6 +157,11 @@ class Kandinsky(Family[PriorSettings]):
     def latent_shape(self, settings: PriorSettings) -> tuple[int, ...]:
         return _latent_shape(self.entry.source("decoder"), settings)
 
+    @classmethod
+    def one_unconditional(cls, settings: PriorSettings) -> bool:
+        """Return whether it is the empty negative prompt's: the prior draws another embedding of a text each time."""
+        return not settings.negative_prompt
+
     @torch.no_grad()
     def predict(
         self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: PriorSettings

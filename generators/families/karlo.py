@@ -203,6 +203,11 @@ class Karlo(Family[KarloSettings]):
             )
         return _pixels(self.entry, "decoder")
 
+    @classmethod
+    def unguided(cls, model: ModelEntry, settings: KarloSettings) -> KarloSettings:
+        """Return the settings without unconditional rows: both samplers have them or neither (`_guided`)."""
+        return super().unguided(model, settings).model_copy(update={"prior_guidance": 1.0})
+
     @torch.no_grad()
     def predict(
         self, latents: Tensor, k: int, sampler: Sampler, rows: dict[str, Tensor], settings: KarloSettings

@@ -4,9 +4,11 @@ from bisect import bisect_left
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import UserError
-from generators.sharing.plan import Grouping, Planner
+from generators.sharing.evaluations import Evaluations, evaluations
+from generators.sharing.plan import Grouping, Planner, build_plan
 from generators.sharing.schedule import Schedule
 
 # Decimals of four significant digits, in order: 1.000e-12, 1.001e-12, ..., 9.999e14.
@@ -48,6 +50,45 @@ def node_steps(tree: Grouping, schedule: Schedule, tau: float, steps: int) -> in
     inner = slice(tree.n_leaves, None)
     saved = (tree.n_children[inner] - 1) * schedule.split_steps(tree.score[inner], tau, steps)
     return tree.n_leaves * steps - int(np.sum(saved))
+
+
+def evaluated(
+    tree: Grouping,
+    schedule: Schedule,
+    tau: float,
+    steps: int,
+    guided: NDArray[np.bool_] | None = None,
+    *,
+    reuse: bool = False,
+) -> Evaluations:
+    """Return what the plan of `tree` has the denoiser evaluate, from the tree alone where that will do.
+
+    Args:
+        tree: of N prompts, or a planner.
+        schedule: the thresholds over the steps.
+        tau: how much is shared, >= 0.
+        steps: K.
+        guided: bool [K], the steps at which guidance is on; None: all.
+        reuse: whether siblings' unconditional rows are evaluated once.
+
+    Examples:
+        >>> from generators.sharing.schedule import get_schedule
+        >>> from generators.sharing.tree import Tree
+        >>> tree = Tree.from_linkage([[0, 1, 0.2, 2], [2, 3, 0.5, 3]])
+        >>> evaluated(tree, get_schedule("eq7"), 1.0, 10, np.arange(10) >= 2, reuse=True)
+        Evaluations(guided=17, unguided=2, reused=2)
+    """
+    everywhere = guided is None or bool(guided.all())
+    if reuse or (isinstance(tree, Planner) and not everywhere):
+        return evaluations(build_plan(tree, schedule, tau, steps), guided, reuse=reuse)
+    total = node_steps(tree, schedule, tau, steps)
+    if guided is None or isinstance(tree, Planner):
+        return Evaluations(total)
+    before = np.append(0, np.cumsum(guided))
+    inner = slice(tree.n_leaves, None)
+    saved = (tree.n_children[inner] - 1) * before[schedule.split_steps(tree.score[inner], tau, steps)]
+    on = tree.n_leaves * int(before[-1]) - int(np.sum(saved))
+    return Evaluations(on, total - on)
 
 
 def tau_for_savings(tree: Grouping, schedule: Schedule, steps: int, target: float) -> TauForSavings:

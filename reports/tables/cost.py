@@ -7,7 +7,7 @@ from reports.base import RunView, Table
 from reports.frame import SHARED, frame, shared_axes, varying_axes, wall_savings
 from reports.labels import Label, axis_text
 from reports.sheet import Column, Entry, Sheet
-from sweeps.record import Record
+from sweeps.record import EQUAL, Record
 
 Value: TypeAlias = Callable[[Record], float | None]
 
@@ -23,11 +23,12 @@ class Cost(Table):
     printed: ClassVar[bool] = False
 
     def sheet(self, run: RunView) -> Sheet | None:
-        records = [*run.records, *run.held_against("fewer-steps")]
+        records = [*run.records, *(record for role in EQUAL for record in run.held_against(role))]
         if not any(wall_savings(record) is not None for record in records):
             return None
         measured: dict[str, tuple[Label, Value]] = {
             "steps saved, %": (SHARE, lambda record: record.plan.savings if record.plan else None),
+            "NFE saved, %": (SHARE, lambda record: record.plan.nfe_savings if record.plan else None),
             "FLOPs saved, %": (SHARE, lambda record: record.flops.savings if record.flops else None),
             "wall time saved, %": (SHARE, wall_savings),
             "wall/steps saved": (RATIO, _ratio),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BLANK = "pictures.blank"
+NEGLIGIBLE = 5e-4  # of a share: it is shown as the same
 POOLED = "a row is all seeds of a way to share; results without an interval are means over seeds; `seeds` has each seed"
 Filled: TypeAlias = tuple[Column, Callable[[Record], Entry]]
 
@@ -84,6 +85,7 @@ def summary(run: RunView, groups: Sequence[tuple[Record, ...]]) -> Sheet:
             else []
         ),
         _share("steps saved", lambda record: record.plan.savings if record.plan else None),
+        *([_share("NFE saved", _nfe_savings)] if any(map(_other_rows, records)) else []),
         _share("FLOPs saved", lambda record: record.flops.savings if record.flops else None),
         *(
             [_share("wall time saved", wall_savings)]
@@ -108,6 +110,16 @@ def summary(run: RunView, groups: Sequence[tuple[Record, ...]]) -> Sheet:
         ],
         groups=[record.config.model_copy(update={"tau": 0}) for record in records],
     )
+
+
+def _nfe_savings(record: Record) -> float | None:
+    return record.plan.nfe_savings if record.plan else None
+
+
+def _other_rows(record: Record) -> bool:
+    """Return whether rows of the denoiser and node-steps are not saved alike: guidance was left out, or rows reused."""
+    saved = _nfe_savings(record)
+    return saved is not None and record.plan is not None and abs(saved - record.plan.savings) > NEGLIGIBLE
 
 
 def _line(run: RunView, group: tuple[Record, ...]) -> Line:

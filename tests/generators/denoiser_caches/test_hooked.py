@@ -378,7 +378,8 @@ def test_skipped_blocks_are_those_that_are_not_called_and_nothing_is_left_behind
 @needs_cache_dit
 def test_the_calls_of_a_step_remember_apart(family, settings, conditioning) -> None:
     """As of pipelines that call the denoiser once with the prompt and once without: each call has its own memory."""
-    (states, pooled, _), = unpacked({name: one[[0]] for name, one in conditioning.tensors.items()}, torch.device("cpu"))  # fmt: skip
+    row = {name: one[[0]] for name, one in conditioning.tensors.items()}
+    ((states, pooled, _),) = unpacked(row, torch.device("cpu"))
     height = settings.height // 2 // family.denoiser.vae_scale_factor
     ids = FluxPipeline._prepare_latent_image_ids(1, height, height, torch.device("cpu"), torch.float32)
     latents = NOISE.initial([node_key(KEYS[:1])], family.latent_shape(settings))
