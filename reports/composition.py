@@ -152,8 +152,51 @@ def compositions(run: RunView) -> Compositions:
 
 
 def named(composition: Composition, axes: Sequence[str]) -> str:
-    """Return a design's base in words, by the axes on which bases differ; empty where none do."""
-    return series_name(composition.config, axes)
+    """Return a design in words: its base, by the axes on which bases differ, what is stacked, the share saved."""
+    base = series_name(composition.config, axes)
+    return ", ".join(filter(None, [base, composition.variation])) + f" at {100 * composition.savings:.0f}%"
+
+
+def widest(found: Sequence[Composition]) -> list[Composition]:
+    """Return the designs over all prompt sets; of a run over one set, all."""
+    return [one for one in found if one.dataset == EVERY_SET] or list(found)
+
+
+def in_words(run: RunView) -> tuple[str, tuple[str, ...]] | None:
+    """Return the question that a run of 2 x 2 designs answers, and a line for each verdict; None for other runs."""
+    all_of = run.once(compositions)
+    if not all_of.found:
+        return None
+    metric = all_of.found[0].metric
+    found = [one for one in widest(all_of.found) if one.metric == metric]
+    said = {
+        STACKS: f"Stacks with sharing, as what both lose beyond the sum of each is shown to be within {MARGIN:g}",
+        MORE: "Costs more together than apart",
+        LESS: "Costs less together than apart",
+        UNSETTLED: "Not settled, for want of prompts or seeds",
+    }
+    lines = [
+        f"{words}: {'; '.join(_told(one, all_of.axes) for one in found if one.verdict == verdict)}."
+        for verdict, words in said.items()
+        if any(one.verdict == verdict for one in found)
+    ]
+    return "What may be stacked with sharing?", (
+        *lines,
+        f"In brackets: the interaction in {score_name(run, metric)}, with its 95% interval.",
+    )
+
+
+def score_name(run: RunView, metric: str) -> str:
+    """Return what a metric's score is called, as ``VQAScore``."""
+    names = (name for name in result_names(run.records) if name.startswith(f"{metric}.") and name.endswith("_mean"))
+    mean = next(names, None)
+    return run.label(mean).text if mean else title(metric)
+
+
+def _told(one: Composition, axes: Sequence[str]) -> str:
+    estimate = one.interaction
+    ends = "" if estimate.low is None else f" [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+    return f"{named(one, axes)} ({estimate.value:+.3f}{ends})"
 
 
 def _ways(base: Sequence[Record], variation: str) -> list[CellConfig]:
