@@ -8,7 +8,7 @@ taken off.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,12 +139,12 @@ def compositions(run: RunView) -> Compositions:
     for variation, records in varied.items():
         for metric in paired_metrics(result_names(records)):
             for way in _ways(base, variation):
-                other = [record for record in records if _key(record.config, variation) == way]
-                own = [record for record in base if _key(record.config, variation) == way]
-                for settings in dict.fromkeys(_settings(record.config) for record in own):
-                    mine = [record for record in own if _settings(record.config) == settings]
+                others = _by_settings([record for record in records if _key(record.config, variation) == way])
+                own = _by_settings([record for record in base if _key(record.config, variation) == way])
+                for settings, mine in own.items() if others else ():
+                    nearest_settings = max(others, key=partial(_in_common, settings))
                     try:
-                        found += _of_way(run, variation, metric, mine, other, asked_for, read)
+                        found += _of_way(run, variation, metric, mine, others[nearest_settings], asked_for, read)
                     except UserError as error:
                         notes.append(f"{variation} is left out for {title(metric)}: {error}")
     axes = [axis for axis in varying_axes(base) if axis not in ("dataset", "seed")]
@@ -212,8 +212,17 @@ def _key(asked: CellConfig, variation: str) -> CellConfig:
     return asked.model_copy(update={**update, "tau": 0, "dataset": "", "seed": 0, "variation": BASE})
 
 
-def _settings(asked: CellConfig) -> CellConfig:
-    return asked.model_copy(update={"tau": 0, "dataset": "", "seed": 0})
+def _by_settings(records: Sequence[Record]) -> dict[CellConfig, list[Record]]:
+    """Group cells by what they have in common beside prompts, seed and tau."""
+    groups: dict[CellConfig, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.config.model_copy(update={"tau": 0, "dataset": "", "seed": 0}), []).append(record)
+    return groups
+
+
+def _in_common(one: CellConfig, other: CellConfig) -> int:
+    """Return on how many axes two places agree."""
+    return sum(getattr(one, axis) == getattr(other, axis) for axis in axes_of([one]))
 
 
 def _of_way(
@@ -265,11 +274,12 @@ def _composition(
     tables = [scores(records) for records in cells]
     if any(table.shape != standard.shape for table in tables):
         raise UserError("its cells have different numbers of prompts or seeds", "run it as one sweep")
-    gaps = [sign * (table - standard) for table in tables]
+    of_sharing, of_variation, of_both = (sign * (table - standard) for table in tables)
     known = [count for count in (roots(run, shared), roots(run, both)) if count is not None]
     config = first.config.model_copy(update={"tau": 0})
     least = min(known) if len(known) == 2 else None
-    return Composition(config, dataset, variation, metric, savings, shared, varied, both, *gaps, roots=least)
+    measured = shared, varied, both, of_sharing, of_variation, of_both
+    return Composition(config, dataset, variation, metric, savings, *measured, roots=least)
 
 
 def _scores(run: RunView, record: Record, metric: str, read: Read, of_baseline: bool) -> NDArray[np.float64]:
@@ -293,10 +303,15 @@ def _place(record: Record) -> Place:
 
 
 def _saved(record: Record, base: Record, what: str) -> float | None:
-    ours, whole = record.plan, base.plan
-    if what == "steps":
-        return 1 - ours.node_steps / whole.baseline_node_steps if ours and whole else None
-    if what == "rows":
-        known = ours and whole and ours.nfe is not None and whole.baseline_nfe
-        return 1 - ours.nfe / whole.baseline_nfe if known else None
-    return 1 - record.flops.total / base.flops.baseline_total if record.flops and base.flops else None
+    ours, whole = _counted(record, what), _counted(base, what, of_baseline=True)
+    return None if ours is None or not whole else 1 - ours / whole
+
+
+def _counted(record: Record, what: str, *, of_baseline: bool = False) -> float | None:
+    counted = record.flops if what == "flops" else record.plan
+    ours, baseline = {
+        "steps": ("node_steps", "baseline_node_steps"),
+        "rows": ("nfe", "baseline_nfe"),
+        "flops": ("total", "baseline_total"),
+    }[what]
+    return getattr(counted, baseline if of_baseline else ours) if counted else None

@@ -21,7 +21,7 @@ from sweeps.record import Record
 # by variation, then whether prompts share, their scores [S, N]
 Scores = Mapping[tuple[str, bool], np.ndarray]
 SEEDS, N = (1, 2, 3), 80
-STEPS = {"base": 20, "steps=10": 10, "dtype=bf16": 20}
+STEPS = {"base": 20, "steps=10": 10, "dtype=bf16": 20, "model=turbo": 20}
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def composed(tmp_path: Path) -> Callable[..., Path]:
                 changed = {"steps": STEPS[variation], "variation": variation, **axes}
                 where = asked(tau if shares else "0", dataset=dataset, seed=seed, **changed)
                 record = record_at(where, len(row))
-                standard = f"shared/{variation}-{dataset}-{seed}-{where.strategy}".replace("=", "-")
+                standard = f"shared/{variation}-{dataset}-{seed}-{where.strategy}-{where.steps}".replace("=", "-")
                 record = record.model_copy(update={"baseline": standard})
                 save_record(run, record)
                 write_scores(record.scores(run), row)
@@ -143,6 +143,22 @@ def test_variations_and_ways_to_share_stand_apart(composed) -> None:
         if one.variation == "dtype=bf16":
             assert one.interaction.value == pytest.approx(0)
             assert one.together.value == pytest.approx(one.sharing.value)
+
+
+def test_a_model_of_its_own_defaults_is_held_against_the_base_and_where_it_can_at_the_same_steps(composed) -> None:
+    """What follows from the model's name may differ: its steps, its guidance, its features."""
+    first, second = drawn(4), drawn(5)
+    two = {("base", shares): first["base", shares] for shares in (False, True)}
+    composed(two)  # 20 steps
+    composed({key: rows + 0.01 for key, rows in two.items()}, steps=8)
+    turbo = {("model=turbo", shares): second["steps=10", shares] for shares in (False, True)}
+    for steps in (8, 20):
+        run = composed(turbo, model="turbo", guidance=0.0, steps=steps)
+    found = compositions(RunView.of(run)).found
+    assert [(one.config.steps, {record.config.steps for record in one.both.values()}) for one in found] == [
+        (8, {8}),
+        (20, {20}),
+    ]
 
 
 def test_savings_are_of_what_the_bases_standard_takes(composed) -> None:
