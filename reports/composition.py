@@ -44,7 +44,8 @@ class Composition:
             and that have both.
         of_sharing, of_variation, of_both: [S, N] for S seeds of N prompts, the score less that of the base's standard
             picture; more is better.
-        roots: the least number of draws of noise that a seed's prompts start from; None: not known.
+        roots_of_sharing, roots_of_variation, roots_of_both: the least number of draws of noise that a seed's prompts
+            start from; None: not known.
     """
 
     config: CellConfig
@@ -58,22 +59,31 @@ class Composition:
     of_sharing: Floats
     of_variation: Floats
     of_both: Floats
-    roots: int | None = None
+    roots_of_sharing: int | None = None
+    roots_of_variation: int | None = None
+    roots_of_both: int | None = None
+
+    @property
+    def roots(self) -> int | None:
+        """The least number of draws of noise behind any of its pictures; None: not known of all."""
+        every = self.roots_of_sharing, self.roots_of_variation, self.roots_of_both
+        known = [count for count in every if count is not None]
+        return min(known) if len(known) == len(every) else None
 
     @cached_property
     def sharing(self) -> Estimate:
         """What sharing alone changes of the mean score."""
-        return pooled_difference(self.of_sharing, self.roots)
+        return pooled_difference(self.of_sharing, self.roots_of_sharing)
 
     @cached_property
     def alone(self) -> Estimate:
         """What the variation alone changes."""
-        return pooled_difference(self.of_variation, self.roots)
+        return pooled_difference(self.of_variation, self.roots_of_variation)
 
     @cached_property
     def together(self) -> Estimate:
         """What both change."""
-        return pooled_difference(self.of_both, self.roots)
+        return pooled_difference(self.of_both, self.roots_of_both)
 
     @cached_property
     def interaction(self) -> Estimate:
@@ -275,11 +285,10 @@ def _composition(
     if any(table.shape != standard.shape for table in tables):
         raise UserError("its cells have different numbers of prompts or seeds", "run it as one sweep")
     of_sharing, of_variation, of_both = (sign * (table - standard) for table in tables)
-    known = [count for count in (roots(run, shared), roots(run, both)) if count is not None]
     config = first.config.model_copy(update={"tau": 0})
-    least = min(known) if len(known) == 2 else None
     measured = shared, varied, both, of_sharing, of_variation, of_both
-    return Composition(config, dataset, variation, metric, savings, *measured, roots=least)
+    draws = (roots(run, records) for records in cells)
+    return Composition(config, dataset, variation, metric, savings, *measured, *draws)
 
 
 def _scores(run: RunView, record: Record, metric: str, read: Read, of_baseline: bool) -> NDArray[np.float64]:
