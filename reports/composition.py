@@ -164,7 +164,7 @@ def compositions(run: RunView) -> Compositions:
 def named(composition: Composition, axes: Sequence[str]) -> str:
     """Return a design in words: its base, by the axes on which bases differ, what is stacked, the share saved."""
     base = series_name(composition.config, axes)
-    return ", ".join(filter(None, [base, composition.variation])) + f" at {100 * composition.savings:.0f}%"
+    return ", ".join(filter(None, [base, composition.variation])) + f" at {100 * composition.savings:.0f}% saved"
 
 
 def widest(found: Sequence[Composition]) -> list[Composition]:
