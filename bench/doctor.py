@@ -58,6 +58,7 @@ def doctor(
         lambda: _disk(out),
         _cache,
         _batch_sizes,
+        _encodings,
         _models,
         _workers,
         _datasets,
@@ -144,6 +145,17 @@ def _batch_sizes() -> Iterator[Finding]:
     for found in all_remembered():
         about = {name: found.about.get(name) for name in ("model", "dtype", "height", "width", "device")}
         yield Finding("ok", "batch size", "{model}, {dtype}, {height}x{width}, {device}: ".format(**about) + str(found))
+
+
+def _encodings() -> Iterator[Finding]:
+    from sweeps.encoding_cache import EncodingCache
+
+    cache = EncodingCache()
+    if sizes := cache.sizes():
+        sets = f"{len(sizes)} encoded prompt set{'s' if len(sizes) > 1 else ''}"
+        yield Finding(
+            "ok", "encodings", f"{sets}, {size(sum(sizes.values()))} of {size(cache.most)}, in {cache.folder}"
+        )
 
 
 def _models() -> Iterator[Finding]:

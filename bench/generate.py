@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -10,6 +10,7 @@ from bench import executors
 from bench import options as o
 from bench.costs import HERE, Priced, priced
 from bench.documents import print_json
+from common.addresses import shown
 from common.errors import UserError
 from common.files import atomic_write, canonical_json, sha256_text
 from common.remote import RemoteFolder
@@ -20,15 +21,24 @@ if TYPE_CHECKING:
     from sweeps.delivery.files import Receipt
     from sweeps.delivery.formats import PictureFormat
     from sweeps.delivery.target import Target
+    from sweeps.encoding_cache import EncodingCache
     from sweeps.executors.base import Executor
     from sweeps.grid import Cell
     from sweeps.jobs import Job
     from sweeps.session import Session
     from sweeps.spec import SweepSpec
 
-GRID, DENDROGRAM = "grid.png", "dendrogram"
+GRID, FULL_GRID, DENDROGRAM = "grid.png", "grid-full.png", "dendrogram"
 MOST_LEAVES = 500  # of a tree whose branches can be told apart on a page
 LONG = 5_000  # characters of a prompt and its negative prompt, from which on a file may have no room for them
+
+
+class Beside(NamedTuple):
+    """What stands beside the pictures, if it is asked for."""
+
+    grid: bool
+    full_grid: bool
+    official_files: bool
 
 
 @o.spec_options(
@@ -87,6 +97,31 @@ def generate(
     grid: Annotated[
         bool, typer.Option("--grid/--no-grid", help="Draw a contact sheet, grid.png.", rich_help_panel=o.LEAVE)
     ] = True,
+    full_grid: Annotated[
+        bool,
+        typer.Option(
+            "--full-grid",
+            help="Draw a sheet of pictures at their own size too, grid-full.png.",
+            rich_help_panel=o.LEAVE,
+        ),
+    ] = False,
+    official_files: Annotated[
+        bool,
+        typer.Option(
+            "--official-files",
+            help="Write what the paper's released code writes too: denoised_images.pt (float32, 0 to 1) and "
+            "savings.txt.",
+            rich_help_panel=o.LEAVE,
+        ),
+    ] = False,
+    encoding_cache: Annotated[
+        bool,
+        typer.Option(
+            "--encoding-cache/--no-encoding-cache",
+            help="Keep the encoded prompts of a --dataset in the cache, for the next command.",
+            rich_help_panel=o.LEAVE,
+        ),
+    ] = True,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Share nothing, as --tau 0.", rich_help_panel="How prompts share")
     ] = False,
@@ -105,12 +140,14 @@ def generate(
 ) -> None:
     """Generate images of some prompts that share early denoising steps, without a sweep or scores.
 
-    Writes images/, manifest.parquet (a row an image), grid.png, dendrogram.png and identity.json, and prints what
-    sharing saved. Every file says how it was made. An interrupted command continues when it is run again.
+    Writes images/, manifest.parquet (a row an image), grid.png, identity.json and, of prompts that merge into a tree,
+    dendrogram.png, and prints what sharing saved. Every file says how it was made. An interrupted command continues
+    when it is run again.
     """
     from sweeps.continuing import run_name
     from sweeps.delivery.formats import PictureFormat
     from sweeps.delivery.target import Target, target_of
+    from sweeps.encoding_cache import EncodingCache
     from sweeps.spec import make_spec
 
     flags = executors.of_devices(o.given(settings), devices)
@@ -121,10 +158,16 @@ def generate(
     files = PictureFormat(picture_format, quality)  # type: ignore[arg-type]
     spec = make_spec([flags, {"tau": "0" if baseline or standard else flags.get("tau", "1")}])
     root, url = target_of(out, work)
+    if official_files and (url or not files.lossless):
+        what = f"--out {shown(url)}" if url else f"--format {files.name}"
+        hint = "write to a folder, as PNG or as WebP of --quality 100"
+        raise UserError(f"--official-files holds every pixel, in a file on a disk: not with {what}", hint)
+    kept = EncodingCache() if encoding_cache and spec.dataset else None
+    beside = Beside(grid, full_grid, official_files)
     own = o.checked_name(name) if name else run_name(spec, root)
     target = Target(root / own, RemoteFolder(f"{url}/{own}") if url else None)
     at = executors.chosen(executor, address, workers, store, devices)
-    _generate(spec, target, files, name_by, at, pricing, grid=grid, dry_run=dry_run, as_json=as_json)
+    _generate(spec, target, files, name_by, at, kept, pricing, beside=beside, dry_run=dry_run, as_json=as_json)
 
 
 def _generate(
@@ -133,9 +176,10 @@ def _generate(
     files: "PictureFormat",
     name_by: str | None,
     executor: "Executor | None",
+    kept: "EncodingCache | None",
     pricing: Priced,
     *,
-    grid: bool,
+    beside: Beside,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -164,7 +208,7 @@ def _generate(
             job = plan_pictures(cell, folder, Session.of(spec, where, seen), keep=False)
             print_bill(pricing.bill([job], where, folder.parent), job, as_json=as_json)
             return
-        session, executor = Session.of(spec, where, seen, executor), executor or Local()
+        session, executor = Session.of(spec, where, seen, executor, kept), executor or Local()
         with open_store(folder, spec), executor.opened(spec, where, seen):
             atomic_write(folder / "identity.json", canonical_json(cell.identity) + "\n")
             job = _job(cell, target, files, name_by, names, session)
@@ -172,7 +216,7 @@ def _generate(
             manifest = generate([job], session, executor)[folder].manifest
             if isinstance(manifest, Exception):
                 raise manifest
-            written, notes = _hand_over(job, target, job.files.known(folder, list(manifest.images)), grid=grid)
+            written, notes = _hand_over(job, target, job.files.known(folder, list(manifest.images)), beside)
         for note in notes:
             seen.say(f"note: {note}")
     taken, seconds = manifest.plan, seen.seconds()
@@ -231,22 +275,35 @@ def _job(
 
 
 def _hand_over(
-    job: "Job", target: "Target", receipts: "Sequence[Receipt]", *, grid: bool
+    job: "Job", target: "Target", receipts: "Sequence[Receipt]", beside: Beside
 ) -> tuple[list[str], list[str]]:
     """Write what stands beside the pictures; return what is there then, and notes on what is not or in part."""
-    from reports.contact_sheet import chosen, contact_sheet
+    from reports.contact_sheet import MOST, chosen, contact_sheet, most_at_full_size
     from sweeps.delivery.files import IMAGES
+    from sweeps.delivery.official_files import Savings, write_pictures, write_savings
     from sweeps.delivery.table import TABLE, table
 
+    assert job.plan
     assert job.tree
+
+    def picture(row: int) -> Path | bytes:
+        return target.get(Path(IMAGES) / receipts[row].name)
+
     target.put(TABLE, table(job, receipts, IMAGES))
     written, notes = [f"{IMAGES}/", TABLE], []
-    if grid:
-        rows = chosen(len(receipts))
-        target.put(GRID, contact_sheet([target.get(Path(IMAGES) / receipts[row].name) for row in rows]))
-        written.append(GRID)
+    sheets = {GRID: MOST} if beside.grid else {}
+    if beside.full_grid:
+        sheets[FULL_GRID] = most_at_full_size(len(receipts), receipts[0].width, receipts[0].height)
+    for name, most in sheets.items():
+        rows = chosen(len(receipts), most)
+        sheet = map(picture, rows)
+        target.put(name, contact_sheet([*sheet]) if name == GRID else contact_sheet([*sheet], largest=None))
+        written.append(name)
         if len(rows) < len(receipts):
-            notes.append(f"{GRID} shows {len(rows)} of {len(receipts):,} images, at even distances")
+            notes.append(f"{name} shows {len(rows)} of {len(receipts):,} images, at even distances")
+    if beside.official_files:
+        written.append(write_pictures(target.folder, len(receipts), picture))
+        written.append(write_savings(target.folder, Savings(job.plan.node_steps, job.plan.baseline_node_steps)))
     if len(receipts) > MOST_LEAVES:
         notes.append(f"no {DENDROGRAM}.png: nobody can read a tree of {len(receipts):,} prompts; it is in tree.npz")
     else:

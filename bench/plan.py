@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from sweeps.session import Session
     from sweeps.spec import SweepSpec
 
-MANY = ("model", "dataset", "strategy", "features", "schedule", "steps", "seed", "scheduler", "guidance")
-MANY += ("guidance_interval",)
+MANY = (
+    *("model", "dataset", "strategy", "features", "schedule", "steps", "seed"),
+    *("scheduler", "guidance", "guidance_interval"),
+)
 # what means something where no model runs
 WITHOUT_MODEL = {"model", "dataset", "prompts", "column", "prompt", "limit", "per_prompt", "seed", "steps"}
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options as o
+from bench.completion import completer
 from bench.documents import cell, print_json
 from bench.voice import note
 from common.errors import UserError
 
 if TYPE_CHECKING:
     from reports.sheet import Sheet
+    from reusebench.external_images import Manifest
 
 FAILED = 1
 SCORES = Path("scores")
@@ -36,6 +38,14 @@ def score(
         ),
     ] = None,
     column: o.Column = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The known prompt set that a folder of images was made of, in its order.",
+            autocompletion=completer("datasets"),
+        ),
+    ] = None,
     against: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Images of the same prompts to compare with, such as the baseline's."),
@@ -48,8 +58,9 @@ def score(
     """Score the images of a run, or of any folder, by one scorer or several; no image is made.
 
     In a run, new scorers stand beside those that it has, and its tables and figures are written again. For any other
-    folder, --prompts says what its images show and --metric what scores them. Folders that `bench generate` or the
-    paper's released code has written are read as they are; the former say themselves what their images show.
+    folder, --prompts or --dataset says what its images show and --metric what scores them. Folders that `bench
+    generate` or the paper's released code has written are read as they are: the former say themselves what their
+    images show, and what the savings.txt of the latter says is told.
     """
     from sweeps.axes import items
     from sweeps.delivery.table import TABLE
@@ -60,20 +71,30 @@ def score(
     # of what `bench generate` made, a table names the pictures: it is scored as any folder of pictures is
     made = (folder / TABLE).is_file() and not (folder / "cells").is_dir()
     is_run = (folder / SPEC).is_file() and not made
-    if prompts is not None and is_run:
-        raise UserError(f"{folder} is a run folder, which knows its prompts", "leave --prompts out")
-    if (prompts is not None or made) and rescore:
+    if prompts is not None and dataset is not None:
+        raise UserError("--prompts and --dataset both say what the images show", "give one of them")
+    told = "--prompts" if prompts is not None else "--dataset" if dataset is not None else None
+    if told and is_run:
+        raise UserError(f"{folder} is a run folder, which knows its prompts", f"leave {told} out")
+    if (told or made) and rescore:
         raise UserError("--rescore is for a run folder", "leave it out: other pictures are always measured")
     if not is_run and (settings["audit"] is not None or settings["indifference"] is not None):
         raise UserError("--audit and --indifference are for a run folder", "audit other pictures with `bench audit`")
     if column is not None and prompts is None:
         raise UserError("--column is of a file of prompts, and none is given", "add --prompts FILE")
-    if prompts is not None or made:
-        _score_pictures(folder, prompts or folder / TABLE, column, against, out, asked, where, as_json)
+    if told or made:
+        from reusebench.external_images import Manifest
+
+        manifest = Manifest.known(dataset) if dataset else Manifest.read(prompts or folder / TABLE, column)
+        _score_pictures(folder, manifest, against, out, asked, where, as_json)
     elif against or out:
-        raise UserError(f"--{'against' if against else 'out'} is for a folder of pictures", "add --prompts FILE")
+        raise UserError(
+            f"--{'against' if against else 'out'} is for a folder of pictures", "add --prompts FILE or --dataset NAME"
+        )
     elif not is_run:
-        raise UserError(f"{folder} is no run folder", "if it holds pictures, say what they show: --prompts FILE")
+        raise UserError(
+            f"{folder} is no run folder", "if it holds pictures, say what they show: --prompts FILE or --dataset NAME"
+        )
     else:
         _score_run(folder, asked, where, rescore, as_json, settings["audit"], settings["indifference"])
 
@@ -112,8 +133,7 @@ def _score_run(
 
 def _score_pictures(
     folder: Path,
-    prompts: Path,
-    column: str | None,
+    manifest: "Manifest",
     against: Path | None,
     out: Path | None,
     asked: Sequence[str],
@@ -123,7 +143,8 @@ def _score_pictures(
     from bench.results import stdout
     from bench.screen import screen
     from reports.formats import to_rich
-    from reusebench.external_images import Comparison, Manifest, Pictures, places, refuse_others
+    from reusebench.external_images import Comparison, Pictures, places, refuse_others
+    from sweeps.delivery.official_files import SAVINGS
     from sweeps.events import Note
     from sweeps.scorers import Scorers
 
@@ -131,7 +152,7 @@ def _score_pictures(
     if not scorers.metrics:
         hint = "add for example --metric vqa=t2v:clip-flant5-xxl; `bench metrics list` has them all"
         raise UserError(f"{folder} is no run, so no metric is known for its pictures", hint)
-    manifest, place = Manifest.read(prompts, column), out or SCORES / folder.resolve().name
+    place = out or SCORES / folder.resolve().name
     refuse_others(place, places(manifest, folder, against))
     pairing = manifest.pictures(folder, place)
     theirs = manifest.pictures(against, place / "against") if against else None
@@ -153,6 +174,10 @@ def _score_pictures(
         return
     console = stdout()
     console.print(to_rich(_sheet(summary), console.width))
+    for where, said in ((folder, summary["savings"]), (against, summary["against_savings"])):
+        if said:
+            steps = f"{said['node_steps']:,} of {said['baseline_node_steps']:,} denoiser steps"
+            console.print(f"\nsavings  {where}: {steps}, {said['savings']:.1%} saved ({SAVINGS})", soft_wrap=True)
     console.print(f"\nresults  {place}/ (scores.csv, scores.parquet, scores.json)", soft_wrap=True)
 
 

@@ -288,7 +288,7 @@ def _print(run: "Run", cost: "Mapping[str, Any]", answered: "Mapping[str, Any]",
     money = [{"gpu_hours": "hours", "cost": "money"}[name] for name in priced]
     table = columns(
         (*(["metric"] if several else []), *axes),
-        ("tau", "NFE", "of", "saved", "FLOPs saved", *money, "win rate, %", "strict, %", "mean difference", "p"),
+        ("tau", "node-steps", "of", "saved", "FLOPs saved", *money, "win rate, %", "strict, %", "mean difference", "p"),
     )
     table.add_column("verdict")
     for row in rows:
@@ -338,7 +338,8 @@ def _sentences(way: "Mapping[str, Any]", axes: "Sequence[str]", delta: float, wh
     nearer = way.get("next")
     if way["chosen"]:
         saved = f"{row['savings']:.1%} of denoiser evaluations"
-        takes = [f"{row['node_steps']:,} denoiser evaluations"]
+        takes = [f"{row['node_steps']:,} node-steps"]
+        takes += [f"{row['nfe']:,} NFE of {row['baseline_nfe']:,}"] if row["nfe"] is not None else []
         takes += [f"{si(row['flops'])} FLOPs of {si(row['standard_flops'])}"] if "flops" in row else []
         hours = [f"{row[name]:.3g}{unit} of {row[f'standard_{name}']:.3g}" for name, unit in HOURS if name in row]
         takes += [f"{' and '.join(hours)} on {where}"] if hours else []

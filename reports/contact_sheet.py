@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.pictures import read_picture
+from common.pictures import MOST_PIXELS, read_picture
 
 MOST = 200  # pictures
 COLUMNS, NARROW = 8, 64  # pictures a row, of so many pictures at most; of more, as many as there are rows
@@ -25,21 +25,41 @@ def chosen(count: int, most: int = MOST) -> list[int]:
     return rows
 
 
-def contact_sheet(pictures: "Sequence[Path | bytes]") -> bytes:
+def most_at_full_size(count: int, width: int, height: int) -> int:
+    """Return how many of so many pictures a sheet of them at their own size has room for, at least one.
+
+    Such a sheet has no more pixels than a picture that is read (`MOST_PIXELS`), so that what wrote it opens it.
+
+    Examples:
+        >>> most_at_full_size(40, 512, 512), most_at_full_size(1600, 512, 512), most_at_full_size(40, 4096, 4096)
+        (40, 256, 4)
+    """
+    count = min(count, MOST_PIXELS // (width * height))
+    while count > 1:
+        columns = _columns(count, width, height)
+        if columns * -(-count // columns) * width * height <= MOST_PIXELS:
+            break
+        count -= 1
+    return max(count, 1)
+
+
+def contact_sheet(pictures: "Sequence[Path | bytes]", largest: int | None = LARGEST) -> bytes:
     """Return a PNG file of pictures in their order, row by row, in the proportions that they have.
 
     Args:
         pictures: their files, or what is in these; at least one.
+        largest: pixels that a picture's longer side has at most; None: every picture has its own size.
     """
     from PIL import Image
 
     tiles = []
     for file in pictures:
         picture = read_picture(file if isinstance(file, Path) else BytesIO(file))
-        picture.thumbnail((LARGEST, LARGEST))
+        if largest is not None:
+            picture.thumbnail((largest, largest))
         tiles.append(picture)
     width, height = (max(tile.size[axis] for tile in tiles) for axis in (0, 1))
-    columns = min(len(tiles), COLUMNS) if len(tiles) <= NARROW else ceil(sqrt(len(tiles) * height / width))
+    columns = _columns(len(tiles), width, height)
     sheet = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), "white")
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
@@ -47,3 +67,7 @@ def contact_sheet(pictures: "Sequence[Path | bytes]") -> bytes:
     written = BytesIO()
     sheet.save(written, "PNG")
     return written.getvalue()
+
+
+def _columns(count: int, width: int, height: int) -> int:
+    return min(count, COLUMNS) if count <= NARROW else ceil(sqrt(count * height / width))

@@ -45,8 +45,8 @@ ROWS = {
     "another-seed": "seed control (A/A): the baseline against itself from another seed, the spread of chance alone",
     "fewer-steps": "equal-compute baseline: no sharing, with as little compute spent on fewer steps for every prompt",
     "less-guidance": "equal rows, less guidance: no sharing; guidance is left out of as many of the first steps",
-    "less-guidance-and-steps": "equal rows, less guidance and fewer steps: no sharing; guidance is left out of the first "
-    "quarter of fewer steps",
+    "less-guidance-and-steps": "equal rows, less guidance and fewer steps: no sharing, and both: guidance is left out "
+    "of the first quarter of fewer steps",
 }
 
 
@@ -126,7 +126,7 @@ def rows_part(view: RunView) -> list[str]:
     """Return the meaning of the rows and columns that this view has; not escaped."""
     records = [*view.records, *view.references]
     names = result_names(records)
-    present = {
+    present: dict[str, bool] = {
         "savings": any(record.plan for record in records),
         "nfe": any(record.plan and record.plan.nfe_savings is not None for record in records),
         "flops": any(record.flops for record in records),
@@ -136,8 +136,8 @@ def rows_part(view: RunView) -> list[str]:
         "noninferiority": bool(paired_metrics(names)),
         "roots": any(noise_draws(view.path, [record]) is not None for record in view.records[:1]),
         "similarity": any(name.endswith("_similarity") for name in names),
-        **{role: bool(view.held_against(role)) for role in REFERENCES},
     }
+    present |= {role: bool(view.held_against(role)) for role in REFERENCES}
     return [ROWS[name].format(tolerance=tolerance(view.delta)) for name in ROWS if present[name]]
 
 

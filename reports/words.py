@@ -7,7 +7,8 @@ WORDS = {
     "tau": "how much prompts share: 0 is the baseline; the larger, the longer prompts of a cluster are denoised as "
     "one, on a scale that is the strategy's own",
     "baseline": "the same prompts, each denoised by itself",
-    "denoiser evaluations": "calls of the denoiser for one picture each, which is where the time goes; with guidance one is two rows (NFE)",
+    "denoiser evaluations": "calls of the denoiser for one picture each, which is where the time goes; with guidance "
+    "one is two rows (NFE)",
     "VQAScore": 'how much a model that answers questions believes "yes" when it is asked whether the picture shows its '
     "prompt, 0 to 1",
     "CLIPScore": "how near CLIP finds a picture and its prompt, 0 to 2.5",

@@ -15,9 +15,11 @@ from common.errors import UserError
 from common.files import atomic_path, atomic_write, canonical_json, input_file, parse_json, sha256_file, sha256_text
 from common.pictures import MOST_PIXELS, SUFFIXES, is_blank, read_picture
 from generators.prompt_files import found_column
-from generators.prompts import PromptSet, load_prompts
+from generators.prompts import PromptSet, load_prompts, prompt_set
 from reports.formats import harmless
 from reusebench.pairing import COLUMNS, Pairing, by_column, by_names, by_table
+from sweeps.delivery.official_files import PICTURES as OFFICIAL_PICTURES
+from sweeps.delivery.official_files import Savings, read_savings
 from sweeps.delivery.table import read_table
 from sweeps.events import Emit
 from sweeps.pictures import picture_name, write_pictures
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-OFFICIAL = "denoised_images.pt"  # what the paper's code leaves, beside a grid of the first of its pictures
 FILE = "file"
 SLACK = 0.01  # that numbers of pictures may lie outside of 0 to 1
 SUMMARY = "scores.json"
@@ -40,10 +41,12 @@ class Manifest:
     """Prompts, and where their file says so, the picture of each.
 
     Attributes:
+        where: the file; of a known set, what it is called.
+        prompts: in order.
         files: as they are named there, under `column`.
     """
 
-    path: Path
+    where: Path | str
     prompts: PromptSet
     files: tuple[str, ...] | None = None
     column: str = ""
@@ -66,6 +69,17 @@ class Manifest:
                 raise UserError(f"{path}: prompt {number} names no picture", "give a file name relative to the folder")
         return cls(path, prompts, prompts.columns[named], named)
 
+    @classmethod
+    def known(cls, name: str) -> "Manifest":
+        """Return the prompts of the known set of that name, with the errors of `prompt_set`."""
+        return cls(f"the prompt set {name!r}", prompt_set(name))
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Return where the prompts are from, and their hash, as plain values."""
+        file = {"file": str(self.where.resolve())} if isinstance(self.where, Path) else {"dataset": self.prompts.name}
+        return {**file, "sha256": self.prompts.hash}
+
     def pictures(self, folder: Path, unpacked: Path) -> Pairing:
         """Return the picture of every prompt, and what says so.
 
@@ -81,20 +95,20 @@ class Manifest:
             raise UserError(f"there is no folder {folder}", "check the path")
         texts = self.prompts.prompts
         if self.files is not None:
-            return by_column(folder, self.files, self.column, self.path, texts)
+            return by_column(folder, self.files, self.column, Path(self.where), texts)
         if (named := read_table(folder)) is not None:
-            return by_table(folder, named, texts, self.path)
-        if not (folder / OFFICIAL).is_file():
-            return by_names(folder, texts, self.path)
-        rows = _rows(folder / OFFICIAL)
+            return by_table(folder, named, texts, self.where)
+        if not (folder / OFFICIAL_PICTURES).is_file():
+            return by_names(folder, texts, self.where)
+        rows = _rows(folder / OFFICIAL_PICTURES)
         if len(rows) != len(texts):
             raise UserError(
-                f"{folder / OFFICIAL} has {len(rows)} pictures, {self.path} has {len(texts)} prompts",
+                f"{folder / OFFICIAL_PICTURES} has {len(rows)} pictures, {self.where} has {len(texts)} prompts",
                 "give the prompts that it was made of",
             )
-        _unpack(rows, folder / OFFICIAL, unpacked)
+        _unpack(rows, folder / OFFICIAL_PICTURES, unpacked)
         names = tuple(picture_name(row) for row in range(len(rows)))
-        return Pairing([unpacked / "images" / name for name in names], names, f"the rows of {OFFICIAL}")
+        return Pairing([unpacked / "images" / name for name in names], names, f"the rows of {OFFICIAL_PICTURES}")
 
 
 def _file_column(columns: Mapping[str, Sequence[str]], where: str) -> str | None:
@@ -140,6 +154,18 @@ class Pictures:
     def images(self) -> list[Path]:
         return self.pairing.images
 
+    @property
+    def savings(self) -> Savings | None:
+        """Return what sharing saved of their denoiser steps, if the folder's ``savings.txt`` says it."""
+        return self._saved[0]
+
+    @cached_property
+    def _saved(self) -> tuple[Savings | None, list[str]]:
+        try:
+            return read_savings(self.folder, len(self.images)), []
+        except UserError as error:  # anyone's file may have that name
+            return None, [f"{error.message}: it is left out"]
+
     @cached_property
     def hashes(self) -> list[str]:
         """Return the hash of every picture's file."""
@@ -162,7 +188,8 @@ class Pictures:
 
     def notes(self, prompts: PromptSet) -> list[str]:
         """Return in words what is odd about the pictures; mostly nothing."""
-        return [f"{self.folder}: {note}" for note in picture_notes(self.contents, self.blank, prompts.prompts)]
+        odd = picture_notes(self.contents, self.blank, prompts.prompts)
+        return [*(f"{self.folder}: {note}" for note in odd), *self._saved[1]]
 
     def write_scores(self, folder: Path, prompts: PromptSet) -> None:
         """Write ``scores.parquet`` as in a run folder."""
@@ -212,6 +239,8 @@ class Comparison:
             "pictures": len(self.ours.images),
             "pairing": self.ours.pairing.described(),
             "against_pairing": self.baseline.pairing.described() if self.baseline else None,
+            "savings": self.ours.savings and self.ours.savings.described(),
+            "against_savings": self.baseline and self.baseline.savings and self.baseline.savings.described(),
             "notes": self.notes(),
             "scorers": self.scorers.described(self.ours.scores.scorers),
             "figures": {name: json.loads(result.model_dump_json()) for name, result in self.results().items()},
@@ -250,7 +279,7 @@ def places(manifest: Manifest, folder: Path, against: Path | None) -> dict[str, 
     return {
         "folder": str(folder.resolve()),
         "against": against and str(against.resolve()),
-        "prompts": {"file": str(manifest.path.resolve()), "sha256": manifest.prompts.hash},
+        "prompts": manifest.origin,
     }
 
 

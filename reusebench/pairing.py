@@ -95,7 +95,7 @@ def by_column(folder: Path, files: Sequence[str], column: str, table: Path, prom
     return Pairing(images, names, f"the column {column!r} of {table}", tuple(notes))
 
 
-def by_table(folder: Path, named: Mapping[str, Sequence[str]], prompts: Sequence[str], table: Path) -> Pairing:
+def by_table(folder: Path, named: Mapping[str, Sequence[str]], prompts: Sequence[str], table: Path | str) -> Pairing:
     """Return the pictures that a folder's own table names for these prompts, whatever their order.
 
     Args:
@@ -127,7 +127,7 @@ def by_table(folder: Path, named: Mapping[str, Sequence[str]], prompts: Sequence
     return replace(paired, by=TABLE, notes=(*paired.notes, *notes))
 
 
-def by_names(folder: Path, prompts: Sequence[str], table: Path) -> Pairing:
+def by_names(folder: Path, prompts: Sequence[str], table: Path | str) -> Pairing:
     """Return a folder's pictures where no column names them.
 
     Known are files and folders named after prompts, with or without a number (T2I-CompBench's
@@ -265,7 +265,7 @@ def _bare(text: str) -> str:
 def _by_prompts(
     folder: Path,
     prompts: Sequence[str],
-    table: Path,
+    table: Path | str,
     units: Sequence[_Unit],
     owners: dict[str, list[_Unit]],
     layout: str,

@@ -74,7 +74,6 @@ class Estimate:
     steps: int
     images: int
     node_steps: int
-    nfe: int
     denoising: float
     rest: float
     picture_bytes: int
@@ -82,6 +81,7 @@ class Estimate:
     basis: str
     scores: int = 0
     encoded: int = 0
+    nfe: int = 0
 
     @property
     def flops(self) -> float:

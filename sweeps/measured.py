@@ -47,8 +47,9 @@ class Measured:
 def measured_here(source: "Source", device: str, folders: Iterable[Path]) -> Measured | None:
     """Return what the newest finished run of the same model took on this machine; None where none is there.
 
-    Seconds of a score are those of the newest that has scored. Other prompts, seeds, numbers of steps and ways to share
-    do not matter; what decides one call of the denoiser does.
+    Seconds of a score are those of the newest that has scored, and those of a prompt of the newest that has encoded:
+    others found their prompts encoded (`sweeps.encoding_cache`). Other prompts, seeds, numbers of steps and ways to
+    share do not matter; what decides one call of the denoiser does.
 
     Args:
         source: the model and its settings.
@@ -70,8 +71,10 @@ def measured_here(source: "Source", device: str, folders: Iterable[Path]) -> Mea
             and _calls(identity.get("settings", {}), names) == settings
         )
         if (measured := next(same, None)) is not None:
-            found = replace(found, score=measured.score) if found else measured
-            if found.score is not None:
+            score, prompt = (found.score, found.prompt) if found else (None, 0.0)
+            score = measured.score if score is None else score
+            found = replace(found or measured, score=score, prompt=prompt or measured.prompt)
+            if found.score is not None and found.prompt:
                 break
     return found
 

@@ -18,6 +18,7 @@ from sweeps.grid import Cell, Source, short_hash
 from sweeps.record import CellConfig, Role
 
 LARGEST_SEED = 2**63 - 1
+DIGITS = 10**5
 FREE = GuidanceInterval(0.25, 1).text  # guidance left out of the first quarter: it costs nothing that was seen
 
 
@@ -150,8 +151,19 @@ def _with_steps(source: Source, settings: GenerationSettings, budget: float) -> 
 
 def _from(source: Source, first: int) -> GenerationSettings:
     """Return the source's settings with guidance from this step on."""
-    share = math.ceil(first / source.steps * 1e5) / 1e5  # in as many digits as are written: the step holds
-    return source.settings.model_copy(update={"guidance_interval": GuidanceInterval(share, 1).text})
+    return source.settings.model_copy(update={"guidance_interval": interval_from(first, source.steps).text})
+
+
+def interval_from(first: int, steps: int) -> GuidanceInterval:
+    """Return the guidance interval from this step to the end, in few digits: products of shares round either way.
+
+    Examples:
+        >>> interval_from(1, 4).text, interval_from(29, 50).text
+        ('0.25..1', '0.58001..1')
+    """
+    share = math.ceil(first / steps * DIGITS)
+    tried = (GuidanceInterval(number / DIGITS, 1) for number in (share, share + 1))
+    return next(interval for interval in tried if interval.steps(steps).start == first)
 
 
 def _rows_of_one(source: Source, guided: float) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from common.errors import NoRoomError, NotHereError, UserError, nearest
 from generators.batching import Batches
 from generators.device_memory import give_back
-from generators.model_entry import ModelEntry, locate
+from generators.model_entry import ModelEntry, locate, models
 from generators.prompts import short
 from metrics.base import Metric, ResultInfo, get_metric, metrics
 from metrics.duplicates import SOURCE, compare_duplicates, exact_duplicates, repeats
@@ -319,7 +319,7 @@ def picture_notes(contents: Sequence[str], blank: Sequence[bool], prompts: Seque
 def _metric(asked: Asked, owner: str, device: str) -> Metric:
     kind = get_metric(asked.metric)
     if not asked.checkpoint:
-        hint = f"write --metric {asked.metric}=FOLDER"
+        hint = f"write --metric {asked.metric}=FOLDER{_known_checkpoints(asked.metric)}"
         raise UserError(f"{owner} has no default checkpoint for {asked.metric}", hint)
     if reason := kind.unavailable():
         raise NotHereError(f"the metric {asked.metric} cannot run here: {reason}", "leave it out with --metric")
@@ -327,6 +327,20 @@ def _metric(asked: Asked, owner: str, device: str) -> Metric:
         if parameter not in (known := signature(kind).parameters.keys() - OURS):
             raise UserError(f"the metric {asked.metric} has no parameter {parameter!r}", nearest(parameter, known))
     return kind(locate(asked.checkpoint), device, **asked.parameters)
+
+
+def _known_checkpoints(metric: str) -> str:
+    """Return the checkpoints that models of the catalogue have for a metric, as what else may be written; or nothing.
+
+    Examples:
+        >>> _known_checkpoints("vqa")
+        ', --metric vqa=embedded:vqa or --metric vqa=t2v:clip-flant5-xxl'
+        >>> _known_checkpoints("preference")
+        ''
+    """
+    known = [entry.checkpoints[metric] for entry in models().values() if metric in entry.checkpoints]
+    written = [f"--metric {metric}={checkpoint}" for checkpoint in dict.fromkeys(known)]
+    return f", {' or '.join(written)}" if written else ""
 
 
 def _tagged(info: ResultInfo, name: str) -> ResultInfo:

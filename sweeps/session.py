@@ -24,10 +24,12 @@ from generators.overflow import check_conditioning
 from generators.sharing.labels import fcluster_order
 from generators.sharing.plan import Grouping, treed, with_copies
 from generators.strategies.base import get_strategy, grouped
+from sweeps.encoding_cache import EncodingCache
 from sweeps.encodings import Encoded, EncodingWriter, joined, load_encoding
 from sweeps.energy import meter
 from sweeps.events import Emit, Note, StageAdvanced, StageFinished, StageStarted
 from sweeps.families import Families
+from sweeps.machine import machine, versions
 
 if TYPE_CHECKING:
     from generators.batch_search import Asked
@@ -60,6 +62,7 @@ class Session:
         energy: read what the accelerator takes.
         save_every: seconds between the checkpoints of a denoising run; None: none is written.
         wave: pictures that are denoised at once, at most; None: as many as memory holds.
+        encodings: where what this process encodes is kept for later ones; None: in the run folder alone.
 
     Raises:
         UserError: weights are to wait in main memory for a device that is the main memory.
@@ -78,11 +81,12 @@ class Session:
         energy: bool = False,
         save_every: float | None = None,
         wave: int | None = None,
+        encodings: EncodingCache | None = None,
     ) -> None:
         self.device, self.emit = device, emit
-        self._encoder = encoder
+        self._encoder, self._kept = encoder, encodings
         self.isolate, self.save_every, self.wave = isolate, save_every, wave
-        self._families = Families(device, offload, acceleration)
+        self._families, self._acceleration = Families(device, offload, acceleration), acceleration
         self._joules = self._meter() if energy else None
         self._batch_size = batch_size
         self._sizes: dict[str, tuple[int, str]] = {}
@@ -94,7 +98,14 @@ class Session:
         self._warm: str | None = None
 
     @classmethod
-    def of(cls, spec: "SweepSpec", device: str, emit: Emit, encoder: "Executor | None" = None) -> "Session":
+    def of(
+        cls,
+        spec: "SweepSpec",
+        device: str,
+        emit: Emit,
+        encoder: "Executor | None" = None,
+        encodings: EncodingCache | None = None,
+    ) -> "Session":
         """Return the session that a spec asks for."""
         return cls(
             device,
@@ -107,6 +118,7 @@ class Session:
             energy=spec.energy,
             save_every=spec.save_every,
             wave=spec.wave,
+            encodings=encodings,
         )
 
     def family(self, source: "Source") -> Family:
@@ -299,14 +311,25 @@ class Session:
         encoded = []
         for number, one in enumerate(source.encodings):
             own = folder / f"negative-{number:05d}" if folder and one.several else folder
-            encoded.append(load_encoding(own, self._encoding_again) or self._encode(source, one, own, job))
+            encoded.append(load_encoding(own, self._encoding_again) or self._encode(source, number, own, job))
         return encoded[0] if len(encoded) == 1 else joined(source, encoded)
 
-    def _encode(self, source: "Source", one: "ToEncode", folder: Path | None, job: "Job | None") -> Encoded:
-        size, one_stream = self.batch_size(source)[0], source.settings.noise == "official"
+    def _encode(self, source: "Source", number: int, folder: Path | None, job: "Job | None") -> Encoded:
+        """Return the conditioning of one of a source's `encodings`, by its number: taken from the cache, or made."""
+        one, size, one_stream = (
+            source.encodings[number],
+            self.batch_size(source)[0],
+            source.settings.noise == "official",
+        )
+        # workers elsewhere encode in batches and on devices of their own
+        kept = self._kept if folder and self._encoder is None else None
+        key = kept.key(self._decides(source, number, size)) if kept else ""
+        if kept and folder and (taken := kept.take(key, folder, len(one.prompts), self._encoding_again)):
+            self.emit(Note(f"{source.entry.name}: {len(one.prompts):,} prompts were encoded before: {kept.folder}"))
+            return taken
         writer = EncodingWriter(folder, size, resumes=not one_stream, on_damage=self._encoding_again)
         batches, done, prompts = writer.batches, writer.batches.start, one.prompts
-        if done:
+        if begun := done:
             self.emit(Note(f"{source.entry.name}: {done:,} of {len(prompts):,} prompts were encoded before"))
         encode = partial(self._encoder.encode, self) if self._encoder else self.encode
         with self.stage("encode", len(prompts) - done, source, job) as seconds:
@@ -320,7 +343,23 @@ class Session:
             self.emit(Note(note))
         before = self._encoding_seconds.get(source.conditioning_key, {}).get("encode", 0.0)
         self._encoding_seconds[source.conditioning_key] = {"encode": before + seconds["encode"]}
-        return writer.finish(notes)
+        encoded = writer.finish(notes)
+        # what was begun elsewhere, or went on in smaller batches, may differ in last bits from what the key stands for
+        if kept and not begun and batches.size == size and not kept.keep(key, encoded):
+            self.emit(Note(f"{source.entry.name}: its encodings are too large to be kept in {kept.folder}"))
+        return encoded
+
+    def _decides(self, source: "Source", number: int, batch_size: int) -> dict[str, Any]:
+        """Return all that an encoding's bytes follow from: what is in its key, and what rounds otherwise."""
+        return {
+            "conditioning": source.conditioning_key,
+            "number": number,
+            "batch_size": batch_size,
+            "machine": machine(self.device),
+            "threads": torch.get_num_threads(),
+            "acceleration": self._acceleration.model_dump() if self._acceleration else None,
+            "versions": versions(),
+        }
 
     def _encoding_again(self, what: str) -> None:
         self.emit(Note(f"{what}: encoding the prompts again"))

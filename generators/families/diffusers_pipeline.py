@@ -204,12 +204,20 @@ class DiffusersPipeline(Family[PipelineSettings]):
 
     @classmethod
     def unguided(cls, model: ModelEntry, settings: PipelineSettings) -> PipelineSettings:
-        """Return the settings without the guidance that costs rows: beside an embedded one, the true guidance."""
+        """Return the settings without the guidance that costs rows: beside an embedded one, the true guidance.
+
+        At which guidance a call has no unconditional rows is seen from its calls: mostly 1, of some pipelines 0.
+        """
         further = parse_json(settings.arguments or "{}")
         plain = {"negative_prompt": "", "guidance_interval": WHOLE}
         if further.pop(TRUE_GUIDANCE, 1) > 1:
             return settings.model_copy(update={**plain, "arguments": canonical_json(further) if further else ""})
-        return settings.model_copy(update={**plain, "guidance": 1.0})
+        at_one, at_none = (
+            settings.model_copy(update={**plain, "guidance": min(guidance, settings.guidance)})
+            for guidance in (1.0, 0.0)
+        )
+        rows = {off: _rows(cls.components_of(model, off)) for off in (at_one, at_none)}
+        return at_none if rows[at_none] < rows[at_one] else at_one
 
     @torch.no_grad()
     def predict(
@@ -243,6 +251,10 @@ class DiffusersPipeline(Family[PipelineSettings]):
     @classmethod
     def components_of(cls, model: ModelEntry, settings: PipelineSettings) -> list[Component]:
         return traced.components(described(model), settings)
+
+
+def _rows(components: list[Component]) -> float:
+    return sum(part.calls for part in components if part.unit == "node_step")
 
 
 def _encodes(name: str) -> bool:

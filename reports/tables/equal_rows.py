@@ -91,13 +91,14 @@ class EqualRows(Table):
         data = pd.DataFrame([_plain(rival) for rival in rivals])
         shared = [f"{name} {axis_text(value)}" for name, value in shared_axes(records).items() if name != "seed"]
         scored = f"scores: {', '.join(map(title, metrics))}"
+        groups = [_cell(rival.sharing[0]) for rival in rivals]
         return Sheet(
             columns,
             rows,
             data,
             ", ".join(shared),
             [scored, *NOTES, *notes],
-            [_cell(rival.sharing[0]) for rival in rivals],
+            groups,
         )
 
 

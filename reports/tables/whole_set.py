@@ -122,6 +122,8 @@ def row(one: WholeSet) -> dict[str, Any]:
         "node_steps": plan.node_steps if plan else None,
         "made_node_steps": sum(record.execution.rows for record in one.records) / len(one.records),
         "savings": one.savings,
+        "nfe": plan.nfe if plan else None,
+        "baseline_nfe": plan.baseline_nfe if plan else None,
         "flop_savings": one.flop_savings,
         **with_interval("win_rate", one.rate),
         **with_interval("strict_win_rate", one.strict),

@@ -31,8 +31,10 @@ def test_importing_it_takes_no_torch():
 def test_a_plan_knows_its_cost_and_writes_nothing(settings, tmp_path):
     frame = rb.plan(**settings, folder=tmp_path / "run").frame()
     assert frame.role.tolist() == ["sharing", "sharing", "another-seed"]
-    assert (frame.baseline_nfe == 4 * 3).all()
-    assert frame.savings.tolist() == pytest.approx((1 - frame.nfe / frame.baseline_nfe).tolist())
+    assert (frame.baseline_node_steps == 4 * 3).all()
+    assert (frame.baseline_nfe == 2 * 4 * 3).all(), "with guidance a node-step is two rows"
+    assert frame.savings.tolist() == pytest.approx((1 - frame.node_steps / frame.baseline_node_steps).tolist())
+    assert frame.nfe_savings.tolist() == pytest.approx(frame.savings.tolist())
     assert not (tmp_path / "run").exists()
 
 

@@ -6,12 +6,21 @@ from pathlib import Path
 import pytest
 from rounding import same_but_for_rounding
 
+from generators.settings import guidance_interval
+from generators.sharing.evaluations import Evaluations
 from sweeps.events import CellFinished, StageStarted
 from sweeps.grid import cells
 from sweeps.passes import sweep as run_sweep
 from sweeps.plan import check, plan_sweep
 from sweeps.record import Record
-from sweeps.references import EqualCompute, equal_compute, seed_control
+from sweeps.references import (
+    FewerSteps,
+    LessGuidance,
+    LessGuidanceAndSteps,
+    equal_compute,
+    interval_from,
+    seed_control,
+)
 from sweeps.session import Session
 
 
@@ -50,7 +59,7 @@ def test_another_seed_is_the_sweeps_next_one_or_the_next_number(tiny_spec):
 
 def test_fewer_steps_are_tried_once_a_tau_that_shares(tiny_spec):
     shared = cells(tiny_spec(tau="0,0.3,0.6", schedule="eq7,official", combiner="mean"), "cpu")
-    fewer = equal_compute(shared)
+    fewer = equal_compute(shared, (FewerSteps,))
     assert [float(reference.config.tau) for reference in fewer] == [0.3, 0.6]
     assert {reference.config.strategy for reference in fewer} == {"fewer-steps"}
     assert len({reference.id for reference in (*fewer, *shared)}) == len(fewer) + len(shared)
@@ -59,15 +68,15 @@ def test_fewer_steps_are_tried_once_a_tau_that_shares(tiny_spec):
 def test_the_nearest_number_of_evaluations_is_taken_from_above_or_below(tiny_spec):
     """Of 4 prompts and 6 steps: 13 evaluations are 3.25 a prompt, 15 are 3.75."""
     (cell,) = cells(tiny_spec(tau="0.6", steps="6"), "cpu")
-    near = {n: EqualCompute(cell).source(n, lambda settings: settings.steps).steps for n in (12, 13, 15, 16)}
+    near = {n: FewerSteps(cell).source(Evaluations(n), lambda settings: settings.steps).steps for n in (12, 13, 15, 16)}
     assert near == {12: 3, 13: 3, 15: 4, 16: 4}
 
 
 def test_the_steps_around_the_guess_are_tried_where_a_scheduler_makes_more_evaluations_than_steps(tiny_spec):
     """Of 4 prompts; Heun's method evaluates twice a step but for the last: 3, 5, 7 of 2, 3, 4 steps."""
     (cell,) = cells(tiny_spec(tau="0.6", steps="6"), "cpu")
-    heun = EqualCompute(replace(cell, source=replace(cell.source, steps=11)))
-    near = {n: heun.source(n, lambda settings: 2 * settings.steps - 1).steps for n in (12, 15, 18, 22, 26)}
+    heun = FewerSteps(replace(cell, source=replace(cell.source, steps=11)))
+    near = {n: heun.source(Evaluations(n), lambda settings: 2 * settings.steps - 1).steps for n in (12, 15, 18, 22, 26)}
     assert near == {12: 3, 15: 3, 18: 5, 22: 5, 26: 7}
 
 
@@ -137,3 +146,30 @@ def test_their_cost_is_known_before(against, tiny_spec, tmp_path):
         assert costs[record.id].node_steps == record.plan.node_steps
         assert costs[record.id].savings == pytest.approx(record.plan.savings)
         assert costs[record.id].flop_savings == pytest.approx(record.flops.savings)
+
+
+def test_baselines_of_equal_rows_spend_what_the_cell_spends(tiny_spec):
+    """Of 4 prompts, 8 steps, two rows each: 48 rows are 12 a prompt, 4 steps of them without guidance."""
+    (cell,) = cells(tiny_spec(tau="0.6", steps="8", guidance="4"), "cpu")
+
+    def settings(kind, made: Evaluations):
+        source = kind(cell).source(made, lambda asked: asked.steps)
+        return source and (source.settings.steps, source.settings.guidance_interval)
+
+    made = Evaluations(24)
+    assert settings(FewerSteps, made) == (6, "0..1")
+    assert settings(LessGuidance, made) == (8, "0.5..1")
+    # of 7 steps one is without guidance: 13 rows; of 6 too: 11
+    assert settings(LessGuidanceAndSteps, made) in ((7, "0.25..1"), (6, "0.25..1"))
+    # guidance left out everywhere still takes 8 rows: no less guidance spends 6
+    assert settings(LessGuidance, Evaluations(12)) is None
+    reused = Evaluations(24, reused=4)
+    assert settings(LessGuidance, reused) == (8, "0.625..1")
+
+
+@pytest.mark.parametrize("steps", range(2, 51))
+def test_every_number_of_first_steps_can_be_left_out(steps: int):
+    for first in range(1, steps):
+        interval = interval_from(first, steps)
+        assert interval.steps(steps) == range(first, steps)
+        assert guidance_interval(interval.text) == interval
