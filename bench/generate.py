@@ -46,6 +46,7 @@ class Beside(NamedTuple):
         "title": "it makes no tables and figures",
         "preset": "a preset is a grid of cells",
         "savings": "it is one tau",
+        "variations": "it makes one picture of each prompt",
         "sample": "it makes every picture",
         "isolate": "its one cell is always made by itself",
         "energy": "it measures nothing",

@@ -29,6 +29,7 @@ refuse_shadows()  # here, because these imports would already fail
 from bench import (  # noqa: E402
     audit,
     compare,
+    compose,
     doctor,
     flops,
     generate,
@@ -72,6 +73,11 @@ COMMANDS: dict[str, tuple[str, Callable[..., None] | typer.Typer, str]] = {
     "show": (LOOK, show.show, "bench show runs/NAME --time"),
     **{name: (LOOK, group, f"bench {name} list") for name, group in listings.GROUPS.items()},
     "compare": (COMPARE, compare.compare, "bench compare --strategy ward-cosine,average --savings 0.3,0.5 --seed 1,2"),
+    "compose": (
+        COMPARE,
+        compose.compose,
+        "bench compose --with steps=10,scheduler=DDIMScheduler --savings 0.5 --seed 1,2",
+    ),
     "report": (COMPARE, report.report, "bench report runs/ONE runs/ANOTHER --open"),
     "power": (COMPARE, power.power, "bench power --prompts 500 --difference 0.05"),
     "doctor": (SET_UP, doctor.doctor, "bench doctor"),

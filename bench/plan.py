@@ -42,6 +42,7 @@ WITHOUT_MODEL = {"model", "dataset", "prompts", "column", "prompt", "limit", "pe
         "title": "it makes no tables and figures",
         "preset": "a preset is a grid of cells",
         "savings": "--target-savings asks for the tau of one",
+        "variations": "it plans one way to make pictures",
         "sample": "it plans all prompts, and makes no picture",
         "combiner": "it changes no cost",
         "noise": "it changes no cost",

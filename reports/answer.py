@@ -9,6 +9,7 @@ from metrics.statistics import Estimate
 from reports.audits import beyond_floors
 from reports.base import RunView, series_name
 from reports.claims import BROKEN, Baseline, Claim, adjusted, claims, inflation_warning, left_out
+from reports.composition import in_words
 from reports.frame import WIN_RATE, difference_result, paired_metrics, result_names, varying_axes
 from reports.labels import Label
 from reports.leaderboard import leaderboard
@@ -63,7 +64,8 @@ class Best:
 def answer(view: RunView) -> Answer:
     """Return the question that a view of one run or of several answers, and the answer, by its first paired metric.
 
-    A sweep over savings targets compares methods: its answer names the best (`reports.leaderboard`). Any other claims
+    A sweep with variations says which of them stack with sharing (`reports.composition`). One over savings targets
+    compares methods: its answer names the best (`reports.leaderboard`). Any other claims
     "no worse within delta" after Holm's correction over all of the view's claims (`reports.claims`). Where no claim
     holds within the view's delta, the answer names the smallest of `DELTAS` within which one does, or else how many
     prompts would be needed. Call it as `view.once(answer)`, which computes it once.
@@ -71,6 +73,8 @@ def answer(view: RunView) -> Answer:
     Args:
         view: the view of a run, of one of its series, or of several runs.
     """
+    if stacked := in_words(view):
+        return Answer(*stacked)
     if board := leaderboard(view):
         return Answer(board.question, board.lines, board.places)
     question = _question(view)

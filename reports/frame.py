@@ -58,21 +58,33 @@ def axes_of(places: Iterable[CellConfig]) -> tuple[str, ...]:
 
 
 def varying_axes(records: Sequence[Record]) -> list[str]:
-    """Return the axes but for tau on which these records differ."""
-    names = axes_of(record.config for record in records)
-    return [name for name in names if len({getattr(record.config, name) for record in records}) > 1]
+    """Return the axes but for tau on which these records differ; not those that follow from the variation."""
+    varying = _differing(record.config for record in records)
+    if "variation" not in varying:
+        return varying
+    alike: dict[str, list[CellConfig]] = {}
+    for record in records:
+        alike.setdefault(record.config.variation, []).append(record.config)
+    within = {name for places in alike.values() for name in _differing(places)}
+    return [name for name in varying if name == "variation" or name in within]
 
 
 def shared_axes(records: Sequence[Record]) -> dict[str, Any]:
     """Return the axes but for tau on which these records agree, with their value; defaults are left out."""
     if not records:
         return {}
-    varying, defaults = varying_axes(records), {name: axis.default for name, axis in CellConfig.model_fields.items()}
+    varying = _differing(record.config for record in records)
+    defaults = {name: axis.default for name, axis in CellConfig.model_fields.items()}
     return {
         name: value
         for name, value in place(records[0].config).items()
         if name not in varying and value != defaults.get(name)
     }
+
+
+def _differing(places: Iterable[CellConfig]) -> list[str]:
+    places = list(places)
+    return [name for name in axes_of(places) if len({getattr(place, name) for place in places}) > 1]
 
 
 def place(asked: CellConfig) -> dict[str, Any]:

@@ -178,17 +178,17 @@ def _comparison(
         return []
     controls = frozenset(name for name, by_place in cells.items() if next(iter(by_place.values()))[0].control)
     cells = {name: cells[name] for name in sorted(cells, key=lambda name: name in controls)}
-    places = _places(cells)
+    common = places(cells)
     targets = []
-    for savings, wanted in _wanted_savings(cells, places, asked_for):
-        nearest = {name: _nearest(by_place, wanted) for name, by_place in cells.items()}
-        methods = {name: _method(run, metric, name, own, read) for name, own in nearest.items() if own}
+    for savings, wanted in wanted_savings(cells, common, asked_for):
+        chosen = {name: nearest(by_place, wanted) for name, by_place in cells.items()}
+        methods = {name: _method(run, metric, name, own, read) for name, own in chosen.items() if own}
         if len(methods) > 1:
             targets.append(SavingsTarget(savings, methods))
     if not targets:
         return []
     names = tuple(name for name in cells if any(name in target.methods for target in targets))
-    return [MethodComparison(records[0].config, metric, names, controls, tuple(targets), places)]
+    return [MethodComparison(records[0].config, metric, names, controls, tuple(targets), common)]
 
 
 def _cells_by_method(records: Sequence[Record]) -> dict[str, dict[Place, list[Record]]]:
@@ -201,7 +201,7 @@ def _cells_by_method(records: Sequence[Record]) -> dict[str, dict[Place, list[Re
     return methods
 
 
-def _places(cells: Mapping[str, Mapping[Place, object]]) -> tuple[Place, ...]:
+def places(cells: Mapping[str, Mapping[Place, object]]) -> tuple[Place, ...]:
     """Return the prompt sets, each with those seeds that all of them have."""
     all_places = dict.fromkeys(place for by_place in cells.values() for place in by_place)
     sets = dict.fromkeys(dataset for dataset, _ in all_places)
@@ -210,7 +210,7 @@ def _places(cells: Mapping[str, Mapping[Place, object]]) -> tuple[Place, ...]:
     return tuple((dataset, seed) for dataset in sets for seed in seeds)
 
 
-def _wanted_savings(
+def wanted_savings(
     cells: Mapping[str, Mapping[Place, Sequence[Record]]], places: Sequence[Place], asked_for: Sequence[float]
 ) -> list[tuple[float, dict[Place, float]]]:
     """Return the targets, ascending: the nominal savings, and the savings to come near to in each place."""
@@ -229,15 +229,15 @@ def _wanted_savings(
     return targets
 
 
-def _nearest(cells: Mapping[Place, Sequence[Record]], wanted: Mapping[Place, float]) -> dict[Place, Record]:
+def nearest(cells: Mapping[Place, Sequence[Record]], wanted: Mapping[Place, float]) -> dict[Place, Record]:
     """Return the cell nearest to the target in each place; nothing where one place has none near enough."""
-    nearest = {}
+    found = {}
     for place, savings in wanted.items():
         gaps = [(abs(record.plan.savings - savings), i) for i, record in enumerate(cells.get(place, ())) if record.plan]
         if not gaps or min(gaps)[0] > NEAR + 1e-9:
             return {}
-        nearest[place] = cells[place][min(gaps)[1]]
-    return nearest
+        found[place] = cells[place][min(gaps)[1]]
+    return found
 
 
 def _method(run: RunView, metric: str, name: str, records: Mapping[Place, Record], read: Read) -> MethodAtTarget:
@@ -245,16 +245,16 @@ def _method(run: RunView, metric: str, name: str, records: Mapping[Place, Record
     return MethodAtTarget(
         name,
         records,
-        _joined(records, lambda record: outcomes(run.path, record, metric, read)),
-        _joined(records, lambda record: outcomes(run.path, record, metric, read, zone=0)),
-        sign * _joined(records, lambda record: score_differences(run.path, record, metric, read)),
-        sign * _joined(records, lambda record: read(record.scores(run.path), metric)),
+        joined(records, lambda record: outcomes(run.path, record, metric, read)),
+        joined(records, lambda record: outcomes(run.path, record, metric, read, zone=0)),
+        sign * joined(records, lambda record: score_differences(run.path, record, metric, read)),
+        sign * joined(records, lambda record: read(record.scores(run.path), metric)),
         max(indifference(record, metric) for record in records.values()),
-        _roots(run, records),
+        roots(run, records),
     )
 
 
-def _roots(run: RunView, records: Mapping[Place, Record]) -> int | None:
+def roots(run: RunView, records: Mapping[Place, Record]) -> int | None:
     """Return the number of draws of noise behind a seed's prompts of all sets: sets draw apart, but for one policy."""
     by_set: dict[str, list[Record]] = {}
     for (dataset, _), record in records.items():
@@ -264,7 +264,7 @@ def _roots(run: RunView, records: Mapping[Place, Record]) -> int | None:
     return sum(known) if len(known) == len(draws) else None
 
 
-def _joined(records: Mapping[Place, Record], rows: Callable[[Record], NDArray[np.float64]]) -> Floats:
+def joined(records: Mapping[Place, Record], rows: Callable[[Record], NDArray[np.float64]]) -> Floats:
     """Return [S, N]: one row for each seed, the prompts of all prompt sets one after the other."""
     by_seed: dict[int, list[NDArray[np.float64]]] = {}
     for (_, seed), record in records.items():

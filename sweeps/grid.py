@@ -1,7 +1,7 @@
 """From a spec to the cells of a sweep, each with an identity: all that changes its result, and nothing else."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache, cached_property
 from itertools import product
@@ -20,7 +20,7 @@ from generators.settings import WHOLE, GenerationSettings
 from generators.sharing.schedule import Schedule, get_schedule
 from generators.strategies.base import Strategy, get_strategy, refuse_planner, split_name
 from sweeps.axes import canonical, parse_parameters
-from sweeps.record import CellConfig, Role, Sample
+from sweeps.record import BASE, CellConfig, Role, Sample
 from sweeps.sample import drawn
 from sweeps.spec import OFFICIAL, SweepSpec
 
@@ -240,19 +240,38 @@ class Cell:
 def cells(spec: SweepSpec, device: str, of: Iterable[Source] | None = None) -> list[Cell]:
     """Return every cell of the grid, those of one source together, tau running fastest; equal ones once.
 
-    Of a spec with savings targets, which taus are yet to be found for, they are one a way to share, at tau 0.
+    Of a spec with savings targets, which taus are yet to be found for, they are one a way to share, at tau 0. A
+    variation's cells stand after the others of their source; one that changes nothing is no cell of its own.
 
-    `of` are the sources of the spec, made here unless given; `device` decides a dtype that is ``auto``.
+    `of` are the sources of the spec without its variations, made here unless given; `device` decides a dtype that is
+    ``auto``.
 
     Raises:
-        UserError: a name is unknown, prompts or settings are refused, or a model cannot be had here.
+        UserError: a name is unknown, prompts or settings are refused, a model cannot be had here, or a variation
+            changes nothing.
     """
+    by_id: dict[str, Cell] = {}
+    by_source: dict[str, list[Cell]] = {}
+    known: dict[str, Source] = {}
+    for variation, varied in spec.varied():
+        new = 0
+        for found in _cells(varied, device, of if variation == BASE else None, variation):
+            cell = replace(found, source=known.setdefault(found.source.key, found.source))
+            if cell.id not in by_id:
+                by_id[cell.id] = cell
+                by_source.setdefault(cell.source.key, []).append(cell)
+                new += 1
+        if not new:
+            raise UserError(f"the variation {variation} changes nothing", "it is so already: leave it out")
+    return [cell for same_source in by_source.values() for cell in same_source]
+
+
+def _cells(spec: SweepSpec, device: str, of: Iterable[Source] | None, variation: str) -> Iterator[Cell]:
     strategies = [(text, parse_strategy(text)) for text in spec.strategy]
     schedules = {text: parse_schedule(text) for text in spec.schedule}
     # without a cache first: those cells are what equal-compute baselines are made for (`references.equal_compute`)
     caches = {text: parse_denoiser_cache(text) for text in sorted(spec.denoiser_cache, key=lambda text: text != "none")}
     taus = (Decimal(0),) if spec.savings else spec.tau
-    by_id: dict[str, Cell] = {}
     models: set[str] = set()
     for source in sources(spec, device) if of is None else of:
         if source.classes is not None:
@@ -283,10 +302,9 @@ def cells(spec: SweepSpec, device: str, of: Iterable[Source] | None = None) -> l
                 guidance=source.settings.guidance,
                 guidance_interval=source.settings.guidance_interval,
                 denoiser_cache=reuse_text,
+                variation=variation,
             )
-            cell = Cell(config, source, strategy, schedules[schedule].bound(source.log_snr), caches[reuse_text])
-            by_id.setdefault(cell.id, cell)
-    return list(by_id.values())
+            yield Cell(config, source, strategy, schedules[schedule].bound(source.log_snr), caches[reuse_text])
 
 
 def parse_strategy(text: str) -> Strategy:

@@ -364,6 +364,7 @@ class _Planning:
 
     def _name(self, way: Cell) -> str:
         varying = [axis for axis in ("model", "schedule", "combiner", "features") if len(getattr(self.spec, axis)) > 1]
+        varying += ["variation"] if self.spec.variations else []
         return ", ".join([way.config.strategy, *(getattr(way.config, axis) for axis in varying), way.config.dataset])
 
     def _baseline(self, same_source: Sequence[Cell]) -> Job:

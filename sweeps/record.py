@@ -26,6 +26,7 @@ RECORD, SCORES, SPEC, CELLS = "record.json", "scores.parquet", "sweep.yaml", "ce
 AGAIN = "run the same sweep again: it makes the cell again"
 ID = 16  # hexadecimal digits of an identity's hash that name its folder
 NEAR = 0.02  # of denoiser steps saved: cells of so nearly the same savings may be compared with each other
+BASE = "base"  # the variation of a cell that has none
 Role = Literal["sharing", "fewer-steps", "less-guidance", "less-guidance-and-steps", "another-seed"]
 EQUAL: tuple[Role, ...] = ("fewer-steps", "less-guidance", "less-guidance-and-steps")  # baselines of a cell's compute
 
@@ -61,7 +62,11 @@ class Part(BaseModel):
 
 
 class CellConfig(Part):
-    """The cell's place on the axes of its sweep, as the user named it."""
+    """The cell's place on the axes of its sweep, as the user named it.
+
+    `variation` is the one setting, as ``steps=10``, that it changes against the sweep's base; `BASE`: none. It is
+    written where there is one.
+    """
 
     model: str
     dataset: str
@@ -77,11 +82,13 @@ class CellConfig(Part):
     guidance: float
     guidance_interval: str = EVERYWHERE
     denoiser_cache: str = "none"
+    variation: str = BASE
 
     @model_serializer(mode="wrap")
     def _as_always(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        idle = {("guidance_interval", EVERYWHERE), ("variation", BASE)}  # axes that came later
         written: dict[str, Any] = serialise(self)
-        return {name: value for name, value in written.items() if (name, value) != ("guidance_interval", EVERYWHERE)}
+        return {name: value for name, value in written.items() if (name, value) not in idle}
 
 
 class Result(Part):

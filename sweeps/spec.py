@@ -5,7 +5,7 @@ Every field of `SweepSpec` says in its `Flag` how it is written on a command lin
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from glob import escape
@@ -23,6 +23,7 @@ from common.files import canonical_json, cut_to_bytes, input_file, sha256_file, 
 from generators.acceleration import Acceleration, Compilation
 from generators.settings import WHOLE, guidance_interval
 from sweeps.axes import canonical, items, parse_batch_size, parse_integers, parse_savings, parse_taus, ways
+from sweeps.record import BASE
 
 DEFAULT_MODEL = "mini-kandinsky"
 DEFAULT_DATASET = "mini_templates"
@@ -57,7 +58,7 @@ ANY = "\0"  # stands for any text, where names are looked for
 # settings that came later: where they say nothing, a run's name is as it was
 LATER = {
     *("savings", "denoiser_cache", "settings", "revision", "variant", "column", "per_prompt", "copies_height"),
-    *("sample", "guidance_interval"),
+    *("sample", "guidance_interval", "variations"),
 }
 
 ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)  # of a Google-style docstring
@@ -95,6 +96,23 @@ def _guidances(value: Any) -> tuple[float, ...]:
         raise UserError(f"guidance {value!r} is not a number", "write for example 4 or `1,4,10`") from None
 
 
+def _variations(value: Any) -> tuple[str, ...]:
+    """Return variations as they are written in records: dashes in a name, the rest as given."""
+    changes: dict[str, None] = {}
+    for item in items(value) if value else ():
+        name, equals, setting = (part.strip() for part in item.partition("="))
+        field = name.replace("-", "_")
+        if not equals or not setting:
+            raise UserError(f"the variation {item!r} changes no setting", "write NAME=VALUE, for example steps=10")
+        if field in NOT_VARIED or (field in FLAGS and FLAGS[field].panel in (RUN, SCORE)):
+            raise UserError(
+                f"{name} cannot be a variation: it does not change how one picture is made",
+                "vary a setting such as steps, scheduler, dtype or denoiser-cache",
+            )
+        changes[f"{field.replace('_', '-')}={setting}"] = None
+    return tuple(changes)
+
+
 MaybeNames = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(dict.fromkeys(items(value))))]
 Names = Annotated[MaybeNames, Field(min_length=1)]
 # names with parameters
@@ -114,6 +132,7 @@ Taus = Annotated[
     tuple[Decimal, ...], BeforeValidator(lambda value: () if value in ((), []) else parse_taus(value)), Canonical
 ]
 Savings = Annotated[tuple[Decimal, ...], BeforeValidator(parse_savings), Canonical]
+Variations = Annotated[tuple[str, ...], BeforeValidator(_variations)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
 
@@ -173,6 +192,8 @@ class SweepSpec(BaseModel):
             replaced.
         denoiser_cache: Also reuse computation between the steps of one image, by a cache of `bench
             denoiser-caches list`. none,first-block:threshold=0.1 measures sharing without it and with it.
+        variations: Also make every cell with one setting changed against the others, NAME=VALUE: steps=10,dtype=bf16
+            are two variations, neither of which has the other. `bench compose` says which of them stack with sharing.
         device: Where to compute.
         batch_size: The most rows in one call of the denoiser. auto measures once which size is worth it, and
             remembers it.
@@ -244,6 +265,7 @@ class SweepSpec(BaseModel):
     copies_height: Annotated[float, Field(ge=0, allow_inf_nan=False), Flag(SHARE, "X")] = COPIES_HEIGHT
     noise: Annotated[Names, Flag(SHARE, "per-root|shared|official")] = ("per-root",)
     denoiser_cache: Annotated[Ways, Flag(SHARE, "NAME", completes="denoiser-caches")] = ("none",)
+    variations: Annotated[Variations, Flag(SHARE, "NAME=VALUE", names=("--with",))] = ()
     device: Annotated[str | None, Flag(RUN, "cpu|cuda|cuda:1", "cuda where there is one, else cpu")] = None
     batch_size: Annotated[
         int | Literal["auto"] | None,
@@ -321,6 +343,23 @@ class SweepSpec(BaseModel):
         """Return True where cells are made one by one: by `isolate`, or because what they take is to be measured."""
         return self.isolate or self.energy or any(cache != "none" for cache in self.denoiser_cache)
 
+    def varied(self) -> "Iterator[tuple[str, SweepSpec]]":
+        """Yield the spec without its variations, as `BASE`, then that of each variation under its text.
+
+        Raises:
+            UserError: a variation's setting is unknown, or does not take its value.
+
+        Examples:
+            >>> spec = make_spec([{"steps": 20, "variations": "steps=10,dtype=bf16"}])
+            >>> [(text, one.steps, one.dtype) for text, one in spec.varied()]
+            [('base', (20,), None), ('steps=10', (10,), None), ('dtype=bf16', (20,), 'bf16')]
+        """
+        base = self.model_copy(update={"variations": ()})
+        yield BASE, base
+        for text in self.variations:
+            name, _, value = text.partition("=")
+            yield text, make_spec([base.model_dump(), {name.replace("-", "_"): value}])
+
     def changes_result(self) -> dict[str, Any]:
         """Return the part of the spec that changes cells' images, as plain values.
 
@@ -362,6 +401,11 @@ FLAGS["official"] = Flag(
     "Other flags override it.",
 )
 OLD_NAMES = {old: name for name, flag in FLAGS.items() for old in flag.old}
+# what no variation changes: which prompts, how they share, and what a variation would be of
+NOT_VARIED = {
+    *(*PROMPTS, "column", "limit", "per_prompt", "sample", "copies_height", "seed", "title", "preset", "official"),
+    *(*SHARED, "strategy", "features", "schedule", "combiner", "variations", "revision", "variant"),
+}
 NOT_THE_IMAGES = {"title", "preset", *(name for name, flag in FLAGS.items() if flag.panel in (RUN, SCORE))}
 
 

@@ -49,7 +49,7 @@ LOCAL_LOCKS = {"nolock", "local_lock=all", "local_lock=flock", "localflock", "no
 # Axes to which values may be added in a run: seeds are none, as the seed control of one is the baseline of the next.
 ADDED = (
     *("model", "dataset", "steps", "scheduler", "guidance", "guidance_interval", "tau", "savings"),
-    *("strategy", "features", "schedule", "combiner", "noise", "denoiser_cache"),
+    *("strategy", "features", "schedule", "combiner", "noise", "denoiser_cache", "variations"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from common.errors import UserError
@@ -23,25 +24,63 @@ REFUSED = {
 }
 
 
+class Installed(ABC):
+    """A cache on one denoiser: what it remembers from step to step, and which modules it let compute.
+
+    Attributes:
+        timestep: of the step that is computed.
+        computed: paths of modules that were computed since this was emptied.
+    """
+
+    def __init__(self) -> None:
+        self.timestep = 0.0
+        self.computed: set[str] = set()
+
+    @property
+    @abstractmethod
+    def paths(self) -> set[str]:
+        """Return the modules that may be skipped, or not, by their paths in the denoiser."""
+
+    @abstractmethod
+    def take(self) -> Any:
+        """Return what is remembered now; later steps do not change it."""
+
+    @abstractmethod
+    def put(self, memory: Any) -> None:
+        """Remember this, which `take` returned, before a node's step; None: nothing yet."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Leave the denoiser as it was."""
+
+    def context(self) -> Any:
+        """Return the context in which stock pipelines call the denoiser."""
+        return nullcontext()
+
+
 class DenoiserCache(Parametrised, ABC):
     """Reuse inside one trajectory, between its steps; orthogonal to sharing between prompts.
 
-    A plug-in declares its parameters as pydantic fields. It hangs hooks of diffusers on the denoiser; what these keep
-    from step to step belongs to a path through the tree, and follows it (`hooked`).
+    A plug-in declares its parameters as pydantic fields. It hangs hooks on the denoiser; what these keep from step to
+    step belongs to a path through the tree, and follows it (`hooked`).
     """
 
     what: ClassVar[str] = "denoiser cache"
 
     @abstractmethod
-    def install(self, denoiser: "Module", timestep: Callable[[], float]) -> None:
+    def install(self, denoiser: "Module", timestep: Callable[[], float]) -> Installed | None:
         """Put the hooks on.
 
         Args:
             denoiser: the module.
             timestep: the scheduler's, of the step that is computed.
 
+        Returns:
+            What keeps their memory; None for hooks of diffusers, which are found where they hang.
+
         Raises:
-            Exception: whatever diffusers raises where the module has no place for them.
+            Exception: whatever it is where the module has no place for them; then the module is as it was, but for
+                hooks of diffusers.
         """
 
     @property

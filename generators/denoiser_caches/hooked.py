@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.errors import UserError
-from generators.denoiser_caches.base import DenoiserCache
+from generators.denoiser_caches.base import DenoiserCache, Installed
 
 if TYPE_CHECKING:
     from generators.families.base import Family
@@ -29,31 +29,25 @@ REGISTRY = "_diffusers_hook"
 
 
 @contextmanager
-def installed(cache: DenoiserCache, denoiser: nn.Module) -> Iterator["Hooks"]:
+def installed(cache: DenoiserCache, denoiser: nn.Module) -> Iterator[Installed]:
     """Hang the cache's hooks on a denoiser while the block runs.
 
     Raises:
         UserError: they have no place there.
     """
-    before = {id(hook) for _, _, hook in _hooks(denoiser)}
-    hooks = Hooks(denoiser)
+    hooks: Installed = Hooks(denoiser)
     try:
         try:
-            cache.install(denoiser, lambda: hooks.timestep)
-        except Exception as error:  # diffusers says in many ways that a model is not made for it
+            hooks = cache.install(denoiser, lambda: hooks.timestep) or hooks
+        except Exception as error:  # libraries say in many ways that a model is not made for it
             raise _no_place(cache, denoiser, str(error) or type(error).__name__) from error
-        hooks.own = [entry for entry in _hooks(denoiser) if id(entry[2]) not in before]
-        if not hooks.own:
+        if isinstance(hooks, Hooks):
+            hooks.find()
+        if not hooks.paths:
             raise _no_place(cache, denoiser, "it finds no block or attention that it knows")
-        hooks.count()
-        _look_again(denoiser)
         yield hooks
     finally:
-        hooks.uncount()
-        for _, module, hook in _hooks(denoiser):
-            if id(hook) not in before:
-                getattr(module, REGISTRY).remove_hook(_name_of(module, hook), recurse=False)
-        _look_again(denoiser)
+        hooks.remove()
 
 
 def _no_place(cache: DenoiserCache, denoiser: nn.Module, reason: str) -> UserError:
@@ -83,34 +77,38 @@ def _name_of(module: nn.Module, hook: Any) -> str:
     return next(name for name, other in hooks.items() if other is hook)
 
 
-class Hooks:
-    """A cache's hooks on one denoiser: their memory, and which modules they let compute.
+class Hooks(Installed):
+    """A cache's hooks of diffusers on one denoiser: their memory, and which modules they let compute.
 
     Attributes:
-        timestep: of the step that is computed.
         own: the path of each hook's module, the module, the hook.
-        computed: paths of modules that were computed since this was emptied.
     """
 
     def __init__(self, denoiser: nn.Module) -> None:
-        self.denoiser, self.timestep = denoiser, 0.0
+        super().__init__()
+        self.denoiser = denoiser
         self.own: list[tuple[str, nn.Module, Any]] = []
-        self.computed: set[str] = set()
+        self._others = {id(hook) for _, _, hook in _hooks(denoiser)}
         self._uncounted: list[tuple[Any, Callable[..., Any]]] = []
 
-    def count(self) -> None:
-        """Note from now on which modules are computed."""
+    def find(self) -> None:
+        """Find the hooks that came since this was made, and note from now on which modules they let compute."""
+        self.own = [entry for entry in _hooks(self.denoiser) if id(entry[2]) not in self._others]
         for path, _, hook in self.own:
             forward = hook.fn_ref.original_forward
             if forward is not None:
                 self._uncounted.append((hook.fn_ref, forward))
                 hook.fn_ref.original_forward = self._noted(path, forward)
+        _look_again(self.denoiser)
 
-    def uncount(self) -> None:
-        """Stop noting: put the hooks back as they were."""
+    def remove(self) -> None:
         for reference, forward in self._uncounted:
             reference.original_forward = forward
         self._uncounted = []
+        for _, module, hook in _hooks(self.denoiser):
+            if id(hook) not in self._others:
+                getattr(module, REGISTRY).remove_hook(_name_of(module, hook), recurse=False)
+        _look_again(self.denoiser)
 
     def _noted(self, path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*args: Any, **kwargs: Any) -> Any:
@@ -121,16 +119,13 @@ class Hooks:
 
     @property
     def paths(self) -> set[str]:
-        """The modules that may be skipped, or not."""
         return {path for path, _, hook in self.own if hook.fn_ref.original_forward is not None}
 
     def context(self) -> Any:
-        """Return the context in which stock pipelines call the denoiser."""
         name = getattr(self.denoiser, "cache_context", None)
         return name("cond") if name else nullcontext()
 
     def take(self) -> Memory:
-        """Return what the hooks remember now."""
         return [
             {name: _copied(vars(state)) for name, state in holder._state_cache.items()}
             if _manages(holder)
@@ -139,7 +134,6 @@ class Hooks:
         ]
 
     def put(self, memory: Memory | None) -> None:
-        """Have the hooks remember this; None: nothing yet."""
         for place, holder in enumerate(self._holders()):
             holder.reset()
             if memory is None:
@@ -183,9 +177,9 @@ class Hooked:
         skipped: by the module's path in the denoiser, over how many node-steps it was not computed.
     """
 
-    def __init__(self, family: "Family", hooks: Hooks) -> None:
+    def __init__(self, family: "Family", hooks: Installed) -> None:
         self._family, self._hooks = family, hooks
-        self._memory: dict[int, Memory] = {}
+        self._memory: dict[int, Any] = {}
         self.skipped: dict[str, int] = {}
 
     def enter(self, nodes: NDArray[np.int64], origin: NDArray[np.int64]) -> None:

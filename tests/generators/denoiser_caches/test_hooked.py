@@ -99,12 +99,20 @@ def path_of(plan: SharingPlan, prompt: int) -> list[int]:
 
 
 def stock_path(
-    folder: Path, family: DiffusersPipeline, settings, rows: list[dict[str, Tensor]], make_config: Any
+    folder: Path,
+    family: DiffusersPipeline,
+    settings,
+    rows: list[dict[str, Tensor]],
+    make_config: Any,
+    enable: Any = None,
 ) -> Tensor:
     """A path alone, on stock diffusers: a fresh transformer with its cache enabled, a fresh scheduler, one row."""
     transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer").eval()
     sampler, now = family.sampler(settings), [0.0]
-    transformer.enable_cache(make_config(lambda: now[0]))
+    if enable:
+        enable(transformer)
+    else:
+        transformer.enable_cache(make_config(lambda: now[0]))
     latents = NOISE.initial([node_key(KEYS[:1])], family.latent_shape(settings))
     height = settings.height // 2 // (family.denoiser.vae_scale_factor)
     ids = FluxPipeline._prepare_latent_image_ids(1, height, height, torch.device("cpu"), torch.float32)
@@ -284,6 +292,131 @@ def test_pyramid_attention_on_a_unet_is_stock_too() -> None:
     assert torch.equal(found.latents[0], latents[0])
 
 
+# cache-dit
+
+needs_cache_dit = pytest.mark.skipif(denoiser_caches()["cache-dit"].unavailable() is not None, reason="not installed")
+WAYS = [{"threshold": 0.3, "warmup": 2}, {"threshold": 0.3, "warmup": 3, "taylor": 1, "in_a_row": 2}]
+
+
+def enable_cache_dit(which: Any, threshold: float, warmup: int, taylor: int | None = None, in_a_row: int = -1) -> None:
+    """As its documentation does."""
+    import cache_dit
+
+    config = cache_dit.DBCacheConfig(
+        Fn_compute_blocks=1,
+        residual_diff_threshold=threshold,
+        max_warmup_steps=warmup,
+        max_continuous_cached_steps=in_a_row,
+    )
+    taylorseer = cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=taylor) if taylor else None
+    cache_dit.enable_cache(which, cache_config=config, calibrator_config=taylorseer)
+
+
+@needs_cache_dit
+@pytest.mark.parametrize("parameters", WAYS)
+def test_every_path_of_a_plan_is_cache_dit_on_it_alone(parameters, folder, family, settings, conditioning) -> None:
+    """Bit for bit, through splits and in any batch: its memory is a node's and follows the path."""
+    plan, cache = shared_plan(), get_denoiser_cache("cache-dit", **parameters)
+    found = run(plan, family, conditioning, settings, cache)
+    nodes = conditioning.rows(plan, np.arange(len(plan.first)))
+    for prompt in range(N):
+        rows = [default_collate([nodes[node]]) for node in path_of(plan, prompt)]
+        alone = stock_path(folder, family, settings, rows, None, lambda stock: enable_cache_dit(stock, **parameters))
+        assert torch.equal(found.latents[prompt], alone[0])
+    assert 0 < sum(found.skipped.values()) < len(found.skipped) * plan.node_steps
+    assert torch.equal(found.latents, run(plan, family, conditioning, settings, cache, batch_size=9).latents)
+
+
+@needs_cache_dit
+def test_standard_under_cache_dit_is_the_stock_pipeline_with_it_enabled(folder, family, settings, conditioning) -> None:
+    found = run(baseline_plan(N, STEPS), family, conditioning, settings, get_denoiser_cache("cache-dit", **WAYS[0]))
+    pipeline = FluxPipeline.from_pretrained(folder, use_safetensors=True)
+    pipeline.set_progress_bar_config(disable=True)
+    enable_cache_dit(pipeline, **WAYS[0])
+    start = NOISE.initial([node_key(KEYS[:1])], family.latent_shape(settings))
+    for prompt in range(N):
+        ((states, pooled, _),) = unpacked(
+            {name: one[[prompt]] for name, one in conditioning.tensors.items()}, torch.device("cpu")
+        )
+        latents = pipeline(
+            prompt_embeds=states,
+            pooled_prompt_embeds=pooled,
+            height=settings.height,
+            width=settings.width,
+            num_inference_steps=STEPS,
+            guidance_scale=settings.guidance,
+            latents=start.clone(),
+            output_type="latent",
+        ).images
+        assert torch.equal(found.latents[prompt], latents[0])
+
+
+@needs_cache_dit
+def test_skipped_blocks_are_those_that_are_not_called_and_nothing_is_left_behind(
+    family, settings, conditioning
+) -> None:
+    plan = shared_plan()
+    before = run(plan, family, conditioning, settings)
+    attributes = {module: set(vars(module)) for module in family.network.modules()}
+    calls: dict[str, int] = {}
+    blocks = [
+        *family.network.transformer_blocks.named_children(),
+        *family.network.single_transformer_blocks.named_children(),
+    ]
+    counting = [
+        block.attn.to_q.register_forward_hook(lambda *_, place=place: calls.update({place: calls.get(place, 0) + 1}))
+        for place, (_, block) in enumerate(blocks)
+    ]
+    found = run(plan, family, conditioning, settings, get_denoiser_cache("cache-dit", **WAYS[0]))
+    for hook in counting:
+        hook.remove()
+    assert sum(found.skipped.values()) == plan.node_steps * len(blocks) - sum(calls.values()) > 0
+    assert torch.equal(before.latents, run(plan, family, conditioning, settings).latents)
+    assert {module: set(vars(module)) for module in family.network.modules()} == attributes
+
+
+@needs_cache_dit
+def test_the_calls_of_a_step_remember_apart(family, settings, conditioning) -> None:
+    """As of pipelines that call the denoiser once with the prompt and once without: each call has its own memory."""
+    row = {name: one[[0]] for name, one in conditioning.tensors.items()}
+    ((states, pooled, _),) = unpacked(row, torch.device("cpu"))
+    height = settings.height // 2 // family.denoiser.vae_scale_factor
+    ids = FluxPipeline._prepare_latent_image_ids(1, height, height, torch.device("cpu"), torch.float32)
+    latents = NOISE.initial([node_key(KEYS[:1])], family.latent_shape(settings))
+
+    def call(scale: float) -> None:
+        with torch.no_grad():
+            family.network(
+                hidden_states=latents * scale,
+                timestep=torch.tensor([0.5]),
+                guidance=torch.full([1], 3.5),
+                pooled_projections=pooled,
+                encoder_hidden_states=states,
+                txt_ids=torch.zeros(LENGTH, 3),
+                img_ids=ids,
+            )
+
+    with installed(get_denoiser_cache("cache-dit", threshold=1e-6, warmup=0), family.network) as hooks:
+        memory = None
+        for step in range(2):
+            hooks.put(memory)
+            for scale in (1.0, -3.0):
+                hooks.computed.clear()
+                call(scale)
+                assert (hooks.computed == hooks.paths) == (step == 0), "the second step is the first again"
+            memory = hooks.take()
+
+
+@needs_cache_dit
+def test_cache_dit_refuses_what_it_does_not_know_or_has_nothing_to_skip_in() -> None:
+    with pytest.raises(UserError, match="'cache-dit' is unavailable for UNet2DConditionModel: cache-dit does not know"):
+        check_place(get_denoiser_cache("cache-dit"), model("mini-sd"), resolve_settings(model("mini-sd"), {}))
+    with pytest.raises(UserError, match="none is left to skip"):
+        check_place(
+            get_denoiser_cache("cache-dit", first=8), model("mini-flux"), resolve_settings(model("mini-flux"), {})
+        )
+
+
 # What cannot be had
 
 
@@ -321,7 +454,7 @@ def test_what_diffusers_ships_besides_is_refused_with_a_reason(name: str) -> Non
 
 def test_names_and_parameters_are_checked() -> None:
     assert get_denoiser_cache("none") is None
-    assert set(denoiser_caches()) == set(CACHES)
+    assert set(denoiser_caches()) == {*CACHES, "cache-dit"}
     with pytest.raises(UserError, match="unknown denoiser cache 'first-blok'"):
         get_denoiser_cache("first-blok")
     with pytest.raises(UserError, match="no parameter 'treshold'"):
