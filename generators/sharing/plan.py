@@ -28,7 +28,7 @@ class SharingPlan:
         n_prompts: N.
         steps: K, the number of denoiser evaluations of a prompt.
         first, stop: int64 [n]; node i is denoised at steps ``first[i] .. stop[i] - 1``, 0-based.
-        source: int64 [n]; the node from whose latent it starts; -1 starts from fresh noise at step 0, or from a picture.
+        source: int64 [n]; the node from whose latent it starts; -1: from fresh noise at step 0, or a picture.
         order: int64 [L]; prompts, in runs.
         lo, hi: int64 [n]; node i serves, and is conditioned on, ``order[lo[i]:hi[i]]``.
         output: int64 [N]; the node that ends with each prompt's latent; -1 where none is wanted.
