@@ -39,8 +39,7 @@ class VllmOmni(Arriving):
         return Requests(*self.arrived(features, seed), self._table, self.size, "lru")
 
     def _table(self, steps: int) -> list[tuple[int, float]]:
-        most, distance = int(steps * self.max_skip_ratio), 1 - self.threshold
-        least = min(self.min_skip, steps - 1)
+        most, least, distance = int(steps * self.max_skip_ratio), self.min_skip, 1 - self.threshold
         if most <= least:
             return [(least, distance)]
         return [(step, distance * (1 - (step - least) / (most - least))) for step in range(least, most)]

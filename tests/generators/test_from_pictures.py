@@ -1,4 +1,4 @@
-"""Nodes that begin from finished pictures are made as diffusers' own image-to-image loop makes them, whatever is beside."""
+"""Nodes that begin from finished pictures are made as diffusers' own image-to-image loop makes them."""
 
 from pathlib import Path
 

@@ -47,9 +47,7 @@ def plans(draw: Any, steps: int = 6) -> SharingPlan:
     first, stop, source, pictured, own = np.array(rows, dtype=np.int64)[shuffled].T
     places = np.arange(len(rows))
     output = number[[ending[prompt, steps] for prompt in range(n)]]
-    return SharingPlan(
-        n, steps, first, stop, number[source], own, places, places + 1, output, "mean", number[pictured]
-    )
+    return SharingPlan(n, steps, first, stop, number[source], own, places, places + 1, output, "mean", number[pictured])
 
 
 def path(plan: SharingPlan, prompt: int) -> list[int]:
