@@ -16,6 +16,7 @@ KEPT = 2
 NUMBERS = {"k": int, "calls": int, "rows": int, "batch_size": int, "seconds": float}
 SPARED = 20  # saving takes no more than one part in so many of a run's time
 NODES, LATENTS, OVERFLOW, X0, MEMORY = "nodes", "latents", "overflow", "x0", "memory."
+FINISHED = {name: f"finished.{name}" for name in (NODES, LATENTS, OVERFLOW)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,7 @@ class Checkpoint:
     """Everything that the steps from `k` on need to know of those before.
 
     Attributes:
-        k: the next step.
+        k: the next step; of a plan in stages (`SharingPlan.stages`), counted over all of them.
         nodes: int64 [n]; the plan's nodes that were active, ascending.
         latents: [n, *latent shape].
         memory: the scheduler's memory of each node, [n, ...] each.
@@ -32,6 +33,8 @@ class Checkpoint:
         batch_size: the batch size by then: halved where memory ran out.
         seconds: of the run so far.
         x0: [n, *latent shape], predicted in the last step; only where a node that begins next needs it.
+        finished: the nodes (int64 [m], ascending), latents [m, *latent shape] and overflow (int64 [m]) of what stages
+            before have finished; None where there is one stage.
     """
 
     k: int
@@ -44,6 +47,7 @@ class Checkpoint:
     batch_size: int
     seconds: float = 0.0
     x0: Tensor | None = None
+    finished: tuple[Tensor, Tensor, Tensor] | None = None
 
 
 class DenoisingCheckpoints:
@@ -78,6 +82,7 @@ class DenoisingCheckpoints:
         tensors = {NODES: checkpoint.nodes, LATENTS: checkpoint.latents, OVERFLOW: checkpoint.overflow}
         tensors |= {f"{MEMORY}{i}": leaf for i, leaf in enumerate(checkpoint.memory)}
         tensors |= {} if checkpoint.x0 is None else {X0: checkpoint.x0}
+        tensors |= dict(zip(FINISHED.values(), checkpoint.finished or (), strict=False))
         numbers = {name: str(getattr(checkpoint, name)) for name in NUMBERS}
         write_tensors(self._path(checkpoint.k), tensors, {"identity": self.identity, **numbers})
         for old in {*self.folder.glob("state-*.safetensors")} - {*self._paths()[:KEPT]}:
@@ -117,9 +122,10 @@ class DenoisingCheckpoints:
             raise ValueError("it is of another run")
         tensors.setdefault(OVERFLOW, torch.full_like(tensors[NODES], -1))  # one that an earlier release left
         own = {name: tensors.pop(name) for name in (NODES, LATENTS, OVERFLOW, X0) if name in tensors}
+        finished = tuple(tensors.pop(name) for name in FINISHED.values() if name in tensors) or None
         memory = tuple(tensors[f"{MEMORY}{i}"] for i in range(len(tensors)))
         numbers = {name: read(about[name]) for name, read in NUMBERS.items()}
-        return Checkpoint(memory=memory, **own, **numbers)  # type: ignore[arg-type]
+        return Checkpoint(memory=memory, finished=finished, **own, **numbers)  # type: ignore[arg-type]
 
     def _path(self, k: int) -> Path:
         return self.folder / f"{self._name}-{k:05d}.safetensors"

@@ -91,6 +91,9 @@ def execute(
     begins takes its source's latent, or fresh noise where it has none. A node whose numbers overflow, in
     what is predicted or in its latents, is no picture, and neither are those that begin from it; others go on.
 
+    A node that begins from a finished picture takes that one's last latent, with fresh noise of its own as there is
+    before the step. The plan is then denoised stage by stage (`SharingPlan.stages`).
+
     Args:
         plan: of N prompts and K steps.
         family: loaded; its weights are loaded here if they were not.
@@ -117,8 +120,8 @@ def execute(
         The latents that are wanted, and what they took.
 
     Raises:
-        UserError: memory runs out with a single node in the batch, or nodes begin with fresh noise and the scheduler
-            does not tell x0.
+        UserError: memory runs out with a single node in the batch, nodes begin with fresh noise and the scheduler does
+            not tell x0, or they begin from finished pictures and it cannot begin there (`Sampler.begun_at`).
         ValueError: plan, conditioning, keys and scheduler do not belong together, or an initial state is missing.
     """
     options = family.accelerate()
@@ -132,14 +135,18 @@ def execute(
             run.sampler.check_renoise()
     if cache and (checkpoints or initial_states or on_exit):
         raise ValueError("a run under a denoiser cache is whole, from its first step to its last")
+    if plan.from_pictures and (initial_states or on_exit):
+        raise ValueError("a plan in which nodes begin from finished pictures is whole")
     with _hooked(cache, family) as run.hooked:
-        for k in range(run.resume(checkpoints.load() if checkpoints else None), plan.steps):
+        for at in range(run.resume(checkpoints.load() if checkpoints else None), len(run.steps)):
+            k = run.begin(at)
             run.enter(k)
             run.step(k)
             if run.hopeless(k):
                 break
-            if checkpoints and checkpoints.due(last=k + 1 == plan.steps):
-                checkpoints.save(run.checkpoint(k + 1))
+            run.end(at)
+            if checkpoints and checkpoints.due(last=at + 1 == len(run.steps)):
+                checkpoints.save(run.checkpoint(at + 1))
     return run.finish(*(plan.ends if ends is None else ends), options)
 
 
@@ -148,7 +155,7 @@ def leading_to(plan: "SharingPlan", nodes: NDArray[np.int64]) -> NDArray[np.bool
     needed = np.zeros(len(plan.first), dtype=np.bool_)
     while len(nodes):
         needed[nodes] = True
-        sources = np.unique(plan.source[nodes])
+        sources = np.unique([plan.source[nodes], plan.picture[nodes]])
         nodes = sources[sources >= 0]
         nodes = nodes[~needed[nodes]]
     return needed
@@ -292,9 +299,31 @@ class _Run:
         self.renoised: NDArray[np.bool_] = np.zeros(len(self.plan.first), dtype=np.bool_)
         self.alike: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.x0: Tensor | None = None  # predicted in the last step, where nodes begin with fresh noise in the next
+        self.stages, self.stage = self.plan.stages, 0
+        begins = [0, *(int(self.plan.first[nodes].min()) for nodes in self.stages[1:])]
+        self.steps = [(stage, k) for stage, first in enumerate(begins) for k in range(first, self.plan.steps)]
+        self.samplers = [self.sampler.begun_at(k) for k in begins]
+        self.finished = self.nodes, torch.empty(0, *self.shape, dtype=self.dtype), self.overflow
+
+    def begin(self, at: int) -> int:
+        """Turn to the stage of a step, counted over all stages; return the step as the scheduler counts it."""
+        self.stage, k = self.steps[at]
+        self.sampler = self.samplers[self.stage]
+        return k
+
+    def end(self, at: int) -> None:
+        """Put away what a stage has finished, for those to come, if the step was its last and there are several."""
+        if len(self.stages) == 1 or self.steps[at][1] + 1 < self.plan.steps:
+            return
+        nodes = np.concatenate([self.finished[0], self.nodes])
+        order = np.argsort(nodes)
+        latents = torch.cat([self.finished[1], self.latents.cpu()])[torch.from_numpy(order)]
+        self.finished = nodes[order], latents, np.concatenate([self.finished[2], self.overflow])[order]
+        self.nodes, self.overflow, self.keys = self.nodes[:0], self.overflow[:0], []
+        self.latents, self.memory, self.x0, self.conditioned = self.latents[:0], (), None, {}
 
     def resume(self, checkpoint: Checkpoint | None) -> int:
-        """Go back to a checkpoint, if there is one; return the step to go on with."""
+        """Go back to a checkpoint, if there is one; return the step to go on with, counted over all stages."""
         if checkpoint is None:
             return 0
         self.nodes = checkpoint.nodes.numpy()
@@ -304,29 +333,37 @@ class _Run:
         self.x0 = None if checkpoint.x0 is None else checkpoint.x0.to(self.latents)
         self.calls, self.rows, self.batches.size = checkpoint.calls, checkpoint.rows, checkpoint.batch_size
         self.seconds_before = checkpoint.seconds
+        if checkpoint.finished is not None:
+            nodes, latents, overflow = checkpoint.finished
+            self.finished = nodes.numpy(), latents.to(self.finished[1]), overflow.numpy()
         self.keys = [self._key(node) for node in self.nodes.tolist()]
         self._condition(self.nodes, np.ones(len(self.nodes), dtype=np.bool_))
-        self.batches.notes.append(f"resumed after step {checkpoint.k} of {self.plan.steps}")
+        self.batches.notes.append(f"resumed after step {checkpoint.k} of {len(self.steps)}")
         return checkpoint.k
 
     def checkpoint(self, k: int) -> Checkpoint:
         """Return what `resume` needs to go on with step k."""
-        nodes, memory = torch.from_numpy(self.nodes), self.memory if k < self.plan.steps else ()
+        nodes, memory = torch.from_numpy(self.nodes), self.memory if k < len(self.steps) else ()
         seconds = self.seconds_before + time.perf_counter() - self.start
         overflow = torch.from_numpy(self.overflow)
         taken = self.calls, self.rows, self.batches.size, seconds
-        return Checkpoint(k, nodes, self.latents, memory, overflow, *taken, x0=self.x0)
+        ended, latents, lost = self.finished
+        finished = (torch.from_numpy(ended), latents, torch.from_numpy(lost)) if len(self.stages) > 1 else None
+        return Checkpoint(k, nodes, self.latents, memory, overflow, *taken, x0=self.x0, finished=finished)
 
     def enter(self, k: int) -> None:
         """Let nodes that begin at step k take their places, and those that stopped leave."""
         nodes = self.plan.active(k)
+        if len(self.stages) > 1:
+            nodes = np.intersect1d(nodes, self.stages[self.stage], assume_unique=True)
         if np.array_equal(nodes, self.nodes):
             return
         self._export(k)
         begins = self.plan.first[nodes] == k
         origin = np.where(begins, self.plan.source[nodes], nodes)
-        resumed = (origin < 0) & (k > 0)  # from a state that another part of the plan exported
-        fresh = (origin < 0) & ~resumed
+        pictured = begins & (self.plan.picture[nodes] >= 0)
+        resumed = (origin < 0) & (k > 0) & ~pictured  # from a state that another part of the plan exported
+        fresh = (origin < 0) & ~resumed & ~pictured
         places = self._places(origin[origin >= 0])
         latents = torch.empty(len(nodes), *self.shape, dtype=self.dtype, device=self.family.device)
         latents[origin >= 0] = self.latents[places]
@@ -337,6 +374,12 @@ class _Run:
         if fresh.any():
             drawn = self.noise.initial([self.keys[i] for i in np.flatnonzero(fresh)], self.shape)
             latents[fresh] = drawn.to(latents) * self.sampler.init_sigma
+        if pictured.any():
+            ended = np.searchsorted(self.finished[0], self.plan.picture[nodes[pictured]])
+            drawn = self.noise.renoise([self.keys[i] for i in np.flatnonzero(pictured)], k, self.shape)
+            clean = self.finished[1][ended].to(latents)
+            latents[pictured] = self.sampler.noised(k, clean, drawn)
+            overflow[pictured] = self.finished[2][ended]
         if self.memory:
             self.memory = pick(self.memory, places)
         x0 = None if self.x0 is None else torch.empty_like(latents)
@@ -435,12 +478,14 @@ class _Run:
     def hopeless(self, k: int) -> bool:
         """Return whether no node that is active after step k, or begins later, can become a picture."""
         overflow = self.overflow if self.needed is None else self.overflow[self.needed[self.nodes]]
-        if self.on_exit or not len(overflow) or (overflow < 0).any():
+        if self.on_exit or len(self.stages) > 1 or not len(overflow) or (overflow < 0).any():
             return False
         return not ((self.plan.source < 0) & (self.plan.first > k)).any()
 
     def finish(self, ends: NDArray[np.int64], prompts: NDArray[np.int64], options: dict[str, Any]) -> Execution:
         """Return the latents of these nodes, which are these prompts', and what they took."""
+        if len(self.stages) > 1:
+            self.nodes, self.latents, self.overflow = self.finished
         there = ends
         if not np.isin(ends, self.nodes).all():  # it was hopeless: those that the ends would have begun from
             there = np.array([self._ancestor(node) for node in ends.tolist()], dtype=np.int64)

@@ -36,7 +36,10 @@ class NoiseSource(Protocol):
         ...
 
     def renoise(self, node_keys: Sequence[str], k: int, shape: tuple[int, ...]) -> Tensor:
-        """Return the fresh noise of copies of a prompt that part before step k, [len(node_keys), *shape]."""
+        """Return the fresh noise of what begins before step k, [len(node_keys), *shape].
+
+        Copies of a prompt part with it; a finished picture that a node begins from gets it.
+        """
         ...
 
 

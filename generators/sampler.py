@@ -25,6 +25,7 @@ Draw = Callable[[tuple[int, ...], int], Tensor]
 BROWNIAN = ("CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler")
 PROBE_SIZES, PROBED = (2, 3), (4, 2, 2)
 INEXACT = 0.5  # of a noise level, the most that a step may miss it by: an inverse scheduler's goes the other way
+BEGUN = 0.02  # the same where a scheduler begins later: some are then a step behind, or in the middle of one
 # Schedulers before their first step and what `Sampler` learned of them, by class and settings: to prepare one and to
 # learn takes as long as some steps of a small denoiser.
 LEARNED: dict[str, tuple[Any, list[Template], float]] = {}
@@ -73,15 +74,59 @@ class Sampler:
         known = repr((scheduler_class, sorted(config.items()), steps, {k: _plain(v) for k, v in asked.items()}))
         self.requested_steps = steps
         self._takes = _parameters(scheduler_class)
-        if known not in LEARNED:
-            self._scheduler, self.remembered = _prepared(scheduler_class, config, steps, asked), 0.0
-            self._templates = self._learn(lambda: _prepared(scheduler_class, config, steps, {**asked, "device": "cpu"}))
-            LEARNED[known] = self._scheduler, self._templates, self.remembered
-        scheduler, self._templates, self.remembered = LEARNED[known]
-        self._scheduler = copy(scheduler)  # what no step changes is everybody's
+        self._known, self._first = known, 0
+        self._prepared = lambda: _prepared(scheduler_class, config, steps, {**asked, "device": "cpu"})
+        self._recalled(known, lambda: _prepared(scheduler_class, config, steps, asked))
         self.timesteps: Tensor = self._scheduler.timesteps
         # what unit noise is multiplied by to be an initial latent
         self.init_sigma = float(self._scheduler.init_noise_sigma) if hasattr(self._scheduler, "init_noise_sigma") else 1
+
+    def _recalled(self, known: str, scheduler: Callable[[], Any]) -> None:
+        """Take what was learned of the scheduler that is known by this, after learning it the first time."""
+        if known not in LEARNED:
+            self._scheduler, self.remembered = scheduler(), 0.0
+            self._templates = self._learn(self._prepared)
+            LEARNED[known] = self._scheduler, self._templates, self.remembered
+        found, self._templates, self.remembered = LEARNED[known]
+        self._scheduler = copy(found)  # what no step changes is everybody's
+
+    def begun_at(self, k: int) -> "Sampler":
+        """Return the sampler of paths that begin before step k: the scheduler remembers nothing of those before.
+
+        That is how diffusers' image-to-image pipelines begin; a multistep solver takes its first step there at order 1.
+        Earlier steps are not to be taken with it.
+
+        Raises:
+            UserError: the scheduler does not tell how noisy latents are before its steps, or cannot begin there: its
+                steps lead elsewhere than to the noise levels that it tells.
+        """
+        if not k:
+            return self
+        begun = copy(self)
+        begun._first = k
+        vars(begun).pop("_noise_in_memory", None)
+        begun._recalled(f"{self._known} begun at {k}", lambda: _begun(copy(self._scheduler), k))
+        if self.log_snr is None or any(answer_to_noise(self._scheduler, at) is None for at in range(self.K)):
+            name, hint = type(self._scheduler).__name__, "choose another --scheduler, or a strategy without pictures"
+            raise UserError(f"{name} does not tell how noisy a picture is to be before step {k + 1}", hint)
+        between = k % getattr(self._scheduler, "order", 1)  # of the evaluations of one step
+        if between or self._noise_in_memory is None or begun._noise_in_memory is None:
+            name, hint = type(self._scheduler).__name__, "choose another --scheduler, as DDIMScheduler"
+            raise UserError(f"{name} cannot begin with a picture before step {k + 1} of {self.K}", hint)
+        return begun
+
+    def noised(self, k: int, clean: Tensor, noise: Tensor) -> Tensor:
+        """Return finished latents with the noise that there is before step k.
+
+        Args:
+            k: counted from 0; the scheduler must tell its noise level (`begun_at`).
+            clean: [b, ...]; latents after the last step.
+            noise: N(0, I), as `clean`.
+        """
+        level = noise_level(self._scheduler, k)
+        assert level is not None  # `begun_at` comes before
+        x0, fresh = clean.float(), noise.to(clean.device).float()
+        return (level.alpha * x0 + level.sigma * fresh).to(clean.dtype)
 
     @property
     def K(self) -> int:  # noqa: N802 - the paper's symbol
@@ -206,14 +251,14 @@ class Sampler:
         of their noise is then not so.
         """
         memory: Rows = ()
-        found: list[tuple[float, ...]] = [()]
+        found: list[tuple[float, ...]] = [()] * (self._first + 1)
         drawn: list[int] = []
 
         def nothing(shape: tuple[int, ...], draw: int) -> Tensor:
             drawn.append(draw)
             return torch.zeros(shape)
 
-        for k in range(self.K):
+        for k in range(self._first, self.K):
             level, answer = noise_level(self._scheduler, k), answer_to_noise(self._scheduler, k)
             assert level is not None
             assert answer is not None
@@ -226,7 +271,8 @@ class Sampler:
             if k + 1 < self.K and not drawn:
                 ahead = noise_level(self._scheduler, k + 1)
                 assert ahead is not None
-                if (after.latents - ahead.sigma).abs().max() > INEXACT * ahead.sigma:
+                inexact = BEGUN if self._first else INEXACT
+                if (after.latents - ahead.sigma).abs().max() > inexact * ahead.sigma:
                     return None
             found.append(tuple(float(leaf.double().mean()) if leaf.is_floating_point() else 0.0 for leaf in memory))
         return found
@@ -236,8 +282,13 @@ class Sampler:
         name, generator = type(self._scheduler).__name__, torch.Generator().manual_seed(0)
 
         def run(size: int) -> list[dict[str, Any]]:
-            scheduler, latents, states = prepared(), torch.randn(size, *PROBED, generator=generator), []
+            scheduler = _begun(prepared(), self._first)
+            latents = torch.randn(size, *PROBED, generator=generator)
+            states: list[dict[str, Any]] = []
             for k, t in enumerate(scheduler.timesteps):
+                if k < self._first:
+                    states.append(snapshot(scheduler))  # of no step that is taken
+                    continue
                 if hasattr(scheduler, "scale_model_input"):
                     scheduler.scale_model_input(latents, t)
                 states.append(snapshot(scheduler))
@@ -259,6 +310,13 @@ class Sampler:
         kept = (template.rows_in(state) for template, state in zip(learned, first, strict=True))
         self.remembered = max(sum(leaf[0].numel() for leaf in rows) for rows in kept) / math.prod(PROBED)
         return learned
+
+
+def _begun(scheduler: Any, k: int) -> Any:
+    """Return a prepared scheduler whose first step is to be step k, as pipelines tell it."""
+    if k and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(k)
+    return scheduler
 
 
 def instead(scheduler: Any, method: str, function: Callable[..., Any]) -> Callable[..., Any]:

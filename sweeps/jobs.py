@@ -101,10 +101,16 @@ class Job:
     def alone(self) -> bool:
         """Return True where it can only be denoised by itself.
 
-        What a denoiser cache remembers belongs to one plan, and so does one stream of noise; the seconds of an
-        equal-compute baseline are meant to be compared, and in company they would be a share of everybody's.
+        What a denoiser cache remembers belongs to one plan, and so do one stream of noise and the finished pictures
+        that nodes start from; the seconds of an equal-compute baseline are meant to be compared, and in company they
+        would be a share of everybody's.
         """
-        return self.cache is not None or self.one_stream or self.role in EQUAL
+        return self.cache is not None or self.one_stream or self.role in EQUAL or self.from_pictures
+
+    @property
+    def from_pictures(self) -> bool:
+        """Return True where nodes of the plan start from finished pictures: it is denoised in rounds, in one place."""
+        return self.plan is not None and self.plan.from_pictures
 
     @cached_property
     def solo(self) -> NDArray[np.bool_]:

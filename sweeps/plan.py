@@ -460,7 +460,23 @@ def _written_with(folder: Path, cell_id: str) -> dict[str, str]:
 
 def _planned(cell: Cell, grouping: Grouping) -> dict[str, Any]:
     plan = build_plan(grouping, cell.schedule, float(cell.config.tau), cell.source.steps, cell.config.combiner)
+    if plan.from_pictures:
+        _refuse_beginnings(cell.source, plan)
     return {"plan": plan, "tree": drawn(grouping, plan)}
+
+
+def _refuse_beginnings(source: Source, plan: SharingPlan) -> None:
+    """Raise a UserError if a path of the plan begins from a picture where the scheduler cannot begin, or all noise
+    is one stream's.
+    """
+    if source.settings.noise == "official":
+        raise UserError(
+            "the released code's one stream has no noise for finished pictures that prompts start from",
+            "leave out --official, or choose another --strategy",
+        )
+    sampler = sampler_of(source.entry, source.settings, "cpu")
+    for k in np.unique(plan.first[plan.picture >= 0]).tolist():
+        sampler.begun_at(k)
 
 
 def _sharing_job(cell: Cell, baseline: Job | None, run: Path, folder: Path) -> Job:

@@ -195,6 +195,7 @@ class Waves:
         widest = max(self.part(wave).plan.widest for wave in range(len(self)))
         if widest > self.rows:
             what = "a tree under a denoiser cache" if self._between else "what draws from one stream of noise"
+            what = "what starts from finished pictures" if self.plan.from_pictures else what
             notes.append(f"{what} is not cut: {widest:,} rows at once where {self.rows:,} were to be")
         return notes
 

@@ -17,13 +17,14 @@ class PartPlan(SharingPlan):
     """Nodes of a plan by themselves: where `source` is -1 and `first` is not 0, a node begins from an initial state."""
 
     def _misplaced(self) -> NDArray[np.bool_]:
-        misplaced: NDArray[np.bool_] = (self.source >= 0) & (self.first == 0)
+        starts = (self.source >= 0).astype(int) + (self.picture >= 0)
+        misplaced: NDArray[np.bool_] = starts > (self.first > 0)
         return misplaced
 
     @property
     def from_states(self) -> Integers:
         """The nodes that begin from an initial state, which another part exports; int64, ascending."""
-        return np.flatnonzero((self.source < 0) & (self.first > 0))
+        return np.flatnonzero((self.source < 0) & (self.picture < 0) & (self.first > 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,9 @@ class Part:
     def of(cls, plan: SharingPlan, nodes: Integers) -> Self:
         """Return the part of these nodes of `plan`, int64 [n], ascending; O(n log n) in its nodes and members.
 
+        Raises:
+            ValueError: a node starts from a picture that another part makes.
+
         Examples:
             >>> from generators.sharing.plan import baseline_plan
             >>> part = Part.of(baseline_plan(4, 10), np.array([1, 3]))
@@ -66,20 +70,22 @@ class Part:
         lengths = stops - starts
         base = np.cumsum(lengths) - lengths - starts
         prompts, order = np.unique(plan.order[entries], return_inverse=True)
-        source = np.searchsorted(nodes, plan.source[nodes])
-        inside = (source < len(nodes)) & (nodes[np.minimum(source, len(nodes) - 1)] == plan.source[nodes])
-        output = np.searchsorted(nodes, plan.output[prompts])
-        ends = (output < len(nodes)) & (nodes[np.minimum(output, len(nodes) - 1)] == plan.output[prompts])
+        source, picture, output = (
+            _numbered(nodes, of) for of in (plan.source[nodes], plan.picture[nodes], plan.output[prompts])
+        )
+        if ((picture < 0) & (plan.picture[nodes] >= 0)).any():
+            raise ValueError("a plan in which nodes start from finished pictures is not cut")
         part = PartPlan(
             n_prompts=len(prompts),
             steps=plan.steps,
             first=plan.first[nodes],
             stop=plan.stop[nodes],
-            source=np.where(inside, source, -1),
+            source=source,
+            picture=picture,
             order=order.reshape(-1),
             lo=lo + base[at],
             hi=hi + base[at],
-            output=np.where(ends, output, -1),
+            output=output,
             combiner=plan.combiner,
         )
         return cls(part, nodes, prompts, plan.source[nodes[part.from_states]])
@@ -116,6 +122,8 @@ def parts(plan: SharingPlan, rows: int, *, whole_trees: bool = False) -> Parts:
     most ``rows ** (j + 1)``, for one j: of those that are active at a step no two share a leaf, so there are fewer than
     `rows`. Neighbours that begin from the same part are put together as far as that holds.
 
+    A plan in which nodes start from finished pictures is one part, as those may come from anywhere in it.
+
     Args:
         plan: of any kind, a union too.
         rows: at least 1.
@@ -135,6 +143,8 @@ def parts(plan: SharingPlan, rows: int, *, whole_trees: bool = False) -> Parts:
     """
     if rows < 1:
         raise ValueError(f"in a part of {rows} rows nothing is denoised")
+    if plan.from_pictures:
+        return Parts((np.arange(len(plan.first)),), np.array([-1]))
     leaves = branch_leaves(plan)
     most = np.array([leaves.sum()]) if whole_trees else _bounds(leaves, rows)
     level = np.searchsorted(most, leaves)
@@ -297,6 +307,12 @@ def _filled(work: Integers, size: int) -> list[slice]:
         runs.append(slice(start, stop))
         start = stop
     return runs
+
+
+def _numbered(nodes: Integers, of: Integers) -> Integers:
+    """Return the places in `nodes`, ascending, of each of these, -1 of one that is not there."""
+    place = np.minimum(np.searchsorted(nodes, of), len(nodes) - 1)
+    return np.where(nodes[place] == of, place, -1)
 
 
 def _settled(up: Integers) -> Integers:

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -15,22 +15,26 @@ from generators.sharing.schedule import Schedule
 from generators.sharing.tree import Tree
 
 KIND = "reusebench plan 1"
-INTEGERS = ("first", "stop", "source", "order", "lo", "hi", "output")
+INTEGERS = ("first", "stop", "source", "order", "lo", "hi", "output", "picture")
 
 
 @dataclass(frozen=True, eq=False)
 class SharingPlan:
     """A forest of n nodes; the path from a root to a prompt's output covers steps 0..K-1 once each.
 
+    A path may also begin later, from a finished picture: then it covers the steps from there on.
+
     Attributes:
         n_prompts: N.
         steps: K, the number of denoiser evaluations of a prompt.
         first, stop: int64 [n]; node i is denoised at steps ``first[i] .. stop[i] - 1``, 0-based.
-        source: int64 [n]; the node from whose latent it starts; -1 starts from fresh noise at step 0.
+        source: int64 [n]; the node from whose latent it starts; -1: from fresh noise at step 0, or a picture.
         order: int64 [L]; prompts, in runs.
         lo, hi: int64 [n]; node i serves, and is conditioned on, ``order[lo[i]:hi[i]]``.
         output: int64 [N]; the node that ends with each prompt's latent; -1 where none is wanted.
         combiner: how a node's prompts become its conditioning.
+        picture: int64 [n]; the node, denoised to the end, whose finished latent gets the noise of step ``first[i] > 0``
+            for node i to start from (SDEdit, Meng et al. 2022); -1, and all of them where none are given, for none.
 
     Raises:
         UserError: the arrays are no such plan.
@@ -42,6 +46,9 @@ class SharingPlan:
         ([2, 2, 0], [4, 4, 2], [2, 2, -1])
         >>> pair.node_steps, pair.baseline_node_steps, pair.savings
         (6, 8, 0.25)
+        >>> again = replace(baseline_plan(2, 10), first=[0, 6], picture=[-1, 0])
+        >>> again.node_steps, again.rounds.tolist(), again.solo.tolist()
+        (14, [0, 1], [True, False])
     """
 
     n_prompts: int
@@ -54,8 +61,11 @@ class SharingPlan:
     hi: NDArray[np.int64]
     output: NDArray[np.int64]
     combiner: str
+    picture: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
+        if not len(self.picture):
+            object.__setattr__(self, "picture", np.full(len(self.first), -1))
         for name in INTEGERS:
             object.__setattr__(self, name, read_only(getattr(self, name), np.int64, f"a plan's {name}"))
         self._check()
@@ -64,12 +74,15 @@ class SharingPlan:
         nodes = len(self.first)
         if self.n_prompts < 1 or self.steps < 1 or len(self.output) != self.n_prompts or not self.combiner:
             raise UserError(f"no plan: {self.n_prompts} prompts, {self.steps} steps, combiner {self.combiner!r}")
-        if not all(len(array) == nodes for array in (self.stop, self.source, self.lo, self.hi)):
-            raise UserError("a plan's first, stop, source, lo and hi differ in length")
+        if not all(len(array) == nodes for array in (self.stop, self.source, self.lo, self.hi, self.picture)):
+            raise UserError("a plan's first, stop, source, lo, hi and picture differ in length")
         if ((self.first < 0) | (self.first >= self.stop) | (self.stop > self.steps)).any():
             raise UserError(f"a plan's node is denoised over no steps, or over others than 0 to {self.steps - 1}")
-        if ((self.source < -1) | (self.source >= nodes) | self._misplaced()).any():
+        before = np.stack([self.source, self.picture])
+        if ((before < -1) | (before >= nodes) | self._misplaced()).any():
             raise UserError("a plan's node has no source, or starts at step 0 and has one")
+        if (self.stop[self.picture[self.picture >= 0]] != self.steps).any():
+            raise UserError("a plan's node starts from the picture of one that is not denoised to the end")
         started = self.source >= 0
         if (self.stop[self.source[started]] != self.first[started]).any():
             raise UserError("a plan's node starts at another step than its source ends")
@@ -80,11 +93,68 @@ class SharingPlan:
         ends = self.output[self.output >= 0]
         if (self.output < -1).any() or (ends >= nodes).any() or (self.stop[ends] != self.steps).any():
             raise UserError("a prompt's output is no node that is denoised to the end")
+        if (self.rounds < 0).any():
+            raise UserError("a plan's node starts from a picture that comes of its own")
 
     def _misplaced(self) -> NDArray[np.bool_]:
         """Return bool [n]: nodes that cannot begin where they do."""
-        misplaced: NDArray[np.bool_] = (self.source < 0) != (self.first == 0)
+        starts = (self.source >= 0).astype(int) + (self.picture >= 0)
+        misplaced: NDArray[np.bool_] = starts != (self.first > 0)
         return misplaced
+
+    @property
+    def from_pictures(self) -> bool:
+        """Whether a node starts from a picture, so that the plan is denoised in `rounds`, and by itself.
+
+        Examples:
+            >>> baseline_plan(3, 10).from_pictures
+            False
+        """
+        return bool((self.picture >= 0).any())
+
+    @property
+    def rounds(self) -> NDArray[np.int64]:
+        """int64 [n]; how many finished pictures stand, one from the other, before each node; -1: it waits for itself.
+
+        Examples:
+            >>> baseline_plan(3, 10).rounds.tolist()
+            [0, 0, 0]
+        """
+        if not self.from_pictures:
+            return np.zeros(len(self.first), dtype=np.int64)
+        return self._of_roots()[0]
+
+    @property
+    def stages(self) -> list[NDArray[np.int64]]:
+        """The nodes that can be denoised together, int64, ascending, in an order in which that can be done.
+
+        They are of one round, and their paths begin at one step: a scheduler remembers as much of each. Where no node
+        starts from a picture, all are together.
+
+        Examples:
+            >>> restarted = replace(baseline_plan(3, 10), first=[0, 6, 4], picture=[-1, 0, 0])
+            >>> [nodes.tolist() for nodes in restarted.stages]
+            [[0], [2], [1]]
+        """
+        if not self.from_pictures:
+            return [np.arange(len(self.first))]
+        rounds, begins = self._of_roots()
+        code = rounds * self.steps + begins
+        return [np.flatnonzero(code == value) for value in np.unique(code).tolist()]
+
+    def _of_roots(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return int64 [n] both: each node's round, and the step at which its path begins."""
+        root = _nearest(self.source, self.source < 0, own=True)
+        rounds = np.where(self.picture[root] < 0, 0, -1)
+        waiting = np.flatnonzero(rounds < 0)
+        while waiting.size:
+            before = rounds[self.picture[root[waiting]]]
+            ready = before >= 0
+            if not ready.any():
+                break
+            rounds[waiting[ready]] = before[ready] + 1
+            waiting = waiting[~ready]
+        return rounds, self.first[root]
 
     @property
     def node_steps(self) -> int:
@@ -99,7 +169,7 @@ class SharingPlan:
             >>> baseline_plan(3, 10).roots
             3
         """
-        return int(np.count_nonzero(self.source < 0))
+        return int(np.count_nonzero(self.first == 0))
 
     @property
     def baseline_node_steps(self) -> int:
@@ -124,7 +194,8 @@ class SharingPlan:
         owner = np.where(self.hi - self.lo == 1, self.order[self.lo], -1)
         node, solo = self.output, self.output >= 0
         while (node >= 0).any():
-            solo = solo & ((node < 0) | (owner[node] == np.arange(self.n_prompts)))
+            own = (owner[node] == np.arange(self.n_prompts)) & (self.picture[node] < 0)
+            solo = solo & ((node < 0) | own)
             node = np.where(node < 0, -1, self.source[node])
         return solo
 
@@ -140,14 +211,18 @@ class SharingPlan:
 
     @property
     def widest(self) -> int:
-        """The most nodes that are active at one step.
+        """The most nodes that are active at one step; of `stages`, in one of them.
 
         Examples:
             >>> baseline_plan(3, 10).widest
             3
         """
-        begun, ended = (np.bincount(steps, minlength=self.steps + 1) for steps in (self.first, self.stop))
-        return int(np.cumsum(begun - ended).max(initial=0))
+        most = 0
+        for nodes in self.stages:
+            first, stop = self.first[nodes], self.stop[nodes]
+            begun, ended = (np.bincount(steps, minlength=self.steps + 1) for steps in (first, stop))
+            most = max(most, int(np.cumsum(begun - ended).max(initial=0)))
+        return most
 
     def active(self, k: int) -> NDArray[np.int64]:
         """Return the nodes denoised at step `k` (0-based), int64, ascending.
@@ -187,25 +262,31 @@ class SharingPlan:
         nodes = np.unique(wanted[wanted >= 0])
         while nodes.size:
             needed[nodes] = True
-            sources = self.source[nodes]
+            sources = np.concatenate([self.source[nodes], self.picture[nodes]])
             nodes = np.unique(sources[sources >= 0])
         number = np.append(np.cumsum(needed) - 1, -1)
         kept = {name: getattr(self, name)[needed] for name in ("first", "stop", "lo", "hi")}
-        return replace(self, **kept, source=number[self.source[needed]], output=number[wanted])
+        starts = {name: number[getattr(self, name)[needed]] for name in ("source", "picture")}
+        return replace(self, **kept, **starts, output=number[wanted])
 
     @property
     def digest(self) -> str:
         """A hash of all that the plan says."""
         digest = hashlib.sha256()
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in self._said.items():
             digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
-            digest.update(f"{field.name} {np.shape(value)}".encode())
+            digest.update(f"{name} {np.shape(value)}".encode())
         return digest.hexdigest()
+
+    @property
+    def _said(self) -> dict[str, Any]:
+        """What the plan says, by name; nothing of pictures where none are started from, as before there were any."""
+        said = {one.name: getattr(self, one.name) for one in fields(self)}
+        return said if self.from_pictures else {name: said[name] for name in said if name != "picture"}
 
     def save(self, path: Path) -> None:
         """Write the plan to an .npz file."""
-        arrays: dict[str, ArrayLike] = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays: dict[str, ArrayLike] = self._said
         write_npz(path, KIND, arrays)
 
     @classmethod
@@ -341,9 +422,12 @@ def baseline_plan(n: int, steps: int) -> SharingPlan:
     return SharingPlan(n, steps, 0 * prompts, whole, nobody, prompts, prompts, prompts + 1, prompts, "mean")
 
 
-def _nearest(parent: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return each node's nearest kept ancestor, -1 for none, by pointer jumping: O(M log M) however deep the tree."""
-    up, good = np.append(parent, -1), np.append(kept, True)
+def _nearest(parent: NDArray[np.int64], kept: NDArray[np.bool_], *, own: bool = False) -> NDArray[np.int64]:
+    """Return each node's nearest kept ancestor, -1 for none, by pointer jumping: O(M log M) however deep the tree.
+
+    With `own`, a kept node is its own.
+    """
+    up, good = np.append(np.where(own & kept, np.arange(len(parent)), parent), -1), np.append(kept, True)
     while not good[up].all():
         up = np.where(good[up], up, up[up])
     return up[:-1]

@@ -76,13 +76,13 @@ class Neighbours:
 class LatentCache:
     """At most `size` latents (None: all); `eviction` says which one goes when another comes.
 
-    ``lru``: the one whose last use, or making, is longest ago. ``lcbfu``, least computationally beneficial and
-    frequently used: the least of uses x the steps it saves, where making it is no use; of equals, and so of those that
-    nobody used yet, as ``lru``.
+    ``lru``: the one whose last use, or making, is longest ago. ``fifo``: the oldest, used or not. ``lcbfu``, least
+    computationally beneficial and frequently used: the least of uses x the steps it saves, where making it is no use;
+    of equals, and so of those that nobody used yet, as ``lru``.
     """
 
     size: int | None
-    eviction: Eviction
+    eviction: Eviction | Literal["fifo"]
     _kept: dict[Latent, tuple[int, int]] = field(default_factory=dict)  # its uses, and when it was put or used last
     _queue: list[tuple[int, int, Latent]] = field(default_factory=list)  # by worth; entries that are no longer so stay
     _clock: int = 0
@@ -106,6 +106,8 @@ class LatentCache:
 
     def use(self, latent: Latent) -> None:
         """Count a use of a latent that is there."""
+        if self.eviction == "fifo":
+            return
         self._count(latent, self._kept[latent][0] + 1)
 
     def _count(self, latent: Latent, uses: int) -> None:
@@ -227,9 +229,20 @@ class Stream(Planner):
 
     def _reach(self, tau: float, steps: int) -> list[tuple[int, float]]:
         """Return the table at this tau: steps to skip, rising, each with the distance below which; no step twice."""
-        table: dict[int, float] = {}
-        for share, distance in zip(self._shares.tolist(), self._distances.tolist(), strict=True):
-            step = int(share * steps + 1e-9)
-            if step and step not in table:
-                table[step] = tau * distance
-        return list(table.items())
+        rows = stepped(self._distances.tolist(), self._shares.tolist(), steps)
+        return [(step, tau * distance) for step, distance in rows]
+
+
+def stepped(distances: Sequence[float], shares: Sequence[float], steps: int) -> list[tuple[int, float]]:
+    """Return a table of shares as one of steps out of `steps`, rising; of several that are one step, the first.
+
+    Examples:
+        >>> stepped((0.35, 0.25, 0.2), (0.1, 0.2, 0.24), 10)
+        [(1, 0.35), (2, 0.25)]
+    """
+    table: dict[int, float] = {}
+    for share, distance in zip(shares, distances, strict=True):
+        step = int(share * steps + 1e-9)
+        if step:
+            table.setdefault(step, distance)
+    return list(table.items())

@@ -63,7 +63,7 @@ def union(plans: Sequence[SharingPlan]) -> Union:
     the union ends where its paths part. O(B M log M) for M nodes over all plans that begin and end at B steps.
 
     Raises:
-        ValueError: there are none, or they differ in prompts, steps or combiner.
+        ValueError: there are none, they differ in prompts, steps or combiner, or nodes start from finished pictures.
 
     Examples:
         >>> from generators.sharing.plan import build_plan, baseline_plan
@@ -78,6 +78,8 @@ def union(plans: Sequence[SharingPlan]) -> Union:
     """
     if len({(plan.n_prompts, plan.steps, plan.combiner) for plan in plans}) != 1:
         raise ValueError("a union is of plans of the same prompts, steps and combiner")
+    if any(plan.from_pictures for plan in plans):
+        raise ValueError("a plan in which nodes start from finished pictures is denoised by itself")
     nodes, entries = _offsets([len(plan.first) for plan in plans]), _offsets([len(plan.order) for plan in plans])
     first, stop, order = (
         np.concatenate([getattr(plan, name) for plan in plans]) for name in ("first", "stop", "order")
@@ -108,7 +110,7 @@ def union(plans: Sequence[SharingPlan]) -> Union:
 
 
 def united_steps(plans: Sequence[SharingPlan]) -> tuple[int, int]:
-    """Return the node-steps of several plans of the same prompts: one by one, and united.
+    """Return the node-steps of several plans of the same prompts: one by one, and united as far as they can be.
 
     Args:
         plans: the baseline's first; a prompt whose path is the baseline's is denoised there alone.
@@ -125,7 +127,9 @@ def united_steps(plans: Sequence[SharingPlan]) -> tuple[int, int]:
         (19, 17)
     """
     needed = [plans[0], *(plan.restricted(~plan.solo) for plan in plans[1:])]
-    together = sum(union(group).plan.node_steps for group in grouped_by_combiner(needed, lambda plan: plan))
+    alone = sum(plan.node_steps for plan in needed if plan.from_pictures)
+    united = grouped_by_combiner([plan for plan in needed if not plan.from_pictures], lambda plan: plan)
+    together = alone + sum(union(group).plan.node_steps for group in united)
     return sum(plan.node_steps for plan in needed), together
 
 

@@ -1,17 +1,16 @@
 """An online peer: prompts that start from what earlier ones left in a cache."""
 
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from generators.sharing.stream import Eviction, Storing, Stream
-from generators.strategies.base import Strategy, check_features
-from generators.strategies.contents import unit
+from generators.strategies.arriving import Arriving, rising
 
 
-class Cache(Strategy):
+class Cache(Arriving):
     """A stream of prompts, each starting from a cached latent of the nearest earlier one, at a step set by similarity.
 
     After Nirvana. Above `similarity[i]` a prompt skips the first `share[i]` of its steps; its nearest neighbour among
@@ -28,11 +27,6 @@ class Cache(Strategy):
 
     name = "cache"
     version = 2
-    online = True
-    complexity = "O(N^2 D) inner products"
-    memory = "O(N D) and 500 bytes a prompt for its nearest neighbours"
-    pair_bytes = 0
-    value_bytes = 48
     source = "after Nirvana, arXiv 2312.04429 (NSDI 2024), as in the public code of MoDM, arXiv 2503.11972"
 
     similarity: tuple[float, ...] = Field(
@@ -48,27 +42,13 @@ class Cache(Strategy):
     store: Storing = Field(
         "misses", description="whose latents are stored: of prompts that found none to start from (misses), or all"
     )
-    order: Literal["given", "drawn"] = Field(
-        "given", description="the order in which prompts arrive: as they are given, or drawn by the seed"
-    )
 
     @model_validator(mode="after")
     def _a_table(self) -> Self:
-        if len(self.similarity) != len(self.share):
-            raise ValueError(f"{len(self.similarity)} similarities but {len(self.share)} shares")
-        for name, low in (("similarity", -1), ("share", 0)):
-            values = (low, *getattr(self, name), 1)
-            if not (np.diff(values) > 0).all():
-                raise ValueError(f"{name} {list(values[1:-1])} does not rise, from above {low} to below 1")
+        rising(self.similarity, self.share)
         return self
 
-    def peak_bytes(self, n: int, d: int) -> float:
-        return super().peak_bytes(n, d) + 8192 * n  # inner products with a block of rows, and the nearest
-
     def grouping(self, features: NDArray[np.floating], *, seed: int = 0) -> Stream:
-        rows = unit(check_features(features))
-        arrivals = np.arange(len(rows))
-        if self.order == "drawn":
-            arrivals = np.random.Generator(np.random.Philox(seed)).permutation(arrivals)
+        rows, arrivals = self.arrived(features, seed)
         distances = 1 - np.array(self.similarity)
         return Stream(rows, arrivals, distances.tolist(), self.share, self.size, self.eviction, self.store)

@@ -96,11 +96,16 @@ def _ordered(strategy: Strategy) -> str:
 
 
 def paths(plan: SharingPlan) -> NDArray[np.int64]:
-    """Return int64 [N, K]: the least of the prompts that each prompt's latent is conditioned on, step by step."""
+    """Return int64 [N, K]: the least of the prompts that each prompt's latent is conditioned on, step by step.
+
+    Before a path begins from a picture, the least of those that the picture's last step was conditioned on.
+    """
     leaders = np.full((plan.n_prompts, plan.steps), -1)
     for prompt, output in enumerate(plan.output.tolist()):
         node = output
         while node >= 0:
             leaders[prompt, plan.first[node] : plan.stop[node]] = plan.members(node).min()
+            if plan.picture[node] >= 0:
+                leaders[prompt, : plan.first[node]] = plan.members(plan.picture[node]).min()
             node = plan.source[node]
     return leaders

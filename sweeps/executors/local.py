@@ -152,7 +152,8 @@ def _executed(
     sources = {job.source.key: job.source for job in jobs}
     session.family(jobs[0].source).release_encoders()  # before a batch size is measured
     rows = _rows(jobs, plan, group, session)
-    cut: Literal["nodes", "trees"] | None = None if jobs[0].one_stream else "trees" if jobs[0].cache else "nodes"
+    whole = jobs[0].one_stream or jobs[0].from_pictures
+    cut: Literal["nodes", "trees"] | None = None if whole else "trees" if jobs[0].cache else "nodes"
     waves = Waves(work, rows, group, NodeStates(jobs[0].run / STATES, f"{identity} {rows}"), cut)
     missing = missing_places(jobs, waves, session)
     lacking = np.array([bool(places) for places in missing], dtype=np.bool_)

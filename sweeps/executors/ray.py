@@ -190,8 +190,8 @@ class Ray(Executor):
         batches.notes += dict.fromkeys(note for _, own in sorted(notes.items()) for note in own)
 
     def run(self, jobs: "Sequence[Job]", session: "Session") -> Iterator[Outcome]:
-        if jobs[0].cache or jobs[0].one_stream:
-            # one stream of noise is drawn in one place, and what a cache remembers does not travel
+        if jobs[0].cache or jobs[0].one_stream or jobs[0].from_pictures:
+            # one stream of noise is drawn in one place; neither what a cache remembers travels nor finished latents
             yield from Local().run(jobs, session)
             return
         jobs = sorted(jobs, key=lambda job: job.folder)

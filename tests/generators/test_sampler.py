@@ -6,6 +6,7 @@ import torch
 from diffusers.schedulers import scheduling_ddpm
 
 from common.errors import UserError
+from generators.predicted_x0 import noise_level
 from generators.sampler import Sampler
 
 LATENTS = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -140,3 +141,46 @@ def test_other_settings_are_learned_anew():
     assert (few.K, many.K) == (5, 6)
     clipped = Sampler(config() | {"clip_sample": True}, "default", 5)
     assert clipped.identity["clip_sample"] != Sampler(config(), "default", 5).identity["clip_sample"]
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("DDIMScheduler", [1, 2, 3, 4]),
+        ("HeunDiscreteScheduler", [2, 4, 6, 8]),
+        ("PNDMScheduler", []),
+        ("LMSDiscreteScheduler", []),
+    ],
+)
+def test_where_a_path_may_begin_from_a_picture(name: str, steps: list[int]):
+    """Heun's not between a step's two evaluations; PNDM's and LMS' nowhere but in the last steps, which are plain."""
+    sampler = Sampler(config(), name, 5)
+    allowed = []
+    for k in range(1, sampler.K):
+        try:
+            allowed.append(sampler.begun_at(k) and k)
+        except UserError as error:
+            assert name in error.message
+    late = sampler.K - 2
+    assert [k for k in allowed if k < late] == [k for k in steps if k < late]
+
+
+def test_what_begins_later_leaves_the_sampler_as_it_was():
+    """A multistep solver from step 0 and one that begins at step 2 learn of the same scheduler, each for itself."""
+
+    def run(sampler: Sampler, first: int) -> torch.Tensor:
+        latents, memory = LATENTS, ()
+        for k in range(first, sampler.K):
+            latents, _, memory = sampler.step(OUTPUT * (k + 1), k, latents, refuse, memory)
+        return latents
+
+    whole = Sampler(config(), "DPMSolverMultistepScheduler", 5)
+    expected = run(whole, 0)
+    later = whole.begun_at(2)
+    begun = run(later, 2)
+    assert whole.begun_at(0) is whole
+    assert torch.equal(run(whole, 0), expected)
+    assert torch.equal(run(Sampler(config(), "DPMSolverMultistepScheduler", 5).begun_at(2), 2), begun)
+    clean, noise = LATENTS, torch.ones_like(LATENTS)
+    level = noise_level(later._scheduler, 2)
+    assert torch.allclose(later.noised(2, clean, noise), level.alpha * clean + level.sigma * noise)
