@@ -6,8 +6,11 @@ to its own picture from a latent that all have made; beside it, ordinary prompts
 
 Here both phases are met where sampling meets them. A set of captions is clustered and cut as a sweep would (Ward on
 cosine distances, equation 7), and the model being trained denoises it by that plan, with the product's scheduler and
-guidance. At each latent that it comes by, it is to lead to the untuned model's own picture of the same noise under the
-prompt, or to the mean of those of the cluster's prompts. No artwork is needed: the untuned model makes the pictures.
+guidance. At each latent that it comes by, it is to predict what the untuned model predicts at that step on the way of
+the prompt alone, from the same noise; a cluster the mean of what its prompts' own ways predict. So a shared latent
+stays in the middle of the ways that lead through it, each prompt finds to its own, and where nobody shares nothing is
+to change. No artwork is needed, as the untuned model shows the ways. Asked for the ends of these ways instead, the
+pictures, the model forgets its guidance.
 """
 
 import copy
@@ -18,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler, PNDMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
@@ -35,14 +38,13 @@ from miniature.world import BACKGROUNDS, RELATIONS, SCENE_CONCEPTS, STYLES, Scen
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 # AdamW alone: Muon's iterations in bfloat16 take longer than the model on CPUs that have none
-RECIPE = Recipe(steps=480, batch=64, learning_rate=2.5e-4, weight_decay=0.0, ema=0.98, newton=0, bf16=False)
-ORDINARY = 16  # rows of a batch that keep the untuned model's predictions
+RECIPE = Recipe(steps=160, batch=56, learning_rate=2e-4, weight_decay=0.0, ema=0.97, newton=0, bf16=False)
+ORDINARY = 8  # rows of a batch that keep the untuned model's predictions at any noise
 UNCAPTIONED = 0.2  # of them without a caption
-UPDATES = 6  # batches drawn from the latents of two plans; then the model, as it is by then, denoises two others
+UPDATES = 8  # batches drawn from the latents of two plans; then the model, as it is by then, denoises two others
 SETS, PICTURES = 2, 8  # plans, and pictures at the end of each
 GUIDANCE = 3.0  # and the steps below: the catalogue's
 STEPS = 20
-TEACHER_STEPS = 8  # with these the untuned model's pictures are nearly as good, for less than half of the time
 LEAST_NOISE = 0.1  # of the variance: with less there is nothing left to decide
 SET = 60  # captions that are clustered together
 RUN = 4  # prompts that are neighbours in the tree, so that they part late
@@ -148,26 +150,47 @@ class Met(NamedTuple):
         time: [r], the scheduler's.
         told: [r, 32, 192], the conditioning: a prompt's or a cluster's mean.
         unconditional: [r, 12, 8, 8], what the model predicts there without it.
-        picture: [r, 12, 8, 8], the latent that it should lead to.
+        goal: [r, 12, 8, 8], the finished latent that guidance should predict there.
     """
 
     latents: Tensor
     time: Tensor
     told: Tensor
     unconditional: Tensor
-    picture: Tensor
+    goal: Tensor
+
+
+def sampler() -> PNDMScheduler:
+    """Return the product's scheduler at the product's steps."""
+    found = scheduler()
+    found.set_timesteps(STEPS)
+    return found
+
+
+def is_decided(alpha_bar: Tensor) -> bool:
+    return float(1 - alpha_bar) < LEAST_NOISE
 
 
 @torch.no_grad()
-def denoise(model: UNet2DConditionModel, noise: Tensor, told: Tensor, nothing: Tensor, steps: int) -> Tensor:
-    """Return the latents of finished pictures, each by itself: noise [n, 12, 8, 8] under states [n, 32, 192]."""
-    sampler, latents = scheduler(), noise
-    sampler.set_timesteps(steps)
+def ways(teacher: UNet2DConditionModel, noise: Tensor, told: Tensor, nothing: Tensor) -> list[Tensor]:
+    """Return the finished latents that guidance predicts at each step, until all is decided; prompts are alone.
+
+    Args:
+        noise: [c, 12, 8, 8], from where each prompt sets out.
+        told: [c, 32, 192], the prompts' states.
+        nothing: [1, 32, 192], the states of no caption.
+    """
+    steps, latents, goals = sampler(), noise, list[Tensor]()
     both = torch.cat([nothing.expand_as(told), told])
-    for time in sampler.timesteps:
-        empty, full = model(torch.cat([latents] * 2), time, both).sample.chunk(2)
-        latents = sampler.step(empty + GUIDANCE * (full - empty), time, latents).prev_sample
-    return latents
+    for time in steps.timesteps:
+        share = steps.alphas_cumprod[time].to(noise)
+        if is_decided(share):
+            break
+        empty, full = teacher(torch.cat([latents] * 2), time, both).sample.chunk(2)
+        guided = empty + GUIDANCE * (full - empty)
+        goals.append(share.sqrt() * latents - (1 - share).sqrt() * guided)
+        latents = steps.step(guided, time, latents).prev_sample
+    return goals
 
 
 @torch.no_grad()
@@ -177,7 +200,7 @@ def meet(
     cluster: NDArray[np.int64],
     chosen: NDArray[np.int64],
     noise: Tensor,
-    pictures: Tensor,
+    goals: list[Tensor],
     nothing: Tensor,
 ) -> Met:
     """Denoise c chosen prompts by a plan of n, and return what was come by.
@@ -187,22 +210,19 @@ def meet(
         cluster: [K, n], as `Plan`'s; K is how often the sampler evaluates the model.
         chosen: [c], rows of the set.
         noise: [c, 12, 8, 8], the same for prompts of one cluster at the first step.
-        pictures: [c, 12, 8, 8], what the prompts should lead to; a cluster leads to the mean of its chosen ones'.
+        goals: [c, 12, 8, 8] for each step, as `ways` finds them; a cluster's is the mean of its chosen prompts'.
         nothing: [1, 32, 192], the states of no caption.
     """
-    sampler, latents, met = scheduler(), noise, list[Met]()
-    sampler.set_timesteps(STEPS)
-    for time, names in zip(sampler.timesteps, cluster, strict=True):
-        if 1 - sampler.alphas_cumprod[time] < LEAST_NOISE:
-            break
+    steps, latents, met = sampler(), noise, list[Met]()
+    for time, names, goal in zip(steps.timesteps, cluster, goals, strict=False):
         active, first, node = np.unique(names[chosen], return_index=True, return_inverse=True)
         told = torch.stack([states[names == name].double().mean(0).float() for name in active])
-        picture = torch.stack([pictures[node == i].mean(0) for i in range(len(active))])
         here = latents[first]
         empty, full = model(torch.cat([here] * 2), time, torch.cat([nothing.expand_as(told), told])).sample.chunk(2)
-        met.append(Met(here, time.expand(len(here)), told, empty, picture))
+        wanted = torch.stack([goal[node == i].mean(0) for i in range(len(active))])
+        met.append(Met(here, time.expand(len(here)), told, empty, wanted))
         guided = (empty + GUIDANCE * (full - empty))[node]
-        latents = sampler.step(guided, time, latents).prev_sample
+        latents = steps.step(guided, time, latents).prev_sample
     return Met(*(torch.cat(parts) for parts in zip(*met, strict=True)))
 
 
@@ -214,8 +234,8 @@ def choose(plan: Plan, rng: np.random.Generator, count: int) -> NDArray[np.int64
     return np.unique(np.concatenate([shared[start : start + RUN] for start in starts]))
 
 
-def velocity_to(picture: Tensor, latents: Tensor, alpha_bar: Tensor) -> Tensor:
-    """Return the velocity that predicts `picture` from `latents`, all [n, ...]; alpha_bar [n], at most 1 - 1e-6.
+def velocity_to(goal: Tensor, latents: Tensor, alpha_bar: Tensor) -> Tensor:
+    """Return the velocity that predicts the finished latents `goal` from `latents`, all [n, ...].
 
     Examples:
         >>> clean, noise, alpha_bar = torch.tensor([[2.0]]), torch.tensor([[1.0]]), torch.tensor([0.64])
@@ -223,7 +243,16 @@ def velocity_to(picture: Tensor, latents: Tensor, alpha_bar: Tensor) -> Tensor:
         -0.4
     """
     share = alpha_bar.view(-1, *[1] * (latents.dim() - 1))
-    return (share.sqrt() * latents - picture) / (1 - share).sqrt()
+    return (share.sqrt() * latents - goal) / (1 - share).sqrt()
+
+
+def conditional(met: Met, alpha_bar: Tensor) -> Tensor:
+    """Return the conditional predictions, [r, 12, 8, 8], from which guidance comes to the goals; alpha_bar [r].
+
+    Guidance goes thrice as far from the unconditional prediction, so they are a third of the way to the goal.
+    """
+    goal = velocity_to(met.goal, met.latents, alpha_bar)
+    return met.unconditional + (goal - met.unconditional) / GUIDANCE
 
 
 class Block(NamedTuple):
@@ -245,9 +274,7 @@ class Lessons:
     def __init__(self, model: UNet2DConditionModel, teacher: UNet2DConditionModel, device: str) -> None:
         self.model, self.teacher, self.reader = model, teacher, Reader(device)
         self.nothing = self.reader.read([""])[0]
-        sampler = scheduler()
-        sampler.set_timesteps(STEPS)
-        self.evaluations = len(sampler.timesteps)
+        self.evaluations = len(sampler().timesteps)
 
     def block(self, rng: np.random.Generator) -> Block:
         met, told, made = list[Met](), list[Tensor](), list[Tensor]()
@@ -257,10 +284,10 @@ class Lessons:
             chosen = choose(shared, rng, PICTURES)
             roots, root = np.unique(shared.cluster[0, chosen], return_inverse=True)
             noise = torch.randn(len(roots), LATENT_CHANNELS, 8, 8, device=states.device)[root]
-            pictures = denoise(self.teacher, noise, states[chosen], self.nothing, TEACHER_STEPS)
-            met.append(meet(self.model, states, shared.cluster, chosen, noise, pictures, self.nothing))
+            goals = ways(self.teacher, noise, states[chosen], self.nothing)
+            met.append(meet(self.model, states, shared.cluster, chosen, noise, goals, self.nothing))
             told.append(states[chosen])
-            made.append(pictures)
+            made.append(goals[-1])
         return Block(Met(*(torch.cat(part) for part in zip(*met, strict=True))), torch.cat(told), torch.cat(made))
 
 
@@ -284,11 +311,7 @@ def train(work: Path, steps: int | None = None) -> None:
         block = blocks[number]
         rows = rng.integers(len(block.met.time), size=recipe.batch - ORDINARY)
         met = Met(*(part[rows] for part in block.met))
-        # guidance comes to the picture where the conditional prediction is a third of the way from the unconditional
         share = alpha_bar[met.time]
-        wanted = velocity_to(met.picture, met.latents, share)
-        wanted = met.unconditional + (wanted - met.unconditional) / GUIDANCE
-
         rows = rng.integers(len(block.told), size=ORDINARY)
         empty = torch.from_numpy(rng.random(ORDINARY) < UNCAPTIONED).to(device)[:, None, None]
         told = torch.where(empty, lessons.nothing, block.told[rows])
@@ -302,7 +325,7 @@ def train(work: Path, steps: int | None = None) -> None:
             torch.cat([met.latents, noisy]), torch.cat([met.time, time]), torch.cat([met.told, told])
         ).sample.float()
         # in the picture's own scale: late predictions of velocity magnify it
-        off = ((1 - share)[:, None, None, None] * (guess[: len(share)] - wanted).square()).mean()
+        off = ((1 - share)[:, None, None, None] * (guess[: len(share)] - conditional(met, share)).square()).mean()
         kept = F.mse_loss(guess[len(share) :], untuned)
         return off + kept, {"shared": float(off.detach()), "kept": float(kept.detach())}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -73,22 +74,33 @@ def test_prompts_and_clusters_are_conditioned_as_the_product_conditions_them() -
     torch.testing.assert_close(mean, states.mean(0), atol=1e-4, rtol=0)
 
 
-def test_a_plan_is_met_at_its_clusters_and_leads_to_the_mean_of_their_pictures() -> None:
+def test_a_plan_is_met_at_its_clusters_and_leads_to_the_mean_of_their_ways() -> None:
     torch.manual_seed(0)
-    states, pictures = torch.randn(4, 32, 192), torch.randn(3, 12, 8, 8)
+    states, goals = torch.randn(4, 32, 192), torch.randn(K, 3, 12, 8, 8)
     cluster = np.array([[1, 1, 1, 1]] * 10 + [[1, 1, 2, 3]] * (K - 10))
     noise = torch.randn(1, 12, 8, 8).expand(3, -1, -1, -1)
     unet = Watched()
-    met = lesson.meet(unet, states, cluster, np.array([0, 1, 2]), noise, pictures, torch.zeros(1, 32, 192))  # type: ignore[arg-type]
-    rows = [len(latents) // 2 for latents, _ in unet.asked]
-    assert rows == [1] * 10 + [2] * (len(rows) - 10)
-    assert 10 < len(rows) < K, "the last steps, where nothing is left to decide, are left out"
+    met = lesson.meet(unet, states, cluster, np.array([0, 1, 2]), noise, list(goals), torch.zeros(1, 32, 192))  # type: ignore[arg-type]
+    assert [len(latents) // 2 for latents, _ in unet.asked] == [1] * 10 + [2] * (K - 10)
     torch.testing.assert_close(met.told[0], states.mean(0), atol=1e-6, rtol=0)
-    torch.testing.assert_close(met.picture[0], pictures.mean(0))
+    torch.testing.assert_close(met.goal[0], goals[0].mean(0))
     torch.testing.assert_close(met.told[10:12], torch.stack([states[:2].mean(0), states[2]]), atol=1e-6, rtol=0)
-    torch.testing.assert_close(met.picture[10:12], torch.stack([pictures[:2].mean(0), pictures[2]]))
+    torch.testing.assert_close(met.goal[10:12], torch.stack([goals[10, :2].mean(0), goals[10, 2]]))
     assert torch.equal(met.latents[0], noise[0])
     assert met.time[0] > met.time[-1]
+
+
+@torch.no_grad()
+def test_where_nobody_shares_the_untuned_model_is_what_is_taught() -> None:
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel.from_pretrained(lesson.CHECKPOINTS / "stable-diffusion/unet", torch_dtype=torch.float32)
+    states, nothing, noise = torch.randn(2, 32, 192), torch.randn(1, 32, 192), torch.randn(2, 12, 8, 8)
+    goals = lesson.ways(unet, noise, states, nothing)
+    assert 10 < len(goals) < K, "the last steps, where nothing is left to decide, are left out"
+    met = lesson.meet(unet, states, np.tile([1, 2], (K, 1)), np.array([0, 1]), noise, goals, nothing)
+    said = unet(met.latents, met.time, met.told).sample
+    taught = lesson.conditional(met, lesson.sampler().alphas_cumprod[met.time])
+    torch.testing.assert_close(taught, said, atol=1e-3, rtol=1e-3)
 
 
 def test_chosen_prompts_share_their_first_step() -> None:
@@ -101,7 +113,7 @@ def test_chosen_prompts_share_their_first_step() -> None:
 
 
 def test_a_step_of_the_lesson_tunes_the_model_in_the_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, few in {"STEPS": 2, "TEACHER_STEPS": 2, "SET": 8, "SETS": 1, "PICTURES": 4, "ORDINARY": 2}.items():
+    for name, few in {"STEPS": 4, "SET": 8, "SETS": 1, "PICTURES": 4, "ORDINARY": 2}.items():
         monkeypatch.setattr(lesson, name, few)
     monkeypatch.setattr(lesson, "RECIPE", replace(lesson.RECIPE, batch=4))
     lesson.train(tmp_path, steps=1)
