@@ -38,9 +38,10 @@ from miniature.world import BACKGROUNDS, RELATIONS, SCENE_CONCEPTS, STYLES, Scen
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 # AdamW alone: Muon's iterations in bfloat16 take longer than the model on CPUs that have none
-RECIPE = Recipe(steps=160, batch=56, learning_rate=2e-4, weight_decay=0.0, ema=0.97, newton=0, bf16=False)
+RECIPE = Recipe(steps=60, batch=64, learning_rate=6e-5, weight_decay=0.0, ema=0.9, newton=0, bf16=False)
 ORDINARY = 8  # rows of a batch that keep the untuned model's predictions at any noise
-UNCAPTIONED = 0.2  # of them without a caption
+UNGUIDED = 16  # rows that keep its unconditional predictions where plans lead: else these follow the conditional ones
+UNCAPTIONED = 0.2  # of the ordinary rows without a caption
 UPDATES = 8  # batches drawn from the latents of two plans; then the model, as it is by then, denoises two others
 SETS, PICTURES = 2, 8  # plans, and pictures at the end of each
 GUIDANCE = 3.0  # and the steps below: the catalogue's
@@ -309,15 +310,19 @@ def train(work: Path, steps: int | None = None) -> None:
             blocks.clear()
             blocks[number] = lessons.block(rng)
         block = blocks[number]
-        rows = rng.integers(len(block.met.time), size=recipe.batch - ORDINARY)
+        rows = rng.integers(len(block.met.time), size=recipe.batch - ORDINARY - UNGUIDED)
         met = Met(*(part[rows] for part in block.met))
         share = alpha_bar[met.time]
+
         rows = rng.integers(len(block.told), size=ORDINARY)
         empty = torch.from_numpy(rng.random(ORDINARY) < UNCAPTIONED).to(device)[:, None, None]
         told = torch.where(empty, lessons.nothing, block.told[rows])
         time = torch.from_numpy(rng.integers(len(alpha_bar), size=ORDINARY)).to(device)
         real = block.pictures[rows]
-        noisy = noising.add_noise(real, torch.randn_like(real), time)
+        unguided = rng.integers(len(block.met.time), size=UNGUIDED)
+        told = torch.cat([told, lessons.nothing.expand(UNGUIDED, -1, -1)])
+        noisy = torch.cat([noising.add_noise(real, torch.randn_like(real), time), block.met.latents[unguided]])
+        time = torch.cat([time, block.met.time[unguided]])
         with torch.no_grad():
             untuned = teacher(noisy, time, told).sample
 

@@ -1,4 +1,4 @@
-"""The five families at their own sizes and random weights: exported, then run as any model of the catalogue."""
+"""The five families, and one tuned copy, at their own sizes and random weights: exported, then run as any model of the catalogue."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from miniature.export import export
 from miniature.training import chat_tokenizer, super_resolution, t5_tokenizer
 
 PROMPT = "a 3d drawing of a penguin left of a cactus on a blue background"
-MODELS = ("mini-kandinsky", "mini-sd", "mini-karlo", "mini-flux", "mini-z-image")
+MODELS = ("mini-kandinsky", "mini-sd", "mini-sd-shared", "mini-karlo", "mini-flux", "mini-z-image")
 
 
 def entry_in(exported: Path, name: str) -> ModelEntry:
