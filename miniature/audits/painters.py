@@ -152,23 +152,6 @@ class StableDiffusion(OneCall):
         ).images
 
 
-class StableDiffusionShared(StableDiffusion):
-    """The same pipeline with a UNet that was trained further, and the other's VAE."""
-
-    name, model = "stable-diffusion-shared", "mini-sd-shared"
-
-    @cached_property
-    def stock(self) -> StableDiffusionPipeline:
-        return self.pipeline(
-            StableDiffusionPipeline,
-            "pipeline",
-            vae=AutoencoderKL,
-            text_encoder=CLIPTextModel,
-            tokenizer=CLIPTokenizer,
-            safety_checker=None,
-        )
-
-
 class LongText(OneCall):
     """Painters whose pipelines take text of a length that is set."""
 
@@ -239,6 +222,4 @@ class Karlo(OneCall):
         return torch.from_numpy(made).permute(0, 3, 1, 2)
 
 
-PAINTERS: dict[str, type[Painter]] = {
-    kind.name: kind for kind in (Kandinsky, StableDiffusion, StableDiffusionShared, Karlo, Flux, ZImage)
-}
+PAINTERS: dict[str, type[Painter]] = {kind.name: kind for kind in (Kandinsky, StableDiffusion, Karlo, Flux, ZImage)}

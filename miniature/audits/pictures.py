@@ -14,14 +14,7 @@ from miniature.training.super_resolution import gain
 from miniature.world import BACKGROUNDS, Scene, caption, drawings, random_scene
 
 # what concept and style are to reach; the default model is held to more
-WANTED = {
-    "kandinsky": 0.80,
-    "stable-diffusion": 0.75,
-    "stable-diffusion-shared": 0.75,
-    "karlo": 0.75,
-    "flux": 0.75,
-    "z-image": 0.75,
-}
+WANTED = {"kandinsky": 0.80, "stable-diffusion": 0.75, "karlo": 0.75, "flux": 0.75, "z-image": 0.75}
 
 
 def artwork(scenes: list[Scene], work: Path, seed: int = 77) -> Tensor:

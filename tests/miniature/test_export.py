@@ -1,4 +1,4 @@
-"""The five families, and one tuned copy, at their own sizes and random weights: exported, then run as any model of the catalogue."""
+"""The five families at their own sizes and random weights: exported, then run as any model of the catalogue."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from miniature.export import export
 from miniature.training import chat_tokenizer, super_resolution, t5_tokenizer
 
 PROMPT = "a 3d drawing of a penguin left of a cactus on a blue background"
-MODELS = ("mini-kandinsky", "mini-sd", "mini-sd-shared", "mini-karlo", "mini-flux", "mini-z-image")
+MODELS = ("mini-kandinsky", "mini-sd", "mini-karlo", "mini-flux", "mini-z-image")
 
 
 def entry_in(exported: Path, name: str) -> ModelEntry:
@@ -65,6 +65,14 @@ def test_every_component_is_in_the_folder_or_borrowed_and_none_is_both(exported:
         named = {part for part, value in index.items() if isinstance(value, list) and value[0]}
         assert named == {place.name for place in folder.iterdir() if place.is_dir()} | entry.borrowed.keys()
         assert not any((folder / part).exists() for part in entry.borrowed)
+
+
+def test_the_unet_that_was_taught_to_be_shared_borrows_all_but_itself(exported: Path) -> None:
+    folder = exported / "stable-diffusion-shared"
+    assert {place.name for place in folder.iterdir() if place.is_dir()} == {"unet", "scheduler"}
+    index = json.loads((folder / "model_index.json").read_text())
+    assert index["vae"] == ["diffusers", "AutoencoderKL"]
+    assert index["text_encoder"] == ["transformers", "CLIPTextModel"]
 
 
 def test_configurations_ask_for_float32_though_weights_are_float16(exported: Path) -> None:

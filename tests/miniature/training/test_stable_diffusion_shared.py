@@ -113,7 +113,7 @@ def test_chosen_prompts_share_their_first_step() -> None:
 
 
 def test_a_step_of_the_lesson_tunes_the_model_in_the_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, few in {"STEPS": 4, "SET": 8, "SETS": 1, "PICTURES": 4, "ORDINARY": 2}.items():
+    for name, few in {"STEPS": 4, "SET": 8, "SETS": 1, "PICTURES": 4, "ORDINARY": 1, "UNGUIDED": 1}.items():
         monkeypatch.setattr(lesson, name, few)
     monkeypatch.setattr(lesson, "RECIPE", replace(lesson.RECIPE, batch=4))
     lesson.train(tmp_path, steps=1)
