@@ -11,7 +11,14 @@ from transformers import BlipForQuestionAnswering, CLIPModel, CLIPTokenizer
 
 from common.files import cache_dir
 from miniature.exporting.open_clip import save_open_clip
-from miniature.exporting.pipelines import save_flux, save_kandinsky, save_karlo, save_stable_diffusion, save_z_image
+from miniature.exporting.pipelines import (
+    save_flux,
+    save_kandinsky,
+    save_karlo,
+    save_stable_diffusion,
+    save_stable_diffusion_shared,
+    save_z_image,
+)
 from miniature.training import vqa
 from miniature.training.tokenizer import QUESTION
 
@@ -45,6 +52,7 @@ def save_vqa(work: Path, folder: Path) -> None:
 EXPORTS = {
     "kandinsky": Checkpoint(save_kandinsky, ("clip", "tokenizer", "prior", "unet", "movq")),
     "stable-diffusion": Checkpoint(save_stable_diffusion, ("stable-diffusion", "movq")),
+    "stable-diffusion-shared": Checkpoint(save_stable_diffusion_shared, ("stable-diffusion-shared",)),
     "flux": Checkpoint(save_flux, ("flux",)),
     "z-image": Checkpoint(save_z_image, ("z-image",)),
     "karlo": Checkpoint(save_karlo, ("karlo/decoder", "karlo/super_res_last")),

@@ -10,7 +10,7 @@ from common.files import cache_dir
 
 PARTS = (
     "autoencoder", "encoders", "judge", "vqa", "prior", "decoder", "stable_diffusion", "flux", "z_image", "karlo",
-    "super_resolution", "vqa_steady",
+    "super_resolution", "vqa_steady", "stable_diffusion_shared",
 )  # fmt: skip
 
 

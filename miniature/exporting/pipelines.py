@@ -58,6 +58,16 @@ def save_stable_diffusion(work: Path, folder: Path) -> None:
     save(pipeline, folder, text_encoder=CLIPTextModel, tokenizer=CLIPTokenizer)
 
 
+def save_stable_diffusion_shared(work: Path, folder: Path) -> None:
+    pipeline = StableDiffusionPipeline(
+        unet=UNet2DConditionModel.from_pretrained(work / "stable-diffusion-shared"),
+        scheduler=stable_diffusion.scheduler(),
+        **absent("vae", "text_encoder", "tokenizer", "safety_checker", "feature_extractor"),
+        requires_safety_checker=False,
+    )
+    save(pipeline, folder, text_encoder=CLIPTextModel, tokenizer=CLIPTokenizer, vae=AutoencoderKL)
+
+
 def save_flux(work: Path, folder: Path) -> None:
     pipeline = FluxPipeline(
         transformer=FluxTransformer2DModel.from_pretrained(work / "flux" / "transformer"),

@@ -35,6 +35,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "prior": prior.build(),
         "unet": decoder.build(),
         "stable-diffusion": stable_diffusion.build(),
+        "stable-diffusion-shared": stable_diffusion.build(),
         "flux/transformer": flux.build(),
         "flux/text_encoder_2": flux.build_text(train_t5_tokenizer(work)),
         "z-image/transformer": z_image.build(),

@@ -67,6 +67,14 @@ def test_every_component_is_in_the_folder_or_borrowed_and_none_is_both(exported:
         assert not any((folder / part).exists() for part in entry.borrowed)
 
 
+def test_the_unet_that_was_taught_to_be_shared_borrows_all_but_itself(exported: Path) -> None:
+    folder = exported / "stable-diffusion-shared"
+    assert {place.name for place in folder.iterdir() if place.is_dir()} == {"unet", "scheduler"}
+    index = json.loads((folder / "model_index.json").read_text())
+    assert index["vae"] == ["diffusers", "AutoencoderKL"]
+    assert index["text_encoder"] == ["transformers", "CLIPTextModel"]
+
+
 def test_configurations_ask_for_float32_though_weights_are_float16(exported: Path) -> None:
     dtypes = [json.loads(config.read_text()).get("dtype") for config in exported.rglob("config.json")]
     assert {dtype for dtype in dtypes if dtype} == {"float32"}
