@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from generators.settings import WHOLE
+from generators.guidance import WHOLE
 from generators.sharing.evaluations import Evaluations
 from sweeps.record import ON_DISK
 

@@ -14,9 +14,10 @@ from common.errors import UserError
 from common.files import canonical_json, sha256_text
 from generators.catalogue import model
 from generators.denoiser_caches.base import DenoiserCache, get_denoiser_cache
+from generators.guidance import WHOLE
 from generators.model_entry import ModelEntry, models
 from generators.prompts import Own, PromptSet, classes, given_prompts, load_prompts, prompt_keys, prompt_set, short
-from generators.settings import WHOLE, GenerationSettings
+from generators.settings import GenerationSettings
 from generators.sharing.schedule import Schedule, get_schedule
 from generators.strategies.base import Strategy, get_strategy, refuse_planner, split_name
 from sweeps.axes import canonical, parse_parameters

@@ -11,7 +11,8 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, ClassVar
 
-from generators.settings import WHOLE, GenerationSettings, GuidanceInterval
+from generators.guidance import WHOLE, GuidanceInterval
+from generators.settings import GenerationSettings
 from generators.sharing.evaluations import Evaluations
 from sweeps.cost import rows_of
 from sweeps.grid import Cell, Source, short_hash

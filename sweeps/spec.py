@@ -21,7 +21,7 @@ from common.bounded_yaml import parse_yaml
 from common.errors import UserError, nearest
 from common.files import canonical_json, cut_to_bytes, input_file, sha256_file, sha256_text
 from generators.acceleration import Acceleration, Compilation
-from generators.settings import WHOLE, guidance_interval
+from generators.guidance import WHOLE, guidance_interval
 from sweeps.axes import canonical, items, parse_batch_size, parse_integers, parse_savings, parse_taus, ways
 from sweeps.record import BASE
 

@@ -21,11 +21,12 @@ from generators.checkpoints import Offload, has_index, pipeline_class
 from generators.component import Component
 from generators.conditioning import Conditioning, LazyRows
 from generators.device_memory import give_back
+from generators.guidance import WHOLE
 from generators.model_entry import FAMILIES, ModelEntry, ModelFamily
 from generators.overflow import refuse_overflow, within
 from generators.row_reuse import RowReuse
 from generators.sampler import Draw, Sampler
-from generators.settings import WHOLE, GenerationSettings
+from generators.settings import GenerationSettings
 
 # A family's own settings; whoever takes any family says `Family`, and knows no more of them than all families have.
 S = TypeVar("S", bound=GenerationSettings, default=Any)

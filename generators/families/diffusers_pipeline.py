@@ -36,9 +36,9 @@ from generators.families.prompt_returns import (
     unpacked,
 )
 from generators.families.shells import UNUSED
+from generators.guidance import WHOLE
 from generators.model_entry import ModelEntry, models
 from generators.sampler import Draw, Sampler
-from generators.settings import WHOLE
 
 FEATURES = (POOLED, "mean_token", "flattened")
 

@@ -14,8 +14,8 @@ from generators.catalogue import model
 from generators.checkpoints import load_pipeline
 from generators.executor import execute
 from generators.families.base import Family, get_family, resolve_settings
+from generators.guidance import WHOLE, GuidanceInterval, guidance_interval
 from generators.noise import KeyedNoise, node_key
-from generators.settings import WHOLE, GuidanceInterval, guidance_interval
 from generators.sharing.plan import baseline_plan
 from sweeps.grid import sources
 from sweeps.record import EVERYWHERE

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rounding import same_but_for_rounding
 
-from generators.settings import guidance_interval
+from generators.guidance import guidance_interval
 from generators.sharing.evaluations import Evaluations
 from sweeps.events import CellFinished, StageStarted
 from sweeps.grid import cells
