@@ -38,10 +38,16 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     assert circles == set()
 
 
+ONLINE = ("cache", "cachegenius", "chorus", "modm")  # strategies of prompts that arrive one after another
+
+
 @pytest.mark.parametrize(
     ("rare", "may"),
     [
-        ("generators.sharing.stream", {"generators.strategies.cache"}),
+        (
+            "generators.sharing.stream",
+            {"generators.sharing.requests", *(f"generators.strategies.{name}" for name in ONLINE)},
+        ),
         ("generators.strategies.cache", set()),
         ("generators.denoiser_caches.hooked", set()),
     ],
