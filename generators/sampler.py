@@ -206,7 +206,7 @@ class Sampler:
                 than it tells.
         """
         known = self.log_snr is not None and all(answer_to_x0(self._scheduler, k) is not None for k in range(self.K))
-        if not known or self._x0_in_memory is None:
+        if not known or self._x0_in_memory is None or self._noise_in_memory is None:
             name = type(self._scheduler).__name__
             raise UserError(
                 f"{name} does not tell the clean latents that a prompt takes for its cluster's after a split",
