@@ -72,37 +72,43 @@ def answer(sampler: Sampler, k: int, latents: Tensor, x0: Tensor) -> Tensor:
     return {"epsilon": noise, "sample": x0, "v_prediction": level.alpha * noise - level.sigma * x0}[kind]
 
 
+def path(sampler: Sampler, x0s: tuple[Tensor, Tensor], at: int | None = None) -> list[Tensor]:
+    """The latents after each step under a model that sees the first picture and, from step `at` on, the second."""
+    first, sees = noise_level(sampler._scheduler, 0), x0s[0]
+    latents, memory, x0, found = first.alpha * sees + first.sigma * NOISE, (), None, []
+    for k in range(sampler.K):
+        sees = x0s[0] if at is None or k < at else x0s[1]
+        output = answer(sampler, k, latents, sees)
+        if k == at:
+            output, latents, memory = sampler.with_own_x0(k, output, latents, x0, memory, 1.0)
+        latents, x0, memory = sampler.step(output, k, latents, lambda shape, _: torch.zeros(shape), memory)
+        found.append(latents)
+    return found
+
+
 @pytest.mark.parametrize(
-    ("name", "kind", "exact"),
+    ("name", "kind"),
     [
-        *((name, "epsilon", 0.01) for name in TOLD),
-        ("DDIMScheduler", "sample", 0.01),
-        ("DEISMultistepScheduler", "v_prediction", 0.01),
-        ("PNDMScheduler", "v_prediction", 0.05),  # extrapolates v, which is no line even where x0 and noise stay
+        *((name, "epsilon") for name in TOLD),
+        ("DDIMScheduler", "sample"),
+        ("DEISMultistepScheduler", "v_prediction"),
+        ("PNDMScheduler", "v_prediction"),  # itself inexact: v is no line over the steps even where x0 and noise stay
     ],
 )
-def test_a_solver_goes_on_as_if_the_own_x0_had_always_been_there(name: str, kind: str, exact: float):
-    """The latents of every later step are those of the own picture under the noise that the cluster began with."""
+def test_a_solver_goes_on_as_if_the_own_x0_had_always_been_there(name: str, kind: str):
+    """Its path is that of the own picture from the first step on, as near as the solver comes to what it tells."""
     sampler = sampler_of(name) if "Flow" in name else sampler_of(name, prediction_type=kind)
+    expected, gaps = path(sampler, (OWN, OWN)), []
+    for k in range(sampler.K - 1):
+        level = noise_level(sampler._scheduler, k + 1)
+        told = level.alpha * OWN + level.sigma * NOISE
+        gaps.append(float((expected[k] - told).abs().max()) / (1 + level.sigma))
+    assert max(gaps) < (0.2 if (name, kind) == ("PNDMScheduler", "v_prediction") else 0.01)
     for at in range(1, sampler.K):
-        first = noise_level(sampler._scheduler, 0)
-        latents, memory, x0, knows = first.alpha * CLUSTERS + first.sigma * NOISE, (), None, CLUSTERS
-        for k in range(sampler.K):
-            if k == at:
-                knows = OWN
-            output = answer(sampler, k, latents, knows)
-            if k == at:
-                output, latents, memory = sampler.with_own_x0(k, output, latents, x0, memory, 1.0)
+        for k, latents in enumerate(path(sampler, (CLUSTERS, OWN), at)):
+            if k >= at:
                 level = noise_level(sampler._scheduler, k)
-                expected = level.alpha * OWN + level.sigma * NOISE
-                assert torch.allclose(latents, expected, atol=exact * (1 + level.sigma))
-            step = sampler.step(output, k, latents, lambda shape, _: torch.zeros(shape), memory)
-            latents, x0, memory = step
-            if k >= at and k + 1 < sampler.K:
-                level = noise_level(sampler._scheduler, k + 1)
-                expected = level.alpha * OWN + level.sigma * NOISE
-                assert torch.allclose(latents, expected, atol=exact * (1 + level.sigma)), (at, k)
-        assert torch.allclose(x0, OWN, atol=0.01)
+                assert torch.allclose(latents, expected[k], atol=(max(gaps) + 0.01) * (1 + level.sigma)), (at, k)
 
 
 @pytest.mark.parametrize("name", ["DDPMScheduler", "PNDMScheduler", "UniPCMultistepScheduler"])
