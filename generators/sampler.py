@@ -292,7 +292,7 @@ class Sampler:
             if k + 1 < self.K and not drawn:
                 ahead = self._level(k + 1)
                 told = ahead.alpha * x0 + ahead.sigma * noise
-                if (after.latents - told).abs().max() > INEXACT * told:
+                if (after.latents - told).abs().max() > INEXACT * max(told, ahead.sigma):
                     return None
             found.append(tuple(float(leaf.double().mean()) if leaf.is_floating_point() else 0.0 for leaf in memory))
         return found
