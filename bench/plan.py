@@ -224,7 +224,8 @@ def _held(source: "Source", session: "Session") -> Held:
     from sweeps.waves import free, held_by
 
     family, settings = session.family(source), source.settings
-    beside = family.sampler(settings).remembered + bool(settings.renoise)  # with the x0 that fresh noise is added to
+    last_x0 = bool(settings.renoise or settings.own_x0)  # kept where nodes begin that need it
+    beside = family.sampler(settings).remembered + last_x0
     state = row_bytes(family.latent_shape(settings), settings.dtype, remembered=beside)
     conditioning, least = session.encoded(source).conditioning, session.batch_size(source)[0]
     encoded, wide = conditioning.row_bytes, conditioning.wide_bytes

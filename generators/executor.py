@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from generators.denoiser_caches.base import DenoiserCache
     from generators.denoiser_caches.hooked import Hooked
     from generators.sharing.plan import SharingPlan
+
+DIGEST = 8  # bytes of a node's key, where nodes are told apart by a hash of it
 
 # (k, plan nodes [b], their latents after step k, the x0 predicted at step k or None)
 Observer = Callable[[int, NDArray[np.int64], Tensor, Tensor | None], None]
@@ -88,8 +91,9 @@ def execute(
     """Denoise every node of `plan` over its steps (Algorithm 1 of the paper).
 
     At each step the active nodes are taken in ascending order, `batch_size` at a time; a node that
-    begins takes its source's latent, or fresh noise where it has none. A node whose numbers overflow, in
-    what is predicted or in its latents, is no picture, and neither are those that begin from it; others go on.
+    begins takes its source's latent, or fresh noise where it has none; where the settings say so, a node that
+    serves others than its source does takes its own x0 for that one's in its first step. A node whose numbers overflow,
+    in what is predicted or in its latents, is no picture, and neither are those that begin from it; others go on.
 
     A node that begins from a finished picture takes that one's last latent, with fresh noise of its own as there is
     before the step. The plan is then denoised stage by stage (`SharingPlan.stages`).
@@ -120,8 +124,9 @@ def execute(
         The latents that are wanted, and what they took.
 
     Raises:
-        UserError: memory runs out with a single node in the batch, nodes begin with fresh noise and the scheduler does
-            not tell x0, or they begin from finished pictures and it cannot begin there (`Sampler.begun_at`).
+        UserError: memory runs out with a single node in the batch, nodes begin with fresh noise or with their own x0 and
+            the scheduler does not tell x0, or they begin from finished pictures and it cannot begin there
+            (`Sampler.begun_at`).
         ValueError: plan, conditioning, keys and scheduler do not belong together, or an initial state is missing.
     """
     options = family.accelerate()
@@ -133,6 +138,9 @@ def execute(
         run.renoised = renoised_nodes(plan, keys) if renoised is None else renoised
         if run.renoised.any() or on_exit:
             run.sampler.check_renoise()
+    if settings.own_x0 and ((plan.source >= 0).any() or on_exit):
+        for sampler in run.samplers:
+            sampler.check_own_x0()
     if cache and (checkpoints or initial_states or on_exit):
         raise ValueError("a run under a denoiser cache is whole, from its first step to its last")
     if plan.from_pictures and (initial_states or on_exit):
@@ -148,6 +156,12 @@ def execute(
             if checkpoints and checkpoints.due(last=at + 1 == len(run.steps)):
                 checkpoints.save(run.checkpoint(at + 1))
     return run.finish(*(plan.ends if ends is None else ends), options)
+
+
+def _digests(keys: Sequence[str]) -> NDArray[np.uint8]:
+    """Return nodes' keys as `DIGEST` bytes each, uint8 [n, DIGEST], for what is kept in tensors."""
+    hashed = b"".join(blake2b(key.encode(), digest_size=DIGEST).digest() for key in keys)
+    return np.frombuffer(bytearray(hashed), dtype=np.uint8).reshape(-1, DIGEST)
 
 
 def leading_to(plan: "SharingPlan", nodes: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -298,7 +312,9 @@ class _Run:
         self.needed: NDArray[np.bool_] | None = None
         self.renoised: NDArray[np.bool_] = np.zeros(len(self.plan.first), dtype=np.bool_)
         self.alike: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self.x0: Tensor | None = None  # predicted in the last step, where nodes begin with fresh noise in the next
+        self.x0: Tensor | None = None  # predicted in the last step, where nodes that begin in the next need it
+        self.parted: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)  # the active nodes that take their own x0 now
+        self.x0_before: Tensor | None = None  # what was predicted before for those, in rows as the latents'
         self.stages, self.stage = self.plan.stages, 0
         begins = [0, *(int(self.plan.first[nodes].min()) for nodes in self.stages[1:])]
         self.steps = [(stage, k) for stage, first in enumerate(begins) for k in range(first, self.plan.steps)]
@@ -356,6 +372,7 @@ class _Run:
         nodes = self.plan.active(k)
         if len(self.stages) > 1:
             nodes = np.intersect1d(nodes, self.stages[self.stage], assume_unique=True)
+        self.parted, self.x0_before = np.zeros(len(nodes), dtype=np.bool_), None
         if np.array_equal(nodes, self.nodes):
             return
         self._export(k)
@@ -370,6 +387,7 @@ class _Run:
         overflow = np.full(len(nodes), -1)
         overflow[origin >= 0] = self.overflow[places]
         known = dict(zip(self.nodes.tolist(), self.keys, strict=True))
+        served = _digests([known.get(node, "") for node in origin.tolist()]) if self.settings.own_x0 else None
         self.keys = [known.get(node) or self._key(node) for node in nodes.tolist()]
         if fresh.any():
             drawn = self.noise.initial([self.keys[i] for i in np.flatnonzero(fresh)], self.shape)
@@ -393,10 +411,14 @@ class _Run:
                 x0[resumed] = state.x0[rows].to(latents)
             if state.overflow is not None:
                 overflow[resumed] = state.overflow.numpy()[rows]
+            if served is not None and state.serves is not None:
+                served[resumed] = state.serves.numpy()[rows]
             memory = tuple(leaf[rows].to(self.family.device) for leaf in state.memory)
             self.memory = join(self.memory, memory, resumed)
         if (parting := begins & self.renoised[nodes]).any():
             self._renoise(k, np.flatnonzero(parting), latents, x0)
+        if served is not None and x0 is not None:
+            self.parted, self.x0_before = begins & ~fresh & (_digests(self.keys) != served).any(axis=1), x0
         self._condition(nodes, begins)
         if self.hooked:
             self.hooked.enter(nodes, origin)
@@ -425,6 +447,7 @@ class _Run:
                     tuple(leaf.cpu() for leaf in pick(self.memory, stop)),
                     torch.from_numpy(self.overflow[stop]),
                     None if self.x0 is None else self.x0[stop].cpu(),
+                    torch.from_numpy(_digests([self.keys[place] for place in stop])) if self.settings.own_x0 else None,
                 )
             )
 
@@ -458,7 +481,7 @@ class _Run:
             self.rows += rows.stop - rows.start
             memory = put(memory, rows, remembered, len(self.nodes))
             if self.x0 is not None:
-                assert x0 is not None  # `Sampler.check_renoise` has refused schedulers that tell none
+                assert x0 is not None  # the sampler's checks have refused schedulers that tell none
                 self.x0[rows] = x0
             for observer in self.observers:
                 observer(k, self.nodes[rows], self.latents[rows], x0)
@@ -470,8 +493,11 @@ class _Run:
             self.overflow[lost[self.overflow[lost] < 0]] = k
 
     def _needs_x0(self, k: int) -> bool:
-        """Return whether a node begins after step k with fresh noise, here or in another part of the plan."""
-        if self.settings.renoise and self.on_exit and (self.plan.stop[self.nodes] == k + 1).any():
+        """Return whether a node that begins after step k may need the x0 of it, here or in another part of the plan."""
+        may = bool(self.settings.renoise or self.settings.own_x0)
+        if may and self.on_exit and (self.plan.stop[self.nodes] == k + 1).any():
+            return True
+        if self.settings.own_x0 and (self.plan.first[self.plan.source >= 0] == k + 1).any():
             return True
         return bool((self.plan.first[self.renoised] == k + 1).any())
 
@@ -528,12 +554,11 @@ class _Run:
             reuse = self.family.reuse
             with reuse.among(self.alike[places].tolist(), k) if reuse and self.guided[k] else nullcontext():
                 output = self.family.predict(latents, k, self.sampler, conditioning, settings)
+        memory = pick(self.memory, places)
+        if (parted := np.flatnonzero(self.parted[places])).size:
+            self._take_own_x0(k, parted, places[parted], output, latents, memory)
         after = self.sampler.step(
-            output,
-            k,
-            latents,
-            lambda shape, draw: self.noise.step(keys, k, shape[1:], draw),
-            pick(self.memory, places),
+            output, k, latents, lambda shape, draw: self.noise.step(keys, k, shape[1:], draw), memory
         )
         self.latents[rows] = after.latents
         if self.hooked:
@@ -552,6 +577,17 @@ class _Run:
             _, groups, sizes = np.unique(sums, return_inverse=True, return_counts=True)
             alike[begin] = np.where(sizes[groups] > 1, groups, -1)
         return alike
+
+    def _take_own_x0(
+        self, k: int, rows: NDArray[np.int64], places: NDArray[np.int64], output: Tensor, latents: Tensor, memory: Rows
+    ) -> None:
+        """Have these rows of a batch, which are those places', take their own x0 for their cluster's, in place."""
+        assert self.x0_before is not None
+        output[rows], latents[rows], moved = self.sampler.with_own_x0(
+            k, output[rows], latents[rows], self.x0_before[places], pick(memory, rows), self.settings.own_x0
+        )
+        for whole, part in zip(memory, moved, strict=True):
+            whole[rows] = part
 
     def _filled(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the places 0..n-1 of these nodes, for one that is not needed the place of the first that is."""

@@ -13,7 +13,7 @@ from generators.hashed_tensors import read_tensors, write_tensors
 from generators.scheduler_state import Rows
 
 Integers = NDArray[np.int64]
-NODES, LATENTS, OVERFLOW, X0, MEMORY = "nodes", "latents", "overflow", "x0", "memory."
+NODES, LATENTS, OVERFLOW, X0, SERVES, MEMORY = "nodes", "latents", "overflow", "x0", "serves", "memory."
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,9 @@ class NodeState:
         latents: [n, *latent shape].
         memory: the scheduler's memory of each node, [n, ...] each.
         overflow: int64 [n], the step at which each node's numbers first overflowed, or -1; None: none's did.
-        x0: [n, *latent shape], predicted in the step before; None where no node may begin with fresh noise.
+        x0: [n, *latent shape], predicted in the step before; None where no node may need it.
+        serves: uint8 [n, 8], a hash of the key of the node that exported each, which says whom that one served; None
+            where it does not matter.
     """
 
     k: int
@@ -36,11 +38,12 @@ class NodeState:
     memory: Rows
     overflow: Tensor | None = None
     x0: Tensor | None = None
+    serves: Tensor | None = None
 
     def taken(self, rows: Tensor, nodes: Tensor) -> "NodeState":
         """Return the state of these of its rows, int64 [m], as that of other nodes, int64 [m]."""
-        overflow, x0 = (None if one is None else one[rows] for one in (self.overflow, self.x0))
-        return NodeState(self.k, nodes, self.latents[rows], tuple(leaf[rows] for leaf in self.memory), overflow, x0)
+        further = (None if one is None else one[rows] for one in (self.overflow, self.x0, self.serves))
+        return NodeState(self.k, nodes, self.latents[rows], tuple(leaf[rows] for leaf in self.memory), *further)
 
 
 class NodeStates:
@@ -58,7 +61,7 @@ class NodeStates:
         """Write what a part exports at a step."""
         tensors = {NODES: state.nodes, LATENTS: state.latents}
         tensors |= {f"{MEMORY}{i}": leaf for i, leaf in enumerate(state.memory)}
-        further = {OVERFLOW: state.overflow, X0: state.x0}
+        further = {OVERFLOW: state.overflow, X0: state.x0, SERVES: state.serves}
         tensors |= {name: tensor for name, tensor in further.items() if tensor is not None}
         write_tensors(self._path(part, state.k), tensors, {"identity": self.identity})
 
@@ -71,11 +74,11 @@ class NodeStates:
         tensors, about = read_tensors(self._path(part, k))
         if about["identity"] != self.identity:
             raise ValueError("it is of another run")
-        nodes, latents, overflow, x0 = (tensors.pop(name, None) for name in (NODES, LATENTS, OVERFLOW, X0))
+        nodes, latents, *further = (tensors.pop(name, None) for name in (NODES, LATENTS, OVERFLOW, X0, SERVES))
         memory = tuple(tensors[f"{MEMORY}{i}"] for i in range(len(tensors)))
         if nodes is None or latents is None:
             raise ValueError("it is no state of nodes")
-        return NodeState(k, nodes, latents, memory, overflow, x0)
+        return NodeState(k, nodes, latents, memory, *further)
 
     def whole(self, part: int, steps: Iterable[int]) -> bool:
         """Return whether what a part exported at these steps is there and not damaged."""

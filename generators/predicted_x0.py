@@ -81,6 +81,15 @@ def answer_to_noise(scheduler: Any, k: int) -> float | None:
     return {"epsilon": 1.0, "sample": 0.0, "v_prediction": level.alpha, "flow_prediction": 1.0}.get(str(kind))
 
 
+def answer_to_x0(scheduler: Any, k: int) -> float | None:
+    """Return what a model answers at step k where x0 is 1 and the noise 0; None where that is not known."""
+    level, kind = noise_level(scheduler, k), _kind(scheduler)
+    if level is None or (kind == "v_prediction" and not level.preserving):
+        return None
+    answers = {"epsilon": 0.0, "sample": 1.0, "v_prediction": -level.sigma, "flow_prediction": -1.0}
+    return answers.get(str(kind))
+
+
 def _kind(scheduler: Any) -> Any:
     return "flow_prediction" if _flows(scheduler) else _own(scheduler, "prediction_type")
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError, nearest
-from generators.predicted_x0 import answer_to_noise, noise_level, predicted_x0
+from generators.predicted_x0 import Level, answer_to_noise, answer_to_x0, noise_level, predicted_x0
 from generators.scheduler_state import Rows, Template, snapshot, templates
 
 Draw = Callable[[tuple[int, ...], int], Tensor]
@@ -243,9 +243,74 @@ class Sampler:
         ]
         return (x + change).to(latents.dtype), tuple(moved)
 
+    def check_own_x0(self) -> None:
+        """Refuse a scheduler whose latents cannot be taken apart into x0 and noise, as `with_own_x0` does.
+
+        Raises:
+            UserError: it does not tell how noisy they are or what its model predicts, or a step of it leads elsewhere
+                than it tells.
+        """
+        known = self.log_snr is not None and all(answer_to_x0(self._scheduler, k) is not None for k in range(self.K))
+        if not known or self._x0_in_memory is None or self._noise_in_memory is None:
+            name = type(self._scheduler).__name__
+            raise UserError(
+                f"{name} does not tell the clean latents that a prompt takes for its cluster's after a split",
+                "leave out own_x0: --noise per-root, or choose another --scheduler",
+            )
+
+    def with_own_x0(
+        self, k: int, output: Tensor, latents: Tensor, x0: Tensor, memory: Rows, strength: float
+    ) -> tuple[Tensor, Tensor, Rows]:
+        """Return the model output at step k, the latents and the memory, as if another x0 had been in them all along.
+
+        Latents before step k are alpha x0 + sigma n. After a split their x0 is the cluster's, and the model predicts
+        another one for the node's own prompts. The noise n stays, and x0 + strength (own x0 - x0) takes the place of
+        x0 in the latents and in what the scheduler remembers of former steps; the output is what belongs to these
+        latents and the node's own x0. No further call of the denoiser is needed.
+
+        Args:
+            k: the step that is taken.
+            output: of the model for the node's own prompts, [b, ...], with or without channels of a predicted variance.
+            latents: [b, ...], before step k.
+            x0: predicted for the cluster in the step before, as `latents`.
+            memory: of the step before.
+            strength: from 0, nothing changes, to 1.
+        """
+        own, level, remembered = predicted_x0(self._scheduler, k, output, latents), self._level(k), self._x0_in_memory
+        of_x0, of_noise = answer_to_x0(self._scheduler, k), answer_to_noise(self._scheduler, k)
+        assert own is not None  # `check_own_x0` comes before
+        assert remembered is not None
+        assert of_x0 is not None
+        assert of_noise is not None
+        x, before = latents.float(), x0.to(latents.device).float()
+        change = strength * (own.float() - before)
+        moved_x = x + level.alpha * change
+        answer = of_x0 * own.float() + of_noise * (moved_x - level.alpha * own.float()) / level.sigma
+        whole = torch.cat([answer.to(output.dtype), output[:, latents.shape[1] :]], dim=1)
+        moved = [
+            (leaf.float() + share * change).to(leaf.dtype) if share else leaf
+            for leaf, share in zip(memory, remembered[k], strict=True)
+        ]
+        return whole, moved_x.to(latents.dtype), tuple(moved)
+
+    def _level(self, k: int) -> Level:
+        """Return the noise level before step k of a scheduler that tells it."""
+        level = noise_level(self._scheduler, k)
+        assert level is not None
+        return level
+
+    @cached_property
+    def _x0_in_memory(self) -> list[tuple[float, ...]] | None:
+        """Of each row tensor in the memory before each step, what it holds of an x0 that is 1 everywhere."""
+        return self._in_memory(x0=1, noise=0)
+
     @cached_property
     def _noise_in_memory(self) -> list[tuple[float, ...]] | None:
-        """Of each row tensor in the memory before each step, what it holds of a noise that is 1 everywhere.
+        """Of each row tensor in the memory before each step, what it holds of a noise that is 1 everywhere."""
+        return self._in_memory(x0=0, noise=1)
+
+    def _in_memory(self, *, x0: float, noise: float) -> list[tuple[float, ...]] | None:
+        """Return of each row tensor in the memory before each step what it holds, where x0 and noise are these.
 
         None where a step without a draw takes such latents elsewhere than to the next step's noise level: what is told
         of their noise is then not so.
@@ -259,20 +324,21 @@ class Sampler:
             return torch.zeros(shape)
 
         for k in range(self._first, self.K):
-            level, answer = noise_level(self._scheduler, k), answer_to_noise(self._scheduler, k)
-            assert level is not None
-            assert answer is not None
-            latents = torch.full((1, *PROBED), level.sigma, device=self.timesteps.device)
-            output = torch.full_like(latents, answer)
+            level = self._level(k)
+            of_x0, of_noise = answer_to_x0(self._scheduler, k), answer_to_noise(self._scheduler, k)
+            assert of_x0 is not None
+            assert of_noise is not None
+            latents = torch.full((1, *PROBED), level.alpha * x0 + level.sigma * noise, device=self.timesteps.device)
+            output = torch.full_like(latents, of_x0 * x0 + of_noise * noise)
             if self.learned_variance:
                 output = torch.cat([output, torch.zeros_like(output)], dim=1)
             after = self.step(output, k, latents, nothing, memory)
             memory = after.memory
             if k + 1 < self.K and not drawn:
-                ahead = noise_level(self._scheduler, k + 1)
-                assert ahead is not None
+                ahead = self._level(k + 1)
                 inexact = BEGUN if self._first else INEXACT
-                if (after.latents - ahead.sigma).abs().max() > inexact * ahead.sigma:
+                told = ahead.alpha * x0 + ahead.sigma * noise
+                if (after.latents - told).abs().max() > inexact * max(told, ahead.sigma):
                     return None
             found.append(tuple(float(leaf.double().mean()) if leaf.is_floating_point() else 0.0 for leaf in memory))
         return found

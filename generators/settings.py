@@ -40,19 +40,26 @@ class NoisePolicy(NamedTuple):
         source: of initial latents: one a root, one for all, or the one stream of the paper's released code.
         renoise: the strength at which copies of one prompt get fresh noise where they part, from 0, none, to 1: of
             the noise that they had in common nothing stays.
+        own_x0: the share, from 0, none, to 1, of the cluster's predicted x0 that a node replaces by its own in its
+            first step after a split, under the noise that the cluster had (`Sampler.with_own_x0`).
     """
 
     source: Literal[KeyedPolicy, "official"]
     renoise: float = 0.0
+    own_x0: float = 0.0
 
     @property
     def text(self) -> str:
         """It as users write it, the same for the same policy."""
-        return f"{self.source}:renoise={self.renoise:g}" if self.renoise else self.source
+        shares = {name: getattr(self, name) for name in SHARES}
+        return ":".join([self.source, *(f"{name}={value:g}" for name, value in shares.items() if value)])
+
+
+SHARES = tuple(NoisePolicy._field_defaults)
 
 
 def noise_policy(text: str) -> NoisePolicy:
-    """Return the noise policy that a user wrote: ``per-root``, ``shared``, ``official`` or ``per-root:renoise=0.7``.
+    """Return the noise policy that a user wrote: ``per-root``, ``shared`` or ``official``, or with shares behind it.
 
     Raises:
         UserError: it is none.
@@ -62,25 +69,31 @@ def noise_policy(text: str) -> NoisePolicy:
         'per-root:renoise=0.7'
         >>> noise_policy("shared:renoise=0").text
         'shared'
+        >>> noise_policy("per-root:own_x0=1:renoise=0.7").text
+        'per-root:renoise=0.7:own_x0=1'
     """
-    source, _, rest = text.partition(":")
+    source, *rest = text.split(":")
     known = (*get_args(KeyedPolicy), "official")
     if source not in known:
         raise UserError(f"noise = {text!r} is no noise policy", nearest(source, known))
-    if not rest:
-        return NoisePolicy(source)  # type: ignore[arg-type]
-    parameter, _, value = rest.partition("=")
-    if parameter != "renoise":
-        raise UserError(f"noise = {text!r}: it has no parameter {parameter!r}", "write per-root:renoise=0.7")
-    try:
-        renoise = float(value)
-    except ValueError:
-        renoise = -1
-    if not 0 <= renoise <= 1:
-        raise UserError(f"noise = {text!r}: renoise is a number from 0 to 1", "write per-root:renoise=0.7")
-    if renoise and source == "official":
-        raise UserError("the released code's one stream of noise has no place for renoise", "use per-root or shared")
-    return NoisePolicy(source, renoise)  # type: ignore[arg-type]
+    shares: dict[str, float] = {}
+    for part in rest:
+        parameter, _, value = part.partition("=")
+        if parameter not in SHARES or parameter in shares:
+            fault = f"names {parameter} twice" if parameter in shares else f"has no parameter {parameter!r}"
+            raise UserError(
+                f"noise = {text!r}: it {fault}", nearest(parameter, SHARES) + "; write per-root:renoise=0.7"
+            )
+        try:
+            shares[parameter] = float(value)
+        except ValueError:
+            shares[parameter] = -1
+        if not 0 <= shares[parameter] <= 1:
+            raise UserError(f"noise = {text!r}: {parameter} is a number from 0 to 1", f"write per-root:{parameter}=0.7")
+        if shares[parameter] and source == "official":
+            what = f"the released code's one stream of noise has no place for {parameter}"
+            raise UserError(what, "use per-root or shared")
+    return NoisePolicy(source, **shares)  # type: ignore[arg-type]
 
 
 def _checked_negative(text: str) -> str:
@@ -150,6 +163,11 @@ class GenerationSettings(BaseModel):
     def renoise(self) -> float:
         """The strength of fresh noise where copies of one prompt part (`NoisePolicy.renoise`)."""
         return noise_policy(self.noise).renoise
+
+    @property
+    def own_x0(self) -> float:
+        """The share of a cluster's x0 that a node replaces by its own after a split (`NoisePolicy.own_x0`)."""
+        return noise_policy(self.noise).own_x0
 
     @classmethod
     def own_names(cls) -> list[str]:

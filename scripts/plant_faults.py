@@ -444,6 +444,20 @@ FAULTS = (
         "strength, memory = 1.0, pick",
         ("tests/generators/test_renoising.py::test_copies_are_one_picture_without_it_and_differ_with_it",),
     ),
+    Fault(
+        "a node that goes on with its cluster takes an x0 of its own",
+        "generators/executor.py",
+        "begins & ~fresh & (_digests(self.keys) != served).any(axis=1)",
+        "begins & ~fresh",
+        ("tests/generators/test_own_x0.py::test_a_node_that_goes_on_with_its_cluster_keeps_its_x0",),
+    ),
+    Fault(
+        "a solver remembers the cluster's x0 after a split",
+        "generators/sampler.py",
+        "for leaf, share in zip(memory, remembered[k], strict=True)",
+        "for leaf, share in zip(memory, [0.0] * len(memory), strict=True)",
+        ("tests/generators/test_own_x0.py::test_a_solver_goes_on_as_if_the_own_x0_had_always_been_there",),
+    ),
     # --- waves, shards and destinations ------------------------------------------------------------------------
     Fault(
         "a wave's states of another cut are believed",

@@ -509,6 +509,8 @@ def sampler_of(entry: ModelEntry, settings: GenerationSettings, device: str) -> 
     sampler = family.sampler(settings)
     if settings.renoise:
         sampler.check_renoise()
+    if settings.own_x0:
+        sampler.check_own_x0()
     return sampler
 
 

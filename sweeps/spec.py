@@ -189,7 +189,8 @@ class SweepSpec(BaseModel):
             paper), so that a prompt that shares does not begin from its baseline image's; shared: one initial
             latent for all (its released code); official: all noise from one random stream, drawn in the order of
             that code. per-root:renoise=X: where pictures of one prompt part, X of their noise, from 0 to 1, is
-            replaced.
+            replaced. per-root:own_x0=X: where prompts part, each replaces X of the clean image that was
+            predicted for all of them by the one predicted for it; the noise stays.
         denoiser_cache: Also reuse computation between the steps of one image, by a cache of `bench
             denoiser-caches list`. none,first-block:threshold=0.1 measures sharing without it and with it.
         variations: Also make every cell with one setting changed against the others, NAME=VALUE: steps=10,dtype=bf16
