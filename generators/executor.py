@@ -124,8 +124,8 @@ def execute(
         The latents that are wanted, and what they took.
 
     Raises:
-        UserError: memory runs out with a single node in the batch, nodes begin with fresh noise or with their own x0 and
-            the scheduler does not tell x0, or they begin from finished pictures and it cannot begin there
+        UserError: memory runs out with a single node in the batch, nodes begin with fresh noise or with their own x0
+            and the scheduler does not tell x0, or they begin from finished pictures and it cannot begin there
             (`Sampler.begun_at`).
         ValueError: plan, conditioning, keys and scheduler do not belong together, or an initial state is missing.
     """
@@ -418,7 +418,7 @@ class _Run:
         if (parting := begins & self.renoised[nodes]).any():
             self._renoise(k, np.flatnonzero(parting), latents, x0)
         if served is not None and x0 is not None:
-            self.parted, self.x0_before = begins & ~fresh & (_digests(self.keys) != served).any(axis=1), x0
+            self.parted, self.x0_before = begins & ~fresh & ~pictured & (_digests(self.keys) != served).any(axis=1), x0
         self._condition(nodes, begins)
         if self.hooked:
             self.hooked.enter(nodes, origin)
