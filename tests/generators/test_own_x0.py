@@ -3,10 +3,10 @@
 from functools import partial
 from pathlib import Path
 
-import diffusers
 import numpy as np
 import pytest
 import torch
+from taken_apart import TOLD, sampler_of
 from torch import Tensor
 
 from common.errors import UserError
@@ -26,40 +26,12 @@ from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from generators.sharing.union import union
 
-STEPS = 8
-TOLD = [
-    "DDIMScheduler",
-    "PNDMScheduler",
-    "EulerDiscreteScheduler",
-    "LMSDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "DEISMultistepScheduler",
-    "UniPCMultistepScheduler",
-    "FlowMatchEulerDiscreteScheduler",
-    "FlowMatchHeunDiscreteScheduler",
-]
-BETAS = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "skip_prk_steps": True,
-}
-
 
 def drawn(seed: int) -> Tensor:
     return torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
 CLUSTERS, OWN, NOISE = drawn(0), drawn(1), drawn(2)
-
-
-def sampler_of(name: str, **config: object) -> Sampler:
-    known = getattr(diffusers, name)().config
-    own = {**BETAS, **config}
-    return Sampler({"_class_name": name, **{k: v for k, v in own.items() if k in known}}, "default", STEPS)
 
 
 def answer(sampler: Sampler, k: int, latents: Tensor, x0: Tensor) -> Tensor:

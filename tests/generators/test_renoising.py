@@ -3,12 +3,12 @@
 from functools import partial
 from pathlib import Path
 
-import diffusers
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from taken_apart import TOLD, sampler_of
 from torch import Tensor
 
 from common.errors import UserError
@@ -28,28 +28,6 @@ from generators.sharing.schedule import get_schedule
 from generators.sharing.tree import Tree
 from generators.sharing.union import union
 
-STEPS = 8
-EXACT = [
-    "DDIMScheduler",
-    "PNDMScheduler",
-    "EulerDiscreteScheduler",
-    "LMSDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "DEISMultistepScheduler",
-    "UniPCMultistepScheduler",
-    "FlowMatchEulerDiscreteScheduler",
-    "FlowMatchHeunDiscreteScheduler",
-]
-BETAS = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "skip_prk_steps": True,
-}
-
 
 def of_unit_power(seed: int) -> Tensor:
     """Noise whose mean square is 1 in every row, so that a model that knows it leaves nothing to explain."""
@@ -58,12 +36,6 @@ def of_unit_power(seed: int) -> Tensor:
 
 
 TRUTH, OLD, FRESH = of_unit_power(0), of_unit_power(1), of_unit_power(2)
-
-
-def sampler_of(name: str, **config: object) -> Sampler:
-    known = getattr(diffusers, name)().config
-    own = {**BETAS, **config}
-    return Sampler({"_class_name": name, **{k: v for k, v in own.items() if k in known}}, "default", STEPS)
 
 
 def answer(sampler: Sampler, k: int, noise: Tensor) -> Tensor:
@@ -97,7 +69,7 @@ def path_that_parts(sampler: Sampler, at: int, strength: float) -> tuple[Tensor,
 
 
 @pytest.mark.parametrize("strength", [0.6, 1.0])
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", TOLD)
 def test_a_solver_goes_on_as_if_the_new_noise_had_always_been_there(name: str, strength: float):
     sampler = sampler_of(name)
     for at in range(1, sampler.K):
