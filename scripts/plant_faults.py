@@ -72,6 +72,7 @@ GENERATE, REFERENCES = "tests/sweeps/test_generate.py::", "tests/sweeps/test_ref
 EXECUTOR, LOCAL = "tests/generators/test_executor.py::", "tests/sweeps/executors/test_local.py::"
 FILES, FRAME, FLOPS = "tests/common/test_files.py::", "tests/reports/test_frame.py::", "tests/metrics/test_flops.py::"
 COLUMNS, DELIVERY = "tests/bench/test_prompt_columns.py::", "tests/bench/test_generate_delivery.py::"
+INTERVAL, REUSE = "tests/generators/test_guidance_interval.py::", "tests/generators/test_row_reuse.py::"
 OWN_CELL = GRID + "test_every_way_to_share_is_a_cell_of_its_own"
 
 FAULTS = (
@@ -146,7 +147,7 @@ FAULTS = (
     Fault(
         "equal-compute baselines are denoised with others",
         "sweeps/jobs.py",
-        'or self.one_stream or self.role == "fewer-steps"',
+        "or self.one_stream or self.role in EQUAL",
         "or self.one_stream",
         (
             JOBS + "test_what_a_cache_or_a_stream_remembers_and_what_is_to_be_timed_is_of_one_job",
@@ -248,22 +249,22 @@ FAULTS = (
     Fault(
         "what a denoiser cache skips is counted",
         "sweeps/describe.py",
-        "spent = price(components, n, plan.node_steps, n, ours.execution.skipped)",
-        "spent = price(components, n, plan.node_steps, n)",
+        "spent = price(components, n, plan.evaluations, n, ours.execution.skipped)",
+        "spent = price(components, n, plan.evaluations, n)",
         (DESCRIBE + "test_what_a_denoiser_cache_skipped_is_not_in_the_flops_and_the_baseline_skips_nothing",),
     ),
     Fault(
         "an equal-compute baseline saves nothing",
         "sweeps/describe.py",
-        'update={"baseline_node_steps": theirs.plan.node_steps, "savings": savings}',
-        "update={}",
+        "ours.plan.model_copy(update=baseline)",
+        "ours.plan",
         (DESCRIBE + "test_an_equal_compute_baseline_saves_what_its_fewer_steps_save",),
     ),
     Fault(
         "equal compute is the count below",
         "sweeps/references.py",
-        "min(tried, key=lambda candidate: abs(candidate.steps - budget))",
-        "max((one for one in tried if one.steps <= budget), key=lambda candidate: candidate.steps)",
+        "min(tried, key=off, default=None)",
+        "max((one for one in tried if _rows_of_one(one, guided) <= budget), key=lambda one: one.steps, default=None)",
         (REFERENCES + "test_the_nearest_number_of_evaluations_is_taken_from_above_or_below",),
     ),
     Fault(
@@ -444,10 +445,46 @@ FAULTS = (
         "strength, memory = 1.0, pick",
         ("tests/generators/test_renoising.py::test_copies_are_one_picture_without_it_and_differ_with_it",),
     ),
+    # --- guidance in a part of the steps, and rows that siblings have in common --------------------------------
+    Fault(
+        "guidance is on in all steps",
+        "generators/executor.py",
+        "settings = self.settings if self.guided[k] else self.unguided",
+        "settings = self.settings",
+        (INTERVAL + "test_stable_diffusion_is_as_stock_where_a_callback_ends_guidance",),
+    ),
+    Fault(
+        "guidance is on one step longer",
+        "generators/guidance.py",
+        "range(int(self.start * steps), int(self.stop * steps))",
+        "range(int(self.start * steps), int(self.stop * steps) + 1)",
+        (INTERVAL + "test_the_steps_are_those_of_diffusers_own_guider",),
+    ),
+    Fault(
+        "a step without guidance counts two rows",
+        "generators/sharing/evaluations.py",
+        "self.guided * guided + self.unguided * unguided",
+        "(self.guided + self.unguided) * guided",
+        ("tests/generators/sharing/test_evaluations.py::test_rows_of_other_models",),
+    ),
+    Fault(
+        "rows of equal sums are taken for each other",
+        "generators/row_reuse.py",
+        "if _same(known.inputs, row.inputs)",
+        "if True",
+        (REUSE + "test_rows_that_differ_in_anything_are_all_evaluated",),
+    ),
+    Fault(
+        "what a failed batch evaluated is handed out",
+        "generators/row_reuse.py",
+        "self._kept, self.reused = before, reused",
+        "self.reused = reused",
+        (REUSE + "test_a_batch_that_fails_is_tried_again_as_if_it_had_not_been",),
+    ),
     Fault(
         "a node that goes on with its cluster takes an x0 of its own",
         "generators/executor.py",
-        "begins & ~fresh & (_digests(self.keys) != served).any(axis=1)",
+        "begins & ~fresh & ~pictured & (_digests(self.keys) != served).any(axis=1)",
         "begins & ~fresh",
         ("tests/generators/test_own_x0.py::test_a_node_that_goes_on_with_its_cluster_keeps_its_x0",),
     ),

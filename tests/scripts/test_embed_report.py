@@ -82,7 +82,7 @@ def test_several_places_say_which_parts_they_want_in_which_order(shown, readme) 
     first, second = re.findall(f"report:begin run [^>]*>\n(.*?)\n{END}", file.read_text(), re.DOTALL)
     assert first.index("dendrogram.png") < first.index("Savings at parity")
     assert "|" not in first
-    assert "- steps saved: the share of denoiser evaluations" in second
+    assert "- steps saved: the share of the denoiser" in second
     assert "- model: mini-kandinsky" in second
 
 
