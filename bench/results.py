@@ -156,13 +156,13 @@ def print_costs(dry: DryRun, *, as_json: bool = False) -> None:
         return
     table = columns(
         ("cell", "model", "dataset", "strategy", "schedule", "seed"),
-        ("tau", "prompts", "steps saved", "NFE", "NFE saved", "FLOPs", "FLOPs saved"),
+        ("tau", "prompts", "node-steps", "steps saved", "NFE", "NFE saved", "FLOPs", "FLOPs saved"),
     )
     for job, cost in dry.costs:
         asked = job.config
         table.add_row(
             *(job.id[:8], asked.model, asked.dataset, asked.strategy, asked.schedule, str(asked.seed)),
-            *(f"{asked.tau:f}", str(len(job.source.prompts)), f"{cost.savings:.1%}"),
+            *(f"{asked.tau:f}", str(len(job.source.prompts)), f"{cost.node_steps:,}", f"{cost.savings:.1%}"),
             *("-" if cost.nfe is None else f"{cost.nfe:,}", _percent(cost.nfe_savings)),
             *(si(cost.flops), _percent(cost.flop_savings)),
         )
