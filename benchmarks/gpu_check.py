@@ -35,6 +35,7 @@ from generators.executor import Execution, decode_images, execute
 from generators.families.base import DTYPES, Family, get_family, resolve_settings
 from generators.noise import KeyedNoise
 from generators.settings import GenerationSettings
+from generators.sharing.evaluations import Evaluations
 from generators.sharing.plan import SharingPlan, baseline_plan
 from metrics.flops import count
 from metrics.live_bytes import fused
@@ -213,7 +214,8 @@ def check(
     whole = seconds(lambda: made.append(denoised(baseline)), device)
     part = seconds(lambda: denoised(shared), device)
     result.step_savings = shared.savings
-    result.flop_savings = cost(components, prompts, total, shared.node_steps).flop_savings or 0.0
+    made_of = (Evaluations(shared.node_steps), Evaluations(baseline.node_steps))
+    result.flop_savings = cost(components, prompts, *made_of).flop_savings or 0.0
     result.wall_savings = 1 - part / whole
     result.ratio = result.wall_savings / result.step_savings
     batch = min(result.batch_size, DECODED)

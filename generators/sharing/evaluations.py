@@ -77,11 +77,11 @@ def evaluations(
         guided = np.ones(plan.steps, dtype=np.bool_)
     before = np.append(0, np.cumsum(guided))
     with_guidance = int(np.sum(before[plan.stop] - before[plan.first]))
-    reused = len(beginners := siblings(plan, guided, renoised)) - len(np.unique(plan.source[beginners])) if reuse else 0
+    reused = len(beginners := _parted(plan, guided, renoised)) - len(np.unique(plan.source[beginners])) if reuse else 0
     return Evaluations(with_guidance, plan.node_steps - with_guidance, reused)
 
 
-def siblings(
+def _parted(
     plan: "SharingPlan", guided: NDArray[np.bool_], renoised: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
     """Return the nodes, int64, that begin from another's latent, as it is, at a step at which guidance is on."""

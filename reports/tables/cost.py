@@ -28,7 +28,7 @@ class Cost(Table):
             return None
         measured: dict[str, tuple[Label, Value]] = {
             "steps saved, %": (SHARE, lambda record: record.plan.savings if record.plan else None),
-            "NFE saved, %": (SHARE, lambda record: record.plan.nfe_savings if record.plan else None),
+            **({"NFE saved, %": (SHARE, _rows_saved)} if any(map(_rows_saved, records)) else {}),
             "FLOPs saved, %": (SHARE, lambda record: record.flops.savings if record.flops else None),
             "wall time saved, %": (SHARE, wall_savings),
             "wall/steps saved": (RATIO, _ratio),
@@ -61,6 +61,10 @@ NOTES = [
     "else its machine did; a reused baseline picture counts with the seconds that it took the baseline",
     "wall/steps saved: wall time saved over steps saved; 1 where time is saved as fully as denoiser evaluations are",
 ]
+
+
+def _rows_saved(record: Record) -> float | None:
+    return record.plan.nfe_savings if record.plan else None
 
 
 def _ratio(record: Record) -> float | None:

@@ -45,7 +45,7 @@ def test_of_values_with_commas_the_last_is_completed():
         ("bench score --metric clip_s", {"clip_score"}),
         ("bench strategies show hdb", {"hdbscan"}),
         ("bench paper run tab", {"table1"}),
-        ("bench sweep --equal", {"--equal-compute"}),
+        ("bench sweep --equal", {"--equal-compute", "--equal-rows"}),
         ("bench pow", {"power"}),
     ],
 )

@@ -106,7 +106,7 @@ def test_plan_needs_nothing_and_adds_up(bench):
 
 def test_plan_of_all_counts_shared_cells_once(bench, monkeypatch):
     """Without full-size models, whose FLOPs take long to count."""
-    monkeypatch.setattr("sweeps.estimate.count", lambda component: 1_000)
+    monkeypatch.setattr("metrics.flops.count", lambda component: 1_000)
     monkeypatch.setattr("sweeps.estimate.parameters", lambda component: 1)
     rows = json.loads(bench("paper", "plan", "--json").stdout)
     assert {row["item"] for row in rows} >= {"sd15", "flux", "try-on", "mean-embedding"}
