@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from common.files import atomic_write
 from generators.batching import Batches
@@ -26,7 +27,7 @@ from generators.sharing.union import union
 from metrics.statistics import bootstrap_mean
 from metrics.structure_encoders import EFFICIENTNET
 from sweeps.grid import Cell, cells
-from sweeps.pictures import picture_name, png
+from sweeps.pictures import picture_name
 from sweeps.scorers import Scorers
 from sweeps.session import Session
 from sweeps.spec import COPIES_HEIGHT, RENOISE, SweepSpec, make_spec
@@ -100,7 +101,7 @@ def scored(cell: Cell, session: Session, plans: Sequence[SharingPlan], scorers: 
         paths = [Path(folder) / picture_name(row) for row in range(len(whole.ends))]
         made = decode_images(family, execution, source.prompts.keys, source.settings, noise=noise, batches=Batches(32))
         for path, picture in zip(paths, (picture for batch in made for picture in batch), strict=True):
-            path.write_bytes(png(picture))
+            Image.fromarray(picture).save(path)
         texts = [source.prompts.prompts[prompt] for prompt in whole.prompts]
         columns: dict[str, NDArray[Any]] = {}
         for metric in scorers.metrics.values():
