@@ -130,6 +130,8 @@ def execute(
         ValueError: plan, conditioning, keys and scheduler do not belong together, or an initial state is missing.
     """
     options = family.accelerate()
+    if family.reuse:
+        family.reuse.forget()
     batches = Batches(batch_size, few_sizes=family.acceleration.compiled)
     run = _Run(plan, family, conditioning, keys, settings, noise, batches, observers)
     run.needed = needed

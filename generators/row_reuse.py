@@ -40,6 +40,10 @@ class RowReuse:
     _step: int = -1
     _kept: dict[tuple[Any, ...], list[_Row]] = field(default_factory=dict)  # of this step, by group and sums
 
+    def forget(self) -> None:
+        """Let go of the rows that were kept: another run begins, which counts its own."""
+        self._kept, self._step = {}, -1
+
     @contextmanager
     def among(self, groups: Sequence[int], step: int) -> Iterator[None]:
         """Look for equal rows in the calls that the block makes, and in those before for the same step.
@@ -50,7 +54,7 @@ class RowReuse:
         """
         if step != self._step:
             self._kept, self._step = {}, step
-        before, reused = dict(self._kept), self.reused
+        before, reused = {key: list(rows) for key, rows in self._kept.items()}, self.reused
         self._groups = groups
         try:
             yield

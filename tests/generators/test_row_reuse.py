@@ -125,6 +125,34 @@ def test_a_batch_that_fails_is_tried_again_as_if_it_had_not_been():
     assert network.rows == [1, 1], "what the failed batch had is not taken"
 
 
+def test_a_failed_batch_leaves_nothing_beside_what_was_there_before():
+    """Rows of equal sums stand together: those of the failed batch go, that of the batch before stays."""
+    network = Twice()
+    reuse = reusing(network)
+    latents, one, other = torch.ones(1, 3), torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
+    with reuse.among([1], step=1):
+        network(latents, 0, text=one)
+    with pytest.raises(MemoryError), reuse.among([1], step=1):
+        network(latents, 0, text=other)
+        raise MemoryError
+    with reuse.among([1], step=1):
+        network(latents, 0, text=other)
+    assert (network.rows, reuse.reused) == ([1, 1, 1], 0)
+    with reuse.among([1], step=1):
+        network(latents, 0, text=one)
+    assert (network.rows, reuse.reused) == ([1, 1, 1], 1)
+
+
+def test_another_run_counts_its_own():
+    network = Twice()
+    reuse = reusing(network)
+    for _ in range(2):
+        reuse.forget()
+        with reuse.among([1, 1], step=1):
+            network(torch.ones(2, 3), 0, text=torch.zeros(2, 2))
+    assert (network.rows, reuse.reused) == ([1, 1], 2)
+
+
 class Case:
     """An embedded model, and a plan of its prompts that splits."""
 
