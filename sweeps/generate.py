@@ -14,7 +14,6 @@ from common.errors import NoRoomError, UserError, without_frames
 from common.files import atomic_write, canonical_json, sha256_file, unwritable
 from common.memory import is_out_of_memory
 from common.plugins import no_exit
-from generators.sharing.evaluations import Evaluations
 from generators.sharing.union import grouped_by_combiner
 from metrics.duplicates import repeats
 from sweeps.cost import components, nfe
@@ -340,16 +339,17 @@ def _manifest(outcome: Outcome, folders: Mapping[Path, Made], session: Session) 
 
 def _rows(job: Job, *, reuse: bool) -> dict[str, Any]:
     """Return what a record says of the rows that the denoiser evaluates, as far as its model tells."""
-    made, alone = job.evaluations(reuse=reuse), (job.baseline or job).source
-    on = int(alone.settings.guided(alone.steps).sum()) * len(alone.prompts)
-    baseline = Evaluations(on, alone.steps * len(alone.prompts) - on)
+    made, baseline = job.evaluations(reuse=reuse), job.baseline_evaluations
     rows: dict[str, Any] = {
         "unguided_steps": made.unguided or None,
         "baseline_unguided_steps": baseline.unguided or None,
         "reused_rows": made.reused or None,
     }
     with suppress(UserError):  # a component that cannot run on shapes alone: its FLOPs are not known either
-        rows |= {"nfe": nfe(components(job.source), made), "baseline_nfe": nfe(components(alone), baseline)}
+        rows |= {
+            "nfe": nfe(components(job.source), made),
+            "baseline_nfe": nfe(components((job.baseline or job).source), baseline),
+        }
     return rows
 
 

@@ -83,9 +83,11 @@ class Job:
         return evaluations(plan, settings.guided(plan.steps), reuse=reuse, renoised=renoised)
 
     @property
-    def baseline_node_steps(self) -> int:
-        """Return the same of the pictures that it is compared with."""
-        return len(self.source.prompts) * (self.baseline or self).source.steps
+    def baseline_evaluations(self) -> Evaluations:
+        """Return what the pictures that it is compared with take, or these prompts' if nobody shared."""
+        alone, n = (self.baseline or self).source, len(self.source.prompts)
+        guided = n * int(alone.settings.guided(alone.steps).sum())
+        return Evaluations(guided, n * alone.steps - guided)
 
     @property
     def reuses(self) -> "Job | None":

@@ -71,8 +71,7 @@ class Plan:
         for job in self.jobs:
             if job.error:
                 raise job.error
-            assert job.baseline
-            made, alone = job.evaluations(reuse=bool(self.spec.reuse_unconditional)), job.baseline.evaluations()
+            made, alone = job.evaluations(reuse=bool(self.spec.reuse_unconditional)), job.baseline_evaluations
             priced.append((job, cost(components(job.source), len(job.source.prompts), made, alone)))
         return priced
 

@@ -126,9 +126,7 @@ class LessGuidance(EqualCompute):
 
     def _candidates(self, budget: float, guided: float) -> list[GenerationSettings]:
         source = self.cell.source
-        if source.settings.guidance_interval != WHOLE or guided <= 1:
-            return []
-        return [_from(source, first) for first in range(1, source.steps)]
+        return [_from(source, first) for first in range(1, source.steps)] if _leaves_out(source, guided) else []
 
 
 class LessGuidanceAndSteps(EqualCompute):
@@ -138,10 +136,15 @@ class LessGuidanceAndSteps(EqualCompute):
 
     def _candidates(self, budget: float, guided: float) -> list[GenerationSettings]:
         source = self.cell.source
-        if source.settings.guidance_interval != WHOLE or guided <= 1:
+        if not _leaves_out(source, guided):
             return []
         quarter = source.settings.model_copy(update={"guidance_interval": FREE})
         return _with_steps(source, quarter, budget)
+
+
+def _leaves_out(source: Source, guided: float) -> bool:
+    """Return whether there is guidance to leave out of some steps, and the source leaves it out of none."""
+    return guided > 1 and source.settings.guidance_interval == WHOLE
 
 
 def _with_steps(source: Source, settings: GenerationSettings, budget: float) -> list[GenerationSettings]:
