@@ -69,7 +69,8 @@ def test_the_wheel_has_our_packages_and_no_others(installed: Path) -> None:
     with ZipFile(next(installed.glob("*.whl"))) as wheel:
         tops = {name.partition("/")[0] for name in wheel.namelist()}
     packages = {top for top in tops if not top.endswith(".dist-info")}
-    rooms = {"bench", "common", "generators", "metrics", "miniature", "reports", "reusebench", "studies", "sweeps"}
+    rooms = {"bench", "common", "generators", "metrics", "miniature", "reports", "reusebench", "serving", "studies"}
+    rooms |= {"sweeps", "tasks"}
     assert packages == rooms
 
 

@@ -1,0 +1,1 @@
+"""Servers of pictures: one of our own, and the judgement of any."""
