@@ -73,7 +73,7 @@ class Shelf:
             making: the places in its batch of the arrivals whose latents are still to be made.
         """
         i = len(self._rules)
-        arrived = self._rules.arrive(lambda there: self._nearest(row, there))
+        arrived = self._rules.arrive(lambda there: self._nearest(row))  # rows are of those that are there
         self._ids[i] = name
         begin = Begin(keeps=tuple(step for _, step in arrived.stored), arrival=i, similarity=arrived.similarity)
         if arrived.latent:
@@ -85,9 +85,8 @@ class Shelf:
             self._pending.discard(latent)
             self.states.pop(latent, None)
         self._rows[i] = row
-        for lost in [one for one in {i, *(owner for owner, _ in arrived.gone)} if not self._rules.there[one]]:
-            self._rows.pop(lost, None)
-            self._ids.pop(lost, None)
+        for lost in [one for one in self._rows if not self._rules.there[one]]:
+            del self._rows[lost], self._ids[lost]
         return begin
 
     def source(self, latent: "Latent", making: Mapping[int, int]) -> NodeState | int:
@@ -100,13 +99,12 @@ class Shelf:
             self._pending.discard(latent)
             self.states[latent] = state
 
-    def _nearest(self, row: NDArray[np.float64], there: NDArray[np.bool_]) -> tuple[int, float] | None:
+    def _nearest(self, row: NDArray[np.float64]) -> tuple[int, float] | None:
         """Return the arrival with a latent that is nearest, of equals the first, and its similarity."""
-        names = [name for name in self._rows if there[name]]
-        if not names:
+        if not self._rows:
             return None
-        similar = np.round(np.stack([self._rows[name] for name in names]) @ row, DIGITS)
-        return names[int(np.argmax(similar))], float(similar.max())
+        similar = np.round(np.stack(list(self._rows.values())) @ row, DIGITS)
+        return list(self._rows)[int(np.argmax(similar))], float(similar.max())
 
 
 def batch_plan(begins: Sequence[Begin], steps: int) -> tuple[PartPlan, list[NodeState], NDArray[np.int64]]:
