@@ -22,6 +22,7 @@ from generators.strategies.contents import unit
 from serving.shelf import Begin, Shelf, batch_plan
 
 if TYPE_CHECKING:
+    from generators.acceleration import Acceleration
     from generators.conditioning import Conditioning
     from generators.node_states import NodeState
     from generators.settings import GenerationSettings
@@ -180,6 +181,7 @@ class Engine:
         window: seconds that the first of a batch waits for others.
         batch: pictures that are denoised together, at most.
         queue: requests that wait, at most.
+        acceleration: how denoisers compute; None: the device's defaults.
         shelf: makes the store of latents of one kind of requests.
         tell: hears what went wrong, for whoever runs the server.
 
@@ -196,6 +198,7 @@ class Engine:
         window: float = 0.0,
         batch: int = MOST_BATCH,
         queue: int = MOST_QUEUED,
+        acceleration: "Acceleration | None" = None,
         shelf: Callable[..., Shelf] = Shelf,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -207,7 +210,7 @@ class Engine:
         self.counts = Counts()
         self._shelf, self._tell, self._tau = shelf, tell, float(cell.config.tau)
         # denoising lets go of the encoders of its model, which the next batch needs again: two models, half loaded each
-        self._encoders, self._denoisers = Families(device), Families(device)
+        self._encoders, self._denoisers = (Families(device, acceleration=acceleration) for _ in range(2))
         self._shelves: OrderedDict[str, Shelf] = OrderedDict()
         self._known: OrderedDict[str, GenerationSettings] = OrderedDict()
         self._rows: dict[str, float] = {}
