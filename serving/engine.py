@@ -476,7 +476,7 @@ class Engine:
         kind = _kind(settings)
         if kind not in self._shelves:
             self._shelves[kind] = self._shelf(self.cell.strategy.opened(self._tau, steps))
-            if len(self._shelves) > KINDS:
+            while len(self._shelves) > KINDS:
                 self._shelves.popitem(last=False)
         self._shelves.move_to_end(kind)
         return self._shelves[kind]
