@@ -4,7 +4,6 @@ import signal
 
 import pytest
 from served import ask
-from test_main import imported_by
 
 
 def test_it_serves_on_a_free_port_and_ends_in_order(start, tiny):
@@ -54,7 +53,3 @@ def test_without_the_extra_it_is_named(bench, monkeypatch):
     monkeypatch.setattr("bench.serve.find_spec", lambda name: None if name == "fastapi" else object())
     result = bench("serve")
     assert result.exit_code == 2 and 'pip install "reusebench[serve]"' in result.stderr
-
-
-def test_help_imports_no_server():
-    assert {"fastapi", "uvicorn", "starlette", "torch"} & imported_by("--help") == set()

@@ -34,11 +34,13 @@ def images(server):
 
 
 def test_a_picture_comes_with_what_it_took(server, images):
-    status, headers, document = ask(images, {"prompt": "a red ball", "seed": 1, "size": "64x64", "n": 1})
+    name, settings = server.engine.cell.source.entry.name, server.engine.cell.source.settings
+    size = settings.width, settings.height
+    status, headers, document = ask(images, {"prompt": "a red ball", "seed": 1, "size": "{}x{}".format(*size), "n": 1})
     assert status == 200 and headers["x-cache"] == "miss"
     (data,) = document["data"]
     picture = Image.open(io.BytesIO(base64.b64decode(data["b64_json"])))
-    assert (picture.format, picture.size) == ("PNG", (64, 64))
+    assert (picture.format, picture.size) == ("PNG", size)
     first = document["reuse"]
     assert (first["steps"], first["steps_run"], first["steps_skipped"], first["from_request"]) == (3, 3, 0, None)
     assert first["nfe_rows"] == 6 and first["seed"] == 1 and first["seconds"] > 0
