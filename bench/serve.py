@@ -130,6 +130,7 @@ def _serve(
         engine = Engine(cell, device, reuse=reuse, acceleration=acceleration, tell=said.note, **bounds._asdict())
         engine.start()
     server = Server(make_app(engine, host=host), engine)
+    bound.listen()  # whoever reads the address may come at once
     url = address_of(bound)
     how = "nothing reused" if reuse == "none" else f"reuse by {cell.config.strategy}, tau {cell.config.tau:f}"
     said.note(f"serving {cell.source.entry.name} on {url} ({how}); Ctrl-C ends it")

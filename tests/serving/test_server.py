@@ -44,15 +44,8 @@ def test_a_picture_comes_with_what_it_took(server, images):
     first = document["reuse"]
     assert (first["steps"], first["steps_run"], first["steps_skipped"], first["from_request"]) == (3, 3, 0, None)
     assert first["nfe_rows"] == 6 and first["seed"] == 1 and first["seconds"] > 0
-    status, headers, document = ask(
-        images,
-        {
-            "prompt": "a red ball",
-            "seed": 2,
-            "model": server.engine.cell.source.entry.name,
-            "response_format": "b64_json",
-        },
-    )
+    body = {"prompt": "a red ball", "seed": 2, "model": name, "response_format": "b64_json"}
+    status, headers, document = ask(images, body)
     hit = document["reuse"]
     assert status == 200 and headers["x-cache"] == hit["cache"] == "hit"
     assert headers["x-request-id"] == hit["request"] != first["request"] == hit["from_request"]
