@@ -49,9 +49,18 @@ def pixels_of(answers):
     return np.stack([answer.pictures[0].pixels for answer in answers])
 
 
-@pytest.mark.parametrize(("model", "at_once"), [("tiny", False), ("tiny", True), ("mini-sd", True)])
-def test_a_hit_is_the_picture_that_the_plan_of_the_stream_makes(bench, ended, tiny, tmp_path, model, at_once):
-    settings, options, strategy = ASKED[model]
+@pytest.mark.parametrize(
+    ("model", "at_once", "strategy"),
+    [
+        ("tiny", False, ASKED["tiny"][2]),
+        ("tiny", True, ASKED["tiny"][2]),
+        ("tiny", False, "modm:similarity=[-0.9, 0.9]:share=[0.34, 0.67]"),
+        ("tiny", True, "modm:similarity=[0.9]:share=[0.34]:store=misses"),
+        ("mini-sd", True, ASKED["mini-sd"][2]),
+    ],
+)
+def test_a_hit_is_the_picture_that_the_plan_of_the_stream_makes(bench, ended, tiny, tmp_path, model, at_once, strategy):
+    settings, options, _ = ASKED[model]
     name = str(tiny.model) if model == "tiny" else model
     alike = ["--batch-size", len(PROMPTS) if at_once else 1]  # batches of other sizes round otherwise
     expected, plan = generated(bench, tmp_path, name, options, "--strategy", strategy, "--tau", 1, *alike)
