@@ -7,6 +7,7 @@ import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -255,17 +256,12 @@ class Engine:
         Raises:
             UserError: the model cannot be had here.
         """
-        settings = self.settings({"steps": 1}) if self._may_take_one_step() else self.settings({})
+        settings = self.settings({})
+        with suppress(UserError):
+            settings = self.settings({"steps": 1})
         self._made([_Asked(Wanted("a warm-up", settings, reuse=False), 0, 0)])
         self.counts = Counts()
         self._thread.start()
-
-    def _may_take_one_step(self) -> bool:
-        try:
-            self.settings({"steps": 1})
-        except UserError:
-            return False
-        return True
 
     def settings(self, overrides: Mapping[str, Any]) -> "GenerationSettings":
         """Return the model's settings with a request's own in their place; to be called off the event loop.
@@ -286,7 +282,10 @@ class Engine:
             if overrides.get("negative_prompt") and idle_negative(settings):
                 what = f"a negative prompt changes nothing at guidance {settings.guidance:g}"
                 raise UserError(what, "leave negative_prompt out, or ask for a guidance_scale above 1")
-            sampler_of(source.entry, settings, self.device)
+            sampler = sampler_of(source.entry, settings, self.device)
+            if self._pictures and isinstance(self.cell.strategy, Arriving):
+                for step in self.cell.strategy.opened(self._tau, sampler.K).begins:
+                    sampler.begun_at(step)  # some schedulers cannot
             self._known[key] = settings
             if len(self._known) > 8 * KINDS:
                 self._known.popitem(last=False)
