@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Reuse = Literal["none", "cache", "plans"]
 STRATEGY: dict[str, str] = {"cache": "cache", "plans": "ward-cosine", "none": "none"}
 KINDS = 8  # of settings in which requests may come at once, each with latents of its own
+NAMES = 20_000  # requests that are found in one cache: with more it is emptied, whatever its rules say
 DRAWN = 2**31  # seeds that are drawn are below
 MOST_PICTURES, MOST_QUEUED, MOST_BATCH = 4, 64, 8
 
@@ -501,6 +502,8 @@ class Engine:
         """Return the latents of requests of these settings; of too many settings those asked for longest ago go."""
         assert isinstance(self.cell.strategy, Arriving)
         kind = _kind(settings)
+        if kind in self._shelves and self._shelves[kind].names > NAMES:
+            self._forget(settings)
         if kind not in self._shelves:
             self._shelves[kind] = self._shelf(self.cell.strategy.opened(self._tau, steps))
             while len(self._shelves) > KINDS:

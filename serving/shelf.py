@@ -62,6 +62,11 @@ class Shelf:
         return len(self.states)
 
     @property
+    def names(self) -> int:
+        """The requests under which latents are found: where all store, many may be found under one latent."""
+        return len(self._rows)
+
+    @property
     def whole(self) -> bool:
         """Whether every latent that the rules have counted on is here."""
         return not self._pending

@@ -119,6 +119,14 @@ def test_who_wants_no_reuse_takes_nothing_and_leaves_nothing(ended, tiny_cache):
     assert (taking[0].pictures[0].pixels == first[0].pictures[0].pixels).all()
 
 
+def test_a_cache_in_which_too_many_are_found_is_emptied(ended, tiny_cache, monkeypatch):
+    monkeypatch.setattr("serving.engine.NAMES", 1)
+    tiny_cache["strategy"] = "cache:similarity=[0.9]:share=[0.34]:size=null:store=all"
+    engine = started(ended, "cache", **tiny_cache)
+    answers = asked(engine, ["a red ball on grass", "a red ball on sand", "a red ball on mud", "a red ball on grass"])
+    assert [answer.hit for answer in answers] == [False, True, False, True]
+
+
 def test_several_pictures_of_one_request_are_no_copies_of_one_another(ended, tiny_cache):
     engine = started(ended, "cache", **tiny_cache)
     (answer,) = asked(engine, PROMPTS[:1], n=3)
