@@ -45,10 +45,7 @@ def check_submission(
     from tasks.judge import known_pixels
     from tasks.submission import check
 
-    found = check(folder)
-    pixels = known_pixels(found.submission.card) if found.submission else None
-    if pixels:
-        found = check(folder, baseline=pixels)
+    found = check(folder, baseline=known_pixels)
     valid = found.submission is not None and not found.problems
     points = found.submission.points if found.submission else ()
     if as_json:
@@ -61,7 +58,7 @@ def check_submission(
                 "problems": found.problems,
                 "problems_left_out": found.left_out,
                 "notes": found.notes,
-                "beside_baseline": bool(pixels),
+                "beside_baseline": found.beside_baseline,
             }
         )
     else:
