@@ -21,13 +21,18 @@ def new_submission(
     name: Annotated[
         str, typer.Option(metavar="NAME", help="The method's name.", show_default="left to be filled in")
     ] = "",
+    as_json: o.Json = False,
 ) -> None:
     """Write a submission.yaml and a manifest to fill in: a row for every prompt and seed of a card."""
     from bench.results import stdout
     from tasks.card import card as find
     from tasks.submission import new
 
-    for path in new(folder, find(card), name):
+    written = new(folder, find(card), name)
+    if as_json:
+        print_json({"written": written})
+        return
+    for path in written:
         stdout().print(f"written  {path}", soft_wrap=True)
 
 
