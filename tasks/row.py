@@ -61,6 +61,8 @@ class Example(_Part):
         baseline: the baseline's.
         score: the first scorer's, of the method's picture.
         baseline_score: the same of the baseline's.
+        sha256: the hash of `file`.
+        baseline_sha256: the hash of `baseline`.
     """
 
     prompt: int
@@ -70,6 +72,8 @@ class Example(_Part):
     baseline: str
     score: float
     baseline_score: float
+    sha256: Hash | None = None
+    baseline_sha256: Hash | None = None
 
 
 class Point(_Part):
@@ -84,7 +88,8 @@ class Point(_Part):
         pictures: how many there are: prompts times seeds.
         identical: how many have the baseline's pixels.
         results: named ``<scorer>.<result>``, as ``vqa.win_rate``, over all seeds, with 95% intervals that know that
-            a seed's pictures may have noise in common.
+            a seed's pictures may have noise in common. A win rate and its counts take differences within the scorer's
+            floor for ties, as claims do; ``win_rate_any_difference`` takes none.
         verdict: of the first scorer's win rate: whether it lies above 1/2 - delta (``no worse``), below (``worse``), or
             the pairs do not say (``undecided``).
         pictures_sha256: the hash of the hashes of all pictures' files, in the order of seeds, then prompts.
@@ -160,7 +165,7 @@ class Row(_Part):
         Raises:
             UserError: it cannot be read, is no row, or was changed since it was written.
         """
-        hint = "make it again with `bench submit score`"
+        hint = "make it again with `bench score`"
         try:
             row = cls.model_validate(parse_json(input_file(path, MOST).read_bytes()))
         except (OSError, ValueError, ValidationError) as error:
