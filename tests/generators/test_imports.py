@@ -38,7 +38,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     assert circles == set()
 
 
-ONLINE = ("cache", "cachegenius", "chorus", "modm")  # strategies of prompts that arrive one after another
+ONLINE = ("arriving", "cache", "cachegenius", "chorus", "modm")  # strategies of prompts that arrive one after another
 
 
 @pytest.mark.parametrize(
