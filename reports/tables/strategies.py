@@ -186,7 +186,7 @@ def _notes(
         for name, missed in comparison.missing():
             at = ", ".join(f"{target.savings:.1%}" for target in missed)
             notes.append(f"{name} is left out at {at}: some prompt set or seed has no cell near that target")
-    return [*notes, *further]
+    return list(dict.fromkeys([*notes, *further]))  # of several models one may say the same
 
 
 def _row(
