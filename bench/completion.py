@@ -22,6 +22,7 @@ FILES = {
     "datasets": ("generators", "prompt_sets", "reusebench.datasets"),
     "presets": ("sweeps", "presets", None),
     "items": ("reports", "published", None),
+    "cards": ("tasks", "cards", None),
 }
 NONE = {"denoiser-caches", "metrics"}  # of which `none` is a name too
 
@@ -50,7 +51,7 @@ def _names(kind: str) -> Iterator[str]:
         yield "none"
     if kind in FILES:
         package, folder, group = FILES[kind]
-        yield from (path.stem for path in (_folder(package) / folder).glob("*.yaml"))
+        yield from (path.stem for path in (_folder(package) / folder).glob("**/*.yaml"))
     else:
         package, group = PLUGINS[kind]
         for path in _folder(package).glob("*.py"):

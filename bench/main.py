@@ -28,6 +28,7 @@ refuse_shadows()  # here, because these imports would already fail
 
 from bench import (  # noqa: E402
     audit,
+    cards,
     compare,
     compose,
     doctor,
@@ -41,6 +42,7 @@ from bench import (  # noqa: E402
     score,
     setup,
     show,
+    submit,
     sweep,
     track,
     tune,
@@ -59,7 +61,7 @@ EVERYWHERE = ("quiet", "verbose", "log_file", "debug")  # options that may stand
 SELDOM = 1000
 
 
-RUN, LOOK, COMPARE, SET_UP = "Run", "Look", "Compare", "Set up"
+RUN, LOOK, COMPARE, RANK, SET_UP = "Run", "Look", "Compare", "Rank", "Set up"
 # By their names, the panel of the help that shows a command, the command, and an example.
 COMMANDS: dict[str, tuple[str, Callable[..., None] | typer.Typer, str]] = {
     "sweep": (RUN, sweep.sweep, "bench sweep --model mini-sd --tau 0..2 --limit 16"),
@@ -72,6 +74,8 @@ COMMANDS: dict[str, tuple[str, Callable[..., None] | typer.Typer, str]] = {
     "flops": (LOOK, flops.flops, "bench flops --model mini-sd --steps 20"),
     "show": (LOOK, show.show, "bench show runs/NAME --time"),
     **{name: (LOOK, group, f"bench {name} list") for name, group in listings.GROUPS.items()},
+    "cards": (RANK, cards.cards, "bench cards show mini-sd-styles"),
+    "submit": (RANK, submit.submit, "bench submit check mine"),
     "compare": (COMPARE, compare.compare, "bench compare --strategy ward-cosine,average --savings 0.3,0.5 --seed 1,2"),
     "compose": (
         COMPARE,

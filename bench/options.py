@@ -45,6 +45,11 @@ def folder(about: str, default: bool | str = True, panel: str | None = LEAVE) ->
     return typer.Option(metavar="FOLDER", help=about, show_default=default, rich_help_panel=panel, callback=local)
 
 
+def argument(about: str) -> Any:
+    """Return the argument of a folder that a command reads, or fills."""
+    return typer.Argument(metavar="FOLDER", help=about, show_default=False)
+
+
 def name_of(what: str) -> Any:
     """Return the option of the name of a run's folder."""
     default = "model, prompts and a hash of the settings"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reusebench.external_images import Manifest
 
 FAILED = 1
-SCORES = Path("scores")
+SCORES, ROWS = Path("scores"), Path("rows")
 
 
 @o.spec_options(
@@ -28,7 +28,9 @@ SCORES = Path("scores")
     },
 )
 def score(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder, or any folder of images.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A run folder, a submission, or any folder of images.")
+    ],
     prompts: Annotated[
         Path | None,
         typer.Option(
@@ -50,7 +52,10 @@ def score(
         Path | None,
         typer.Option(metavar="FOLDER", help="Images of the same prompts to compare with, such as the baseline's."),
     ] = None,
-    out: Annotated[Path | None, o.folder("Where the scores of a folder of images go.", "scores/ and its name")] = None,
+    out: Annotated[
+        Path | None,
+        o.folder("Where the scores of a folder of images, or a submission's row, go.", "scores/ or rows/ and its name"),
+    ] = None,
     rescore: Annotated[bool, typer.Option("--rescore", help="In a run: score again what has scores.")] = False,
     as_json: o.Json = False,
     **settings: Any,
@@ -60,8 +65,24 @@ def score(
     In a run, new scorers stand beside those that it has, and its tables and figures are written again. For any other
     folder, --prompts or --dataset says what its images show and --metric what scores them. Folders that `bench
     generate` or the paper's released code has written are read as they are: the former say themselves what their
-    images show, and what the savings.txt of the latter says is told.
+    images show, and what the savings.txt of the latter says is told. A folder with a submission.yaml is scored by its
+    task card, whose baseline is made where it is not there yet: its row is written for the leaderboard.
     """
+    from tasks.submission import is_submission
+
+    if is_submission(folder):
+        others = {
+            "prompts": prompts,
+            "column": column,
+            "dataset": dataset,
+            "against": against,
+            "rescore": rescore or None,
+        }
+        others |= {name: value for name, value in settings.items() if name != "device"}
+        _score_submission(
+            folder, [name for name, value in others.items() if value not in o.UNSET], out, settings["device"], as_json
+        )
+        return
     from sweeps.axes import items
     from sweeps.delivery.table import TABLE
     from sweeps.machine import checked_device
@@ -97,6 +118,39 @@ def score(
         )
     else:
         _score_run(folder, asked, where, rescore, as_json, settings["audit"], settings["indifference"])
+
+
+def _score_submission(folder: Path, others: Sequence[str], out: Path | None, device: str | None, as_json: bool) -> None:
+    """Judge a submission by its card, and write its row."""
+    from bench.results import stdout
+    from bench.screen import screen
+    from tasks.judge import judge, row_folder
+    from tasks.row import ROW
+    from tasks.submission import check
+
+    if others:
+        raise UserError(f"{folder} is a submission, which its card scores", f"leave --{others[0]} out")
+    submission = check(folder).whole()
+    place = out or row_folder(ROWS, submission.card, submission.about.name)
+    with screen() as seen:
+        row = judge(submission, place, device=device, emit=seen)
+    if as_json:
+        print_json({"out": place, "row": row.model_dump(mode="json")})
+        return
+    console, first = stdout(), next(iter(row.scorers))
+    for point in row.points:
+        rate = point.results[f"{first}.win_rate"]
+        ends = "" if rate.low is None or rate.high is None else f" [{rate.low:.1%}, {rate.high:.1%}]"
+        console.print(
+            f"{point.name}: {point.savings:.1%} saved, {first} win rate {rate.value:.1%}{ends}: {point.verdict}",
+            soft_wrap=True,
+            markup=False,
+        )
+        for sentence in point.notes:
+            note(f"{point.name}: {sentence}")
+    if row.trusted is False:
+        note(f"the audit of {first} on the baseline's pictures finds that it cannot be trusted")
+    console.print(f"\nrow  {place / ROW}", soft_wrap=True)
 
 
 def _score_run(

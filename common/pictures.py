@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from common.errors import UserError
+from common.files import sha256_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -89,6 +90,11 @@ def is_blank(picture: "Image") -> bool:
     """
     colours = picture.convert("RGB").getcolors(1)
     return bool(colours)  # None where there are more than one
+
+
+def pixels_hash(picture: "Image") -> str:
+    """Return a hash that equal pictures alone have in common: two files of one picture may differ in all else."""
+    return sha256_text(f"{picture.size} {picture.tobytes().hex()}")
 
 
 def plain_file(path: Path, folder: Path) -> Path:

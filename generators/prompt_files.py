@@ -129,6 +129,32 @@ def read_prompt_file(path: Path, column: str | None = None) -> PromptTable:
     )
 
 
+@dataclass(frozen=True)
+class TextTable:
+    """A table's cells as text.
+
+    Attributes:
+        where: the place of each row, as ``line 3``.
+        columns: by name; a cell of nothing is empty, one that is no text is as JSON has it.
+    """
+
+    where: tuple[str, ...]
+    columns: Mapping[str, tuple[str, ...]]
+
+
+def read_text_table(path: Path) -> TextTable:
+    """Return the table in a file that may be any of `read_prompt_file` but ``.txt`` and ``.npy``.
+
+    Raises:
+        UserError: it cannot be read or is not of its kind.
+    """
+    kinds = {suffix: reader for suffix, reader in READERS.items() if suffix not in (".txt", ".npy")}
+    if path.suffix.lower() not in kinds:
+        raise UserError(f"{path} is no table", "tables are read from " + ", ".join(kinds))
+    read = kinds[path.suffix.lower()](path)
+    return TextTable(tuple(read.where), {name: tuple(map(_text, cells)) for name, cells in read.columns.items()})
+
+
 def mended(texts: Iterable[str]) -> tuple[list[str], int]:
     """Return the texts without characters that show nothing, and how many of these there were.
 

@@ -42,3 +42,34 @@ def pooled_similarity(
         prompts, images = prompts + len(chosen), images + len(chosen) * len(seeds)
     estimate = similarity_estimate(np.mean(of_sets, axis=0), prompts, level)
     return Estimate(estimate.value, estimate.low, estimate.high, images, estimate.method, level)
+
+
+def pooled_similarity_difference(
+    baseline: Sequence[ArrayLike], ours: Sequence[ArrayLike], *, n: int | None = PAPER_IMAGES, seed: int = 0
+) -> Estimate:
+    """Return `pooled_similarity` of the baseline less that of ours, of one prompt set; above 0, ours is more diverse.
+
+    Both have the same draws and resamples, as in `metrics.statistics.compare_similarity`; for one seed it is that one's
+    difference.
+
+    Args:
+        baseline: of each seed, one row an image [N, D], prompts in the same order.
+        ours: likewise, of the same seeds and prompts.
+        n: as in `pooled_similarity`.
+        seed: likewise.
+
+    Raises:
+        UserError: as in `pooled_similarity`.
+
+    Examples:
+        >>> apart, alike = [np.eye(3)] * 2, [[[1, 0, 0], [1, 0, 0], [0, 0, 1]]] * 2
+        >>> round(pooled_similarity_difference(apart, alike).value, 4)
+        -0.3333
+    """
+    chosen, weights = resamples(len(np.asarray(ours[0])), n, seed)
+    before, after = (
+        np.mean([similarities(unit_rows(rows)[chosen], weights) for rows in seeds], axis=0)
+        for seeds in (baseline, ours)
+    )
+    estimate = similarity_estimate(before - after, len(chosen), LEVEL)
+    return Estimate(estimate.value, estimate.low, estimate.high, len(chosen) * len(ours), estimate.method, LEVEL)

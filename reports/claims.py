@@ -90,7 +90,7 @@ class Claim:
     @property
     def rate(self) -> Estimate:
         """The half-tie win rate over all pairs."""
-        if all(same_pictures(record, self.metric) for record in self.records):
+        if _all_same(self):
             return Estimate(0.5, 0.5, 0.5, self.pairs, "identical pictures")
         return self.outcomes.estimate()
 
@@ -156,7 +156,8 @@ class Claim:
 
     def within(self, delta: float) -> "Claim":
         """Return the unadjusted claim within another delta."""
-        return _tested(replace(self, delta=delta, noninferiority_holm=None, two_sided_holm=None))
+        claim = replace(self, delta=delta, noninferiority_holm=None, two_sided_holm=None)
+        return tested(claim, same=_all_same(claim))
 
 
 def claim_of(run: RunView, records: Sequence[Record], metric: str, read: Read) -> Claim | None:
@@ -175,7 +176,8 @@ def claim_of(run: RunView, records: Sequence[Record], metric: str, read: Read) -
         if len(scored) > 1 or (counted := _counted(run, scored[0], metric)) is None:
             raise
         pairs = counted
-    return _tested(Claim(scored, metric, pairs, run.delta, baseline_of(run, scored, metric)))
+    claim = Claim(scored, metric, pairs, run.delta, baseline_of(run, scored, metric))
+    return tested(claim, same=_all_same(claim))
 
 
 def claims(run: RunView) -> list[Claim]:
@@ -257,9 +259,18 @@ def _gathered(run: RunView) -> tuple[list[Claim], list[str]]:
     return gathered, notes
 
 
-def _tested(claim: Claim) -> Claim:
-    """Return the claim with its p-values, where there is something to test."""
-    if claim.broken or all(same_pictures(record, claim.metric) for record in claim.records):
+def _all_same(claim: Claim) -> bool:
+    return all(same_pictures(record, claim.metric) for record in claim.records)
+
+
+def tested(claim: Claim, *, same: bool) -> Claim:
+    """Return the claim with its p-values, where there is something to test.
+
+    Args:
+        claim: it may be of pictures that no record describes.
+        same: whether every picture is the baseline's own.
+    """
+    if claim.broken or same:
         return replace(claim, noninferiority_p=None, two_sided_p=None)
     return replace(
         claim,

@@ -110,6 +110,11 @@ def metric_scores(path: Path, metric: str) -> NDArray[np.float64]:
     return values
 
 
+def is_score(name: str, values: NDArray[np.generic]) -> bool:
+    """Return whether a measured column holds one score a picture: parts of a score are left out, and what is none."""
+    return values.ndim == 1 and values.dtype.kind == "f" and not name.endswith(OF_ATOMS)
+
+
 def better(record: Record, metric: str) -> int:
     """Return 1 where a higher score is better, -1 where a lower one is."""
     return 1 if record.scorers.get(metric, {}).get("higher_is_better", True) else -1

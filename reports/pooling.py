@@ -1,6 +1,6 @@
 """Cells that differ in seed alone, as one: a way to share, its pooled pairs and results, and its draws of noise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, replace
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from generators.sharing.plan import SharingPlan
 from metrics.over_seeds import PooledOutcomes, pool_outcomes, pooled_difference
 from metrics.statistics import Estimate, Floats
 from reports.base import RunView
-from reports.frame import WIN_RATE, difference_result, paired_metrics, result_names
+from reports.frame import WIN_RATE, difference_result, paired_metrics
 from reports.paired_scores import Read, better, metric_scores, outcomes, score_differences
 from sweeps.record import CellConfig, Record, Result
 
@@ -102,11 +102,8 @@ def pooled_record(run: Path, records: Sequence[Record], read: Read) -> Record:
     first = records[0]
     if len(records) == 1 and not first.per_prompt:
         return first
-    names = [name for name in result_names(records) if all(name in record.results for record in records)]
-    results = {
-        name: _average([record.results[name] for record in records]) if len(records) > 1 else first.results[name]
-        for name in names
-    }
+    results = averaged([record.results for record in records])
+    names = list(results)
     for metric in paired_metrics(names):
         for count in (f"{metric}.{name}" for name in COUNTS if f"{metric}.{name}" in names):
             results[count] = Result(value=sum(record.results[count].value for record in records))
@@ -116,10 +113,19 @@ def pooled_record(run: Path, records: Sequence[Record], read: Read) -> Record:
         gaps = [score_differences(run, record, metric, read) for record in records]
         signs = [better(first, metric) * np.sign(row) for row in gaps]
         pairs = pool_outcomes(seeds_table(records, signs), noise_draws(run, records))
-        results[f"{metric}{WIN_RATE}"] = _result(pairs.estimate())
+        results[f"{metric}{WIN_RATE}"] = as_result(pairs.estimate())
         if difference := difference_result(first, metric):
-            results[difference] = _result(mean_difference(run, records, metric, read))
+            results[difference] = as_result(mean_difference(run, records, metric, read))
     return first.model_copy(update={"results": results, **_costs(records)})
+
+
+def averaged(of_seeds: Sequence[Mapping[str, Result]]) -> dict[str, Result]:
+    """Return the results that all seeds have, averaged and without intervals; of one seed they are its own."""
+    if len(of_seeds) == 1:
+        return dict(of_seeds[0])
+    names = dict.fromkeys(name for results in of_seeds for name in results)
+    common = [name for name in names if all(name in results for results in of_seeds)]
+    return {name: _average([results[name] for results in of_seeds]) for name in common}
 
 
 def seeds_pooled(run: RunView) -> RunView:
@@ -189,7 +195,8 @@ def _average(results: Sequence[Result]) -> Result:
     )
 
 
-def _result(estimate: Estimate) -> Result:
+def as_result(estimate: Estimate) -> Result:
+    """Return an estimate as records hold it."""
     value, low, high, n, method, _ = astuple(estimate)
     return Result(value=value, low=low, high=high, n=n, method=method)
 

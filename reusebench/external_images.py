@@ -10,13 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.files import atomic_path, atomic_write, canonical_json, input_file, parse_json, sha256_file, sha256_text
-from common.pictures import MOST_PIXELS, SUFFIXES, is_blank, read_picture
+from common.pictures import MOST_PIXELS, SUFFIXES, is_blank, pixels_hash, read_picture
 from generators.prompt_files import found_column
 from generators.prompts import PromptSet, load_prompts, prompt_set
+from metrics.over_seeds import pool_outcomes, pooled_difference
+from metrics.pooled_similarity import pooled_similarity, pooled_similarity_difference
+from metrics.scorer_audit import outside
+from metrics.set_similarity import SetSimilarity
+from metrics.statistics import Estimate
 from reports.formats import harmless
+from reports.frame import paired_metrics
+from reports.paired_scores import is_score
+from reports.pooling import COUNTS, as_result, averaged
 from reusebench.pairing import COLUMNS, Pairing, by_column, by_names, by_table
 from sweeps.delivery.official_files import PICTURES as OFFICIAL_PICTURES
 from sweeps.delivery.official_files import Savings, read_savings
@@ -127,6 +136,132 @@ def _is_picture(cell: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What was seen of pictures in prompt order.
+
+    Attributes:
+        scores: what scorers measured.
+        pixels: the hash of every picture's pixels.
+        blank: which pictures are of one colour.
+    """
+
+    scores: Scores
+    pixels: list[str]
+    blank: list[bool]
+
+
+def compared(scorers: Scorers, baseline: Seen, ours: Seen, prompts: Sequence[str]) -> dict[str, Result]:
+    """Return the results of pictures beside others of the same prompts; equal pixels tie."""
+    blank = sum(baseline.blank), sum(ours.blank)
+    return {
+        **results(scorers, baseline.scores, ours.scores, _same(baseline, ours)),
+        **picture_results(baseline.pixels, ours.pixels, prompts, blank),
+    }
+
+
+def _same(baseline: Seen, ours: Seen) -> NDArray[np.bool_]:
+    return np.array([one == other for one, other in zip(baseline.pixels, ours.pixels, strict=True)], dtype=np.bool_)
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """Pictures of the same prompts under several seeds, beside others of the same seeds: as one.
+
+    Attributes:
+        scorers: what measured all of them.
+        baseline: of each seed.
+        ours: likewise.
+        prompts: the texts, of each seed the same.
+        roots: the number of independent draws of noise that a seed's pictures begin from; None: of many.
+        zones: by scorer, half the width of its zone of indifference, as claims have it; 0 where it has none.
+    """
+
+    scorers: Scorers
+    baseline: Sequence[Seen]
+    ours: Sequence[Seen]
+    prompts: Sequence[str]
+    roots: int | None
+    zones: Mapping[str, float]
+
+    @cached_property
+    def same(self) -> NDArray[np.bool_]:
+        """Which pictures are the baseline's [S, N]."""
+        return np.array([_same(*pair) for pair in self._pairs])
+
+    def values(self, scorer: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return a scorer's score of each picture of the baseline and of ours, [S, N] each; one picture has one score.
+
+        Raises:
+            UserError: it does not measure one score a picture.
+        """
+        columns = [name for name, array in self.ours[0].scores.measured[scorer].items() if is_score(name, array)]
+        if len(columns) != 1:
+            raise UserError(f"{scorer} does not give each picture one score", "compare pictures by another scorer")
+        theirs, ours = (
+            np.array([seen.scores.measured[scorer][columns[0]] for seen in seeds], dtype=np.float64)
+            for seeds in (self.baseline, self.ours)
+        )
+        return theirs, np.where(self.same, theirs, ours)
+
+    def outcomes(self, scorer: str, zone: float | None = None) -> NDArray[np.float64]:
+        """Return [S, N]: 1 where ours scores better, -1 where worse, 0 for a tie, as `reports.paired_scores.outcomes`.
+
+        Args:
+            scorer: one that gives each picture a score.
+            zone: half the width of the zone of indifference; the scorer's own unless given.
+        """
+        theirs, ours = self.values(scorer)
+        better = 1 if self.scorers.metrics[scorer].higher_is_better else -1
+        return outside(better * (ours - theirs), self.zones.get(scorer, 0.0) if zone is None else zone)
+
+    def results(self) -> dict[str, Result]:
+        """Return the results over all seeds, with intervals that know what their pairs have in common.
+
+        Win rates and their counts are as claims have them: a difference within a scorer's zone of indifference is a
+        tie; ``win_rate_any_difference`` is the rate where none is. What has no pooled interval is averaged over seeds.
+        """
+        found = averaged([compared(self.scorers, *pair, self.prompts) for pair in self._pairs])
+        for name in paired_metrics(list(found)):
+            found.pop(f"{name}.win_rate_strict", None)
+            found |= {f"{name}.{key}": as_result(value) for key, value in self._paired(name, found).items()}
+            counts = zip(COUNTS, (1, 0, -1), strict=True)
+            outcomes = self.outcomes(name)
+            found |= {f"{name}.{key}": Result(value=int((outcomes == sign).sum())) for key, sign in counts}
+        for name, metric in self.scorers.metrics.items():
+            if isinstance(metric, SetSimilarity) and len(self.prompts) > 1:
+                found |= {f"{name}.{key}": as_result(value) for key, value in self._similarity(name, metric).items()}
+        return found
+
+    def _paired(self, name: str, found: Mapping[str, Result]) -> dict[str, Estimate]:
+        theirs, ours = self.values(name)
+        one = Estimate(0.5, 0.5, 0.5, self.same.size, "identical pictures")
+        rates = {"win_rate": self.outcomes(name), "win_rate_any_difference": self.outcomes(name, 0.0)}
+        estimates = {
+            key: one if self.same.all() else pool_outcomes(outcomes, self.roots).estimate()
+            for key, outcomes in rates.items()
+        }
+        values = {"_difference": ours - theirs, "_mean": ours, "_mean_standard": theirs}
+        for end, table in values.items():
+            for known in (key for key in found if key.startswith(f"{name}.") and key.endswith(end)):
+                estimates[known.partition(".")[2]] = pooled_difference(table, self.roots)
+        return estimates
+
+    def _similarity(self, name: str, metric: SetSimilarity) -> dict[str, Estimate]:
+        """Return how alike a seed's pictures are to one another, and the difference, over all seeds."""
+        column = metric.columns[0]
+        theirs, ours = ([seen.scores.measured[name][column] for seen in seeds] for seeds in (self.baseline, self.ours))
+        return {
+            f"{column}_similarity": pooled_similarity([ours], n=metric.images),
+            f"{column}_similarity_standard": pooled_similarity([theirs], n=metric.images),
+            f"{column}_similarity_difference": pooled_similarity_difference(theirs, ours, n=metric.images),
+        }
+
+    @property
+    def _pairs(self) -> list[tuple[Seen, Seen]]:
+        return list(zip(self.baseline, self.ours, strict=True))
+
+
+@dataclass(frozen=True)
 class Pictures:
     """A folder's pictures in prompt order, what paired them with prompts, and what scorers measured of them."""
 
@@ -171,24 +306,15 @@ class Pictures:
         """Return the hash of every picture's file."""
         return [sha256_file(path) for path in self.images]
 
-    @property
-    def contents(self) -> list[str]:
-        """Return the hash of every picture's pixels: two files of one picture may differ in all else."""
-        return [content for content, _ in self._seen]
-
-    @property
-    def blank(self) -> list[bool]:
-        """Return which pictures are of one colour."""
-        return [blank for _, blank in self._seen]
-
     @cached_property
-    def _seen(self) -> list[tuple[str, bool]]:
-        pictures = map(read_picture, self.images)
-        return [(sha256_text(f"{picture.size} {picture.tobytes().hex()}"), is_blank(picture)) for picture in pictures]
+    def seen(self) -> "Seen":
+        """What comparing them needs: no file is read again."""
+        read = [(pixels_hash(picture), is_blank(picture)) for picture in map(read_picture, self.images)]
+        return Seen(self.scores, [pixels for pixels, _ in read], [blank for _, blank in read])
 
     def notes(self, prompts: PromptSet) -> list[str]:
         """Return in words what is odd about the pictures; mostly nothing."""
-        odd = picture_notes(self.contents, self.blank, prompts.prompts)
+        odd = picture_notes(self.seen.pixels, self.seen.blank, prompts.prompts)
         return [*(f"{self.folder}: {note}" for note in odd), *self._saved[1]]
 
     def write_scores(self, folder: Path, prompts: PromptSet) -> None:
@@ -218,16 +344,7 @@ class Comparison:
         They are those that metrics also give of the baseline, under a name that ends in ``_standard``.
         """
         baseline = self.baseline or self.ours
-        same = np.array(baseline.hashes) == np.array(self.ours.hashes)
-        by_name = {
-            **results(self.scorers, baseline.scores, self.ours.scores, same),
-            **picture_results(
-                baseline.contents,
-                self.ours.contents,
-                self.manifest.prompts.prompts,
-                (sum(baseline.blank), sum(self.ours.blank)),
-            ),
-        }
+        by_name = compared(self.scorers, baseline.seen, self.ours.seen, self.manifest.prompts.prompts)
         if self.baseline is None:
             return {name: result for name, result in by_name.items() if f"{name}_standard" in by_name}
         return by_name

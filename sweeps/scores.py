@@ -68,7 +68,7 @@ def write_scores(folder: Path, prompts: Sequence[str], scores: Scores, pictures:
 
     columns: dict[str, Any] = {"prompt": pa.array(prompts, pa.string())}
     for scorer, values in scores.measured.items():
-        columns |= {f"{scorer}.{name}": _column(array) for name, array in values.items()}
+        columns |= {f"{scorer}.{name}": as_column(array) for name, array in values.items()}
     about = {"scorers": canonical_json(scores.scorers), "pictures": pictures, HASHES: canonical_json(digests(scores))}
     about[WHOLE] = _digest_of_all(about, list(prompts))
     table = pa.table(columns).replace_schema_metadata(about)
@@ -203,7 +203,8 @@ def scorers_of(folder: Path) -> dict[str, dict[str, Any]]:
     return known
 
 
-def _column(array: "NDArray[Any]") -> Any:
+def as_column(array: "NDArray[Any]") -> Any:
+    """Return an Arrow array of what was measured, [N] or [N, D]."""
     import pyarrow as pa
 
     if array.ndim == 1:
@@ -214,9 +215,10 @@ def _column(array: "NDArray[Any]") -> Any:
 def _columns(table: Any, scorer: str) -> "Measured":
     prefix = f"{scorer}."
     columns = {name.removeprefix(prefix): table[name] for name in table.column_names if name.startswith(prefix)}
-    return {name: _array(column.combine_chunks(), table.num_rows) for name, column in columns.items()}
+    return {name: as_array(column.combine_chunks(), table.num_rows) for name, column in columns.items()}
 
 
-def _array(column: Any, rows: int) -> "NDArray[Any]":
+def as_array(column: Any, rows: int) -> "NDArray[Any]":
+    """Return what `as_column` was given, from an Arrow array of so many rows."""
     flat: NDArray[Any] = (column.flatten() if hasattr(column, "flatten") else column).to_numpy(zero_copy_only=False)
     return flat if len(flat) == rows else flat.reshape(rows, -1)

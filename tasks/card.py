@@ -5,17 +5,19 @@ row on the leaderboard claims holds for one version of a card, so a card that wa
 stands in ``FROZEN`` of its suite, and a change is a new suite (``reusebench-v2``).
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.bounded_yaml import parse_yaml
 from common.errors import UserError, nearest
-from common.files import canonical_json, sha256_text
+from common.files import atomic_write, canonical_json, sha256_text
 from generators.catalogue import model
 from generators.prompts import PromptSet, prompt_set
 from sweeps.spec import SweepSpec, make_spec
@@ -46,6 +48,8 @@ class Card(BaseModel):
         dtype: precision of the baseline.
         height: in pixels.
         width: in pixels.
+        rows: of the denoiser that one picture of the baseline takes (NFE): two a step with guidance, where a model
+            has it.
         settings: further settings of the baseline, by their names in a sweep, as ``prior_steps``.
         scorers: what scores the pictures, as ``vqa=embedded:vqa``; the first decides the ranking.
         scorer_weights: of each scorer, as ``vqa``, the hash of its weights; of drafts none.
@@ -71,6 +75,7 @@ class Card(BaseModel):
     dtype: Literal["fp32", "fp16", "bf16"]
     height: int
     width: int
+    rows: Annotated[int, Field(ge=1)]
     settings: dict[str, float | int | str] = {}
     scorers: Annotated[tuple[str, ...], Field(min_length=1)]
     scorer_weights: dict[str, Hash] = {}
@@ -112,6 +117,21 @@ class Card(BaseModel):
                 "use the checkpoint that the card was made with, or another card",
             )
 
+    def check_scorers(self, identities: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raise a UserError where the scorers of this machine are not the card's.
+
+        Args:
+            identities: by scorer, what decides its scores (`sweeps.scorers.Scorers.identities`).
+        """
+        for name, weights in self.scorer_weights.items():
+            found = identities.get(name, {}).get("sha256")
+            if found != weights:
+                raise UserError(
+                    f"the weights of the scorer {name} here are not those of the card {self.name}: their hash is "
+                    f"{str(found)[:12]}..., the card's {weights[:12]}...",
+                    "use the scorer that the card was made with, or another card",
+                )
+
     def spec(self, **changes: object) -> SweepSpec:
         """Return the sweep of the card's prompts, model and settings; at tau 0, so the baseline, unless changed."""
         fixed = {
@@ -143,6 +163,28 @@ class Card(BaseModel):
             return cls.model_validate({**parse_yaml(text), "name": name})
         except (ValidationError, TypeError) as error:
             raise UserError(f"{where} is not valid: {error}", "mend its file") from error
+
+
+def write_prompts(card: Card, path: Path) -> None:
+    """Write a card's prompts with their numbers, columns ``prompt`` and ``prompt_text``, as CSV or JSON lines.
+
+    Raises:
+        UserError: the file's name says neither.
+    """
+    import csv
+    import io
+    import json
+
+    rows = [{"prompt": number, "prompt_text": text} for number, text in enumerate(card.prompt_set.prompts)]
+    if path.suffix.lower() == ".jsonl":
+        atomic_write(path, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+    elif path.suffix.lower() == ".csv":
+        table = csv.DictWriter(lines := io.StringIO(), list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        atomic_write(path, lines.getvalue())
+    else:
+        raise UserError(f"{path} is neither .csv nor .jsonl", "give a file with one of these endings")
 
 
 def cards() -> dict[str, Traversable]:
@@ -179,8 +221,30 @@ def card(name: str) -> Card:
     return found
 
 
+def frozen_as_they_are(suite: str, *, again: bool = False) -> str:
+    """Return what `FROZEN` of a suite has to say of its cards as they are now, drafts left out, and write it.
+
+    Args:
+        suite: as ``reusebench-v1``.
+        again: even where a card was frozen as something else, as long as nobody has made a row with it.
+
+    Raises:
+        UserError: it was, and this is not given.
+    """
+    read = [Card.read(name, file.read_text(encoding="utf-8")) for name, file in cards().items()]
+    kept = [card for card in read if card.status == "frozen" and card.name.startswith(f"{suite}/")]
+    changed = [card.name for card in kept if frozen(card.name) not in (None, card.hash)]
+    if changed and not again:
+        raise UserError(f"{changed[0]} is frozen as something else", "rows were made with that: begin another suite")
+    lines = "".join(f"{card.hash}  {card.name.partition('/')[2]}\n" for card in kept)
+    atomic_write(Path(str(CARDS / suite / FROZEN)), lines)
+    return lines
+
+
 def frozen(name: str) -> str | None:
     """Return the hash that a card was frozen with; None where it is not in its suite's list."""
     suite, _, file = name.partition("/")
+    if not (CARDS / suite / FROZEN).is_file():
+        return None
     lines = (CARDS / suite / FROZEN).read_text(encoding="utf-8").splitlines()
     return next((line.split()[0] for line in lines if line.split()[1:] == [file]), None)

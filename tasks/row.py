@@ -160,7 +160,7 @@ class Row(_Part):
         Raises:
             UserError: it cannot be read, is no row, or was changed since it was written.
         """
-        hint = "make it again with `bench submit score`"
+        hint = "make it again with `bench score`"
         try:
             row = cls.model_validate(parse_json(input_file(path, MOST).read_bytes()))
         except (OSError, ValueError, ValidationError) as error:
