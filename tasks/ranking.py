@@ -8,7 +8,7 @@ there; else where their 95% intervals do not overlap. From these claims follow t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,11 +73,11 @@ def rank(rows: Sequence[Row], curves: Mapping[int, SavingsAtParity]) -> Ranking:
 def where_it_falls(row: Row) -> tuple[float, float]:
     """Return the savings between which a row's win rate falls below the line, by its estimate.
 
-    Between points farther apart than `metrics.parity.GAP` nothing is known: both are then returned. Else they are equal.
+    Between points farther apart than `metrics.parity.GAP` nothing is known: both are returned. Else they are equal.
     """
     value = row.parity.value
     saved = [0.0, *(min(max(point.savings, 0.0), 1.0) for point in row.points)]
-    for left, right in zip(saved, saved[1:], strict=False):
+    for left, right in pairwise(saved):
         if left + SLACK < value < right - SLACK and right - left > GAP + SLACK:
             return left, right
     return value, value

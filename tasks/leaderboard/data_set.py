@@ -82,8 +82,8 @@ def description(table_sha256: str) -> str:
     ]
     metadata = mlc.Metadata(
         name="reusebench-leaderboard",
-        description="Scores of pictures that methods of computation reuse made, beside those of the baseline's pictures "
-        "of the same prompts and seeds: what the rows of the ReuseBench leaderboard are computed from.",
+        description="Scores of pictures that methods of computation reuse made, beside those of the baseline's "
+        "pictures of the same prompts and seeds: what the rows of the ReuseBench leaderboard are computed from.",
         url=HOME,
         license=[LICENCE],
         cite_as=CITE,

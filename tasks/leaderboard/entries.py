@@ -138,15 +138,17 @@ def _board(name: str, entries: list[Entry]) -> Board:
             f"of another version of the card {name} than the one here, {card.hash[:12]}..., {_is_are(other)}: {listed}",
             "score these methods again, or leave their rows out: rows of different versions are not comparable",
         )
-    judged, notes = {}, []
+    judged, alone, notes = {}, [], []
     for i, entry in enumerate(entries):
         if entry.scores is None:
-            notes.append(f"{entry.name}: there is no {SCORES} beside its row, so nothing of it was computed again.")
+            alone.append(entry.name)
             continue
         try:
             judged[i] = _verified(entry, card)
         except NotHereError as error:
             notes.append(f"{entry.name} was not computed again from its scores: {error.message}.")
+    if alone:
+        notes.append(f"Without {SCORES} beside the row, nothing was computed again of: {', '.join(alone)}.")
     if card.status == "draft":
         return Board(card, tuple(entries), None, judged, tuple(notes))
     ranking = rank([entry.row for entry in entries], {i: _curve(points, card) for i, points in judged.items()})
@@ -172,10 +174,12 @@ def _is_are(several: Sequence[object]) -> str:
 
 def _verified(entry: Entry, card: Card) -> "list[Judged]":
     """Return what a row's scores hold of its points, in the row's order; the row is what they give."""
-    from tasks.judge import judged_points, verify
+    from tasks.judge import read_judged, verify, zones_of
 
     verify(entry.path.parent, card)
-    return judged_points(entry.path.parent, entry.row, card)
+    assert entry.scores is not None
+    judged = {one.name: one for one in read_judged(entry.scores, card, zones_of(entry.row))}
+    return [judged[point.name] for point in entry.row.points]
 
 
 def _curve(points: "list[Judged]", card: Card) -> SavingsAtParity:

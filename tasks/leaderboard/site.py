@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import atomic_path, atomic_write, path_beside, exchange_folder
+from common.files import exchange_folder, path_beside
 from common.pictures import SUFFIXES, opened
 from metrics.method_comparison import rank_text
 from reports.labels import MISSING, Label, scorer_label, title
@@ -24,10 +24,13 @@ from tasks.row import ROW, SCORES, Point
 
 HERE = Path(__file__).parent
 INDEX = "index.html"
+TITLE = "<title>Leaderboard: ReuseBench</title>"  # by which a page is known for one of these
+MOST_HEAD = 1000  # characters before which it stands
 ROWS = "rows"
 PICTURES = "'self' file:"  # of the site: from a disk its pages have no origin of their own
 WIN_RATE = ".win_rate"
 BASELINE = "_standard"
+SHORT = 3  # digits of scores where many stand beside each other
 TONES = {"no worse": "good", "worse": "bad", "undecided": ""}
 LIMITS = (
     "A rank is of one card: its model, prompts, seeds, steps and scorer. Another card may order the methods otherwise.",
@@ -35,8 +38,8 @@ LIMITS = (
     "submitted, on their machine, and do not decide ranks.",
     "A scorer is no person. What it cannot tell apart, no rank here tells apart; its audit is of the card's baseline.",
     "Nothing is drawn out: where a method has no pictures near a level of savings, there is a dash.",
-    "A row's hash shows that it was not changed by accident. Whoever changes a row can hash it again, so every row that "
-    "has its scores beside it is computed again from them when this page is made.",
+    "A row's hash shows that it was not changed by accident. Whoever changes a row can hash it again, so every row "
+    "that has its scores beside it is computed again from them when this page is made.",
 )
 
 
@@ -69,7 +72,7 @@ def write_site(boards: Sequence[Board], folder: Path) -> Site:
     """
     from tasks.leaderboard.data_set import write_data_set
 
-    if folder.exists() and any(folder.iterdir()) and not (folder / ROWS).is_dir():
+    if folder.exists() and not _replaceable(folder):
         raise UserError(f"{folder} has other things in it than a leaderboard", "choose another folder")
     beside = path_beside(folder)
     try:
@@ -97,6 +100,7 @@ def page(boards: Sequence[Board], links: Sequence[tuple[str, str]] = ()) -> str:
     shown = [view.shown() for view in views]
     texts = [*answers, *(board["caption"] for board in shown), *(board["rule"] for board in shown)]
     return template(HERE, "site.html.j2").render(
+        title_tag=TITLE,
         policy=policy(style, script, PICTURES),
         style=style,
         script=script,
@@ -107,6 +111,14 @@ def page(boards: Sequence[Board], links: Sequence[tuple[str, str]] = ()) -> str:
         links=[{"file": file, "text": text} for file, text in links],
         data=to_json({"boards": [view.data() for view in views]}),
     )
+
+
+def _replaceable(folder: Path) -> bool:
+    """Return whether a folder is empty, or holds an earlier leaderboard."""
+    if not folder.is_dir():
+        return False
+    index = folder / INDEX
+    return not any(folder.iterdir()) or (index.is_file() and TITLE in index.read_text("utf-8", "replace")[:MOST_HEAD])
 
 
 def _place(entry: Entry) -> str:
@@ -154,11 +166,7 @@ class _View:
         """Return the name of the first result of a whole set of pictures, which the baseline's set has too."""
         names = self.board.entries[0].row.points[0].results
         return next(
-            (
-                name
-                for name in names
-                if f"{name}{BASELINE}" in names and not name.startswith(f"{self.board.scorer}.")
-            ),
+            (name for name in names if f"{name}{BASELINE}" in names and not name.startswith(f"{self.board.scorer}.")),
             None,
         )
 
@@ -169,7 +177,10 @@ class _View:
     @property
     def level(self) -> float:
         """Return the level of savings that most rows have a point at, the highest of these."""
-        met = {level: sum(nearest_point(entry.row, level) is not None for entry in self.board.entries) for level in self.levels}
+        met = {
+            level: sum(nearest_point(entry.row, level) is not None for entry in self.board.entries)
+            for level in self.levels
+        }
         return max(self.levels, key=lambda level: (met[level], level))
 
     def label(self, name: str) -> Label:
@@ -233,7 +244,11 @@ class _View:
 
     @property
     def _scorer(self) -> str:
-        return self.label(self.difference).text.removesuffix(" difference") if self.difference else title(self.board.scorer)
+        return (
+            self.label(self.difference).text.removesuffix(" difference")
+            if self.difference
+            else title(self.board.scorer)
+        )
 
     def _caption(self) -> str:
         """Return what holds for the whole table: the A/A control, and where its last columns are read."""
@@ -244,7 +259,9 @@ class _View:
             if name in control:
                 label = self.label(name)
                 unit = "%" if label.unit == "fraction" else ""
-                told.append(f"{label.text} {label.number(control[name].value)}{unit} {label.interval(control[name])}".rstrip())
+                told.append(
+                    f"{label.text} {label.number(control[name].value)}{unit} {label.interval(control[name])}".rstrip()
+                )
         parts = []
         if told:
             parts.append(f"Seed control (A/A), the baseline drawn again with other seeds: {', '.join(told)}.")
@@ -261,13 +278,19 @@ class _View:
         return " ".join(parts)
 
     def _columns(self) -> list[dict[str, str]]:
-        columns = [("rank", "rank", "ascending"), ("method", "method", "text"), ("n", "savings at parity", "descending")]
+        columns = [
+            ("rank", "rank", "ascending"),
+            ("method", "method", "text"),
+            ("n", "savings at parity", "descending"),
+        ]
         columns += [("n", f"{level:.0%} saved", "descending") for level in self.levels]
         columns.append(("n", "identical pictures", "descending"))
         if self.diversity:
             label = self.label(self.diversity)
             better = {True: ", higher is better", False: ", lower is better", None: ""}[label.higher_is_better]
-            columns.append(("n", f"{label.text}{better}", "ascending" if label.higher_is_better is False else "descending"))
+            columns.append(
+                ("n", f"{label.text}{better}", "ascending" if label.higher_is_better is False else "descending")
+            )
         if self._seconds:
             columns.append(("n", "seconds", "ascending"))
         return [{"kind": kind, "heading": heading, "first": first} for kind, heading, first in columns]
@@ -290,32 +313,37 @@ class _View:
         rank = rank_text(ranking.ranks[i]).replace("-", "–") if ranking else "–"
         cells = [{"text": rank, "sort": str(i)}, {"text": entry.name, "sort": entry.name}, self._parity(entry)]
         for level in self.levels:
-            point = nearest_point(entry.row, level)
-            result = point and self.difference and point.results.get(self.difference)
-            cells.append(self._figure(self.difference, result) | self._verdict(point) if point and result else _none())
+            cells.append(self._at(nearest_point(entry.row, level), self.difference, with_verdict=True))
         point = nearest_point(entry.row, self.level)
         same = f"{point.identical} of {point.pictures}" if point else ""
         cells.append({"text": same, "sort": f"{point.identical / point.pictures}"} if point else _none())
         if self.diversity:
-            result = point and point.results.get(self.diversity)
-            cells.append(self._figure(self.diversity, result) if result else _none())
+            cells.append(self._at(point, self.diversity))
         if self._seconds:
             told = point and point.seconds is not None
             cells.append({"text": f"{point.seconds:,.1f}", "sort": f"{point.seconds}"} if point and told else _none())
         return [{"interval": "", "verdict": "", "tone": "", **cell} for cell in cells]
 
-    def _figure(self, name: str | None, result: Result) -> dict[str, str]:
-        label = self.label(name or "")
+    def _figure(self, name: str, result: Result, digits: int = 4) -> dict[str, str]:
+        label = self.label(name)
+        text, ends = label.number(result.value, digits), label.interval(result, digits)
         sort = f"{result.value}" if isfinite(result.value) else ""
-        return {"text": _minus(label.number(result.value)), "interval": _minus(label.interval(result)), "sort": sort}
+        return {"text": _minus(text), "interval": _minus(ends), "sort": sort}
 
-    def _verdict(self, point: Point) -> dict[str, str]:
-        return {"verdict": point.verdict, "tone": TONES[point.verdict]}
+    def _at(self, point: Point | None, name: str | None, *, with_verdict: bool = False) -> dict[str, str]:
+        """Return the cell of a result at a point; a dash where there is no such point."""
+        if point is None or name is None or name not in point.results:
+            return _none()
+        told = {"verdict": point.verdict, "tone": TONES[point.verdict]} if with_verdict else {}
+        return {**self._figure(name, point.results[name], SHORT), **told}
 
     def _row(self, i: int, entry: Entry) -> dict[str, Any]:
         row, method = entry.row, entry.row.method
         place = _place(entry)
-        files = [(f"{place}/{ROW}", "the row"), *([(f"{place}/{SCORES}", "scores, a row a picture")] if entry.scores else [])]
+        files = [
+            (f"{place}/{ROW}", "the row"),
+            *([(f"{place}/{SCORES}", "scores, a row a picture")] if entry.scores else []),
+        ]
         shown = nearest_point(row, self.level) or row.points[0]
         return {
             "id": f"{self.id}-{i}",
@@ -358,6 +386,7 @@ class _View:
 
     def _results(self, points: Sequence[Point]) -> list[dict[str, Any]]:
         """Return the lines of the table of all results: what a point cost, its verdict, then every result."""
+
         def line(label: str, texts: Sequence[str], tones: Sequence[str] | None = None) -> dict[str, Any]:
             tones = tones or [""] * len(texts)
             entries = [{"text": text, "interval": "", "tone": tone} for text, tone in zip(texts, tones, strict=True)]
