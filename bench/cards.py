@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from tasks.card import Card
 
 ROWS, RUNS, SUBMISSIONS = Path("rows"), Path("runs"), Path("submissions")
-cards = typer.Typer(
-    help="Task cards, on which methods are ranked: list and show them, run the box's methods.", no_args_is_help=True
-)
+cards = typer.Typer(help="Task cards, on which methods are ranked: list, show and run them.", no_args_is_help=True)
 
 
 @cards.command("list", epilog="Example: bench cards list --json")

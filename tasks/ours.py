@@ -80,19 +80,24 @@ def chosen(names: Sequence[str]) -> tuple[Ours, ...]:
 
 
 def sweeps(card: Card, methods: Sequence[Ours], savings: Sequence[Decimal]) -> list[tuple[SweepSpec, list[Ours]]]:
-    """Return the sweeps that make the methods' pictures, each with its methods."""
+    """Return the sweeps that make the methods' pictures, each with its methods.
+
+    Methods whose settings differ in their strategy alone are one sweep, and so have one baseline.
+    """
     groups: dict[str, list[Ours]] = {}
     for one in methods:
         alike = {name: value for name, value in one.settings.items() if name != "strategy"}
         groups.setdefault(canonical_json([alike, [str(share) for share in one.savings]]), []).append(one)
-    made = []
-    for alike in groups.values():
-        first = alike[0]
-        strategies = [one.settings["strategy"] for one in alike if "strategy" in one.settings]
-        shared = {"savings": list(first.savings or savings)} if "tau" not in first.settings else {}
-        settings = {**first.settings, **({"strategy": strategies} if strategies else {})}
-        made.append((card.spec(**ALONE, **shared, **settings), alike))
-    return made
+    return [(_spec(card, group, savings), group) for group in groups.values()]
+
+
+def _spec(card: Card, group: Sequence[Ours], savings: Sequence[Decimal]) -> SweepSpec:
+    settings = dict(group[0].settings)
+    if "strategy" in settings:
+        settings["strategy"] = [one.settings["strategy"] for one in group]
+    if "tau" not in settings:
+        settings["savings"] = list(group[0].savings or savings)
+    return card.spec(**ALONE, **settings)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.files import atomic_write
+from generators.catalogue import HUB_ID
 from tasks.leaderboard.entries import Board, Entry, slug
 from tasks.ranking import reaches_the_end, where_it_falls
 
@@ -29,14 +30,9 @@ def write_hub_results(boards: Sequence[Board], folder: Path, data_set: str) -> l
     """
     import yaml
     from huggingface_hub import eval_result_entries_to_yaml
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-    try:
-        validate_repo_id(data_set)
-    except HFValidationError as error:
-        raise UserError(f"{data_set!r} is no repository of the hub: {error}", "write OWNER/NAME") from None
-    if "/" not in data_set:
-        raise UserError(f"{data_set!r} is no repository of the hub: it has no owner", "write OWNER/NAME")
+    if not HUB_ID.fullmatch(data_set):
+        raise UserError(f"{data_set!r} names no data set of the hub", "write OWNER/NAME")
     paths = []
     for board in boards:
         for entry in board.entries if board.ranking else ():
