@@ -127,7 +127,11 @@ def described(card: "Card") -> dict[str, Any]:
     """Return all that a card says, its hash, and the cost of its baseline; None where prompts are not here."""
     from common.errors import UserError
 
-    told = {**card.model_dump(), "sha256": card.hash}
+    told: dict[str, Any] = {**card.model_dump(), "sha256": card.hash}
+    if card.status == "draft":
+        told["draft"] = (
+            "the weights of its model and scorers are not pinned: it cannot be scored, and has no ranked rows"
+        )
     try:
         told |= {"prompt_count": len(card.prompt_set), "pictures": card.pictures, "nfe": card.rows * card.pictures}
     except UserError as error:

@@ -212,9 +212,10 @@ class Judged:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what is odd about the pictures, of each seed."""
-        odd = [picture_notes(seen.pixels, seen.blank, self.over.prompts) for seen in self.over.ours]
-        return tuple(f"seed {seed + 1} of {len(odd)}: {note}" for seed, notes in enumerate(odd) for note in notes)
+        """Return what is odd about the pictures of all seeds."""
+        pixels = [one for seen in self.over.ours for one in seen.pixels]
+        blank = [one for seen in self.over.ours for one in seen.blank]
+        return tuple(picture_notes(pixels, blank, [*self.over.prompts] * len(self.over.ours)))
 
     def savings(self, rows: int) -> float:
         """Return the share of the baseline's rows that was saved, where one picture takes so many."""
@@ -271,12 +272,13 @@ def judge(
     control = _beside(CONTROL, baseline.control, baseline, scorers, whole, baseline.roots)
     files = {point.name: point.files for point in submission.points}
     seconds = {point.name: point.seconds for point in submission.points}
-    out.mkdir(parents=True, exist_ok=True)
+    if (out / ROW).is_file():  # of an earlier submission
+        for path in (out / EXAMPLES).glob("*.webp"):
+            path.unlink()
     write_judged(out / SCORES, card, [*judged, control])
     about = with_indifference(scorers.described(judged[0].over.ours[0].scores.scorers), baseline.zones)
     points = tuple(
-        _point(one, baseline, files[one.name], seconds[one.name], out, found.notes if len(judged) == 1 else [])
-        for one in judged
+        _point(one, number, baseline, files[one.name], seconds[one.name], out) for number, one in enumerate(judged, 1)
     )
     audit = baseline.audit
     row = Row(
@@ -286,7 +288,7 @@ def judge(
         points=points,
         parity=parity(judged, card),
         seed_control=control.results,
-        scorers=json.loads(canonical_json(about)),
+        scorers=json.loads(json.dumps(about)),
         trusted=audit.trusted if audit else None,
         floor=audit.floor if audit else None,
         versions=versions(),
@@ -376,8 +378,7 @@ def verify(folder: Path, card: Card | None = None) -> Row:
             "pictures": point.pictures == one.nfe.size,
             "identical": point.identical == int(one.over.same.sum()),
             "results": _alike(one.results, point.results),
-            "verdict": point.verdict == one.verdict(card.delta, None)
-            or (row.trusted is False and point.verdict == UNDECIDED),
+            "verdict": untold or point.verdict == one.verdict(card.delta, None),
             "pictures_sha256": point.pictures_sha256 == one.pictures_hash(),
         }
         wrong += [f"{point.name}.{name}" for name, right in known.items() if not right]
@@ -427,12 +428,7 @@ def _beside(
 
 
 def _point(
-    one: Judged,
-    baseline: CardBaseline,
-    files: list[list[Path]],
-    seconds: float | None,
-    out: Path,
-    notes: Sequence[str],
+    one: Judged, number: int, baseline: CardBaseline, files: list[list[Path]], seconds: float | None, out: Path
 ) -> Point:
     return Point(
         name=one.name,
@@ -445,12 +441,14 @@ def _point(
         results=one.results,
         verdict=one.verdict(baseline.card.delta, baseline.audit),
         pictures_sha256=one.pictures_hash(),
-        examples=_examples(one, baseline, files, out),
-        notes=tuple(dict.fromkeys((*notes, *one.notes))),
+        examples=_examples(one, number, baseline, files, out),
+        notes=one.notes,
     )
 
 
-def _examples(one: Judged, baseline: CardBaseline, files: list[list[Path]], out: Path) -> tuple[Example, ...]:
+def _examples(
+    one: Judged, number: int, baseline: CardBaseline, files: list[list[Path]], out: Path
+) -> tuple[Example, ...]:
     """Write and return pictures at evenly spaced ranks of the first scorer's difference, from the worst to the best."""
     theirs, ours = one.over.values(one.first)
     ranks = np.argsort((ours - theirs).ravel(), kind="stable")
@@ -458,15 +456,15 @@ def _examples(one: Judged, baseline: CardBaseline, files: list[list[Path]], out:
     examples = []
     for place in chosen:
         seed, prompt = divmod(place, ours.shape[1])
-        number = baseline.card.seeds[seed]
-        names = [f"{EXAMPLES}/{prompt:05d}-{number}-{which}.webp" for which in (_slug(one.name), "baseline")]
+        of_card = baseline.card.seeds[seed]
+        names = [f"{EXAMPLES}/{prompt:05d}-{of_card}-{which}.webp" for which in (number, "baseline")]
         for name, file in zip(names, (files[seed][prompt], baseline.pictures.files[seed][prompt]), strict=True):
             _show(file, out / name)
         examples.append(
             Example(
                 prompt=prompt,
                 text=one.over.prompts[prompt],
-                seed=number,
+                seed=of_card,
                 file=names[0],
                 baseline=names[1],
                 score=float(ours[seed, prompt]),
@@ -482,14 +480,9 @@ def _show(file: Path, place: Path) -> None:
         picture.save(beside, "WEBP", quality=QUALITY, lossless=max(picture.size) <= LOSSLESS)
 
 
-def _slug(name: str) -> str:
-    """Return a name as part of a file's; different names may have one in common, as `a=1` and `a-1`."""
-    return re.sub(r"[^\w.]+", "-", name.lower()).strip("-.") or "point"
-
-
 def row_folder(rows: Path, card: Card, name: str) -> Path:
     """Return where the row of a method goes unless another folder is asked for."""
-    return rows / card.name / _slug(name)
+    return rows / card.name / (re.sub(r"[^\w.]+", "-", name.lower()).strip("-.") or "unnamed")
 
 
 def write_judged(path: Path, card: Card, judged: Sequence[Judged]) -> None:
