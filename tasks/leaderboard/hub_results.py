@@ -31,7 +31,7 @@ def write_hub_results(boards: Sequence[Board], folder: Path, data_set: str) -> l
     import yaml
     from huggingface_hub import eval_result_entries_to_yaml
 
-    if not HUB_ID.fullmatch(data_set):
+    if "@" in data_set or not HUB_ID.fullmatch(data_set):
         raise UserError(f"{data_set!r} names no data set of the hub", "write OWNER/NAME")
     paths = []
     for board in boards:
@@ -44,7 +44,7 @@ def write_hub_results(boards: Sequence[Board], folder: Path, data_set: str) -> l
 
 
 def entries(entry: Entry, data_set: str) -> "list[EvalResultEntry]":
-    """Return the results of a row: savings at parity, in percent; its task is the card's name."""
+    """Return the results of a row: savings at parity, in percent; its task is the card's name, as a slug."""
     from huggingface_hub import EvalResultEntry
 
     row = entry.row
@@ -53,7 +53,7 @@ def entries(entry: Entry, data_set: str) -> "list[EvalResultEntry]":
     return [
         EvalResultEntry(
             dataset_id=data_set,
-            task_id=row.card,
+            task_id=slug(row.card),
             value=round(100 * where_it_falls(row)[0], DIGITS),
             source_url=row.method.url or None,
             notes=f"{row.method.name}: % of the denoiser's rows saved at parity, {least}95% interval {low} to {high}; "
