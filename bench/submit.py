@@ -14,17 +14,20 @@ submit = typer.Typer(help="Submissions to a task card: begin, check and verify t
 FAILED = 1
 
 
-@submit.command("new", epilog="Example: bench submit new mine --card mini-sd-styles")
+@submit.command("new", epilog="Example: bench submit new mine --card mini-sd-styles --name '14 steps'")
 def new_submission(
     folder: Annotated[Path, o.argument("Where the submission will lie.")],
     card: Annotated[str, typer.Option(metavar="CARD", help="The task card's name.", autocompletion=completer("cards"))],
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="The method's name.", show_default="left to be filled in")
+    ] = "",
 ) -> None:
     """Write a submission.yaml and a manifest to fill in: a row for every prompt and seed of a card."""
     from bench.results import stdout
     from tasks.card import card as find
     from tasks.submission import new
 
-    for path in new(folder, find(card)):
+    for path in new(folder, find(card), name):
         stdout().print(f"written  {path}", soft_wrap=True)
 
 

@@ -208,14 +208,20 @@ def is_submission(folder: Path) -> bool:
     return (folder / ABOUT).is_file()
 
 
-def new(folder: Path, card: Card) -> list[Path]:
+def new(folder: Path, card: Card, name: str = "") -> list[Path]:
     """Write a ``submission.yaml`` and a manifest to fill in, a row a picture; return their paths.
+
+    Args:
+        folder: of the submission.
+        card: the task.
+        name: the method's; left to be filled in unless given.
 
     Raises:
         UserError: there is one already.
     """
     import csv
     import io
+    import json
 
     paths = [folder / ABOUT, folder / f"{MANIFEST}.csv"]
     for path in paths:
@@ -227,7 +233,7 @@ def new(folder: Path, card: Card) -> list[Path]:
     for seed in card.seeds:
         for prompt, text in enumerate(card.prompt_set.prompts):
             table.writerow([prompt, seed, f"pictures/{prompt:04d}-{seed}.png", "", text])
-    atomic_write(paths[0], NEW.format(card=card.name, sha256=card.hash, rows=card.rows))
+    atomic_write(paths[0], NEW.format(card=card.name, sha256=card.hash, name=json.dumps(name), rows=card.rows))
     atomic_write(paths[1], lines.getvalue())
     return paths
 
@@ -235,7 +241,7 @@ def new(folder: Path, card: Card) -> list[Path]:
 NEW = """\
 card: {card}
 card_sha256: {sha256}
-name: ""          # your method's, as the leaderboard shows it
+name: {name}          # your method's, as the leaderboard shows it
 description: ""   # one or two sentences
 url: ""           # of a paper or code
 authors: ""

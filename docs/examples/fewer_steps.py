@@ -1,4 +1,4 @@
-"""The pictures of the card mini-sd-styles by plain diffusers, with 14 steps in place of 20, and their manifest."""
+"""Write the pictures of the card mini-sd-styles, by plain diffusers with 14 steps for 20, and their manifest."""
 
 import csv
 import sys
@@ -8,12 +8,14 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from transformers import CLIPTextModel, CLIPTokenizer
 
+import miniature  # for its checkpoints alone: mini-sd takes its text encoder from mini-kandinsky
+
 prompts, folder, steps = Path(sys.argv[1]), Path(sys.argv[2]), 14
-model, text = Path("miniature/checkpoints/stable-diffusion"), Path("miniature/checkpoints/kandinsky/prior")
+checkpoints = Path(miniature.__file__).parent / "checkpoints"
 pipe = StableDiffusionPipeline.from_pretrained(
-    model,
-    text_encoder=CLIPTextModel.from_pretrained(text / "text_encoder"),  # mini-sd's is kept there
-    tokenizer=CLIPTokenizer.from_pretrained(text / "tokenizer"),
+    checkpoints / "stable-diffusion",
+    text_encoder=CLIPTextModel.from_pretrained(checkpoints / "kandinsky/prior/text_encoder"),
+    tokenizer=CLIPTokenizer.from_pretrained(checkpoints / "kandinsky/prior/tokenizer"),
 )
 pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
 (folder / "pictures").mkdir(parents=True, exist_ok=True)
@@ -26,6 +28,7 @@ for seed in (42, 43, 44):
         batch = texts[start : start + 20]
         pictures += pipe(batch, num_inference_steps=steps, guidance_scale=3.0, generator=noise).images
     for prompt, picture in enumerate(pictures):
-        lines.append(f"{prompt},{seed},pictures/{prompt}-{seed}.png,{2 * steps}")  # guidance: two rows a step
-        picture.save(folder / lines[-1].split(",")[2])
+        file = f"pictures/{prompt}-{seed}.png"
+        picture.save(folder / file)
+        lines.append(f"{prompt},{seed},{file},{2 * steps}")  # guidance: two rows of the denoiser a step
 (folder / "manifest.csv").write_text("\n".join(lines) + "\n")

@@ -16,9 +16,18 @@ from generators.prompts import prompt_sets
 from generators.strategies.base import strategies
 from reports.paper import items
 from sweeps.spec import presets
+from tasks.card import cards
 from tests.bench.test_main import HEAVY
 
-HERE = {"models": models, "datasets": prompt_sets, "strategies": strategies, "presets": presets, "items": items}
+CARDS = {name.partition("/")[2]: file for name, file in cards().items()}
+HERE = {
+    "cards": lambda: CARDS,
+    "models": models,
+    "datasets": prompt_sets,
+    "strategies": strategies,
+    "presets": presets,
+    "items": items,
+}
 
 
 @pytest.mark.parametrize("kind", [*PLUGINS, *FILES, "models"])
@@ -46,6 +55,8 @@ def test_of_values_with_commas_the_last_is_completed():
         ("bench strategies show hdb", {"hdbscan"}),
         ("bench paper run tab", {"table1"}),
         ("bench sweep --equal", {"--equal-compute", "--equal-rows"}),
+        ("bench cards show mini-sd-st", {"mini-sd-styles"}),
+        ("bench submit new mine --card flux", {"flux-dev-styles"}),
         ("bench pow", {"power"}),
     ],
 )
