@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +108,12 @@ class Setting:
     cells: tuple[Record, ...]
 
     @property
+    def settings(self) -> dict[str, list[str]]:
+        """Return the tau of each seed, where there is one: a tree may depend on the seed, and so its tau."""
+        taus = [str(cell.config.tau) for cell in self.cells]
+        return {"tau": taus} if any(cell.config.tau for cell in self.cells) else {}
+
+    @property
     def nfe(self) -> int:
         """Return the rows of the denoiser that all pictures took."""
         return sum(cell.plan.nfe for cell in self.cells if cell.plan and cell.plan.nfe is not None)
@@ -153,8 +159,6 @@ def run(
             emit(Note(f"{failed.config.strategy} failed at tau {failed.config.tau}: {why}"))
         for one in methods:
             points = settings_of(one, spec, made.records, card)
-            for level in _missed(one, spec, points):
-                emit(Note(f"{one.name}: no pictures near {level:.0%} saved, so that level is left out"))
             if not points:
                 emit(Note(f"{one.name} is left out: none of its settings is whole"))
                 continue
@@ -170,47 +174,29 @@ def run(
 
 def settings_of(one: Ours, spec: SweepSpec, records: Sequence[Record], card: Card) -> list[Setting]:
     """Return the points of a method among the records of its sweep: those that every seed has."""
-    strategy = one.settings.get("strategy")
     groups: dict[str, dict[int, Record]] = {}
-    taus: dict[str, set[Decimal]] = {}
     for record in records:
-        if record.status != "done" or record.role != "sharing" or record.plan is None:
-            continue
-        if strategy and record.config.strategy != strategy:
+        is_ours = one.settings.get("strategy", record.config.strategy) == record.config.strategy
+        if record.status != "done" or record.role != "sharing" or record.plan is None or not is_ours:
             continue
         if spec.savings:
-            saved = record.plan.savings
-            target = min(spec.savings, key=lambda share: abs(float(share) - saved))
-            if abs(float(target) - saved) > NEAR:
-                continue
+            target = min(spec.savings, key=partial(_off, record))
             key = f"savings={target}"
+            known = groups.get(key, {}).get(record.config.seed)
+            if _off(record, target) > NEAR or (known and _off(known, target) <= _off(record, target)):
+                continue
         else:
             key = ", ".join(f"{axis}={getattr(record.config, axis)}" for axis in AXES if len(getattr(spec, axis)) > 1)
-        best = groups.setdefault(key, {}).get(record.config.seed)
-        if best is None or (spec.savings and _off(record, key) < _off(best, key)):
-            groups[key][record.config.seed] = record
-        taus.setdefault(key, set()).add(record.config.tau)
+        groups.setdefault(key, {})[record.config.seed] = record
     whole = {key: by_seed for key, by_seed in groups.items() if by_seed.keys() >= set(card.seeds)}
-    points = [
-        Setting(f"tau={min(taus[key])}" if spec.savings and len(taus[key]) == 1 else key, _in_order(by_seed, card))
-        for key, by_seed in whole.items()
-    ]
+    points = [Setting(key, tuple(by_seed[seed] for seed in card.seeds)) for key, by_seed in whole.items()]
     return sorted(points, key=lambda point: -point.nfe)
 
 
-def _off(record: Record, key: str) -> float:
+def _off(record: Record, target: Decimal) -> float:
+    """Return how far a cell's savings are from a target."""
     assert record.plan is not None
-    return abs(float(key.partition("=")[2]) - record.plan.savings)
-
-
-def _in_order(by_seed: dict[int, Record], card: Card) -> tuple[Record, ...]:
-    return tuple(by_seed[seed] for seed in card.seeds)
-
-
-def _missed(one: Ours, spec: SweepSpec, points: Sequence[Setting]) -> list[float]:
-    """Return the targets of a sweep that a method has no point near."""
-    reached = [cell.plan.savings for point in points for cell in point.cells[:1] if cell.plan]
-    return [float(share) for share in spec.savings if all(abs(float(share) - saved) > NEAR for saved in reached)]
+    return abs(float(target) - record.plan.savings)
 
 
 def write_submission(folder: Path, card: Card, one: Ours, points: Sequence[Setting], made: Path) -> None:
@@ -250,7 +236,7 @@ def write_submission(folder: Path, card: Card, one: Ours, points: Sequence[Setti
         "url": one.url,
         "authors": "ReuseBench",
         "settings": one.settings,
-        "points": {point.name: {"nfe": point.nfe} for point in points},
+        "points": {point.name: {"nfe": point.nfe, "settings": point.settings} for point in points},
     }
     atomic_write(folder / f"{MANIFEST}.csv", lines.getvalue())
     atomic_write(folder / ABOUT, yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
