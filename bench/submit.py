@@ -21,13 +21,18 @@ def new_submission(
     name: Annotated[
         str, typer.Option(metavar="NAME", help="The method's name.", show_default="left to be filled in")
     ] = "",
+    as_json: o.Json = False,
 ) -> None:
     """Write a submission.yaml and a manifest to fill in: a row for every prompt and seed of a card."""
     from bench.results import stdout
     from tasks.card import card as find
     from tasks.submission import new
 
-    for path in new(folder, find(card), name):
+    written = new(folder, find(card), name)
+    if as_json:
+        print_json({"written": written})
+        return
+    for path in written:
         stdout().print(f"written  {path}", soft_wrap=True)
 
 
@@ -45,10 +50,7 @@ def check_submission(
     from tasks.judge import known_pixels
     from tasks.submission import check
 
-    found = check(folder)
-    pixels = known_pixels(found.submission.card) if found.submission else None
-    if pixels:
-        found = check(folder, baseline=pixels)
+    found = check(folder, baseline=known_pixels)
     valid = found.submission is not None and not found.problems
     points = found.submission.points if found.submission else ()
     if as_json:
@@ -61,7 +63,7 @@ def check_submission(
                 "problems": found.problems,
                 "problems_left_out": found.left_out,
                 "notes": found.notes,
-                "beside_baseline": bool(pixels),
+                "beside_baseline": found.beside_baseline,
             }
         )
     else:

@@ -24,7 +24,7 @@ from generators.catalogue import model
 from metrics.over_seeds import pool_outcomes
 from metrics.parity import METHOD, SavingsAtParity, savings_at_parity
 from metrics.scorer_audit import ScorerAudit
-from reports.claims import SAME, Baseline, Claim, adjusted, tested
+from reports.claims import SAME, Baseline, Claim, adjusted, inflation_warning, tested
 from reports.paired_scores import indifference
 from reports.pooling import noise_draws
 from reusebench.external_images import OverSeeds, Pictures, Seen
@@ -210,24 +210,38 @@ class Judged:
         """Return the rows of all pictures."""
         return round(fsum(self.nfe.ravel()))
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Return what is odd about the pictures of all seeds."""
+    def notes(self, claim: Claim) -> tuple[str, ...]:
+        """Return what is odd about the pictures of all seeds, and about what is claimed of them."""
         pixels = [one for seen in self.over.ours for one in seen.pixels]
         blank = [one for seen in self.over.ours for one in seen.blank]
-        return tuple(picture_notes(pixels, blank, [*self.over.prompts] * len(self.over.ours)))
+        odd = picture_notes(pixels, blank, [*self.over.prompts] * len(self.over.ours))
+        broken = f"the baseline's pictures do not show their prompts, by {self.first}: nothing is claimed"
+        warned = [inflation_warning([claim]), broken if claim.broken else ""]
+        return (*odd, *(sentence for sentence in warned if sentence))
+
+    @property
+    def chosen(self) -> list[tuple[int, int]]:
+        """Return the places (seed, prompt) of examples: at evenly spaced ranks of the first scorer's difference."""
+        theirs, ours = self.over.values(self.first)
+        ranks = np.argsort((ours - theirs).ravel(), kind="stable")
+        places = ranks[np.linspace(0, len(ranks) - 1, SHOWN).round().astype(int)].tolist()
+        return [divmod(place, ours.shape[1]) for place in dict.fromkeys(places)]
 
     def savings(self, rows: int) -> float:
         """Return the share of the baseline's rows that was saved, where one picture takes so many."""
         return 1 - self.total / (rows * self.nfe.size)
 
-    def verdict(self, delta: float, audit: ScorerAudit | None) -> Verdict:
-        """Return the verdict of claims (`reports.claims`) on the first scorer's win rate, in a row's words."""
+    def claim(self, delta: float, audit: ScorerAudit | None) -> Claim:
+        """Return the claim (`reports.claims`) that the first scorer's win rate makes, alone."""
         theirs, _ = self.over.values(self.first)
         baseline = Baseline(float(theirs.mean()), None, audit)
         outcomes = pool_outcomes(self.over.outcomes(self.first), self.over.roots)
         claim = tested(Claim((), self.first, outcomes, delta, baseline), same=bool(self.over.same.all()))
-        return VERDICTS.get(adjusted([claim])[0].verdict, UNDECIDED)
+        return adjusted([claim])[0]
+
+    def verdict(self, delta: float, audit: ScorerAudit | None) -> Verdict:
+        """Return the claim's verdict in a row's words."""
+        return VERDICTS.get(self.claim(delta, audit).verdict, UNDECIDED)
 
     def pictures_hash(self) -> str:
         """Return the hash of the hashes of all files."""
@@ -260,7 +274,7 @@ def judge(
 
     emit, card = emit or (lambda _: None), submission.card
     baseline = CardBaseline.make(card, runs, device, emit)
-    found = check(submission.folder, card, [seen.pixels for seen in baseline.pictures.seen])
+    found = check(submission.folder, card, lambda _: [seen.pixels for seen in baseline.pictures.seen])
     submission = found.whole()
     for note in found.notes:
         emit(Note(note))
@@ -380,6 +394,7 @@ def verify(folder: Path, card: Card | None = None) -> Row:
             "results": _alike(one.results, point.results),
             "verdict": untold or point.verdict == one.verdict(card.delta, None),
             "pictures_sha256": point.pictures_sha256 == one.pictures_hash(),
+            "examples": _as_chosen(point.examples, one, card, folder),
         }
         wrong += [f"{point.name}.{name}" for name, right in known.items() if not right]
     if not wrong and not _alike(
@@ -391,6 +406,23 @@ def verify(folder: Path, card: Card | None = None) -> Row:
             f"{folder / ROW} does not say what its scores give: {', '.join(wrong[:5])}", "score the pictures again"
         )
     return row
+
+
+def _as_chosen(examples: Sequence[Example], one: Judged, card: Card, folder: Path) -> bool:
+    """Return whether examples are those that the rule chooses, with their scores, and their files those of the row."""
+    theirs, ours = one.over.values(one.first)
+    if [(example.seed, example.prompt) for example in examples] != [(card.seeds[s], p) for s, p in one.chosen]:
+        return False
+    for (seed, prompt), example in zip(one.chosen, examples, strict=True):
+        scores = {example.score: ours[seed, prompt], example.baseline_score: theirs[seed, prompt]}
+        files = {example.file: example.sha256, example.baseline: example.baseline_sha256}
+        if not all(isclose(told, found, abs_tol=NEAR) for told, found in scores.items()):
+            return False
+        for name, digest in files.items():
+            place = folder / EXAMPLES / Path(name).name  # wherever a row says that it is
+            if not place.is_file() or digest not in (None, sha256_file(place)):
+                return False
+    return True
 
 
 def _alike(ours: Mapping[str, Result], theirs: Mapping[str, Result]) -> bool:
@@ -442,7 +474,7 @@ def _point(
         verdict=one.verdict(baseline.card.delta, baseline.audit),
         pictures_sha256=one.pictures_hash(),
         examples=_examples(one, number, baseline, files, out),
-        notes=one.notes,
+        notes=one.notes(one.claim(baseline.card.delta, baseline.audit)),
     )
 
 
@@ -451,11 +483,8 @@ def _examples(
 ) -> tuple[Example, ...]:
     """Write and return pictures at evenly spaced ranks of the first scorer's difference, from the worst to the best."""
     theirs, ours = one.over.values(one.first)
-    ranks = np.argsort((ours - theirs).ravel(), kind="stable")
-    chosen = dict.fromkeys(ranks[np.linspace(0, len(ranks) - 1, SHOWN).round().astype(int)].tolist())
     examples = []
-    for place in chosen:
-        seed, prompt = divmod(place, ours.shape[1])
+    for seed, prompt in one.chosen:
         of_card = baseline.card.seeds[seed]
         names = [f"{EXAMPLES}/{prompt:05d}-{of_card}-{which}.webp" for which in (number, "baseline")]
         for name, file in zip(names, (files[seed][prompt], baseline.pictures.files[seed][prompt]), strict=True):
@@ -469,6 +498,8 @@ def _examples(
                 baseline=names[1],
                 score=float(ours[seed, prompt]),
                 baseline_score=float(theirs[seed, prompt]),
+                sha256=sha256_file(out / names[0]),
+                baseline_sha256=sha256_file(out / names[1]),
             )
         )
     return tuple(examples)

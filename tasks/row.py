@@ -61,6 +61,8 @@ class Example(_Part):
         baseline: the baseline's.
         score: the first scorer's, of the method's picture.
         baseline_score: the same of the baseline's.
+        sha256: the hash of `file`.
+        baseline_sha256: the hash of `baseline`.
     """
 
     prompt: int
@@ -70,6 +72,8 @@ class Example(_Part):
     baseline: str
     score: float
     baseline_score: float
+    sha256: Hash | None = None
+    baseline_sha256: Hash | None = None
 
 
 class Point(_Part):

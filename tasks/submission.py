@@ -7,12 +7,12 @@ wrong with it is said at once.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import fsum, isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ COLUMNS = {  # by what each is, the names that it may have (`found_column`)
     "prompt_text": {"prompttext", "text"},
     "root": {"root", "noise"},
 }
+Known: TypeAlias = Callable[[Card], Sequence[Sequence[str]] | None]
 WHOLE = re.compile(r"(\d+)(?:\.0*)?")
 
 
@@ -146,12 +147,14 @@ class Checked:
         notes: what is odd and allowed.
         submission: what was read; None where it cannot be.
         left_out: problems beyond those that are shown.
+        beside_baseline: whether pictures were held against the baseline's.
     """
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     submission: Submission | None = None
     left_out: int = 0
+    beside_baseline: bool = False
 
     def whole(self) -> Submission:
         """Return the submission.
@@ -171,14 +174,15 @@ class Checked:
         self.left_out += max(len(sentences) - MOST_SHOWN, 0)
 
 
-def check(folder: Path, card: Card | None = None, baseline: Sequence[Sequence[str]] | None = None) -> Checked:
+def check(folder: Path, card: Card | None = None, baseline: Known = lambda _: None) -> Checked:
     """Return what is wrong with a submission, all at once, and the submission where it can be read.
 
     Args:
         folder: of the submission.
         card: the task; the one that it names unless given.
-        baseline: the hashes of the pixels of the baseline's pictures [S][N] (`common.pictures.pixels_hash`), where they
-            are known: then pictures that are the baseline's are held against their cost.
+        baseline: returns the hashes of the pixels of a card's baseline pictures [S][N] (`common.pictures.pixels_hash`),
+            or None where they are not known; where they are, pictures that are the baseline's are held against their
+            cost.
     """
     found = Checked()
     if not folder.is_dir():
@@ -199,7 +203,7 @@ def check(folder: Path, card: Card | None = None, baseline: Sequence[Sequence[st
         return found
     _read(folder, path, table, task, prompts, about, found)
     if found.submission:
-        _look(found.submission, prompts, baseline, found)
+        _look(found.submission, baseline(task), found)
     return found
 
 
@@ -518,10 +522,9 @@ def _costs(path: Path, point: Point, card: Card) -> list[str]:
     return []
 
 
-def _look(
-    submission: Submission, prompts: Sequence[str], baseline: Sequence[Sequence[str]] | None, found: Checked
-) -> None:
+def _look(submission: Submission, baseline: Sequence[Sequence[str]] | None, found: Checked) -> None:
     """Open every picture, and hold what they are against the card and their cost."""
+    found.beside_baseline = baseline is not None
     card, size = submission.card, (submission.card.width, submission.card.height)
     for point in submission.points:
         wrong, pixels, blank = list[str](), list[list[str]](), 0

@@ -180,6 +180,14 @@ def test_an_edited_row_that_was_hashed_again_is_refused(judged, card, tmp_path, 
         verify(out, card)
 
 
+def test_another_picture_in_an_examples_place_is_refused(judged, card, tmp_path):
+    out = tampered(judged, tmp_path)
+    worst, *_, best = judged[1].points[1].examples
+    shutil.copy(out / best.file, out / worst.file)
+    with pytest.raises(UserError, match=r"half\.examples"):
+        verify(out, card)
+
+
 def test_edited_scores_are_refused(judged, card, tmp_path):
     out = tampered(judged, tmp_path)
     table = pq.read_table(out / "scores.parquet")

@@ -130,12 +130,12 @@ def test_the_baselines_own_pictures_cost_what_they_cost(tmp_path, card):
     """All of them at half the rows are refused; where half are, the others have to have cost something too."""
     folder = submit(tmp_path / "copies", card, nfe=3)
     own = pixels(folder, card)
-    (problem,) = check(folder, card, own).problems
+    (problem,) = check(folder, card, lambda _: own).problems
     assert "nfe is 24, and 8 of its pictures are the baseline's own, pixel for pixel, which took 6 rows each" in problem
     half = [own[0], ["other"] * 4]
-    assert "cannot be less than 28" in check(folder, card, half).problems[0]
+    assert "cannot be less than 28" in check(folder, card, lambda _: half).problems[0]
     full = submit(tmp_path / "full", card, nfe=6)
-    assert not check(full, card, pixels(full, card)).problems
+    assert not check(full, card, lambda _: pixels(full, card)).problems
 
 
 def test_different_pictures_take_a_row_each(tmp_path, card):
