@@ -43,3 +43,10 @@ def test_a_row_of_another_card_is_refused_by_name(bench, tmp_path) -> None:
     assert "of yesterday" in result.stderr
     assert "hint: score these methods again" in result.stderr
     assert not Path("leaderboard").exists()
+
+
+def test_a_method_that_is_not_in_the_box_is_told_with_its_nearest(bench) -> None:
+    result = bench("cards", "run", "mini-sd-styles", "--method", "ward-cosin")
+    assert result.exit_code == 2
+    assert "no method in the box is called 'ward-cosin'" in result.stderr
+    assert "ward-cosine" in result.stderr.partition("hint")[2]
