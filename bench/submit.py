@@ -106,8 +106,13 @@ def verify_row(
 
 
 @submit.command("schema", epilog="Example: bench submit schema")
-def row_schema() -> None:
-    """Print the JSON schema of a row."""
+def row_schema(as_json: o.Json = False) -> None:
+    """Print the JSON schema of a row; with --json on one line."""
+    import json
+
     from tasks.row import schema
 
-    print_json(schema())
+    if as_json:
+        print_json(schema())
+    else:
+        typer.echo(json.dumps(schema(), indent=2))
