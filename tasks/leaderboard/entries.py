@@ -19,7 +19,7 @@ from tasks.row import ROW, SCORES, Row
 if TYPE_CHECKING:
     from tasks.judge import Judged
 
-MAKE = "score the submission again: `bench submit score`"
+MAKE = "score the submission again: `bench score`"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def found(paths: Sequence[Path]) -> list[Entry]:
     for path in paths:
         files = sorted(path.rglob(ROW)) if path.is_dir() else [path]
         if not files:
-            raise UserError(f"{path} holds no {ROW}", "give rows, or folders that `bench submit score` has written")
+            raise UserError(f"{path} holds no {ROW}", "give rows, or folders that `bench score` has written")
         for file in files:
             entry = Entry(file, Row.read(file))
             known = entries.setdefault((entry.row.card, entry.name), entry)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import exchange_folder, path_beside
+from common.files import exchange_folder, path_beside, sha256_file
 from common.pictures import SUFFIXES, opened
 from metrics.method_comparison import rank_text
 from reports.labels import MISSING, Label, scorer_label, title
@@ -18,7 +18,7 @@ from reports.page.shell import part, policy, template
 from reports.seed_control import chance
 from reports.words import words
 from sweeps.record import Result
-from tasks.leaderboard.entries import Board, Entry
+from tasks.leaderboard.entries import MAKE, Board, Entry
 from tasks.ranking import RULE, nearest_point, reaches_the_end, where_it_falls
 from tasks.row import ROW, SCORES, Point
 
@@ -129,19 +129,24 @@ def _place(entry: Entry) -> str:
 def _copy(entry: Entry, folder: Path) -> int:
     """Copy a row with its scores and examples, and return how many files these are; pictures are looked at before."""
     folder.mkdir(parents=True)
-    names = {name for point in entry.row.points for one in point.examples for name in (one.file, one.baseline)}
+    shown = {}
+    for one in (one for point in entry.row.points for one in point.examples):
+        shown |= {one.file: one.sha256, one.baseline: one.baseline_sha256}
     shutil.copyfile(entry.path, folder / ROW)
     if entry.scores:
         shutil.copyfile(entry.scores, folder / SCORES)
-    for name in names:
+    for name, sha256 in shown.items():
+        path = entry.file(name)
         if not name.lower().endswith(SUFFIXES):
-            raise UserError(f"{entry.path} shows a file that is no picture: {name!r}", "score the submission again")
-        with opened(entry.file(name)) as picture:
+            raise UserError(f"{entry.path} shows a file that is no picture: {name!r}", MAKE)
+        with opened(path) as picture:
             picture.load()
+        if sha256 and sha256_file(path) != sha256:
+            raise UserError(f"{path} is not what {entry.path} shows: its hash is another", MAKE)
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(entry.file(name), place)
-    return 1 + (entry.scores is not None) + len(names)
+        shutil.copyfile(path, place)
+    return 1 + (entry.scores is not None) + len(shown)
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,15 @@ def test_an_example_that_is_no_picture_is_not_copied(tmp_path) -> None:
         write_site(boards(found([tmp_path / "rows"])), tmp_path / "site")
 
 
+def test_an_example_that_was_exchanged_is_not_copied(tmp_path) -> None:
+    row = a_row("exchanged", folder=tmp_path / "rows")
+    example = row.points[0].examples[0].model_copy(update={"sha256": "0" * 64})
+    points = (row.points[0].model_copy(update={"examples": (example,)}), *row.points[1:])
+    row.model_copy(update={"points": points}).write(tmp_path / "rows" / ROW)
+    with pytest.raises(UserError, match="its hash is another"):
+        write_site(boards(found([tmp_path / "rows"])), tmp_path / "site")
+
+
 def test_a_folder_with_other_things_is_not_replaced(tmp_path) -> None:
     write_rows(tmp_path / "rows", "any")
     (tmp_path / "home").mkdir()
