@@ -129,7 +129,7 @@ def _place(entry: Entry) -> str:
 def _copy(entry: Entry, folder: Path) -> int:
     """Copy a row with its scores and examples, and return how many files these are; pictures are looked at before."""
     folder.mkdir(parents=True)
-    shown = {}
+    shown: dict[str, str | None] = {}
     for one in (one for point in entry.row.points for one in point.examples):
         shown |= {one.file: one.sha256, one.baseline: one.baseline_sha256}
     shutil.copyfile(entry.path, folder / ROW)
