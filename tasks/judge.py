@@ -40,14 +40,13 @@ from sweeps.scores import Scores, as_array, as_column, read_scores
 from tasks.card import Card
 from tasks.card import card as card_of
 from tasks.row import EXAMPLES, ROW, SCORES, Example, Kind, Point, Row
+from tasks.submission import CONTROL, Submission, check
 from tasks.submission import Point as Submitted
-from tasks.submission import Submission, check
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 RUNS = Path("runs")
-CONTROL = "another seed"  # what stands for a point where the baseline is held against itself
 SHOWN = 7  # examples of a point
 LOSSLESS = 256  # pixels of a side, up to which examples are kept as they are
 QUALITY = 90  # of larger ones
@@ -261,18 +260,20 @@ def judge(
 
     Args:
         submission: as `tasks.submission.check` gives it; it is checked again, beside the baseline's pictures.
-        out: the folder of the row; what it holds of an earlier one is replaced.
+        out: the folder of the row; an earlier one of the same method is replaced.
         runs: the folder of runs, in which the card's baseline is, or will be.
         device: where the baseline is made and scorers run; the best there is unless given.
         emit: hears progress and notes.
         kind: of the method.
 
     Raises:
-        UserError: as `CardBaseline.make`, or a picture cannot be what the submission says (`check`).
+        UserError: as `CardBaseline.make`, a picture cannot be what the submission says (`check`), or the folder holds
+            the row of another method.
     """
     from sweeps.machine import checked_device
 
     emit, card = emit or (lambda _: None), submission.card
+    _refuse_others(out, submission)
     baseline = CardBaseline.make(card, runs, device, emit)
     found = check(submission.folder, card, lambda _: [seen.pixels for seen in baseline.pictures.seen])
     submission = found.whole()
@@ -310,6 +311,11 @@ def judge(
     ).sealed()
     row.write(out / ROW)
     return row
+
+
+def _refuse_others(out: Path, submission: Submission) -> None:
+    if (out / ROW).exists() and (name := Row.read(out / ROW).method.name) != submission.about.name:
+        raise UserError(f"{out} holds the row of another method, {name}", "choose another --out, or another name")
 
 
 def card_run(card: Card, runs: Path = RUNS) -> Path:
@@ -376,6 +382,9 @@ def verify(folder: Path, card: Card | None = None) -> Row:
             "score the pictures again",
         )
     path = folder / SCORES
+    first = next(iter(card_scorers(card).metrics))
+    if row.floor is not None and row.scorers.get(first, {}).get("indifference") != row.floor:
+        raise UserError(f"{folder / ROW}: the zone of indifference of {first} is not the floor", "score again")
     if not path.is_file() or sha256_file(path) != row.scores_sha256:
         raise UserError(f"{path} is missing, or not what {ROW} was computed from", "score the pictures again")
     judged = {one.name: one for one in read_judged(path, card, zones_of(row))}

@@ -88,7 +88,8 @@ class Point(_Part):
         pictures: how many there are: prompts times seeds.
         identical: how many have the baseline's pixels.
         results: named ``<scorer>.<result>``, as ``vqa.win_rate``, over all seeds, with 95% intervals that know that
-            a seed's pictures may have noise in common.
+            a seed's pictures may have noise in common. A win rate and its counts take differences within the scorer's
+            floor for ties, as claims do; ``win_rate_any_difference`` takes none.
         verdict: of the first scorer's win rate: whether it lies above 1/2 - delta (``no worse``), below (``worse``), or
             the pairs do not say (``undecided``).
         pictures_sha256: the hash of the hashes of all pictures' files, in the order of seeds, then prompts.

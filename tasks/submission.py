@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.bounded_yaml import parse_yaml
 from common.errors import UserError, nearest
-from common.files import atomic_write, input_file
+from common.files import atomic_write, canonical_json, input_file
 from common.pictures import is_blank, pixels_hash, read_picture
 from generators.prompt_files import TextTable, found_column, read_text_table
 from generators.prompts import short
@@ -31,6 +31,8 @@ from tasks.row import Kind, Method
 ABOUT, MANIFEST = "submission.yaml", "manifest"
 KINDS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 ONE = "default"  # the name of the point of a submission that names none
+CONTROL = "another seed"  # stands for a point where the baseline is held against itself
+LONGEST = 80  # letters of a point's name
 MOST_TIMES = 100  # the baseline's rows, beyond which a cost is a slip of the pen
 MOST_SHOWN = 20  # problems of one kind
 MOST_ABOUT = 1 << 20  # bytes
@@ -261,7 +263,10 @@ noise: own        # own: every picture begins from noise of its own; one: all pi
 def _about(folder: Path, found: Checked) -> About | None:
     path = folder / ABOUT
     try:
-        return About.model_validate(parse_yaml(input_file(path, MOST_ABOUT).read_text(encoding="utf-8")))
+        _inside(path, folder)
+        about = About.model_validate(parse_yaml(input_file(path, MOST_ABOUT).read_text(encoding="utf-8")))
+        canonical_json(about.method().model_dump(mode="json"))  # what the row would refuse
+        return about
     except FileNotFoundError:
         found.problems.append(f"{path} is missing: it says what made the pictures (`bench submit new` writes one)")
     except ValidationError as error:
@@ -269,6 +274,17 @@ def _about(folder: Path, found: Checked) -> About | None:
     except (OSError, ValueError, UserError) as error:
         found.problems.append(f"{path} cannot be read: {' '.join(str(error).split())}")
     return None
+
+
+def _inside(path: Path, folder: Path) -> Path:
+    """Return a path that leads to no place outside of the folder.
+
+    Raises:
+        UserError: it does.
+    """
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{path} lies outside of the folder", "put it there, without links")
+    return path
 
 
 def _card(path: Path, about: About, card: Card | None, found: Checked) -> Card | None:
@@ -293,7 +309,11 @@ def _card(path: Path, about: About, card: Card | None, found: Checked) -> Card |
 def _manifest(folder: Path, found: Checked) -> Path | None:
     there = [folder / f"{MANIFEST}{suffix}" for suffix in KINDS if (folder / f"{MANIFEST}{suffix}").exists()]
     if len(there) == 1:
-        return there[0]
+        try:
+            return _inside(there[0], folder)
+        except UserError as error:
+            found.problems.append(str(error))
+            return None
     if not there:
         names = ", ".join(f"{MANIFEST}{suffix}" for suffix in KINDS)
         found.problems.append(f"{folder} has no manifest: it is called one of {names}")
@@ -401,6 +421,11 @@ class _Rows:
         point, root = self.cell("point", row) or ONE, self.cell("root", row)
         if self.columns["nfe"] and not (self.cell("nfe", row)):
             wrong.append("no nfe: the rows that the denoiser evaluated for the picture")
+        if point == CONTROL or len(point) > LONGEST:
+            wrong.append(
+                f"a point cannot be called {short(point)!r}: give it another name of {LONGEST} letters at most"
+            )
+            return None, wrong
         if self.columns["root"] and root is None:
             wrong.append(f"no {self.columns['root']}: name the draw of noise that the picture begins from")
         return _Entry(point, prompt, seed, file, numbers["nfe"], numbers["seconds"], root), wrong
@@ -432,14 +457,15 @@ class _Rows:
         if told is None:
             wrong.append("no file")
             return None
-        path = self.folder / told
-        if Path(told).is_absolute() or not path.resolve().is_relative_to(self.folder.resolve()):
+        try:
+            path = _inside(self.folder / told, self.folder)
+        except UserError:
             wrong.append(f"{told} lies outside of the folder")
-        elif not path.is_file():
+            return None
+        if not path.is_file():
             wrong.append(f"{told} is missing; files are relative to the folder of the submission")
-        else:
-            return path
-        return None
+            return None
+        return path
 
     def _number(self, what: str, row: int, wrong: list[str]) -> float | None:
         if (told := self.cell(what, row)) is None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,6 +12,9 @@ from tiny_cards import manifest, submit, tiny_card, write_manifest
 
 from common.errors import UserError
 from common.files import sha256_file
+from reports.paired_scores import metric_scores
+from reports.pooling import pooled_outcomes, pooled_record
+from sweeps.record import load_records
 from tasks.judge import CONTROL, CardBaseline, card_run, judge, known_pixels, row_folder, verify
 from tasks.row import Row
 from tasks.submission import check
@@ -105,6 +109,22 @@ def test_the_control_is_the_baseline_from_another_seed(judged, baseline):
     assert judged[1].seed_control["vqa.wins"].value == judged[1].seed_control["vqa.losses"].value
 
 
+def test_the_judge_says_what_the_reports_of_a_run_say(judged, baseline):
+    """Of the same pictures, the seed control's: pooled results, and the outcomes that claims are made of."""
+    records = [record for record in load_records(baseline.run) if record.role == "another-seed"]
+    pooled, control = pooled_record(baseline.run, records, metric_scores).results, judged[1].seed_control
+    for name in ("vqa.vqa_difference", "pictures.duplicates", "clip_diversity.clip_vendi"):
+        for part in ("value", "low", "high"):
+            assert getattr(control[name], part) == pytest.approx(getattr(pooled[name], part), abs=1e-12)
+    strict, rate = pooled["vqa.win_rate"], control["vqa.win_rate_any_difference"]
+    assert (rate.value, rate.low, rate.high) == pytest.approx((strict.value, strict.low, strict.high))
+    claimed = pooled_outcomes(baseline.run, records, "vqa", metric_scores)
+    assert control["vqa.win_rate"].low == pytest.approx(claimed.estimate().low)
+    assert [control[f"vqa.{name}"].value for name in ("wins", "ties", "losses")] == [
+        claimed.wins, claimed.ties, claimed.losses
+    ]  # fmt: skip
+
+
 def test_examples_lie_from_the_worst_to_the_best(judged):
     out, row = judged
     examples = row.points[1].examples
@@ -118,6 +138,12 @@ def test_examples_lie_from_the_worst_to_the_best(judged):
     assert len(list((out / "examples").iterdir())) == len(
         {n for p in row.points for e in p.examples for n in (e.file, e.baseline)}
     )
+
+
+def test_the_row_of_another_method_is_not_replaced(judged, submission, runs):
+    other = replace(submission, about=submission.about.model_copy(update={"name": "A method"}))
+    with pytest.raises(UserError, match="holds the row of another method, a method"):
+        judge(other, judged[0], runs=runs, device="cpu")
 
 
 def test_what_a_row_says_can_be_computed_again(judged, card):
@@ -160,7 +186,7 @@ def test_an_edited_row_is_refused(judged, card, tmp_path):
         verify(out, card)
 
 
-@pytest.mark.parametrize("what", ["nfe", "verdict", "identical", "parity", "seed_control", "result"])
+@pytest.mark.parametrize("what", ["nfe", "verdict", "identical", "parity", "seed_control", "result", "floor"])
 def test_an_edited_row_that_was_hashed_again_is_refused(judged, card, tmp_path, what):
     out = tampered(judged, tmp_path)
     held = json.loads((out / "row.json").read_text())
@@ -169,6 +195,8 @@ def test_an_edited_row_that_was_hashed_again_is_refused(judged, card, tmp_path, 
         point["results"]["vqa.win_rate"]["value"] += 0.1
     elif what == "parity":
         held["parity"]["value"] += 0.1
+    elif what == "floor":
+        held["scorers"]["vqa"]["indifference"] *= 2
     elif what == "seed_control":
         held["seed_control"]["vqa.win_rate"]["low"] = 0.49
     else:
@@ -176,7 +204,7 @@ def test_an_edited_row_that_was_hashed_again_is_refused(judged, card, tmp_path, 
             what
         ]
     Row.model_validate({**held, "sha256": None}).write(out / "row.json")
-    with pytest.raises(UserError, match="does not say what its scores give"):
+    with pytest.raises(UserError, match=r"does not say what its scores give|is not the floor"):
         verify(out, card)
 
 

@@ -22,7 +22,7 @@ def mine(tmp_path, card):
 
 
 def edited(folder, row, **changes):
-    rows = manifest(folder)
+    rows = [{**dict.fromkeys(changes, ""), **one} for one in manifest(folder)]
     rows[row] |= changes
     write_manifest(folder, rows)
 
@@ -56,6 +56,7 @@ def test_a_whole_submission(mine, card):
         ({"nfe": "-1"}, "line 2: nfe is '-1': give a number"),
         ({"nfe": "nan"}, "line 2: nfe is 'nan': give a number"),
         ({"nfe": ""}, "line 2: no nfe"),
+        ({"point": "another seed"}, "a point cannot be called 'another seed'"),
         ({"nfe": "99999"}, "more than 100 times the baseline's 48"),
         ({"prompt": 1}, "line 3: prompt 1, seed 1 was on line 2 already"),
     ],
@@ -205,6 +206,24 @@ def test_drafts_and_other_versions_of_a_card_are_refused(mine, card, tiny):
     about(mine, card="test-v2/other", card_sha256=None)
     assert "no task card is called 'test-v2/other'" in check(mine).problems[0]
     assert "it is for the card test-v2/other, not test-v1/tiny" in check(mine, card).problems[0]
+
+
+def test_what_a_row_could_not_hold_is_refused_before_anything_is_scored(mine, card):
+    about(mine, description="x" * 601, url="ftp://me")
+    problems = check(mine, card).problems
+    assert [problem.partition("submission.yaml: ")[2].partition(":")[0] for problem in problems] == [
+        "description",
+        "url",
+    ]
+    about(mine, description=None, url=None)
+    (mine / "submission.yaml").write_text((mine / "submission.yaml").read_text()[:-1] + ', "settings": {"tau": .nan}}')
+    assert "cannot be read" in check(mine, card).problems[0]
+
+
+def test_links_in_place_of_its_files_are_refused(mine, card, tmp_path):
+    (mine / "manifest.csv").rename(tmp_path / "outside.csv")
+    (mine / "manifest.csv").symlink_to(tmp_path / "outside.csv")
+    assert "manifest.csv lies outside of the folder" in check(mine, card).problems[0]
 
 
 def test_files_that_are_missing_or_no_yaml_are_said(tmp_path, card):
