@@ -1,4 +1,4 @@
-"""`bench cards list|show`: the tasks that methods are ranked on."""
+"""`bench cards list|show|run`: the tasks that methods are ranked on, and the methods in the box run on them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,8 @@ from bench.voice import note
 if TYPE_CHECKING:
     from tasks.card import Card
 
-cards = typer.Typer(help="Task cards, on which methods are ranked: list and show them.", no_args_is_help=True)
+ROWS, RUNS, SUBMISSIONS = Path("rows"), Path("runs"), Path("submissions")
+cards = typer.Typer(help="Task cards, on which methods are ranked: list, show and run them.", no_args_is_help=True)
 
 
 @cards.command("list", epilog="Example: bench cards list --json")
@@ -71,6 +72,55 @@ def show_card(
             value = ", ".join(map(str, value))
         if value not in ("", None):
             console.print(f"{key:16} {value}", soft_wrap=True, markup=False, highlight=False)
+
+
+@cards.command("run", epilog="Example: bench cards run mini-sd-styles --savings 0.1,0.3,0.5")
+def run_card(
+    name: Annotated[str, typer.Argument(metavar="CARD", help="A card's name.", autocompletion=completer("cards"))],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A method in the box; repeat it for more.", show_default="all of them"),
+    ] = None,
+    savings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0.1,0.3",
+            help="Shares of denoiser evaluations that methods which share are to save.",
+            show_default="the card's",
+        ),
+    ] = None,
+    rows: Annotated[Path, o.folder("The folder of rows.")] = ROWS,
+    runs: Annotated[Path, o.folder("The folder of runs, in which the pictures are made.")] = RUNS,
+    submissions: Annotated[Path, o.folder("The folder of submissions, as strangers make them.")] = SUBMISSIONS,
+    device: Annotated[
+        str | None, typer.Option(metavar="cpu|cuda", help="Where to compute.", show_default="cuda where there is one")
+    ] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Run the methods in the box on a card, and score each as a stranger's: the first rows of its leaderboard.
+
+    The same command continues one that was interrupted, and keeps the rows that are there. `bench leaderboard` makes
+    the page.
+    """
+    from bench.results import stdout
+    from bench.screen import screen
+    from sweeps.axes import parse_savings
+    from tasks.card import card as find
+    from tasks.ours import run
+
+    made = []
+    with screen() as seen:
+        places = {"rows": rows, "runs": runs, "submissions": submissions}
+        levels = parse_savings(savings) if savings else ()
+        for place, row in run(find(name), names=method or (), savings=levels, device=device, emit=seen, **places):
+            made.append((place, row))
+            note(f"{row.method.name}: {place}")
+    if as_json:
+        print_json([{"method": row.method.name, "folder": place, "sha256": row.sha256} for place, row in made])
+        return
+    for place, _ in made:
+        stdout().print(f"row    {place}", soft_wrap=True, markup=False, highlight=False)
+    stdout().print(f"next   bench leaderboard {rows}", soft_wrap=True, markup=False, highlight=False)
 
 
 def described(card: "Card") -> dict[str, Any]:

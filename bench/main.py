@@ -34,6 +34,7 @@ from bench import (  # noqa: E402
     doctor,
     flops,
     generate,
+    leaderboard,
     listings,
     paper,
     plan,
@@ -78,6 +79,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., None] | typer.Typer, str]] = {
     **{name: (LOOK, group, f"bench {name} list") for name, group in listings.GROUPS.items()},
     "cards": (RANK, cards.cards, "bench cards show mini-sd-styles"),
     "submit": (RANK, submit.submit, "bench submit check mine"),
+    "leaderboard": (RANK, leaderboard.leaderboard, "bench leaderboard rows"),
     "compare": (COMPARE, compare.compare, "bench compare --strategy ward-cosine,average --savings 0.3,0.5 --seed 1,2"),
     "compose": (
         COMPARE,

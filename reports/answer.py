@@ -223,7 +223,7 @@ def _against(view: RunView, metric: str, best: Best | None, metric_claims: Seque
         sentences.append(_needed(view, best.claim, metric_claims))
     name = f"{metric}{WIN_RATE}"
     controls = ways([record for record in view.held_against("another-seed") if name in record.results])
-    if len(controls) == 1 and (control := _control(view, controls[0])) and (band := chance(control, name)):
+    if len(controls) == 1 and (control := _control(view, controls[0])) and (band := chance(control.results, name)):
         sentences.append(
             "The seed control (A/A), the baseline from another seed, has a win rate of "
             f"{SHARE.number(control.results[name].value)}%; by chance alone 95% of seeds lie between "

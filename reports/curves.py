@@ -49,7 +49,7 @@ def draw_curves(axes: "Axes", run: RunView, name: str) -> None:
 def _draw_references(axes: "Axes", series: RunView, name: str, colour: tuple[float, ...], *, alone: bool) -> None:
     """Draw the seed control's band (`chance`), and the equal-compute baseline as a dotted line."""
     scale = series.label(name).scale
-    for band in (chance(record, name) for record in series.held_against("another-seed")):
+    for band in (chance(record.results, name) for record in series.held_against("another-seed")):
         if band:
             low, high = band[0] * scale, band[1] * scale
             axes.axhspan(low, high, color=FAINT, alpha=0.3 if alone else 0.1, linewidth=0, zorder=-1)

@@ -55,19 +55,24 @@ class Label:
             return self.heading
         return f"{self.heading} ({'higher' if self.higher_is_better else 'lower'} is better)"
 
-    def number(self, value: float | None) -> str:
-        """Return ``51.2`` of a fraction, ``0.6521`` of a score, ``97`` of a count; a dash where there is none."""
+    def number(self, value: float | None, digits: int = 4) -> str:
+        """Return ``51.2`` of a fraction, ``0.6521`` of a score, ``97`` of a count; a dash where there is none.
+
+        Args:
+            value: not scaled.
+            digits: of a score.
+        """
         if value is None or not isfinite(value):
             return MISSING
-        digits = {"fraction": 1, "count": 0}.get(self.unit, 4)
+        digits = {"fraction": 1, "count": 0}.get(self.unit, digits)
         text = f"{value * self.scale:{'+' if self.signed else ''}.{digits}f}"
         return text.lstrip("+-") if float(text) == 0 else text
 
-    def interval(self, figure: "Result | Estimate") -> str:
-        """Return ``[43.1, 56.9]``, or nothing where there is no interval."""
+    def interval(self, figure: "Result | Estimate", digits: int = 4) -> str:
+        """Return ``[43.1, 56.9]``, or nothing where there is no interval; `digits` as in `number`."""
         if figure.low is None or figure.high is None:
             return ""
-        return f"[{self.number(figure.low)}, {self.number(figure.high)}]"
+        return f"[{self.number(figure.low, digits)}, {self.number(figure.high, digits)}]"
 
 
 def label(name: str, records: Iterable[Record]) -> Label:

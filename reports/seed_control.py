@@ -1,12 +1,14 @@
 """The band of a figure in which the baseline from another seed lies by chance alone."""
 
+from collections.abc import Mapping
+
 from reports.frame import WIN_RATE
-from sweeps.record import Record
+from sweeps.record import Result
 
 BASELINE = "_standard"
 
 
-def chance(control: Record, name: str) -> tuple[float, float] | None:
+def chance(control: Mapping[str, Result], name: str) -> tuple[float, float] | None:
     """Return the band in which the result `name` of the baseline from yet another seed lies in 95% of cases.
 
     It is centred where two seeds are even, a win rate's on 1/2, a difference's on 0, any other result's on the
@@ -14,16 +16,16 @@ def chance(control: Record, name: str) -> tuple[float, float] | None:
     happened to have, a band would leave out nearly twice as many.
 
     Args:
-        control: a seed control's record.
+        control: the results of a seed control.
         name: of one of its results.
 
     Returns:
         Lower and upper end, not scaled; None where the control does not have the result or its interval.
     """
-    result = control.results.get(name)
+    result = control.get(name)
     if result is None:
         return None
-    own, of_difference = control.results.get(f"{name}{BASELINE}"), control.results.get(f"{name}_difference")
+    own, of_difference = control.get(f"{name}{BASELINE}"), control.get(f"{name}_difference")
     if name.endswith(WIN_RATE):
         centre = 0.5
     elif "difference" in name:

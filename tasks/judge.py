@@ -22,7 +22,7 @@ from common.files import atomic_path, canonical_json, sha256_file, sha256_text
 from common.pictures import read_picture
 from generators.catalogue import model
 from metrics.over_seeds import pool_outcomes
-from metrics.parity import METHOD, savings_at_parity
+from metrics.parity import METHOD, SavingsAtParity, savings_at_parity
 from metrics.scorer_audit import ScorerAudit
 from reports.claims import SAME, Baseline, Claim, adjusted, inflation_warning, tested
 from reports.paired_scores import indifference
@@ -338,12 +338,17 @@ def card_scorers(card: Card, device: str = "cpu") -> Scorers:
     return Scorers(model(card.model), card.scorers, device)
 
 
-def parity(judged: Sequence[Judged], card: Card) -> Result:
-    """Return the savings at which the first scorer's win rate falls below 1/2 - delta (`metrics.parity`)."""
+def at_parity(judged: Sequence[Judged], card: Card) -> SavingsAtParity:
+    """Return the savings at which the first scorer's win rate falls below 1/2 - delta; a card's resamples are one."""
     first = judged[0].first
     outcomes = np.stack([one.over.outcomes(first) for one in judged], axis=1)
     saved = np.stack([np.clip(1 - one.nfe.mean(axis=1) / card.rows, 0, 1) for one in judged], axis=1)
-    found = savings_at_parity(outcomes, saved, [one.over.roots for one in judged], delta=card.delta)
+    return savings_at_parity(outcomes, saved, [one.over.roots for one in judged], delta=card.delta)
+
+
+def parity(judged: Sequence[Judged], card: Card) -> Result:
+    """Return the savings at parity as a row has them, with their interval."""
+    found = at_parity(judged, card)
     at_least = "; the most that was submitted, so at least" if found.value.at_least else ""
     return Result(
         value=found.value.savings,
@@ -352,6 +357,11 @@ def parity(judged: Sequence[Judged], card: Card) -> Result:
         n=found.pairs,
         method=f"{METHOD}{at_least}",
     )
+
+
+def zones_of(row: Row) -> dict[str, float]:
+    """Return by scorer half the width of its zone of indifference, as a row says it."""
+    return {name: float(about.get("indifference", 0.0)) for name, about in row.scorers.items()}
 
 
 def verify(folder: Path, card: Card | None = None) -> Row:
@@ -377,8 +387,7 @@ def verify(folder: Path, card: Card | None = None) -> Row:
         raise UserError(f"{folder / ROW}: the zone of indifference of {first} is not the floor", "score again")
     if not path.is_file() or sha256_file(path) != row.scores_sha256:
         raise UserError(f"{path} is missing, or not what {ROW} was computed from", "score the pictures again")
-    zones = {name: float(about.get("indifference", 0.0)) for name, about in row.scorers.items()}
-    judged = {one.name: one for one in read_judged(path, card, zones)}
+    judged = {one.name: one for one in read_judged(path, card, zones_of(row))}
     control = judged.pop(CONTROL, None)
     wrong = [] if control and _alike(control.results, row.seed_control) else ["seed_control"]
     wrong += [] if judged.keys() == {point.name for point in row.points} else ["points"]

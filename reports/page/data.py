@@ -248,7 +248,7 @@ def _numbers(record: Record) -> dict[str, Any]:
 
 def _reference(record: Record) -> dict[str, Any]:
     names = record.results if record.role == "another-seed" else ()
-    bands = {name: [_finite(end) for end in band] for name in names if (band := chance(record, name))}
+    bands = {name: [_finite(end) for end in band] for name in names if (band := chance(record.results, name))}
     return {
         "role": record.role,
         "steps": record.plan.savings if record.plan else None,

@@ -1,11 +1,9 @@
 """Write the page: one HTML file that holds its style, its script, its data and its pictures."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.errors import UserError
 from common.files import atomic_write
@@ -15,18 +13,15 @@ from reports.base import RunView
 from reports.labels import title
 from reports.page.data import Payload, to_json
 from reports.page.provenance import origin
+from reports.page.shell import HERE, part, policy, template
 from reports.page.thumbnails import MOST, Album
 from reports.run_comparison import RunComparison
 from reports.sheet import Sheet
 from reports.words import words
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
 NAME = "index.html"
-HERE = Path(__file__).parent
 # In this order they are one script.
-SCRIPTS = ("common", "chart", "bars", "pictures", "tree", "page")
+SCRIPTS = ("parts", "common", "chart", "bars", "pictures", "tree", "page")
 OPEN = ("summary", "claims", "strategies", "strategy_ranking", "audit", "beyond_floor")
 
 
@@ -61,13 +56,13 @@ def write_page(
     data = payload.gathered()
     runs = [run for view in shown for run in _runs(view)]
     all_notes = [*notes, *payload.notes, *payload.album.notes, *payload.album.damaged]
-    style, script = _file("page.css"), "\n".join(_file(f"scripts/{name}.js") for name in SCRIPTS)
-    html = _template().render(
+    style, script = part("page.css"), "\n".join(part(f"scripts/{name}.js") for name in SCRIPTS)
+    html = template(HERE, "page.html.j2").render(
         title=", ".join(dict.fromkeys(run.path.resolve().name for run in runs)),
         banner=next((view.title for view in shown if view.title), ""),
         answers=[(view.path.resolve().name, view.once(answer)) for view in shown],
         words=words([*(text for view in shown for text in view.once(answer).texts), *_headings(data)]),
-        policy=_policy(style, script),
+        policy=policy(style, script),
         style=style,
         script=script,
         data=to_json({name: value for name, value in data.items() if name != "sets"}),
@@ -114,38 +109,6 @@ def _scorers(view: RunView) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _file(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8")
-
-
-def _template() -> "Template":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader(HERE)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("page.html.j2")
-
-
 def _headings(data: Mapping[str, Any]) -> list[str]:
     """Return the words that charts and the slider have, beside the answer's."""
     return ["tau", "parity", *(figure["text"] for figure in data["figures"].values())] if data["series"] else []
-
-
-def _policy(style: str, script: str) -> str:
-    """Return a policy under which nothing is fetched and only this very script runs."""
-    return "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src '{_hash(script)}'",
-            f"style-src '{_hash(style)}'",
-            "img-src data: blob:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]
-    )
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}"

@@ -18,7 +18,7 @@ def test_a_third_seed_falls_outside_in_five_of_a_hundred(new_record, n) -> None:
         record = new_record("0").model_copy(
             update={"results": {"vqa.win_rate": Result(value=seen.value, low=seen.low, high=seen.high)}}
         )
-        low, high = chance(record, "vqa.win_rate")
+        low, high = chance(record.results, "vqa.win_rate")
         outside += not low <= rate <= high
         around_one += abs(rate - seen.value) > (high - low) / 2
     assert outside / runs == pytest.approx(0.05, abs=0.025), "counts are whole: no band leaves out just 5%"
@@ -34,6 +34,6 @@ def test_a_difference_is_even_at_0_and_a_similarity_at_the_baseline_s_own(new_re
         "clip.other": Result(value=0.5),
     }
     record = new_record("0").model_copy(update={"results": results})
-    assert chance(record, "vqa.vqa_difference") == pytest.approx((-0.03, 0.03))
-    assert chance(record, "clip.similarity") == pytest.approx((0.45, 0.51))
-    assert chance(record, "clip.other") is chance(record, "clip.none") is None
+    assert chance(record.results, "vqa.vqa_difference") == pytest.approx((-0.03, 0.03))
+    assert chance(record.results, "clip.similarity") == pytest.approx((0.45, 0.51))
+    assert chance(record.results, "clip.other") is chance(record.results, "clip.none") is None

@@ -2,15 +2,6 @@
 
 const HEIGHT = 300, LEFT = 52, RIGHT = 14, TOP = 12, BOTTOM = 42;
 
-/* About five round numbers that span from low to high. */
-function ticks(low, high) {
-  const rough = (high - low) / 6, power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
-  const marks = [];
-  for (let i = Math.ceil(low / step); i * step <= high + step * 1e-6; i++) marks.push(Number((i * step).toPrecision(8)));
-  return marks;
-}
-
 /* The middle of the widest gap between these places, where a label hides least. */
 function widestGap(places) {
   const sorted = [...places].sort((a, b) => a - b);

@@ -1,9 +1,8 @@
-"use strict";
-/* Used by all parts of the page. Data are only ever set as text: `textContent` and attributes, never as HTML. */
+/* Used by all parts of the page. */
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const COLOURS = 6;
-const STEM = "tau", MINUS = "\u2212";
+const STEM = "tau";
 
 /* The state of the page; `change` tells its parts. */
 const state = { series: 0, cell: 0, metric: DATA.metrics.length ? DATA.metrics[0].name : "", sort: "worst", query: "", cluster: null };
@@ -16,49 +15,6 @@ function change(news) {
   const before = { ...state };
   Object.assign(state, news);
   for (const part of parts) part(before);
-}
-
-const byId = (id) => document.getElementById(id);
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-
-/* An element with attributes and children, which are elements or text. */
-function make(tag, attributes = {}, ...children) {
-  const svg = "svg g path line rect circle text title".split(" ").includes(tag);
-  const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children);
-  return element;
-}
-
-/* A number with so many digits, as the tables write it: of two that are as near the even one, where toFixed takes the larger. */
-function fixed(value, digits) {
-  const size = Math.abs(value), nearest_ = size.toFixed(digits);
-  const between = /^50*$/.test(size.toFixed(digits + 50).split(".")[1].slice(digits));
-  const text = between && Number(nearest_.at(-1)) % 2 ? (Number(nearest_) - 10 ** -digits).toFixed(digits) : nearest_;
-  return (value < 0 ? "-" : "") + text;
-}
-
-const plain = (value) => String(Number(value.toPrecision(6)));
-const signed = (text) => text.replace("-", MINUS);
-
-/* A value of a figure as the tables write it. */
-function number(value, figure) {
-  if (value === null || value === undefined) return "–";
-  const scale = figure.unit === "fraction" ? 100 : 1;
-  const text = fixed(value * scale, figure.unit === "fraction" ? 1 : figure.unit === "count" ? 0 : 4);
-  return signed((figure.signed && Number(text) > 0 ? "+" : "") + (Number(text) === 0 ? text.replace("-", "") : text));
-}
-const percent = (share) => (share === null || share === undefined ? "–" : `${signed(fixed(100 * share, 1))}%`);
-const unitOf = (figure) => (figure.unit === "fraction" ? "%" : "");
-
-/* "50.8% [42.5, 59.1]" */
-function withInterval([value, low, high], figure) {
-  const ends = low === null || high === null ? "" : ` [${number(low, figure)}, ${number(high, figure)}]`;
-  return `${number(value, figure)}${unitOf(figure)}${ends}`;
 }
 
 /* A CSS colour as the theme has it now, for canvases. */

@@ -41,28 +41,9 @@ function startBar() {
   byId("tau").addEventListener("input", (event) => change({ cell: Number(event.target.value) }));
 }
 
-/* As the system has it, until the reader says otherwise; a page on disk may have no storage. */
-function startTheme() {
-  const root = document.documentElement, button = byId("theme"), dark = matchMedia("(prefers-color-scheme: dark)");
-  const isDark = () => (["light", "dark"].includes(root.dataset.theme) ? root.dataset.theme === "dark" : dark.matches);
-  const say = () => {
-    button.textContent = isDark() ? "Light" : "Dark";
-    button.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`);
-    drawTree();
-  };
-  try { root.dataset.theme = localStorage.getItem("reusebench-theme") || ""; } catch { root.dataset.theme = ""; }
-  button.addEventListener("click", () => {
-    root.dataset.theme = isDark() ? "light" : "dark";
-    try { localStorage.setItem("reusebench-theme", root.dataset.theme); } catch { /* it is asked again next time */ }
-    say();
-  });
-  dark.addEventListener("change", say);
-  say();
-}
-
 function start() {
   state.cell = firstShown();
-  startBar(); startPictures(); startTree(); startTheme();
+  startBar(); startPictures(); startTree(); startTheme(drawTree);
   const far = ["series", "cell", "metric"];
   parts.push((before) => {
     if (far.some((name) => before[name] !== state[name])) { drawBar(); drawCharts(); drawCost(); }
@@ -90,4 +71,4 @@ function firstShown() {
 }
 
 if (DATA.series.length) start();
-else startTheme();
+else startTheme(drawTree);

@@ -1,56 +1,14 @@
-"""A browser that sees pages from disk, without a network, and remembers what went wrong in them."""
+"""A browser for the page, and where files that people should look at are kept."""
 
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from browsing import chromium, visit
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator["object"]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright, which drives a browser")
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on the PATH: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(chromium) -> Iterator[Callable[..., "object"]]:
-    """Open a file in a tab of its own; at the end, nothing may have been logged, thrown, asked or fetched."""
-    contexts, wrong = [], []
-
-    def opened(path: Path, width: int = 1280, height: int = 900, **options: object):
-        context = chromium.new_context(viewport={"width": width, "height": height}, offline=True, **options)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
-        tab.on("pageerror", lambda error: wrong.append(str(error)))
-        tab.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        tab.on("request", lambda request: wrong.append(request.url) if fetched(request.url, path) else None)
-        tab.goto(path.resolve().as_uri())
-        return tab
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-def fetched(url: str, path: Path) -> bool:
-    """Return True for a request of something that is not in the page."""
-    return not url.startswith(("data:", "blob:")) and url.partition("#")[0] != path.resolve().as_uri()
+__all__ = ["chromium", "visit"]
 
 
 @pytest.fixture
