@@ -8,11 +8,44 @@ from numpy.typing import NDArray
 
 from generators.sharing.plan import SharingPlan
 from generators.sharing.schedule import Schedule
-from generators.sharing.stream import LatentCache, Neighbours, Start, Storing, Stream
+from generators.sharing.stream import Arrivals, Arrived, LatentCache, Neighbours, Storing, Stream
 
 # of K steps: how many to skip, rising, each with the cosine distance below which
 Table: TypeAlias = Callable[[int], Sequence[tuple[int, float]]]
 Evicted = Literal["lru", "fifo"]
+
+
+class RequestArrivals(Arrivals):
+    """The rules of `Requests`: what is stored and evicted is a request, with its latents at all steps of the table.
+
+    Args:
+        reach: the table at some tau: steps to skip, rising, each with the distance below which.
+        size: requests that the cache holds; None holds all.
+        eviction: which one goes.
+        storing: who is stored.
+    """
+
+    def __init__(
+        self, reach: Sequence[tuple[int, float]], size: int | None, eviction: Evicted, storing: Storing
+    ) -> None:
+        super().__init__()
+        self._reach, self._storing = reach, storing
+        self._cache = LatentCache(size, eviction)
+
+    def _arrive(self, i: int, near: tuple[int, float] | None) -> Arrived:
+        allowed = [step for step, distance in self._reach if 1 - near[1] < distance] if near else []
+        latent = (near[0], allowed[-1]) if near and allowed else None
+        similarity = near[1] if near else None
+        if latent:
+            self._cache.use((latent[0], 0))
+            if self._storing == "misses":
+                return Arrived(latent, similarity)
+        evicted = [gone for gone, _ in self._cache.put((i, 0))]
+        self.there[evicted] = False
+        self.there[i] = True
+        steps = [step for step, _ in self._reach]
+        gone = [(one, step) for one in evicted for step in steps]
+        return Arrived(latent, similarity, tuple((i, step) for step in steps), tuple(gone))
 
 
 class Requests(Stream):
@@ -43,25 +76,8 @@ class Requests(Stream):
         self._neighbours = Neighbours(rows[arrivals])
         self._table, self._size, self._evicted = table, size, eviction
 
-    def starts(self, schedule: Schedule, tau: float, steps: int) -> list[Start]:
-        schedule.thresholds(tau, steps)
-        reach = self._reach(tau, steps)
-        cache = LatentCache(self._size, self._evicted)
-        there = np.zeros(self.n_leaves, dtype=np.bool_)
-        place = np.argsort(self._arrivals)
-        starts = []
-        for i, prompt in enumerate(self._arrivals.tolist()):
-            near = self._neighbours.nearest(i, there)
-            allowed = [step for step, distance in reach if 1 - near[1] < distance] if near else []
-            starts.append(Start(prompt, (int(self._arrivals[near[0]]), allowed[-1]) if near and allowed else None))
-            if (latent := starts[-1].latent) is not None:
-                cache.use((latent[0], 0))
-                if self._storing == "misses":
-                    continue
-            for gone, _ in cache.put((prompt, 0)):
-                there[place[gone]] = False
-            there[i] = True
-        return starts
+    def opened(self, tau: float, steps: int) -> Arrivals:
+        return RequestArrivals(self._reach(tau, steps), self._size, self._evicted, self._storing)
 
     def _reach(self, tau: float, steps: int) -> list[tuple[int, float]]:
         return [(step, tau * distance) for step, distance in self._table(steps) if 0 < step < steps]

@@ -1,8 +1,10 @@
 """Prompts that arrive one after another, each starting from what an earlier one left in a bounded cache of latents."""
 
 import heapq
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -15,6 +17,8 @@ Eviction = Literal["lcbfu", "lru"]
 Storing = Literal["misses", "all"]
 Latent: TypeAlias = tuple[int, int]  # the prompt whose denoising left it, and the step that it stands before
 BLOCK, KNOWN = 128, 32
+# of the arrivals that have a latent, bool [n], the nearest to the one that arrives, and its similarity
+Near: TypeAlias = Callable[[NDArray[np.bool_]], tuple[int, float] | None]
 # Similarities that agree so far are equal, and go to whoever came first: a batch of products rounds unlike single ones.
 DIGITS = 9
 
@@ -118,6 +122,104 @@ class LatentCache:
             heapq.heappush(self._queue, (worth, self._clock, latent))
 
 
+@dataclass(frozen=True)
+class Arrived:
+    """What an arrival does to a cache; latents are named by arrivals, counted from 0, and steps.
+
+    Attributes:
+        latent: that it starts from; None: from noise.
+        similarity: to the nearest arrival that has a latent; None where none has.
+        stored: the latents that it leaves there.
+        gone: those that these took the place of.
+    """
+
+    latent: Latent | None
+    similarity: float | None
+    stored: tuple[Latent, ...] = ()
+    gone: tuple[Latent, ...] = ()
+
+
+class Arrivals(ABC):
+    """The rules of one cache, arrival by arrival: plans of whole streams follow from it, and servers ask it.
+
+    It knows of no rows and no latents: whoever asks says who is near, and keeps and drops latents as it is told.
+
+    Attributes:
+        there: bool [n], n at least the number of arrivals: which of them have a latent. One that has lost all never
+            has one again.
+    """
+
+    def __init__(self) -> None:
+        self.there = np.zeros(1024, dtype=np.bool_)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def arrive(self, near: Near) -> Arrived:
+        """Return what the next arrival starts from, and what it does to the cache, which is done then."""
+        i = self._count
+        if i == len(self.there):
+            self.there = np.concatenate([self.there, np.zeros_like(self.there)])
+        self._count += 1
+        return self._arrive(i, near(self.there))
+
+    @abstractmethod
+    def _arrive(self, i: int, near: tuple[int, float] | None) -> Arrived:
+        """Do so; `near` is the nearest arrival that is `there`, and its similarity."""
+
+
+class StreamArrivals(Arrivals):
+    """The rules of `Stream`.
+
+    Args:
+        reach: the table at some tau: steps to skip, rising, each with the distance below which.
+        size: latents that the cache holds; None holds all.
+        eviction: which one goes.
+        storing: who leaves latents there.
+    """
+
+    def __init__(
+        self, reach: Sequence[tuple[int, float]], size: int | None, eviction: Eviction, storing: Storing
+    ) -> None:
+        super().__init__()
+        self._reach, self._storing = reach, storing
+        self._cache = LatentCache(size, eviction)
+        self._names: dict[Latent, list[int]] = {}  # under which arrivals each latent is found
+        self._kept: dict[int, dict[int, Latent]] = {}  # the latents that are found under each arrival, by step
+
+    def _arrive(self, i: int, near: tuple[int, float] | None) -> Arrived:
+        latent, path, similarity = None, dict[int, Latent](), near[1] if near else None
+        if near:
+            allowed = [step for step, distance in self._reach if 1 - near[1] < distance]
+            path = {step: kept for step, kept in self._kept[near[0]].items() if allowed and step <= allowed[-1]}
+            latent = path[max(path)] if path else None
+        if latent:
+            self._cache.use(latent)
+            if self._storing == "misses":
+                return Arrived(latent, similarity)
+        for ours in path.values():
+            self._names[ours].append(i)
+        self._kept[i] = path
+        stored: list[Latent] = []
+        evicted: list[Latent] = []
+        for step, _ in self._reach:
+            if latent is None or step > latent[1]:
+                own = i, step
+                for gone in self._cache.put(own):
+                    evicted.append(gone)
+                    for name in self._names.pop(gone):
+                        del self._kept[name][gone[1]]
+                        self.there[name] = bool(self._kept[name])
+                        if not self._kept[name] and name != i:
+                            del self._kept[name]
+                self._names[own] = [i]
+                path[step] = own
+                stored.append(own)
+        self.there[i] = bool(path)
+        return Arrived(latent, similarity, tuple(stored), tuple(evicted))
+
+
 class Stream(Planner):
     """A stream of prompts before a cache.
 
@@ -193,39 +295,15 @@ class Stream(Planner):
             UserError: tau or steps is out of range.
         """
         schedule.thresholds(tau, steps)
-        reach = self._reach(tau, steps)
-        cache = LatentCache(self._size, self._eviction)
-        names: dict[Latent, list[int]] = {}  # under which arrivals each latent is found
-        kept: list[dict[int, Latent]] = []  # the latents that are found under each arrival, by step
-        there = np.zeros(self.n_leaves, dtype=np.bool_)
-        starts = []
-        for i, prompt in enumerate(self._arrivals.tolist()):
-            latent, path = None, {}
-            near = self._neighbours.nearest(i, there)
-            if near:
-                allowed = [step for step, distance in reach if 1 - near[1] < distance]
-                path = {step: start for step, start in kept[near[0]].items() if allowed and step <= allowed[-1]}
-                latent = path[max(path)] if path else None
-            starts.append(Start(prompt, latent))
-            if latent:
-                cache.use(latent)
-                if self._storing == "misses":
-                    kept.append({})
-                    continue
-            for ours in path.values():
-                names[ours].append(i)
-            kept.append(path)
-            for step, _ in reach:
-                if latent is None or step > latent[1]:
-                    own = prompt, step
-                    for gone in cache.put(own):
-                        for name in names.pop(gone):
-                            del kept[name][gone[1]]
-                            there[name] = bool(kept[name])
-                    names[own] = [i]
-                    path[step] = own
-            there[i] = bool(path)
+        rules, starts, prompts = self.opened(tau, steps), list[Start](), self._arrivals.tolist()
+        for i, prompt in enumerate(prompts):
+            latent = rules.arrive(partial(self._neighbours.nearest, i)).latent
+            starts.append(Start(prompt, (prompts[latent[0]], latent[1]) if latent else None))
         return starts
+
+    def opened(self, tau: float, steps: int) -> Arrivals:
+        """Return the rules of its cache, nobody having arrived; arguments are those of `starts`."""
+        return StreamArrivals(self._reach(tau, steps), self._size, self._eviction, self._storing)
 
     def _reach(self, tau: float, steps: int) -> list[tuple[int, float]]:
         """Return the table at this tau: steps to skip, rising, each with the distance below which; no step twice."""

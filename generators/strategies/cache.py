@@ -48,7 +48,6 @@ class Cache(Arriving):
         rising(self.similarity, self.share)
         return self
 
-    def grouping(self, features: NDArray[np.floating], *, seed: int = 0) -> Stream:
-        rows, arrivals = self.arrived(features, seed)
+    def stream(self, rows: NDArray[np.float64], arrivals: NDArray[np.int64]) -> Stream:
         distances = 1 - np.array(self.similarity)
         return Stream(rows, arrivals, distances.tolist(), self.share, self.size, self.eviction, self.store)

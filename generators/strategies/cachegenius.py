@@ -34,8 +34,8 @@ class CacheGenius(Arriving):
         "all", description="whose pictures are stored: of prompts that found none to start from (misses), or all"
     )
 
-    def grouping(self, features: NDArray[np.floating], *, seed: int = 0) -> Pictures:
+    def stream(self, rows: NDArray[np.float64], arrivals: NDArray[np.int64]) -> Pictures:
         def table(steps: int) -> list[tuple[int, float]]:
             return stepped((1 - self.threshold,), (self.share,), steps)
 
-        return Pictures(*self.arrived(features, seed), table, self.size, "lru", self.store)
+        return Pictures(rows, arrivals, table, self.size, "lru", self.store)

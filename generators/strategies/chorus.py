@@ -31,8 +31,8 @@ class Chorus(Arriving):
     share: float = Field(0.25, gt=0, lt=1, description="the share of steps that it takes over")
     size: int | None = Field(100, ge=1, description="requests that the cache holds; null: all")
 
-    def grouping(self, features: NDArray[np.floating], *, seed: int = 0) -> Requests:
+    def stream(self, rows: NDArray[np.float64], arrivals: NDArray[np.int64]) -> Requests:
         def table(steps: int) -> list[tuple[int, float]]:
             return stepped((1 - self.threshold,), (self.share,), steps)
 
-        return Requests(*self.arrived(features, seed), table, self.size, "lru")
+        return Requests(rows, arrivals, table, self.size, "lru")

@@ -47,10 +47,10 @@ class Modm(Arriving):
         rising(self.similarity, self.share)
         return self
 
-    def grouping(self, features: NDArray[np.floating], *, seed: int = 0) -> Pictures:
+    def stream(self, rows: NDArray[np.float64], arrivals: NDArray[np.int64]) -> Pictures:
         distances = [1 - similarity for similarity in self.similarity]
 
         def table(steps: int) -> list[tuple[int, float]]:
             return stepped(distances, self.share, steps)
 
-        return Pictures(*self.arrived(features, seed), table, self.size, "fifo", self.store)
+        return Pictures(rows, arrivals, table, self.size, "fifo", self.store)

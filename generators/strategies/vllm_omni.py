@@ -35,8 +35,8 @@ class VllmOmni(Arriving):
     max_skip_ratio: float = Field(0.5, gt=0, lt=1, description="the share of steps that is skipped at similarity 1")
     size: int | None = Field(100, ge=1, description="requests that the cache holds; null: all")
 
-    def grouping(self, features: NDArray[np.floating], *, seed: int = 0) -> Requests:
-        return Requests(*self.arrived(features, seed), self._table, self.size, "lru")
+    def stream(self, rows: NDArray[np.float64], arrivals: NDArray[np.int64]) -> Requests:
+        return Requests(rows, arrivals, self._table, self.size, "lru")
 
     def _table(self, steps: int) -> list[tuple[int, float]]:
         most, least, distance = int(steps * self.max_skip_ratio), self.min_skip, 1 - self.threshold

@@ -1,0 +1,62 @@
+"""A server of `bench serve` in this process: uvicorn in a thread, on a free loopback port."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from serving.engine import STRATEGY, Engine, engine_cell
+from serving.server import Limits, Server, address_of, listening, make_app
+from serving.shelf import Shelf
+from sweeps.spec import make_spec
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that runs.
+
+    Attributes:
+        url: its address, without a path.
+    """
+
+    url: str
+    engine: Engine
+
+
+def engine_of(reuse: str = "cache", *, shelf: Any = Shelf, **settings: Any) -> Engine:
+    """Return an engine that is not started; settings are those of a spec, or of an `Engine`."""
+    own = {name: settings.pop(name) for name in ("window", "batch", "queue", "tell") if name in settings}
+    spec = make_spec([{"strategy": STRATEGY[reuse], "tau": "1", "device": "cpu"}, settings])
+    return Engine(engine_cell(spec, "cpu"), "cpu", reuse=reuse, shelf=shelf, **own)
+
+
+@contextmanager
+def served(
+    reuse: str = "cache", *, shelf: Any = Shelf, limits: Limits | None = None, **settings: Any
+) -> Iterator[Served]:
+    """Serve a model while the block runs.
+
+    Args:
+        reuse: ``none``, ``cache`` or ``plans``.
+        shelf: makes the store of latents; `faulty_cache.faulty` makes one that errs.
+        limits: of a request.
+        settings: of a spec (model, steps, strategy, tau, ...) or of an `Engine` (window, batch, queue).
+    """
+    engine = engine_of(reuse, shelf=shelf, **settings)
+    engine.start()
+    bound = listening("127.0.0.1", 0)
+    server = Server(make_app(engine, limits=limits), engine)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("the server did not start")
+        time.sleep(0.01)
+    try:
+        yield Served(address_of(bound), engine)
+    finally:
+        server.end()
+        thread.join(60)
+        bound.close()
