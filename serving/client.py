@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import urljoin, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from common.addresses import without_secrets
 from common.errors import UserError
@@ -501,9 +501,7 @@ def _about(picture: bytes, size: tuple[int, int] | None) -> dict[str, Any]:
         with opened(BytesIO(picture)) as found:
             suffix, measured = SUFFIX[str(found.format)], found.size
             if size is not None and measured != size:
-                raise FailedError(
-                    f"the picture is {measured[0]}x{measured[1]}, {size[0]}x{size[1]} was asked for"
-                )
+                raise FailedError(f"the picture is {measured[0]}x{measured[1]}, {size[0]}x{size[1]} was asked for")
         return {"suffix": suffix, "blank": is_blank(read_picture(BytesIO(picture)))}
     except UserError as error:
         raise FailedError(error.message) from None

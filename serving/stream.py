@@ -193,7 +193,8 @@ class Stream(BaseModel):
         at = [request.at for request in found.requests]
         if [request.id for request in found.requests] != list(range(found.spec.requests)) or at != sorted(at):
             raise UserError(
-                f"{path}: the requests are not numbered from 0 in the order that they come", f"give the {FILE} of a drive"
+                f"{path}: the requests are not numbered from 0 in the order that they come",
+                f"give the {FILE} of a drive",
             )
         return found
 
@@ -280,7 +281,7 @@ def zipf_counts(requests: int, prompts: int, skew: float) -> NDArray[np.int64]:
 
     Examples:
         >>> zipf_counts(10, 3, 1.0).tolist(), zipf_counts(9, 3, 0.0).tolist()
-        ([6, 3, 1], [3, 3, 3])
+        ([5, 3, 2], [3, 3, 3])
     """
     weights = np.arange(1, prompts + 1, dtype=np.float64) ** -skew
     exact = requests * weights / weights.sum()

@@ -1,0 +1,477 @@
+"""The judgement of a server that reuses computation: pairs, A/A, and an alarm for rare wrong pictures.
+
+Three arms answer the same requests: **off** without reuse, **on** with it, and the **control**, which is off once more
+with other seeds. The mean of on against off says whether reuse costs quality; it hardly moves where one hit in twenty is
+wrong. The alarm asks of single requests instead, and each of its tests rests on one fact: where reuse does no harm, a
+request's pictures could as well be each other's, so whichever one of them fails alone is the on arm's in one of three
+cases. A test counts the requests in which one picture alone fails:
+
+- it **fell**: its score, or its fit to the prompt by an encoder that reads, is below the next lower one by more than the
+  better two are apart in 99 of 100 requests;
+- it **shows another prompt**: it fits more than 5% of the other prompts better than its own, by such an encoder;
+- it is **a copy** of an earlier, different prompt's picture, pixel for pixel.
+
+The p-value is the exact binomial one of "one third or less of them are the on arm's". Requests whose pictures with and
+without reuse are the same say nothing and are left out. Holm's correction holds over all tests, and the alarm is raised
+below `ALARM` = 0.001: of a thousand servers that do no harm, one. Which tests there are is known before any score is.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.errors import UserError
+from metrics.base import OF_PROMPTS
+from metrics.duplicates import exact_duplicates
+from metrics.hypotheses import holm
+from metrics.misplaced import outranked
+from metrics.over_seeds import PooledOutcomes, Spread
+from metrics.scorer_audit import outside
+from metrics.statistics import LEVEL, Estimate, Floats, unit_rows
+from sweeps.record import Result
+
+ALARM = 0.001  # the level of the alarm, over all of its tests
+APART = 0.99  # of requests, those in which the better pictures are less far apart than a fall
+OUTRANKED = 0.05  # share of other prompts that a picture which shows another prompt fits better than its own
+FEW = 20  # other prompts, below which such a share is too coarse
+FIT = "fit to the prompt"
+CLUSTERED = "clustered by prompt"
+Kind = Literal["fell", "shows another prompt", "copy"]
+Verdict = Literal["no worse", "worse", "undecided"]
+# What a test says of one request, and of several.
+SAID: Mapping[Kind, tuple[str, str]] = {
+    "fell": ("fell far below both pictures without reuse", "fell far below both pictures without reuse"),
+    "shows another prompt": ("shows another prompt", "show other prompts"),
+    "copy": ("is a copy of another prompt's picture", "are copies of other prompts' pictures"),
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Compared(_Part):
+    """One arm against off, by one scorer.
+
+    Attributes:
+        difference: mean paired difference, above 0 where the arm is better.
+        win_rate: half-tie, with ties within the scorer's floor.
+        wins: pairs that the arm wins.
+        ties: pairs that tie.
+        losses: pairs that off wins.
+        p: one-sided, of "the rate is above 1/2 - delta".
+        verdict: whether the interval of the rate lies above 1/2 - delta, below, or neither.
+    """
+
+    difference: Result
+    win_rate: Result
+    wins: int
+    ties: int
+    losses: int
+    p: float
+    verdict: Verdict
+
+
+class Scored(_Part):
+    """What one scorer says.
+
+    Attributes:
+        scorer: its name.
+        floor: differences below it are ties; 0 where it was not audited.
+        mean_off: of the scores without reuse.
+        mean_on: of those with it.
+        on: with reuse against without.
+        control: without reuse, other seeds, against without.
+    """
+
+    scorer: str
+    floor: float
+    mean_off: float
+    mean_on: float
+    on: Compared
+    control: Compared
+
+
+class Signal(_Part):
+    """One test of the alarm.
+
+    Attributes:
+        kind: what is counted.
+        by: the scorer or the encoder that tells it.
+        threshold: of a fall, in the scorer's unit; of a picture that shows another prompt, the share of prompts.
+        on: requests in which the on arm's picture alone fails.
+        others: requests in which another arm's alone does.
+        requests: that could tell: their pictures with and without reuse differ.
+        p: exact, one-sided.
+        adjusted: the same, corrected for all tests.
+        ids: of the requests counted in `on`.
+    """
+
+    kind: Kind
+    by: str
+    threshold: float
+    on: int
+    others: int
+    requests: int
+    p: float
+    adjusted: float
+    ids: tuple[int, ...] = ()
+
+
+class Flagged(_Part):
+    """A request whose picture with reuse is likely wrong.
+
+    Attributes:
+        id: of the request.
+        prompt: its text.
+        hit: what the server says of it.
+        why: what the tests say of its picture.
+        fall: how far its score, or fit, lies below the lower one without reuse, in thresholds; 0 where it does not.
+    """
+
+    id: int
+    prompt: str
+    hit: bool | None
+    why: tuple[str, ...]
+    fall: float
+
+
+class Alarm(_Part):
+    """Whether some pictures are wrong that should not be.
+
+    Attributes:
+        raised: an adjusted p-value is below the level.
+        level: of all tests together.
+        signals: the tests.
+        flagged: requests, the worst first; also where the alarm is not raised, as the ones to look at.
+        left_out: tests that could not be done, and why.
+    """
+
+    raised: bool
+    level: Annotated[float, Field(gt=0, lt=1)]
+    signals: tuple[Signal, ...]
+    flagged: tuple[Flagged, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """Return in words what the alarm says."""
+        best = min(self.signals, key=lambda one: one.adjusted, default=None)
+        if best is None:
+            return "rare wrong pictures: not tested"
+        if not self.raised:
+            return (
+                f"rare wrong pictures: no alarm (smallest adjusted p {best.adjusted:.2g}, level {self.level:g}); "
+                f"{len(self.flagged)} requests to look at"
+            )
+        told = [one for one in self.signals if one.adjusted < self.level]
+        counted = "; ".join(
+            f"{one.on} {SAID[one.kind][one.on != 1]} by {one.by}, {one.others} of the pictures without reuse do "
+            f"(adjusted p {one.adjusted:.1g})"
+            for one in told
+        )
+        return f"ALARM, rare wrong pictures: of {best.requests} requests that reuse changed, {counted}"
+
+
+@dataclass(frozen=True)
+class Arms:
+    """What was measured of the pictures of the three arms, of the same requests.
+
+    Attributes:
+        ids: of the requests [N].
+        prompts: their texts [N].
+        scores: by arm (off, on, control), then scorer, each picture's score [N].
+        embeddings: by arm, then encoder: pictures' embeddings [N, D].
+        texts: by encoder, of the prompts [N, D].
+        contents: by arm, of each picture a hash of its pixels [N].
+        hits: what the server says of the on arm [N].
+        lower_is_better: scorers of which less is better.
+        floors: by scorer, differences that mean nothing.
+    """
+
+    ids: Sequence[int]
+    prompts: Sequence[str]
+    scores: Mapping[str, Mapping[str, ArrayLike]]
+    contents: Mapping[str, Sequence[str]]
+    embeddings: Mapping[str, Mapping[str, ArrayLike]] = field(default_factory=dict)
+    texts: Mapping[str, ArrayLike] = field(default_factory=dict)
+    hits: Sequence[bool | None] = ()
+    lower_is_better: frozenset[str] = frozenset()
+    floors: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.prompts) or any(len(self.contents[arm]) != len(self.ids) for arm in ARMS):
+            raise UserError("the arms have different requests", "judge requests that all arms answered")
+
+    def signed(self, arm: str, scorer: str) -> Floats:
+        """Return an arm's scores, more is better."""
+        values = np.asarray(self.scores[arm][scorer], dtype=np.float64)
+        return -values if scorer in self.lower_is_better else values
+
+    @property
+    def same(self) -> NDArray[np.bool_]:
+        """Which pictures with reuse are the ones without, pixel for pixel."""
+        return np.array([one == other for one, other in zip(self.contents["on"], self.contents["off"], strict=True)])
+
+
+ARMS = ("off", "on", "control")
+
+
+def compared(arms: Arms, arm: str, scorer: str, delta: float) -> Compared:
+    """Return one arm against off by one scorer; requests of one prompt count for what they are worth.
+
+    Args:
+        arms: what was measured.
+        arm: ``on`` or ``control``.
+        scorer: its name.
+        delta: the margin of the win rate.
+    """
+    difference = arms.signed(arm, scorer) - arms.signed("off", scorer)
+    if arm == "on":
+        difference = np.where(arms.same, 0.0, difference)
+    outcomes = outcomes_by_prompt(outside(difference, arms.floors.get(scorer, 0.0)), arms.prompts)
+    rate = outcomes.estimate()
+    assert rate.low is not None and rate.high is not None
+    verdict: Verdict = "no worse" if rate.low > 0.5 - delta else "worse" if rate.high < 0.5 - delta else "undecided"
+    return Compared(
+        difference=_result(mean_by_prompt(difference, arms.prompts)),
+        win_rate=_result(Estimate(rate.value, rate.low, rate.high, rate.n, f"Tango score, {CLUSTERED}", rate.level)),
+        wins=outcomes.wins,
+        ties=outcomes.ties,
+        losses=outcomes.losses,
+        p=outcomes.noninferiority_p(delta),
+        verdict=verdict,
+    )
+
+
+def scored(arms: Arms, scorer: str, delta: float) -> Scored:
+    """Return what one scorer says of all arms."""
+    means = {arm: float(np.mean(np.asarray(arms.scores[arm][scorer], dtype=np.float64))) for arm in ("off", "on")}
+    return Scored(
+        scorer=scorer,
+        floor=arms.floors.get(scorer, 0.0),
+        mean_off=means["off"],
+        mean_on=means["on"],
+        on=compared(arms, "on", scorer, delta),
+        control=compared(arms, "control", scorer, delta),
+    )
+
+
+def alarm(arms: Arms, level: float = ALARM) -> Alarm:
+    """Return whether some pictures with reuse are wrong, by the tests that the scores allow.
+
+    Args:
+        arms: what was measured.
+        level: of all tests together.
+    """
+    tells, left_out = ~arms.same, list[str]()
+    signals: list[Signal] = []
+    falls = np.zeros(len(arms.ids))
+    kinds, owners = np.unique(list(arms.prompts), return_inverse=True)
+    first = [int(np.flatnonzero(owners == kind)[0]) for kind in range(len(kinds))]
+
+    def add(kind: Kind, by: str, threshold: float, alone: NDArray[np.int64]) -> None:
+        """Count requests in which one arm's picture alone fails: 0 is on's, 1 and 2 the others', -1 nobody's."""
+        counted = alone[tells]
+        on, others = int((counted == 0).sum()), int((counted > 0).sum())
+        ids = tuple(int(arms.ids[row]) for row in np.flatnonzero((alone == 0) & tells))
+        known = {"threshold": threshold, "on": on, "others": others, "requests": int(tells.sum()), "ids": ids}
+        signals.append(Signal(kind=kind, by=by, p=alone_p(on, others), adjusted=1.0, **known))
+
+    values = {scorer: [arms.signed(arm, scorer) for arm in ("on", "off", "control")] for scorer in arms.scores["off"]}
+    for encoder, texts in arms.texts.items():
+        asked = unit_rows(texts)
+        pictures = [unit_rows(arms.embeddings[arm][encoder]) for arm in ("on", "off", "control")]
+        values[f"{FIT} ({encoder})"] = [(rows * asked).sum(axis=1) for rows in pictures]
+        if len(kinds) <= FEW:
+            left_out.append(f"whether pictures show another prompt: {len(kinds)} different prompts are too few")
+            continue
+        shows = np.stack([outranked(rows, asked[first], owners) > OUTRANKED for rows in pictures])
+        add("shows another prompt", encoder, OUTRANKED, only_one(shows))
+    if not arms.texts:
+        left_out.append("whether pictures show another prompt: no scorer embeds pictures and prompts (clip_diversity)")
+    for by, of_arms in values.items():
+        table = np.stack(of_arms)
+        threshold, alone = fell(table, tells)
+        add("fell", by, threshold, alone)
+        below = table[1:].min(axis=0) - table[0]
+        falls = np.maximum(falls, below / threshold if threshold > 0 else np.where(below > 0, 1.0, 0.0))
+    copies = np.stack([exact_duplicates(arms.contents[arm], arms.prompts) for arm in ("on", "off", "control")])
+    add("copy", "pixels", 0.0, only_one(copies))
+    adjusted = holm([one.p for one in signals])
+    signals = [one.model_copy(update={"adjusted": p}) for one, p in zip(signals, adjusted, strict=True)]
+    return Alarm(
+        raised=min(adjusted, default=1.0) < level,
+        level=level,
+        signals=tuple(signals),
+        flagged=_flagged(arms, signals, falls),
+        left_out=tuple(left_out),
+    )
+
+
+def _flagged(arms: Arms, signals: Sequence[Signal], falls: Floats) -> tuple[Flagged, ...]:
+    why: dict[int, list[str]] = {}
+    for one in signals:
+        for request in one.ids:
+            why.setdefault(request, []).append(f"{SAID[one.kind][0]} ({one.by})")
+    place = {int(request): row for row, request in enumerate(arms.ids)}
+    found = [
+        Flagged(
+            id=request,
+            prompt=arms.prompts[place[request]],
+            hit=arms.hits[place[request]] if arms.hits else None,
+            why=tuple(reasons),
+            fall=max(0.0, float(falls[place[request]])),
+        )
+        for request, reasons in why.items()
+    ]
+    return tuple(sorted(found, key=lambda one: (-len(one.why), -one.fall, one.id)))
+
+
+def fell(scores: ArrayLike, tells: ArrayLike) -> tuple[float, NDArray[np.int64]]:
+    """Return how far a picture must lie below the next lower one to have fallen, and whose alone did.
+
+    The distance is the one that the better pictures of a request are apart at most in all but 1% of requests. Which arm
+    is which makes no difference to it, so that a test which asks for the arm is exact.
+
+    Args:
+        scores: of three arms or more, more is better [A, N].
+        tells: bool [N], requests that are counted.
+
+    Returns:
+        The distance, and int64 [N]: the row of the arm whose picture fell, -1 where none did.
+
+    Examples:
+        >>> threshold, alone = fell([[0.9, 0.1, 0.85], [0.9, 0.8, 0.8], [0.85, 0.9, 0.9]], [True, True, True])
+        >>> round(threshold, 2), alone.tolist()
+        (0.1, [-1, 0, -1])
+    """
+    table, counted = np.asarray(scores, dtype=np.float64), np.asarray(tells, dtype=bool)
+    ranked = np.sort(table, axis=0)
+    apart = (ranked[-1] - ranked[1])[counted]
+    threshold = float(np.quantile(apart, APART)) if len(apart) else 0.0
+    return threshold, np.where(ranked[1] - ranked[0] > threshold, table.argmin(axis=0), -1).astype(np.int64)
+
+
+def only_one(fails: ArrayLike) -> NDArray[np.int64]:
+    """Return whose picture alone fails of each request, int64 [N], -1 where none does or several do.
+
+    Args:
+        fails: bool [A, N].
+
+    Examples:
+        >>> only_one([[True, True, False], [False, True, False]]).tolist()
+        [0, -1, -1]
+    """
+    table = np.asarray(fails, dtype=bool)
+    return np.where(table.sum(axis=0) == 1, table.argmax(axis=0), -1).astype(np.int64)
+
+
+def alone_p(on: int, others: int, arms: int = 3) -> float:
+    """Return the one-sided p-value of "of pictures that fail alone, the on arm's are one in `arms` or fewer". Exact.
+
+    Examples:
+        >>> alone_p(0, 4), round(alone_p(8, 0), 6), round(alone_p(4, 8), 2)
+        (1.0, 0.000152, 0.61)
+    """
+    from scipy.stats import binom
+
+    return float(binom.sf(on - 1, on + others, 1 / arms)) if on else 1.0
+
+
+def mean_by_prompt(values: ArrayLike, prompts: Sequence[str], level: float = LEVEL) -> Estimate:
+    """Return the mean of values [N] with the cluster-robust t interval: several of one prompt resemble each other.
+
+    Examples:
+        >>> estimate = mean_by_prompt([0.1, 0.1, 0.3, 0.3], ["a fox", "a fox", "a cat", "a cat"])
+        >>> round(estimate.value, 3), round(estimate.low, 3), estimate.method
+        (0.2, -1.071, 't, clustered by prompt')
+    """
+    from scipy.stats import t
+
+    rows = np.asarray(values, dtype=np.float64)
+    variance, groups = _clustered(rows, prompts)
+    if groups < 2:
+        return Estimate(float(rows.mean()), None, None, len(rows), "too few for an interval", level)
+    half = float(t.ppf(0.5 + level / 2, groups - 1)) * variance**0.5
+    mean = float(rows.mean())
+    return Estimate(mean, mean - half, mean + half, len(rows), f"t, {CLUSTERED}", level)
+
+
+def outcomes_by_prompt(outcomes: ArrayLike, prompts: Sequence[str]) -> PooledOutcomes:
+    """Return the wins, ties and losses of requests, worth as many pairs as requests of one prompt leave of them.
+
+    Args:
+        outcomes: 1, 0 or -1 [N].
+        prompts: whose requests they are [N].
+
+    Examples:
+        >>> outcomes_by_prompt([1, -1, 1, -1], ["a", "b", "c", "d"]).effective
+        4.0
+        >>> outcomes_by_prompt([1, 1, -1, -1] * 10, list("aabb") * 10).effective  # two prompts, whatever was asked
+        1.4142135623730951
+    """
+    rows = np.asarray(outcomes, dtype=np.float64)
+    variance, groups = _clustered(rows, prompts)
+    effective = float(len(rows))
+    if variance > 0:
+        effective = float(np.clip(rows.var(ddof=1) / variance, min(groups, len(rows)) ** 0.5, len(rows)))
+    of_rows = Spread(float(rows.mean()), variance, max(groups - 1.0, 1.0), variance, 1, len(rows), few_roots=False)
+    wins, losses = int((rows > 0).sum()), int((rows < 0).sum())
+    return PooledOutcomes(wins, len(rows) - wins - losses, losses, effective, of_rows)
+
+
+def _clustered(rows: Floats, prompts: Sequence[str]) -> tuple[float, int]:
+    """Return the variance of the mean, clustered by prompt (at least that of independent rows), and how many there are.
+
+    It is Liang and Zeger's (Biometrika 73, 1986) with the correction for few clusters.
+    """
+    _, owners = np.unique(list(prompts), return_inverse=True)
+    groups, n = int(owners.max()) + 1, len(rows)
+    left = rows - rows.mean()
+    sums = np.bincount(owners, weights=left, minlength=groups)
+    clustered = float((sums**2).sum()) / n**2 * groups / max(groups - 1, 1)
+    return max(clustered, float(rows.var(ddof=1)) / n if n > 1 else 0.0), groups
+
+
+def embedded(measured: Mapping[str, Mapping[str, NDArray]]) -> dict[str, tuple[NDArray, NDArray]]:  # type: ignore[type-arg]
+    """Return the embeddings of pictures and of their prompts, by the scorer and column of each encoder that has both.
+
+    Args:
+        measured: by scorer, then column.
+    """
+    return {
+        f"{scorer}.{column}": (columns[column], columns[f"{column}{OF_PROMPTS}"])
+        for scorer, columns in measured.items()
+        for column in columns
+        if f"{column}{OF_PROMPTS}" in columns
+    }
+
+
+def within_prompts(features: ArrayLike, prompts: Sequence[str]) -> Floats:
+    """Return for each prompt that was asked more than once the mean cosine of its pictures, in order of the prompts.
+
+    Args:
+        features: [N, D], one row a picture.
+        prompts: their texts [N].
+
+    Examples:
+        >>> within_prompts([[1, 0], [1, 0], [0, 1]], ["a fox", "a fox", "a cat"]).tolist()
+        [1.0]
+    """
+    rows = unit_rows(features)
+    kinds, owners = np.unique(list(prompts), return_inverse=True)
+    means = []
+    for kind in range(len(kinds)):
+        own = rows[owners == kind]
+        if (n := len(own)) > 1:
+            means.append((float(np.square(own.sum(axis=0)).sum()) - n) / (n * (n - 1)))
+    return np.array(means)
+
+
+def _result(estimate: Estimate) -> Result:
+    return Result(value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.n, method=estimate.method)
