@@ -287,9 +287,9 @@ class _Asking:
             picture = None
         finally:
             slots.release()
-        times = {"at": due, "sent": sent, "done": self.now()}
+        known |= {"at": due, "sent": sent, "done": self.now()}
         known["said"] = {self.harmless(name): self.harmless(value) for name, value in known.get("said", {}).items()}
-        answer = Answer(id=request.id, status=status, attempts=attempts, begun=self.begun, **times, **known)
+        answer = Answer(id=request.id, status=status, attempts=attempts, begun=self.begun, **known)
         self.client.keep(answer, picture)
         there[request.id] = answer
         self.failures = [*self.failures, answer] if answer.failed else []
@@ -336,7 +336,7 @@ class _Asking:
             raise FailedError("it was redirected to another server, which is not followed")
         if response.status_code not in (307, 308):
             raise FailedError(f"it was redirected by {response.status_code}, which drops the request's body")
-        return place
+        return str(place)
 
     async def read(self, response: "httpx.Response") -> bytes:
         most = self.limits.most_bytes
@@ -350,7 +350,7 @@ class _Asking:
         return bytes(content)
 
     async def picture(self, http: "httpx.AsyncClient", answer: Any) -> bytes:
-        """Return the file of the first picture of an answer; one that is named is fetched, from the same server only."""
+        """Return the file of the first picture of an answer; a named one is fetched, from the same server."""
         data = answer.get("data") if isinstance(answer, dict) else None
         first = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
         if isinstance(text := first.get("b64_json"), str):
@@ -511,7 +511,7 @@ def _wait(attempt: int, headers: Mapping[str, str]) -> float:
     """Return the seconds before the next attempt: what the server asks for, else twice as long each time."""
     with suppress(ValueError):
         return min(max(float(headers.get("retry-after", "")), 0.0), LONGEST_WAIT)
-    return min(0.5 * 2 ** (attempt - 1) * random.uniform(0.5, 1.0), LONGEST_WAIT)
+    return min(0.5 * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0), LONGEST_WAIT)
 
 
 def _first(several: BaseExceptionGroup[Any]) -> BaseException:

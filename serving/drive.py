@@ -510,7 +510,7 @@ def sameness(arms: Arms) -> dict[str, Result]:
 
     A cache that lets requests of one prompt begin from the same latent makes their pictures alike.
     """
-    found = {}
+    found: dict[str, Result] = {}
     for encoder in arms.texts:
         more = np.subtract(*(within_prompts(arms.embeddings[arm][encoder], arms.prompts) for arm in ("on", "off")))
         if len(more) > 1:
@@ -545,7 +545,7 @@ def _percentiles(seconds: Sequence[float]) -> tuple[float, ...] | None:
 
 def _numbers(answers: Sequence[Answer]) -> dict[str, float]:
     """Return the means of what the server says in numbers of its reuse; only of what every answer has."""
-    found = {}
+    found: dict[str, float] = {}
     for name in answers[0].said if answers else ():
         try:
             values = [float(one.said[name]) for one in answers]

@@ -23,10 +23,10 @@ Arrivals = Literal["closed", "poisson", "burst"]
 ORDERS: dict[Order, str] = {
     "set": "the set's own order, over and over",
     "drawn": "a drawn order, another each time the set begins again",
-    "zipf": "the n-th most asked prompt is asked in proportion to 1 / n^skew, as requests to web caches are (Breslau et "
-    "al., INFOCOM 1999, find 0.64 to 0.83); drawn order",
-    "sessions": "runs of prompts that share words, as users refine a prompt (DiffusionDB, arXiv 2210.14896, shows it); "
-    "their lengths are geometric; every prompt once before any comes again",
+    "zipf": "the n-th most asked prompt is asked in proportion to 1 / n^skew, as pages are of web caches (Breslau et "
+    "al., INFOCOM 1999, find a skew of 0.64 to 0.83); drawn order",
+    "sessions": "runs of prompts that share words, as of users who refine a prompt (DiffusionDB, arXiv 2210.14896); "
+    "their lengths are geometric; every prompt comes once before any comes again",
 }
 ARRIVALS: dict[Arrivals, str] = {
     "closed": "a closed loop: the next request is sent as soon as one of the requests under way is answered",
@@ -269,7 +269,7 @@ def _ordered(prompts: list[str], spec: StreamSpec, rng: np.random.Generator) -> 
         return np.asarray(rng.permutation(rows), dtype=np.int64)
     passes = -(-n // size)
     if spec.order == "set":
-        return np.tile(np.arange(size), passes)[:n]
+        return np.tile(np.arange(size, dtype=np.int64), passes)[:n]
     if spec.order == "drawn":
         return np.concatenate([rng.permutation(size) for _ in range(passes)])[:n].astype(np.int64)
     near = near_prompts(prompts, NEIGHBOURS) if size > 1 else np.empty((size, 0), dtype=np.int64)

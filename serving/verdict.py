@@ -1,19 +1,21 @@
 """The judgement of a server that reuses computation: pairs, A/A, and an alarm for rare wrong pictures.
 
-Three arms answer the same requests: **off** without reuse, **on** with it, and the **control**, which is off once more
-with other seeds. The mean of on against off says whether reuse costs quality; it hardly moves where one hit in twenty is
-wrong. The alarm asks of single requests instead, and each of its tests rests on one fact: where reuse does no harm, a
-request's pictures could as well be each other's, so whichever one of them fails alone is the on arm's in one of three
-cases. A test counts the requests in which one picture alone fails:
+Three arms answer the same requests: **off** without reuse, **on** with it, and the **control**, which is off once
+more with other seeds. The mean of on against off says whether reuse costs quality; it hardly moves where one hit in
+twenty is wrong. The alarm asks of single requests instead, and each of its tests rests on one fact: where reuse does no
+harm, a request's pictures could as well be each other's, so whichever one of them fails alone is the on arm's in one of
+three cases. A test counts the requests in which one picture alone fails:
 
-- it **fell**: its score, or its fit to the prompt by an encoder that reads, is below the next lower one by more than the
-  better two are apart in 99 of 100 requests;
+- it **fell**: its score, or its fit to the prompt by an encoder that reads, is below the next lower one by more than
+  the better two are apart in 99 of 100 requests;
 - it **shows another prompt**: it fits more than 5% of the other prompts better than its own, by such an encoder;
 - it is **a copy** of an earlier, different prompt's picture, pixel for pixel.
 
-The p-value is the exact binomial one of "one third or less of them are the on arm's". Requests whose pictures with and
-without reuse are the same say nothing and are left out. Holm's correction holds over all tests, and the alarm is raised
-below `ALARM` = 0.001: of a thousand servers that do no harm, one. Which tests there are is known before any score is.
+Of each arm a prompt counts once, however often it was asked: requests that begin from one latent fail together. The
+p-value is the exact binomial one of "one third or less of the failures are the on arm's". Requests whose pictures with
+and without reuse are the same say nothing and are left out. Holm's correction holds over all tests, and the alarm is
+raised below `ALARM` = 0.001: of a thousand servers that do no harm, one. Which tests there are is known before any
+score is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -103,12 +105,12 @@ class Signal(_Part):
         kind: what is counted.
         by: the scorer or the encoder that tells it.
         threshold: of a fall, in the scorer's unit; of a picture that shows another prompt, the share of prompts.
-        on: requests in which the on arm's picture alone fails.
-        others: requests in which another arm's alone does.
+        on: prompts of which, in some request, the on arm's picture alone fails.
+        others: prompts of which another arm's alone does, of off and of the control together.
         requests: that could tell: their pictures with and without reuse differ.
         p: exact, one-sided.
         adjusted: the same, corrected for all tests.
-        ids: of the requests counted in `on`.
+        ids: of the requests in which the on arm's picture alone fails.
     """
 
     kind: Kind
@@ -170,8 +172,8 @@ class Alarm(_Part):
             )
         told = [one for one in self.signals if one.adjusted < self.level]
         counted = "; ".join(
-            f"{one.on} {SAID[one.kind][one.on != 1]} by {one.by}, {one.others} of the pictures without reuse do "
-            f"(adjusted p {one.adjusted:.1g})"
+            f"{len(one.ids)} {SAID[one.kind][len(one.ids) != 1]} by {one.by} (pictures of {one.on} prompts; without "
+            f"reuse, of {one.others}; adjusted p {one.adjusted:.1g})"
             for one in told
         )
         return f"ALARM, rare wrong pictures: of {best.requests} requests that reuse changed, {counted}"
@@ -272,15 +274,25 @@ def alarm(arms: Arms, level: float = ALARM) -> Alarm:
     signals: list[Signal] = []
     falls = np.zeros(len(arms.ids))
     kinds, owners = np.unique(list(arms.prompts), return_inverse=True)
-    first = [int(np.flatnonzero(owners == kind)[0]) for kind in range(len(kinds))]
+    first = np.unique(owners, return_index=True)[1]
 
     def add(kind: Kind, by: str, threshold: float, alone: NDArray[np.int64]) -> None:
-        """Count requests in which one arm's picture alone fails: 0 is on's, 1 and 2 the others', -1 nobody's."""
-        counted = alone[tells]
-        on, others = int((counted == 0).sum()), int((counted > 0).sum())
-        ids = tuple(int(arms.ids[row]) for row in np.flatnonzero((alone == 0) & tells))
-        known = {"threshold": threshold, "on": on, "others": others, "requests": int(tells.sum()), "ids": ids}
-        signals.append(Signal(kind=kind, by=by, p=alone_p(on, others), adjusted=1.0, **known))
+        """Count where one arm's picture alone fails: 0 is on's, 1 and 2 are the others', -1 is nobody's."""
+        found = [(str(owners[row]), int(alone[row])) for row in np.flatnonzero((alone >= 0) & tells)]
+        on, others = len({one for one in found if one[1] == 0}), len({one for one in found if one[1] > 0})
+        signals.append(
+            Signal(
+                kind=kind,
+                by=by,
+                threshold=threshold,
+                on=on,
+                others=others,
+                requests=int(tells.sum()),
+                p=alone_p(on, others),
+                adjusted=1.0,
+                ids=tuple(int(arms.ids[row]) for row in np.flatnonzero((alone == 0) & tells)),
+            )
+        )
 
     values = {scorer: [arms.signed(arm, scorer) for arm in ("on", "off", "control")] for scorer in arms.scores["off"]}
     for encoder, texts in arms.texts.items():
