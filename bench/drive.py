@@ -260,7 +260,7 @@ def _print(found: "Drive", out: Path) -> None:
     for arm, load in found.loads.items():
         for reason, count in load.failed.items():
             console.print(f"  failed {ABOUT[arm]}, {count}: {reason}", soft_wrap=True)
-    signals = columns(("the alarm counts pictures that alone", "by"), ("with reuse", "without", "p", "adjusted"))
+    signals = columns(("the furthest falls", "by"), ("with reuse", "without", "p", "adjusted"))
     for one in found.alarm.signals:
         signals.add_row(one.kind, one.by, str(one.on), str(one.others), f"{one.p:.2g}", f"{one.adjusted:.2g}")
     console.print("")

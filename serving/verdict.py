@@ -4,18 +4,19 @@ Three arms answer the same requests: **off** without reuse, **on** with it, and 
 more with other seeds. The mean of on against off says whether reuse costs quality; it hardly moves where one hit in
 twenty is wrong. The alarm asks of single requests instead, and each of its tests rests on one fact: where reuse does no
 harm, a request's pictures could as well be each other's, so whichever one of them fails alone is the on arm's in one of
-three cases. A test counts the requests in which one picture alone fails:
+three cases. A test looks at how far the worst picture of each request lies below the next worse one, its **fall**, in
 
-- it **fell**: its score, or its fit to the prompt by an encoder that reads, is below the next lower one by more than
-  the better two are apart in 99 of 100 requests;
-- it **shows another prompt**: it fits more than 5% of the other prompts better than its own, by such an encoder;
-- it is **a copy** of an earlier, different prompt's picture, pixel for pixel.
+- a score, or the fit to the prompt by an encoder that reads: the picture **fell**;
+- the share of other prompts that it fits better than its own: it **shows another prompt**;
+- or whether it is **a copy** of an earlier, different prompt's picture, pixel for pixel.
 
-Of each arm a prompt counts once, however often it was asked: requests that begin from one latent fail together. The
-p-value is the exact binomial one of "one third or less of the failures are the on arm's". Requests whose pictures with
-and without reuse are the same say nothing and are left out. Holm's correction holds over all tests, and the alarm is
-raised below `ALARM` = 0.001: of a thousand servers that do no harm, one. Which tests there are is known before any
-score is.
+Falls that exceed what lies between the better two pictures in 19 of 20 requests are ranked, the furthest first. If more
+of the first few are the on arm's than one in three, for whichever number of first ones that is least likely by chance,
+that is the evidence; how likely any such number is by chance is computed exactly (`scan_p`). So a dozen bad pictures
+tell, and a small loss in many does not: that is the mean's affair. Of each arm a prompt counts once, by its furthest
+fall: requests that begin from one latent fail together. Requests whose pictures with and without reuse are the same say
+nothing and are left out. Holm's correction holds over all tests, and the alarm is raised below `ALARM` = 0.001: of a
+thousand servers that do no harm, one. Which tests there are is known before any score is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,9 +38,10 @@ from metrics.statistics import LEVEL, Estimate, Floats, unit_rows
 from sweeps.record import Result
 
 ALARM = 0.001  # the level of the alarm, over all of its tests
-APART = 0.99  # of requests, those in which the better pictures are less far apart than a fall
-OUTRANKED = 0.05  # share of other prompts that a picture which shows another prompt fits better than its own
-FEW = 20  # other prompts, below which such a share is too coarse
+APART = 0.95  # of requests, those in which the better pictures are less far apart than a fall
+SHOWN = 0.05  # adjusted p-values below which requests are named, as ones to look at
+FEW = 20  # different prompts, below which a share of the others is too coarse
+SAME = 1e-9  # of p-values that are compared
 FIT = "fit to the prompt"
 CLUSTERED = "clustered by prompt"
 Kind = Literal["fell", "shows another prompt", "copy"]
@@ -102,15 +104,16 @@ class Signal(_Part):
     """One test of the alarm.
 
     Attributes:
-        kind: what is counted.
+        kind: what a fall is.
         by: the scorer or the encoder that tells it.
-        threshold: of a fall, in the scorer's unit; of a picture that shows another prompt, the share of prompts.
-        on: prompts of which, in some request, the on arm's picture alone fails.
-        others: prompts of which another arm's alone does, of off and of the control together.
+        threshold: the least fall that is ranked, in the measure's unit.
+        on: of the first falls, those that speak loudest, the on arm's; a prompt counts once.
+        others: of these the others'.
+        ranked: all falls that were ranked.
         requests: that could tell: their pictures with and without reuse differ.
-        p: exact, one-sided.
+        p: one-sided, exact.
         adjusted: the same, corrected for all tests.
-        ids: of the requests in which the on arm's picture alone fails.
+        ids: of the requests in which the on arm's picture fell as far as those counted.
     """
 
     kind: Kind
@@ -118,6 +121,7 @@ class Signal(_Part):
     threshold: float
     on: int
     others: int
+    ranked: int
     requests: int
     p: float
     adjusted: float
@@ -172,8 +176,8 @@ class Alarm(_Part):
             )
         told = [one for one in self.signals if one.adjusted < self.level]
         counted = "; ".join(
-            f"{len(one.ids)} {SAID[one.kind][len(one.ids) != 1]} by {one.by} (pictures of {one.on} prompts; without "
-            f"reuse, of {one.others}; adjusted p {one.adjusted:.1g})"
+            f"{len(one.ids)} {SAID[one.kind][len(one.ids) != 1]} by {one.by} (of the {one.on + one.others} furthest "
+            f"falls of a prompt {one.on} are with reuse, where a third is chance; adjusted p {one.adjusted:.1g})"
             for one in told
         )
         return f"ALARM, rare wrong pictures: of {best.requests} requests that reuse changed, {counted}"
@@ -270,65 +274,85 @@ def alarm(arms: Arms, level: float = ALARM) -> Alarm:
         arms: what was measured.
         level: of all tests together.
     """
-    tells, left_out = ~arms.same, list[str]()
-    signals: list[Signal] = []
-    falls = np.zeros(len(arms.ids))
-    kinds, owners = np.unique(list(arms.prompts), return_inverse=True)
-    first = np.unique(owners, return_index=True)[1]
-
-    def add(kind: Kind, by: str, threshold: float, alone: NDArray[np.int64]) -> None:
-        """Count where one arm's picture alone fails: 0 is on's, 1 and 2 are the others', -1 is nobody's."""
-        found = [(str(owners[row]), int(alone[row])) for row in np.flatnonzero((alone >= 0) & tells)]
-        on, others = len({one for one in found if one[1] == 0}), len({one for one in found if one[1] > 0})
-        signals.append(
-            Signal(
-                kind=kind,
-                by=by,
-                threshold=threshold,
-                on=on,
-                others=others,
-                requests=int(tells.sum()),
-                p=alone_p(on, others),
-                adjusted=1.0,
-                ids=tuple(int(arms.ids[row]) for row in np.flatnonzero((alone == 0) & tells)),
-            )
-        )
-
-    values = {scorer: [arms.signed(arm, scorer) for arm in ("on", "off", "control")] for scorer in arms.scores["off"]}
+    order = ("on", "off", "control")
+    kinds, first, owners = np.unique(list(arms.prompts), return_index=True, return_inverse=True)
+    tests: list[tuple[Kind, str, Floats]] = []
+    left_out = list[str]()
     for encoder, texts in arms.texts.items():
         asked = unit_rows(texts)
-        pictures = [unit_rows(arms.embeddings[arm][encoder]) for arm in ("on", "off", "control")]
-        values[f"{FIT} ({encoder})"] = [(rows * asked).sum(axis=1) for rows in pictures]
-        if len(kinds) <= FEW:
+        pictures = [unit_rows(arms.embeddings[arm][encoder]) for arm in order]
+        if len(kinds) > FEW:
+            shares = np.stack([outranked(rows, asked[first], owners) for rows in pictures])
+            tests.append(("shows another prompt", encoder, -shares))
+        else:
             left_out.append(f"whether pictures show another prompt: {len(kinds)} different prompts are too few")
-            continue
-        shows = np.stack([outranked(rows, asked[first], owners) > OUTRANKED for rows in pictures])
-        add("shows another prompt", encoder, OUTRANKED, only_one(shows))
+        tests.append(("fell", f"{FIT} ({encoder})", np.stack([(rows * asked).sum(axis=1) for rows in pictures])))
     if not arms.texts:
         left_out.append("whether pictures show another prompt: no scorer embeds pictures and prompts (clip_diversity)")
-    for by, of_arms in values.items():
-        table = np.stack(of_arms)
-        threshold, alone = fell(table, tells)
-        add("fell", by, threshold, alone)
-        below = table[1:].min(axis=0) - table[0]
-        falls = np.maximum(falls, below / threshold if threshold > 0 else np.where(below > 0, 1.0, 0.0))
-    copies = np.stack([exact_duplicates(arms.contents[arm], arms.prompts) for arm in ("on", "off", "control")])
-    add("copy", "pixels", 0.0, only_one(copies))
+    for scorer in arms.scores["off"]:
+        tests.append(("fell", scorer, np.stack([arms.signed(arm, scorer) for arm in order])))
+    copies = np.stack([exact_duplicates(arms.contents[arm], arms.prompts) for arm in order])
+    tests.append(("copy", "pixels", -copies.astype(np.float64)))
+    signals, depths = list[Signal](), np.zeros(len(arms.ids))
+    for kind, by, table in tests:
+        one, fall = _signal(kind, by, table, ~arms.same, owners, arms.ids)
+        signals.append(one)
+        depths = np.maximum(depths, fall)
     adjusted = holm([one.p for one in signals])
     signals = [one.model_copy(update={"adjusted": p}) for one, p in zip(signals, adjusted, strict=True)]
     return Alarm(
         raised=min(adjusted, default=1.0) < level,
         level=level,
         signals=tuple(signals),
-        flagged=_flagged(arms, signals, falls),
+        flagged=_flagged(arms, signals, depths),
         left_out=tuple(left_out),
     )
 
 
-def _flagged(arms: Arms, signals: Sequence[Signal], falls: Floats) -> tuple[Flagged, ...]:
+def _signal(
+    kind: Kind, by: str, table: Floats, tells: NDArray[np.bool_], owners: NDArray[np.int64], ids: Sequence[int]
+) -> tuple[Signal, Floats]:
+    """Return one test, and how far each of the on arm's pictures fell, in thresholds; 0 where it did not.
+
+    Args:
+        kind: what a fall is.
+        by: what tells it.
+        table: more is better; on's row is the first [A, N].
+        tells: which requests are counted [N].
+        owners: the number of each request's prompt [N].
+        ids: of the requests [N].
+    """
+    threshold, whose, how_far = falls(table, tells)
+    rows = np.flatnonzero((how_far > threshold) & tells)
+    rows = rows[np.argsort(-how_far[rows], kind="stable")]
+    of_prompt: dict[tuple[int, int], int] = {}
+    for row in rows:
+        of_prompt.setdefault((int(owners[row]), int(whose[row])), int(row))  # the furthest of a prompt and arm
+    ranked = list(of_prompt.values())
+    ours = whose[ranked] == 0 if ranked else np.zeros(0, dtype=bool)
+    p, length = scan_p(ours, 1 / len(table))
+    least = how_far[ranked[length - 1]] if length else np.inf
+    fallen = rows[(whose[rows] == 0) & (how_far[rows] >= least)]
+    signal = Signal(
+        kind=kind,
+        by=by,
+        threshold=threshold,
+        on=int(ours[:length].sum()),
+        others=int((~ours[:length]).sum()),
+        ranked=len(ranked),
+        requests=int(tells.sum()),
+        p=p,
+        adjusted=1.0,
+        ids=tuple(int(ids[row]) for row in fallen),
+    )
+    unit = threshold if threshold > 0 else 1.0
+    return signal, np.where((whose == 0) & tells & (how_far > threshold), how_far / unit, 0.0)
+
+
+def _flagged(arms: Arms, signals: Sequence[Signal], depths: Floats) -> tuple[Flagged, ...]:
     why: dict[int, list[str]] = {}
     for one in signals:
-        for request in one.ids:
+        for request in one.ids if one.adjusted < SHOWN else ():
             why.setdefault(request, []).append(f"{SAID[one.kind][0]} ({one.by})")
     place = {int(request): row for row, request in enumerate(arms.ids)}
     found = [
@@ -337,62 +361,78 @@ def _flagged(arms: Arms, signals: Sequence[Signal], falls: Floats) -> tuple[Flag
             prompt=arms.prompts[place[request]],
             hit=arms.hits[place[request]] if arms.hits else None,
             why=tuple(reasons),
-            fall=max(0.0, float(falls[place[request]])),
+            fall=float(depths[place[request]]),
         )
         for request, reasons in why.items()
     ]
     return tuple(sorted(found, key=lambda one: (-len(one.why), -one.fall, one.id)))
 
 
-def fell(scores: ArrayLike, tells: ArrayLike) -> tuple[float, NDArray[np.int64]]:
-    """Return how far a picture must lie below the next lower one to have fallen, and whose alone did.
+def falls(scores: ArrayLike, tells: ArrayLike) -> tuple[float, NDArray[np.int64], Floats]:
+    """Return the least fall that is ranked, and of each request whose picture is the worst and how far it fell.
 
-    The distance is the one that the better pictures of a request are apart at most in all but 1% of requests. Which arm
-    is which makes no difference to it, so that a test which asks for the arm is exact.
+    The least fall is what lies between the best and the second worst picture at most, in 19 of 20 requests. Which arm is
+    which makes no difference to it, so that a test which asks for the arm is exact.
 
     Args:
         scores: of three arms or more, more is better [A, N].
         tells: bool [N], requests that are counted.
 
     Returns:
-        The distance, and int64 [N]: the row of the arm whose picture fell, -1 where none did.
+        The least fall; int64 [N], the row of the worst picture's arm; float64 [N], how far below the next.
 
     Examples:
-        >>> threshold, alone = fell([[0.9, 0.1, 0.85], [0.9, 0.8, 0.8], [0.85, 0.9, 0.9]], [True, True, True])
-        >>> round(threshold, 2), alone.tolist()
-        (0.1, [-1, 0, -1])
+        >>> least, whose, how_far = falls([[0.9, 0.1, 0.9], [0.9, 0.8, 0.6], [0.9, 0.9, 0.8]], [True, True, True])
+        >>> round(least, 2), whose.tolist(), how_far.round(2).tolist()
+        (0.1, [0, 0, 1], [0.0, 0.7, 0.2])
     """
     table, counted = np.asarray(scores, dtype=np.float64), np.asarray(tells, dtype=bool)
     ranked = np.sort(table, axis=0)
     apart = (ranked[-1] - ranked[1])[counted]
-    threshold = float(np.quantile(apart, APART)) if len(apart) else 0.0
-    return threshold, np.where(ranked[1] - ranked[0] > threshold, table.argmin(axis=0), -1).astype(np.int64)
+    least = float(np.quantile(apart, APART)) if len(apart) else 0.0
+    return least, table.argmin(axis=0).astype(np.int64), ranked[1] - ranked[0]
 
 
-def only_one(fails: ArrayLike) -> NDArray[np.int64]:
-    """Return whose picture alone fails of each request, int64 [N], -1 where none does or several do.
+def scan_p(ours: ArrayLike, share: float) -> tuple[float, int]:
+    """Return the p-value of "each of these is ours with probability `share`", against "more of the first ones are".
+
+    The statistic is the smallest binomial p-value of the first 1, 2, ... of them; how likely one as small is, for
+    whichever number, follows exactly from a walk over the counts.
 
     Args:
-        fails: bool [A, N].
+        ours: bool [R], in their ranking.
+        share: the probability, such as 1/3.
+
+    Returns:
+        The p-value, and how many first ones give the smallest; 1.0 and 0 where there are none.
 
     Examples:
-        >>> only_one([[True, True, False], [False, True, False]]).tolist()
-        [0, -1, -1]
-    """
-    table = np.asarray(fails, dtype=bool)
-    return np.where(table.sum(axis=0) == 1, table.argmax(axis=0), -1).astype(np.int64)
-
-
-def alone_p(on: int, others: int, arms: int = 3) -> float:
-    """Return the one-sided p-value of "of pictures that fail alone, the on arm's are one in `arms` or fewer". Exact.
-
-    Examples:
-        >>> alone_p(0, 4), round(alone_p(8, 0), 6), round(alone_p(4, 8), 2)
-        (1.0, 0.000152, 0.61)
+        >>> p, length = scan_p([True] * 8 + [False] * 4, 1 / 3)
+        >>> round(p, 5), length
+        (0.00024, 8)
+        >>> scan_p([], 1 / 3)
+        (1.0, 0)
+        >>> scan_p([False, False], 1 / 3)[0]
+        1.0
     """
     from scipy.stats import binom
 
-    return float(binom.sf(on - 1, on + others, 1 / arms)) if on else 1.0
+    labels = np.asarray(ours, dtype=bool)
+    if not len(labels):
+        return 1.0, 0
+    lengths = np.arange(1, len(labels) + 1)
+    chances = binom.sf(np.cumsum(labels) - 1, lengths, share)
+    best = int(chances.argmin())
+    smallest = float(chances[best]) * (1 + SAME)
+    if smallest >= 1:
+        return 1.0, 0
+    walk, reached = np.array([1.0]), 0.0  # of each count so far its probability, where none was as unlikely before
+    for length in lengths:
+        walk = np.append(walk * (1 - share), 0.0) + np.append(0.0, walk * share)
+        unlikely = binom.sf(np.arange(length + 1) - 1, length, share) <= smallest
+        reached += float(walk[unlikely].sum())
+        walk[unlikely] = 0.0
+    return min(reached, 1.0), best + 1
 
 
 def mean_by_prompt(values: ArrayLike, prompts: Sequence[str], level: float = LEVEL) -> Estimate:
