@@ -40,6 +40,7 @@ from bench import (  # noqa: E402
     power,
     report,
     score,
+    serve,
     setup,
     show,
     sweep,
@@ -68,6 +69,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., None] | typer.Typer, str]] = {
     "tune": (RUN, tune.tune, "bench tune --prompts prompts.txt --tau 0.25,0.5,1 --sample 100 --gpu h100"),
     "score": (RUN, score.score, "bench score runs/NAME --metric clip_score"),
     "audit": (RUN, audit.audit, "bench audit runs/NAME --metric vqa"),
+    "serve": (RUN, serve.serve, "bench serve --model mini-sd --reuse cache --port 8000"),
     "paper": (RUN, paper.paper, "bench paper run table1 --miniature"),
     "drive": (
         RUN,

@@ -7,7 +7,7 @@ import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError, without_frames
 from common.files import sha256_text
+from common.plugins import no_exit
 from generators.prompts import checked_text, given_prompts
 from generators.strategies.arriving import Arriving
 from generators.strategies.base import Strategy, check_features, grouped
@@ -22,6 +23,7 @@ from generators.strategies.contents import unit
 from serving.shelf import Begin, Shelf, batch_plan
 
 if TYPE_CHECKING:
+    from generators.acceleration import Acceleration
     from generators.conditioning import Conditioning
     from generators.node_states import NodeState
     from generators.settings import GenerationSettings
@@ -75,7 +77,8 @@ class Picture:
         seed: that its noise was drawn from.
         steps: K, the denoiser evaluations of a picture by itself.
         steps_run: those that were done for it; of one that was done for several it has its share.
-        rows: the rows that the denoiser evaluated for it: two a step with guidance, where a model has it.
+        rows: the rows that the denoiser evaluated for it: two a step with guidance, where a model has it; None where
+            the model's components do not tell.
         from_request: the id of the request whose latent it began with; None: nobody's, or several shared.
         similarity: to the nearest request with a latent; None where there is none, or nobody looked.
     """
@@ -84,7 +87,7 @@ class Picture:
     seed: int
     steps: int
     steps_run: float
-    rows: float
+    rows: float | None
     from_request: str | None = None
     similarity: float | None = None
 
@@ -121,8 +124,10 @@ class Counts:
     """What the engine has done since it began.
 
     Attributes:
-        rows: that the denoiser evaluated.
-        rows_alone: that it would have evaluated with nobody sharing.
+        steps: denoiser evaluations, counted by picture: what plans call node-steps.
+        steps_alone: those that there would have been with nobody sharing.
+        rows: that the denoiser evaluated, as far as its model tells.
+        rows_alone: likewise with nobody sharing.
         latents: kept now.
     """
 
@@ -132,6 +137,8 @@ class Counts:
     refused: int = 0
     pictures: int = 0
     batches: int = 0
+    steps: int = 0
+    steps_alone: int = 0
     rows: float = 0.0
     rows_alone: float = 0.0
     denoising_seconds: float = 0.0
@@ -180,6 +187,7 @@ class Engine:
         window: seconds that the first of a batch waits for others.
         batch: pictures that are denoised together, at most.
         queue: requests that wait, at most.
+        acceleration: how denoisers compute; None: the device's defaults.
         shelf: makes the store of latents of one kind of requests.
         tell: hears what went wrong, for whoever runs the server.
 
@@ -196,6 +204,7 @@ class Engine:
         window: float = 0.0,
         batch: int = MOST_BATCH,
         queue: int = MOST_QUEUED,
+        acceleration: "Acceleration | None" = None,
         shelf: Callable[..., Shelf] = Shelf,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -207,10 +216,10 @@ class Engine:
         self.counts = Counts()
         self._shelf, self._tell, self._tau = shelf, tell, float(cell.config.tau)
         # denoising lets go of the encoders of its model, which the next batch needs again: two models, half loaded each
-        self._encoders, self._denoisers = Families(device), Families(device)
+        self._encoders, self._denoisers = (Families(device, acceleration=acceleration) for _ in range(2))
         self._shelves: OrderedDict[str, Shelf] = OrderedDict()
         self._known: OrderedDict[str, GenerationSettings] = OrderedDict()
-        self._rows: dict[str, float] = {}
+        self._rows: dict[tuple[bool, bool], float | None] = {}
         self._checking = threading.Lock()
         self._turn = threading.Condition()
         self._queue: deque[_Waiting] = deque()
@@ -241,7 +250,7 @@ class Engine:
         Raises:
             UserError: the model's family refuses them.
         """
-        from sweeps.grid import sampler_of
+        from sweeps.grid import idle_negative, sampler_of
 
         source = self.cell.source
         key = repr(sorted(overrides.items()))
@@ -251,7 +260,7 @@ class Engine:
                 return self._known[key]
             values = {**source.settings.model_dump(), **overrides, "seed": 0}
             settings = type(source.settings).resolve(values, device=self.device)
-            if settings.negative_prompt and settings.guidance <= 1:
+            if overrides.get("negative_prompt") and idle_negative(settings):
                 what = f"a negative prompt changes nothing at guidance {settings.guidance:g}"
                 raise UserError(what, "leave negative_prompt out, or ask for a guidance_scale above 1")
             sampler_of(source.entry, settings, self.device)
@@ -302,12 +311,15 @@ class Engine:
             self._thread.join(seconds)
 
     def _work(self) -> None:
-        while batch := self._next():
-            by_kind: dict[str, list[_Waiting]] = {}
-            for waiting in batch:
-                by_kind.setdefault(_kind(waiting.wanted.settings), []).append(waiting)
-            for together in by_kind.values():
-                self._serve(together)
+        try:
+            while batch := self._next():
+                by_kind: dict[str, list[_Waiting]] = {}
+                for waiting in batch:
+                    by_kind.setdefault(_kind(waiting.wanted.settings), []).append(waiting)
+                for together in by_kind.values():
+                    self._serve(together)
+        finally:
+            self.close()
 
     def _next(self) -> list[_Waiting]:
         """Return the requests of the next batch, in the order in which they came; none when the engine closes."""
@@ -344,7 +356,8 @@ class Engine:
             for number in range(one.wanted.n)
         ]
         try:
-            pictures = self._made(asked)
+            with no_exit():  # a model's code may end the process
+                pictures = self._made(asked)
         except Exception as error:
             self._forget(together[0].wanted.settings)
             if len(together) > 1:
@@ -411,8 +424,10 @@ class Engine:
             self._forget(settings)
         self.counts.batches += 1
         self.counts.denoising_seconds += time.perf_counter() - begun
-        self.counts.rows += execution.rows * rows
-        self.counts.rows_alone += steps * len(asked) * rows
+        self.counts.steps += execution.rows
+        self.counts.steps_alone += steps * len(asked)
+        self.counts.rows += execution.rows * (rows or 0)
+        self.counts.rows_alone += steps * len(asked) * (rows or 0)
         self.counts.latents = sum(map(len, self._shelves.values()))
         return [
             FailedError(f"numbers of {entry.name} overflow in {settings.dtype} {lost[place]}: there is no picture")
@@ -422,7 +437,7 @@ class Engine:
                 one.seed,
                 steps,
                 float(taken[place]),
-                float(taken[place]) * rows,
+                None if rows is None else float(taken[place]) * rows,
                 begins[place].of,
                 begins[place].similarity,
             )
@@ -473,7 +488,7 @@ class Engine:
         kind = _kind(settings)
         if kind not in self._shelves:
             self._shelves[kind] = self._shelf(self.cell.strategy.opened(self._tau, steps))
-            if len(self._shelves) > KINDS:
+            while len(self._shelves) > KINDS:
                 self._shelves.popitem(last=False)
         self._shelves.move_to_end(kind)
         return self._shelves[kind]
@@ -482,18 +497,23 @@ class Engine:
         """Let go of all latents of such requests: some that the rules count on were not made."""
         self._shelves.pop(_kind(settings), None)
 
-    def _rows_a_step(self, settings: "GenerationSettings") -> float:
-        """Return the rows that the denoiser evaluates of one step of one picture."""
-        kind = _kind(settings)
-        if kind not in self._rows:
-            from dataclasses import replace
+    def _rows_a_step(self, settings: "GenerationSettings") -> float | None:
+        """Return the rows that the denoiser evaluates of one step of one picture; None where its model does not tell.
 
-            from sweeps.cost import rows_of
+        Tracing a model takes seconds, and a request may name any guidance: whether there is any is what matters.
+        """
+        from sweeps.cost import rows_of
 
-            if len(self._rows) > 8 * KINDS:
-                self._rows.clear()
-            self._rows[kind] = rows_of(replace(self.cell.source, settings=settings))[0]
-        return self._rows[kind]
+        guided, negative = settings.guidance > 1, bool(settings.negative_prompt)
+        if (guided, negative) not in self._rows:
+            like = settings.model_copy(
+                update={"guidance": 2.0 if guided else 1.0, "negative_prompt": "any" if negative else ""}
+            )
+            try:
+                self._rows[guided, negative] = rows_of(replace(self.cell.source, settings=like))[0]
+            except UserError:
+                self._rows[guided, negative] = None
+        return self._rows[guided, negative]
 
 
 def engine_cell(spec: Any, device: str) -> "Cell":

@@ -244,7 +244,7 @@ def _document(answer: Answer) -> dict[str, Any]:
             "steps": sum(picture.steps for picture in pictures),
             "steps_run": sum(picture.steps_run for picture in pictures),
             "steps_skipped": sum(picture.steps - picture.steps_run for picture in pictures),
-            "nfe_rows": sum(picture.rows for picture in pictures),
+            "nfe_rows": None if pictures[0].rows is None else sum(picture.rows or 0 for picture in pictures),
             "seed": pictures[0].seed,
             "waited_seconds": answer.waited,
             "seconds": answer.seconds,

@@ -421,16 +421,21 @@ def _check_own(source: Source, spec: SweepSpec, device: str) -> None:
         raise UserError(f"several --seed contradict {what}", f"give one, for prompts without, or {leave}")
     if not prompts.negative_prompts:
         return
-    from generators.families.described import TRUE_GUIDANCE
-
     some = next(text for text in prompts.negative_prompts if text)
     try:
         sampler_of(source.entry, settings.model_copy(update={"negative_prompt": some}), device)
     except UserError as error:
         raise UserError(f"{what} cannot be used: {error.message}", f"{leave}; or use another model") from error
-    if settings.guidance <= 1 and TRUE_GUIDANCE not in getattr(settings, "further", {}):
+    if idle_negative(settings):
         idle = f"{what} change nothing at guidance {settings.guidance:g}"
         raise UserError(idle, f"use a --guidance above 1, or {leave}")
+
+
+def idle_negative(settings: GenerationSettings) -> bool:
+    """Return whether a negative prompt changes nothing, as there is no guidance away from it."""
+    from generators.families.described import TRUE_GUIDANCE
+
+    return settings.guidance <= 1 and TRUE_GUIDANCE not in getattr(settings, "further", {})
 
 
 def settings_of(spec: SweepSpec, entry: ModelEntry, device: str) -> Iterator[GenerationSettings]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = {"torch", "diffusers", "transformers", "open_clip", "numpy", "pandas", "scipy", "mlflow", "matplotlib"}
+HEAVY |= {"fastapi", "uvicorn", "starlette"}
 REPORT = """
 import json, sys
 sys.argv = %r
@@ -31,7 +32,7 @@ def imported_by(*arguments: str) -> set[str]:
     return set(json.loads(process.stderr.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["serve", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(arguments):
     assert HEAVY & imported_by(*arguments) == set()
 
@@ -39,7 +40,7 @@ def test_help_imports_nothing_heavy(arguments):
 def test_every_command_has_a_line_of_help(bench):
     result = bench("--help")
     assert result.exit_code == 0
-    commands = "sweep plan generate report flops power doctor setup models datasets strategies"
+    commands = "sweep plan generate serve report flops power doctor setup models datasets strategies"
     for command in commands.split():
         assert command in result.stdout
         assert bench(command, "--help").exit_code == 0

@@ -1,7 +1,10 @@
 """A server of `bench serve` in this process: uvicorn in a thread, on a free loopback port."""
 
+import json
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,3 +64,22 @@ def served(
         server.end()
         thread.join(60)
         bound.close()
+
+
+def ask(url: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], Any]:
+    """Return the status, headers (named in lower case) and document of a request: a GET, or a POST of a body.
+
+    Args:
+        url: whole.
+        body: sent as JSON, or as it is if it is bytes; None: nothing is posted.
+        headers: further ones, with underscores for hyphens.
+    """
+    data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    sent = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    request = urllib.request.Request(url, data, sent)
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status, {name.lower(): value for name, value in answer.headers.items()}, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, {name.lower(): value for name, value in error.headers.items()}, json.load(error)
