@@ -115,7 +115,7 @@ class Answer(BaseModel):
         hit: whether it began from what others left, by what the server says; None where it says nothing of it.
         said: the headers and fields of the answer that have to do with caching.
         file: the picture's name; None where there is none.
-        sha256: of that file.
+        picture_sha256: of that file.
         blank: whether the picture is of one colour.
     """
 
@@ -132,7 +132,7 @@ class Answer(BaseModel):
     hit: bool | None = None
     said: dict[str, str] = {}
     file: str | None = None
-    sha256: str | None = None
+    picture_sha256: str | None = None
     blank: bool = False
 
     @property
@@ -145,7 +145,10 @@ class Answer(BaseModel):
         """Return the answer that is kept of a request, if it and its picture are whole."""
         try:
             found = cls.model_validate(read_sealed(folder / f"{request_id:05d}.json")[0])
-            whole = found.file is None or sha256_bytes((folder / Path(found.file).name).read_bytes()) == found.sha256
+            whole = (
+                found.file is None
+                or sha256_bytes((folder / Path(found.file).name).read_bytes()) == found.picture_sha256
+            )
         except (OSError, ValueError):  # pydantic's too
             return None
         return found if whole and found.id == request_id else None
@@ -281,7 +284,7 @@ class _Asking:
             known = {"said": said, "hit": hit(said)}
             picture = await self.picture(http, parsed)
             known |= _about(picture, self.server.size)
-            known |= {"file": f"{request.id:05d}{known.pop('suffix')}", "sha256": sha256_bytes(picture)}
+            known |= {"file": f"{request.id:05d}{known.pop('suffix')}", "picture_sha256": sha256_bytes(picture)}
         except FailedError as error:
             known |= {"failed": self.harmless(str(error))}
             picture = None

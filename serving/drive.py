@@ -285,7 +285,8 @@ class Driving:
         prompts = [self.stream.requests[i].prompt for i in ids]
         files = {arm: [self.out / arm / str(by_arm[arm][i].file) for i in ids] for arm in ARMS}
         scores = {
-            arm: self.scored(arm, files[arm], prompts, [str(by_arm[arm][i].sha256) for i in ids], emit) for arm in ARMS
+            arm: self.scored(arm, files[arm], prompts, [str(by_arm[arm][i].picture_sha256) for i in ids], emit)
+            for arm in ARMS
         }
         contents = {arm: [_content(file) for file in files[arm]] for arm in ARMS}
         audits = self.audit(files["off"], prompts, scores["off"], emit) if self.audited else []

@@ -182,7 +182,7 @@ class Stream(BaseModel):
             UserError: it is none, or its requests are not numbered from 0 in the order that they come.
         """
         try:
-            lines = input_file(path).read_text(encoding="utf-8").splitlines()
+            lines = input_file(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
             first, *others = (parse_json(line) for line in lines)
             found = cls(spec=StreamSpec(**first), requests=tuple(Request(**line) for line in others))
         except FileNotFoundError:
