@@ -13,11 +13,11 @@ three cases. A test looks at how far the worst picture of each request lies belo
 Falls that exceed what lies between the better two pictures in 19 of 20 requests are ranked, the furthest first. If more
 of the first few are the on arm's than one in three, for whichever number of first ones that is least likely by chance,
 that is the evidence; how likely any such number is by chance is computed exactly (`scan_p`). So a dozen bad pictures
-tell. A small loss in most pictures does not: an arm's median is taken off before, as that is the mean's affair. Of each
-arm a prompt counts once, by its furthest fall: requests that begin from one latent fail together. Requests whose
-pictures with and without reuse are the same say nothing and are left out. Holm's correction holds over all tests, and
-the alarm is raised below `ALARM` = 0.001: of a thousand servers that do no harm, one. Which tests there are is known
-before any score is.
+tell. A small loss of score in most pictures does not: an arm's median is taken off before, as that is the mean's
+affair. Of each arm a prompt counts once, by its furthest fall: requests that begin from one latent fail together.
+Requests whose pictures with and without reuse are the same say nothing and are left out. Holm's correction holds over
+all tests, and the alarm is raised below `ALARM` = 0.001: of a thousand servers that do no harm, one. Which tests there
+are is known before any score is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -323,7 +323,7 @@ def _signal(
         owners: the number of each request's prompt [N].
         ids: of the requests [N].
     """
-    if tells.any():  # what an arm loses in most requests is told by its mean
+    if kind == "fell" and tells.any():  # what an arm loses in most requests is told by its mean
         table = table - np.median((table - table.mean(axis=0))[:, tells], axis=1, keepdims=True)
     threshold, whose, how_far = falls(table, tells)
     rows = np.flatnonzero((how_far > threshold) & tells)
