@@ -35,7 +35,7 @@ class Bounds(NamedTuple):
     changed={
         "tau": {"help": "How much to share: 1 is a cache's own table.", "metavar": "X", "default": "1"},
         "strategy": {
-            "help": "By whose rules: of a cache (cache, chorus, vllm-omni), or of plans.",
+            "help": "By whose rules: of a cache (cache, chorus, modm, vllm-omni), or of plans.",
             "default": "cache, or ward-cosine for plans",
         },
         "steps": {"help": "Of a picture, where a request does not say.", "metavar": "N"},

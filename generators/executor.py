@@ -87,6 +87,7 @@ def execute(
     on_exit: Callable[[NodeState], None] | None = None,
     cache: "DenoiserCache | None" = None,
     renoised: NDArray[np.bool_] | None = None,
+    finished: tuple[NDArray[np.int64], Tensor] | None = None,
 ) -> Execution:
     """Denoise every node of `plan` over its steps (Algorithm 1 of the paper).
 
@@ -119,6 +120,8 @@ def execute(
         cache: reuse between the steps of each path; its memory is neither in checkpoints nor in exported states.
         renoised: bool [n], the nodes that begin with fresh noise, if the settings have any (`renoised_nodes`); to be
             given for a part of a plan, in which their sources may not be.
+        finished: nodes of a plan with nodes that begin from pictures, int64 [m], ascending, which were denoised before,
+            and their last latents, [m, *latent shape]: what begins from their pictures does, and they are left out.
 
     Returns:
         The latents that are wanted, and what they took.
@@ -135,6 +138,8 @@ def execute(
     batches = Batches(batch_size, few_sizes=family.acceleration.compiled)
     run = _Run(plan, family, conditioning, keys, settings, noise, batches, observers)
     run.needed = needed
+    if finished:
+        run.leave_out(*finished)
     run.initial_states, run.on_exit = {state.k: state for state in initial_states}, on_exit
     if settings.renoise:
         run.renoised = renoised_nodes(plan, keys) if renoised is None else renoised
@@ -317,11 +322,23 @@ class _Run:
         self.x0: Tensor | None = None  # predicted in the last step, where nodes that begin in the next need it
         self.parted: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)  # the active nodes that take their own x0 now
         self.x0_before: Tensor | None = None  # what was predicted before for those, in rows as the latents'
-        self.stages, self.stage = self.plan.stages, 0
-        begins = [0, *(int(self.plan.first[nodes].min()) for nodes in self.stages[1:])]
+        self.finished = self.nodes, torch.empty(0, *self.shape, dtype=self.dtype), self.overflow
+        self._set_stages(self.plan.stages)
+
+    def _set_stages(self, stages: list[NDArray[np.int64]]) -> None:
+        self.staged = self.plan.from_pictures
+        self.stages, self.stage = stages, 0
+        begins = [int(self.plan.first[nodes].min()) for nodes in stages] if self.staged else [0]
         self.steps = [(stage, k) for stage, first in enumerate(begins) for k in range(first, self.plan.steps)]
         self.samplers = [self.sampler.begun_at(k) for k in begins]
-        self.finished = self.nodes, torch.empty(0, *self.shape, dtype=self.dtype), self.overflow
+
+    def leave_out(self, nodes: NDArray[np.int64], latents: Tensor) -> None:
+        """Take these nodes' last latents as they are, and denoise the others alone."""
+        if not self.staged or len(nodes) != len(latents):
+            raise ValueError("nodes that are left out are those from whose pictures others begin, a latent each")
+        self.finished = nodes, latents.to(self.finished[1]), np.full(len(nodes), -1)
+        left = (np.setdiff1d(stage, nodes) for stage in self.stages)
+        self._set_stages([stage for stage in left if len(stage)])
 
     def begin(self, at: int) -> int:
         """Turn to the stage of a step, counted over all stages; return the step as the scheduler counts it."""
@@ -331,7 +348,7 @@ class _Run:
 
     def end(self, at: int) -> None:
         """Put away what a stage has finished, for those to come, if the step was its last and there are several."""
-        if len(self.stages) == 1 or self.steps[at][1] + 1 < self.plan.steps:
+        if not self.staged or self.steps[at][1] + 1 < self.plan.steps:
             return
         nodes = np.concatenate([self.finished[0], self.nodes])
         order = np.argsort(nodes)
@@ -366,13 +383,13 @@ class _Run:
         overflow = torch.from_numpy(self.overflow)
         taken = self.calls, self.rows, self.batches.size, seconds
         ended, latents, lost = self.finished
-        finished = (torch.from_numpy(ended), latents, torch.from_numpy(lost)) if len(self.stages) > 1 else None
+        finished = (torch.from_numpy(ended), latents, torch.from_numpy(lost)) if self.staged else None
         return Checkpoint(k, nodes, self.latents, memory, overflow, *taken, x0=self.x0, finished=finished)
 
     def enter(self, k: int) -> None:
         """Let nodes that begin at step k take their places, and those that stopped leave."""
         nodes = self.plan.active(k)
-        if len(self.stages) > 1:
+        if self.staged:
             nodes = np.intersect1d(nodes, self.stages[self.stage], assume_unique=True)
         self.parted, self.x0_before = np.zeros(len(nodes), dtype=np.bool_), None
         if np.array_equal(nodes, self.nodes):
@@ -506,13 +523,13 @@ class _Run:
     def hopeless(self, k: int) -> bool:
         """Return whether no node that is active after step k, or begins later, can become a picture."""
         overflow = self.overflow if self.needed is None else self.overflow[self.needed[self.nodes]]
-        if self.on_exit or len(self.stages) > 1 or not len(overflow) or (overflow < 0).any():
+        if self.on_exit or self.staged or not len(overflow) or (overflow < 0).any():
             return False
         return not ((self.plan.source < 0) & (self.plan.first > k)).any()
 
     def finish(self, ends: NDArray[np.int64], prompts: NDArray[np.int64], options: dict[str, Any]) -> Execution:
         """Return the latents of these nodes, which are these prompts', and what they took."""
-        if len(self.stages) > 1:
+        if self.staged:
             self.nodes, self.latents, self.overflow = self.finished
         there = ends
         if not np.isin(ends, self.nodes).all():  # it was hopeless: those that the ends would have begun from

@@ -7,6 +7,7 @@ import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,9 +21,11 @@ from generators.prompts import checked_text, given_prompts
 from generators.strategies.arriving import Arriving
 from generators.strategies.base import Strategy, check_features, grouped
 from generators.strategies.contents import unit
-from serving.shelf import Begin, Shelf, batch_plan
+from serving.shelf import Begin, Shelf, batch_plan, picture_plan
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from generators.acceleration import Acceleration
     from generators.conditioning import Conditioning
     from generators.node_states import NodeState
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 Reuse = Literal["none", "cache", "plans"]
 STRATEGY: dict[str, str] = {"cache": "cache", "plans": "ward-cosine", "none": "none"}
 KINDS = 8  # of settings in which requests may come at once, each with latents of its own
+NAMES = 20_000  # requests that are found in one cache: with more it is emptied, whatever its rules say
 DRAWN = 2**31  # seeds that are drawn are below
 MOST_PICTURES, MOST_QUEUED, MOST_BATCH = 4, 64, 8
 
@@ -174,6 +178,26 @@ class _Asked:
         return seeded(self.seed, f"{sha256_text(self.wanted.prompt)}#{self.number}")
 
 
+@dataclass(frozen=True, eq=False)
+class _Planned:
+    """A batch, planned.
+
+    Attributes:
+        begins: where each picture begins.
+        states: the initial states of nodes that begin from what was kept.
+        keep: takes the states of nodes that stop.
+        finished: the nodes whose pictures were finished before, and their last latents.
+        keep_pictures: takes the last latents of all pictures.
+    """
+
+    plan: "SharingPlan"
+    begins: Sequence[Begin]
+    states: "Sequence[NodeState]" = ()
+    keep: "Callable[[NodeState], None] | None" = None
+    finished: "tuple[NDArray[np.int64], Tensor] | None" = None
+    keep_pictures: "Callable[[Tensor], None] | None" = None
+
+
 class Engine:
     """One model, its queue, and what requests leave for each other.
 
@@ -211,6 +235,7 @@ class Engine:
         from sweeps.families import Families
 
         check_strategy(cell.strategy, reuse)
+        self._pictures = _begins_from_pictures(cell.strategy) if reuse == "cache" else False
         self.cell, self.device, self.reuse = cell, device, reuse
         self.window, self.batch, self.queue = window, batch, queue
         self.counts = Counts()
@@ -232,17 +257,12 @@ class Engine:
         Raises:
             UserError: the model cannot be had here.
         """
-        settings = self.settings({"steps": 1}) if self._may_take_one_step() else self.settings({})
+        settings = self.settings({})
+        with suppress(UserError):
+            settings = self.settings({"steps": 1})
         self._made([_Asked(Wanted("a warm-up", settings, reuse=False), 0, 0)])
         self.counts = Counts()
         self._thread.start()
-
-    def _may_take_one_step(self) -> bool:
-        try:
-            self.settings({"steps": 1})
-        except UserError:
-            return False
-        return True
 
     def settings(self, overrides: Mapping[str, Any]) -> "GenerationSettings":
         """Return the model's settings with a request's own in their place; to be called off the event loop.
@@ -263,7 +283,10 @@ class Engine:
             if overrides.get("negative_prompt") and idle_negative(settings):
                 what = f"a negative prompt changes nothing at guidance {settings.guidance:g}"
                 raise UserError(what, "leave negative_prompt out, or ask for a guidance_scale above 1")
-            sampler_of(source.entry, settings, self.device)
+            sampler = sampler_of(source.entry, settings, self.device)
+            if self._pictures and isinstance(self.cell.strategy, Arriving):
+                for step in self.cell.strategy.opened(self._tau, sampler.K).begins:
+                    sampler.begun_at(step)  # some schedulers cannot
             self._known[key] = settings
             if len(self._known) > 8 * KINDS:
                 self._known.popitem(last=False)
@@ -399,26 +422,29 @@ class Engine:
         conditioning = encoders.encode(texts, keys, settings, Batches(self.batch))  # type: ignore[arg-type]
         check_conditioning(conditioning, entry.name, settings.dtype, texts)
         steps = family.sampler(settings).K
-        plan, begins, states, keep = self._planned(asked, conditioning, settings, steps)
+        planned = self._planned(asked, conditioning, settings, steps)
         noise = KeyedNoise(settings.seed, settings.noise)
         begun = time.perf_counter()
         execution = execute(
-            plan,
+            planned.plan,
             family,
             conditioning,
             keys,
             settings,
             noise=noise,
             batch_size=self.batch,
-            initial_states=states,
-            on_exit=keep,
+            initial_states=planned.states,
+            on_exit=planned.keep,
+            finished=planned.finished,
         )
+        if planned.keep_pictures:
+            planned.keep_pictures(execution.latents)
         lost: dict[int, str] = {}
         decoded = decode_images(
             family, execution, keys, settings, noise=noise, batches=Batches(self.batch), overflows=lost
         )
         pixels = np.concatenate(list(decoded))
-        taken = _taken(plan)
+        taken, begins = _taken(planned), planned.begins
         rows = self._rows_a_step(settings)
         if lost or not all(shelf.whole for shelf in self._shelves.values()):
             self._forget(settings)
@@ -446,13 +472,13 @@ class Engine:
 
     def _planned(
         self, asked: Sequence[_Asked], conditioning: "Conditioning", settings: "GenerationSettings", steps: int
-    ) -> "tuple[SharingPlan, list[Begin], list[NodeState], Callable[[NodeState], None] | None]":
-        """Return the plan of a batch, where each picture begins, and what takes the latents that are to be kept."""
+    ) -> "_Planned":
+        """Return the plan of a batch, and what is to be kept of it."""
         from generators.sharing.plan import baseline_plan, build_plan
 
         alone = [Begin() for _ in asked]
         if self.reuse == "none" or not any(one.shares for one in asked):
-            return baseline_plan(len(asked), steps), alone, [], None
+            return _Planned(baseline_plan(len(asked), steps), alone)
         features = self._encoders.get(self.cell.source.entry, settings.dtype).features(
             conditioning, self.cell.config.features
         )
@@ -463,29 +489,21 @@ class Engine:
                 [kinds.setdefault(one.seed if one.shares else object(), len(kinds)) for one in asked], dtype=np.int64
             )
             tree = grouped(self.cell.strategy, features, classes=classes if len(kinds) > 1 else None)
-            plan = build_plan(tree, self.cell.schedule, self._tau, steps, self.cell.config.combiner)
-            return plan, alone, [], None
+            return _Planned(build_plan(tree, self.cell.schedule, self._tau, steps, self.cell.config.combiner), alone)
         shelf = self._shelf_of(settings, steps)
         rows, begins, making = unit(check_features(features)), list[Begin](), dict[int, int]()
         for place, one in enumerate(asked):
             begins.append(shelf.arrive(rows[place], one.wanted.id, making) if one.shares else Begin())
             if begins[-1].keeps:
                 making[begins[-1].arrival] = place
-        cut, states, owner = batch_plan(begins, steps)
-
-        def keep(state: "NodeState") -> None:
-            import torch
-
-            for row, node in enumerate(state.nodes.tolist()):
-                latent = begins[owner[node]].arrival, state.k
-                shelf.keep(latent, state.taken(torch.tensor([row]), torch.tensor([0])))
-
-        return cut, begins, states, keep
+        return _of_pictures(shelf, begins, steps) if self._pictures else _of_latents(shelf, begins, steps)
 
     def _shelf_of(self, settings: "GenerationSettings", steps: int) -> Shelf:
         """Return the latents of requests of these settings; of too many settings those asked for longest ago go."""
         assert isinstance(self.cell.strategy, Arriving)
         kind = _kind(settings)
+        if kind in self._shelves and self._shelves[kind].names > NAMES:
+            self._forget(settings)
         if kind not in self._shelves:
             self._shelves[kind] = self._shelf(self.cell.strategy.opened(self._tau, steps))
             while len(self._shelves) > KINDS:
@@ -534,8 +552,7 @@ def check_strategy(strategy: Strategy, reuse: Reuse) -> None:
     """Refuse a strategy that cannot share in that way.
 
     Raises:
-        UserError: it plans streams where those that wait are planned, or sets where they arrive; or its prompts begin
-            from finished pictures, which no batch has yet.
+        UserError: it plans streams where those that wait are planned, or sets where they arrive.
 
     Examples:
         >>> from generators.strategies.base import get_strategy
@@ -545,20 +562,18 @@ def check_strategy(strategy: Strategy, reuse: Reuse) -> None:
         ...     print(error.message)
         the strategy 'ward-cosine' has no rules for requests one by one
     """
-    from generators.sharing.requests import Pictures
-
     if reuse == "cache" and not isinstance(strategy, Arriving):
         what = f"the strategy {strategy.name!r} has no rules for requests one by one"
-        raise UserError(what, "use --reuse plans, or one of cache, chorus, vllm-omni")
-    if reuse == "cache" and isinstance(strategy, Arriving):
-        stream = strategy.stream(np.empty((0, 1)), np.empty(0, dtype=np.int64))
-        if isinstance(stream, Pictures):
-            what = (
-                f"the strategy {strategy.name!r} begins from finished pictures, and a server keeps latents on their way"
-            )
-            raise UserError(what, "use one of cache, chorus, vllm-omni")
+        raise UserError(what, "use --reuse plans, or one of cache, cachegenius, chorus, modm, vllm-omni")
     if reuse == "plans" and type(strategy).tree is Strategy.tree:
         raise UserError(f"the strategy {strategy.name!r} plans whole streams", "use --reuse cache, or ward-cosine")
+
+
+def _begins_from_pictures(strategy: Strategy) -> bool:
+    from generators.sharing.requests import Pictures
+
+    assert isinstance(strategy, Arriving)
+    return isinstance(strategy.stream(np.empty((0, 1)), np.empty(0, dtype=np.int64)), Pictures)
 
 
 def checked_prompt(text: str, most: int) -> str:
@@ -577,10 +592,45 @@ def _kind(settings: "GenerationSettings") -> str:
     return settings.model_dump_json()
 
 
-def _taken(plan: "SharingPlan") -> NDArray[np.float64]:
+def _of_latents(shelf: Shelf, begins: Sequence[Begin], steps: int) -> _Planned:
+    """Return a batch whose pictures begin from, and leave, latents on their way."""
+    import torch
+
+    plan, states, owner = batch_plan(begins, steps)
+
+    def keep(state: "NodeState") -> None:
+        for row, node in enumerate(state.nodes.tolist()):
+            latent = begins[owner[node]].arrival, state.k
+            shelf.keep(latent, state.taken(torch.tensor([row]), torch.tensor([0])))
+
+    return _Planned(plan, begins, states, keep)
+
+
+def _of_pictures(shelf: Shelf, begins: Sequence[Begin], steps: int) -> _Planned:
+    """Return a batch whose pictures begin from, and leave, finished pictures."""
+    import torch
+
+    from generators.node_states import NodeState
+
+    plan, before = picture_plan(begins, steps)
+    finished = None
+    if before:
+        nodes = np.arange(len(begins), len(plan.first))
+        finished = nodes, torch.cat([state.latents for state in before])
+
+    def keep_pictures(latents: "Tensor") -> None:
+        for place, begin in enumerate(begins):
+            state = NodeState(steps, torch.tensor([0]), latents[place : place + 1].clone(), ())
+            for step in begin.keeps:
+                shelf.keep((begin.arrival, step), state)
+
+    return _Planned(plan, begins, finished=finished, keep_pictures=keep_pictures)
+
+
+def _taken(planned: _Planned) -> NDArray[np.float64]:
     """Return the steps done for each picture, float64 [N]: a node's are divided among those that it serves."""
-    taken = np.zeros(plan.n_prompts)
-    for node in range(len(plan.first)):
+    plan, taken = planned.plan, np.zeros(planned.plan.n_prompts)
+    for node in range(planned.finished[0][0] if planned.finished else len(plan.first)):
         members = plan.members(node)
         taken[members] += (plan.stop[node] - plan.first[node]) / len(members)
     return taken

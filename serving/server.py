@@ -19,6 +19,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from common.errors import UserError, nearest
 from serving.engine import MOST_PICTURES, Answer, BusyError, ClosingError, Engine, FailedError, Wanted, checked_prompt
@@ -109,6 +110,10 @@ def make_app(engine: Engine, *, limits: Limits | None = None, host: str = "127.0
         what = f"{request.method} {request.url.path}: {error.detail}"
         return RefusedError(error.status_code, what, code="unknown_url").response
 
+    @app.exception_handler(Exception)
+    async def unforeseen(_: Request, error: Exception) -> JSONResponse:
+        return RefusedError(500, f"the server failed: {type(error).__name__}", code="server_failed").response
+
     @app.middleware("http")
     async def own_name(request: Request, call_next: Callable[..., Any]) -> Any:
         # a page that a browser shows may have its own name lead here, and read what is answered
@@ -168,6 +173,8 @@ async def _body(request: Request, most: int) -> bytes:
                 body += chunk
                 if len(body) > most:
                     raise too_large
+    except ClientDisconnect:
+        raise RefusedError(400, "the body ended early") from None  # which nobody may be there to read
     except TimeoutError:
         raise RefusedError(408, f"the body was not there after {PATIENCE:g} seconds") from None
     return bytes(body)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from generators.node_states import NodeState
 from generators.sharing.parts import PartPlan
+from generators.sharing.plan import SharingPlan
 from generators.sharing.stream import DIGITS
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Shelf:
         rules: of a cache that nobody has come to yet.
 
     Attributes:
-        states: the kept latents, one row each, by the arrival that left it and the step that it stands before.
+        states: the kept latents, one row each, by the arrival that left it and the step that it stands before; of rules
+            that begin from finished pictures, the step that what begins from it begins before.
     """
 
     def __init__(self, rules: "Arrivals") -> None:
@@ -58,6 +60,11 @@ class Shelf:
 
     def __len__(self) -> int:
         return len(self.states)
+
+    @property
+    def names(self) -> int:
+        """The requests under which latents are found: where all store, many may be found under one latent."""
+        return len(self._rows)
 
     @property
     def whole(self) -> bool:
@@ -145,6 +152,43 @@ def batch_plan(begins: Sequence[Begin], steps: int) -> tuple[PartPlan, list[Node
     output = np.array([ending[place, steps] for place in range(count)])
     plan = PartPlan(count, steps, first_, stop_, source, np.arange(count), own, own + 1, output, "mean")
     return plan, [_joined(k, of_step) for k, of_step in sorted(resumed.items())], own
+
+
+def picture_plan(begins: Sequence[Begin], steps: int) -> tuple[SharingPlan, list[NodeState]]:
+    """Return the plan of pictures that begin from finished ones, and the states of those that were finished before.
+
+    Nodes are the pictures, in order, and behind them those that were finished before, which are not denoised again.
+    Arguments are those of `batch_plan`.
+
+    Examples:
+        >>> plan, before = picture_plan([Begin(keeps=(2, 5)), Begin(5, 0)], 10)
+        >>> plan.first.tolist(), plan.picture.tolist(), before
+        ([0, 5], [-1, 0], [])
+    """
+    count, before = len(begins), list[NodeState]()
+    first, picture, own = [begin.k for begin in begins], [-1] * count, list(range(count))
+    for place, begin in enumerate(begins):
+        if isinstance(begin.origin, int):
+            picture[place] = begin.origin
+        elif begin.origin is not None:
+            picture[place] = count + len(before)
+            before.append(begin.origin)
+            own.append(place)
+    nodes = len(own)
+    plan = SharingPlan(
+        count,
+        steps,
+        first=np.array(first + [0] * len(before)),
+        stop=np.full(nodes, steps),
+        source=np.full(nodes, -1),
+        order=np.arange(count),
+        lo=np.array(own),
+        hi=np.array(own) + 1,
+        output=np.arange(count),
+        combiner="mean",
+        picture=np.array(picture + [-1] * len(before)),
+    )
+    return plan, before
 
 
 def _joined(k: int, resumed: Sequence[tuple[int, NodeState]]) -> NodeState:

@@ -28,8 +28,8 @@ class RequestArrivals(Arrivals):
     def __init__(
         self, reach: Sequence[tuple[int, float]], size: int | None, eviction: Evicted, storing: Storing
     ) -> None:
-        super().__init__()
-        self._reach, self._storing = reach, storing
+        super().__init__(reach)
+        self._storing = storing
         self._cache = LatentCache(size, eviction)
 
     def _arrive(self, i: int, near: tuple[int, float] | None) -> Arrived:
@@ -43,9 +43,8 @@ class RequestArrivals(Arrivals):
         evicted = [gone for gone, _ in self._cache.put((i, 0))]
         self.there[evicted] = False
         self.there[i] = True
-        steps = [step for step, _ in self._reach]
-        gone = [(one, step) for one in evicted for step in steps]
-        return Arrived(latent, similarity, tuple((i, step) for step in steps), tuple(gone))
+        gone = [(one, step) for one in evicted for step in self.begins]
+        return Arrived(latent, similarity, tuple((i, step) for step in self.begins), tuple(gone))
 
 
 class Requests(Stream):

@@ -144,17 +144,25 @@ class Arrivals(ABC):
 
     It knows of no rows and no latents: whoever asks says who is near, and keeps and drops latents as it is told.
 
+    Args:
+        reach: the table at some tau: steps to skip, rising, each with the distance below which.
+
     Attributes:
         there: bool [n], n at least the number of arrivals: which of them have a latent. One that has lost all never
             has one again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Sequence[tuple[int, float]]) -> None:
         self.there = np.zeros(1024, dtype=np.bool_)
-        self._count = 0
+        self._reach, self._count = reach, 0
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def begins(self) -> list[int]:
+        """The steps before which an arrival may begin, beside the first."""
+        return [step for step, _ in self._reach]
 
     def arrive(self, near: Near) -> Arrived:
         """Return what the next arrival starts from, and what it does to the cache, which is done then."""
@@ -182,8 +190,8 @@ class StreamArrivals(Arrivals):
     def __init__(
         self, reach: Sequence[tuple[int, float]], size: int | None, eviction: Eviction, storing: Storing
     ) -> None:
-        super().__init__()
-        self._reach, self._storing = reach, storing
+        super().__init__(reach)
+        self._storing = storing
         self._cache = LatentCache(size, eviction)
         self._names: dict[Latent, list[int]] = {}  # under which arrivals each latent is found
         self._kept: dict[int, dict[int, Latent]] = {}  # the latents that are found under each arrival, by step

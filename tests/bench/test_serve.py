@@ -27,7 +27,7 @@ def test_it_serves_on_a_free_port_and_ends_in_order(start, tiny):
     [
         (["--host", "0.0.0.0"], "--public"),
         (["--reuse", "cache", "--strategy", "ward-cosine"], "no rules for requests one by one"),
-        (["--reuse", "cache", "--strategy", "modm"], "finished pictures"),
+        (["--model", "mini-sd", "--reuse", "cache", "--strategy", "modm"], "PNDMScheduler cannot begin with a picture"),
         (["--reuse", "plans", "--strategy", "cache"], "plans whole streams"),
         (["--tau", "1"], "--reuse cache"),
         (["--reuse", "plans", "--tau", "0,1"], "one way to share"),

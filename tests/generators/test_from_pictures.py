@@ -174,6 +174,20 @@ def test_a_killed_run_goes_on_in_any_stage(family, conditioning, tmp_path: Path,
     assert again.rows == whole.rows
 
 
+@pytest.mark.parametrize("scheduler", SCHEDULERS[:1] + SCHEDULERS[3:4])
+def test_what_was_finished_before_is_begun_from_and_not_made_again(family, conditioning, scheduler: str) -> None:
+    """As a server does, to which prompts come one after another."""
+    settings = settings_of(family, scheduler)
+    whole = run(plan_of(), family, conditioning, settings, batch_size=1)
+    plan = plan_of()
+    finished = np.array([0]), whole.latents[[0]]
+    done = run(plan, family, conditioning, settings, batch_size=1, finished=finished)
+    assert torch.equal(done.latents, whole.latents)
+    assert done.rows == whole.rows - K
+    with pytest.raises(ValueError, match="left out"):
+        run(baseline_plan(len(PROMPTS), K), family, conditioning, settings, finished=finished)
+
+
 def test_a_picture_whose_numbers_overflowed_makes_none(family, conditioning) -> None:
     broken = conditioning.taken(np.arange(len(PROMPTS)))
     broken.tensors["image_embeds"][1] = torch.nan

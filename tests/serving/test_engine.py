@@ -49,9 +49,18 @@ def pixels_of(answers):
     return np.stack([answer.pictures[0].pixels for answer in answers])
 
 
-@pytest.mark.parametrize(("model", "at_once"), [("tiny", False), ("tiny", True), ("mini-sd", True)])
-def test_a_hit_is_the_picture_that_the_plan_of_the_stream_makes(bench, ended, tiny, tmp_path, model, at_once):
-    settings, options, strategy = ASKED[model]
+@pytest.mark.parametrize(
+    ("model", "at_once", "strategy"),
+    [
+        ("tiny", False, ASKED["tiny"][2]),
+        ("tiny", True, ASKED["tiny"][2]),
+        ("tiny", False, "modm:similarity=[-0.9, 0.9]:share=[0.34, 0.67]"),
+        ("tiny", True, "modm:similarity=[0.9]:share=[0.34]:store=misses"),
+        ("mini-sd", True, ASKED["mini-sd"][2]),
+    ],
+)
+def test_a_hit_is_the_picture_that_the_plan_of_the_stream_makes(bench, ended, tiny, tmp_path, model, at_once, strategy):
+    settings, options, _ = ASKED[model]
     name = str(tiny.model) if model == "tiny" else model
     alike = ["--batch-size", len(PROMPTS) if at_once else 1]  # batches of other sizes round otherwise
     expected, plan = generated(bench, tmp_path, name, options, "--strategy", strategy, "--tau", 1, *alike)
@@ -108,6 +117,14 @@ def test_who_wants_no_reuse_takes_nothing_and_leaves_nothing(ended, tiny_cache):
     taking = asked(engine, PROMPTS[:2])
     assert [answer.hit for answer in taking] == [False, True]
     assert (taking[0].pictures[0].pixels == first[0].pictures[0].pixels).all()
+
+
+def test_a_cache_in_which_too_many_are_found_is_emptied(ended, tiny_cache, monkeypatch):
+    monkeypatch.setattr("serving.engine.NAMES", 1)
+    tiny_cache["strategy"] = "cache:similarity=[0.9]:share=[0.34]:size=null:store=all"
+    engine = started(ended, "cache", **tiny_cache)
+    answers = asked(engine, ["a red ball on grass", "a red ball on sand", "a red ball on mud", "a red ball on grass"])
+    assert [answer.hit for answer in answers] == [False, True, False, True]
 
 
 def test_several_pictures_of_one_request_are_no_copies_of_one_another(ended, tiny_cache):

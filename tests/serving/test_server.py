@@ -5,6 +5,7 @@ import io
 import json
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -123,6 +124,17 @@ def test_a_body_of_untold_length_is_bounded(server):
         chunk = b"1000\r\n" + b"a" * 4096 + b"\r\n"
         connection.sendall(chunk * 6)
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_who_hangs_up_harms_nobody_and_is_no_error(server, caplog):
+    host, port = server.url.removeprefix("http://").split(":")
+    head = "POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    for sent in (f"{head}Content-Length: 50\r\n\r\nabc".encode(), b"\x00\xff" * 500, b"GET / HTTP/9.9\r\n\r\n"):
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(sent)
+    assert ask(f"{server.url}/health")[0] == 200
+    time.sleep(0.2)  # who hung up is noticed later
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_it_tells_its_model_and_what_it_did(server, images):

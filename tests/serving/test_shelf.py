@@ -15,6 +15,8 @@ RULES = [
     ("cache", {}),
     ("vllm-omni", {"size": 3, "min_skip": 2}),
     ("chorus", {"size": 2, "threshold": 0.6}),
+    ("modm", {"size": 9}),
+    ("cachegenius", {"size": 9, "store": "misses"}),
 ]
 
 
