@@ -234,6 +234,8 @@ class _Asking:
             limits=httpx.Limits(max_connections=self.limits.concurrency),
             trust_env=host not in LOOPBACK,  # a proxy, for what is not here
         ) as http:
+            self.start = time.monotonic()  # to load what connects took a while
+            paced = any(request.at for request, _ in left)
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if self.until is None else max(self.until - time.monotonic(), 0)):
                     async with asyncio.TaskGroup() as group:
@@ -244,7 +246,7 @@ class _Asking:
                             await slots.acquire()
                             if self.stopped:
                                 break
-                            due = at if request.at else self.now()  # in a closed loop it is due when its turn comes
+                            due = at if paced else self.now()  # in a closed loop it is due when its turn comes
                             group.create_task(self.one(http, request, seed, due, slots, there))
         if self.stopped:
             for answer in self.failures:  # they are asked again the next time

@@ -269,9 +269,9 @@ def _ordered(prompts: list[str], spec: StreamSpec, rng: np.random.Generator) -> 
         return np.asarray(rng.permutation(rows), dtype=np.int64)
     passes = -(-n // size)
     if spec.order == "set":
-        return np.tile(np.arange(size, dtype=np.int64), passes)[:n]
+        return np.arange(n, dtype=np.int64) % size
     if spec.order == "drawn":
-        return np.concatenate([rng.permutation(size) for _ in range(passes)])[:n].astype(np.int64)
+        return np.array([row for _ in range(passes) for row in rng.permutation(size)][:n], dtype=np.int64)
     near = near_prompts(prompts, NEIGHBOURS) if size > 1 else np.empty((size, 0), dtype=np.int64)
     return np.concatenate([_sessions(near, spec.run, rng) for _ in range(passes)])[:n]
 
@@ -283,9 +283,9 @@ def zipf_counts(requests: int, prompts: int, skew: float) -> NDArray[np.int64]:
         >>> zipf_counts(10, 3, 1.0).tolist(), zipf_counts(9, 3, 0.0).tolist()
         ([5, 3, 2], [3, 3, 3])
     """
-    weights = np.arange(1, prompts + 1, dtype=np.float64) ** -skew
+    weights: NDArray[np.float64] = np.arange(1, prompts + 1, dtype=np.float64) ** -skew
     exact = requests * weights / weights.sum()
-    counts = np.floor(exact).astype(np.int64)
+    counts: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     counts[np.argsort(counts - exact, kind="stable")[: requests - counts.sum()]] += 1
     return counts
 
