@@ -271,6 +271,7 @@ class _Asking:
         there: dict[int, Answer],
     ) -> None:
         sent, status, attempts, picture = self.now(), None, 0, None
+        done: float | None = None
         known: dict[str, Any] = {}
         try:
             while True:
@@ -279,23 +280,25 @@ class _Asking:
                 if status not in AGAIN or attempts >= self.limits.attempts:
                     break
                 await asyncio.sleep(_wait(attempts, headers))
+            done = self.now()  # what follows is our own work
             if status != 200:
                 raise FailedError(f"the server answered {status}{_reason(content)}")
             parsed = _parsed(content)
             said = _said(headers, parsed)
             known = {"said": said, "hit": hit(said)}
-            picture = await self.picture(http, parsed)
-            known |= _about(picture, self.server.size)
+            picture, fetched = await self.picture(http, parsed)
+            done = self.now() if fetched else done
+            known |= await asyncio.to_thread(_about, picture, self.server.size)  # others' times go on meanwhile
             known |= {"file": f"{request.id:05d}{known.pop('suffix')}", "picture_sha256": sha256_bytes(picture)}
         except FailedError as error:
             known |= {"failed": self.harmless(str(error))}
             picture = None
         finally:
             slots.release()
-        known |= {"at": due, "sent": sent, "done": self.now()}
+        known |= {"at": due, "sent": sent, "done": self.now() if done is None else done}
         known["said"] = {self.harmless(name): self.harmless(value) for name, value in known.get("said", {}).items()}
         answer = Answer(id=request.id, status=status, attempts=attempts, begun=self.begun, **known)
-        self.client.keep(answer, picture)
+        await asyncio.to_thread(self.client.keep, answer, picture)
         there[request.id] = answer
         self.failures = [*self.failures, answer] if answer.failed else []
         self.client.told(answer)
@@ -354,13 +357,13 @@ class _Asking:
                 raise FailedError(f"the answer has more than {most:,} bytes")
         return bytes(content)
 
-    async def picture(self, http: "httpx.AsyncClient", answer: Any) -> bytes:
-        """Return the file of the first picture of an answer; a named one is fetched, from the same server."""
+    async def picture(self, http: "httpx.AsyncClient", answer: Any) -> tuple[bytes, bool]:
+        """Return the file of the first picture of an answer, and whether it was fetched, from the same server."""
         data = answer.get("data") if isinstance(answer, dict) else None
         first = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
         if isinstance(text := first.get("b64_json"), str):
             try:
-                return base64.b64decode(text, validate=True)
+                return base64.b64decode(text, validate=True), False
             except (binascii.Error, ValueError):
                 raise FailedError("data[0].b64_json is no base64") from None
         if not isinstance(url := first.get("url"), str):
@@ -371,7 +374,7 @@ class _Asking:
         status, _, content = await self.attempt(http, None, place)
         if status != 200:
             raise FailedError(f"data[0].url answered {status}")
-        return content
+        return content, True
 
 
 def endpoint(text: str) -> str:
