@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from common.files import atomic_write
+from common.pictures import read_picture
 from serving.client import Answer, Client, Limits, Server, endpoint
 from serving.drive import Drive, Driving
 from serving.stream import Stream, StreamSpec
@@ -31,6 +32,7 @@ RESULTS = Path(__file__).parent / "results" / "drive.json"
 CARD, STEPS = "reusebench-v1/mini-sd-styles", 6
 CACHE = "cache:similarity=[0.9]:share=[0.5]"  # half of the steps are skipped; no two prompts of the set are so alike
 FAULT = 0.05
+ODD = 2.0  # of 255, mean distance of pixels
 PORTS = {"planted": 8741, "healthy": 8742, "none": 8743}
 FIELDS: dict[str, Any] = {"off": {"reuse": False}, "on": {}}
 
@@ -72,11 +74,36 @@ def served_drive(name: str, work: Path, stream: Stream, device: str, settings: d
     shelf: dict[str, Any] = {"shelf": faulty(FAULT)} if name == "planted" else {}
     with nullcontext() if whole else served("cache", port=PORTS[name], strategy=CACHE, **shelf, **settings) as server:
         found = one.run(told)
+    odd = odd_hits(out, stream)
     wrong = work / f"{name}-wrong.json"
     if server is not None and name == "planted":
         sources = [shelf.wrong for shelf in shelf["shelf"].shelves]
         atomic_write(wrong, json.dumps(sources))
-    return {**summary(found), "planted": sum(json.loads(wrong.read_text())) if wrong.exists() else 0}
+    return {
+        **summary(found),
+        "planted": sum(json.loads(wrong.read_text())) if wrong.exists() else 0,
+        "odd_hits": len(odd),
+        "flagged_odd": len(odd & {one.id for one in found.alarm.flagged}),
+    }
+
+
+def odd_hits(out: Path, stream: Stream) -> set[int]:
+    """Return the hits whose picture is not that of their prompt's other hits: this cache gives each prompt one.
+
+    Rounding, which batches of other sizes bring, moves no pixel as far as `ODD`.
+    """
+    pictures: dict[str, dict[int, Any]] = {}
+    for one in stream.requests:
+        answer = Answer.read(out / "on", one.id)
+        if answer and answer.hit and answer.file:
+            pixels = np.asarray(read_picture(out / "on" / answer.file), dtype=np.float64)
+            pictures.setdefault(one.prompt, {})[one.id] = pixels
+    return {
+        number
+        for of_prompt in pictures.values()
+        for number, pixels in of_prompt.items()
+        if np.abs(pixels - np.median([*of_prompt.values()], axis=0)).mean() > ODD
+    }
 
 
 def seeds(stream: Stream, number: int) -> list[int]:
