@@ -12,7 +12,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ import numpy as np
 from common.files import atomic_write
 from common.pictures import read_picture
 from serving.client import Answer, Client, Limits, Server, endpoint
-from serving.drive import Drive, Driving
+from serving.drive import Drive, Driving, load
 from serving.stream import Stream, StreamSpec
+from serving.verdict import alarm, compared
 from tasks.card import card
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))  # the fault is planted where tests plant it
@@ -166,12 +166,24 @@ def pairs(folders: Sequence[Path], work: Path, stream: Stream) -> list[dict[str,
             (place / arm).parent.mkdir(parents=True, exist_ok=True)
             if not (place / arm).exists():
                 (place / arm).symlink_to(folders[number].resolve(), target_is_directory=True)
-        one = replace(driving(place, stream, PORTS["none"], "cpu"))
+        one = driving(place, stream, PORTS["none"], "cpu")
         answers = {
             arm: [found for i in range(len(stream.requests)) if (found := Answer.read(place / arm, i))]
             for arm in ("off", "on", "control")
         }
-        runs.append({"on": on, "off": off, "control": control, **summary(one.judge(answers, told))})
+        arms = one.measured(answers, {arm: load(answers[arm]) for arm in answers}, told).arms
+        of_alarm, said = alarm(arms), compared(arms, "on", "vqa", one.card.delta)
+        runs.append(
+            {
+                "on": on,
+                "off": off,
+                "control": control,
+                "alarm": of_alarm.raised,
+                "adjusted": min(signal.adjusted for signal in of_alarm.signals),
+                "win_rate": said.win_rate.model_dump(),
+                "verdict": said.verdict,
+            }
+        )
         print(f"A/A {on} against {off}: alarm {runs[-1]['alarm']}, {runs[-1]['adjusted']:.3g}", flush=True)
     return runs
 

@@ -269,9 +269,22 @@ class Driving:
         Raises:
             UserError: too few requests were answered in all arms.
         """
+        loads = {arm: load(answers[arm]) for arm in ARMS}
+        all_of_it = self.measured(answers, loads, emit)
+        found = self.found(all_of_it, loads)
+        self.write_table(answers, all_of_it.arms, found)
+        self.write_sheet(all_of_it, found)
+        write_sealed(self.out / RESULT, parse_json(found.model_dump_json()))
+        return found
+
+    def measured(self, answers: Mapping[str, Sequence[Answer]], loads: Mapping[str, Load], emit: Emit) -> "Measured":
+        """Return what was measured of the pictures of requests that all arms answered.
+
+        Raises:
+            UserError: these are too few.
+        """
         by_arm = {arm: {one.id: one for one in answers[arm] if one.file} for arm in ARMS}
         ids = [one.id for one in self.stream.requests if all(one.id in by_arm[arm] for arm in ARMS)]
-        loads = {arm: load(answers[arm]) for arm in ARMS}
         if len(ids) < FEWEST:
             reasons = Counter[str]()
             for one in loads.values():
@@ -291,11 +304,8 @@ class Driving:
         contents = {arm: [_content(file) for file in files[arm]] for arm in ARMS}
         audits = self.audit(files["off"], prompts, scores["off"], emit) if self.audited else []
         arms = self.arms(ids, prompts, scores, contents, [by_arm["on"][i].hit for i in ids], audits)
-        found = self.found(arms, loads, scores, audits, [by_arm[arm][i].blank for arm in ("off", "on") for i in ids])
-        self.write_table(answers, arms, found)
-        self.write_sheet(arms, found, dict(zip(ids, range(len(ids)), strict=True)), files)
-        write_sealed(self.out / RESULT, parse_json(found.model_dump_json()))
-        return found
+        blank = {arm: sum(by_arm[arm][i].blank for i in ids) for arm in ARMS}
+        return Measured(arms, files, scores, audits, blank)
 
     def scored(
         self, arm: str, files: Sequence[Path], prompts: Sequence[str], hashes: Sequence[str], emit: Emit
@@ -358,22 +368,16 @@ class Driving:
             floors={one.scorer: one.floor for one in audits},
         )
 
-    def found(
-        self,
-        arms: Arms,
-        loads: Mapping[str, Load],
-        scores: Mapping[str, Scores],
-        audits: "Sequence[ScorerAudit]",
-        blank: Sequence[bool],
-    ) -> Drive:
+    def found(self, measured: "Measured", loads: Mapping[str, Load]) -> Drive:
         """Return the judgement of what was measured."""
+        arms, scores = measured.arms, measured.scores
         n = len(arms.ids)
         said = tuple(scored(arms, name, self.card.delta) for name in scored_singly(self.scorers))
         of_alarm = alarm(arms)
         figures = {
             **results(self.scorers, scores["off"], scores["on"], arms.same),
             **picture_results(
-                arms.contents["off"], arms.contents["on"], arms.prompts, (sum(blank[:n]), sum(blank[n:]))
+                arms.contents["off"], arms.contents["on"], arms.prompts, (measured.blank["off"], measured.blank["on"])
             ),
         }
         paired = {f"{one.scorer}." for one in said}  # those by request are told above, clustered by prompt
@@ -397,7 +401,7 @@ class Driving:
             alarm=of_alarm,
             figures={name: one for name, one in figures.items() if not name.startswith(tuple(paired))},
             sameness=sameness(arms),
-            audits={one.scorer: tuple(one.verdict) for one in audits},
+            audits={one.scorer: tuple(one.verdict) for one in measured.audits},
             verdicts=tuple(verdicts(said, of_alarm, self.card.delta)),
             notes=tuple(self.notes(n, loads, seeded, of_alarm, said)),
         )
@@ -461,14 +465,13 @@ class Driving:
         with atomic_path(self.out / TABLE) as beside:
             table.reset_index().to_parquet(beside, index=False)
 
-    def write_sheet(
-        self, arms: Arms, found: Drive, place: Mapping[int, int], files: Mapping[str, Sequence[Path]]
-    ) -> None:
+    def write_sheet(self, measured: "Measured", found: Drive) -> None:
         """Write the pictures of the worst requests, without reuse to the left of with it, four requests a row."""
         from reports.contact_sheet import contact_sheet
 
-        worst = list(dict.fromkeys([*(one.id for one in found.alarm.flagged), *self.lowest(arms)]))[:SHOWN]
-        if pictures := [files[arm][place[i]] for i in worst for arm in ("off", "on")]:
+        place = {number: row for row, number in enumerate(measured.arms.ids)}
+        worst = dict.fromkeys([*(one.id for one in found.alarm.flagged), *self.lowest(measured.arms)])
+        if pictures := [measured.files[arm][place[i]] for i in [*worst][:SHOWN] for arm in ("off", "on")]:
             atomic_write(self.out / SHEET, contact_sheet(pictures))
 
     def lowest(self, arms: Arms) -> list[int]:
@@ -478,6 +481,25 @@ class Driving:
             return []
         falls = arms.signed("on", names[0]) - arms.signed("off", names[0])
         return [int(arms.ids[row]) for row in np.argsort(falls, kind="stable") if not arms.same[row] and falls[row] < 0]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a drive's pictures.
+
+    Attributes:
+        arms: as the judgement takes it.
+        files: by arm, the pictures [N].
+        scores: by arm, all that the scorers measured.
+        audits: of the scorers; none where that was not asked for.
+        blank: by arm, how many pictures are of one colour.
+    """
+
+    arms: Arms
+    files: Mapping[str, Sequence[Path]]
+    scores: Mapping[str, Scores]
+    audits: "Sequence[ScorerAudit]"
+    blank: Mapping[str, int]
 
 
 ABOUT = {"off": "without reuse", "on": "with reuse", "control": "without reuse, other seeds"}
