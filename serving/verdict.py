@@ -114,7 +114,7 @@ class Signal(_Part):
         requests: that could tell: their pictures with and without reuse differ.
         p: one-sided, exact.
         adjusted: the same, corrected for all tests.
-        ids: of the requests in which the on arm's picture fell as far as those counted.
+        ids: of all requests in which the on arm's picture fell further than the first fall that is not counted.
     """
 
     kind: Kind
@@ -334,8 +334,9 @@ def _signal(
     ranked = list(of_prompt.values())
     ours = whose[ranked] == 0 if ranked else np.zeros(0, dtype=bool)
     p, length = scan_p(ours, 1 / len(table))
-    least = how_far[ranked[length - 1]] if length else np.inf
-    fallen = rows[(whose[rows] == 0) & (how_far[rows] >= least)]
+    # a prompt counts once, but all its requests are named that fell further than the first fall not counted
+    beyond = 0.0 if length == len(ranked) else how_far[ranked[length]]
+    fallen = rows[(whose[rows] == 0) & (how_far[rows] > beyond) & (length > 0)]
     signal = Signal(
         kind=kind,
         by=by,
