@@ -227,7 +227,12 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> str:
 
     Returns:
         That hash.
+
+    Raises:
+        ValueError: the object has such a field already, which would be lost.
     """
+    if SEAL in content:
+        raise ValueError(f"an object with a field {SEAL} cannot be sealed")
     digest = sha256_text(canonical_json(content))
     atomic_write(path, json.dumps({**content, SEAL: digest}, indent=1, ensure_ascii=False) + "\n")
     return digest

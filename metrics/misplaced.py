@@ -98,3 +98,29 @@ def misplaced_p(baseline: ArrayLike, ours: ArrayLike, *, seed: int = 0) -> float
         rng=np.random.default_rng(seed),
     )
     return float(tested.pvalue)
+
+
+def outranked(pictures: ArrayLike, prompts: ArrayLike, owners: ArrayLike) -> Floats:
+    """Return for each picture the share of other prompts that it fits better than its own, from 0 to 1.
+
+    Args:
+        pictures: embeddings [N, D]; normalised here.
+        prompts: of M different prompts, at least two, by the same encoder [M, D].
+        owners: the row of each picture's own prompt [N].
+
+    Raises:
+        UserError: there are fewer than two prompts, or a row is not finite or has no length.
+
+    Examples:
+        >>> outranked([[1, 0], [0, 1], [0.5, 1]], prompts=[[1, 0], [0, 1], [-1, 1]], owners=[0, 0, 1]).tolist()
+        [0.0, 1.0, 0.0]
+    """
+    shown, asked, own = unit_rows(pictures), unit_rows(prompts), np.asarray(owners, dtype=np.int64)
+    if len(asked) < 2:
+        raise UserError("pictures are held against one prompt", "give several")
+    shares = np.empty(len(shown))
+    for start in range(0, len(shown), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(shown)))
+        fit = shown[rows] @ asked.T
+        shares[rows] = (fit > fit[rows - start, own[rows]][:, None] + EQUAL).sum(axis=1) / (len(asked) - 1)
+    return shares

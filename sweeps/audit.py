@@ -96,7 +96,7 @@ def audit(
     Raises:
         UserError: a picture cannot be read or scored, or no scorer gives each picture one score.
     """
-    names = _pairwise(scorers)
+    names = scored_singly(scorers)
     if not names:
         raise UserError("no scorer here gives each picture a score", "add for example --metric vqa")
     rows = evenly(len(images), most)
@@ -104,7 +104,7 @@ def audit(
     by_edit, wrong = dict[str, list[EditedScores]](), dict[str, list[NDArray[Any]]]()
     with TemporaryDirectory(prefix="reusebench-audit-") as scratch:
         if known is not None:
-            own = {name: _single(name, known.measured[name])[rows] for name in names}
+            own = {name: single_score(name, known.measured[name])[rows] for name in names}
         for copies in _every_copy(images, prompts, rows, Path(scratch), damaged, short):
             if copies.name == OWN and known is not None:
                 continue
@@ -201,10 +201,10 @@ def _scores(
     scorers: Scorers, names: Sequence[str], copies: Copies, emit: Emit, model: str
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
     for name, columns, _ in measure(scorers, names, copies.images, copies.prompts, emit, model):
-        yield name, _single(name, columns)
+        yield name, single_score(name, columns)
 
 
-def _single(name: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+def single_score(name: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Return the only column [N] that holds one number a picture."""
     whole = (values for column, values in columns.items() if not column.endswith(OF_ATOMS))
     single = [values for values in whole if values.ndim == 1 and values.dtype.kind == "f"]
@@ -221,7 +221,7 @@ def short_copies(jobs: Sequence[Job], scorers: Mapping[str, Scorers]) -> int:
         scorers: by model.
     """
     sizes = {(job.config.model, job.config.dataset): job.source.pictures for job in jobs}
-    return sum(audit_scores(size) * len(_pairwise(scorers[model])) for (model, _), size in sizes.items())
+    return sum(audit_scores(size) * len(scored_singly(scorers[model])) for (model, _), size in sizes.items())
 
 
 def audit_scores(prompts: int) -> int:
@@ -234,7 +234,7 @@ def audit_scores(prompts: int) -> int:
     return min(SHORT, prompts) * (len(INVISIBLE) + 1)
 
 
-def _pairwise(scorers: Scorers) -> list[str]:
+def scored_singly(scorers: Scorers) -> list[str]:
     """Return the scorers that give each picture one score."""
     return [name for name, metric in scorers.metrics.items() if "win_rate" in metric.results]
 
@@ -261,7 +261,7 @@ class Floors:
 
         The pictures are the first baseline's of the record's model and prompt set.
         """
-        names = _pairwise(scorers)
+        names = scored_singly(scorers)
         place = (compared.record.config.model, compared.record.config.dataset)
         if self.audited and names and place not in self._floors:
             self._floors[place] = self._measured(place, compared, scorers, names)

@@ -32,7 +32,9 @@ def imported_by(*arguments: str) -> set[str]:
     return set(json.loads(process.stderr.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["serve", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["sweep", "--help"], ["serve", "--help"], ["drive", "--help"], ["--version"]]
+)
 def test_help_imports_nothing_heavy(arguments):
     assert HEAVY & imported_by(*arguments) == set()
 

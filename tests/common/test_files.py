@@ -301,3 +301,9 @@ def test_what_reading_would_not_end_of_is_no_input(tmp_path: Path) -> None:
             input_file(tmp_path / name, most=4)
     for name in ("large", "missing", "."):
         assert input_file(tmp_path / name) == tmp_path / name
+
+
+def test_an_object_that_has_the_seal_s_field_is_not_sealed(tmp_path):
+    with pytest.raises(ValueError, match="sha256"):
+        write_sealed(tmp_path / "record.json", {"file": "a.png", "sha256": "ab"})
+    assert not (tmp_path / "record.json").exists()

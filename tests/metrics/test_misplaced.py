@@ -5,7 +5,7 @@ import pytest
 
 from common.errors import UserError
 from metrics import misplaced
-from metrics.misplaced import misplaced_p, rivals
+from metrics.misplaced import misplaced_p, outranked, rivals
 
 N = 60
 
@@ -60,3 +60,19 @@ def test_other_numbers_of_pictures_are_refused() -> None:
         rivals(np.eye(3), np.eye(3)[:2])
     with pytest.raises(UserError, match="2 pictures are compared with 3"):
         misplaced_p([0.1] * 3, [0.1] * 2)
+
+
+def test_a_picture_is_outranked_by_as_many_prompts_as_it_fits_better():
+    rng = np.random.default_rng(0)
+    prompts = rng.normal(size=(40, 8))
+    owners = rng.integers(0, 40, 90)
+    pictures = prompts[owners] + rng.normal(size=(90, 8))
+    shares = outranked(pictures, prompts, owners)
+
+    def cosine(one, other):
+        return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+
+    for picture, own, share in zip(pictures, owners, shares, strict=True):
+        better = sum(cosine(picture, prompts[i]) > cosine(picture, prompts[own]) + 1e-9 for i in range(40))
+        assert share == better / 39
+    assert outranked(prompts, prompts, np.arange(40)).tolist() == [0.0] * 40

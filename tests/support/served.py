@@ -37,7 +37,7 @@ def engine_of(reuse: str = "cache", *, shelf: Any = Shelf, **settings: Any) -> E
 
 @contextmanager
 def served(
-    reuse: str = "cache", *, shelf: Any = Shelf, limits: Limits | None = None, **settings: Any
+    reuse: str = "cache", *, shelf: Any = Shelf, limits: Limits | None = None, port: int = 0, **settings: Any
 ) -> Iterator[Served]:
     """Serve a model while the block runs.
 
@@ -45,11 +45,12 @@ def served(
         reuse: ``none``, ``cache`` or ``plans``.
         shelf: makes the store of latents; `faulty_cache.faulty` makes one that errs.
         limits: of a request.
+        port: that it listens on; 0: a free one.
         settings: of a spec (model, steps, strategy, tau, ...) or of an `Engine` (window, batch, queue).
     """
     engine = engine_of(reuse, shelf=shelf, **settings)
     engine.start()
-    bound = listening("127.0.0.1", 0)
+    bound = listening("127.0.0.1", port)
     server = Server(make_app(engine, limits=limits), engine)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
