@@ -38,7 +38,7 @@ from miniature.world import BACKGROUNDS, RELATIONS, SCENE_CONCEPTS, STYLES, Scen
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 # AdamW alone: Muon's iterations in bfloat16 take longer than the model on CPUs that have none
-RECIPE = Recipe(steps=400, batch=64, learning_rate=1e-4, weight_decay=0.0, ema=0.9, newton=0, bf16=False)
+RECIPE = Recipe(steps=1200, batch=64, learning_rate=1e-4, weight_decay=0.0, ema=0.9, newton=0, bf16=False)
 ORDINARY = 8  # rows of a batch that keep the untuned model's predictions at any noise
 UNGUIDED = 16  # rows that keep its unconditional predictions where plans lead: else these follow the conditional ones
 UNCAPTIONED = 0.2  # of the ordinary rows without a caption
