@@ -39,14 +39,16 @@ def drive(
         Literal["set", "drawn", "zipf", "sessions"],
         _stream(
             about="In which order: the set's own; drawn anew for each time through; a few prompts asked often (zipf); "
-            "runs of prompts that share words (sessions)."
+            "runs of prompts that share words (sessions).",
+            metavar="set|drawn|zipf|sessions",
         ),
     ] = "drawn",
     arrivals: Annotated[
         Literal["closed", "poisson", "burst"],
         _stream(
             about="When: as soon as another was answered (closed), independently at a mean rate (poisson), or several "
-            "at once (burst)."
+            "at once (burst).",
+            metavar="closed|poisson|burst",
         ),
     ] = "closed",
     rate: Annotated[float, _stream(about="Requests a second, of poisson and burst.", metavar="X")] = 1.0,

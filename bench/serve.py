@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from bench import options as o
+from bench.documents import print_json
 from bench.voice import voice
 from common.errors import NotHereError, UserError
 
@@ -46,6 +47,7 @@ def serve(
     reuse: Annotated[
         Literal["none", "cache", "plans"],
         typer.Option(
+            metavar="none|cache|plans",
             help="What requests share: what earlier ones left in a cache, or the early steps of a plan of those that "
             "wait at the same time.",
             rich_help_panel="How prompts share",
@@ -90,6 +92,7 @@ def serve(
             rich_help_panel=SERVE,
         ),
     ] = 64,
+    as_json: o.Json = False,
     **settings: Any,
 ) -> None:
     """Serve one model over HTTP as OpenAI's images API, with reuse across requests.
@@ -106,11 +109,18 @@ def serve(
         raise UserError(f"--host {host} is not this machine alone", hint)
     waits = WINDOW if window is None and reuse == "plans" else window or 0.0
     with listening(host, port) as bound:
-        _serve(reuse, bound, host, Bounds(waits, batch, queue), settings, prints=port == 0)
+        _serve(reuse, bound, host, Bounds(waits, batch, queue), settings, prints=port == 0, as_json=as_json)
 
 
 def _serve(
-    reuse: "Reuse", bound: "socket", host: str, bounds: Bounds, settings: dict[str, Any], *, prints: bool
+    reuse: "Reuse",
+    bound: "socket",
+    host: str,
+    bounds: Bounds,
+    settings: dict[str, Any],
+    *,
+    prints: bool,
+    as_json: bool,
 ) -> None:
     """Load the model, and serve it until it is told to end; `prints` says whether the address is a result."""
     from bench.screen import screen
@@ -134,7 +144,9 @@ def _serve(
     url = address_of(bound)
     how = "nothing reused" if reuse == "none" else f"reuse by {cell.config.strategy}, tau {cell.config.tau:f}"
     said.note(f"serving {cell.source.entry.name} on {url} ({how}); Ctrl-C ends it")
-    if prints:
+    if as_json:
+        print_json({"url": url, "model": cell.source.entry.name, "reuse": reuse, "strategy": cell.config.strategy})
+    elif prints:
         typer.echo(url)
     server.run(sockets=[bound])
     said.note("ended")

@@ -1,5 +1,6 @@
 """`bench serve` as a process of its own."""
 
+import json
 import signal
 
 import pytest
@@ -7,9 +8,13 @@ from served import ask
 
 
 def test_it_serves_on_a_free_port_and_ends_in_order(start, tiny):
-    process = start("serve", "--model", tiny.model, "--steps", 3, "--prior-steps", 2, "--reuse", "cache", "--port", 0)
+    process = start(
+        "serve", "--model", tiny.model, "--steps", 3, "--prior-steps", 2, "--reuse", "cache", "--port", 0, "--json"
+    )
     try:
-        url = process.stdout.readline().strip()
+        told = json.loads(process.stdout.readline())
+        url = told.pop("url")
+        assert told == {"model": str(tiny.model), "reuse": "cache", "strategy": "cache"}
         assert url.startswith("http://127.0.0.1:")
         status, headers, document = ask(f"{url}/v1/images/generations", {"prompt": "a red fox", "seed": 1})
         assert status == 200 and headers["x-cache"] == "miss" and len(document["data"]) == 1

@@ -13,7 +13,7 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it lives, its event loop runs in this thread, and no other may
 def chromium() -> Iterator["object"]:
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright, which drives a browser")
     if CHROMIUM is None:
