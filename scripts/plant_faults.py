@@ -566,6 +566,42 @@ FAULTS = (
         "return record",
         (PASSES + "test_a_cell_whose_pictures_are_there_and_whose_record_failed_is_only_described_again",),
     ),
+    # --- rows that strangers hand in, and servers that reuse ------------------------------------------------------
+    Fault(
+        "a row that was edited is believed",
+        "tasks/row.py",
+        "if row.sha256 != row.content_hash:",
+        "if row.sha256 is None:",
+        ("tests/tasks/test_judge.py::test_an_edited_row_is_refused",),
+    ),
+    Fault(
+        "the baseline's own pictures may cost nothing",
+        "tasks/submission.py",
+        "least = len(own) * rows + different",
+        "least = different",
+        ("tests/tasks/test_submission.py::test_the_baselines_own_pictures_cost_what_they_cost",),
+    ),
+    Fault(
+        "rows whose intervals overlap are ranked apart",
+        "tasks/ranking.py",
+        "better[ours, theirs] = apart(rows[ours], rows[theirs])",
+        "better[ours, theirs] = span[ours][0] > span[theirs][0]",
+        ("tests/tasks/test_ranking.py::test_intervals_that_overlap_share_ranks",),
+    ),
+    Fault(
+        "a request that wants no reuse leaves its latents",
+        "serving/engine.py",
+        "return self.wanted.reuse and self.number == 0",
+        "return self.number == 0",
+        ("tests/serving/test_engine.py::test_who_wants_no_reuse_takes_nothing_and_leaves_nothing",),
+    ),
+    Fault(
+        "a server's cache takes the least similar request",
+        "serving/shelf.py",
+        "return list(self._rows)[int(np.argmax(similar))], float(similar.max())",
+        "return list(self._rows)[int(np.argmin(similar))], float(similar.max())",
+        ("tests/serving/test_shelf.py::test_requests_one_by_one_start_where_the_plan_of_their_stream_has_them_start",),
+    ),
 )
 
 
