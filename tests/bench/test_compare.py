@@ -3,6 +3,8 @@
 import pandas as pd
 import pytest
 
+from reports.base import figures
+
 ASKED = (
     *("compare", "--strategies", "ward-cosine,average,random-balanced", "--savings", "0.3,0.5"),
     *("--model", "mini-sd", "--dataset", "mini_templates,mini_styles", "--limit", 6, "--steps", 6),
@@ -15,8 +17,8 @@ def tables(tmp_path):
     return lambda name: pd.read_csv(tmp_path / "runs/rivals/report/tables" / f"{name}.csv")
 
 
-@pytest.mark.usefixtures("all_figures")
 def test_compare_ends_with_its_tables_its_figure_and_a_page_and_continues(bench, tables, tmp_path, monkeypatch):
+    monkeypatch.setattr("reports.render.figures", lambda: {"strategies": figures()["strategies"]})
     planned = bench(*ASKED, "--dry-run")
     assert planned.exit_code == 0, planned.output
     assert not (tmp_path / "runs").exists()
@@ -37,7 +39,7 @@ def test_compare_ends_with_its_tables_its_figure_and_a_page_and_continues(bench,
     assert "strategy against strategy on the same prompts" in page
     assert "ranking of strategies" in page
     made = {path: path.stat().st_mtime_ns for path in run.glob("cells/*/record.json")}
-    monkeypatch.setattr("reports.render.figures", dict)  # they were looked at
+    monkeypatch.setattr("reports.render.figures", dict)  # it was looked at
     again = bench(*ASKED)
     assert again.exit_code == 0, again.output
     assert {path: path.stat().st_mtime_ns for path in run.glob("cells/*/record.json")} == made
