@@ -152,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "waves.json")
     asked = parser.parse_args(argv)
     torch.set_num_threads(1)
+    if asked.folder:
+        asked.folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=asked.folder) as name:
         found = measured(asked, Path(name))
     atomic_write(asked.out, json.dumps(found, indent=1) + "\n")
