@@ -27,7 +27,7 @@ from common.files import (
     sha256_text,
     write_sealed,
 )
-from common.pictures import read_picture
+from common.pictures import pixels_hash, read_picture
 from serving.client import RULE, Answer, Client, Limits, Server
 from serving.stream import FILE, Likeness, Stream, likeness
 from serving.verdict import ARMS, Alarm, Arms, Scored, alarm, embedded, mean_by_prompt, scored, within_prompts
@@ -580,6 +580,4 @@ def _numbers(answers: Sequence[Answer]) -> dict[str, float]:
 
 
 def _content(file: Path) -> str:
-    """Return a hash of a picture's pixels: two files of one picture may differ in all else."""
-    picture = read_picture(file)
-    return sha256_text(f"{picture.size} {picture.tobytes().hex()}")
+    return pixels_hash(read_picture(file))

@@ -36,6 +36,7 @@ from metrics.misplaced import outranked
 from metrics.over_seeds import PooledOutcomes, Spread
 from metrics.scorer_audit import outside
 from metrics.statistics import LEVEL, Estimate, Floats, unit_rows
+from reports.pooling import as_result
 from sweeps.record import Result
 
 ALARM = 0.001  # the level of the alarm, over all of its tests
@@ -245,8 +246,8 @@ def compared(arms: Arms, arm: str, scorer: str, delta: float) -> Compared:
     assert rate.low is not None and rate.high is not None
     verdict: Verdict = "no worse" if rate.low > 0.5 - delta else "worse" if rate.high < 0.5 - delta else "undecided"
     return Compared(
-        difference=_result(mean_by_prompt(difference, arms.prompts)),
-        win_rate=_result(Estimate(rate.value, rate.low, rate.high, rate.n, f"Tango score, {CLUSTERED}", rate.level)),
+        difference=as_result(mean_by_prompt(difference, arms.prompts)),
+        win_rate=as_result(Estimate(rate.value, rate.low, rate.high, rate.n, f"Tango score, {CLUSTERED}", rate.level)),
         wins=outcomes.wins,
         ties=outcomes.ties,
         losses=outcomes.losses,
@@ -527,7 +528,3 @@ def within_prompts(features: ArrayLike, prompts: Sequence[str]) -> Floats:
         if (n := len(own)) > 1:
             means.append((float(np.square(own.sum(axis=0)).sum()) - n) / (n * (n - 1)))
     return np.array(means)
-
-
-def _result(estimate: Estimate) -> Result:
-    return Result(value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.n, method=estimate.method)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,6 @@ from sweeps.record import NEAR, Record
 from sweeps.spec import SweepSpec
 from tasks.card import Card
 from tasks.row import ROW, Kind, Row
-
-if TYPE_CHECKING:
-    from generators.sharing.plan import SharingPlan
 
 METHODS = files("tasks") / "methods.yaml"
 ALONE = {"metric": "none", "seed_control": False, "audit": False}  # the card's judge scores, not the sweep
@@ -248,23 +245,7 @@ def _roots(made: Path, cell: Record) -> NDArray[np.int64]:
 
     if cell.config.noise.partition(":")[0] != "per-root":
         return np.zeros(cell.made_prompts, dtype=np.int64)
-    return roots(made_plan(made, cell))
-
-
-def roots(plan: "SharingPlan") -> NDArray[np.int64]:
-    """Return int64 [N]: of each prompt the node that began, from noise, what its picture came of.
-
-    Examples:
-        >>> from generators.sharing.plan import baseline_plan
-        >>> roots(baseline_plan(3, 10)).tolist()
-        [0, 1, 2]
-    """
-    node = plan.output.copy()
-    while True:
-        before = np.where(plan.source[node] >= 0, plan.source[node], plan.picture[node])
-        if (before < 0).all():
-            return node
-        node = np.where(before >= 0, before, node)
+    return made_plan(made, cell).beginnings
 
 
 def _kept(place: Path, card: Card, one: Ours, points: Sequence[Setting], made: Path) -> Row | None:

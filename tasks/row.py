@@ -5,14 +5,13 @@ was edited by hand is refused. The hash shows damage and carelessness, not fraud
 which is why scores and examples lie beside it under hashes that it holds.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import UserError
-from common.files import atomic_write, canonical_json, input_file, parse_json, sha256_text
+from common.files import canonical_json, input_file, parse_json, sha256_text, write_sealed
 from sweeps.record import Result
 from tasks.card import Hash
 
@@ -156,7 +155,7 @@ class Row(_Part):
 
     def write(self, path: Path) -> None:
         """Write the row with its hash."""
-        atomic_write(path, json.dumps(self.sealed().model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+        write_sealed(path, self.model_dump(mode="json", exclude={"sha256"}))
 
     @classmethod
     def read(cls, path: Path) -> Self:

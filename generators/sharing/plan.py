@@ -172,6 +172,24 @@ class SharingPlan:
         return int(np.count_nonzero(self.first == 0))
 
     @property
+    def beginnings(self) -> NDArray[np.int64]:
+        """int64 [N]: of each prompt the node from noise that its picture came of, by way of others' pictures too.
+
+        -1 for prompts that are not wanted.
+
+        Examples:
+            >>> baseline_plan(3, 10).beginnings.tolist()
+            [0, 1, 2]
+        """
+        node = self.output.copy()
+        while True:
+            before = np.where(self.source[node] >= 0, self.source[node], self.picture[node])
+            before[node < 0] = -1
+            if (before < 0).all():
+                return node
+            node = np.where(before >= 0, before, node)
+
+    @property
     def baseline_node_steps(self) -> int:
         """Denoiser evaluations of the same prompts, those with an output, with nobody sharing."""
         return self.steps * int(np.count_nonzero(self.output >= 0))

@@ -1,12 +1,10 @@
 """The engine: the pictures are those of `bench generate` and `bench sweep`, whoever waits with whom."""
 
-import threading
-
 import numpy as np
 import pytest
 from faulty_cache import faulty
 from PIL import Image
-from served import engine_of
+from served import engine_of, held
 
 from generators.sharing.plan import SharingPlan
 from serving.engine import BusyError, ClosingError, FailedError, Wanted
@@ -181,15 +179,8 @@ def test_a_request_that_fails_fails_alone(ended, tiny_cache, monkeypatch):
 
 
 def test_the_queue_is_bounded_and_closing_refuses_what_waits(ended, tiny_cache):
-    entered, go_on = threading.Event(), threading.Event()
-
-    class Slow(Shelf):
-        def arrive(self, row, name, making):
-            entered.set()
-            assert go_on.wait(60)
-            return super().arrive(row, name, making)
-
-    engine = started(ended, "cache", shelf=Slow, queue=2, batch=1, **tiny_cache)
+    entered, go_on, slow = held()
+    engine = started(ended, "cache", shelf=slow, queue=2, batch=1, **tiny_cache)
     wanted = Wanted("a fox", engine.settings({}))
     running = engine.submit(wanted)
     assert entered.wait(60)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
-from served import ask, served
+from served import ask, held, served
 
 from serving.server import Limits
 from serving.shelf import Shelf
@@ -162,15 +162,8 @@ def test_clients_at_once_are_all_served(server, images):
 
 
 def test_more_than_may_wait_are_told_so_and_what_is_made_is_finished(tiny_settings):
-    entered, go_on = threading.Event(), threading.Event()
-
-    class Slow(Shelf):
-        def arrive(self, row, name, making):
-            entered.set()
-            assert go_on.wait(60)
-            return super().arrive(row, name, making)
-
-    with ThreadPoolExecutor(4) as pool, served("cache", shelf=Slow, queue=1, batch=1, **tiny_settings) as server:
+    entered, go_on, slow = held()
+    with ThreadPoolExecutor(4) as pool, served("cache", shelf=slow, queue=1, batch=1, **tiny_settings) as server:
         images, body = f"{server.url}/v1/images/generations", {"prompt": "a fox", "seed": 1}
         running = pool.submit(ask, images, body)
         assert entered.wait(60)

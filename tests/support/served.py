@@ -66,6 +66,19 @@ def served(
         bound.close()
 
 
+def held() -> tuple[threading.Event, threading.Event, type[Shelf]]:
+    """Return an event that is set when a request is at the shelf, one that lets it go on, and that shelf."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    class Held(Shelf):
+        def arrive(self, row, name, making):
+            entered.set()
+            assert go_on.wait(60)
+            return super().arrive(row, name, making)
+
+    return entered, go_on, Held
+
+
 def ask(url: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], Any]:
     """Return the status, headers (named in lower case) and document of a request: a GET, or a POST of a body.
 

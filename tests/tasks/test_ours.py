@@ -7,14 +7,13 @@ import torch
 from tiny_cards import tiny_card
 
 from common.errors import UserError
-from generators.sharing.plan import SharingPlan
 from generators.strategies.base import strategies
 from metrics.method_comparison import rank_text
 from sweeps.events import Note
 from tasks import ours
 from tasks.card import cards
 from tasks.leaderboard.entries import boards, found
-from tasks.ours import Ours, roots, run, sweeps
+from tasks.ours import Ours, run, sweeps
 from tasks.submission import check
 
 FEW = (
@@ -98,12 +97,3 @@ def test_the_methods_in_the_box_are_known_strategies_of_different_names() -> Non
 def test_a_method_that_is_not_in_the_box_is_refused() -> None:
     with pytest.raises(UserError, match="no method in the box is called 'wardcosine'"):
         ours.chosen(["wardcosine"])
-
-
-def test_a_picture_that_starts_from_another_begins_from_that_ones_noise() -> None:
-    from dataclasses import replace
-
-    from generators.sharing.plan import baseline_plan
-
-    plan: SharingPlan = replace(baseline_plan(3, 10), first=[0, 6, 0], picture=[-1, 0, -1])
-    assert roots(plan).tolist() == [0, 0, 2]

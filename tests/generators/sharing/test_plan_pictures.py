@@ -160,3 +160,8 @@ def test_it_is_united_with_none_and_counted_by_itself() -> None:
     with pytest.raises(ValueError, match="by itself"):
         union([alone, plan])
     assert united_steps([alone, plan]) == (20 + 14, 20 + 14)
+
+
+def test_a_path_from_anothers_picture_came_of_that_ones_noise() -> None:
+    plan = replace(baseline_plan(4, 10), first=[0, 6, 0, 0], picture=[-1, 0, -1, -1], output=[0, 1, 2, -1])
+    assert plan.beginnings.tolist() == [0, 0, 2, -1]
